@@ -1,0 +1,99 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Named failures of the data path, with fields. The modules turn them into the user's sentences."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class RelayError(Exception):
+    """A failure of the data path.
+
+    :param message: complete without the traceback.
+    :param fields: JSON-serialisable facts; ``kind`` names the failure.
+    """
+
+    kind = "relay"
+
+    def __init__(self, message: str, **fields: t.Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: dict[str, t.Any] = {"kind": self.kind, **fields}
+
+
+class BadChunkList(RelayError):
+    """A chunk list that cannot be what it says it is."""
+
+    kind = "chunk_list"
+
+
+class ProtocolError(RelayError):
+    """What came over the wire is not what this protocol allows."""
+
+    kind = "protocol"
+
+
+class VersionMismatch(ProtocolError):
+    """The other side speaks another version; the message names both."""
+
+    kind = "version"
+
+
+class PeerLost(RelayError):
+    """The connection ended or fell silent before the work was done."""
+
+    kind = "peer_lost"
+
+
+class PeerRefused(RelayError):
+    """The peer answered, and will not serve this base to us."""
+
+    kind = "peer_refused"
+
+
+class WrongIdentity(RelayError):
+    """The certificate does not belong to the host that was meant."""
+
+    kind = "identity"
+
+
+class CorruptChunk(RelayError):
+    """The bytes of a chunk do not match its digest."""
+
+    kind = "corrupt_chunk"
+
+
+class StorageFailed(RelayError):
+    """This host's own pool cannot take, or give, the bytes."""
+
+    kind = "storage"
+
+
+class PartialContent(RelayError):
+    """An endpoint gave fewer bytes than were asked for."""
+
+    kind = "partial_content"
+
+    def __init__(self, requested: int, available: int) -> None:
+        super().__init__(
+            f"{requested} bytes were asked for and {available} are there",
+            requested=requested,
+            available=available,
+        )
+
+
+class Cancelled(RelayError):
+    """The node is being stopped."""
+
+    kind = "cancelled"
+
+
+class ControlFailed(RelayError):
+    """The node of this run did not answer on its control socket."""
+
+    kind = "control"
