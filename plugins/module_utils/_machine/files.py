@@ -1,0 +1,81 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Files that appear whole or not at all, in directories that libvirt's own user can pass through."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from .._errors import FleetError
+
+DIRECTORY_MODE = 0o711
+SECRET_MODE = 0o600
+
+
+def check_pool(path: str) -> None:
+    """A pool is never made here: a missing one is usually a file system that is not mounted."""
+    if not os.path.isdir(path):
+        raise FleetError(f"The pool's directory {path} does not exist. Create it, or mount what belongs there.", path=path)
+
+
+def make_directory(path: str) -> None:
+    """The directory and its missing parents, mode 0711: others may reach a file whose name they know."""
+    if os.path.isdir(path):
+        return
+    make_directory(os.path.dirname(path))
+    try:
+        os.mkdir(path, DIRECTORY_MODE)
+    except FileExistsError:
+        return
+    os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
+
+
+def write_whole(path: str, content: bytes, mode: int = SECRET_MODE) -> None:
+    """Replace a file in one step; it is on the disk when this returns."""
+    directory = os.path.dirname(path)
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    sync_directory(directory)
+
+
+def sync_directory(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: str) -> bool:
+    """Whether there was something to remove."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def read_tail(path: str, limit_bytes: int) -> bytes:
+    """The end of a file; nothing where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - limit_bytes))
+            return t.cast(bytes, file.read(limit_bytes))
+    except FileNotFoundError:
+        return b""

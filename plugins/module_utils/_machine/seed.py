@@ -1,0 +1,158 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a NoCloud seed image contains: pure, from the user's wish to the bytes of four files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+from dataclasses import dataclass, field
+from email import message_from_string
+from email.message import Message
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+
+from .._errors import FleetError, InvalidOption
+from .owner import Owner
+from .report_script import report_script
+
+_BOUNDARY = "==basecast-vendor-data=="  # fixed: equal content must give equal bytes
+
+# First characters of a text, and what cloud-init calls it.
+_KINDS = (
+    ("#cloud-config-archive", "cloud-config-archive"),
+    ("#cloud-config-jsonp", "cloud-config-jsonp"),
+    ("#cloud-config", "cloud-config"),
+    ("#cloud-boothook", "cloud-boothook"),
+    ("#part-handler", "part-handler"),
+    ("#include-once", "x-include-once-url"),
+    ("#include", "x-include-url"),
+    ("## template: jinja", "jinja2"),
+    ("#!", "x-shellscript"),
+)
+
+
+@dataclass(frozen=True)
+class SeedWish:
+    """One machine's seed as the user wants it. Contents may be secret: never part of a message."""
+
+    owner: Owner
+    pool_path: str
+    meta_data: t.Mapping[str, t.Any] = field(default_factory=dict)
+    user_data: t.Any = None
+    vendor_data: t.Any = None
+    network_config: t.Optional[t.Mapping[str, t.Any]] = None
+    report: bool = True
+
+    @property
+    def hostname(self) -> str:
+        """The name that the guest is expected to report."""
+        name = self.meta_data.get("local-hostname", self.owner.machine)
+        if isinstance(self.user_data, dict):
+            name = self.user_data.get("hostname", name)
+        return str(name)
+
+
+def check_seed(wish: SeedWish, option: str) -> None:
+    """Raise InvalidOption for what no guest could use."""
+    if "instance-id" in wish.meta_data:
+        raise InvalidOption(
+            f"{option}.meta_data",
+            "instance-id",
+            "this key is derived from tenant, service and machine and cannot be chosen",
+        )
+    for name in ("user_data", "vendor_data"):
+        value = getattr(wish, name)
+        if value is not None and not isinstance(value, (dict, str)):
+            raise InvalidOption(f"{option}.{name}", type(value).__name__, "give a mapping (cloud-config) or a text")
+    if wish.network_config is not None and not {"version", "network"} & set(wish.network_config):
+        raise InvalidOption(
+            f"{option}.network_config",
+            sorted(wish.network_config),
+            "a mapping with the key version (network configuration version 2) is needed",
+        )
+
+
+def seed_files(wish: SeedWish, token: str) -> t.Dict[str, bytes]:
+    """Content of the medium, by file name.
+
+    :param token: what the guest's report must contain.
+    """
+    meta_data = {"local-hostname": wish.owner.machine, **wish.meta_data, "instance-id": wish.owner.instance_id}
+    files = {"meta-data": _json(meta_data), "user-data": _text(wish.user_data)}
+    vendor_data = _vendor_data(wish, token)
+    if vendor_data:
+        files["vendor-data"] = vendor_data.encode()
+    if wish.network_config is not None:
+        files["network-config"] = _json(wish.network_config)
+    return files
+
+
+def seed_digest(wish: SeedWish) -> str:
+    """SHA-256 of all content except the token: equal digests mean equal wishes."""
+    digest = hashlib.sha256()
+    for name, content in sorted(seed_files(wish, "").items()):
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def seed_outline(wish: SeedWish) -> t.Dict[str, t.Any]:
+    """What may be shown of a seed: names of keys and kinds of text, no values."""
+    outline: t.Dict[str, t.Any] = {"hostname": wish.hostname, "report": wish.report}
+    for name in ("meta_data", "user_data", "vendor_data", "network_config"):
+        value = getattr(wish, name)
+        if isinstance(value, str):
+            outline[name] = f"text ({_kind(value) or 'multipart'})"
+        elif value is not None:
+            outline[name] = sorted(value)
+    return outline
+
+
+def _json(value: t.Any) -> bytes:
+    """JSON is YAML, and hosts need no YAML library for it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _text(value: t.Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return b"#cloud-config\n" + _json(value or {})
+
+
+def _vendor_data(wish: SeedWish, token: str) -> str:
+    script = report_script(token, wish.owner.instance_id) if wish.report else ""
+    if wish.vendor_data is None:
+        return script
+    users = _text(wish.vendor_data).decode()
+    if not script:
+        return users
+    both = MIMEMultipart(boundary=_BOUNDARY)
+    both.attach(_part(users))
+    both.attach(_part(script))
+    return both.as_string()
+
+
+def _part(text: str) -> Message:
+    kind = _kind(text)
+    if kind is None:
+        message = message_from_string(text)
+        if not message.is_multipart():
+            raise FleetError(
+                "vendor_data: the text's first line is none that cloud-init knows (such as #cloud-config or #!/bin/sh), "
+                "and it is no MIME multipart message",
+                option="vendor_data",
+            )
+        return message
+    return MIMEText(text, kind, "us-ascii" if all(ord(c) < 128 for c in text) else "utf-8")
+
+
+def _kind(text: str) -> t.Optional[str]:
+    for start, kind in _KINDS:
+        if text.startswith(start):
+            return kind
+    return None

@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: seed_image
+short_description: Make cloud-init seed images for machines
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Makes one NoCloud medium per machine, an ISO 9660 image with the volume name V(cidata), in the machine's directory.
+  - The instance identifier is derived from tenant, service and machine. An edited seed therefore takes effect when the
+    machine is made anew, and does not run cloud-init's first boot again when an existing machine reboots.
+  - The seed also carries a small script, as vendor-data, by which the guest reports to its second serial port that it
+    has come up. The user's own data is not touched. M(basecast.fleet.machine) waits for this report.
+  - A guest whose user-data disables vendor-data, or whose C(cloud_final_modules) lack C(scripts_vendor), stays silent;
+    set O(report=false) for such.
+requirements:
+  - xorriso, genisoimage or mkisofs on the host (package C(xorriso) or C(genisoimage)).
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Shows digests and names of keys, never contents.
+  idempotent:
+    support: full
+options:
+  tenant:
+    description: The tenant to whom the service belongs.
+    type: str
+    default: default
+  service:
+    description: The service that the machines are part of.
+    type: str
+    required: true
+  report:
+    description: Whether guests are asked to report that they have come up.
+    type: bool
+    default: true
+  seeds:
+    description:
+      - The seeds to make.
+      - Contents are neither logged nor returned.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      machine:
+        description: Name of the machine, which becomes its host name.
+        type: str
+        required: true
+      pool:
+        description: Name of the pool in which the machine's directory lies.
+        type: str
+        default: default
+      meta_data:
+        description: Further keys of the meta-data. The key C(instance-id) cannot be chosen.
+        type: dict
+        default: {}
+      user_data:
+        description:
+          - A mapping becomes C(#cloud-config). A text is taken as it is.
+        type: raw
+      vendor_data:
+        description:
+          - As O(seeds[].user_data). It is delivered together with the script that reports.
+        type: raw
+      network_config:
+        description: Network configuration, version 2.
+        type: dict
+seealso:
+  - module: basecast.fleet.machine
+"""
+
+EXAMPLES = r"""
+- name: Seeds of two machines
+  basecast.fleet.seed_image:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    seeds:
+      - machine: web-1
+        user_data:
+          users:
+            - name: admin
+              ssh_authorized_keys: ["{{ admin_key }}"]
+      - machine: web-2
+        user_data: |
+          #!/bin/sh
+          echo hello >/etc/motd
+"""
+
+RETURN = r"""
+seeds:
+  description: The seeds, in the order of the request.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - machine: web-1
+      path: /var/lib/libvirt/images/machines/shop/web-1/seed.iso
+      instance_id: 0d6f8a1c-6b0e-5a53-8f6b-1f3f6f5f0b07
+      digest: 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+      action: created
+  contains:
+    machine:
+      description: Name of the machine.
+      type: str
+    path:
+      description: The image.
+      type: str
+    instance_id:
+      description: The identifier by which cloud-init recognises the machine.
+      type: str
+    digest:
+      description: SHA-256 of the seed's content; it changes when the content does.
+      type: str
+    action:
+      description: V(created), V(updated) or V(none).
+      type: str
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import checked_owner
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.secret_options import take_secret
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish, check_seed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages
+from ansible_collections.basecast.fleet.plugins.module_utils._module import (
+    checked_pools,
+    pool_path,
+    pools_argument,
+    run_module,
+)
+
+
+def _wishes(module: AnsibleModule) -> t.List[SeedWish]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    wishes: t.List[SeedWish] = []
+    for number, seed in enumerate(take_secret(module, "seeds")):
+        option = f"seeds[{number}]"
+        wish = SeedWish(
+            owner=checked_owner(params["tenant"], params["service"], seed["machine"], f"{option}.machine"),
+            pool_path=pool_path(pools, seed["pool"], f"{option}.pool"),
+            meta_data=seed["meta_data"] or {},
+            user_data=seed["user_data"],
+            vendor_data=seed["vendor_data"],
+            network_config=seed["network_config"],
+            report=params["report"],
+        )
+        check_seed(wish, option)
+        if any(other.owner == wish.owner for other in wishes):
+            raise InvalidOption(f"{option}.machine", seed["machine"], "each machine can have one seed only")
+        wishes.append(wish)
+    return wishes
+
+
+def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    wishes = _wishes(module)
+    images = SeedImages(module.run_command, check=module.check_mode)
+    seeds: t.List[t.Dict[str, t.Any]] = []
+    before: t.Dict[str, t.Any] = {}
+    after: t.Dict[str, t.Any] = {}
+    for wish in wishes:
+        seed, shown_before, shown_after = images.ensure(wish)
+        seeds.append(seed)
+        if seed["action"] != "none":
+            before[wish.owner.machine] = shown_before
+            after[wish.owner.machine] = shown_after
+    return {
+        "changed": any(seed["action"] != "none" for seed in seeds),
+        "seeds": seeds,
+        "diff": {"before": before, "after": after},
+    }
+
+
+def main() -> None:
+    seed = {
+        "machine": {"type": "str", "required": True},
+        "pool": {"type": "str", "default": "default"},
+        "meta_data": {"type": "dict", "default": {}},
+        "user_data": {"type": "raw"},
+        "vendor_data": {"type": "raw"},
+        "network_config": {"type": "dict"},
+    }
+    run_module(
+        _work,
+        argument_spec={
+            **pools_argument(),
+            "tenant": {"type": "str", "default": "default"},
+            "service": {"type": "str", "required": True},
+            "report": {"type": "bool", "default": True},
+            "seeds": {"type": "list", "elements": "dict", "required": True, "no_log": True, "options": seed},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
