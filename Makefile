@@ -1,0 +1,58 @@
+# The two commands for newcomers are `make demo` and `make test`; both do all of their own set-up.
+# Run as root on Debian. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+export BASECAST_CHECKOUT := $(CURDIR)
+export PYTHONPATH := $(CURDIR)/.collections
+export PYTHONDONTWRITEBYTECODE := 1
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+BIN := $(CURDIR)/.venv/bin
+PYTEST := $(BIN)/python -m pytest
+LAB_HOSTS ?= 4
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-18s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## install what is missing (Debian packages, Python environment)
+	@tools/setup
+
+.PHONY: demo
+demo: setup ## four hosts, four machines, one host dies: see the whole thing work
+	@$(BIN)/python tests/demo/demo.py
+
+.PHONY: test
+test: setup ## everything: static checks, unit, integration, kills, molecule
+	@tools/run-tests lint unit integration kills molecule
+
+.PHONY: lint test-unit test-integration test-kills test-molecule sanity
+lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy
+	@tools/run-tests lint
+test-unit: setup ## unit tests (under two minutes)
+	@tools/run-tests unit
+test-integration: setup ## tests on lab hosts
+	@tools/run-tests integration
+test-kills: setup ## the controller killed at 20 random moments of a deployment
+	@tools/run-tests kills
+test-molecule: setup ## molecule scenarios default and vm_hosts
+	@tools/run-tests molecule
+sanity: setup
+	@tools/run-tests sanity
+
+.PHONY: test-plan
+test-plan: setup ## every relay instance through the planner and the checker
+	@$(BIN)/python -m tests.plan
+
+.PHONY: lab-up lab-down
+lab-up: setup ## a lab of LAB_HOSTS hosts that stays up
+	@tests/lab/lab up --hosts $(LAB_HOSTS)
+lab-down: setup ## end it
+	@tests/lab/lab down
+
+.PHONY: clean
+clean: ## remove what was built in this checkout (caches elsewhere stay)
+	@rm -rf .build .collections .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output dist

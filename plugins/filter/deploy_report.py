@@ -1,0 +1,71 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: deploy_report
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Sum up a deployment, machine by machine
+description:
+  - Compares what was asked for with what each host came to; RV(_value.ok) is true only if every machine is there.
+positional: outcomes
+options:
+  _input:
+    description: A plan as P(basecast.fleet.service_plan#filter) returns it.
+    type: dict
+    required: true
+  outcomes:
+    description: What each host came to, by inventory name, with C(state), C(step), C(msg) and C(machines).
+    type: dict
+    required: true
+  relay:
+    description: The relay plan that was run.
+    type: dict
+  predicted:
+    description: The run was in check mode.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Sum up
+  ansible.builtin.debug:
+    msg: "{{ (plan | basecast.fleet.deploy_report(outcomes)).text }}"
+  vars:
+    plan: {service: shop, machines: [], problems: [], surplus: []}
+    outcomes: {kvm1: {state: done}}
+"""
+
+RETURN = r"""
+_value:
+  description: The report; C(text) holds it as lines for people.
+  type: dict
+  sample:
+    format: 1
+    service: shop
+    ok: false
+    machines: [{"machine": "web-1", "host": "kvm1", "state": "unreachable", "reason": "…", "report": null, "drift": []}]
+    text: ["Service shop: 0 of 1 machines are there (0 deployed by this run, 0 before)."]
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report as report
+
+
+def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:
+    try:
+        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted))
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"deploy_report": deploy_report}

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: place_machines
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Choose the host and the number of every machine of a manifest
+description:
+  - Machines that exist keep their host and their number; new ones get the lowest numbers that were never given.
+  - A group with O(_input.machines.count) is spread evenly; of hosts with as many machines one that holds the base wins.
+positional: hosts
+options:
+  _input:
+    description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.
+    type: dict
+    required: true
+  hosts:
+    description: Observed hosts by inventory name, as the deployment's first play collects them.
+    type: dict
+    required: true
+  groups:
+    description: The inventory's groups, for a manifest that names groups.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Show where machines would go
+  ansible.builtin.debug:
+    msg: "{{ manifest | basecast.fleet.place_machines(observed, groups=groups) }}"
+  vars:
+    manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
+    observed:
+      kvm1: {reachable: true}
+      kvm2: {reachable: true}
+"""
+
+RETURN = r"""
+_value:
+  description: The assignments, the ratings of the candidates with their reasons, and machines that are no longer asked for.
+  type: dict
+  sample:
+    assignments: [{"machine": "web-1", "group": "web", "number": 1, "host": "kvm1", "exists": false, "place": "shop.yml:8"}]
+    ratings: {"web-1": [{"host": "kvm1", "pool": "default", "rating": 1.0, "reasons": ["the manifest names this host"]}]}
+    surplus: []
+    problems: []
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import place_machines as place
+
+
+def place_machines(manifest: t.Any, hosts: t.Any, groups: t.Any = None) -> dict[str, t.Any]:
+    try:
+        return place(plain(manifest), plain(hosts), plain(groups or {}))
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"place_machines": place_machines}

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: service_manifest
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Check a service manifest and fill in its defaults
+description:
+  - Turns the text of a manifest into the structure that P(basecast.fleet.service_plan#filter) takes.
+  - Fails with every mistake that the manifest alone shows, each with its place (file, line, key) and what would be accepted.
+positional: origin
+options:
+  _input:
+    description: The manifest, as YAML text or as a mapping.
+    type: raw
+    required: true
+  origin:
+    description: What messages call the manifest, usually the name of its file.
+    type: str
+    default: manifest
+requirements:
+  - jsonschema (Python package, on the controller)
+"""
+
+EXAMPLES = r"""
+- name: Read a manifest
+  ansible.builtin.set_fact:
+    manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The checked manifest with all defaults.
+  type: dict
+  sample: {"format": 1, "service": "shop", "tenant": "default", "origin": "shop.yml", "bases": [], "machines": []}
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest
+
+
+def service_manifest(source: t.Any, origin: str = "manifest") -> dict[str, t.Any]:
+    try:
+        return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin))
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"service_manifest": service_manifest}

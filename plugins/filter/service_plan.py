@@ -1,0 +1,87 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: service_plan
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Plan a deployment from a manifest and observed hosts
+description:
+  - Says which machines exist, which are to be made and where, which base each host lacks and where it would be imported,
+    and hands over the work of each host, step by step.
+  - While RV(_value.problems) is not empty nothing may be changed; each problem names its place in the manifest or its host.
+positional: hosts
+options:
+  _input:
+    description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.
+    type: dict
+    required: true
+  hosts:
+    description: Observed hosts by inventory name, as the deployment's first play collects them.
+    type: dict
+    required: true
+  groups:
+    description: The inventory's groups, for a manifest that names groups.
+    type: dict
+    default: {}
+  imported:
+    description:
+      - Bases that the run has imported since the hosts were observed, by their name in the manifest.
+      - Each is what M(basecast.fleet.base_disk_import) returned, with the keys C(host) and C(pool).
+    type: dict
+    default: {}
+  memory_overcommit:
+    description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
+    type: float
+    default: 1.0
+"""
+
+EXAMPLES = r"""
+- name: Show what a deployment would do
+  ansible.builtin.debug:
+    msg: "{{ (manifest | basecast.fleet.service_plan(observed, groups=groups)).machines }}"
+  vars:
+    manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
+    observed:
+      kvm1: {reachable: true}
+      kvm2: {reachable: true}
+"""
+
+RETURN = r"""
+_value:
+  description: The plan of the deployment.
+  type: dict
+  sample:
+    format: 1
+    service: shop
+    tenant: default
+    machines: [{"machine": "web-1", "host": "kvm1", "state": "create", "reason": "", "drift": []}]
+    bases: {}
+    hosts: {}
+    surplus: []
+    problems: []
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import service_plan as plan
+
+
+def service_plan(
+    manifest: t.Any, hosts: t.Any, groups: t.Any = None, imported: t.Any = None, memory_overcommit: float = 1.0
+) -> dict[str, t.Any]:
+    try:
+        return plan(plain(manifest), plain(hosts), plain(groups or {}), plain(imported or {}), float(memory_overcommit))
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"service_plan": service_plan}

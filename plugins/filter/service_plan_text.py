@@ -1,0 +1,54 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: service_plan_text
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Show the plan of a deployment to people
+description:
+  - Machines with their hosts and reasons, bases with their holders and ways, problems and drift, as lines of text.
+options:
+  _input:
+    description: A plan as P(basecast.fleet.service_plan#filter) returns it.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show a plan
+  ansible.builtin.debug:
+    msg: "{{ plan | basecast.fleet.service_plan_text }}"
+  vars:
+    plan: {service: shop, tenant: default, machines: [], bases: {}, hosts: {}, ratings: {}, problems: [], surplus: []}
+"""
+
+RETURN = r"""
+_value:
+  description: Lines of text.
+  type: list
+  elements: str
+  sample: ["Service shop (tenant default)", "  machine web-1 on kvm1 would be made"]
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import plan_text
+
+
+def service_plan_text(plan: t.Any) -> list[str]:
+    try:
+        return plan_text(plain(plan))
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"service_plan_text": service_plan_text}

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a deployment came to, machine by machine, and whether that is what was asked for; also both as text."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+FORMAT = 1
+
+# States of a machine in a report; only the first two are what the manifest asked for.
+DEPLOYED, PRESENT, FAILED, UNREACHABLE, OUTSIDE = "deployed", "present", "failed", "unreachable", "outside"
+
+
+def deploy_report(
+    plan: Mapping[str, t.Any],
+    outcomes: Mapping[str, Mapping[str, t.Any]],
+    relay: Mapping[str, t.Any] | None = None,
+    predicted: bool = False,
+) -> dict[str, t.Any]:
+    """The result of a run.
+
+    :param plan: as service_plan returns it.
+    :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
+        relay_node's or None}}``; a planned host without an outcome was lost on the way.
+    :param relay: the relay plan that was run, if any.
+    :param predicted: the run was in check mode: machines that it would deploy count as deployed.
+    :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
+        "drift"}], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text": [lines]}``.
+    """
+    machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
+    hosts: dict[str, dict[str, t.Any]] = {}
+    for machine in machines:
+        outcome = outcomes.get(machine["host"]) or {}
+        host = hosts.setdefault(
+            machine["host"],
+            {"state": "done", "step": outcome.get("step"), "msg": outcome.get("msg"), "missing": [], "relay": outcome.get("relay")},
+        )
+        if machine["state"] not in (DEPLOYED, PRESENT):
+            host["missing"].append(machine["machine"])
+            host["state"] = machine["state"]
+            host["msg"] = host["msg"] or machine["reason"]
+    report = {
+        "format": FORMAT,
+        "service": plan["service"],
+        "predicted": predicted,
+        "ok": all(machine["state"] in (DEPLOYED, PRESENT) for machine in machines) and not plan["problems"],
+        "machines": machines,
+        "hosts": hosts,
+        "surplus": list(plan["surplus"]),
+        "relay": relay,
+    }
+    return {**report, "text": _report_text(report)}
+
+
+def _machine_outcome(
+    machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
+) -> dict[str, t.Any]:
+    outcome = outcomes.get(machine["host"]) or {}
+    found = next((m for m in outcome.get("machines") or [] if m.get("machine") == machine["machine"]), None) or {}
+    here = bool(found.get("running")) and (found.get("report") is not None or not found.get("seeded"))
+    if machine["state"] in (UNREACHABLE, OUTSIDE):
+        state, reason = machine["state"], machine["reason"]
+    elif here or outcome.get("state") == "done" or (predicted and outcome.get("state") != "failed"):
+        state, reason = (PRESENT if machine["state"] == "exists" else DEPLOYED), ""
+    elif outcome.get("state") == UNREACHABLE:
+        state, reason = UNREACHABLE, _reason(outcome)
+    elif outcome:
+        state, reason = FAILED, _reason(outcome)
+    else:
+        state, reason = FAILED, "the run ended before this host's turn"
+    return {
+        "machine": machine["machine"],
+        "host": machine["host"],
+        "state": state,
+        "reason": reason,
+        "report": found.get("report"),
+        "drift": machine["drift"],
+    }
+
+
+def _reason(outcome: Mapping[str, t.Any]) -> str:
+    step, message = outcome.get("step"), str(outcome.get("msg") or "no reason given").strip()
+    return f"{step}: {message}" if step else message
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def _report_text(report: Mapping[str, t.Any]) -> list[str]:
+    machines = report["machines"]
+    count = {state: sum(1 for m in machines if m["state"] == state) for state in (DEPLOYED, PRESENT)}
+    there = count[DEPLOYED] + count[PRESENT]
+    verb = "would be there" if report["predicted"] else "are there"
+    lines = [
+        f"Service {report['service']}: {there} of {len(machines)} machines {verb}"
+        f" ({count[DEPLOYED]} deployed {'by this run' if not report['predicted'] else 'by a real run'}, {count[PRESENT]} before)."
+    ]
+    width = max((len(m["machine"]) for m in machines), default=0)
+    host_width = max((len(m["host"]) for m in machines), default=0)
+    for machine in machines:
+        lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine)}")
+    for machine in machines:
+        for item in machine["drift"]:
+            lines.append(
+                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])},"
+                f" the manifest says {_shown(item['wanted'])}; nothing was rebuilt"
+            )
+    for surplus in report["surplus"]:
+        lines.append(f"  surplus: {surplus['machine']} on {surplus['host']} is no longer asked for; it was left alone")
+    return lines
+
+
+def _machine_text(machine: Mapping[str, t.Any]) -> str:
+    if machine["state"] in (DEPLOYED, PRESENT):
+        text = "deployed" if machine["state"] == DEPLOYED else "already there"
+        seen = machine["report"]
+        if seen:
+            addresses = ", ".join(seen.get("addresses") or [])
+            text += f", came up as {seen.get('hostname')}" + (f" ({addresses})" if addresses else "")
+        return text
+    return f"MISSING, {machine['state']}: {machine['reason']}"
+
+
+def _shown(value: t.Any) -> str:
+    return "absent" if value is None else str(value)
+
+
+def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
+    """What a deployment would do, before the relay's own table."""
+    lines = [f"Service {plan['service']} (tenant {plan['tenant']})"]
+    for problem in plan["problems"]:
+        lines.append(f"  problem: {problem}")
+    words = {"exists": "is there", "create": "would be made", "unreachable": "cannot be made", "outside": "cannot be made"}
+    for machine in plan["machines"]:
+        reason = f": {machine['reason']}" if machine["reason"] else ""
+        lines.append(f"  machine {machine['machine']} on {machine['host']} {words[machine['state']]}{reason}")
+        for best in (plan["ratings"].get(machine["machine"]) or [])[:1]:
+            lines.append(f"    placed there because: {'; '.join(best['reasons'])}")
+    for base in plan["bases"].values():
+        lines += _base_text(base, plan)
+    for machine in plan["machines"]:
+        for item in machine["drift"]:
+            lines.append(
+                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])}, the manifest"
+                f" says {_shown(item['wanted'])}; nothing would be rebuilt"
+            )
+    return lines
+
+
+def _base_text(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
+    digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
+    holders = ", ".join(base["holders"]) or "nobody"
+    lines = [f"  base {base['title']}{digest}: held by {holders}; needed for new machines on {', '.join(base['needed_on']) or 'no host'}"]
+    if base["import_on"]:
+        source = base["source"]
+        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
+        lines.append(f"    would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
+    targets: Sequence[str] = [
+        host for host, work in plan["hosts"].items() if any(f["base"] == base["name"] for f in work["fetch"]) and host != base["import_on"]
+    ]
+    if targets:
+        lines.append(f"    would be relayed to {', '.join(targets)}")
+    return lines
