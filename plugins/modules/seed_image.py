@@ -144,10 +144,10 @@ from ansible_collections.basecast.fleet.plugins.module_utils._module import (
 )
 
 
-def _wishes(module: AnsibleModule) -> t.List[SeedWish]:
+def _wishes(module: AnsibleModule) -> list[SeedWish]:
     params = module.params
     pools = checked_pools(params["pools"])
-    wishes: t.List[SeedWish] = []
+    wishes: list[SeedWish] = []
     for number, seed in enumerate(take_secret(module, "seeds")):
         option = f"seeds[{number}]"
         wish = SeedWish(
@@ -169,9 +169,9 @@ def _wishes(module: AnsibleModule) -> t.List[SeedWish]:
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     wishes = _wishes(module)
     images = SeedImages(module.run_command, check=module.check_mode)
-    seeds: t.List[t.Dict[str, t.Any]] = []
-    before: t.Dict[str, t.Any] = {}
-    after: t.Dict[str, t.Any] = {}
+    seeds: list[dict[str, t.Any]] = []
+    before: dict[str, t.Any] = {}
+    after: dict[str, t.Any] = {}
     for wish in wishes:
         seed, shown_before, shown_after = images.ensure(wish)
         seeds.append(seed)

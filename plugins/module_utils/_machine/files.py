@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import typing as t
 
 from .._errors import FleetError
 
@@ -76,6 +75,6 @@ def read_tail(path: str, limit_bytes: int) -> bytes:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - limit_bytes))
-            return t.cast(bytes, file.read(limit_bytes))
+            return file.read(limit_bytes)
     except FileNotFoundError:
         return b""

@@ -43,7 +43,7 @@ def find_tool() -> str:
     )
 
 
-def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: t.Optional[str] = None) -> None:
+def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: str | None = None) -> None:
     """Write an image of some small files; equal files give equal bytes.
 
     :param path: the image; a file that is there already is overwritten.
@@ -71,7 +71,7 @@ def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: t.Opti
     _fix_dates(path)
 
 
-def _command(tool: str, path: str, folder: str) -> t.List[str]:
+def _command(tool: str, path: str, folder: str) -> list[str]:
     common = ["-quiet", "-volid", VOLUME_ID, "-joliet"]
     if os.path.basename(tool) == "xorriso":
         return [tool, "-as", "mkisofs", *common, "--set_all_file_dates", _DATE.decode(), "-o", path, folder]

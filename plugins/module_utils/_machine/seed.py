@@ -46,7 +46,7 @@ class SeedWish:
     meta_data: t.Mapping[str, t.Any] = field(default_factory=dict)
     user_data: t.Any = None
     vendor_data: t.Any = None
-    network_config: t.Optional[t.Mapping[str, t.Any]] = None
+    network_config: t.Mapping[str, t.Any] | None = None
     report: bool = True
 
     @property
@@ -78,7 +78,7 @@ def check_seed(wish: SeedWish, option: str) -> None:
         )
 
 
-def seed_files(wish: SeedWish, token: str) -> t.Dict[str, bytes]:
+def seed_files(wish: SeedWish, token: str) -> dict[str, bytes]:
     """Content of the medium, by file name.
 
     :param token: what the guest's report must contain.
@@ -101,9 +101,9 @@ def seed_digest(wish: SeedWish) -> str:
     return digest.hexdigest()
 
 
-def seed_outline(wish: SeedWish) -> t.Dict[str, t.Any]:
+def seed_outline(wish: SeedWish) -> dict[str, t.Any]:
     """What may be shown of a seed: names of keys and kinds of text, no values."""
-    outline: t.Dict[str, t.Any] = {"hostname": wish.hostname, "report": wish.report}
+    outline: dict[str, t.Any] = {"hostname": wish.hostname, "report": wish.report}
     for name in ("meta_data", "user_data", "vendor_data", "network_config"):
         value = getattr(wish, name)
         if isinstance(value, str):
@@ -151,7 +151,7 @@ def _part(text: str) -> Message:
     return MIMEText(text, kind, "us-ascii" if all(ord(c) < 128 for c in text) else "utf-8")
 
 
-def _kind(text: str) -> t.Optional[str]:
+def _kind(text: str) -> str | None:
     for start, kind in _KINDS:
         if text.startswith(start):
             return kind

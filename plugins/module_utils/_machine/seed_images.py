@@ -27,13 +27,13 @@ class SeedRecord:
     """What the file ``seed.json`` says about the image beside it."""
 
     digest: str
-    token: t.Optional[str]  # None: this seed asks for no report
+    token: str | None  # None: this seed asks for no report
     hostname: str
     instance_id: str
     outline: t.Mapping[str, t.Any]
 
 
-def read_record(directory: str) -> t.Optional[SeedRecord]:
+def read_record(directory: str) -> SeedRecord | None:
     """None where there is no record, or none that can be used."""
     try:
         with open(os.path.join(directory, RECORD), encoding="utf-8") as file:
@@ -59,7 +59,7 @@ class SeedImages:
         self._run = run
         self._check = check
 
-    def ensure(self, wish: SeedWish) -> t.Tuple[t.Dict[str, t.Any], t.Optional[t.Dict[str, t.Any]], t.Dict[str, t.Any]]:
+    def ensure(self, wish: SeedWish) -> tuple[dict[str, t.Any], dict[str, t.Any] | None, dict[str, t.Any]]:
         """Make one image what it should be.
 
         :returns: what happened, and what may be shown of the seed before and after.
