@@ -1,0 +1,397 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What the store needs of a file system: safe opening, durable publishing, clones, holes, attributes, identity."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import stat
+import struct
+import typing as t
+
+from .errors import NoSpace, UnsafePath
+
+DIRECTORY_MODE = 0o711
+BASE_MODE = 0o444
+COPY_BYTES = 1024 * 1024
+HOLE_BYTES = 64 * 1024
+
+_FICLONE = 0x40049409
+_LONG = struct.calcsize("l")
+_GETFLAGS = 0x80006601 | (_LONG << 16)
+_SETFLAGS = 0x40006602 | (_LONG << 16)
+_IMMUTABLE = 0x10
+
+#: Errors by which a file system says that it has no such operation, as opposed to a failure.
+_UNSUPPORTED = (
+    errno.EOPNOTSUPP,
+    errno.ENOTTY,
+    errno.EINVAL,
+    errno.EXDEV,
+    errno.EPERM,
+    errno.EACCES,
+    errno.ENOSYS,
+    errno.ETXTBSY,
+)
+
+_NETWORK_TYPES = frozenset(
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "9p", "virtiofs", "lustre", "beegfs", "gfs2", "ocfs2", "afs", "gpfs"]
+)
+_LOCAL_FUSE = frozenset(["fuseblk", "fuse.ntfs-3g", "fuse.bindfs", "fuse.fuse-overlayfs"])
+
+
+class Mount(t.NamedTuple):
+    type: str
+    source: str
+    point: str
+
+
+def open_regular(path: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a regular file: the last component is not followed when it is a symbolic link."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnsafePath(f"{path} is a symbolic link where a file of the store is expected; remove it.", path=path)
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsafePath(f"{path} is not a regular file.", path=path)
+    return descriptor
+
+
+def ensure_directory(path: str, mode: int = DIRECTORY_MODE) -> bool:
+    """Make the directory, parents not included; True when it was made. A symbolic link in its place is refused."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise UnsafePath(
+                f"{path} is a symbolic link or a file where a directory of the store is expected; remove it.", path=path
+            )
+        return False
+    os.chmod(path, mode)
+    return True
+
+
+def sync_directory(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: str) -> None:
+    descriptor = open_regular(path)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: str, data: bytes, mode: int) -> None:
+    """A new file with these bytes, on disk when this returns. The name must be free."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: str, data: bytes, mode: int) -> None:
+    """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.getpid()}.tmp")
+    remove_file(temporary)
+    try:
+        write_file(temporary, data, mode)
+        os.rename(temporary, path)
+    except BaseException:
+        remove_file(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def read_file(path: str, limit: int = 1 << 30) -> bytes:
+    descriptor = open_regular(path)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit)
+
+
+def read_json(path: str, limit: int = 1 << 22) -> t.Any:
+    """ValueError when the file holds no JSON."""
+    return json.loads(read_file(path, limit).decode("utf-8"))
+
+
+def json_bytes(value: t.Any) -> bytes:
+    """One spelling for equal values, so that equal files have equal bytes."""
+    return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def remove_file(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of the store with everything in it, immutable files included. Links are not followed."""
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+            continue
+        if entry.is_file(follow_symlinks=False):
+            set_immutable(entry.path, False)
+        remove_file(entry.path)
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def is_immutable(path: str) -> bool:
+    try:
+        descriptor = open_regular(path)
+    except OSError:
+        return False
+    try:
+        return bool(_flags(descriptor) & _IMMUTABLE)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def set_immutable(path: str, wanted: bool) -> bool:
+    """True when the file has the attribute as wanted now; False where file system or privileges do not allow it."""
+    descriptor = open_regular(path)
+    try:
+        return _set_immutable(descriptor, wanted)
+    finally:
+        os.close(descriptor)
+
+
+def _flags(descriptor: int) -> int:
+    return t.cast(int, struct.unpack("l", fcntl.ioctl(descriptor, _GETFLAGS, b"\0" * _LONG))[0])
+
+
+def _set_immutable(descriptor: int, wanted: bool) -> bool:
+    try:
+        flags = _flags(descriptor)
+        if bool(flags & _IMMUTABLE) != wanted:
+            changed = flags | _IMMUTABLE if wanted else flags & ~_IMMUTABLE
+            fcntl.ioctl(descriptor, _SETFLAGS, struct.pack("l", changed))
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def clone(source: int, destination: int) -> bool:
+    """Make the open destination a reflink of the open source; False where the file system cannot."""
+    try:
+        fcntl.ioctl(destination, _FICLONE, source)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def data_ranges(descriptor: int, size: int) -> t.Iterator[tuple[int, int]]:
+    """(start, end) of what is not a hole; the whole file where holes are not known."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            yield position, size
+            return
+        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        if start >= size:
+            return
+        yield start, end
+        position = end
+
+
+def read_all(descriptor: int, size: int, consume: t.Callable[[memoryview], t.Any]) -> None:
+    """Hand every byte to ``consume`` in order, holes as zeros that were never read from the disk."""
+    zeros = memoryview(bytes(COPY_BYTES))
+    buffer = memoryview(bytearray(COPY_BYTES))
+    position = 0
+
+    def skip_to(end: int) -> None:
+        nonlocal position
+        while position < end:
+            step = min(end - position, COPY_BYTES)
+            consume(zeros[:step])
+            position += step
+
+    for start, end in data_ranges(descriptor, size):
+        skip_to(start)
+        while position < end:
+            count = os.preadv(descriptor, [buffer[: min(end - position, COPY_BYTES)]], position)
+            if count == 0:
+                raise OSError(errno.EIO, "file became shorter while it was read")
+            consume(buffer[:count])
+            position += count
+    skip_to(size)
+
+
+def copy_sparse(
+    source: int, destination: int, size: int, consume: t.Callable[[memoryview], t.Any] | None = None
+) -> None:
+    """Copy open files; holes and runs of zeros become holes. ``consume`` sees all bytes in order."""
+    zeros = bytes(HOLE_BYTES)
+    position = 0
+
+    def write(data: memoryview) -> None:
+        nonlocal position
+        if consume is not None:
+            consume(data)
+        for offset in range(0, len(data), HOLE_BYTES):
+            piece = data[offset : offset + HOLE_BYTES]
+            if piece.tobytes() != zeros[: len(piece)]:
+                write_at(destination, piece, position + offset)
+        position += len(data)
+
+    os.ftruncate(destination, size)
+    read_all(source, size, write)
+
+
+def write_at(descriptor: int, data: memoryview | bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(descriptor, view, offset)
+        view = view[count:]
+        offset += count
+
+
+def allocated_bytes(path: str) -> int:
+    return os.lstat(path).st_blocks * 512
+
+
+def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
+    """The named failure when the error says that the disk or quota is full."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return NoSpace(f"{attempt}: no space left in {path}; nothing incomplete was kept.", path=path)
+
+
+# -- identity ---------------------------------------------------------------------------------------------------
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """Mounts in the order of /proc/self/mountinfo; later ones cover earlier ones at the same point."""
+    mounts = []
+    for line in text.splitlines():
+        before, _separator, after = line.partition(" - ")
+        fields, details = before.split(" "), after.split(" ")
+        if len(fields) > 4 and len(details) > 1:
+            mounts.append(Mount(_unescape(details[0]), _unescape(details[1]), _unescape(fields[4])))
+    return mounts
+
+
+def _unescape(field: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field
+
+
+def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
+    """The mount that a resolved path lies in: the longest mount point above it, the last of equals."""
+    best = None
+    for mount in mounts:
+        prefix = mount.point.rstrip("/") + "/"
+        if (path + "/").startswith(prefix) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def is_network_type(kind: str) -> bool:
+    return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
+
+
+def existing_parent(path: str) -> str:
+    """The path, or the nearest directory above it that exists."""
+    while not os.path.isdir(path) and path != "/":
+        path = os.path.dirname(path)
+    return path
+
+
+class FileSystem(t.NamedTuple):
+    """The file system under a pool; ``identity`` is None while the pool does not exist."""
+
+    type: str
+    identity: str | None
+    shared: bool
+    reflink: bool
+    immutable: bool
+
+
+def describe(path: str) -> FileSystem:
+    """Probes reflink and the immutable attribute on nameless files, so nothing is left behind."""
+    place = existing_parent(path)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mount = mount_of(os.path.realpath(place), parse_mounts(file.read()))
+    kind = mount.type if mount else "unknown"
+    shared = is_network_type(kind)
+    identity = None
+    if place == path:
+        status = os.stat(path)
+        if shared and mount:
+            identity = f"net:{kind}:{mount.source}:{status.st_ino}"
+        else:
+            identity = f"local:{boot_id()}:{status.st_dev}:{status.st_ino}"
+    reflink, immutable = _probe(place)
+    return FileSystem(kind, identity, shared, reflink, immutable)
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _probe(directory: str) -> tuple[bool, bool]:
+    descriptors: list[int] = []
+    try:
+        for _number in range(2):
+            descriptors.append(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.write(descriptors[0], bytes(4096))
+        reflink = clone(descriptors[0], descriptors[1])
+        immutable = _set_immutable(descriptors[1], True)
+        if immutable:
+            _set_immutable(descriptors[1], False)
+        return reflink, immutable
+    except OSError:
+        return False, False
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def is_writable(path: str) -> bool:
+    try:
+        read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
+    return not read_only and os.access(path, os.W_OK | os.X_OK)

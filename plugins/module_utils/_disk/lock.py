@@ -1,0 +1,118 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Advisory locks (flock): released by the kernel when their holder dies, however it dies."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+import types
+
+from .errors import StoreBusy, UnsafePath
+
+_TRIES = 5
+_PAUSE_S = 0.02
+
+
+class Lock:
+    """A held lock; close it, or use it as a context."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, create: bool = True) -> Lock:
+    """Lock a file (made when absent) or a directory.
+
+    A lock on a name that has been removed or replaced meanwhile counts for nothing and is taken anew; when the name's
+    directory has gone, FileNotFoundError.
+
+    :raises StoreBusy: somebody else holds it for longer than ``wait_s``.
+    """
+    deadline = time.monotonic() + wait_s
+    tries = _TRIES
+    while True:
+        descriptor = _open(path, create)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = _holder(descriptor)
+            os.close(descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            # Looking whether a lock is held takes it for an instant, so one refusal proves nothing.
+            tries -= 1
+            if tries <= 0 and time.monotonic() >= deadline:
+                raise StoreBusy(subject, path, pid)
+            time.sleep(_PAUSE_S)
+            continue
+        if _is_current(descriptor, path):
+            if not shared and not os.path.isdir(path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            return Lock(descriptor, path)
+        os.close(descriptor)
+
+
+def is_held(path: str) -> bool:
+    """Whether a process holds the lock at this instant."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str, create: bool) -> int:
+    if os.path.isdir(path):
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnsafePath(f"{path} is a symbolic link where a lock file is expected; remove it.", path=path)
+        raise
+
+
+def _is_current(descriptor: int, path: str) -> bool:
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _holder(descriptor: int) -> int:
+    try:
+        return int(os.pread(descriptor, 32, 0).strip() or b"0")
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The only file that knows qemu-img: its arguments, its JSON, its exit codes.
+
+The format is always given (-f), so qemu-img never probes. Callers have read an image's header before and know that
+it names no other file; where an image is read by itself, its backing file is switched off on top of that.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from .errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, UnsupportedImage
+from .runner import Runner, limited, require_program
+
+PACKAGE = "qemu-utils"
+
+#: qemu-img's names of the formats that an import understands.
+FORMATS = ("raw", "qcow2", "vmdk", "vpc", "vhdx")
+
+# A hostile image may ask for any amount of memory or time; an honest one of some terabytes stays below these.
+_MEMORY_MIB = 4096
+_INSPECT_CPU_S = 60
+_CHECK_CPU_S = 1800
+
+_CHECK_LEAKS = 3
+_CHECK_UNSUPPORTED = 63
+
+
+class ImageInfo(t.NamedTuple):
+    image_format: str
+    virtual_size_bytes: int
+    backing: str | None
+    backing_format: str | None
+
+
+class CheckResult(t.NamedTuple):
+    """``problem`` is empty for a sound image; leaks (unused space) are none."""
+
+    problem: str
+    leaks: int
+
+
+def parse_info(text: str) -> ImageInfo:
+    """`qemu-img info --output=json` without its backing chain. ValueError for anything else."""
+    data = json.loads(text)
+    if not isinstance(data, dict) or "format" not in data or "virtual-size" not in data:
+        raise ValueError("not the output of qemu-img info")
+    return ImageInfo(
+        image_format=str(data["format"]),
+        virtual_size_bytes=int(data["virtual-size"]),
+        backing=data.get("backing-filename"),
+        backing_format=data.get("backing-filename-format"),
+    )
+
+
+def parse_check(code: int, text: str, errors: str) -> CheckResult:
+    """`qemu-img check --output=json` with its exit code."""
+    if code == _CHECK_UNSUPPORTED:
+        return CheckResult("", 0)
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = {}
+    leaks = int(data.get("leaks", 0))
+    if code in (0, _CHECK_LEAKS):
+        return CheckResult("", leaks)
+    counts = [f"{data[key]} {word}" for key, word in (("corruptions", "corruptions"), ("check-errors", "errors")) if data.get(key)]
+    detail = _last_line(errors)
+    return CheckResult(": ".join(filter(None, [", ".join(counts), detail])) or f"exit code {code}", leaks)
+
+
+def _last_line(errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return lines[-1].replace("qemu-img: ", "", 1)[:400] if lines else ""
+
+
+def _alone(path: str, image_format: str) -> str:
+    """A file name that makes qemu read this one file and nothing that its header may name."""
+    node: dict[str, t.Any] = {"driver": image_format, "file": {"driver": "file", "filename": path}}
+    if image_format in ("qcow2", "vmdk"):
+        node["backing"] = None
+    return "json:" + json.dumps(node)
+
+
+class QemuImg:
+    """Every path is absolute: a name with a colon before the first slash would be a protocol to qemu."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def _run(self, arguments: t.Sequence[str], cpu_s: int = 0) -> tuple[int, str, str]:
+        program = require_program("qemu-img", PACKAGE)
+        return self._runner(limited([program, *arguments], _MEMORY_MIB, cpu_s))
+
+    def _do(self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0) -> str:
+        code, output, errors = self._run(arguments, cpu_s)
+        if code != 0:
+            raise _failure(attempt, code, errors)
+        return output
+
+    def info(self, path: str, image_format: str) -> ImageInfo:
+        """Read a header; the image and what it names stay unopened as far as the format allows."""
+        text = self._do(
+            f"Looking at {path}", ["info", "--output=json", _alone(path, image_format)], cpu_s=_INSPECT_CPU_S
+        )
+        try:
+            return parse_info(text)
+        except ValueError as error:
+            raise UnsupportedImage(f"{path}: qemu-img's answer cannot be understood: {error}", path=path)
+
+    def check_unused(self, path: str, image_format: str) -> None:
+        """DiskBusy when a running machine has the image open (qemu's own lock)."""
+        self._do(f"Looking whether {path} is in use", ["info", "--output=json", "-f", image_format, path], _INSPECT_CPU_S)
+
+    def check(self, path: str, image_format: str) -> CheckResult:
+        """Check an image's own structure; raw images have none."""
+        if image_format == "raw":
+            return CheckResult("", 0)
+        arguments = ["check", "--output=json", _alone(path, image_format)]
+        return parse_check(*self._run(arguments, cpu_s=_CHECK_CPU_S))
+
+    def convert(self, source: str, source_format: str, destination: str, destination_format: str) -> None:
+        """Write a new image with the content of an image without parent. Zeros stay unallocated."""
+        self._do(
+            f"Converting {source} from {source_format} to {destination_format}",
+            ["convert", "-q", "-O", destination_format, _alone(source, source_format), destination],
+        )
+
+    def flatten(self, source: str, source_format: str, destination: str, destination_format: str) -> None:
+        """Write a new image with the content of a store's image and its parents."""
+        self._do(
+            f"Copying {source} with its parents",
+            ["convert", "-q", "-f", source_format, "-O", destination_format, source, destination],
+        )
+
+    def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
+        """A differencing disk. ``backing`` is what its header is to say; it is not opened."""
+        self._do(
+            f"Creating the differencing disk {path}",
+            ["create", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", backing_format, path, str(size_bytes)],
+        )
+
+    def create(self, path: str, size_bytes: int) -> None:
+        self._do(f"Creating the disk {path}", ["create", "-q", "-f", "qcow2", path, str(size_bytes)])
+
+    def resize(self, path: str, image_format: str, size_bytes: int) -> None:
+        """Grow a disk; shrinking is refused by qemu-img itself."""
+        self._do(f"Growing the disk {path}", ["resize", "-q", "-f", image_format, path, str(size_bytes)])
+
+    def set_backing(self, path: str, backing: str, backing_format: str) -> None:
+        """Change only the name of the parent in a qcow2 image; neither parent is opened."""
+        self._do(
+            f"Setting the parent of {path}",
+            ["rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", backing_format, path],
+        )
+
+
+def _failure(attempt: str, code: int, errors: str) -> DamagedImage | DiskBusy | NoSpace | ToolFailed:
+    detail = _last_line(errors)
+    if "No space left on device" in errors or "Disk quota exceeded" in errors:
+        return NoSpace(f"{attempt}: no space left; nothing incomplete was kept.", detail=detail)
+    if "Failed to get" in errors and "lock" in errors:
+        return DiskBusy(f"{attempt}: a running machine or another program has it open ({detail}).", detail=detail)
+    if code < 0 or code > 128:
+        return DamagedImage(
+            f"{attempt}: qemu-img was ended by a signal ({code}), probably by the limits set for hostile images.",
+            code=code,
+            detail=detail,
+        )
+    return ToolFailed(attempt, "qemu-img", code, detail)

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Who needs a base disk: names of tenants, tenants' references and pins, one small file each.
+
+A file's name is derived from what it says, so that the same reference written twice, or by two runs at once, is one
+file. References are written before the base they protect appears and removed after it has gone: a crash can leave
+too many, never too few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import typing as t
+
+from . import filesystem
+
+FORMAT = 1
+
+
+class Reference(t.NamedTuple):
+    """``kind`` is name, tenant or pin. A name has tenant, name and version, a tenant only that, a pin its name."""
+
+    kind: str
+    tenant: str = ""
+    name: str = ""
+    version: str = ""
+
+    def data(self) -> dict[str, t.Any]:
+        if self.kind == "name":
+            return {"format": FORMAT, "kind": "name", "tenant": self.tenant, "name": self.name, "version": self.version}
+        if self.kind == "tenant":
+            return {"format": FORMAT, "kind": "tenant", "tenant": self.tenant}
+        return {"format": FORMAT, "kind": "pin", "pin": self.name}
+
+    def file_name(self) -> str:
+        digest = hashlib.sha256(filesystem.json_bytes(self.data())).hexdigest()
+        return f"{self.kind}-{digest[:32]}.json"
+
+
+def name_of(tenant: str, name: str, version: str) -> Reference:
+    return Reference("name", tenant, name, version)
+
+
+def tenant_of(tenant: str) -> Reference:
+    return Reference("tenant", tenant)
+
+
+def pin_of(pin: str) -> Reference:
+    return Reference("pin", name=pin)
+
+
+def parse(data: t.Any) -> Reference | None:
+    """The reference that a file's content states; None for anything else."""
+    if not isinstance(data, dict):
+        return None
+    kind = data.get("kind")
+    wanted = {"name": ("tenant", "name", "version"), "tenant": ("tenant",), "pin": ("pin",)}.get(str(kind), ())
+    values = [data.get(key) for key in wanted]
+    if not values or not all(isinstance(value, str) for value in values):
+        return None
+    texts = t.cast("list[str]", values)
+    if kind == "name":
+        return name_of(*texts)
+    return tenant_of(texts[0]) if kind == "tenant" else pin_of(texts[0])
+
+
+def read(directory: str) -> list[Reference]:
+    """All references in a base's directory, sorted. A file that cannot be understood counts as a pin: it may protect
+    somebody's base, so nothing is removed on its account."""
+    found = []
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    for name in names:
+        if not name.endswith(".json") or name.startswith("."):
+            continue
+        try:
+            reference = parse(filesystem.read_json(os.path.join(directory, name)))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            reference = None
+        found.append(reference or pin_of(f"unreadable:{name}"))
+    return sorted(found)
+
+
+def write(directory: str, reference: Reference) -> bool:
+    """True when it was not there. ``directory`` and the one above it are made."""
+    path = os.path.join(directory, reference.file_name())
+    if os.path.lexists(path):
+        return False
+    filesystem.ensure_directory(os.path.dirname(directory))
+    filesystem.ensure_directory(directory)
+    filesystem.replace_file(path, filesystem.json_bytes(reference.data()), 0o644)
+    filesystem.sync_directory(os.path.dirname(directory))
+    return True
+
+
+def remove(directory: str, reference: Reference) -> bool:
+    """True when it was there."""
+    removed = filesystem.remove_file(os.path.join(directory, reference.file_name()))
+    if removed:
+        filesystem.sync_directory(directory)
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass
+    return removed

@@ -1,0 +1,497 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The base store of one pool: base disks by digest, the partial ones on their way, and what refers to them.
+
+    <pool>/bases/<sha256>/{disk, base.json, chunks}
+    <pool>/bases/.partial/<sha256>/{disk, map, lock}
+    <pool>/bases/.refs/<sha256>/*.json
+
+A base appears by one rename when everything in it is on disk, and disappears by one rename before it is deleted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import mmap
+import os
+import stat
+import struct
+import time
+import typing as t
+
+from .._errors import FleetError
+from .._names import check_sha256, is_sha256
+from . import filesystem, lock, references
+from .errors import NameTaken, StoreBusy
+from .references import Reference
+from .runner import Runner
+
+FORMAT = 1
+CHUNK_BYTES = 256 * 1024
+MAP_MAGIC = b"BCMAP001"
+MAP_HEADER_BYTES = len(MAP_MAGIC) + 8
+
+#: Keys of base.json; identical on every holder.
+METADATA_KEYS = (
+    "format",
+    "sha256",
+    "source_sha256",
+    "size_bytes",
+    "virtual_size_bytes",
+    "image_format",
+    "parent",
+    "chunk_bytes",
+    "chunks_sha256",
+    "imported_at",
+    "imported_from",
+    "signatures",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """A base disk that is whole as far as its metadata and size tell."""
+
+    metadata: dict[str, t.Any]
+    pool: str
+    directory: str
+    chain: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        return t.cast(str, self.metadata["sha256"])
+
+    @property
+    def path(self) -> str:
+        """The file that differencing disks are based on."""
+        return os.path.join(self.directory, "disk")
+
+    @property
+    def chunks_path(self) -> str:
+        return os.path.join(self.directory, "chunks")
+
+    @property
+    def image_format(self) -> str:
+        return t.cast(str, self.metadata["image_format"])
+
+    @property
+    def virtual_size_bytes(self) -> int:
+        return t.cast(int, self.metadata["virtual_size_bytes"])
+
+    @property
+    def size_bytes(self) -> int:
+        return t.cast(int, self.metadata["size_bytes"])
+
+    @property
+    def parent(self) -> str | None:
+        return t.cast("str | None", self.metadata.get("parent"))
+
+    def names(self) -> list[dict[str, str]]:
+        return [
+            {"tenant": reference.tenant, "name": reference.name, "version": reference.version}
+            for reference in self.references
+            if reference.kind == "name"
+        ]
+
+    def tenants(self) -> list[str]:
+        """Tenants that need the base: by a reference or by a name."""
+        return sorted({reference.tenant for reference in self.references if reference.kind in ("name", "tenant")})
+
+    def pins(self) -> list[str]:
+        return sorted(reference.name for reference in self.references if reference.kind == "pin")
+
+    def as_dict(self, users: t.Sequence[str] = (), damage: str = "") -> dict[str, t.Any]:
+        """What modules return. ``users`` are paths of differencing disks."""
+        return {
+            **self.metadata,
+            "chain": list(self.chain),
+            "names": self.names(),
+            "tenants": self.tenants(),
+            "pins": self.pins(),
+            "users": sorted(users),
+            "allocated_bytes": filesystem.allocated_bytes(self.path),
+            "pool": self.pool,
+            "path": self.path,
+            "damaged": bool(damage),
+            "damage": damage,
+        }
+
+
+def metadata_problem(metadata: t.Any, sha256: str) -> str:
+    """Why this is not the metadata of the base; empty when it is."""
+    if not isinstance(metadata, dict):
+        return "base.json holds no object"
+    if metadata.get("format") != FORMAT:
+        return f"base.json has format {metadata.get('format')!r}, this version knows {FORMAT}"
+    if metadata.get("sha256") != sha256:
+        return f"base.json speaks of {metadata.get('sha256')!r}"
+    for key in ("size_bytes", "virtual_size_bytes", "chunk_bytes"):
+        if not isinstance(metadata.get(key), int) or metadata[key] < 0:
+            return f"base.json has no {key}"
+    if metadata.get("image_format") not in ("qcow2", "raw"):
+        return f"base.json has the image format {metadata.get('image_format')!r}"
+    if metadata.get("parent") is not None and not is_sha256(metadata["parent"]):
+        return "base.json has a parent that is no digest"
+    for key in ("source_sha256", "chunks_sha256"):
+        if not is_sha256(metadata.get(key)):
+            return f"base.json has no {key}"
+    return ""
+
+
+class Store:
+    """The base store of one pool.
+
+    :param pool_path: absolute path of the pool; it need not exist for reading.
+    :param runner: kept for callers that pass it along; the store itself runs no program.
+    :param pool: the pool's name, as results show it.
+    """
+
+    def __init__(self, pool_path: str, runner: Runner | None = None, pool: str = "") -> None:
+        self.pool_path = pool_path
+        self.runner = runner
+        self.pool = pool
+        self.directory = os.path.join(pool_path, "bases")
+
+    # -- places
+
+    def base_directory(self, sha256: str) -> str:
+        return os.path.join(self.directory, check_sha256("sha256", sha256))
+
+    def partial_directory(self, sha256: str) -> str:
+        return os.path.join(self.directory, ".partial", check_sha256("sha256", sha256))
+
+    def references_directory(self, sha256: str) -> str:
+        return os.path.join(self.directory, ".refs", check_sha256("sha256", sha256))
+
+    def prepare(self) -> None:
+        """Make the store's directories. The pool itself must exist: making it would hide a missing mount."""
+        if not os.path.isdir(self.pool_path):
+            raise FleetError(
+                f"The pool {self.pool or self.pool_path} does not exist on this host: {self.pool_path} is no directory; "
+                "create or mount it, or correct the option pools.",
+                pool=self.pool,
+                path=self.pool_path,
+            )
+        made = filesystem.ensure_directory(self.directory)
+        for name in (".partial", ".refs"):
+            made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
+        if made:
+            filesystem.sync_directory(self.directory)
+            filesystem.sync_directory(self.pool_path)
+
+    def changing(self, wait_s: float = 60.0, shared: bool = False) -> lock.Lock:
+        """Held while references change or bases are removed; shared while disks are based on a base."""
+        self.prepare()
+        path = os.path.join(self.directory, ".lock")
+        return lock.take(path, f"The base store of pool {self.pool or self.pool_path}", wait_s, shared=shared)
+
+    # -- looking
+
+    def ids(self) -> list[str]:
+        """Digests of the directories of bases, whole or not."""
+        try:
+            return sorted(name for name in os.listdir(self.directory) if is_sha256(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def bases(self) -> list[Base]:
+        return [base for base in (self.find(sha256) for sha256 in self.ids()) if base is not None]
+
+    def find(self, sha256: str) -> Base | None:
+        """The base with this digest, from its metadata and size; nothing is read or hashed."""
+        metadata, problem = self._metadata(sha256)
+        if problem:
+            return None
+        chain, problem = self._chain(metadata)
+        if problem:
+            return None
+        return Base(
+            metadata=metadata,
+            pool=self.pool,
+            directory=self.base_directory(sha256),
+            chain=chain,
+            references=tuple(self.references(sha256)),
+        )
+
+    def problem(self, sha256: str) -> str:
+        """Why the base with this digest is not usable; empty when it is, or when there is none."""
+        if not os.path.lexists(self.base_directory(sha256)):
+            return ""
+        metadata, problem = self._metadata(sha256)
+        return problem or self._chain(metadata)[1]
+
+    def find_by_source(self, sha256: str) -> Base | None:
+        """The base whose file or whose source, as it was given at import, has this digest."""
+        base = self.find(sha256)
+        if base is not None:
+            return base
+        for candidate in self.ids():
+            metadata, problem = self._metadata(candidate)
+            if not problem and metadata["source_sha256"] == sha256:
+                base = self.find(candidate)
+                if base is not None:
+                    return base
+        return None
+
+    def find_by_name(self, tenant: str, name: str, version: str) -> Base | None:
+        wanted = references.name_of(tenant, name, version)
+        for sha256 in self.ids():
+            if os.path.lexists(os.path.join(self.references_directory(sha256), wanted.file_name())):
+                base = self.find(sha256)
+                if base is not None:
+                    return base
+        return None
+
+    def references(self, sha256: str) -> list[Reference]:
+        return references.read(self.references_directory(sha256))
+
+    def children(self, sha256: str) -> list[str]:
+        """Digests of bases whose parent this is, damaged ones included."""
+        found = []
+        for candidate in self.ids():
+            try:
+                metadata = filesystem.read_json(os.path.join(self.base_directory(candidate), "base.json"))
+            except (OSError, ValueError, FleetError):
+                continue
+            if isinstance(metadata, dict) and metadata.get("parent") == sha256:
+                found.append(candidate)
+        return found
+
+    def _metadata(self, sha256: str) -> tuple[dict[str, t.Any], str]:
+        directory = self.base_directory(sha256)
+        try:
+            metadata = filesystem.read_json(os.path.join(directory, "base.json"))
+            status = os.lstat(os.path.join(directory, "disk"))
+        except FileNotFoundError as error:
+            return {}, f"{os.path.basename(error.filename or 'a file')} is missing"
+        except (OSError, ValueError, FleetError) as error:
+            return {}, f"base.json cannot be read: {error}"
+        problem = metadata_problem(metadata, sha256)
+        if problem:
+            return {}, problem
+        if not stat.S_ISREG(status.st_mode):
+            return {}, "disk is not a regular file"
+        if status.st_size != metadata["size_bytes"]:
+            return {}, f"disk has {status.st_size} bytes instead of {metadata['size_bytes']}"
+        return metadata, ""
+
+    def _chain(self, metadata: t.Mapping[str, t.Any]) -> tuple[tuple[str, ...], str]:
+        """Digests root first, itself last; a chain with a gap or a loop is a problem."""
+        chain = [t.cast(str, metadata["sha256"])]
+        while metadata["parent"] is not None:
+            parent = t.cast(str, metadata["parent"])
+            if parent in chain:
+                return (), "its chain of parents is a loop"
+            metadata, problem = self._metadata(parent)
+            if problem:
+                return (), f"its parent {parent} is not usable: {problem}"
+            chain.append(parent)
+        return tuple(reversed(chain)), ""
+
+    # -- references
+
+    def check_name_free(self, tenant: str, name: str, version: str, sha256: str) -> None:
+        """NameTaken when the name stands for other bytes in this pool."""
+        found = self.find_by_name(tenant, name, version)
+        if found is not None and found.sha256 != sha256:
+            raise NameTaken(tenant, name, version, self.pool, found.sha256, sha256)
+
+    def refer(self, sha256: str, wanted: t.Iterable[Reference]) -> list[Reference]:
+        """Write references, before or after the base appears; those that were new."""
+        self.prepare()
+        return [item for item in wanted if references.write(self.references_directory(sha256), item)]
+
+    def unrefer(self, sha256: str, unwanted: t.Iterable[Reference]) -> list[Reference]:
+        """Remove references; those that were there."""
+        return [item for item in unwanted if references.remove(self.references_directory(sha256), item)]
+
+    # -- partial bases
+
+    def partial(self, sha256: str, wait_s: float = 0.0) -> Partial:
+        """The one writer's hold on a base that is on its way, made when there is none.
+
+        :raises StoreBusy: another process writes it; ``fields.pid`` names it.
+        """
+        self.prepare()
+        directory = self.partial_directory(sha256)
+        deadline = time.monotonic() + wait_s
+        while True:
+            filesystem.ensure_directory(directory)
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                held = lock.take(os.path.join(directory, "lock"), f"The base disk {sha256}", left)
+            except FileNotFoundError:
+                continue  # published or discarded between the two steps
+            return Partial(self, sha256, directory, held)
+
+    def partials(self) -> list[dict[str, t.Any]]:
+        """[{"sha256","bytes_verified","size_bytes","in_use"}] as info modules show it; nothing is locked for longer
+        than an instant."""
+        directory = os.path.join(self.directory, ".partial")
+        found = []
+        try:
+            names = sorted(name for name in os.listdir(directory) if is_sha256(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        for name in names:
+            place = os.path.join(directory, name)
+            try:
+                size = os.lstat(os.path.join(place, "disk")).st_size
+            except OSError:
+                size = 0
+            verified = _verified_chunks(os.path.join(place, "map"))
+            found.append(
+                {
+                    "sha256": name,
+                    "bytes_verified": min(verified * CHUNK_BYTES, size),
+                    "size_bytes": size,
+                    "in_use": lock.is_held(os.path.join(place, "lock")),
+                }
+            )
+        return found
+
+    # -- removal
+
+    def remove(self, sha256: str) -> None:
+        """Delete a base and then its references. The caller holds ``changing()`` and knows that nobody needs it."""
+        directory = self.base_directory(sha256)
+        doomed = os.path.join(self.directory, f".removed-{sha256}-{os.getpid()}-{time.monotonic_ns()}")
+        os.rename(directory, doomed)
+        filesystem.sync_directory(self.directory)
+        filesystem.remove_tree(doomed)
+        filesystem.remove_tree(self.references_directory(sha256))
+        filesystem.sync_directory(self.directory)
+
+    def sweep(self) -> None:
+        """Finish removals that a crash cut off. The caller holds ``changing()``."""
+        for name in os.listdir(self.directory):
+            if name.startswith(".removed-"):
+                filesystem.remove_tree(os.path.join(self.directory, name))
+
+
+def map_bytes(count: int, verified: bool = False) -> bytes:
+    """A whole map file of ``count`` chunks."""
+    return MAP_MAGIC + struct.pack(">Q", count) + (b"\1" if verified else b"\0") * count
+
+
+def _verified_chunks(path: str) -> int:
+    try:
+        descriptor = filesystem.open_regular(path)
+    except (OSError, FleetError):
+        return 0
+    try:
+        if os.fstat(descriptor).st_size <= MAP_HEADER_BYTES:
+            return 0
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as view:
+            return view[MAP_HEADER_BYTES:].count(1) if view[: len(MAP_MAGIC)] == MAP_MAGIC else 0
+    finally:
+        os.close(descriptor)
+
+
+class Partial:
+    """A base that is on its way, held by its one writer through an flock.
+
+    Write to the files ``disk`` and ``map``; then ``publish``, ``discard``, or ``close`` to keep them for a resume.
+    """
+
+    def __init__(self, store: Store, sha256: str, directory: str, held: lock.Lock) -> None:
+        self.store = store
+        self.sha256 = sha256
+        self.directory = directory
+        self.disk = os.path.join(directory, "disk")
+        self.map = os.path.join(directory, "map")
+        self._lock = held
+        # A writer that died between setting the attribute and the rename leaves an immutable disk.
+        if os.path.lexists(self.disk):
+            filesystem.set_immutable(self.disk, False)
+
+    def publish(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> Base:
+        """Make it a base. When the base is there already, this one is discarded and that one returned.
+
+        The caller vouches for the bytes; size and chunk list are checked here once more.
+        """
+        there = self.store.find(self.sha256)
+        if there is not None:
+            self.discard()
+            return there
+        self._check(metadata, chunks)
+        filesystem.replace_file(os.path.join(self.directory, "chunks"), chunks, filesystem.BASE_MODE)
+        filesystem.replace_file(
+            os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
+        )
+        descriptor = filesystem.open_regular(self.disk)
+        try:
+            os.fchmod(descriptor, filesystem.BASE_MODE)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, 0, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        filesystem.set_immutable(self.disk, True)
+        filesystem.sync_file(self.disk)
+        filesystem.sync_directory(self.directory)
+        self._rename()
+        for name in ("map", "lock"):
+            filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
+        filesystem.sync_directory(self.store.directory)
+        self.close()
+        base = self.store.find(self.sha256)
+        if base is None:
+            raise FleetError(
+                f"The base disk {self.sha256} was published but cannot be used: {self.store.problem(self.sha256)}.",
+                sha256=self.sha256,
+            )
+        return base
+
+    def _rename(self) -> None:
+        target = self.store.base_directory(self.sha256)
+        try:
+            os.rename(self.directory, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # What stands there is no usable base (see publish): make way for one that is.
+            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{os.getpid()}-{time.monotonic_ns()}")
+            os.rename(target, doomed)
+            os.rename(self.directory, target)
+            filesystem.remove_tree(doomed)
+
+    def _check(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> None:
+        problem = metadata_problem(dict(metadata), self.sha256)
+        size = os.lstat(self.disk).st_size
+        if not problem and size != metadata["size_bytes"]:
+            problem = f"the file has {size} bytes instead of {metadata['size_bytes']}"
+        if not problem and hashlib.sha256(chunks).hexdigest() != metadata["chunks_sha256"]:
+            problem = "the chunk list has another digest than the metadata says"
+        if not problem and metadata["parent"] is not None and self.store.find(metadata["parent"]) is None:
+            problem = f"its parent {metadata['parent']} is not in the same pool"
+        if problem:
+            raise FleetError(f"The base disk {self.sha256} cannot be published: {problem}.", sha256=self.sha256)
+
+    def discard(self) -> None:
+        """Delete it, lock included."""
+        # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
+        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{os.getpid()}-{time.monotonic_ns()}")
+        os.rename(self.directory, doomed)
+        filesystem.remove_tree(doomed)
+        self.close()
+
+    def close(self) -> None:
+        """Give up the hold and keep what is there."""
+        self._lock.close()
+
+    def __enter__(self) -> Partial:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+
+__all__ = ["CHUNK_BYTES", "METADATA_KEYS", "Base", "Partial", "Store", "StoreBusy", "map_bytes", "metadata_problem"]
