@@ -43,8 +43,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest, plain
 
 
 def service_manifest(source: t.Any, origin: str = "manifest") -> dict[str, t.Any]:
