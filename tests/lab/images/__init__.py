@@ -18,7 +18,17 @@ write_files, runcmd, scripts and cloud-config in user-data and vendor-data, MIME
 
 from __future__ import annotations
 
+from . import _build
 from ._build import ImageError
 from ._tiny import tiny
 
-__all__ = ["ImageError", "tiny"]
+__all__ = ["VENDOR_SCRIPT", "ImageError", "_build", "tiny"]
+
+VENDOR_SCRIPT = """#!/bin/sh
+(
+    cloud-init status --wait >/dev/null 2>&1 && status=done || status=error
+    addresses=$(ip -o addr show scope global | awk '{{sub("/.*", "", $4); printf "%s\\"%s\\"", c, $4; c = ","}}')
+    printf 'BASECAST-REPORT {{"token":"%s","hostname":"%s","status":"%s","addresses":[%s]}}\\n' \\
+        '{token}' "$(hostname)" "$status" "$addresses" > /dev/ttyS1
+) </dev/null >/dev/null 2>&1 &
+"""

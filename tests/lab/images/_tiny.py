@@ -74,7 +74,7 @@ def tiny(version: str = "v1", pad_mib: int = 0, pad_seed: int = 0) -> Path:
         skeleton(root, use, MODULES)
         shutil.copy(HERE / "init", root / "init")
         (root / "usr/lib/tiny").mkdir(parents=True)
-        for name in ("cloud-init", "hostname", "udhcpc.script", "flatten.awk", "mime.awk"):
+        for name in ("cloud-init", "udhcpc.script", "flatten.awk", "mime.awk"):
             shutil.copy(HERE / name, root / "usr/lib/tiny" / name)
         (root / "etc").mkdir()
         (root / "etc/passwd").write_text("root::0:0:root:/root:/bin/sh\n", encoding="utf-8")
