@@ -1,0 +1,737 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The Python side of a lab: what tests and the `lab` program use."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import re
+import select
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab import _linux
+
+if t.TYPE_CHECKING:
+    import paramiko
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+START_S = 90.0
+# ssh makes control sockets below the state folder: a hash, a random part, 107 bytes in all.
+LONGEST_STATE = 66
+FILE_SYSTEMS = ("dir", "ext4", "xfs", "btrfs", "tmpfs")
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+
+_counter = itertools.count(1)
+
+Rate = float | tuple[float | None, float | None] | None
+"""Mbit/s of a link: one number for both directions, or (up from the host, down to the host); None is unshaped."""
+PoolSpec = str | tuple[str, int]
+"""File system, or (file system, MiB)."""
+
+
+class LabError(Exception):
+    """The lab cannot do what was asked."""
+
+
+class LabTimeout(LabError):
+    """A command on a host did not end in time."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command on a host came to."""
+
+    argv: str
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def lab_root() -> Path:
+    """The folder that holds the state folders of all labs."""
+    return Path(os.environ.get("BASECAST_LAB_DIR") or "/var/tmp/basecast-lab").absolute()
+
+
+def check_machine(libvirt: bool, file_systems: Sequence[str]) -> None:
+    """Says everything at once that keeps a lab from running here."""
+    if os.geteuid() != 0:
+        raise LabError("the lab makes namespaces, mounts and network links: it has to run as root (try sudo)")
+    wanted = [("ip", "iproute2"), ("tc", "iproute2"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), ("ssh", "openssh-client")]
+    if libvirt:
+        wanted += [
+            ("libvirtd", "libvirt-daemon-system"), ("virsh", "libvirt-clients"), ("dnsmasq", "dnsmasq-base"),
+            ("iptables", "iptables"), ("qemu-system-x86_64", "qemu-system-x86"), ("qemu-img", "qemu-utils"),
+        ]  # fmt: skip
+    packages = {"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
+    wanted += [(f"mkfs.{fs}", packages[fs]) for fs in file_systems if fs in packages]
+    missing = {package: program for program, package in wanted if not shutil.which(program, path=SEARCH_PATH)}
+    if missing:
+        programs = ", ".join(missing.values())
+        raise LabError(f"the lab needs {programs}; install: apt-get install {' '.join(missing)} (tools/setup does)")
+    for path, what in (("/proc/self/ns/pid", "PID namespaces"), ("/proc/self/ns/net", "network namespaces")):
+        if not os.path.exists(path):
+            raise LabError(f"this kernel has no {what}")
+
+
+class Host:
+    """One host of a lab."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab = lab
+        self.name = name
+        self._client: paramiko.SSHClient | None = None
+        self._client_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}>"
+
+    @property
+    def _status(self) -> dict[str, t.Any]:
+        return self.lab.status["hosts"][self.name]
+
+    @property
+    def address(self) -> str:
+        return self._status["address"]
+
+    @property
+    def pools(self) -> dict[str, str]:
+        """Paths in the host, by name."""
+        return {name: pool["path"] for name, pool in self._status["pools"].items()}
+
+    @property
+    def running(self) -> bool:
+        return self.lab.refresh()["hosts"][self.name]["running"]
+
+    def path(self, path: str | os.PathLike[str]) -> Path:
+        """A file of the host as everybody on this machine sees it, the host running or not.
+
+        Not there: /proc, /sys and /dev. Absolute symbolic links on the way lead outside the host, and
+        `resolve()` does too.
+        """
+        wanted = os.path.normpath(os.fspath(path))
+        if not wanted.startswith("/"):
+            raise LabError(f"the path of a file on a host is absolute, not {wanted!r}")
+        for pool in self._status["pools"].values():
+            if pool["fs"] == "dir" and (wanted == pool["path"] or wanted.startswith(pool["path"] + "/")):
+                return Path(pool["source"] + wanted[len(pool["path"]) :])
+        return Path(f"/proc/{self.lab.supervisor}/root{self._status['root']}{wanted}")
+
+    def put(self, source: str | os.PathLike[str], target: str | os.PathLike[str], mode: int | None = None) -> None:
+        """Copies a file to the host, holes kept; makes the folders on the way."""
+        where = self.path(target)
+        where.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "--sparse=always", os.fspath(source), str(where)], check=True)
+        where.chmod(0o644 if mode is None else mode)
+
+    def get(self, source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+        subprocess.run(["cp", "--sparse=always", str(self.path(source)), os.fspath(target)], check=True)
+
+    # ---- commands
+
+    def _connect(self) -> paramiko.SSHClient:
+        import paramiko  # noqa: PLC0415 - takes longer than everything else that the lab program imports
+
+        with self._client_lock:
+            client = self._client
+            transport = client.get_transport() if client else None
+            if client and transport and transport.is_active():
+                return client
+            client = paramiko.SSHClient()
+            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())  # noqa: S507 - the lab made the key
+            try:
+                client.connect(
+                    self.address,
+                    username="root",
+                    sock=t.cast(t.Any, self.lab.connect(self.address, 22, timeout=5)),
+                    pkey=paramiko.Ed25519Key.from_private_key_file(str(self.lab.state / "key")),
+                    look_for_keys=False,
+                    allow_agent=False,
+                    timeout=10,
+                    banner_timeout=10,
+                    auth_timeout=10,
+                )
+            except (OSError, EOFError, paramiko.SSHException) as error:
+                client.close()
+                raise LabError(f"no ssh connection to host {self.name}: {error}") from error
+            self._client = client
+            return client
+
+    def disconnect(self) -> None:
+        with self._client_lock:
+            if self._client:
+                self._client.close()
+            self._client = None
+
+    def run(
+        self, command: str | Sequence[str], check: bool = True, timeout: float = 60, stdin: str | bytes = b""
+    ) -> Result:
+        """Runs a command (a shell line, or a list of arguments) as root over ssh.
+
+        Raises LabError if it cannot be started, or fails while `check` is set; LabTimeout after `timeout` seconds.
+        """
+        import paramiko  # noqa: PLC0415
+
+        line = command if isinstance(command, str) else shlex.join(command)
+        deadline = time.monotonic() + timeout
+        out, err = bytearray(), bytearray()
+        try:
+            transport = self._connect().get_transport()
+            if transport is None:
+                raise LabError(f"no ssh connection to host {self.name}")
+            channel = transport.open_session(timeout=min(timeout, 10))
+            with contextlib.closing(channel):
+                channel.exec_command(line)
+                data = stdin.encode() if isinstance(stdin, str) else stdin
+                if data:
+                    channel.settimeout(timeout)
+                    channel.sendall(data)
+                channel.shutdown_write()
+                while not (channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready() and channel.eof_received):
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        raise LabTimeout(f"{self.name}: {line}: not done after {timeout:g} s")
+                    if channel.closed and not channel.exit_status_ready():
+                        raise LabError(f"{self.name}: {line}: the connection was lost")
+                    select.select([channel], [], [], min(left, 0.005))
+                    while channel.recv_ready():
+                        out += channel.recv(65536)
+                    while channel.recv_stderr_ready():
+                        err += channel.recv_stderr(65536)
+                code = channel.recv_exit_status()
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            self.disconnect()
+            raise LabError(f"{self.name}: {line}: {error or type(error).__name__}") from error
+        result = Result(line, code, out.decode(errors="replace"), err.decode(errors="replace"))
+        if code == -1:
+            raise LabError(f"{self.name}: {line}: the connection was lost")
+        if check and code != 0:
+            raise LabError(f"{self.name}: {line}: exit code {code}\n{result.stderr or result.stdout}".rstrip())
+        return result
+
+    # ---- trouble
+
+    def crash(self) -> None:
+        """All processes end at once; the kernel of the host lives on and closes their connections."""
+        self.lab.request("crash", host=self.name)
+        self.disconnect()
+
+    def power_cut(self) -> None:
+        """The host is gone in silence: its peers' connections hang."""
+        self.lab.request("power_cut", host=self.name)
+        self.disconnect()
+
+    def revive(self) -> None:
+        """Starts a crashed or cut-off host; files stay, /run and /tmp are empty. Returns when sshd answers."""
+        self.lab.request("revive", host=self.name)
+
+    def cut_link(self) -> None:
+        self.lab.request("link", host=self.name, state="cut")
+
+    def slow_link(self, mbps: Rate) -> None:
+        up, down = both_ways(mbps)
+        self.lab.request("link", host=self.name, state="slow", up_mbps=up, down_mbps=down)
+
+    def restore_link(self) -> None:
+        """The link as it was when the lab started."""
+        self.lab.request("link", host=self.name, state="restore")
+
+    # ---- pools
+
+    def add_pool(self, name: str, fs: str = "dir", size_mib: int | None = None) -> str:
+        """Adds a pool; returns its path in the host. `fs` is one of dir, ext4, xfs, btrfs and tmpfs."""
+        check_pool(name, fs)
+        check_machine(False, [fs])
+        self.lab.request("add_pool", host=self.name, pool=name, fs=fs, size_mib=size_mib)
+        self.lab.write_inventory()
+        return self.pools[name]
+
+    def fill_pool(self, name: str, leave_bytes: int = 0) -> int:
+        """Fills a pool that has its own file system (not `dir`) up; returns the free bytes."""
+        return self.lab.request("fill_pool", host=self.name, pool=name, leave_bytes=leave_bytes)["free_bytes"]
+
+    def free_pool(self, name: str) -> None:
+        self.lab.request("free_pool", host=self.name, pool=name)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The way from one host to another, and (unless a method's `both` is false) back."""
+
+    lab: Lab
+    source: str
+    target: str
+
+    def _ask(self, both: bool, **what: t.Any) -> None:
+        self.lab.request("pair", source=self.source, target=self.target, **what)
+        if both:
+            self.lab.request("pair", source=self.target, target=self.source, **what)
+
+    def cut(self, both: bool = True) -> None:
+        """Packets are dropped in silence."""
+        self._ask(both, state="cut")
+
+    def slow(self, mbps: float, both: bool = True) -> None:
+        self._ask(both, state="slow", mbps=mbps)
+
+    def restore(self, both: bool = True) -> None:
+        self._ask(both, state="restore")
+
+
+class Lab:
+    """Hosts with their own files, names and sshd, on links of their own.
+
+    :param hosts: how many (kvm1, kvm2, …), unless `names` names them.
+    :param rate_mbps: of every link, or by host name; see `Rate`.
+    :param libvirt: False, True or "root" (libvirtd as is quickest: everything as root) or "debian" (Debian's
+        own user and ownership of disks). Both with an active network `default`.
+    :param pools: pools of every host: name -> file system, or (file system, MiB).
+    :param state_dir: where the lab keeps its files; by default a folder of `lab_root()` named `name`.
+    :param detached: lives on when this process ends, until `down` (what `lab up` does).
+    """
+
+    def __init__(
+        self,
+        hosts: int = 4,
+        rate_mbps: Rate | Mapping[str, Rate] = None,
+        libvirt: bool | str = False,
+        names: Sequence[str] | None = None,
+        pools: Mapping[str, PoolSpec] | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        detached: bool = False,
+    ) -> None:
+        self.names = list(names) if names is not None else [f"kvm{number}" for number in range(1, hosts + 1)]
+        self.name = name or f"t{os.getpid()}-{next(_counter)}"
+        self.state = Path(state_dir).absolute() if state_dir else lab_root() / self.name
+        self.detached = detached
+        self.supervisor = 0
+        self.status: dict[str, t.Any] = {}
+        self.hosts: dict[str, Host] = {}
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._net = -1
+        self._spec = {
+            "libvirt": {True: "root", False: None}.get(libvirt, libvirt) if isinstance(libvirt, bool) else libvirt or None,
+            "hosts": [],
+            "pools": [],
+        }
+        self._check(rate_mbps, dict(pools) if pools is not None else {"default": "dir"})
+
+    def _check(self, rates: Rate | Mapping[str, Rate], pools: Mapping[str, PoolSpec]) -> None:
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise LabError(f"a lab needs hosts with different names, not {self.names}")
+        for name in [*self.names, self.name]:
+            if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,40}[a-z0-9])?", name):
+                raise LabError(f"{name!r} is no name for a lab or a host: lower-case letters, digits, '-' and '_'")
+        if len(os.fsencode(self.state)) > LONGEST_STATE:
+            raise LabError(f"{self.state}: sockets below this folder would have too long a path; {LONGEST_STATE} bytes fit")
+        if self._spec["libvirt"] not in (None, "root", "debian"):
+            raise LabError(f"libvirt={self._spec['libvirt']!r}: False, True, 'root' and 'debian' are possible")
+        unknown = set(rates) - set(self.names) if isinstance(rates, Mapping) else set()
+        if unknown:
+            raise LabError(f"rates for hosts that are not in the lab: {', '.join(sorted(unknown))}")
+        for name in self.names:
+            up, down = both_ways(rates.get(name) if isinstance(rates, Mapping) else rates)
+            self._spec["hosts"].append({"name": name, "up_mbps": up, "down_mbps": down})
+        for name, pool in pools.items():
+            fs, size = (pool, None) if isinstance(pool, str) else pool
+            check_pool(name, fs)
+            self._spec["pools"].append({"name": name, "fs": fs, "size_mib": size})
+
+    # ---- life
+
+    def up(self) -> Lab:
+        """Starts the lab; returns when every host's sshd (and libvirtd) answers."""
+        check_machine(bool(self._spec["libvirt"]), [pool["fs"] for pool in self._spec["pools"]])
+        lock = claim(self.state)
+        owner = -1 if self.detached else os.pidfd_open(os.getpid())
+        ready_r, ready_w = os.pipe()
+        try:
+            for key in ("key", "host_key"):
+                make_key(self.state / key)
+            (self.state / "spec.json").write_text(json.dumps(self._spec))
+            (self.state / "cp").mkdir()
+            with open(self.state / "lab.log", "w+b") as log:
+                self._keeper = subprocess.Popen(
+                    [sys.executable, "-S", "-E", str(HERE / "_supervisor.py"), str(self.state), str(lock), str(ready_w), str(owner)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=[fd for fd in (lock, ready_w, owner) if fd >= 0],
+                )
+                os.close(ready_w)
+                ready_w = -1
+                reply = read_all(ready_r, START_S)
+                if "ok" not in reply:
+                    if "error" not in reply:
+                        self._keeper.kill()
+                    self._keeper.wait()
+                    log.seek(0)
+                    tail = log.read()[-2000:].decode(errors="replace")
+                    raise LabError(f"the lab did not start: {reply.get('error') or tail or 'no reason was given'}")
+        except BaseException:
+            self.down()
+            raise
+        finally:
+            for fd in (ready_r, ready_w, owner, lock):
+                if fd >= 0:
+                    os.close(fd)
+        self.status = reply["ok"]
+        self._attached()
+        self.write_inventory()
+        self._write_config()
+        return self
+
+    def _attached(self) -> None:
+        deadline = time.monotonic() + 5
+        # The keeper writes this right after it has started the supervisor.
+        while not (text := (self.state / "supervisor").read_text() if (self.state / "supervisor").exists() else ""):
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.state} has no supervisor")
+            time.sleep(0.01)
+        self.supervisor = int(text)
+        self._net = os.open(f"/proc/{self.supervisor}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.names = list(self.status["hosts"])
+        self.hosts = {name: Host(self, name) for name in self.names}
+
+    @classmethod
+    def attach(cls, state: str | os.PathLike[str]) -> Lab:
+        """The lab that runs with this state folder; leaving a `with` block does not end it."""
+        lab = cls(state_dir=state)
+        if os.geteuid() != 0:
+            check_machine(False, [])
+        if is_stale(lab.state):
+            raise LabError(f"there is no running lab in {lab.state}")
+        lab.detached = True
+        lab.status = lab.request("status")
+        lab.name = lab.state.name
+        lab._attached()
+        return lab
+
+    def down(self) -> None:
+        """Ends everything that runs in the lab, then removes its files. Fine if it is down already."""
+        for host in self.hosts.values():
+            host.disconnect()
+        if self._net >= 0:
+            os.close(self._net)
+            self._net = -1
+        if self._keeper is not None:
+            if self._keeper.poll() is None:
+                self._keeper.terminate()
+            self._keeper.wait()
+            self._keeper = None
+        elif self.state.exists() and not is_stale(self.state):
+            if not self.supervisor:
+                self.supervisor = int((self.state / "supervisor").read_text())
+            # The lock says that the keeper is there, so the number still is the supervisor's.
+            os.kill(self.supervisor, 9)
+            deadline = time.monotonic() + 30
+            while self.state.exists() and not is_stale(self.state):
+                if time.monotonic() > deadline:
+                    raise LabError(f"{self.state} is still in use 30 s after its lab was stopped")
+                time.sleep(0.02)
+        remove_stale(self.state)
+        self.supervisor = 0
+
+    def __enter__(self) -> Lab:
+        if not self.supervisor:
+            self.up()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if not self.detached:
+            self.down()
+
+    # ---- talk
+
+    def request(self, op: str, **arguments: t.Any) -> dict[str, t.Any]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(120)
+            try:
+                connection.connect(str(self.state / "control"))
+                connection.sendall(json.dumps({"op": op, **arguments}).encode() + b"\n")
+                with connection.makefile("rb") as lines:
+                    line = lines.readline()
+            except OSError as error:
+                raise LabError(f"the lab in {self.state} does not answer: {error}") from error
+        if not line:
+            raise LabError(f"the lab in {self.state} ended")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise LabError(reply["error"])
+        if "hosts" in reply["ok"]:
+            self.status = reply["ok"]
+        return reply["ok"]
+
+    def refresh(self) -> dict[str, t.Any]:
+        return self.request("status")
+
+    def address(self, name: str) -> str:
+        return self.status["hosts"][name]["address"]
+
+    def pair(self, source: str | Host, target: str | Host) -> Pair:
+        return Pair(self, getattr(source, "name", t.cast(str, source)), getattr(target, "name", t.cast(str, target)))
+
+    def share_pool(self, name: str, hosts: Sequence[str | Host]) -> str:
+        """One folder becomes pool `name` of all these hosts; the first one that has it brings it. Returns the path."""
+        check_pool(name, "dir")
+        names = [getattr(host, "name", host) for host in hosts]
+        self.request("share_pool", pool=name, hosts=names)
+        self.write_inventory()
+        return self.hosts[t.cast(str, names[0])].pools[name]
+
+    def connect(self, address: str, port: int, timeout: float | None = None) -> socket.socket:
+        """A TCP connection from the lab's controller to a host."""
+        return self.in_controller(lambda: socket.create_connection((address, port), timeout=timeout))
+
+    def in_controller(self, function: Callable[[], t.Any]) -> t.Any:
+        """Calls a function in a thread that is in the controller's network; sockets made there stay there."""
+        outcome: list[t.Any] = []
+
+        def enter() -> None:
+            try:
+                _linux.setns(self._net, _linux.CLONE_NEWNET)
+                outcome.append((True, function()))
+            except BaseException as error:
+                outcome.append((False, error))
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        done, value = outcome[0]
+        if not done:
+            raise value
+        return value
+
+    # ---- programs on the controller
+
+    @property
+    def inventory(self) -> Path:
+        return self.state / "inventory.yml"
+
+    @property
+    def config(self) -> Path:
+        return self.state / "ansible.cfg"
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment for programs that run in the lab's controller."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "SSH_"))}
+        own = {
+            "ANSIBLE_CONFIG": str(self.config),
+            "ANSIBLE_INVENTORY": str(self.inventory),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
+            "ANSIBLE_LOCAL_TEMP": str(self.state / "tmp"),
+            "BASECAST_LAB": str(self.state),
+            "PATH": f"{CHECKOUT}/.venv/bin:{os.environ.get('PATH', '')}:{SEARCH_PATH}",
+        }
+        return inherited | own | dict(extra or {})
+
+    def controller_argv(self, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+        return [sys.executable, "-S", "-E", str(HERE / "_enter.py"), str(self.supervisor), *map(os.fspath, argv)]
+
+    def exec_in_controller(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        extra_env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        check: bool = False,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program on this machine, but in the lab's network; it ends with the lab at the latest."""
+        return subprocess.run(
+            self.controller_argv(argv),
+            env=self.environment(extra_env),
+            timeout=timeout,
+            check=check,
+            cwd=cwd,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def popen_in_controller(
+        self, argv: Sequence[str | os.PathLike[str]], extra_env: Mapping[str, str] | None = None, **options: t.Any
+    ) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.controller_argv(argv), env=self.environment(extra_env), text=True, **options)
+
+    def _playbook_argv(self, args: Sequence[str | os.PathLike[str]]) -> list[str]:
+        return [str(CHECKOUT / ".venv/bin/ansible-playbook"), *map(os.fspath, args)]
+
+    def playbook(
+        self,
+        args: Sequence[str | os.PathLike[str]],
+        extra_env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        check: bool = False,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs ansible-playbook with the lab's inventory and configuration."""
+        return self.exec_in_controller(self._playbook_argv(args), extra_env, timeout, check, cwd)
+
+    def popen_playbook(
+        self, args: Sequence[str | os.PathLike[str]], extra_env: Mapping[str, str] | None = None, **options: t.Any
+    ) -> subprocess.Popen[str]:
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options
+        return self.popen_in_controller(self._playbook_argv(args), extra_env, **options)
+
+    # ---- files for Ansible
+
+    def host_vars(self) -> dict[str, dict[str, t.Any]]:
+        return {
+            name: {
+                "ansible_host": host["address"],
+                "basecast_address": host["address"],
+                "basecast_pools": {pool: found["path"] for pool, found in host["pools"].items()},
+            }
+            for name, host in self.status["hosts"].items()
+        }
+
+    def write_inventory(self) -> None:
+        shared = {
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.state / "key"),
+            "ansible_ssh_common_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_pipelining": True,
+            "basecast_domain_type": "qemu",
+        }
+        tree = {
+            "all": {
+                "hosts": {
+                    "localhost": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+                },
+                "children": {"lab": {"hosts": self.host_vars(), "vars": shared}},
+            }
+        }
+        # JSON is YAML. Replaced in one step, for a playbook may be starting.
+        fresh = self.inventory.with_suffix(".new")
+        fresh.write_text(json.dumps(tree, indent=2) + "\n")
+        fresh.replace(self.inventory)
+
+    def _write_config(self) -> None:
+        self.config.write_text(f"""\
+[defaults]
+inventory = {self.inventory}
+collections_path = {CHECKOUT}/.collections
+local_tmp = {self.state}/tmp
+forks = 20
+host_key_checking = False
+retry_files_enabled = False
+interpreter_python = /usr/bin/python3
+nocows = True
+timeout = 10
+
+[ssh_connection]
+pipelining = True
+control_path_dir = {self.state}/cp
+ssh_args = {SSH_ARGS}
+retries = 0
+""")
+
+
+def both_ways(rate: Rate) -> tuple[float | None, float | None]:
+    up, down = rate if isinstance(rate, tuple | list) else (rate, rate)
+    for value in (up, down):
+        if value is not None and value <= 0:
+            raise LabError(f"a rate is a positive number of Mbit/s or None, not {value!r}")
+    return up, down
+
+
+def check_pool(name: str, fs: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
+        raise LabError(f"{name!r} is no name for a pool: letters, digits, '-' and '_'")
+    if fs not in FILE_SYSTEMS:
+        raise LabError(f"pool {name!r}: file system {fs!r} is not one of {', '.join(FILE_SYSTEMS)}")
+
+
+def make_key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "basecast-lab", "-f", str(path)], check=True)
+
+
+def read_all(fd: int, timeout_s: float) -> dict[str, t.Any]:
+    """The JSON object that the other end of a pipe wrote before it closed it; {} if it wrote none."""
+    data = b""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return {}
+        part = os.read(fd, 65536)
+        if not part:
+            return json.loads(data) if data else {}
+        data += part
+
+
+# ---- state folders: a running lab holds the lock of its own
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def claim(state: Path) -> int:
+    """Makes a state folder, after removing what dead labs left; returns the descriptor of its lock."""
+    with locked(state.parent):
+        sweep(state.parent)
+        try:
+            state.mkdir(mode=0o755)
+        except FileExistsError:
+            if (state / ".lock").exists():
+                raise LabError(f"a lab runs in {state} already") from None
+            raise LabError(f"{state} is there and is no lab's state folder") from None
+        fd = os.open(state / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+
+def is_stale(state: Path) -> bool:
+    """Whether nobody holds the lock of this state folder (or it is not there)."""
+    try:
+        fd = os.open(state / ".lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def remove_stale(state: Path) -> None:
+    if (state / ".lock").exists() and is_stale(state):
+        _linux.wait_for_loops(state)
+        with contextlib.suppress(FileNotFoundError):
+            _linux.remove_tree(state)
+
+
+def sweep(root: Path) -> None:
+    """Removes what labs left that were killed together with their keeper."""
+    if root.is_dir():
+        for entry in root.iterdir():
+            if entry.is_dir():
+                remove_stale(entry)
