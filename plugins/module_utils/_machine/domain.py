@@ -1,0 +1,360 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A machine as libvirt sees it: pure, from a wish to XML and from XML to a description that can be compared."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+from .backing import Layer
+from .owner import Owner
+
+NAMESPACE = "urn:basecast:fleet:machine"
+FORMAT = 1
+
+_OURS = f"{{{NAMESPACE}}}machine"
+_SPEC = f"{{{NAMESPACE}}}spec"
+_DISK_LETTERS = "abcdefghijklmnopqrstuvwxy"  # z is the seed's
+MOST_DISKS = len(_DISK_LETTERS)
+
+ET.register_namespace("basecast", NAMESPACE)
+
+
+@dataclass(frozen=True)
+class Disk:
+    name: str
+    path: str
+    image_format: str = "qcow2"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A network card; on a libvirt network or, if ``bridge``, on a bridge of the host."""
+
+    source: str
+    bridge: bool = False
+    mac: str | None = None
+    model: str = "virtio"
+
+
+@dataclass(frozen=True)
+class MachineWish:
+    """One machine as the user wants it."""
+
+    owner: Owner
+    directory: str
+    number: int
+    group: str
+    cpus: int
+    memory_mib: int
+    disks: tuple[Disk, ...]
+    seed: str | None
+    cards: tuple[Card, ...]
+    spec: t.Mapping[str, t.Any] = field(default_factory=dict)
+    machine_type: str | None = None
+    autostart: bool = True
+
+    @property
+    def console(self) -> str:
+        return self.directory + "/console.log"
+
+    @property
+    def report(self) -> str:
+        return self.directory + "/report.log"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the host decides about a domain."""
+
+    domain_type: str  # kvm, qemu
+    arch: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a domain from its XML."""
+
+    domain: str
+    uuid: str
+    owner: Owner | None  # None: not made by this collection
+    memory_mib: int
+    cpus: int
+    macs: tuple[str, ...]
+    console: str | None
+    report: str | None
+    seed: str | None
+    spec: t.Mapping[str, t.Any]
+    number: int | None
+    group: str | None
+    hardware: t.Mapping[str, t.Any]  # comparable; see differences
+
+
+def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: t.Mapping[str, list[Layer] | None]) -> str:
+    """The domain's XML.
+
+    :param macs: one address per card.
+    :param chains: what lies under each disk, by the disk's path.
+    """
+    root = ET.Element("domain", type=platform.domain_type)
+    _add(root, "name", wish.owner.domain)
+    _add(root, "uuid", wish.owner.domain_uuid)
+    root.append(_metadata(wish))
+    _add(root, "memory", str(wish.memory_mib), unit="MiB")
+    _add(root, "vcpu", str(wish.cpus))
+    system = _add(root, "os")
+    kind = _add(system, "type", "hvm", arch=platform.arch)
+    if wish.machine_type:
+        kind.set("machine", wish.machine_type)
+    _add(system, "boot", dev="hd")
+    features = _add(root, "features")
+    _add(features, "acpi")
+    _add(features, "apic")
+    if platform.domain_type == "kvm":
+        _add(root, "cpu", mode="host-passthrough", check="none", migratable="on")
+    else:
+        _add(root, "cpu", mode="maximum", check="none")
+    _add(root, "clock", offset="utc")
+    _add(root, "on_poweroff", "destroy")
+    _add(root, "on_reboot", "restart")
+    _add(root, "on_crash", "restart")
+    devices = _add(root, "devices")
+    for letter, disk in zip(_DISK_LETTERS, wish.disks):
+        element = _disk(disk.path, disk.image_format, "vd" + letter)
+        set_chain(element, chains.get(disk.path))
+        devices.append(element)
+    if wish.seed:
+        # A disk, not a CD: kernels made for clouds have drivers for nothing but virtio.
+        element = _disk(wish.seed, "raw", "vdz")
+        _add(element, "readonly")
+        devices.append(element)
+    for card, mac in zip(wish.cards, macs):
+        devices.append(_card(card, mac))
+    _serial(devices, 0, wish.console, append=False)
+    _serial(devices, 1, wish.report, append=True)
+    _add(devices, "controller", type="usb", model="none")
+    _add(devices, "memballoon", model="virtio")
+    source = _add(devices, "rng", model="virtio")
+    _add(source, "backend", "/dev/urandom", model="random")
+    return ET.tostring(root, encoding="unicode")
+
+
+def set_chain(disk: ET.Element, chain: list[Layer] | None) -> None:
+    """Tell libvirt what lies under a disk, so that it leaves those files' owners alone.
+
+    Base disks are immutable; without this libvirt would try to change their owner at every start and fail.
+
+    :param chain: None leaves it to libvirt to find out.
+    """
+    for old in disk.findall("backingStore"):
+        disk.remove(old)
+    if chain is None:
+        return
+    parent = disk
+    for layer in chain:
+        parent = _add(parent, "backingStore", type="file")
+        _add(parent, "format", type=layer.image_format)
+        source = _add(parent, "source", file=layer.path)
+        _add(source, "seclabel", model="dac", relabel="no")
+    _add(parent, "backingStore")  # the end
+
+
+def with_chains(xml: str, chains: t.Mapping[str, list[Layer] | None]) -> str | None:
+    """The XML with other chains under its disks; None when they are the same."""
+    root = ET.fromstring(xml)
+    changed = False
+    for disk in root.iterfind("./devices/disk"):
+        source = disk.find("source")
+        chain = None if source is None else chains.get(source.get("file", ""))
+        if chain is not None and _chain(disk) != chain:
+            set_chain(disk, chain)
+            changed = True
+    return ET.tostring(root, encoding="unicode") if changed else None
+
+
+def describe(xml: str) -> Description:
+    """Read a domain's XML, ours or another's."""
+    root = ET.fromstring(xml)
+    ours = root.find(f"./metadata/{_OURS}")
+    owner, spec, number, group = None, {}, None, None
+    if ours is not None:
+        owner = Owner(ours.get("tenant", ""), ours.get("service", ""), ours.get("machine", ""))
+        number, group = int(ours.get("number", "0")), ours.get("group", "")
+        spec = json.loads(ours.findtext(_SPEC) or "{}")
+    disks, seed = _disks(root)
+    cards = [_described_card(element) for element in root.iterfind("./devices/interface")]
+    return Description(
+        domain=root.findtext("name", ""),
+        uuid=root.findtext("uuid", ""),
+        owner=owner,
+        memory_mib=_memory_mib(root),
+        cpus=int(root.findtext("vcpu", "1")),
+        macs=tuple(card["mac"] for card in cards if card["mac"]),
+        console=_serial_path(root, 0),
+        report=_serial_path(root, 1),
+        seed=seed,
+        spec=spec,
+        number=number,
+        group=group,
+        hardware={
+            "domain_type": root.get("type"),
+            "machine_type": _machine_family(root),
+            "cpus": int(root.findtext("vcpu", "1")),
+            "memory_mib": _memory_mib(root),
+            "disks": disks,
+            "seed": seed,
+            "networks": cards,
+        },
+    )
+
+
+def drift(wanted: Description, found: Description, wish: MachineWish) -> list[dict[str, t.Any]]:
+    """Where a domain is not what is wanted now: list of path, from, to."""
+    new = dict(wanted.hardware)
+    if wish.machine_type is None:
+        new["machine_type"] = found.hardware["machine_type"]
+    found_cards = found.hardware["networks"]
+    # An address that the user did not choose is whatever the machine has.
+    new["networks"] = [
+        {**card, "mac": found_cards[index]["mac"]} if index < len(found_cards) and not wish.cards[index].mac else card
+        for index, card in enumerate(new["networks"])
+    ]
+    old = dict(found.hardware)
+    old.update(number=found.number, group=found.group, spec=found.spec)
+    new.update(number=wanted.number, group=wanted.group, spec=wanted.spec)
+    return differences(old, new)
+
+
+def differences(old: t.Any, new: t.Any, path: str = "") -> list[dict[str, t.Any]]:
+    """Leaves that differ between two structures; a missing one is None."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys: list[t.Any] = sorted({*old, *new})
+        pairs = [(key, old.get(key), new.get(key)) for key in keys]
+    elif isinstance(old, list) and isinstance(new, list):
+        longest = range(max(len(old), len(new)))
+        pairs = [(i, old[i] if i < len(old) else None, new[i] if i < len(new) else None) for i in longest]
+    else:
+        return [] if old == new else [{"path": path, "from": old, "to": new}]
+    found: list[dict[str, t.Any]] = []
+    for key, before, after in pairs:
+        found.extend(differences(before, after, f"{path}.{key}" if path else str(key)))
+    return found
+
+
+def _add(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:
+    element = ET.SubElement(parent, tag, attributes)
+    element.text = text
+    return element
+
+
+def _metadata(wish: MachineWish) -> ET.Element:
+    metadata = ET.Element("metadata")
+    ours = ET.SubElement(
+        metadata,
+        _OURS,
+        {
+            "format": str(FORMAT),
+            "tenant": wish.owner.tenant,
+            "service": wish.owner.service,
+            "machine": wish.owner.machine,
+            "number": str(wish.number),
+            "group": wish.group,
+        },
+    )
+    ET.SubElement(ours, _SPEC).text = json.dumps(wish.spec, sort_keys=True)
+    return metadata
+
+
+def _disk(path: str, image_format: str, target: str) -> ET.Element:
+    disk = ET.Element("disk", type="file", device="disk")
+    driver = _add(disk, "driver", name="qemu", type=image_format)
+    if image_format == "qcow2":
+        driver.set("discard", "unmap")  # what the guest frees does not count against the pool
+    _add(disk, "source", file=path)
+    _add(disk, "target", dev=target, bus="virtio")
+    return disk
+
+
+def _card(card: Card, mac: str) -> ET.Element:
+    kind = "bridge" if card.bridge else "network"
+    element = ET.Element("interface", type=kind)
+    _add(element, "mac", address=mac)
+    _add(element, "source", **{kind: card.source})
+    _add(element, "model", type=card.model)
+    return element
+
+
+def _serial(devices: ET.Element, port: int, path: str, append: bool) -> None:
+    serial = _add(devices, "serial", type="file")
+    source = _add(serial, "source", path=path)
+    if append:
+        source.set("append", "on")  # a reboot must not erase the report
+    _add(serial, "target", port=str(port))
+
+
+def _serial_path(root: ET.Element, port: int) -> str | None:
+    for serial in root.iterfind("./devices/serial[@type='file']"):
+        target, source = serial.find("target"), serial.find("source")
+        if target is not None and source is not None and target.get("port") == str(port):
+            return source.get("path")
+    return None
+
+
+def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
+    """Disks in the order of their targets, and the seed."""
+    disks, seed = [], None
+    for element in root.iterfind("./devices/disk"):
+        source, target, driver = element.find("source"), element.find("target"), element.find("driver")
+        path = None if source is None else next(iter(source.attrib.values()), None)
+        if target is not None and target.get("dev") == "vdz" and element.find("readonly") is not None:
+            seed = path
+        else:
+            disks.append({"path": path, "image_format": None if driver is None else driver.get("type")})
+    return disks, seed
+
+
+def _chain(disk: ET.Element) -> list[Layer]:
+    layers: list[Layer] = []
+    store = disk.find("backingStore")
+    while store is not None:
+        source, image_format = store.find("source"), store.find("format")
+        if source is not None and image_format is not None:
+            layers.append(Layer(source.get("file", ""), image_format.get("type", "")))
+        store = store.find("backingStore")
+    return layers
+
+
+def _described_card(element: ET.Element) -> dict[str, t.Any]:
+    source, mac, model = element.find("source"), element.find("mac"), element.find("model")
+    kind = element.get("type", "")
+    return {
+        kind: None if source is None else source.get(kind),
+        "mac": None if mac is None else mac.get("address", "").lower(),
+        "model": None if model is None else model.get("type"),
+    }
+
+
+def _memory_mib(root: ET.Element) -> int:
+    memory = root.find("memory")
+    if memory is None:
+        return 0
+    kib = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1024**2, "G": 1024**2}
+    return int(int(memory.text or "0") * kib.get(memory.get("unit", "KiB"), 1) // 1024)
+
+
+def _machine_family(root: ET.Element) -> str | None:
+    """libvirt turns pc into pc-i440fx-7.2 when it defines a domain."""
+    kind = root.find("./os/type")
+    name = None if kind is None else kind.get("machine")
+    if name is None:
+        return None
+    if name.startswith("pc-q35-"):
+        return "q35"
+    return "pc" if name.startswith("pc-i440fx-") else name

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""libvirt: the only file that knows it. Everything else sees domains as XML and these few verbs."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+import xml.etree.ElementTree as ET
+
+from .._errors import FleetError
+
+try:
+    import libvirt
+except ImportError:
+    libvirt = None
+
+
+class LibvirtMissing(FleetError):
+    """libvirt or its Python binding is not there, or does not answer."""
+
+    kind = "libvirt_missing"
+
+
+class LibvirtError(FleetError):
+    kind = "libvirt"
+
+
+class Domain:
+    """One domain of the host."""
+
+    def __init__(self, handle: t.Any) -> None:
+        self._handle = handle
+
+    @property
+    def name(self) -> str:
+        return str(self._handle.name())
+
+    def xml(self) -> str:
+        """The persistent definition, whatever is changed in the running machine."""
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        return str(_call(f"read the definition of {self.name}", self._handle.XMLDesc, flags))
+
+    def running(self) -> bool:
+        return bool(_call(f"look at {self.name}", self._handle.isActive))
+
+    def autostart(self) -> bool:
+        return bool(_call(f"look at {self.name}", self._handle.autostart))
+
+    def set_autostart(self, value: bool) -> None:
+        _call(f"set autostart of {self.name}", self._handle.setAutostart, int(value))
+
+    def start(self) -> None:
+        _call(f"start {self.name}", self._handle.create)
+
+    def shutdown(self) -> None:
+        """Ask the guest to power off; it may take its time, or not listen."""
+        _call(f"shut down {self.name}", self._handle.shutdown)
+
+    def destroy(self) -> None:
+        if self.running():
+            _call(f"stop {self.name}", self._handle.destroy)
+
+    def undefine(self) -> None:
+        flags = (
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        )
+        _call(f"undefine {self.name}", self._handle.undefineFlags, flags)
+
+
+class LibvirtHost:
+    """One connection to the host's libvirt.
+
+    :param uri: such as qemu:///system.
+    :raises LibvirtMissing: what to install or start.
+    """
+
+    def __init__(self, uri: str) -> None:
+        if libvirt is None:
+            raise LibvirtMissing(
+                "The Python binding of libvirt is not there for this host's Python. Install the package python3-libvirt "
+                "and let ansible_python_interpreter be /usr/bin/python3.",
+                package="python3-libvirt",
+            )
+        # Otherwise the library prints every error, expected ones too.
+        libvirt.registerErrorHandler(lambda context, error: None, None)
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise LibvirtMissing(
+                f"Cannot connect to libvirt at {uri}: {error.get_error_message()}. Install the package "
+                "libvirt-daemon-system if it is missing, and start libvirtd (systemctl start libvirtd.socket).",
+                package="libvirt-daemon-system",
+                uri=uri,
+            )
+
+    def __enter__(self) -> LibvirtHost:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._connection.close()
+
+    def domains(self) -> list[Domain]:
+        return [Domain(handle) for handle in _call("list the domains", self._connection.listAllDomains)]
+
+    def define(self, xml: str, name: str) -> Domain:
+        return Domain(_call(f"define {name}", self._connection.defineXML, xml))
+
+    def networks(self) -> dict[str, bool]:
+        """Whether each network is active."""
+        handles = _call("list the networks", self._connection.listAllNetworks)
+        return {handle.name(): bool(handle.isActive()) for handle in handles}
+
+    def has_bridge(self, name: str) -> bool:
+        return os.path.exists(os.path.join("/sys/class/net", name))
+
+    def memory_mib(self) -> int:
+        return int(_call("ask for the host's memory", self._connection.getInfo)[1])
+
+    def arch(self) -> str:
+        return self._capabilities().findtext("./host/cpu/arch", "x86_64")
+
+    def accelerated(self) -> bool:
+        """Whether kvm is on offer for the host's own architecture."""
+        capabilities = self._capabilities()
+        arch = capabilities.findtext("./host/cpu/arch", "x86_64")
+        return capabilities.find(f"./guest/arch[@name='{arch}']/domain[@type='kvm']") is not None
+
+    def _capabilities(self) -> ET.Element:
+        return ET.fromstring(_call("ask for the host's capabilities", self._connection.getCapabilities))
+
+
+def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
+    try:
+        return function(*args)
+    except libvirt.libvirtError as error:
+        raise LibvirtError(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())

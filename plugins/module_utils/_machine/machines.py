@@ -1,0 +1,423 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The machines of one service on one host: what there is, and one state for all that are asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._errors import FleetError, InvalidOption
+from .backing import Layer, backing_chain
+from .domain import Description, MachineWish, Platform, build, describe, drift, with_chains
+from .files import make_directory, remove
+from .libvirt_host import Domain, LibvirtError, LibvirtHost
+from .owner import Owner
+from .reports import console_tail, read_report
+from .seed_images import IMAGE, RECORD, read_record
+
+POLL_S = 0.2
+_LOOK_AT_DOMAIN_S = 1.0
+
+# Reports that count as "has come up". cloud-init calls deprecated keys in user-data "degraded", too.
+_UP = ("done", "degraded")
+
+# virtlogd rotates what it writes.
+_LEFTOVERS = (IMAGE, RECORD, "report.log", "console.log", "report.log.0", "console.log.0")
+
+
+class MachinesFailed(FleetError):
+    """Some machines are not what was asked for; the others are. ``machines`` holds the results of all."""
+
+    kind = "machines_failed"
+
+
+@dataclass
+class Machine:
+    """A machine on its way to the state that is wanted."""
+
+    owner: Owner
+    wish: MachineWish | None = None
+    domain: Domain | None = None
+    found: Description | None = None
+    running: bool = False
+    report: dict[str, t.Any] | None = None
+    drift: list[dict[str, t.Any]] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
+    reason: str | None = None  # why it failed, for programs
+    problem: str | None = None  # and for people
+
+    def fail(self, reason: str, problem: str) -> None:
+        self.reason, self.problem = reason, problem
+
+    @property
+    def directory(self) -> str | None:
+        if self.wish:
+            return self.wish.directory
+        path = self.found and (self.found.report or self.found.seed or self.found.console)
+        return os.path.dirname(path) if path else None
+
+    @property
+    def console(self) -> str | None:
+        return self.found.console if self.found else None
+
+    def result(self) -> dict[str, t.Any]:
+        found = self.found
+        tail = console_tail(self.console) if self.console and self.report is None else []
+        return {
+            "machine": self.owner.machine,
+            "domain": found.domain if found else self.owner.domain,
+            "uuid": found.uuid if found else None,
+            "running": self.running,
+            "number": found.number if found else self.wish and self.wish.number,
+            "group": found.group if found else self.wish and self.wish.group,
+            "spec": found.spec if found else (self.wish.spec if self.wish else {}),
+            "memory_mib": found.memory_mib if found else self.wish and self.wish.memory_mib,
+            "cpus": found.cpus if found else self.wish and self.wish.cpus,
+            "accelerator": found.hardware["domain_type"] if found else None,
+            "macs": list(found.macs) if found else [],
+            "report": self.report,
+            "console_tail": tail,
+            "drift": self.drift,
+            "actions": self.actions,
+            "problem": self.problem,
+        }
+
+    def shown(self) -> dict[str, t.Any]:
+        """For a diff: no spec, which may be long."""
+        if self.found is None:
+            return {"state": "absent"}
+        return {"state": "running" if self.running else "stopped", **self.found.hardware}
+
+
+class Machines:
+    """
+    :param host: the host's libvirt.
+    :param domain_type: auto, kvm or qemu.
+    :param check: predict only.
+    """
+
+    def __init__(
+        self,
+        host: LibvirtHost,
+        domain_type: str = "auto",
+        check: bool = False,
+        clock: t.Callable[[], float] = time.monotonic,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._host = host
+        self._domain_type = domain_type
+        self._check = check
+        self._clock = clock
+        self._sleep = sleep
+        self._found = [(domain, describe(domain.xml())) for domain in host.domains()]
+
+    def every_domain(self) -> list[dict[str, t.Any]]:
+        """All domains of the host, whoever they belong to."""
+        found = [(domain, describe(domain.xml())) for domain in self._host.domains()]
+        return [
+            {
+                "domain": about.domain,
+                "uuid": about.uuid,
+                "service": about.owner.service if about.owner else None,
+                "tenant": about.owner.tenant if about.owner else None,
+                "macs": list(about.macs),
+                "memory_mib": about.memory_mib,
+                "cpus": about.cpus,
+                "running": domain.running(),
+            }
+            for domain, about in sorted(found, key=lambda pair: pair[1].domain)
+        ]
+
+    def query(self, tenant: str, service: str | None) -> list[Machine]:
+        """The tenant's machines, of one service or of all."""
+        machines = []
+        for domain, about in self._found:
+            owner = about.owner
+            if owner and owner.tenant == tenant and service in (None, owner.service):
+                machine = Machine(owner, domain=domain, found=about, running=domain.running())
+                machine.report = self._report(machine)
+                machines.append(machine)
+        return sorted(machines, key=lambda one: (one.owner.service, one.found.number if one.found else 0))
+
+    def ensure(self, wishes: t.Sequence[MachineWish], start: bool) -> list[Machine]:
+        """Define what is missing and, if asked, start what is off. Nothing is changed unless all of it can be tried."""
+        machines = [self._machine(wish.owner, wish) for wish in wishes]
+        platform = Platform(self._chosen_domain_type(), self._host.arch())
+        new = [machine for machine in machines if machine.found is None]
+        needing_network = [m for m in machines if m.found is None or (start and not m.running)]
+        problems = [*self._memory_problems(new), *self._network_problems(needing_network)]
+        if not self._check:
+            problems += self._missing_files(needing_network)
+        macs, mac_problems = self._macs(new)
+        problems += mac_problems
+        if problems:
+            raise MachinesFailed(" ".join(problems), problems=problems)
+        for machine in machines:
+            try:
+                self._ensure_one(machine, platform, macs.get(machine.owner, []), start)
+            except FleetError as error:
+                machine.fail("start_failed" if machine.found else "define_failed", error.message)
+        return machines
+
+    def await_reports(self, machines: t.Sequence[Machine], timeout_s: float) -> None:
+        """Wait until the guest of each machine has said that it is up; those whose seed asks for no report are not waited for."""
+        begin = self._clock()
+        looked = begin
+        pending = []
+        for machine in machines:
+            machine.report = self._report(machine)
+            if machine.report is None and machine.problem is None and machine.running and self._token(machine):
+                pending.append(machine)
+        while pending and not self._check:
+            now = self._clock()
+            look_at_domains = now - looked >= _LOOK_AT_DOMAIN_S
+            if look_at_domains:
+                looked = now
+            for machine in list(pending):
+                # Asked before the report is read: a guest may report and power off.
+                machine.running = not look_at_domains or (machine.domain is not None and machine.domain.running())
+                machine.report = self._report(machine)
+                if machine.report is not None:
+                    pending.remove(machine)
+                elif not machine.running:
+                    machine.fail("stopped", self._silence(machine, f"stopped after {now - begin:.0f} s without a report"))
+                    pending.remove(machine)
+            if now - begin >= timeout_s:
+                for machine in pending:
+                    machine.fail("silent", self._silence(machine, f"has not reported within {timeout_s:.0f} s"))
+                break
+            if pending:
+                self._sleep(POLL_S)
+        for machine in machines:
+            self._judge(machine)
+
+    def stop(self, owners: t.Sequence[Owner], timeout_s: float, force: bool) -> list[Machine]:
+        """Let the guests power off; those that do not in time are stopped if ``force``, else they have failed."""
+        machines = [self._machine(owner, None) for owner in owners]
+        pending = [machine for machine in machines if machine.running]
+        for machine in pending:
+            machine.actions.append("stopped")
+            if self._check:
+                machine.running = False
+            elif machine.domain:
+                try:
+                    machine.domain.shutdown()
+                except LibvirtError as error:  # it may have ended by itself, and force may still help
+                    machine.problem = error.message
+        deadline = self._clock() + timeout_s
+        while not self._check:
+            pending = [m for m in pending if m.domain and m.domain.running()]
+            if not pending or self._clock() >= deadline:
+                break
+            self._sleep(POLL_S)
+        for machine in machines:
+            if self._check or machine not in pending:
+                machine.running, machine.problem = False, None
+            elif force and machine.domain:
+                machine.domain.destroy()
+                machine.running, machine.problem = False, None
+                machine.actions.append("forced")
+            else:
+                machine.fail(
+                    "still_running",
+                    f"{machine.owner.machine} has not powered off within {timeout_s:.0f} s; "
+                    "force=true would cut its power.",
+                )
+                machine.actions.remove("stopped")
+        return machines
+
+    def remove(self, owners: t.Sequence[Owner], directories: t.Mapping[Owner, str]) -> list[Machine]:
+        """Stop at once and forget the machines, with their seeds and logs; disks stay."""
+        machines = [self._machine(owner, None) for owner in owners]
+        for machine in machines:
+            directory = machine.directory or directories[machine.owner]
+            if machine.domain:
+                machine.actions.append("removed")
+                if not self._check:
+                    machine.domain.destroy()
+                    machine.domain.undefine()
+            leftovers = [path for path in (os.path.join(directory, name) for name in _LEFTOVERS) if os.path.exists(path)]
+            if leftovers and not machine.domain:
+                machine.actions.append("cleaned")
+            if self._check:
+                continue
+            for path in leftovers:
+                remove(path)
+            try:
+                os.rmdir(directory)
+            except OSError:  # it still has disks
+                pass
+            machine.running, machine.found, machine.domain = False, None, None
+        return machines
+
+    def _machine(self, owner: Owner, wish: MachineWish | None) -> Machine:
+        """What there is of this machine; FleetError if its domain's name is somebody else's."""
+        for domain, about in self._found:
+            if about.owner == owner:
+                return Machine(owner, wish, domain, about, domain.running())
+        for _domain, about in self._found:
+            if about.domain == owner.domain:
+                whose = "was not made by this collection"
+                if about.owner:
+                    o = about.owner
+                    whose = f"belongs to machine {o.machine} of service {o.service} of tenant {o.tenant}"
+                raise FleetError(
+                    f"The domain {about.domain} (UUID {about.uuid}) {whose} and is left alone. Choose another service "
+                    f"or machine name than {owner.service} and {owner.machine}, or rename that domain.",
+                    domain=about.domain,
+                    owner=str(about.owner) if about.owner else None,
+                )
+        return Machine(owner, wish)
+
+    def _chosen_domain_type(self) -> str:
+        if self._domain_type == "auto":
+            return "kvm" if self._host.accelerated() else "qemu"
+        if self._domain_type == "kvm" and not self._host.accelerated():
+            raise InvalidOption("domain_type", "kvm", "this host offers no kvm (is /dev/kvm there?); use auto or qemu")
+        return self._domain_type
+
+    def _memory_problems(self, new: t.Sequence[Machine]) -> list[str]:
+        if not new:
+            return []
+        available = self._host.memory_mib()
+        return [
+            f"Machine {m.owner.machine} wants {m.wish.memory_mib} MiB of memory, the host has {available} MiB."
+            for m in new
+            if m.wish and m.wish.memory_mib > available
+        ]
+
+    def _network_problems(self, machines: t.Sequence[Machine]) -> list[str]:
+        wanted: dict[tuple[str, bool], list[str]] = {}
+        for machine in machines:
+            for card in machine.wish.cards if machine.wish else ():
+                wanted.setdefault((card.source, card.bridge), []).append(machine.owner.machine)
+        if not wanted:
+            return []
+        networks = self._host.networks()
+        active = ", ".join(sorted(name for name, is_active in networks.items() if is_active)) or "none"
+        problems = []
+        for (name, is_bridge), users in wanted.items():
+            who = f"wanted by {', '.join(dict.fromkeys(users))}"
+            if is_bridge:
+                if not self._host.has_bridge(name):
+                    problems.append(f"The bridge {name}, {who}, does not exist on the host.")
+            elif not networks.get(name, False):
+                state = "is not active" if name in networks else "does not exist"
+                problems.append(
+                    f"The network {name}, {who}, {state}; active networks: {active}. "
+                    "community.libvirt.virt_net defines and starts networks."
+                )
+        return problems
+
+    def _missing_files(self, machines: t.Sequence[Machine]) -> list[str]:
+        problems = []
+        for machine in machines:
+            wish = machine.wish
+            for path in [*(disk.path for disk in wish.disks), *([wish.seed] if wish.seed else [])] if wish else []:
+                if not os.path.exists(path):
+                    problems.append(f"The file {path} of machine {machine.owner.machine} does not exist.")
+        return problems
+
+    def _macs(self, new: t.Sequence[Machine]) -> tuple[dict[Owner, list[str]], list[str]]:
+        """One address per card that no other card on this host has."""
+        users = {mac: about.domain for _domain, about in self._found for mac in about.macs}
+        chosen: dict[Owner, list[str]] = {}
+        problems: list[str] = []
+        # Addresses that users chose come first: derived ones can make room.
+        for derive in (False, True):
+            for machine in new:
+                cards = machine.wish.cards if machine.wish else ()
+                macs = chosen.setdefault(machine.owner, [""] * len(cards))
+                for index, card in enumerate(cards):
+                    if derive == bool(card.mac):
+                        continue
+                    mac = (card.mac or machine.owner.mac(index)).lower()
+                    attempt = 0
+                    while derive and mac in users:
+                        attempt += 1
+                        mac = machine.owner.mac(index, attempt)
+                    if mac in users:
+                        problems.append(
+                            f"The MAC address {mac} of machine {machine.owner.machine} is already used by {users[mac]}."
+                        )
+                    users[mac] = machine.owner.domain
+                    macs[index] = mac
+        return chosen, problems
+
+    def _ensure_one(self, machine: Machine, platform: Platform, macs: t.Sequence[str], start: bool) -> None:
+        wish = machine.wish
+        if wish is None:
+            return
+        if machine.found is None:
+            machine.actions.append("defined")
+            xml = build(wish, platform, macs, self._chains(wish))
+            if not self._check:
+                make_directory(wish.directory)
+                machine.domain = self._host.define(xml, wish.owner.domain)
+                xml = machine.domain.xml()
+            machine.found = describe(xml)
+            if machine.domain and wish.autostart:
+                machine.domain.set_autostart(True)
+        else:
+            wanted = describe(build(wish, platform, [card.mac or "" for card in wish.cards], {}))
+            machine.drift = drift(wanted, machine.found, wish)
+            if machine.domain and machine.domain.autostart() != wish.autostart:
+                machine.drift.append({"path": "autostart", "from": not wish.autostart, "to": wish.autostart})
+        if start and not machine.running:
+            machine.actions.append("started")
+            if not self._check and machine.domain:
+                if "defined" not in machine.actions:
+                    self._renew_chains(machine, wish)
+                machine.domain.start()
+            machine.running = True
+
+    def _chains(self, wish: MachineWish) -> dict[str, list[Layer] | None]:
+        return {
+            disk.path: backing_chain(disk.path, disk.image_format) for disk in wish.disks if os.path.exists(disk.path)
+        }
+
+    def _renew_chains(self, machine: Machine, wish: MachineWish) -> None:
+        """Disks may have been flattened or moved onto another base since the domain was defined."""
+        if machine.domain:
+            xml = with_chains(machine.domain.xml(), self._chains(wish))
+            if xml is not None:
+                machine.domain = self._host.define(xml, machine.domain.name)
+
+    def _token(self, machine: Machine) -> str | None:
+        record = read_record(machine.directory) if machine.directory else None
+        return record.token if record and machine.found and machine.found.seed else None
+
+    def _report(self, machine: Machine) -> dict[str, t.Any] | None:
+        token = self._token(machine)
+        if token is None or machine.found is None or machine.found.report is None:
+            return None
+        return read_report(machine.found.report, token)
+
+    def _silence(self, machine: Machine, what: str) -> str:
+        tail = console_tail(machine.console or "", 10)
+        accelerator = machine.found.hardware["domain_type"] if machine.found else "unknown"
+        end = f"its console ends with: {' | '.join(tail)}" if tail else "its console is empty"
+        return f"{machine.owner.machine} (accelerator {accelerator}) {what}; {end}"
+
+    def _judge(self, machine: Machine) -> None:
+        """A report can also say that something is wrong."""
+        report = machine.report
+        if report is None or machine.problem:
+            return
+        record = read_record(machine.directory) if machine.directory else None
+        expected = record.hostname if record else machine.owner.machine
+        if report["status"] not in _UP:
+            errors = f": {'; '.join(report['errors'])}" if report["errors"] else ""
+            machine.fail("cloud_init_failed", f"{machine.owner.machine} reports that cloud-init failed{errors}")
+        elif report["hostname"].split(".")[0] != expected.split(".")[0]:
+            machine.fail(
+                "wrong_hostname",
+                f"{machine.owner.machine} reports the host name {report['hostname']!r}, its seed says {expected!r}",
+            )

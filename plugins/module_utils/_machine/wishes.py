@@ -1,0 +1,93 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""From a module's options to wishes: what cannot be meant is refused here, before libvirt is asked anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from .._errors import InvalidOption
+from .._module import pool_path
+from .domain import MOST_DISKS, Card, Disk, MachineWish
+from .owner import Owner, checked_owner
+
+# The first byte even: an address of one card, not of a group.
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
+_INTERFACE = re.compile(r"[^/\s]{1,15}\Z")
+_LEAST_MEMORY_MIB = 16
+
+
+def checked_directories(
+    machines: t.Sequence[t.Mapping[str, t.Any]], tenant: str, service: str, pools: t.Mapping[str, str]
+) -> dict[Owner, str]:
+    """The directory of each machine, in the order of the option ``machines``."""
+    directories: dict[Owner, str] = {}
+    for index, options in enumerate(machines):
+        option = f"machines[{index}]"
+        owner = checked_owner(tenant, service, options["machine"], f"{option}.machine")
+        if owner in directories:
+            raise InvalidOption(f"{option}.machine", owner.machine, "each machine can be given once only")
+        directories[owner] = owner.directory(pool_path(pools, options["pool"], f"{option}.pool"))
+    return directories
+
+
+def checked_wishes(
+    machines: t.Sequence[t.Mapping[str, t.Any]], directories: t.Mapping[Owner, str]
+) -> list[MachineWish]:
+    """
+    :param directories: what ``checked_directories`` made of the same machines.
+    """
+    return [
+        _wish(options, owner, directory, f"machines[{index}]")
+        for index, (options, (owner, directory)) in enumerate(zip(machines, directories.items()))
+    ]
+
+
+def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: str) -> MachineWish:
+    if options["cpus"] < 1:
+        raise InvalidOption(f"{option}.cpus", options["cpus"], "at least 1 is needed")
+    if options["memory_mib"] < _LEAST_MEMORY_MIB:
+        raise InvalidOption(f"{option}.memory_mib", options["memory_mib"], f"at least {_LEAST_MEMORY_MIB} are needed")
+    disks = options["disks"]
+    if not 1 <= len(disks) <= MOST_DISKS:
+        raise InvalidOption(f"{option}.disks", f"{len(disks)} disks", f"1 to {MOST_DISKS} disks are possible")
+    for number, disk in enumerate(disks):
+        _check_absolute(f"{option}.disks[{number}].path", disk["path"])
+    if options["seed"] is not None:
+        _check_absolute(f"{option}.seed", options["seed"])
+    return MachineWish(
+        owner=owner,
+        directory=directory,
+        number=options["number"],
+        group=options["group"],
+        cpus=options["cpus"],
+        memory_mib=options["memory_mib"],
+        disks=tuple(Disk(disk["name"], os.path.normpath(disk["path"]), disk["image_format"]) for disk in disks),
+        seed=options["seed"] and os.path.normpath(options["seed"]),
+        cards=tuple(_card(card, f"{option}.networks[{n}]") for n, card in enumerate(options["networks"])),
+        spec=options["spec"],
+        machine_type=options["machine_type"],
+        autostart=options["autostart"],
+    )
+
+
+def _card(card: t.Mapping[str, t.Any], option: str) -> Card:
+    mac = card["mac"] and card["mac"].lower()
+    if mac and not _MAC.match(mac):
+        raise InvalidOption(f"{option}.mac", card["mac"], "an address such as 52:54:00:12:34:56 is needed")
+    if card["bridge"]:
+        if not _INTERFACE.match(card["bridge"]):
+            raise InvalidOption(f"{option}.bridge", card["bridge"], "the name of a bridge is needed")
+        return Card(card["bridge"], True, mac, card["model"])
+    return Card(card["network"], False, mac, card["model"])
+
+
+def _check_absolute(option: str, path: str) -> None:
+    if not os.path.isabs(path):
+        raise InvalidOption(option, path, "an absolute path is needed")

@@ -1,0 +1,496 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: machine
+short_description: Define, start, await, stop and remove a service's machines on a host
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Brings a list of libvirt domains into one state, over one connection.
+  - The domain of machine C(web-1) of service C(shop) is called C(shop-web-1). It carries in its metadata whose it is
+    and what was wanted; a domain of that name without this metadata, or with another owner's, is an error.
+  - UUID and MAC addresses are derived from tenant, service and machine. An address that another domain of the host
+    already has is replaced by the next derived one.
+  - An existing machine is never redefined. Where it is not what is wanted now, this is reported as
+    RV(machines[].drift).
+  - The guest's first serial port is written to C(console.log) in the machine's directory, the second to C(report.log).
+requirements:
+  - python3-libvirt and a running libvirtd on the host.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Disks and seeds that do not exist yet are not an error in check mode.
+      - Reports are not waited for.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  uri:
+    description: The connection to libvirt.
+    type: str
+    default: qemu:///system
+  domain_type:
+    description:
+      - The accelerator of new machines. V(auto) is V(kvm) where libvirt offers it, else V(qemu).
+      - Usually the host variable C(basecast_domain_type).
+    type: str
+    choices:
+      - auto
+      - kvm
+      - qemu
+    default: auto
+  tenant:
+    description: The tenant to whom the service belongs.
+    type: str
+    default: default
+  service:
+    description:
+      - The service that the machines are part of.
+      - Required, except for O(state=query), which without it answers for all of the tenant's services.
+    type: str
+  state:
+    description:
+      - V(query) tells what there is and changes nothing.
+      - V(defined) makes sure that the machines exist. Running ones go on running.
+      - V(started) also starts those that are off.
+      - V(reported) also waits until the guest of each machine has reported that it has come up, under the name
+        that its seed gave it. Machines without a seed, or whose seed asks for no report, are only started.
+      - V(stopped) lets the guests power off.
+      - V(absent) stops the machines at once, and removes their domains, seeds and logs, but not their disks.
+    type: str
+    choices:
+      - query
+      - defined
+      - started
+      - reported
+      - stopped
+      - absent
+    default: query
+  timeout_s:
+    description: How long V(reported) and V(stopped) wait, in seconds, for all machines together.
+    type: float
+    default: 600
+  force:
+    description: Whether O(state=stopped) cuts the power of guests that do not power off in time.
+    type: bool
+    default: false
+  libvirt_missing_ok:
+    description: Whether O(state=query) answers with empty lists where there is no libvirt, as on hosts that only relay.
+    type: bool
+    default: false
+  machines:
+    description: The machines. For V(stopped) and V(absent), name and pool are enough.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      machine:
+        description: Name of the machine.
+        type: str
+        required: true
+      number:
+        description: The number that the machine has in its service.
+        type: int
+        default: 0
+      group:
+        description: The group of machines in the manifest to which it belongs.
+        type: str
+        default: ""
+      pool:
+        description: Name of the pool in which the machine's directory lies.
+        type: str
+        default: default
+      cpus:
+        description: Number of virtual CPUs.
+        type: int
+        default: 1
+      memory_mib:
+        description: Memory in MiB.
+        type: int
+        default: 512
+      disks:
+        description: The disks, the first is the one to boot from.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: Name of the disk.
+            type: str
+            required: true
+          path:
+            description: The disk's file.
+            type: path
+            required: true
+          image_format:
+            description: Format of the file.
+            type: str
+            choices:
+              - qcow2
+              - raw
+            default: qcow2
+      seed:
+        description: The seed image, as M(basecast.fleet.seed_image) returns it.
+        type: path
+      networks:
+        description: The network cards, each with either a network or a bridge.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          network:
+            description: Name of a libvirt network, which must be active.
+            type: str
+          bridge:
+            description: Name of a bridge of the host.
+            type: str
+          mac:
+            description: The card's address, derived when omitted.
+            type: str
+          model:
+            description: The card's model.
+            type: str
+            default: virtio
+      machine_type:
+        description: The board, such as V(pc) or V(q35). libvirt's own default when omitted.
+        type: str
+      autostart:
+        description: Whether the machine starts when the host does.
+        type: bool
+        default: true
+      spec:
+        description:
+          - What was wanted, in any form. Kept with the machine and returned as it is.
+          - Readable for everybody who may read domain definitions, so no place for secrets.
+        type: dict
+        default: {}
+seealso:
+  - module: basecast.fleet.seed_image
+  - module: community.libvirt.virt_net
+"""
+
+EXAMPLES = r"""
+- name: Two machines that have come up
+  basecast.fleet.machine:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    state: reported
+    timeout_s: 300
+    machines:
+      - machine: web-1
+        number: 1
+        group: web
+        cpus: 2
+        memory_mib: 2048
+        disks:
+          - name: root
+            path: /var/lib/libvirt/images/machines/shop/web-1/root.qcow2
+        seed: /var/lib/libvirt/images/machines/shop/web-1/seed.iso
+        networks:
+          - network: default
+      - machine: web-2
+        number: 2
+        group: web
+        cpus: 2
+        memory_mib: 2048
+        disks:
+          - name: root
+            path: /var/lib/libvirt/images/machines/shop/web-2/root.qcow2
+        seed: /var/lib/libvirt/images/machines/shop/web-2/seed.iso
+        networks:
+          - network: default
+
+- name: What runs here
+  basecast.fleet.machine:
+    state: query
+    libvirt_missing_ok: true
+  register: found
+"""
+
+RETURN = r"""
+machines:
+  description:
+    - The machines that were asked for, in that order; for O(state=query) those that there are.
+    - When some machines failed, the same list is in RV(failure).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - machine: web-1
+      domain: shop-web-1
+      uuid: 5f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1
+      running: true
+      number: 1
+      group: web
+      spec: {}
+      memory_mib: 2048
+      cpus: 2
+      accelerator: kvm
+      macs:
+        - 52:54:00:3b:9a:01
+      report:
+        hostname: web-1
+        instance_id: 0d6f8a1c-6b0e-5a53-8f6b-1f3f6f5f0b07
+        status: done
+        addresses:
+          - 192.168.122.17
+        errors: []
+      console_tail: []
+      drift: []
+      actions:
+        - defined
+        - started
+      problem: null
+  contains:
+    machine:
+      description: Name of the machine.
+      type: str
+    domain:
+      description: Name of its domain.
+      type: str
+    uuid:
+      description: UUID of the domain, null where there is none.
+      type: str
+    running:
+      description: Whether it runs.
+      type: bool
+    number:
+      description: Its number.
+      type: int
+    group:
+      description: Its group.
+      type: str
+    spec:
+      description: What was wanted when it was defined.
+      type: dict
+    memory_mib:
+      description: Its memory in MiB.
+      type: int
+    cpus:
+      description: Number of its virtual CPUs.
+      type: int
+    accelerator:
+      description: V(kvm) or V(qemu).
+      type: str
+    macs:
+      description: Addresses of its network cards.
+      type: list
+      elements: str
+    report:
+      description:
+        - What its guest reported, null if nothing yet.
+        - The status V(done) or V(degraded) means that it has come up, with RV(machines[].report.errors) in the latter
+          case; V(error) that cloud-init failed.
+      type: dict
+    console_tail:
+      description: The last lines on its console, as long as it has not reported.
+      type: list
+      elements: str
+    drift:
+      description: Where it is not what is wanted now, as a list of C(path), C(from) and C(to).
+      type: list
+      elements: dict
+    actions:
+      description: What was done, of V(defined), V(started), V(stopped), V(forced), V(removed) and V(cleaned).
+      type: list
+      elements: str
+    problem:
+      description: Why it is not what was asked for, null when it is.
+      type: str
+domains:
+  description: All domains of the host, to find collisions.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - domain: shop-web-1
+      uuid: 5f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1
+      service: shop
+      tenant: default
+      macs:
+        - 52:54:00:3b:9a:01
+      memory_mib: 2048
+      cpus: 2
+      running: true
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+    uuid:
+      description: Its UUID.
+      type: str
+    service:
+      description: The service it is part of, null for one that this collection did not make.
+      type: str
+    tenant:
+      description: The tenant it belongs to, null for one that this collection did not make.
+      type: str
+    macs:
+      description: Addresses of its network cards.
+      type: list
+      elements: str
+    memory_mib:
+      description: Its memory in MiB.
+      type: int
+    cpus:
+      description: Number of its virtual CPUs.
+      type: int
+    running:
+      description: Whether it runs.
+      type: bool
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtHost, LibvirtMissing
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import (
+    Machine,
+    Machines,
+    MachinesFailed,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import (
+    checked_directories,
+    checked_wishes,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
+from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name
+
+
+def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    state, tenant, service = params["state"], params["tenant"], params["service"]
+    check_name("tenant", tenant)
+    if service is None and state != "query":
+        raise InvalidOption("service", service, f"state {state} needs the name of a service")
+    if service is not None:
+        check_name("service", service)
+    directories: dict[Owner, str] = {}
+    if state != "query":
+        directories = checked_directories(params["machines"], tenant, service, pools)
+    try:
+        host = LibvirtHost(params["uri"])
+    except LibvirtMissing:
+        if state == "query" and params["libvirt_missing_ok"]:
+            return {"changed": False, "machines": [], "domains": []}
+        raise
+    with host:
+        machines = Machines(host, params["domain_type"], check=module.check_mode)
+        before = {machine.owner: machine.shown() for machine in machines.query(tenant, service)}
+        if state == "query":
+            results = machines.query(tenant, service)
+        elif state == "absent":
+            results = machines.remove(list(directories), directories)
+        elif state == "stopped":
+            results = machines.stop(list(directories), params["timeout_s"], params["force"])
+        else:
+            wishes = checked_wishes(params["machines"], directories)
+            results = machines.ensure(wishes, start=state != "defined")
+            if state == "reported":
+                machines.await_reports(results, params["timeout_s"])
+        return _answer(module, results, before, machines.every_domain())
+
+
+def _answer(
+    module: AnsibleModule,
+    results: list[Machine],
+    before: dict[Owner, dict[str, t.Any]],
+    domains: list[dict[str, t.Any]],
+) -> dict[str, t.Any]:
+    answer = {
+        "changed": any(machine.actions for machine in results),
+        "machines": [machine.result() for machine in results],
+        "domains": domains,
+    }
+    failed = [machine for machine in results if machine.problem]
+    if failed:
+        raise MachinesFailed(
+            f"{len(failed)} of {len(results)} machines failed: " + "; ".join(str(machine.problem) for machine in failed),
+            failed=[{"machine": m.owner.machine, "reason": m.reason, "msg": m.problem} for m in failed],
+            **answer,
+        )
+    for machine in results:
+        if machine.report and machine.report["status"] == "degraded":
+            module.warn(
+                f"{machine.owner.machine} has come up, but cloud-init had problems: "
+                f"{'; '.join(machine.report['errors']) or 'see /var/log/cloud-init.log in the guest'}"
+            )
+    changed = [machine for machine in results if machine.actions]
+    answer["diff"] = {
+        "before": {m.owner.machine: before.get(m.owner, {"state": "absent"}) for m in changed},
+        "after": {m.owner.machine: m.shown() for m in changed},
+    }
+    return answer
+
+
+def main() -> None:
+    disk = {
+        "name": {"type": "str", "required": True},
+        "path": {"type": "path", "required": True},
+        "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
+    }
+    network = {
+        "network": {"type": "str"},
+        "bridge": {"type": "str"},
+        "mac": {"type": "str"},
+        "model": {"type": "str", "default": "virtio"},
+    }
+    machine = {
+        "machine": {"type": "str", "required": True},
+        "number": {"type": "int", "default": 0},
+        "group": {"type": "str", "default": ""},
+        "pool": {"type": "str", "default": "default"},
+        "cpus": {"type": "int", "default": 1},
+        "memory_mib": {"type": "int", "default": 512},
+        "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
+        "seed": {"type": "path"},
+        "networks": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": network,
+            "mutually_exclusive": [("network", "bridge")],
+            "required_one_of": [("network", "bridge")],
+        },
+        "machine_type": {"type": "str"},
+        "autostart": {"type": "bool", "default": True},
+        "spec": {"type": "dict", "default": {}},
+    }
+    run_module(
+        _work,
+        argument_spec={
+            **pools_argument(),
+            "uri": {"type": "str", "default": "qemu:///system"},
+            "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
+            "tenant": {"type": "str", "default": "default"},
+            "service": {"type": "str"},
+            "state": {
+                "type": "str",
+                "choices": ["query", "defined", "started", "reported", "stopped", "absent"],
+                "default": "query",
+            },
+            "timeout_s": {"type": "float", "default": 600},
+            "force": {"type": "bool", "default": False},
+            "libvirt_missing_ok": {"type": "bool", "default": False},
+            "machines": {"type": "list", "elements": "dict", "default": [], "options": machine},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
