@@ -1,0 +1,77 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: preferred_paths
+short_description: Table of preferred paths from the holders of a base
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+
+description:
+  - Tells for every link whether it lies on a path of least total deployment time from a present holder.
+  - Of paths that take equally long those with the fewest links come first, then those that start earlier; all of them are marked.
+positional: sources
+options:
+  _input:
+    description:
+      - A deployment-time matrix as P(basecast.fleet.deployment_matrix#filter) returns it, or the path of a JSON file with one.
+      - The path is better for large fleets, as walking a large matrix through templates takes seconds.
+    type: raw
+    required: true
+
+  sources:
+    description: The hosts that hold the base.
+    type: list
+    elements: str
+    required: true
+  targets:
+    description: The hosts that are to get it. By default all others. Only holders and targets relay.
+    type: list
+    elements: str
+  size_bytes:
+    description: Size of the base, if it differs from the one the matrix was made for, or if limits are to be seen.
+    type: int
+"""
+
+EXAMPLES = r"""
+- name: Show the table
+  ansible.builtin.debug:
+    msg: "{{ matrix | basecast.fleet.preferred_paths(['kvm1']) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One row per link.
+  type: list
+  elements: dict
+  sample:
+    - {link: [kvm1, kvm2], seconds: 36.5, preferred: true, tie: false, precondition: null}
+    - {link: [kvm2, kvm3], seconds: 36.5, preferred: true, tie: false, precondition: kvm2}
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
+
+
+def preferred_paths_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+    """The filter: see the documentation above."""
+    if not isinstance(matrix, (dict, str)):
+        found = type(matrix).__name__
+        raise AnsibleFilterError(f"basecast.fleet.preferred_paths: the input must be a matrix or the path of one, not {found}")
+    try:
+        return preferred_paths(matrix, *args, **options)
+    except (FleetError, ValueError, TypeError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.preferred_paths: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Any]:
+        return {"preferred_paths": preferred_paths_filter}

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_plan
+short_description: Plan who copies a base from whom, and when
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+
+description:
+  - Plans how a base disk reaches all targets soonest, from a deployment-time matrix.
+  - The same input always gives the same plan.
+positional: sources, targets
+options:
+  _input:
+    description:
+      - A deployment-time matrix as P(basecast.fleet.deployment_matrix#filter) returns it, or the path of a JSON file with one.
+      - The path is better for large fleets, as walking a large matrix through templates takes seconds.
+    type: raw
+    required: true
+
+  sources:
+    description: The hosts that hold the base.
+    type: list
+    elements: str
+    required: true
+  targets:
+    description: The hosts that are to get it. By default all others. Only holders and targets relay.
+    type: list
+    elements: str
+  mode:
+    description:
+      - V(staged) lets a host serve once it holds the whole base.
+      - V(cut_through) lets a host forward chunks while it still receives.
+    type: str
+    choices: [staged, cut_through]
+    default: staged
+  strategy:
+    description:
+      - V(best) minimises the finish.
+      - V(preferred_paths) follows the paths of least deployment time, without regard to how busy a sender is.
+    type: str
+    choices: [best, preferred_paths]
+    default: best
+  contention:
+    description:
+      - V(port) means that a host sends at its full rate to one receiver at a time.
+      - V(independent) means that transfers do not slow each other.
+    type: str
+    choices: [port, independent]
+    default: port
+  limits:
+    description: "Limits by host (C(up_mbps), C(down_mbps)), or C(hosts) and C(links) as in a matrix; needs O(size_bytes)."
+    type: dict
+  size_bytes:
+    description: Size of the base. By default the one that the matrix was made for.
+    type: int
+  chunk_bytes:
+    description: Size of a chunk.
+    type: int
+    default: 262144
+  copies:
+    description:
+      - "How many local copies each host makes once it has the base: a number, or a dictionary of numbers by pool, the
+        pool that receives the base first."
+    type: dict
+  base:
+    description: What the plan is for; kept as it is.
+    type: raw
+"""
+
+EXAMPLES = r"""
+- name: Plan
+  ansible.builtin.set_fact:
+    plan: "{{ matrix | basecast.fleet.relay_plan(['kvm1'], mode='staged', size_bytes=4294967296) }}"
+
+- name: Plan from a saved matrix
+  ansible.builtin.set_fact:
+    plan: "{{ 'matrix.json' | basecast.fleet.relay_plan(['kvm1'], contention='independent', strategy='preferred_paths') }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - "The plan. C(stages): transfers by the depth of their receiver. C(trees): who gets which share from whom.
+      C(parents): for each host and stripe whom to ask, best first. C(predicted_s), C(lower_bound_s), C(gap),
+      C(proven_optimal): how good it is. C(unreachable): targets that no path leads to. C(local): copies that stay on a host."
+  type: dict
+  sample:
+    format: 1
+    mode: staged
+    strategy: best
+    contention: port
+    size_bytes: 4294967296
+    chunk_bytes: 262144
+    predicted_s: 73.1
+    lower_bound_s: 73.1
+    gap: 0.0
+    proven_optimal: true
+    base: null
+    sources: [kvm1]
+    targets: [kvm2, kvm3]
+    stages:
+      - [{from: kvm1, to: kvm2, start_s: 0.0, end_s: 36.5}]
+      - [{from: kvm2, to: kvm3, start_s: 36.5, end_s: 73.1}]
+    trees:
+      - weight: 1.0
+        edges: [{from: kvm1, to: kvm2}, {from: kvm2, to: kvm3}]
+    parents: {kvm2: [[kvm1]], kvm3: [[kvm2, kvm1]]}
+    unreachable: []
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
+
+
+def relay_plan_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+    """The filter: see the documentation above."""
+    if not isinstance(matrix, (dict, str)):
+        found = type(matrix).__name__
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan: the input must be a matrix or the path of one, not {found}")
+    try:
+        return relay_plan(matrix, *args, **options)
+    except (FleetError, ValueError, TypeError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Any]:
+        return {"relay_plan": relay_plan_filter}

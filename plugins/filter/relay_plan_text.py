@@ -1,0 +1,59 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_plan_text
+short_description: A relay plan as text
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+
+description: Shows per link its bytes and time, per host when it has the base and from whom, and how good the plan is.
+positional: matrix
+options:
+  _input:
+    description: A plan, or the path of a JSON file with one.
+    type: raw
+    required: true
+  matrix:
+    description: The matrix (or its path); with it the table of preferred paths is shown too.
+    type: raw
+"""
+
+EXAMPLES = r"""
+- name: Show the plan
+  ansible.builtin.debug:
+    msg: "{{ plan | basecast.fleet.relay_plan_text(matrix) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Text of several lines.
+  type: str
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.text import relay_plan_text
+
+
+def relay_plan_text_filter(plan: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+    """The filter: see the documentation above."""
+    if not isinstance(plan, (dict, str)):
+        found = type(plan).__name__
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan_text: the input must be a plan or the path of one, not {found}")
+    try:
+        return relay_plan_text(plan, *args, **options)
+    except (FleetError, ValueError, TypeError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan_text: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Any]:
+        return {"relay_plan_text": relay_plan_text_filter}

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_replan
+short_description: Plan what is left of a relay after something changed
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+
+description:
+  - Makes a new plan from what was observed. Running transfers that the change does not touch go on.
+  - Times are seconds since the start of the run, as in the first plan.
+positional: matrix, observed
+options:
+  _input:
+    description: The plan that was running, as P(basecast.fleet.relay_plan#filter) returns it, or the path of a JSON file with it.
+    type: raw
+    required: true
+  matrix:
+    description: The deployment-time matrix as it is now, or the path of a JSON file with it.
+    type: raw
+    required: true
+  observed:
+    description:
+      - "C(at_s): seconds since the start. C(holders): hosts that have the whole base; by default those that the plan had served by now.
+        C(progress): by host, C(bytes) received and C(from) whom; by default what the plan says.
+        C(lost_hosts): names. C(lost_links): [from, to] pairs. C(links): [from, to, seconds] that differ from the matrix.
+        C(new_targets): names."
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Plan again
+  ansible.builtin.set_fact:
+    plan: "{{ plan | basecast.fleet.relay_replan(matrix, {'at_s': 120, 'holders': ['kvm1'], 'lost_links': [['kvm1', 'kvm3']]}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - "The plan. C(stages): transfers by the depth of their receiver. C(trees): who gets which share from whom.
+      C(parents): for each host and stripe whom to ask, best first. C(predicted_s), C(lower_bound_s), C(gap),
+      C(proven_optimal): how good it is. C(unreachable): targets that no path leads to. C(local): copies that stay on a host."
+  type: dict
+  sample:
+    format: 1
+    mode: staged
+    strategy: best
+    contention: port
+    size_bytes: 4294967296
+    chunk_bytes: 262144
+    predicted_s: 73.1
+    lower_bound_s: 73.1
+    gap: 0.0
+    proven_optimal: true
+    base: null
+    sources: [kvm1]
+    targets: [kvm2, kvm3]
+    stages:
+      - [{from: kvm1, to: kvm2, start_s: 0.0, end_s: 36.5}]
+      - [{from: kvm2, to: kvm3, start_s: 36.5, end_s: 73.1}]
+    trees:
+      - weight: 1.0
+        edges: [{from: kvm1, to: kvm2}, {from: kvm2, to: kvm3}]
+    parents: {kvm2: [[kvm1]], kvm3: [[kvm2, kvm1]]}
+    unreachable: []
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
+
+
+def relay_replan_filter(plan: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+    """The filter: see the documentation above."""
+    if not isinstance(plan, (dict, str)):
+        found = type(plan).__name__
+        raise AnsibleFilterError(f"basecast.fleet.relay_replan: the input must be a plan or the path of one, not {found}")
+    try:
+        return relay_replan(plan, *args, **options)
+    except (FleetError, ValueError, TypeError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.relay_replan: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Any]:
+        return {"relay_replan": relay_replan_filter}

@@ -1,0 +1,107 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Preferred paths: shortest paths from the present holders, with ties and preconditions."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
+
+Rows = Sequence[Sequence[float]]
+EPSILON = 1e-9
+
+
+def close(a: float, b: float) -> bool:
+    """Equal but for rounding."""
+    return abs(a - b) <= EPSILON * (1.0 + abs(a))
+
+
+class Paths(t.NamedTuple):
+    """By host number: seconds (inf: unreachable), links on the path, parent (-1: a holder or unreachable)."""
+
+    seconds: list[float]
+    links: list[int]
+    parent: list[int]
+    order: list[int]
+
+
+def shortest(rows: Rows, ready: Mapping[int, float]) -> Paths:
+    """Shortest paths from several holders, each ready at its own time.
+
+    Ties: fewest links first, then the transfer that starts earlier, then the lower host number.
+    """
+    n = len(rows)
+    seconds, links, parent = [mx.INF] * n, [0] * n, [-1] * n
+    for host, at in ready.items():
+        seconds[host] = at
+    open_, order = list(range(n)), []
+    while open_:
+        best = min(open_, key=lambda v: (seconds[v], links[v], v))
+        at = seconds[best]
+        if at == mx.INF:
+            break
+        open_.remove(best)
+        order.append(best)
+        row, hops = rows[best], links[best] + 1
+        for v in open_:
+            new, old = at + row[v], seconds[v]
+            if new > old + EPSILON * (1.0 + old) or new == mx.INF:
+                continue
+            if old < mx.INF and close(new, old):
+                if v in ready or hops > links[v] or (hops == links[v] and at >= seconds[parent[v]] - EPSILON):
+                    continue
+                # A tie keeps the earlier time, so that rounding never adds up along a path.
+                new = min(new, old)
+            elif new >= old:
+                continue
+            seconds[v], links[v], parent[v] = new, hops, best
+    return Paths(seconds, links, parent, order)
+
+
+def preferred_paths(matrix: t.Any, sources: t.Any, targets: t.Any = None, size_bytes: t.Any = None) -> list[dict[str, t.Any]]:
+    """Rows ``{link: [from, to], seconds, preferred, tie, precondition}`` for every link among the hosts.
+
+    ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.
+    Only sources and ``targets`` (default: all hosts) relay. ``tie``: another preferred link leads to the same host.
+    """
+    parsed = mx.parse(matrix)
+    held = mx.names("sources", mx.plain(sources), parsed.index)
+    wanted = mx.names("targets", mx.plain(targets), parsed.index) if targets is not None else parsed.hosts
+    size = None if size_bytes is None else int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
+    inside = set(held) | set(wanted)
+    chosen = [i for i, h in enumerate(parsed.hosts) if h in inside]
+    rows = parsed.sub(chosen, size or parsed.size_bytes)
+    at = {parsed.hosts[i]: k for k, i in enumerate(chosen)}
+    hosts = [parsed.hosts[i] for i in chosen]
+    ready = {at[h]: 0.0 for h in held}
+    found = shortest(rows, ready).seconds
+
+    def preferred(i: int, j: int) -> bool:
+        if j in ready or found[i] == mx.INF or rows[i][j] == mx.INF:
+            return False
+        through = found[i] + rows[i][j]
+        return through <= found[j] or close(through, found[j])
+
+    n = len(hosts)
+    into = [sum(preferred(i, j) for i in range(n)) for j in range(n)]
+    table = []
+    for i in range(n):
+        for j in range(n):
+            if rows[i][j] == mx.INF:
+                continue
+            yes = preferred(i, j)
+            table.append(
+                {
+                    "link": [hosts[i], hosts[j]],
+                    "seconds": rows[i][j],
+                    "preferred": yes,
+                    "tie": yes and into[j] > 1,
+                    "precondition": hosts[i] if yes and i not in ready else None,
+                }
+            )
+    return table

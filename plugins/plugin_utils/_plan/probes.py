@@ -1,0 +1,242 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""What to measure (probe rounds), and the matrix that follows from what was measured."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
+
+Rounds = list[list[list[str]]]
+
+
+def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
+    """Every unordered pair once, in rounds of disjoint pairs (circle method)."""
+    ring = list(range(len(items)))
+    if len(ring) % 2:
+        ring.append(-1)
+    n, rounds = len(ring), []
+    for _ in range(max(n - 1, 0)):
+        pairs = [(ring[k], ring[n - 1 - k]) for k in range(n // 2)]
+        rounds.append([(items[min(a, b)], items[max(a, b)]) for a, b in pairs if a >= 0 and b >= 0])
+        ring = [ring[0], ring[-1], *ring[1:-1]]
+    return [r for r in rounds if r]
+
+
+def _spread(rounds: list[t.Any], count: int) -> list[t.Any]:
+    """``count`` of the rounds, evenly spread."""
+    if len(rounds) <= count:
+        return rounds
+    return [rounds[k * len(rounds) // count] for k in range(count)]
+
+
+def probe_rounds(hosts: t.Any, sites: t.Any = None, full_up_to: t.Any = 64, sample_rounds: t.Any = 12) -> Rounds:
+    """Rounds of disjoint pairs ``[a, b]``; a pair is measured both ways within its round.
+
+    All pairs up to ``full_up_to`` hosts. Beyond, ``sample_rounds`` rounds: with ``sites`` ({host: site}) inside
+    each site, followed by one round per pair of sites in a tournament of sites, by changing representatives.
+    """
+    listed = mx.names("hosts", mx.plain(hosts))
+    full = int(mx.number("full_up_to", full_up_to, integer=True))
+    sample = int(mx.number("sample_rounds", sample_rounds, zero=False, integer=True))
+    if sites is not None and not isinstance(sites, Mapping):
+        raise InvalidOption("sites", mx.shown(sites), "{host: site} is")
+    if len(listed) <= full:
+        return [[list(pair) for pair in r] for r in _tournament(listed)]
+    if not sites:
+        return [[list(pair) for pair in r] for r in _spread(_tournament(listed), sample)]
+    members: dict[str, list[str]] = {}
+    for host in listed:
+        members.setdefault(str(sites.get(host, "")), []).append(host)
+    inside = [_spread(_tournament(group), sample) for group in members.values()]
+    rounds: Rounds = []
+    for k in range(max(map(len, inside))):
+        rounds.append([list(pair) for r in inside if k < len(r) for pair in r[k]])
+    for k, r in enumerate(_tournament(list(members))):
+        rounds.append([[members[a][k % len(members[a])], members[b][k % len(members[b])]] for a, b in r])
+    return [r for r in rounds if r]
+
+
+def _flatten(probes: t.Any) -> tuple[list[Mapping[str, t.Any]], dict[str, Mapping[str, t.Any]]]:
+    """Rows of links, and facts by host, from any of the accepted forms."""
+    accepted = 'a list of {"from", "to", "mbps" or "seconds"}, or {host: such a list or {"links": [...]}} is'
+    rows: list[Mapping[str, t.Any]] = []
+    facts: dict[str, Mapping[str, t.Any]] = {}
+    if isinstance(probes, Mapping) and "links" in probes and isinstance(probes["links"], list):
+        rows.extend(probes["links"])
+    elif isinstance(probes, Mapping):
+        for host, entry in probes.items():
+            if isinstance(entry, Mapping):
+                facts[host] = entry
+                entry = entry.get("links") or []
+            if not isinstance(entry, (list, tuple)):
+                raise InvalidOption(f"probes.{host}", mx.shown(entry), accepted)
+            rows.extend(entry)
+    elif isinstance(probes, (list, tuple)):
+        for entry in probes:
+            if isinstance(entry, Mapping) and "links" in entry:
+                rows.extend(entry["links"] or [])
+                if isinstance(entry.get("host"), str):
+                    facts[entry["host"]] = entry
+            else:
+                rows.append(entry)
+    else:
+        raise InvalidOption("probes", mx.shown(probes), accepted)
+    for row in rows:
+        if not isinstance(row, Mapping) or not isinstance(row.get("from"), str) or not isinstance(row.get("to"), str):
+            raise InvalidOption("probes", mx.shown(row), accepted)
+    return rows, facts
+
+
+def _rate(option: str, facts: Mapping[str, t.Any], key: str) -> float:
+    """A disk rate in mbps, less what the host's load and want of memory take of it; inf if not measured."""
+    if facts.get(key) is None:
+        return mx.INF
+    rate = mx.number(f"{option}.{key}", facts[key], zero=False)
+    cpus, load = facts.get("cpus"), facts.get("load_1m")
+    if cpus and load and load > cpus:
+        rate *= cpus / load
+    return rate
+
+
+def _row_seconds(row: Mapping[str, t.Any], size_bytes: int, slowest_mbps: float) -> float:
+    """Seconds for the whole image by one row; inf where the row says that there is no link."""
+    where = f"probes[{row['from']}, {row['to']}]"
+    latency = row.get("latency_s")
+    wait = 0.0 if latency is None else mx.number(f"{where}.latency_s", latency)
+    if row.get("mbps") is not None:
+        mbps = mx.number(f"{where}.mbps", row["mbps"])
+    elif row.get("seconds") is not None and row.get("bytes"):
+        spent = mx.number(f"{where}.seconds", row["seconds"], zero=False)
+        mbps = mx.number(f"{where}.bytes", row["bytes"], zero=False) * 8e-6 / spent
+    elif row.get("seconds") is not None:
+        least = mx.mbps_seconds(size_bytes, slowest_mbps) if slowest_mbps < mx.INF else 0.0
+        return max(mx.number(f"{where}.seconds", row["seconds"]), least)
+    else:
+        return mx.INF
+    if mbps == 0:
+        return mx.INF
+    return wait + mx.mbps_seconds(size_bytes, min(mbps, slowest_mbps))
+
+
+def deployment_matrix(
+    probes: t.Any,
+    size_bytes: t.Any,
+    hosts: t.Any = None,
+    limits: t.Any = None,
+    sites: t.Any = None,
+    previous: t.Any = None,
+    measured_at: t.Any = None,
+    hierarchical: t.Any = None,
+) -> dict[str, t.Any]:
+    """The matrix for an image of ``size_bytes`` from measured links.
+
+    A row has ``mbps`` (or ``seconds`` with ``bytes``: of the probe, or ``seconds`` alone: of the whole image) and
+    may have ``latency_s``. A row without any of them, or with 0 mbps, says that there is no link. Of several rows
+    for a link the last counts. With ``sites`` ({host: site}) links that nobody measured are estimated by the
+    median of their pair of sites and listed as uncertain; from 257 hosts on (or ``hierarchical``) the result then
+    has the hierarchical form. ``previous`` fills what was not measured this time.
+    """
+    size = int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
+    rows, facts = _flatten(mx.read_input("probes", probes))
+    before = None if previous is None else mx.parse(previous, "previous")
+    if hosts is None:
+        seen = dict.fromkeys([*facts, *(before.hosts if before else []), *(h for r in rows for h in (r["from"], r["to"]))])
+        listed = sorted(seen)
+    else:
+        listed = mx.names("hosts", mx.plain(hosts))
+    matrix = mx.Matrix(listed)
+    matrix.add_limits(mx.plain(limits))
+    read = {h: _rate(f"probes.{h}", f, "disk_read_mbps") for h, f in facts.items()}
+    write = {h: _rate(f"probes.{h}", f, "disk_write_mbps") for h, f in facts.items()}
+    known: dict[tuple[int, int], float] = {}
+    for row in rows:
+        a, b = matrix.index.get(row["from"]), matrix.index.get(row["to"])
+        if a is None or b is None or a == b:
+            continue
+        slowest = min(read.get(row["from"], mx.INF), write.get(row["to"], mx.INF))
+        known[a, b] = _row_seconds(row, size, slowest)
+    more: dict[str, t.Any] = {"size_bytes": size}
+    if matrix.limited:
+        more["limits"] = _limits_dict(matrix)
+    if measured_at is not None:
+        more["measured_at"] = mx.plain(measured_at)
+    if before is not None:
+        _fill_from(before, matrix, known, size)
+    if sites is None:
+        dense = [[mx.INF] * len(listed) for _ in listed]
+        for (i, j), seconds in known.items():
+            dense[i][j] = seconds
+        return mx.as_dict(listed, dense, uncertain=[], **more)
+    if not isinstance(sites, Mapping):
+        raise InvalidOption("sites", mx.shown(sites), "{host: site} is")
+    flat = len(listed) <= 256 if hierarchical is None else not hierarchical
+    return _estimated(listed, known, sites, flat, more)
+
+
+def _limits_dict(matrix: mx.Matrix) -> dict[str, t.Any]:
+    by_host: dict[str, dict[str, float]] = {}
+    for key, table in (("up_mbps", matrix.up), ("down_mbps", matrix.down)):
+        for i, mbps in table.items():
+            by_host.setdefault(matrix.hosts[i], {})[key] = mbps
+    links = [[matrix.hosts[i], matrix.hosts[j], mbps] for (i, j), mbps in sorted(matrix.links.items())]
+    return {"hosts": by_host, "links": links}
+
+
+def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int], float], size: int) -> None:
+    scale = size / before.size_bytes if before.size_bytes else 1.0
+    for a, host in enumerate(before.hosts):
+        i = matrix.index.get(host)
+        for b, other in enumerate(before.hosts):
+            j = matrix.index.get(other)
+            if i is not None and j is not None and i != j and (i, j) not in known:
+                known[i, j] = before.seconds(a, b) * scale
+
+
+def _estimated(
+    listed: list[str], known: dict[tuple[int, int], float], sites: Mapping[str, t.Any], flat: bool, more: dict[str, t.Any]
+) -> dict[str, t.Any]:
+    labels = [str(sites.get(h, "")) for h in listed]
+    classes = sorted(set(labels))
+    at = {label: c for c, label in enumerate(classes)}
+    class_of = [at[label] for label in labels]
+    samples: dict[tuple[int, int], list[float]] = {}
+    for (i, j), seconds in known.items():
+        samples.setdefault((class_of[i], class_of[j]), []).append(seconds)
+    table = [[mx.INF] * len(classes) for _ in classes]
+    for (c, d), values in samples.items():
+        finite = [v for v in values if v < mx.INF]
+        # The median over all, but a link is assumed where any pair of the two classes has one.
+        table[c][d] = statistics.median(finite) if finite else mx.INF
+    if flat:
+        dense = [[known.get((i, j), table[c][d]) for j, d in enumerate(class_of)] for i, c in enumerate(class_of)]
+        uncertain = [
+            [listed[i], listed[j]]
+            for i, row in enumerate(dense)
+            for j, seconds in enumerate(row)
+            if i != j and seconds < mx.INF and (i, j) not in known
+        ]
+        return mx.as_dict(listed, dense, uncertain=uncertain, **more)
+    exceptions = [
+        [listed[i], listed[j], None if seconds == mx.INF else seconds]
+        for (i, j), seconds in sorted(known.items())
+        if not math.isclose(seconds, table[class_of[i]][class_of[j]], rel_tol=0.1)
+    ]
+    return {
+        "format": mx.FORMAT,
+        "hosts": listed,
+        "class_of": class_of,
+        "class_seconds": [[None if x == mx.INF else x for x in row] for row in table],
+        "classes": classes,
+        "exceptions": exceptions,
+        "uncertain": [],
+        **more,
+    }
