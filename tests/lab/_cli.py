@@ -150,7 +150,7 @@ def foreground(lab: Lab, argv: list[str]) -> int:
 
 def running() -> list[Path]:
     root = lab_root()
-    return sorted(entry for entry in root.iterdir() if not is_stale(entry)) if root.is_dir() else []
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_stale(entry)) if root.is_dir() else []
 
 
 def run_command(options: argparse.Namespace) -> int:

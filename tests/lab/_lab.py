@@ -711,10 +711,10 @@ def is_stale(state: Path) -> bool:
     """Whether nobody holds the lock of this state folder (or it is not there)."""
     try:
         fd = os.open(state / ".lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     finally:

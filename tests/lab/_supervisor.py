@@ -255,7 +255,7 @@ class Supervisor:
         (upper / "root/.ssh").chmod(0o700)
         if self.libvirt:
             autostart = upper / "etc/libvirt/qemu/networks/autostart"
-            autostart.mkdir()
+            autostart.mkdir(exist_ok=True)
             (autostart / "default.xml").symlink_to("/etc/libvirt/qemu/networks/default.xml")
         _linux.mount("lab", host.root, "overlay", data=f"lowerdir=/,upperdir={upper},workdir={work}")
         _linux.mount("none", host.root, flags=_linux.MS_SHARED)
