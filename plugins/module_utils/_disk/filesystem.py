@@ -165,6 +165,16 @@ def remove_tree(path: str) -> None:
         pass
 
 
+def remove_tree_or_file(path: str) -> None:
+    """Remove a directory with its content, or a file or link."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+        return
+    if os.path.isfile(path) and not os.path.islink(path):
+        set_immutable(path, False)
+    remove_file(path)
+
+
 def is_immutable(path: str) -> bool:
     try:
         descriptor = open_regular(path)

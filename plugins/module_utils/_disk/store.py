@@ -476,7 +476,9 @@ class Partial:
             raise FleetError(f"The base disk {self.sha256} cannot be published: {problem}.", sha256=self.sha256)
 
     def discard(self) -> None:
-        """Delete it, lock included."""
+        """Delete it, lock included; nothing to do when it was published or closed."""
+        if self._lock.descriptor < 0:
+            return
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
         doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(self.directory, doomed)

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What an earlier import learnt about its source, so that an unchanged one is not read again.
+
+    <pool>/bases/.imports/<key>.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import typing as t
+
+from .._errors import FleetError
+from .._names import is_sha256
+from . import filesystem
+from .download import Validators
+from .store import Store
+
+FORMAT = 1
+
+#: A file that was written this recently may be written again without its time stamp showing it.
+_SETTLED_NS = 2 * 10**9
+
+_STAT_KEYS = ("device", "inode", "size", "mtime_ns", "ctime_ns")
+
+
+def _path(store: Store, subject: str) -> str:
+    key = hashlib.sha256(subject.encode("utf-8", "surrogateescape")).hexdigest()
+    return os.path.join(store.directory, ".imports", f"{key}.json")
+
+
+def _read(store: Store, subject: str) -> dict[str, t.Any] | None:
+    try:
+        data = filesystem.read_json(_path(store, subject))
+    except (OSError, ValueError, FleetError):
+        return None
+    if not isinstance(data, dict) or data.get("format") != FORMAT or not is_sha256(data.get("source_sha256")):
+        return None
+    return data
+
+
+def _write(store: Store, subject: str, data: t.Mapping[str, t.Any]) -> None:
+    path = _path(store, subject)
+    filesystem.ensure_directory(os.path.dirname(path))
+    filesystem.replace_file(path, filesystem.json_bytes({"format": FORMAT, **data}), 0o600)
+
+
+def _stat(status: os.stat_result) -> dict[str, int]:
+    values = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return dict(zip(_STAT_KEYS, values))
+
+
+def file_digest(store: Store, path: str, status: os.stat_result) -> str | None:
+    """Digest of a file that has not been touched since it was read."""
+    data = _read(store, f"file:{path}")
+    if data is None or any(data.get(key) != value for key, value in _stat(status).items()):
+        return None
+    return t.cast(str, data["source_sha256"])
+
+
+def remember_file(store: Store, path: str, status: os.stat_result, sha256: str) -> None:
+    """Nothing is remembered of a file that has only just been written."""
+    if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+        _write(store, f"file:{path}", {"path": path, "source_sha256": sha256, **_stat(status)})
+
+
+def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
+    """Digest of what the URL gave last time, and by what the server can tell whether it still does."""
+    data = _read(store, f"url:{url}")
+    if data is None:
+        return None
+    validators = Validators(str(data.get("etag", "")), str(data.get("last_modified", "")), int(data.get("length", -1)))
+    return data["source_sha256"], validators
+
+
+def remember_url(store: Store, url: str, validators: Validators, sha256: str) -> None:
+    if validators.etag or validators.last_modified:
+        _write(store, f"url:{url}", {"source_sha256": sha256, **validators._asdict()})

@@ -1,0 +1,536 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A file or URL on the host becomes a base disk: inspected, converted once where needed, hashed, published."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import typing as t
+
+from .._errors import FleetError, InvalidOption
+from .._relay.chunks import CHUNK_BYTES, ChunkHasher, ChunkList
+from . import download, filesystem, image_header, import_record, references, transfer
+from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
+from .inspection import Inspection, inspect
+from .qemu_img import QemuImg
+from .staging import Staging
+from .store import FORMAT, METADATA_KEYS, Base, Store
+
+METHODS = ("auto", "copy", "reflink", "hard_link")
+
+
+class Request(t.NamedTuple):
+    """What is to become a base disk. Exactly one of ``src`` and ``url`` is set; digests are lower-case hexadecimal."""
+
+    tenant: str
+    src: str | None = None
+    url: str | None = None
+    name: str | None = None
+    version: str | None = None
+    image_format: str | None = None
+    sha256: str | None = None
+    parent: str | None = None
+    method: str = "auto"
+    adopt: bool = False
+    consume: bool = False
+    metadata: t.Mapping[str, t.Any] | None = None
+    timeout_s: float = 3600.0
+
+    def references(self) -> list[references.Reference]:
+        wanted = [references.tenant_of(self.tenant)]
+        if self.name is not None:
+            wanted.append(references.name_of(self.tenant, self.name, self.version or ""))
+        return wanted
+
+
+class Result(t.NamedTuple):
+    """``base`` is None only in check mode, where its digest cannot be known, and for adoption without a match."""
+
+    base: Base | None
+    changed: bool
+    actions: list[str]
+    warnings: list[str]
+    before: dict[str, t.Any]
+    after: dict[str, t.Any]
+
+
+class _Source(t.NamedTuple):
+    """An open file to import: ``path`` as qemu may open it, ``name`` as the user knows it."""
+
+    descriptor: int
+    path: str
+    name: str
+    status: os.stat_result
+
+
+class _Digested(t.NamedTuple):
+    """A file in the staging place that is complete, with what was learnt when its bytes went by."""
+
+    path: str
+    sha256: str
+    chunks: ChunkList
+
+
+class Importer:
+    """Imports into one pool of the host; the other pools are asked first.
+
+    :param stores: all pools of the host by name.
+    :param pool: the name of the pool that is to hold the base.
+    """
+
+    def __init__(self, stores: t.Mapping[str, Store], pool: str, qemu: QemuImg, check_mode: bool = False) -> None:
+        self._stores = stores
+        self._target = stores[pool]
+        self._qemu = qemu
+        self._check_mode = check_mode
+        self._actions: list[str] = []
+        self._warnings: list[str] = []
+        self._before: dict[str, t.Any] = {}
+        self._after: dict[str, t.Any] = {}
+
+    def run(self, request: Request) -> Result:
+        """Make sure that the base is there. Nothing incomplete is left behind when this raises."""
+        if request.parent is not None and self._target.find(request.parent) is None:
+            raise BaseMissing(request.parent, [self._target.pool])
+        if request.url is not None:
+            download.check_url(request.url)
+        try:
+            if request.sha256 is not None:
+                found = self._known(request, request.sha256)
+                if found is not None:
+                    return self._have(request, found)
+            if request.src is not None:
+                return self._import_path(request, self.resolve(request.src))
+            return self._import_url(request)
+        except OSError as error:
+            full = filesystem.no_space(error, "Importing the base disk", self._target.pool_path)
+            raise full or error
+
+    def resolve(self, src: str) -> str:
+        """An absolute path; a relative one is meant from the pool, and cannot leave it."""
+        if os.path.isabs(src):
+            return os.path.normpath(src)
+        path = os.path.normpath(os.path.join(self._target.pool_path, src))
+        pool = os.path.realpath(self._target.pool_path)
+        if not os.path.realpath(path).startswith(pool + os.sep):
+            raise InvalidOption("src", src, "a relative path is meant from the pool and cannot leave it")
+        return path
+
+    # -- finding
+
+    def _known(self, request: Request, sha256: str) -> Base | None:
+        """A base of that digest, its own or its source's: of the target pool first, then of any other."""
+        for store in [self._target, *self._stores.values()]:
+            found = store.find_by_source(sha256)
+            if found is not None and request.parent in (None, found.parent):
+                return found
+        return None
+
+    def _have(self, request: Request, found: Base) -> Result:
+        """The base exists on this host: bring it into the pool where it is only in another, and refer to it."""
+        self._check_name(request, found.sha256)
+        wanted = request.references()
+        base: Base | None = found
+        self._show(found.sha256, wanted)
+        if found.pool != self._target.pool:
+            self._actions.append(f"clone base disk {found.sha256} from pool {found.pool} to pool {self._target.pool}")
+            if not self._check_mode:
+                base = transfer.clone_base(found, self._stores[found.pool], self._target, wanted, request.timeout_s)
+        else:
+            self._refer(found.sha256, wanted)
+            if not self._check_mode:
+                base = self._target.find(found.sha256)
+        self._consume(request)
+        return self._result(base)
+
+    def _refer(self, sha256: str, wanted: t.Iterable[references.Reference]) -> None:
+        have = self._target.references(sha256)
+        missing = [item for item in wanted if item not in have]
+        for item in missing:
+            what = f"name {item.name} {item.version}" if item.kind == "name" else "reference"
+            self._actions.append(f"add {what} of tenant {item.tenant} to base disk {sha256}")
+        if missing and not self._check_mode:
+            with self._target.changing():
+                self._target.refer(sha256, missing)
+
+    def _check_name(self, request: Request, sha256: str) -> None:
+        if request.name is None:
+            return
+        for store in self._stores.values():
+            store.check_name_free(request.tenant, request.name, request.version or "", sha256)
+
+    def _show(self, sha256: str, wanted: t.Iterable[references.Reference]) -> None:
+        """Before and after for a diff."""
+        have = self._target.references(sha256) if self._target.find(sha256) is not None else None
+        if have is not None:
+            self._before = {"sha256": sha256, "references": _texts(have)}
+        self._after = {"sha256": sha256, "references": _texts({*(have or []), *wanted})}
+
+    def _consume(self, request: Request) -> None:
+        if request.consume and request.src is not None:
+            path = self.resolve(request.src)
+            if os.path.lexists(path):
+                self._actions.append(f"remove {path}")
+                if not self._check_mode:
+                    filesystem.remove_file(path)
+
+    def _result(self, base: Base | None) -> Result:
+        return Result(base, bool(self._actions), self._actions, self._warnings, self._before, self._after)
+
+    # -- from a path
+
+    def _import_path(self, request: Request, path: str) -> Result:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            if request.adopt:
+                return self._result(None)
+            raise FleetError(f"src: {path} does not exist on this host.", kind="source_missing", path=path)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise UnsafePath(f"src: {path} is not a regular file.", path=path)
+            source = _Source(descriptor, path, path, status)
+            return self._import_source(request, source)
+        finally:
+            os.close(descriptor)
+
+    def _import_source(self, request: Request, source: _Source) -> Result:
+        found = self._by_stat(request, source)
+        if found is not None:
+            return self._have(request, found)
+        seen = inspect(source.name, source.descriptor, request.image_format, request.parent)
+        if request.adopt and not seen.keep:
+            return self._result(None)  # converting may give other bytes than those that were asked for
+        if self._check_mode:
+            return self._predict(request, source, seen)
+        subject = f"The import of {source.name}"
+        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{os.path.realpath(source.path)}"
+        with Staging(self._target, key, subject, request.timeout_s) as staging:
+            found = self._waited_for(request, source, seen)
+            if found is not None:
+                return self._have(request, found)
+            disk = staging.path("disk")
+            try:
+                if seen.keep:
+                    digested = self._stage(request, source, disk)
+                    source_sha256 = digested.sha256
+                else:
+                    source_sha256, digested = self._convert(request, source, seen, staging)
+                self._remember(source, source_sha256)
+                base = self._publish(request, seen, digested, source_sha256, source.name, "path")
+            except BaseException as error:
+                if os.path.lexists(disk) and not os.path.lexists(source.path):
+                    os.rename(disk, source.path)  # moved here, not accepted: it is not taken away
+                if request.adopt and isinstance(error, DigestMismatch):
+                    return self._result(None)
+                raise
+            self._consume(request)
+            return self._result(base)
+
+    def _by_stat(self, request: Request, source: _Source) -> Base | None:
+        path = os.path.realpath(source.path)
+        for store in self._stores.values():
+            sha256 = import_record.file_digest(store, path, source.status)
+            if sha256 is not None:
+                _check_digest(request, source.name, sha256)
+                return self._known(request, sha256)
+        return None
+
+    def _remember(self, source: _Source, sha256: str) -> None:
+        status = os.fstat(source.descriptor)
+        if _changed(source.status, status):
+            raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
+        import_record.remember_file(self._target, os.path.realpath(source.path), status, sha256)
+
+    def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> Base | None:
+        """The base that another run may have brought meanwhile. Reading a file is cheaper than copying it in vain, so
+        it is hashed first where the store holds a candidate."""
+        if request.sha256 is not None:
+            return self._known(request, request.sha256)
+        candidates = [
+            base
+            for store in self._stores.values()
+            for base in store.bases()
+            if base.size_bytes == seen.size_bytes or base.metadata["imported_from"].get("name") == source.name
+        ]
+        if not candidates:
+            return None
+        sha256, _chunks = transfer.hash_open(source.descriptor)
+        found = self._known(request, sha256)
+        if found is not None:
+            self._remember(source, sha256)
+        return found
+
+    def _predict(self, request: Request, source: _Source, seen: Inspection) -> Result:
+        """What a real run would do; the source is read for it, because everything depends on its digest."""
+        sha256, chunks = transfer.hash_open(source.descriptor)
+        try:
+            _check_digest(request, source.name, sha256)
+        except DigestMismatch:
+            if request.adopt:
+                return self._result(None)
+            raise
+        found = self._known(request, sha256)
+        if found is not None:
+            return self._have(request, found)
+        self._check_sound(source.path, seen)
+        if not seen.keep:
+            self._check_name(request, f"what {source.name} (digest {sha256}) is converted to")
+            self._after = {"source_sha256": sha256, "references": _texts(request.references())}
+            self._actions.append(f"convert {source.name} from {seen.image_format} to a base disk")
+        else:
+            self._show(sha256, request.references())
+            self._check_name(request, sha256)
+            self._check_metadata(request, sha256, chunks)
+            self._actions.append(f"import {source.name} as base disk {sha256}")
+        self._consume(request)
+        return self._result(None)
+
+    def _stage(self, request: Request, source: _Source, path: str) -> _Digested:
+        """Bring the source's bytes to a place where nobody else can write them, and hash them on the way."""
+        hasher = ChunkHasher()
+        how = ""
+        if request.method == "hard_link":
+            self._link(source, path)
+            how = "hard link"
+        elif request.consume and source.status.st_nlink == 1 and self._move(source, path):
+            how = "moved"
+        if how:
+            descriptor = filesystem.open_regular(path)
+            try:
+                if os.fstat(descriptor).st_ino != source.status.st_ino:
+                    raise UnsafePath(f"{source.name} was replaced while it was imported.", path=source.name)
+                filesystem.read_all(descriptor, source.status.st_size, hasher.update)
+            finally:
+                os.close(descriptor)
+        else:
+            try_clone = request.method != "copy"
+            how = transfer.copy_file(source.descriptor, path, source.status.st_size, hasher.update, try_clone)
+            if how == "copy" and request.method == "reflink":
+                kind = filesystem.describe(self._target.pool_path).type
+                raise FleetError(
+                    f"method: {source.name} cannot be reflinked into pool {self._target.pool} (file system {kind}); "
+                    "set method to auto or copy, or use XFS or Btrfs for source and pool.",
+                    kind="no_reflink",
+                    filesystem=kind,
+                )
+        sha256, chunks = hasher.finish()
+        _check_digest(request, source.name, sha256)
+        return _Digested(path, sha256, chunks)
+
+    def _link(self, source: _Source, path: str) -> None:
+        try:
+            os.link(source.path, path, follow_symlinks=True)
+        except OSError as error:
+            raise FleetError(
+                f"method: {source.name} cannot be hard linked into pool {self._target.pool} ({error.strerror}); "
+                "that needs one file system. Set method to auto.",
+                kind="no_hard_link",
+            )
+
+    def _move(self, source: _Source, path: str) -> bool:
+        """Take the file itself when the source is to go anyway and lies on the same file system."""
+        if os.path.islink(source.path):
+            return False
+        try:
+            os.rename(source.path, path)
+        except OSError:
+            return False
+        return True
+
+    def _convert(
+        self, request: Request, source: _Source, seen: Inspection, staging: Staging
+    ) -> tuple[str, _Digested]:
+        """Digest of the source, and a file of the store's own making."""
+        path = source.path
+        sha256 = ""
+        if seen.backing is not None or not _is_private(source.status):
+            # It is changed below, or somebody could change what it says between looking and converting.
+            path = staging.path("source")
+            hasher = ChunkHasher()
+            transfer.copy_file(source.descriptor, path, source.status.st_size, hasher.update)
+            sha256 = hasher.finish()[0]
+            descriptor = filesystem.open_regular(path)
+            try:
+                seen = inspect(source.name, descriptor, seen.image_format, request.parent)
+            finally:
+                os.close(descriptor)
+        else:
+            sha256 = transfer.hash_open(source.descriptor)[0]
+        _check_digest(request, source.name, sha256)
+        if seen.backing is not None and request.parent is not None:
+            disk = path
+            parent = self._target.find(request.parent)
+            if parent is None:
+                raise BaseMissing(request.parent, [self._target.pool])
+            self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format)
+            self._check_sound(disk, seen)
+        else:
+            self._check_sound(path, seen)
+            disk = staging.path("disk")
+            self._qemu.convert(path, seen.image_format, disk, "qcow2")
+        descriptor = filesystem.open_regular(disk)
+        try:
+            digest, chunks = transfer.hash_open(descriptor)
+        finally:
+            os.close(descriptor)
+        return sha256, _Digested(disk, digest, chunks)
+
+    def _check_sound(self, path: str, seen: Inspection) -> None:
+        result = self._qemu.check(path, seen.image_format)
+        if result.problem:
+            raise DamagedImage(
+                f"The image is damaged or cut off: qemu-img check finds {result.problem}.", detail=result.problem
+            )
+
+    # -- from a URL
+
+    def _import_url(self, request: Request) -> Result:
+        url = t.cast(str, request.url)
+        public = download.public_url(url)
+        if self._check_mode:
+            self._warnings.append(f"{public} is not fetched in check mode; its digest and format are not known.")
+            self._actions.append(f"fetch {public} and import it as a base disk")
+            return self._result(None)
+        key = f"sha256:{request.sha256}" if request.sha256 else f"url:{url}"
+        with Staging(self._target, key, f"The import of {public}", request.timeout_s) as staging:
+            if request.sha256 is not None:
+                found = self._known(request, request.sha256)
+                if found is not None:
+                    return self._have(request, found)
+            path = staging.path("download")
+            earlier = import_record.url_digest(self._target, url)
+            known = self._known(request, earlier[0]) if earlier is not None else None
+            hasher = ChunkHasher()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                validators = download.fetch(
+                    url, descriptor, hasher.update, earlier[1] if earlier is not None and known is not None else None
+                )
+                if validators is None and known is not None:
+                    return self._have(request, known)
+                sha256, chunks = hasher.finish()
+                _check_digest(request, public, sha256)
+                found = self._known(request, sha256)
+                if found is not None:
+                    if validators is not None:
+                        import_record.remember_url(self._target, url, validators, sha256)
+                    return self._have(request, found)
+                name = download.file_name(url) or public
+                seen = inspect(name, descriptor, request.image_format, request.parent)
+                source = _Source(descriptor, path, name, os.fstat(descriptor))
+                digested = _Digested(path, sha256, chunks)
+                if not seen.keep:
+                    _sha256, digested = self._convert(request, source, seen, staging)
+                base = self._publish(request, seen, digested, sha256, public, "url")
+                if validators is not None:
+                    import_record.remember_url(self._target, url, validators, sha256)
+            finally:
+                os.close(descriptor)
+            return self._result(base)
+
+    # -- into the store
+
+    def _publish(
+        self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, name: str, kind: str
+    ) -> Base:
+        image_format = "raw" if seen.image_format == "raw" else "qcow2"
+        virtual_size = digested.chunks.size_bytes
+        if image_format == "qcow2":
+            header = image_header.read_qcow2(digested.path)
+            virtual_size = header.virtual_size_bytes
+        if seen.keep:
+            # Inspected again now that nobody else can write it.
+            descriptor = filesystem.open_regular(digested.path)
+            try:
+                inspect(name, descriptor, image_format, request.parent)
+            finally:
+                os.close(descriptor)
+            self._check_sound(digested.path, seen)
+        self._check_name(request, digested.sha256)
+        self._check_metadata(request, digested.sha256, digested.chunks)
+        metadata = {
+            "format": FORMAT,
+            "sha256": digested.sha256,
+            "source_sha256": source_sha256,
+            "size_bytes": digested.chunks.size_bytes,
+            "virtual_size_bytes": virtual_size,
+            "image_format": image_format,
+            "parent": request.parent,
+            "chunk_bytes": CHUNK_BYTES,
+            "chunks_sha256": digested.chunks.sha256,
+            "imported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "imported_from": {"kind": kind, "name": name, "image_format": seen.image_format},
+            "signatures": [],
+        }
+        if request.metadata is not None:
+            metadata = {key: request.metadata[key] for key in METADATA_KEYS}
+        self._warnings.extend(seen.notes)
+        return self._enter(request, digested, metadata)
+
+    def _check_metadata(self, request: Request, sha256: str, chunks: ChunkList) -> None:
+        """What other holders say about the base has to fit what was found here."""
+        if request.metadata is None:
+            return
+        missing = [key for key in METADATA_KEYS if key not in request.metadata]
+        if missing:
+            raise InvalidOption("metadata", dict(request.metadata), f"it lacks {', '.join(missing)}")
+        if request.metadata["sha256"] != sha256:
+            raise DigestMismatch("The file", str(request.metadata["sha256"]), sha256)
+        if request.metadata["chunks_sha256"] != chunks.sha256:
+            raise DigestMismatch("The file's chunk list", str(request.metadata["chunks_sha256"]), chunks.sha256)
+
+    def _enter(self, request: Request, digested: _Digested, metadata: t.Mapping[str, t.Any]) -> Base:
+        target, sha256 = self._target, digested.sha256
+        there = target.find(sha256) is not None
+        self._show(sha256, request.references())
+        with target.changing():
+            self._check_name(request, sha256)
+            written = target.refer(sha256, request.references())
+        try:
+            with target.partial(sha256, request.timeout_s) as partial:
+                try:
+                    filesystem.remove_file(partial.map)
+                    os.rename(digested.path, partial.disk)
+                    base = partial.publish(metadata, digested.chunks.to_bytes())
+                except BaseException:
+                    if os.path.lexists(partial.disk):
+                        filesystem.set_immutable(partial.disk, False)
+                        os.rename(partial.disk, digested.path)
+                    partial.discard()
+                    raise
+        except BaseException:
+            if not there:
+                target.unrefer(sha256, written)
+            raise
+        if not there or written:
+            self._actions.append(f"import {metadata['imported_from']['name']} as base disk {sha256}")
+        return base
+
+
+def _check_digest(request: Request, name: str, found: str) -> None:
+    if request.sha256 is not None and found != request.sha256:
+        raise DigestMismatch(name, request.sha256, found)
+
+
+def _texts(items: t.Iterable[references.Reference]) -> list[str]:
+    return sorted(" ".join(filter(None, item)) for item in items)
+
+
+def _changed(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Only root, or who runs this, can write the file."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+
+
+__all__ = ["METHODS", "Importer", "NameTaken", "Request", "Result"]

@@ -1,0 +1,80 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A place in the pool for files on their way into the store: one writer, gone when it ends, however it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+from . import filesystem, lock
+from .errors import StoreBusy
+from .store import Store
+
+_PREFIX = ".import-"
+_DOOMED = ".discarded-"
+
+
+class Staging:
+    """``<pool>/bases/.partial/.import-<key>/`` under its lock; use it as a context.
+
+    :param key: what is being brought in: runs with equal keys wait for each other.
+    """
+
+    def __init__(self, store: Store, key: str, subject: str, wait_s: float) -> None:
+        store.prepare()
+        self._parent = os.path.join(store.directory, ".partial")
+        self._subject = subject
+        name = _PREFIX + hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        self.directory = os.path.join(self._parent, name)
+        self._wait_s = wait_s
+
+    def __enter__(self) -> Staging:
+        _sweep(self._parent)
+        deadline = time.monotonic() + self._wait_s
+        while True:
+            filesystem.ensure_directory(self.directory, 0o700)
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                self._lock = lock.take(os.path.join(self.directory, "lock"), self._subject, left)
+            except FileNotFoundError:
+                continue  # its last owner removed it between the two steps
+            break
+        for name in os.listdir(self.directory):
+            if name != "lock":
+                filesystem.remove_tree_or_file(os.path.join(self.directory, name))
+        return self
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def __exit__(self, *_details: object) -> None:
+        try:
+            _discard(self._parent, self.directory)
+        finally:
+            self._lock.close()
+
+
+def _discard(parent: str, directory: str) -> None:
+    doomed = os.path.join(parent, f"{_DOOMED}{os.getpid()}-{time.monotonic_ns()}")
+    os.rename(directory, doomed)
+    filesystem.remove_tree(doomed)
+
+
+def _sweep(parent: str) -> None:
+    """Remove what runs that were killed have left."""
+    for name in os.listdir(parent):
+        directory = os.path.join(parent, name)
+        if name.startswith(_DOOMED):
+            filesystem.remove_tree(directory)
+        elif name.startswith(_PREFIX):
+            try:
+                with lock.take(os.path.join(directory, "lock"), "a finished import"):
+                    _discard(parent, directory)
+            except (StoreBusy, FileNotFoundError):
+                continue

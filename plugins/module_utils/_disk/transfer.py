@@ -1,0 +1,118 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Base disks from one pool of the host to another: cloned where the file systems allow it, else copied; verified."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._relay.chunks import ChunkHasher, ChunkList
+from . import filesystem, references
+from .errors import DigestMismatch
+from .store import Base, Store
+
+
+def copy_file(
+    source: int,
+    path: str,
+    size: int,
+    consume: t.Callable[[memoryview], t.Any] | None = None,
+    try_clone: bool = True,
+) -> str:
+    """A new file with the content of an open one; "reflink" or "copy" tells how.
+
+    :param consume: sees all bytes in order, also those of a reflink (which are read for it).
+    """
+    destination = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if try_clone and filesystem.clone(source, destination):
+            if consume is not None:
+                filesystem.read_all(destination, size, consume)
+            return "reflink"
+        filesystem.copy_sparse(source, destination, size, consume)
+        return "copy"
+    finally:
+        os.close(destination)
+
+
+def hash_open(descriptor: int) -> tuple[str, ChunkList]:
+    """Digest and chunk list of an open file; its holes cost no reading."""
+    hasher = ChunkHasher()
+    filesystem.read_all(descriptor, os.fstat(descriptor).st_size, hasher.update)
+    return hasher.finish()
+
+
+def verify(base: Base) -> str:
+    """Read the whole base; what is wrong with it, empty when it is what its digest says."""
+    descriptor = filesystem.open_regular(base.path)
+    try:
+        found, chunks = hash_open(descriptor)
+    finally:
+        os.close(descriptor)
+    if found != base.sha256:
+        return f"its file has the digest {found}"
+    if chunks.sha256 != base.metadata["chunks_sha256"]:
+        return "its chunk list does not belong to its file"
+    try:
+        stored = filesystem.read_file(base.chunks_path)
+    except OSError as error:
+        return f"its chunk list cannot be read: {error.strerror}"
+    return "" if stored == chunks.to_bytes() else "its stored chunk list is damaged"
+
+
+def missing_in(base: Base, target: Store) -> list[str]:
+    """Which bases of the chain the other pool lacks, root first."""
+    return [sha256 for sha256 in base.chain if target.find(sha256) is None]
+
+
+def clone_base(base: Base, source: Store, target: Store, wanted: t.Sequence[references.Reference], wait_s: float) -> Base:
+    """Bring a base and what its chain lacks into another pool of this host. References are written first.
+
+    A source that turns out damaged is a DigestMismatch, and nothing of it is kept.
+    """
+    written = target.refer(base.sha256, wanted)
+    try:
+        for sha256 in missing_in(base, target):
+            original = source.find(sha256)
+            if original is not None:
+                _clone_one(original, target, wait_s)
+    except BaseException:
+        if target.find(base.sha256) is None:
+            target.unrefer(base.sha256, written)
+        raise
+    copied = target.find(base.sha256)
+    if copied is None:
+        raise DigestMismatch(f"The copy of {base.path}", base.sha256, "none, it has vanished")
+    return copied
+
+
+def _clone_one(original: Base, target: Store, wait_s: float) -> None:
+    with target.partial(original.sha256, wait_s) as partial:
+        if target.find(original.sha256) is not None:
+            partial.discard()
+            return
+        for path in (partial.disk, partial.map):
+            filesystem.remove_file(path)
+        hasher = ChunkHasher()
+        try:
+            descriptor = filesystem.open_regular(original.path)
+            try:
+                copy_file(descriptor, partial.disk, os.fstat(descriptor).st_size, hasher.update)
+            finally:
+                os.close(descriptor)
+            found, chunks = hasher.finish()
+            if found != original.sha256:
+                raise DigestMismatch(f"The base disk {original.path} is damaged: it", original.sha256, found)
+            partial.publish(original.metadata, chunks.to_bytes())
+        except OSError as error:
+            partial.discard()
+            full = filesystem.no_space(error, f"Copying the base disk {original.sha256}", target.pool_path)
+            raise full or error
+        except BaseException:
+            partial.discard()
+            raise
