@@ -15,6 +15,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed, held_base, place_machines
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import base_metadata, relays_of
 
 FORMAT = 1
 
@@ -55,6 +56,7 @@ def service_plan(
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
     }
+    relays = relays_of(bases, work, hosts)
     return {
         "format": FORMAT,
         "service": manifest["service"],
@@ -62,6 +64,8 @@ def service_plan(
         "machines": machines,
         "bases": bases,
         "hosts": work,
+        "relays": relays,
+        "relay_hosts": sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index),
         "ratings": placement["ratings"],
         "surplus": placement["surplus"],
         "record": _record(manifest, placement, hosts),
@@ -168,7 +172,7 @@ def _base(
         "title": title,
         "sha256": sha256,
         "wanted_sha256": base["sha256"],
-        "metadata": _metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
+        "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
         **{key: metadata.get(key) if metadata else None for key in keys},
         "source": base["source"],
         "place": base["place"],
@@ -177,17 +181,6 @@ def _base(
         "import_on": None,
         "import_pool": None,
     }
-
-
-_METADATA = (
-    "format", "sha256", "source_sha256", "size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes",
-    "chunks_sha256", "imported_at", "imported_from", "signatures",
-)  # fmt: skip
-
-
-def _metadata(base: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """base.json's own part of what base_disk_info tells: this travels with the base, unchanged."""
-    return {key: base[key] for key in _METADATA if key in base}
 
 
 def _demand(
@@ -411,3 +404,22 @@ def host_manifest(manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
             for group in manifest["machines"]
         ],
     }
+
+
+def machine_work(
+    work: Mapping[str, t.Any], disks: Sequence[Mapping[str, t.Any]], seeds: Sequence[Mapping[str, t.Any]]
+) -> list[dict[str, t.Any]]:
+    """What the module machine takes: a host's machines joined with the disks and seeds that were made for them."""
+    seed_of = {seed["machine"]: seed["path"] for seed in seeds}
+    joined = []
+    for machine in work["machines"]:
+        mine = [disk for disk in disks if disk["machine"] == machine["machine"]]
+        joined.append(
+            {
+                **{key: value for key, value in machine.items() if key not in ("new", "seeded")},
+                # In the manifest's order: the first disk is the one to boot from.
+                "disks": [{key: disk[key] for key in ("name", "path", "image_format")} for disk in mine],
+                "seed": seed_of.get(machine["machine"]),
+            }
+        )
+    return joined

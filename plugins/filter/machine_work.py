@@ -1,0 +1,58 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: machine_work
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Join a host's machines with their disks and seeds
+description:
+  - Makes the option C(machines) of M(basecast.fleet.machine) from a host's work and what the earlier modules returned.
+positional: disks, seeds
+options:
+  _input:
+    description: The work of one host, from C(hosts) of a plan as P(basecast.fleet.service_plan#filter) returns it.
+    type: dict
+    required: true
+  disks:
+    description: What M(basecast.fleet.diff_disk) returned as C(disks).
+    type: list
+    elements: dict
+    required: true
+  seeds:
+    description: What M(basecast.fleet.seed_image) returned as C(seeds).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Machines for the module
+  ansible.builtin.debug:
+    msg: "{{ {'machines': []} | basecast.fleet.machine_work([], []) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One entry for each machine.
+  type: list
+  elements: dict
+  sample: [{"machine": "web-1", "number": 1, "group": "web", "disks": [{"name": "root", "path": "/…/root.qcow2", "image_format": "qcow2"}]}]
+"""
+
+import typing as t
+
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import machine_work as joined
+
+
+def machine_work(work: t.Any, disks: t.Any, seeds: t.Any) -> list[dict[str, t.Any]]:
+    return joined(plain(work), plain(disks), plain(seeds))
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"machine_work": machine_work}

@@ -1,0 +1,97 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_plans
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Plan the relay of every base that a deployment lacks
+description:
+  - Makes the deployment-time matrix and the plan of P(basecast.fleet.relay_plan#filter) for each base.
+positional: links
+options:
+  _input:
+    description: The C(relays) of a plan as P(basecast.fleet.service_plan#filter) returns it.
+    type: list
+    elements: dict
+    required: true
+  links:
+    description:
+      - Links as P(basecast.fleet.deployment_matrix#filter) takes them.
+      - Without any, all links are taken as alike and the plan says so with RV(_value[].assumed).
+    type: raw
+    default: []
+  hosts:
+    description: The hosts that can take part. All by default.
+    type: list
+    elements: str
+  mode:
+    description: See P(basecast.fleet.relay_plan#filter).
+    type: str
+    default: staged
+  strategy:
+    description: See P(basecast.fleet.relay_plan#filter).
+    type: str
+    default: preferred_paths
+  contention:
+    description: See P(basecast.fleet.relay_plan#filter).
+    type: str
+    default: port
+"""
+
+EXAMPLES = r"""
+- name: Plan with known links
+  ansible.builtin.debug:
+    msg: "{{ relays | basecast.fleet.relay_plans([{'from': 'kvm1', 'to': 'kvm2', 'mbps': 940}]) }}"
+  vars:
+    relays:
+      - {base: debian-12 1, size_bytes: 4294967296, sources: {kvm1: default}, targets: {kvm2: default}}
+"""
+
+RETURN = r"""
+_value:
+  description: One plan for each relay, in the same order.
+  type: list
+  elements: dict
+  contains:
+    assumed:
+      description: Whether links were taken as alike because none was known.
+      type: bool
+  sample: [{"format": 1, "mode": "staged", "sources": ["kvm1"], "targets": ["kvm2"], "assumed": false}]
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_plans as plans_of
+
+
+def relay_plans(
+    relays: t.Any,
+    links: t.Any = None,
+    hosts: t.Any = None,
+    mode: str = "staged",
+    strategy: str = "preferred_paths",
+    contention: str = "port",
+) -> list[dict[str, t.Any]]:
+    try:
+        return plans_of(
+            plain(relays),
+            plain(links),
+            None if hosts is None else plain(list(hosts)),
+            mode=str(mode),
+            strategy=str(strategy),
+            contention=str(contention),
+        )
+    except (FleetError, ValueError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"relay_plans": relay_plans}

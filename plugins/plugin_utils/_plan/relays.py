@@ -1,0 +1,158 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""From a deployment's needs to relay plans, and from relay plans to the part of each host."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
+
+_METADATA = (
+    "format", "sha256", "source_sha256", "size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes",
+    "chunks_sha256", "imported_at", "imported_from", "signatures",
+)  # fmt: skip
+
+
+def base_metadata(base: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """base.json's own part of what base_disk_info tells: this travels with the base, unchanged."""
+    return {key: base[key] for key in _METADATA if key in base}
+
+
+def relays_of(
+    bases: Mapping[str, Mapping[str, t.Any]], work: Mapping[str, Mapping[str, t.Any]], hosts: Observed
+) -> list[dict[str, t.Any]]:
+    """What has to cross the network: per base disk its sources and targets, ``{host: pool}`` each; parents come first.
+
+    A base of which nothing is known yet but its name (it is still to be imported) has no ``sha256``.
+    """
+    relays: dict[str, dict[str, t.Any]] = {}
+    for name, base in bases.items():
+        targets = {
+            host: fetch["pool"]
+            for host, todo in work.items()
+            for fetch in todo["fetch"]
+            if fetch["base"] == name and host != base["import_on"]
+        }
+        if not targets:
+            continue
+        holders = dict(base["holders"]) or ({base["import_on"]: base["import_pool"]} if base["import_on"] else {})
+        for digest in _chain(base, hosts):
+            own = digest == base["sha256"]
+            held = {host: pool for host in hosts if (pool := _pool_holding(hosts[host], digest)) is not None}
+            sources = {**held, **(holders if own else {})}
+            metadata = base["metadata"] if own else _metadata_of(digest, hosts)
+            lacking = {host: pool for host, pool in targets.items() if host not in sources}
+            if not lacking:
+                continue
+            relay = relays.setdefault(
+                digest or name,
+                {
+                    "base": base["title"] if own else f"{base['title']} (parent {digest[:12]})",
+                    "sha256": digest,
+                    "size_bytes": (metadata or {}).get("size_bytes"),
+                    "metadata": metadata,
+                    "sources": {},
+                    "targets": {},
+                },
+            )
+            relay["targets"].update(lacking)
+            # More sources than targets cannot help; with many holders only some are bothered.
+            relay["sources"] = dict(list(sources.items())[: len(relay["targets"]) + 2])
+    return list(relays.values())
+
+
+def _chain(base: Mapping[str, t.Any], hosts: Observed) -> list[t.Any]:
+    """Digests of a base chain, root first; the base itself last."""
+    for facts in hosts.values():
+        for content in (facts.get("pools") or {}).values():
+            for held in content.get("bases") or []:
+                if held["sha256"] == base["sha256"] and held.get("chain"):
+                    return list(held["chain"])
+    return [base["sha256"]]
+
+
+def _pool_holding(facts: Mapping[str, t.Any], digest: str | None) -> str | None:
+    for pool, content in (facts.get("pools") or {}).items():
+        if facts.get("reachable") and digest and any(held["sha256"] == digest for held in content.get("bases") or []):
+            return pool
+    return None
+
+
+def _metadata_of(digest: str, hosts: Observed) -> dict[str, t.Any] | None:
+    for facts in hosts.values():
+        for content in (facts.get("pools") or {}).values():
+            for held in content.get("bases") or []:
+                if held["sha256"] == digest:
+                    return base_metadata(held)
+    return None
+
+
+# What an unmeasured link is taken for: only the order of hosts follows from it, never a promise of time.
+ASSUMED_MBPS = 1000.0
+
+
+def relay_plans(
+    relays: Sequence[Mapping[str, t.Any]],
+    links: t.Any,
+    alive: Sequence[str] | None = None,
+    **options: t.Any,
+) -> list[dict[str, t.Any]]:
+    """One relay plan for each relay.
+
+    :param links: measured or known links, as deployment_matrix takes them; none at all: all are taken as alike.
+    :param alive: hosts that can take part; others are left out.
+    :param options: mode, strategy, contention, limits: as relay_plan takes them.
+    """
+    plans = []
+    for relay in relays:
+        hosts = [host for host in [*relay["sources"], *relay["targets"]] if alive is None or host in alive]
+        sources = [host for host in relay["sources"] if host in hosts]
+        if not sources:
+            raise FleetError(f"{relay['base']}: no host that holds it is left ({', '.join(relay['sources'])})", kind="source_lost")
+        known = links or [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
+        matrix = deployment_matrix(known, relay["size_bytes"], hosts=hosts)
+        targets = [host for host in hosts if host not in sources]
+        plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], **options)
+        plans.append({**plan, "assumed": not links})
+    return plans
+
+
+def relay_parts(
+    relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]
+) -> dict[str, list[dict[str, t.Any]]]:
+    """Each node's part of the relay plans: ``{host: [{"metadata", "pool", "parents"}]}``; no parents = it has it.
+
+    A host that the plan could not reach still tries every source: a poor measurement must not cost it its machines.
+    """
+    parts: dict[str, list[dict[str, t.Any]]] = {}
+    for relay, plan in zip(relays, plans, strict=True):
+        for host, pool in relay["sources"].items():
+            parts.setdefault(host, []).append({"metadata": relay["metadata"], "pool": pool, "parents": []})
+        for host, pool in relay["targets"].items():
+            parents = list((plan.get("parents") or {}).get(host) or [])
+            if parents and isinstance(parents[0], list):
+                parents = parents[0]
+            parents += [source for source in relay["sources"] if source not in parents]
+            parts.setdefault(host, []).append({"metadata": relay["metadata"], "pool": pool, "parents": parents})
+    return parts
+
+
+def relay_stages(plans: Sequence[Mapping[str, t.Any]], deepest: int = 16) -> dict[str, int]:
+    """The stage play in which each target is waited for: the latest of its bases, at most the deepest there is."""
+    stages: dict[str, int] = {}
+    for plan in plans:
+        for depth, stage in enumerate(plan.get("stages") or [], start=1):
+            for transfer in stage:
+                stages[transfer["to"]] = min(deepest, max(depth, stages.get(transfer["to"], 1)))
+        for host in plan.get("targets") or []:
+            stages.setdefault(host, 1)
+    return stages
