@@ -1,0 +1,106 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every static check, each by its own tool, over the files that git knows or would know."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+COLLECTION = "ansible_collections/basecast/fleet"
+
+
+def run(*command: str, cwd: Path = ROOT, timeout: int = 600) -> str:
+    """The command's output; a failed check shows it whole."""
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+        "ANSIBLE_HOME": str(ROOT / ".ansible"),
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, check=False
+    )
+    if done.returncode:
+        pytest.fail(f"{' '.join(command[:3])} … exit code {done.returncode}\n{done.stdout[-12000:]}", pytrace=False)
+    return done.stdout
+
+
+def tracked(*patterns: str) -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "--", *patterns], cwd=ROOT, text=True, capture_output=True, check=True
+    )
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.timeout(900)
+def test_ansible_test_sanity() -> None:
+    output = run(str(ROOT / "tools/sanity"), timeout=900)
+    assert "Running sanity test" in output
+    assert "All targets skipped" not in output
+
+
+def test_no_sanity_check_is_ignored() -> None:
+    assert not [name for name in tracked("tests/sanity") if Path(name).read_text()]
+
+
+@pytest.mark.timeout(300)
+def test_ansible_lint_production() -> None:
+    run("ansible-lint", "--offline", "--profile", "production", "--strict")
+
+
+@pytest.mark.timeout(300)
+def test_collection_docs() -> None:
+    run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", ".", cwd=ROOT / ".collections" / COLLECTION)
+
+
+def test_ruff() -> None:
+    run("ruff", "check", *tracked("*.py"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", ["plugins", "tests"])
+def test_mypy(part: str) -> None:
+    if part == "plugins":
+        files = [f"{COLLECTION}/{name}" for name in tracked("plugins/**/*.py")]
+        run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *files, cwd=ROOT / ".collections")
+    else:
+        run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *tracked("tests/lab/*.py", "tests/demo/*.py", "tests/integration/*.py"))
+
+
+def test_changelog() -> None:
+    run("antsibull-changelog", "lint")
+
+
+def test_every_file_names_its_licence() -> None:
+    without = [
+        name
+        for name in tracked("*.py", "tools/*", "tests/lab/lab", "tests/lab/image")
+        if "SPDX-License-Identifier: GPL-3.0-or-later" not in (ROOT / name).read_text()[:600]
+    ]
+    assert not without
+
+
+def test_the_built_collection_holds_what_users_need_and_no_more(tmp_path: Path) -> None:
+    import tarfile
+
+    copy = tmp_path / "copy"
+    subprocess.run(
+        f"git ls-files -z -co --exclude-standard | rsync -a --from0 --ignore-missing-args --files-from=- ./ {copy}",
+        shell=True, cwd=ROOT, check=True,
+    )  # fmt: skip
+    run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), cwd=copy)
+    (archive,) = tmp_path.glob("basecast-fleet-*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+    assert {"README.md", "plugins/modules/diff_disk.py", "playbooks/deploy.yml", "meta/runtime.yml"} <= names
+    assert not [name for name in names if name.startswith((".ci", ".git", ".venv", ".cache", "tests/output")) or name.endswith(".pyc")]

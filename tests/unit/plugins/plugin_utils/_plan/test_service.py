@@ -1,0 +1,210 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report, plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans, relay_stages
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import UNKNOWN_DIGEST, machine_work, service_plan
+
+A, B = "a" * 64, "b" * 64
+
+
+def held(digest: str = A, **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "format": 1, "sha256": digest, "source_sha256": digest, "size_bytes": 1000, "virtual_size_bytes": 2000, "image_format": "qcow2",
+        "parent": None, "chunk_bytes": 262144, "chunks_sha256": "c" * 64, "chain": [digest], "tenants": ["default"],
+        "names": [{"tenant": "default", "name": "tiny", "version": "1"}], **more,
+    }  # fmt: skip
+
+
+def host(*bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), pools: t.Sequence[str] = ("default",), **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "reachable": True,
+        "capacity": {"memory_mib": 4096, "missing": [], "pools": {p: {"path": f"/{p}", "exists": True, "writable": True} for p in pools}},
+        "pools": {p: {"bases": list(bases) if p == pools[0] else []} for p in pools},
+        "machines": list(machines),
+        "domains": [],
+        "record": None,
+        **more,
+    }
+
+
+def manifest(source: dict[str, t.Any] | None = None, sha256: str | None = None, disk: dict[str, t.Any] | None = None, **group: t.Any) -> dict[str, t.Any]:
+    base = {"name": "tiny", "version": "1", "source": source or {"host": "a", "path": "tiny.qcow2"}}
+    if sha256:
+        base["sha256"] = sha256
+    group = {"name": "web", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "tiny", **(disk or {})}], **group}
+    return parse_manifest({"format": 1, "service": "shop", "bases": [base], "machines": [group]}, "shop.yml")
+
+
+def problems(plan: dict[str, t.Any]) -> str:
+    return "\n".join(plan["problems"])
+
+
+def test_a_base_that_a_host_holds_is_relayed_to_those_that_lack_it() -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host()})
+    assert plan["problems"] == []
+    assert plan["bases"]["tiny"]["import_on"] is None
+    assert plan["hosts"]["a"]["fetch"] == []
+    assert plan["hosts"]["b"]["fetch"] == [{"base": "tiny", "pool": "default"}]
+    (relay,) = plan["relays"]
+    assert (relay["sources"], relay["targets"], relay["sha256"]) == ({"a": "default"}, {"b": "default"}, A)
+    assert relay["metadata"]["chunks_sha256"] == "c" * 64
+    assert "names" not in relay["metadata"]
+    assert plan["relay_hosts"] == ["a", "b"]
+
+
+def test_where_everybody_holds_the_base_nothing_is_relayed() -> None:
+    assert service_plan(manifest(), {"a": host(held()), "b": host(held())})["relays"] == []
+
+
+def test_a_base_that_nobody_holds_is_imported_where_its_source_says_even_on_a_host_without_machines() -> None:
+    hosts = {"a": host(), "b": host(), "c": host()}
+    plan = service_plan(manifest(source={"host": "c", "path": "x"}), hosts)
+    assert (plan["bases"]["tiny"]["import_on"], plan["bases"]["tiny"]["import_pool"]) == ("c", "default")
+    assert plan["hosts"]["a"]["disks"][0]["base"] == UNKNOWN_DIGEST
+    after = service_plan(manifest(source={"host": "c", "path": "x"}), hosts, imported={"tiny": {**held(), "host": "c", "pool": "default"}})
+    assert after["relays"][0]["sources"] == {"c": "default"}
+    assert set(after["relays"][0]["targets"]) == {"a", "b"}
+    assert after["hosts"]["a"]["disks"][0]["base"] == A
+
+
+def test_a_url_and_a_file_of_the_controller_go_to_the_first_host_that_needs_them() -> None:
+    for source in ({"url": "http://x/y"}, {"controller": "y.qcow2"}):
+        assert service_plan(manifest(source=source), {"a": host(), "b": host()})["bases"]["tiny"]["import_on"] == "a"
+
+
+def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
+    child = held(A, parent=B, chain=[B, A])
+    parent = held(B, names=[])
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), {"a": host(child, parent), "b": host(), "c": host(parent)})
+    assert [relay["sha256"] for relay in plan["relays"]] == [B, A]
+    assert set(plan["relays"][0]["targets"]) == {"b"}
+    assert set(plan["relays"][1]["targets"]) == {"b", "c"}
+
+
+def test_a_dead_source_host_ends_the_plan_unless_somebody_else_holds_the_base() -> None:
+    dead = {"reachable": False, "msg": "no route"}
+    assert "cannot be reached (no route)" in problems(service_plan(manifest(), {"a": dead, "b": host()}))
+    assert problems(service_plan(manifest(), {"a": dead, "b": host(held())})) == ""
+
+
+def test_one_name_for_different_bytes_names_both_digests() -> None:
+    text = problems(service_plan(manifest(), {"a": host(held(A)), "b": host(held(B))}))
+    assert A in text
+    assert B in text
+    assert text.startswith("shop.yml")
+
+
+def test_a_held_base_of_another_digest_than_the_manifests_is_a_problem() -> None:
+    text = problems(service_plan(manifest(sha256=B), {"a": host(held(A)), "b": host()}))
+    assert text.startswith("shop.yml: bases[0].sha256")
+    assert A in text
+    assert B in text
+    assert problems(service_plan(manifest(sha256=B), {"a": host(held(A, source_sha256=B)), "b": host()})) == ""
+
+
+def test_too_much_memory_names_the_place_and_what_is_left() -> None:
+    text = problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}))
+    assert "shop.yml: machines[0].memory_mib" in text
+    assert "1096 MiB are left" in text
+    taken = host(held(), domains=[{"domain": "x", "memory_mib": 4000}])
+    assert "96 MiB are left" in problems(service_plan(manifest(), {"a": taken, "b": host(held())}))
+    assert problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}, memory_overcommit=2)) == ""
+
+
+def test_missing_pools_and_packages_are_problems_only_where_something_is_to_be_made() -> None:
+    bare = host(held(), capacity={"missing": [{"what": "qemu-img", "package": "qemu-utils"}], "pools": {"default": {"path": "/x", "exists": False}}})
+    text = problems(service_plan(manifest(), {"a": bare, "b": host(held())}))
+    assert "install the package qemu-utils" in text
+    assert "/x, which is not there" in text
+    assert "'fast' is not a pool of a" in problems(service_plan(manifest(disk={"pool": "fast"}), {"a": host(held()), "b": host(held())}))
+
+
+def test_a_machine_that_exists_is_compared_and_never_rebuilt() -> None:
+    first = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    hosts = {
+        m["host"]: host(held(), machines=[{"machine": m["machine"], "group": "web", "number": m["number"], "spec": m["spec"]}])
+        for m in first["machines"]
+    }
+    again = service_plan(manifest(), hosts)
+    assert [m["state"] for m in again["machines"]] == ["exists", "exists"]
+    assert not any(m["drift"] for m in again["machines"])
+    assert all(not work["disks"] and not work["seeds"] for work in again["hosts"].values())
+    edited = service_plan(manifest(memory_mib=600, disk={"size_gib": 9}, cloud_init={"user_data": "x"}), hosts)
+    assert {item["path"] for item in edited["machines"][0]["drift"]} == {"memory_mib", "disks.root.size_bytes", "seed"}
+    assert all(not work["disks"] and not work["seeds"] for work in edited["hosts"].values())
+
+
+def test_copies_and_reflinks_need_the_base_in_their_own_pool() -> None:
+    hosts = {"a": host(held(), pools=("default", "fast")), "b": host(held(), pools=("default", "fast"))}
+    assert service_plan(manifest(disk={"pool": "fast"}), hosts)["hosts"]["a"]["clones"] == []
+    for disk in ({"pool": "fast", "differencing": False}, {"pool": "fast", "backend": "reflink"}):
+        assert service_plan(manifest(disk=disk), hosts)["hosts"]["a"]["clones"] == [{"base": "tiny", "sha256": A, "pool": "fast"}]
+
+
+def test_hosts_outside_the_run_are_told_apart_from_unknown_ones() -> None:
+    plan = service_plan(manifest(), {"a": host(held())}, {"all": ["a", "b"]})
+    assert [m["state"] for m in plan["machines"]] == ["create", "outside"]
+    assert plan["problems"] == []
+    assert not deploy_report(plan, {"a": {"state": "done"}})["ok"]
+
+
+def test_the_record_rises_only_when_assignments_change() -> None:
+    hosts = {"a": host(held()), "b": host(held())}
+    first = service_plan(manifest(), hosts)["record"]
+    assert first["generation"] == 1
+    hosts["a"]["record"] = first
+    assert service_plan(manifest(), hosts)["record"] == first
+    assert service_plan(manifest(per_host=2), hosts)["record"]["generation"] == 2
+
+
+def test_relay_plans_and_parts() -> None:
+    hosts = {"a": host(held()), "b": host(), "c": host()}
+    relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
+    (plan,) = relay_plans(relays, None)
+    assert plan["assumed"] is True
+    links = [{"from": "a", "to": "b", "mbps": 100}, {"from": "b", "to": "c", "mbps": 100}, {"from": "a", "to": "c", "mbps": 1}]
+    plans = relay_plans(relays, links, strategy="preferred_paths")
+    parts = relay_parts(relays, plans)
+    assert parts["a"][0]["parents"] == []
+    assert parts["c"][0]["parents"][0] == "b"
+    assert parts["c"][0]["parents"][-1] == "a"
+    assert relay_stages(plans) == {"b": 1, "c": 2}
+    alone = relay_plans(relays, links, alive=["a", "c"])
+    assert relay_parts(relays, alone)["b"][0]["parents"] == ["a"]
+
+
+def test_a_report_is_green_only_if_every_machine_is_there() -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    done = {"state": "done", "machines": [{"machine": "web-1", "running": True, "report": {"hostname": "web-1", "addresses": ["10.0.0.1"]}}]}
+    lost = {"state": "unreachable", "step": "Wait", "msg": "no route"}
+    report = deploy_report(plan, {"a": done, "b": lost})
+    assert not report["ok"]
+    assert [m["state"] for m in report["machines"]] == ["deployed", "unreachable"]
+    assert report["hosts"]["b"]["missing"] == ["web-2"]
+    assert "web-2  b  MISSING, unreachable: Wait: no route" in "\n".join(report["text"])
+    assert "came up as web-1 (10.0.0.1)" in "\n".join(report["text"])
+    assert deploy_report(plan, {"a": done, "b": {"state": "done"}})["ok"]
+    assert not deploy_report(plan, {"a": done})["ok"]
+
+
+def test_machine_work_joins_in_the_disks_order() -> None:
+    work = {"machines": [{"machine": "web-1", "number": 1, "new": True, "seeded": True, "spec": {}}]}
+    disks = [{"machine": "web-1", "name": n, "path": f"/{n}", "image_format": "qcow2", "x": 1} for n in ("root", "data")]
+    (joined,) = machine_work(work, disks, [{"machine": "web-1", "path": "/seed"}])
+    assert [disk["name"] for disk in joined["disks"]] == ["root", "data"]
+    assert joined["seed"] == "/seed"
+    assert "new" not in joined
+
+
+def test_the_plan_reads_well() -> None:
+    text = "\n".join(plan_text(service_plan(manifest(), {"a": host(), "b": host()})))
+    assert "machine web-1 on a would be made" in text
+    assert "would be imported on a, pool default, from tiny.qcow2" in text
+    assert "would be relayed to b" in text
