@@ -222,7 +222,7 @@ RETURN = r"""
 machines:
   description:
     - The machines that were asked for, in that order; for O(state=query) those that there are.
-    - When some machines failed, the same list is in RV(failure).
+    - When some machines failed, the same list is in RV(failure.machines).
   returned: success
   type: list
   elements: dict
@@ -308,6 +308,41 @@ machines:
     problem:
       description: Why it is not what was asked for, null when it is.
       type: str
+failure:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  sample:
+    kind: machines_failed
+    failed:
+      - machine: web-2
+        reason: silent
+        msg: "web-2 (accelerator qemu) has not reported within 300 s; its console is empty"
+    machines: []
+    domains: []
+    changed: true
+  contains:
+    kind:
+      description: V(machines_failed), V(libvirt_missing), V(libvirt), V(invalid_option) or V(failed).
+      type: str
+    failed:
+      description:
+        - Each machine that failed, as C(machine), C(reason) and C(msg).
+        - Reasons are V(silent), V(stopped), V(cloud_init_failed), V(wrong_hostname), V(define_failed),
+          V(start_failed) and V(still_running).
+      type: list
+      elements: dict
+    machines:
+      description: As RV(machines), with the reports of the machines that did come up.
+      type: list
+      elements: dict
+    domains:
+      description: As RV(domains).
+      type: list
+      elements: dict
+    changed:
+      description: Whether anything was changed before.
+      type: bool
 domains:
   description: All domains of the host, to find collisions.
   returned: success

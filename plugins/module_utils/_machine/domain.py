@@ -149,7 +149,8 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
 def set_chain(disk: ET.Element, chain: list[Layer] | None) -> None:
     """Tell libvirt what lies under a disk, so that it leaves those files' owners alone.
 
-    Base disks are immutable; without this libvirt would try to change their owner at every start and fail.
+    Base disks belong to root and are read by many machines. Left to itself, libvirt makes its own user their owner
+    at a start, for good, unless they are immutable (seen with libvirt 9.0).
 
     :param chain: None leaves it to libvirt to find out.
     """
@@ -186,8 +187,8 @@ def describe(xml: str) -> Description:
     owner, spec, number, group = None, {}, None, None
     if ours is not None:
         owner = Owner(ours.get("tenant", ""), ours.get("service", ""), ours.get("machine", ""))
-        number, group = int(ours.get("number", "0")), ours.get("group", "")
-        spec = json.loads(ours.findtext(_SPEC) or "{}")
+        number, group = _number(ours.get("number", "")), ours.get("group", "")
+        spec = _spec(ours.findtext(_SPEC, ""))
     disks, seed = _disks(root)
     cards = [_described_card(element) for element in root.iterfind("./devices/interface")]
     return Description(
@@ -270,6 +271,19 @@ def _metadata(wish: MachineWish) -> ET.Element:
     )
     ET.SubElement(ours, _SPEC).text = json.dumps(wish.spec, sort_keys=True)
     return metadata
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _spec(text: str) -> dict[str, t.Any]:
+    """Empty where somebody has edited it to what is no JSON: the machine still is ours."""
+    try:
+        spec = json.loads(text)
+    except ValueError:
+        return {}
+    return spec if isinstance(spec, dict) else {}
 
 
 def _disk(path: str, image_format: str, target: str) -> ET.Element:

@@ -30,6 +30,10 @@ class LibvirtError(FleetError):
     kind = "libvirt"
 
 
+class DomainGone(LibvirtError):
+    """Somebody else has undefined it meanwhile."""
+
+
 class Domain:
     """One domain of the host."""
 
@@ -49,6 +53,8 @@ class Domain:
         return bool(_call(f"look at {self.name}", self._handle.isActive))
 
     def autostart(self) -> bool:
+        if not _call(f"look at {self.name}", self._handle.isPersistent):
+            return False
         return bool(_call(f"look at {self.name}", self._handle.autostart))
 
     def set_autostart(self, value: bool) -> None:
@@ -62,8 +68,11 @@ class Domain:
         _call(f"shut down {self.name}", self._handle.shutdown)
 
     def destroy(self) -> None:
-        if self.running():
+        try:
             _call(f"stop {self.name}", self._handle.destroy)
+        except LibvirtError:
+            if self.running():
+                raise
 
     def undefine(self) -> None:
         flags = (
@@ -141,4 +150,5 @@ def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     try:
         return function(*args)
     except libvirt.libvirtError as error:
-        raise LibvirtError(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())
+        kind = DomainGone if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else LibvirtError
+        raise kind(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())

@@ -17,13 +17,14 @@ from .._errors import FleetError, InvalidOption
 from .backing import Layer, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, with_chains
 from .files import make_directory, remove
-from .libvirt_host import Domain, LibvirtError, LibvirtHost
+from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .owner import Owner
 from .reports import console_tail, read_report
-from .seed_images import IMAGE, RECORD, read_record
+from .seed_images import IMAGE, RECORD, SeedRecord, read_record
 
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
+_ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
 
 # Reports that count as "has come up". cloud-init calls deprecated keys in user-data "degraded", too.
 _UP = ("done", "degraded")
@@ -116,11 +117,10 @@ class Machines:
         self._check = check
         self._clock = clock
         self._sleep = sleep
-        self._found = [(domain, describe(domain.xml())) for domain in host.domains()]
+        self._found = self._survey()
 
     def every_domain(self) -> list[dict[str, t.Any]]:
         """All domains of the host, whoever they belong to."""
-        found = [(domain, describe(domain.xml())) for domain in self._host.domains()]
         return [
             {
                 "domain": about.domain,
@@ -132,7 +132,7 @@ class Machines:
                 "cpus": about.cpus,
                 "running": domain.running(),
             }
-            for domain, about in sorted(found, key=lambda pair: pair[1].domain)
+            for domain, about in sorted(self._survey(), key=lambda pair: pair[1].domain)
         ]
 
     def query(self, tenant: str, service: str | None) -> list[Machine]:
@@ -141,9 +141,7 @@ class Machines:
         for domain, about in self._found:
             owner = about.owner
             if owner and owner.tenant == tenant and service in (None, owner.service):
-                machine = Machine(owner, domain=domain, found=about, running=domain.running())
-                machine.report = self._report(machine)
-                machines.append(machine)
+                machines.append(self._existing(owner, None, domain, about))
         return sorted(machines, key=lambda one: (one.owner.service, one.found.number if one.found else 0))
 
     def ensure(self, wishes: t.Sequence[MachineWish], start: bool) -> list[Machine]:
@@ -206,23 +204,25 @@ class Machines:
             machine.actions.append("stopped")
             if self._check:
                 machine.running = False
-            elif machine.domain:
-                try:
-                    machine.domain.shutdown()
-                except LibvirtError as error:  # it may have ended by itself, and force may still help
-                    machine.problem = error.message
-        deadline = self._clock() + timeout_s
+            else:
+                self._ask_to_stop(machine)
+        asked = begin = self._clock()
         while not self._check:
             pending = [m for m in pending if m.domain and m.domain.running()]
-            if not pending or self._clock() >= deadline:
+            now = self._clock()
+            if not pending or now - begin >= timeout_s:
                 break
+            if now - asked >= _ASK_AGAIN_S:
+                asked = now
+                for machine in pending:
+                    self._ask_to_stop(machine)
             self._sleep(POLL_S)
         for machine in machines:
             if self._check or machine not in pending:
-                machine.running, machine.problem = False, None
+                machine.running = False
             elif force and machine.domain:
                 machine.domain.destroy()
-                machine.running, machine.problem = False, None
+                machine.running = False
                 machine.actions.append("forced")
             else:
                 machine.fail(
@@ -232,6 +232,13 @@ class Machines:
                 )
                 machine.actions.remove("stopped")
         return machines
+
+    def _ask_to_stop(self, machine: Machine) -> None:
+        try:
+            if machine.domain:
+                machine.domain.shutdown()
+        except LibvirtError:  # it may have ended by itself; whether it has is what counts
+            pass
 
     def remove(self, owners: t.Sequence[Owner], directories: t.Mapping[Owner, str]) -> list[Machine]:
         """Stop at once and forget the machines, with their seeds and logs; disks stay."""
@@ -257,11 +264,25 @@ class Machines:
             machine.running, machine.found, machine.domain = False, None, None
         return machines
 
+    def _survey(self) -> list[tuple[Domain, Description]]:
+        found = []
+        for domain in self._host.domains():
+            try:
+                found.append((domain, describe(domain.xml())))
+            except DomainGone:
+                pass
+        return found
+
+    def _existing(self, owner: Owner, wish: MachineWish | None, domain: Domain, about: Description) -> Machine:
+        machine = Machine(owner, wish, domain, about, domain.running())
+        machine.report = self._report(machine)
+        return machine
+
     def _machine(self, owner: Owner, wish: MachineWish | None) -> Machine:
         """What there is of this machine; FleetError if its domain's name is somebody else's."""
         for domain, about in self._found:
             if about.owner == owner:
-                return Machine(owner, wish, domain, about, domain.running())
+                return self._existing(owner, wish, domain, about)
         for _domain, about in self._found:
             if about.domain == owner.domain:
                 whose = "was not made by this collection"
@@ -391,8 +412,12 @@ class Machines:
                 machine.domain = self._host.define(xml, machine.domain.name)
 
     def _token(self, machine: Machine) -> str | None:
-        record = read_record(machine.directory) if machine.directory else None
-        return record.token if record and machine.found and machine.found.seed else None
+        record = self._seed_record(machine)
+        return record.token if record else None
+
+    def _seed_record(self, machine: Machine) -> SeedRecord | None:
+        seed = machine.found.seed if machine.found else None
+        return read_record(os.path.dirname(seed)) if seed else None
 
     def _report(self, machine: Machine) -> dict[str, t.Any] | None:
         token = self._token(machine)
@@ -411,7 +436,7 @@ class Machines:
         report = machine.report
         if report is None or machine.problem:
             return
-        record = read_record(machine.directory) if machine.directory else None
+        record = self._seed_record(machine)
         expected = record.hostname if record else machine.owner.machine
         if report["status"] not in _UP:
             errors = f": {'; '.join(report['errors'])}" if report["errors"] else ""
