@@ -82,3 +82,14 @@ def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
 def remember_url(store: Store, url: str, validators: Validators, sha256: str) -> None:
     if validators.etag or validators.last_modified:
         _write(store, f"url:{url}", {"source_sha256": sha256, **validators._asdict()})
+
+
+def base_of_source(store: Store, sha256: str) -> str | None:
+    """Digest of the base that a source of this digest was converted to, where another source gave the same bytes first
+    and stands in base.json."""
+    data = _read(store, f"source:{sha256}")
+    return data["sha256"] if data is not None and is_sha256(data.get("sha256")) else None
+
+
+def remember_source(store: Store, source_sha256: str, sha256: str) -> None:
+    _write(store, f"source:{source_sha256}", {"source_sha256": source_sha256, "sha256": sha256})

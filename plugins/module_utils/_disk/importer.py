@@ -128,6 +128,9 @@ class Importer:
         """A base of that digest, its own or its source's: of the target pool first, then of any other."""
         for store in [self._target, *self._stores.values()]:
             found = store.find_by_source(sha256)
+            if found is None:
+                other = import_record.base_of_source(store, sha256)
+                found = store.find(other) if other is not None else None
             if found is not None and request.parent in (None, found.parent):
                 return found
         return None
@@ -473,7 +476,10 @@ class Importer:
         if request.metadata is not None:
             metadata = {key: request.metadata[key] for key in METADATA_KEYS}
         self._warnings.extend(seen.notes)
-        return self._enter(request, digested, metadata)
+        base = self._enter(request, digested, metadata)
+        if base.metadata["source_sha256"] != source_sha256:
+            import_record.remember_source(self._target, source_sha256, base.sha256)
+        return base
 
     def _check_metadata(self, request: Request, sha256: str, chunks: ChunkList) -> None:
         """What other holders say about the base has to fit what was found here."""

@@ -252,6 +252,13 @@ class Store:
     def references(self, sha256: str) -> list[Reference]:
         return references.read(self.references_directory(sha256))
 
+    def referred_ids(self) -> list[str]:
+        """Digests that references were written for, whether the base is there or not."""
+        try:
+            return sorted(name for name in os.listdir(os.path.join(self.directory, ".refs")) if is_sha256(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def children(self, sha256: str) -> list[str]:
         """Digests of bases whose parent this is, damaged ones included."""
         found = []

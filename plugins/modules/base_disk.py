@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: base_disk
+short_description: Have base disks in a pool, or not
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Brings base disks, with their parents, from another pool of the same host into a pool. They are cloned where both pools
+    lie on one file system that can do that, else copied, and compared with their digests on the way.
+  - Removes base disks that nothing needs. A base disk that a differencing disk is based on, that is the parent of another
+    base disk, or that has a name, a tenant's reference or a pin, is never removed.
+  - Nothing crosses the network. To bring a base disk from elsewhere, use M(basecast.fleet.base_disk_import) or the relay.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  bases:
+    description: SHA-256 digests of the base disks.
+    type: list
+    elements: str
+    required: true
+  pool:
+    description: The pool that is to have them, or not; one of O(pools).
+    type: str
+    default: default
+  from_pool:
+    description: The pool to take them from. Any that has them when it is omitted.
+    type: str
+  tenant:
+    description:
+      - The tenant whose reference protects the base disks in the pool. Its names come along from the other pool.
+      - Used with O(state=present).
+    type: str
+    default: default
+  state:
+    description:
+      - V(present) makes sure that the pool has them.
+      - V(absent) makes sure that it has not, and fails, without removing any, when one of them is still needed.
+    type: str
+    choices: [present, absent]
+    default: present
+  timeout_s:
+    description: How long to wait, in seconds, for another run that brings the same base disk.
+    type: float
+    default: 3600
+seealso:
+  - module: basecast.fleet.base_disk_reference
+  - module: basecast.fleet.base_disk_info
+"""
+
+EXAMPLES = r"""
+- name: Have the base disk in the second pool too, without using the network
+  basecast.fleet.base_disk:
+    pools: "{{ basecast_pools }}"
+    pool: fast
+    bases: ["{{ base.sha256 }}"]
+
+- name: Remove a base disk that nobody needs
+  basecast.fleet.base_disk:
+    pools: "{{ basecast_pools }}"
+    pool: default
+    bases: ["{{ base.sha256 }}"]
+    state: absent
+"""
+
+RETURN = r"""
+bases:
+  description:
+    - The base disks that are in the pool, as M(basecast.fleet.base_disk_info) tells of them. Without those that would be
+      brought in check mode.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+actions:
+  description: What was done, or would be done in check mode, as sentences.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - clone base disk 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e from pool default to pool fast
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk import references, removal, transfer, users
+from ..module_utils._disk.errors import BaseMissing
+from ..module_utils._disk.store import Base, Store
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_name, check_sha256
+
+
+def _find(stores: t.Mapping[str, Store], sha256: str, pools: t.Sequence[str]) -> Base:
+    for pool in pools:
+        base = stores[pool].find(sha256)
+        if base is not None:
+            return base
+    raise BaseMissing(sha256, pools)
+
+
+def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
+    params = module.params
+    tenant, target = check_name("tenant", params["tenant"]), stores[params["pool"]]
+    elsewhere = [params["from_pool"]] if params["from_pool"] else [pool for pool in stores if pool != target.pool]
+    found = [_find(stores, sha256, [target.pool, *elsewhere]) for sha256 in bases]
+    actions = []
+    for base in found:
+        wanted = [references.tenant_of(tenant)]
+        wanted += [item for item in base.references if item.kind == "name" and item.tenant == tenant]
+        if base.pool != target.pool:
+            for sha256 in transfer.missing_in(base, target):
+                actions.append(f"clone base disk {sha256} from pool {base.pool} to pool {target.pool}")
+            if not module.check_mode:
+                transfer.clone_base(base, stores[base.pool], target, wanted, params["timeout_s"])
+        elif references.tenant_of(tenant) not in base.references:
+            actions.append(f"add reference of tenant {tenant} to base disk {base.sha256}")
+            if not module.check_mode:
+                with target.changing():
+                    target.refer(base.sha256, wanted)
+    return actions
+
+
+def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
+    pool = module.params["pool"]
+    for sha256 in bases:
+        removal.remove_base(stores, pool, sha256, True)
+    return [
+        f"remove base disk {sha256} from pool {pool}"
+        for sha256 in bases
+        if removal.remove_base(stores, pool, sha256, module.check_mode)
+    ]
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    pool_path(pools, params["pool"])
+    if params["from_pool"] is not None:
+        pool_path(pools, params["from_pool"], "from_pool")
+    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    bases = list(dict.fromkeys(check_sha256("bases", sha256) for sha256 in params["bases"]))
+    target = stores[params["pool"]]
+    before = [sha256 for sha256 in bases if sha256 in target.ids()]
+    actions = (present if params["state"] == "present" else absent)(module, stores, bases)
+    in_use = users.users_of_bases(stores, users.scan(stores))
+    there = [base for base in (target.find(sha256) for sha256 in bases) if base is not None]
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "bases": [base.as_dict(in_use.get((base.pool, base.sha256), ())) for base in there],
+        "diff": {
+            "before": {"pool": target.pool, "bases": before},
+            "after": {"pool": target.pool, "bases": bases if params["state"] == "present" else []},
+        },
+    }
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "bases": {"type": "list", "elements": "str", "required": True},
+            "pool": {"type": "str", "default": "default"},
+            "from_pool": {"type": "str"},
+            "tenant": {"type": "str", "default": "default"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "timeout_s": {"type": "float", "default": 3600.0},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: base_disk_import
+short_description: Make a file or URL a base disk
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Brings an image into the base store of a pool, where it is known by the SHA-256 digest of its file and by names.
+  - raw images, and qcow2 images without internal snapshots, are stored as they are. Images in the formats vmdk, vpc (VHD)
+    and vhdx, and qcow2 images with internal snapshots, are converted to qcow2, once.
+  - An image that this host has already, in any of its pools, is not transported again.
+  - Nothing incomplete is left when an import fails.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - With O(src), the source is read and the prediction is exact, except for the digest of an image that is converted.
+      - With O(url), nothing is fetched and, unless O(sha256) is known to the host, a change is reported.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+    details:
+      - Files that have not changed are not read again. A URL is fetched again, and compared, unless O(sha256) is given or
+        the server has the validators C(ETag) or C(Last-Modified).
+options:
+  pool:
+    description: The pool that is to hold the base disk; one of O(pools).
+    type: str
+    default: default
+  src:
+    description:
+      - Path of an image on the host. A relative path is meant from the pool, and cannot leave it.
+      - O(src) and O(url) are mutually exclusive; one of them is required.
+    type: path
+  url:
+    description:
+      - Address of an image, which the host fetches itself. C(http), C(https) and C(file) are understood.
+      - A URL with user name and password is refused, since it would appear in logs.
+    type: str
+  name:
+    description: Name of the base disk within the tenant; together with O(version).
+    type: str
+  version:
+    description: Version of the base disk under this name; together with O(name).
+    type: str
+  tenant:
+    description: The tenant that the name belongs to, and whose reference protects the base disk from removal.
+    type: str
+    default: default
+  format:
+    description:
+      - Format of the image.
+      - Without it, the format is taken from the file's content and name, and it is an error when the two do not say the
+        same. A raw disk can contain anything, so its content alone proves nothing.
+      - V(raw) stores the file as it is, whatever its content looks like.
+    type: str
+    choices: [raw, qcow2, vmdk, vpc, vhdx]
+  sha256:
+    description:
+      - SHA-256 digest of the source as it is given, before any conversion.
+      - An image with another digest is refused. A base disk on this host that has this digest, or was made from a source
+        that had it, is used without looking at O(src) or O(url).
+    type: str
+  parent:
+    description:
+      - Digest of the base disk in the same pool that this image is based on.
+      - Required for a qcow2 image whose header names a parent. The name in the header is not trusted, it is replaced.
+    type: str
+  method:
+    description:
+      - How a file gets into the store when it need not be converted.
+      - V(auto) clones it where the file system can, and copies it else.
+      - V(copy) copies it, V(reflink) fails where it cannot be cloned.
+      - V(hard_link) gives the file a second name. It then shares its content with a name that somebody may write to, and
+        becomes read-only and immutable under both.
+    type: str
+    choices: [auto, copy, reflink, hard_link]
+    default: auto
+  adopt:
+    description:
+      - The file at O(src) is only a candidate. When it does not exist or has another digest than O(sha256), nothing is done
+        and RV(base) is V(null).
+      - Only files that need no conversion are adopted.
+    type: bool
+    default: false
+  metadata:
+    description:
+      - The record of the same base disk on another host, which this one is to have too. For adoption.
+    type: dict
+  consume:
+    description:
+      - Remove O(src) once the base disk is there. Meant for files that were sent to the host for this purpose.
+    type: bool
+    default: false
+  timeout_s:
+    description: How long to wait, in seconds, for another run that brings the same base disk.
+    type: float
+    default: 3600
+seealso:
+  - module: basecast.fleet.base_disk
+  - module: basecast.fleet.base_disk_reference
+"""
+
+EXAMPLES = r"""
+- name: Fetch an image on one host and make it a base disk
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    pool: default
+    url: https://images.example.org/debian-12.qcow2
+    sha256: "{{ debian_sha256 }}"
+    name: debian
+    version: "12"
+  run_once: true
+
+- name: Make a file in the pool a base disk, although its name says nothing about its format
+  basecast.fleet.base_disk_import:
+    src: uploads/appliance
+    format: vmdk
+    name: appliance
+    version: "4.1"
+
+- name: Use a file that may already be here under another name
+  basecast.fleet.base_disk_import:
+    src: /srv/images/debian.qcow2
+    sha256: "{{ base.sha256 }}"
+    metadata: "{{ base }}"
+    adopt: true
+  register: adopted
+"""
+
+RETURN = r"""
+base:
+  description:
+    - The base disk as M(basecast.fleet.base_disk_info) tells of it.
+    - V(null) in check mode where it is not there yet, and when nothing was adopted.
+  returned: success
+  type: dict
+  sample:
+    format: 1
+    sha256: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+    source_sha256: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+    size_bytes: 346226688
+    virtual_size_bytes: 2147483648
+    image_format: qcow2
+    parent: null
+    chain: [5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e]
+    names: [{tenant: default, name: debian, version: "12"}]
+    tenants: [default]
+    pins: []
+    users: []
+    pool: default
+    path: /var/lib/libvirt/images/bases/5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e/disk
+actions:
+  description: What was done, or would be done in check mode, as sentences.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - add name debian 12 of tenant default to base disk 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk import users
+from ..module_utils._disk.importer import METHODS, Importer, Request
+from ..module_utils._disk.qemu_img import FORMATS, QemuImg
+from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_name, check_sha256
+
+
+def checked_request(params: t.Mapping[str, t.Any]) -> Request:
+    for option in ("name", "version"):
+        if params[option] is not None:
+            check_name(option, params[option])
+    for option in ("sha256", "parent"):
+        if params[option] is not None:
+            check_sha256(option, params[option])
+    if params["adopt"] and (params["src"] is None or params["sha256"] is None):
+        raise InvalidOption("adopt", True, "adoption needs src and sha256")
+    if params["metadata"] is not None and not params["adopt"]:
+        raise InvalidOption("metadata", "…", "it is accepted together with adopt: true")
+    return Request(
+        tenant=check_name("tenant", params["tenant"]),
+        src=params["src"],
+        url=params["url"],
+        name=params["name"],
+        version=params["version"],
+        image_format=params["format"],
+        sha256=params["sha256"],
+        parent=params["parent"],
+        method=params["method"],
+        adopt=params["adopt"],
+        consume=params["consume"],
+        metadata=params["metadata"],
+        timeout_s=params["timeout_s"],
+    )
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    pool_path(pools, params["pool"])
+    request = checked_request(params)
+    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode).run(request)
+    for warning in result.warnings:
+        module.warn(warning)
+    base = None
+    if result.base is not None:
+        in_use = users.users_of_bases(stores, users.scan(stores))
+        base = result.base.as_dict(in_use.get((result.base.pool, result.base.sha256), ()))
+    return {
+        "changed": result.changed,
+        "base": base,
+        "actions": result.actions,
+        "diff": {"before": result.before, "after": result.after},
+    }
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "pool": {"type": "str", "default": "default"},
+            "src": {"type": "path"},
+            "url": {"type": "str"},
+            "name": {"type": "str"},
+            "version": {"type": "str"},
+            "tenant": {"type": "str", "default": "default"},
+            "format": {"type": "str", "choices": list(FORMATS)},
+            "sha256": {"type": "str"},
+            "parent": {"type": "str"},
+            "method": {"type": "str", "choices": list(METHODS), "default": "auto"},
+            "adopt": {"type": "bool", "default": False},
+            "metadata": {"type": "dict"},
+            "consume": {"type": "bool", "default": False},
+            "timeout_s": {"type": "float", "default": 3600.0},
+        },
+        mutually_exclusive=[("src", "url")],
+        required_one_of=[("src", "url")],
+        required_together=[("name", "version")],
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
