@@ -74,6 +74,12 @@ class StorageFailed(RelayError):
     kind = "storage"
 
 
+class PartialInUse(RelayError):
+    """Another process on a host of this pool is fetching the same base."""
+
+    kind = "in_use"
+
+
 class PartialContent(RelayError):
     """An endpoint gave fewer bytes than were asked for."""
 

@@ -1,0 +1,240 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The node as a process: its directory, its control socket, and how a module talks to it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+import typing as t
+
+from . import control
+from .daemon import Process, spawn, start_time
+from .errors import ControlFailed, RelayError
+from .node import THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
+from .sink import Patience
+from .tls import contexts
+from .transport import Address
+
+# How long a node has to end by itself before it is killed.
+STOP_S = 10.0
+
+# Settings as they arrive in JSON.
+Json = t.Dict[str, t.Any]
+
+
+class Runtime:
+    """The directory of one run on this host: control socket, pidfile and log. Nothing in it is secret."""
+
+    def __init__(self, runtime_dir: str, run: str) -> None:
+        self.parent = runtime_dir
+        self.directory = os.path.join(runtime_dir, run)
+        self.socket = os.path.join(self.directory, "node.sock")
+        self.pidfile = os.path.join(self.directory, "node.pid")
+        self.log = os.path.join(self.directory, "node.log")
+
+    @contextlib.contextmanager
+    def locked(self) -> t.Iterator[None]:
+        """One module call at a time starts or stops the node. Makes the directory."""
+        os.makedirs(self.parent, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.directory, 0o700)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise RelayError(f"{self.directory} belongs to somebody else or is open to others; remove it.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def ask(self, command: str, timeout: float = 30.0, **message: t.Any) -> Json:
+        return control.ask(self.socket, {"command": command, **message}, timeout)
+
+    def read_pidfile(self) -> Json:
+        """What the last node noted; empty if there is nothing to read."""
+        try:
+            with open(self.pidfile, encoding="utf-8") as file:
+                noted = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def process(self) -> Process | None:
+        noted = self.read_pidfile()
+        try:
+            process = Process(int(noted["pid"]), int(noted["start_time"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+        return process if process.alive else None
+
+    def write_pidfile(self, node: Node) -> None:
+        noted = {
+            "pid": os.getpid(),
+            "start_time": start_time(os.getpid()),
+            "run": node.run_id,
+            "host": node.host,
+            "address": node.address,
+            "port": node.port,
+        }
+        temporary = self.pidfile + ".new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(noted, file)
+        os.replace(temporary, self.pidfile)
+
+    def log_tail(self, lines: int = 5) -> str:
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
+                return " | ".join(line.strip() for line in file.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Command(t.NamedTuple):
+    """What a node is started with."""
+
+    run: str
+    host: str
+    address: str
+    ports: tuple[int, int]
+    credentials: Json
+    settings: Settings
+
+
+def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, bool]:
+    """A node that listens: the one that is there, or a new one. (its data, whether it is new)"""
+    with runtime.locked():
+        try:
+            return runtime.ask("progress", timeout=5.0), False
+        except ControlFailed:
+            pass
+        _end(runtime)
+        noted = runtime.read_pidfile()
+        for path in (runtime.socket, runtime.pidfile, runtime.log):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
+        tls_contexts = contexts(command.credentials["ca"], command.credentials["certificate"], command.credentials["key"])
+        # Peers that were told of a node which died know its port.
+        listener = bind(command.address, *command.ports, preferred=noted.get("port"))
+        server = control.listen(runtime.socket)
+
+        def main() -> None:
+            threading.stack_size(THREAD_STACK_BYTES)
+            node = Node(
+                command.run, command.host, listener, tls_contexts, shelf, time.monotonic, command.settings, log=_log
+            )
+            _run(node, runtime, server)
+
+        process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
+        listener.close()
+        server.close()
+        try:
+            return runtime.ask("progress", timeout=10.0), True
+        except ControlFailed as error:
+            process.signal(signal.SIGKILL)
+            raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
+
+
+def stopped(runtime: Runtime) -> bool:
+    """No node, no port, no directory; whether there was something to end."""
+    if not os.path.isdir(runtime.directory):
+        return False
+    with runtime.locked():
+        _end(runtime)
+        runtime.remove()
+    return True
+
+
+def _end(runtime: Runtime) -> None:
+    process = runtime.process()
+    try:
+        answer = runtime.ask("stop", timeout=5.0)
+        process = Process(int(answer["pid"]), int(answer["start_time"]))
+    except (RelayError, KeyError):
+        if process is not None:
+            process.signal(signal.SIGTERM)
+    if process is not None and not process.wait(STOP_S):
+        process.signal(signal.SIGKILL)
+        if not process.wait(STOP_S):
+            raise RelayError(f"The relay node, process {process.pid}, cannot be ended.")
+
+
+def _log(line: str) -> None:
+    print(time.strftime("%Y-%m-%dT%H:%M:%S"), line, flush=True)
+
+
+def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
+    """The life of the process."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: node.stop())
+    runtime.write_pidfile(node)
+    agent = _Agent(node)
+    threading.Thread(target=control.serve, args=(server, agent.handle, node.stopping), daemon=True).start()
+    node.open()
+    _log(f"node of run {node.run_id} on {node.host} listens at {node.address}:{node.port}")
+    try:
+        _log(f"ends: {node.live()}")
+    finally:
+        node.close()
+        server.close()
+        runtime.remove()
+
+
+class _Agent:
+    """Answers the control socket."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid())}
+
+    def handle(self, message: Json) -> Json:
+        node = self._node
+        node.touch()
+        command = message.get("command")
+        settled = node.settled
+        if command == "start":
+            changed = node.start(
+                [request_of(base) for base in message["bases"]],
+                {host: Address(str(at["address"]), int(at["port"])) for host, at in message["peers"].items()},
+                message["mode"],
+                message["rate_mbps"],
+            )
+            return {**self._answer(), "changed": changed}
+        if command == "wait":
+            settled = node.wait(min(float(message["timeout_s"]), control.LONG_POLL_S))
+            node.touch()
+        elif command == "stop":
+            # After the answer: the process takes its sockets with it.
+            threading.Timer(0.05, node.stop).start()
+        elif command != "progress":
+            raise RelayError(f"The node does not know the command {command!r}.")
+        return {**self._answer(), "settled": settled}
+
+    def _answer(self) -> Json:
+        return {**self._node.progress(), **self._process}
+
+
+def request_of(base: Json) -> BaseRequest:
+    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], [str(parent) for parent in base["parents"]])
+
+
+def patience_of(alone: float) -> Patience:
+    """The waits that follow from how long a host may be without any living parent."""
+    usual = Patience()
+    return Patience(min(usual.pending, alone), min(usual.lost, alone / 4), alone)

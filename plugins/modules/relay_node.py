@@ -1,0 +1,483 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: relay_node
+short_description: This host's part in relaying base disks from host to host
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Starts one process for a run on this host, the relay node. It fetches the bases that this host is to get from the
+    parents that the plan names, verifies every chunk, puts the base into the pool, and serves it to other hosts.
+  - The node goes on when the module has ended. It ends when it is stopped, when O(ttl_s) has passed, or when its own
+    work has ended and nobody has talked to it for O(linger_s).
+  - Peers know each other by certificates that exist for this run only, see M(basecast.fleet.relay_certificates).
+    They are kept in memory.
+  - A base that was only partly received is kept with a map of its verified chunks and is resumed by the next run.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is started, and nothing waited for.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(listening) starts the node and returns its port. A node that listens already stays.
+      - V(started) gives it its part of the plan; it begins at once. Given again with other parents, transfers that the
+        change does not touch go on, and failed bases are tried again.
+      - V(finished) waits until every base of this host is there or has failed, and fails if one has.
+      - V(progress) returns the same data without waiting.
+      - V(stopped) ends the node and waits until it is gone. That there is none is fine.
+    type: str
+    choices: [listening, started, finished, progress, stopped]
+    default: progress
+  run:
+    description: Name of the run. All hosts of a run have the same.
+    type: str
+    required: true
+  host:
+    description:
+      - This host's own inventory name, as it stands in its certificate and in the plan.
+      - Needed with O(state=listening).
+    type: str
+  address:
+    description:
+      - The address on which to listen, and from which to connect. Usually the host variable C(basecast_address).
+      - Needed with O(state=listening).
+    type: str
+  port_range:
+    description: The first free port of this range is used.
+    type: str
+    default: 47700-47799
+  credentials:
+    description:
+      - The run's certificates for this host, in PEM form.
+      - Needed with O(state=listening).
+    type: dict
+    suboptions:
+      ca:
+        description: The certificate of the run's authority.
+        type: str
+        required: true
+      certificate:
+        description: This host's certificate.
+        type: str
+        required: true
+      key:
+        description: The key of this host's certificate.
+        type: str
+        required: true
+  bases:
+    description: The bases that this host fetches or serves, with O(state=started).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      metadata:
+        description: The base's metadata as its holder has it.
+        type: dict
+        required: true
+      pool:
+        description: The pool, by its name in O(pools), where it is or is to be.
+        type: str
+        required: true
+      parents:
+        description:
+          - Inventory names of the hosts to fetch from, best first. The first one that lives is used.
+          - Empty for a host that holds the base.
+        type: list
+        elements: str
+        default: []
+  peers:
+    description:
+      - Where the nodes of the run listen, as C({host: {address, port}}), with O(state=started).
+    type: dict
+    default: {}
+  mode:
+    description:
+      - With V(staged) a host serves a base as soon as it has all of it.
+      - With V(cut_through) it serves each chunk as soon as that is verified and stored.
+      - All hosts of a run have the same.
+    type: str
+    choices: [staged, cut_through]
+    default: staged
+  rate_mbps:
+    description:
+      - The most that the node sends, and the most that it receives, in 10^6 bits per second.
+      - Without it there is no limit.
+    type: float
+  timeout_s:
+    description: How long O(state=finished) waits, in seconds.
+    type: float
+    default: 3600
+  ttl_s:
+    description: After this time the node ends, whatever it is doing, in seconds.
+    type: float
+    default: 14400
+  linger_s:
+    description: After its own work the node ends when no peer and no module has talked to it for so many seconds.
+    type: float
+    default: 300
+  silence_s:
+    description: A connection on which nothing arrives for so many seconds is dead. Nodes send a sign of life more often.
+    type: float
+    default: 6
+  patience_s:
+    description: A base without any living parent for so many seconds has failed.
+    type: float
+    default: 60
+  runtime_dir:
+    description: Directory for the control socket and the log of the node. Both are removed when it ends.
+    type: path
+    default: /run/basecast
+seealso:
+  - module: basecast.fleet.relay_certificates
+  - module: basecast.fleet.link_probe
+"""
+
+EXAMPLES = r"""
+- name: Listen
+  basecast.fleet.relay_node:
+    state: listening
+    run: "{{ run }}"
+    host: "{{ inventory_hostname }}"
+    address: "{{ basecast_address }}"
+    credentials: "{{ certificates[inventory_hostname] }}"
+  register: listening
+
+- name: Begin
+  basecast.fleet.relay_node:
+    state: started
+    run: "{{ run }}"
+    pools: "{{ basecast_pools }}"
+    peers: "{{ peers }}"
+    bases:
+      - metadata: "{{ base }}"
+        pool: default
+        parents: [kvm1, kvm2]
+
+- name: Wait for this host's bases
+  basecast.fleet.relay_node:
+    state: finished
+    run: "{{ run }}"
+    timeout_s: 1800
+
+- name: End the node
+  basecast.fleet.relay_node:
+    state: stopped
+    run: "{{ run }}"
+"""
+
+RETURN = r"""
+node:
+  description: What the node tells. Empty when there is none, or in check mode.
+  returned: success
+  type: dict
+  contains:
+    run:
+      description: The run.
+      type: str
+      sample: deploy-7f3a
+    host:
+      description: This host's inventory name.
+      type: str
+      sample: kvm3
+    pid:
+      description: Process id of the node.
+      type: int
+      sample: 4711
+    address:
+      description: Where it listens.
+      type: str
+      sample: 10.77.0.13
+    port:
+      description: Where it listens.
+      type: int
+      sample: 47700
+    started:
+      description: Whether it was given its part of the plan.
+      type: bool
+      sample: true
+    mode:
+      description: The value of O(mode).
+      type: str
+      sample: staged
+    settled:
+      description: Whether every base is holding or failed.
+      type: bool
+      sample: true
+    bases:
+      description: Each base of this host, by digest.
+      type: dict
+      sample:
+        4f1d...:
+          state: holding
+          pool: default
+          bytes: 629145600
+          size_bytes: 629145600
+          received_bytes: 402801331
+          sent_bytes: 402653184
+          from: null
+          seconds: 12.4
+          msg: ""
+          attempts:
+            - parent: kvm2
+              error: kvm2 has been silent for 6.0 s.
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import StoreBusy
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Partial, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._module import (
+    checked_pools,
+    pool_path,
+    pools_argument,
+    run_module,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name, check_sha256
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import agent
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
+    ControlFailed,
+    PartialInUse,
+    RelayError,
+    StorageFailed,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Held, Settings
+
+CREDENTIALS = ("ca", "certificate", "key")
+
+
+class StoreShelf:
+    """The base store, as the relay node wants to see pools."""
+
+    def held(self, pool_path: str, sha256: str) -> Held | None:
+        base = Store(pool_path).find(sha256)
+        return None if base is None else Held(base.path, base.chunks_path)
+
+    def claim(self, pool_path: str, sha256: str) -> StoreClaim:
+        try:
+            return StoreClaim(Store(pool_path).partial(sha256))
+        except StoreBusy as error:
+            raise PartialInUse(f"Another run fetches this base into {pool_path}: {error.message}") from error
+        except FleetError as error:
+            raise StorageFailed(error.message) from error
+
+
+class StoreClaim:
+    """A partial of the store, whose failures the relay node understands."""
+
+    def __init__(self, partial: Partial) -> None:
+        self._partial = partial
+        self.disk = partial.disk
+        self.map = partial.map
+
+    def publish(self, metadata: dict[str, t.Any], chunks: bytes) -> Held:
+        try:
+            base = self._partial.publish(metadata, chunks)
+        except FleetError as error:
+            raise StorageFailed(error.message) from error
+        return Held(base.path, base.chunks_path)
+
+    def discard(self) -> None:
+        self._partial.discard()
+
+    def close(self) -> None:
+        self._partial.close()
+
+
+def port_range(value: str) -> tuple[int, int]:
+    first, _dash, last = value.partition("-")
+    try:
+        ports = int(first), int(last or first)
+    except ValueError:
+        ports = (0, 0)
+    if not 1 <= ports[0] <= ports[1] <= 65535:
+        raise InvalidOption("port_range", value, "a range is FIRST-LAST with ports from 1 to 65535")
+    return ports
+
+
+def positive(params: t.Mapping[str, t.Any], *options: str) -> None:
+    for option in options:
+        if params[option] is not None and params[option] <= 0:
+            raise InvalidOption(option, params[option], "it has to be greater than 0")
+
+
+def command(params: t.Mapping[str, t.Any]) -> agent.Command:
+    """What the node is started with."""
+    positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
+    settings = Settings(
+        params["ttl_s"], params["linger_s"], params["silence_s"], agent.patience_of(params["patience_s"])
+    )
+    return agent.Command(
+        params["run"],
+        params["host"],
+        params["address"],
+        port_range(params["port_range"]),
+        params["credentials"],
+        settings,
+    )
+
+
+def bases(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The option O(bases), checked as far as the node relies on it, with the paths of the pools."""
+    pools = checked_pools(params["pools"])
+    checked = []
+    for number, base in enumerate(params["bases"]):
+        option = f"bases[{number}].metadata"
+        metadata = base["metadata"]
+        for key in ("sha256", "chunks_sha256"):
+            check_sha256(f"{option}.{key}", metadata.get(key))
+        for key in ("size_bytes", "chunk_bytes"):
+            if not isinstance(metadata.get(key), int) or metadata[key] < (1 if key == "chunk_bytes" else 0):
+                raise InvalidOption(f"{option}.{key}", metadata.get(key), "it has to be a number of bytes")
+        path = pool_path(pools, base["pool"], f"bases[{number}].pool")
+        checked.append({"metadata": metadata, "pool": base["pool"], "pool_path": path, "parents": base["parents"]})
+    return checked
+
+
+def peers(params: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    for host, at in params["peers"].items():
+        if not isinstance(at, dict) or not at.get("address") or not isinstance(at.get("port"), int):
+            raise InvalidOption(f"peers.{host}", at, "a peer is {address, port}")
+    return {host: {"address": str(at["address"]), "port": at["port"]} for host, at in params["peers"].items()}
+
+
+def finished(runtime: agent.Runtime, timeout_s: float) -> dict[str, t.Any]:
+    """The node's data when everything is there. :raises FleetError: if something failed, or is not there in time"""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        node = runtime.ask("wait", timeout_s=left)
+        if node["settled"] or left <= 0:
+            break
+    late = [sha256 for sha256, base in node["bases"].items() if base["state"] not in ("holding", "failed")]
+    failed = [sha256 for sha256, base in node["bases"].items() if base["state"] == "failed"]
+    if not failed and not late:
+        return node
+    sentences = [told(sha256, node["bases"][sha256]) for sha256 in failed]
+    sentences += [
+        f"Base {sha256} is not complete after {timeout_s:g} s "
+        f"({node['bases'][sha256]['bytes']} of {node['bases'][sha256]['size_bytes']} bytes)."
+        for sha256 in late
+    ]
+    raise FleetError(" ".join(sentences), node=node, failed=failed, late=late)
+
+
+def told(sha256: str, base: t.Mapping[str, t.Any]) -> str:
+    """One sentence on a base that failed, with each attempt."""
+    attempts = "; ".join(attempt["error"] for attempt in base["attempts"])
+    sentence = f"Base {sha256} did not arrive in the pool {base['pool']}: {base['msg']}"
+    return f"{sentence} Attempts: {attempts}" if attempts and attempts not in base["msg"] else sentence
+
+
+def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
+    params, state = module.params, module.params["state"]
+    if state == "listening":
+        wanted = command(params)
+        if module.check_mode:
+            try:
+                return {"changed": False, "node": runtime.ask("progress")}
+            except ControlFailed:
+                return {"changed": True, "node": {}}
+        node, changed = agent.listening(runtime, wanted, StoreShelf())
+        return {"changed": changed, "node": node}
+    if state == "stopped":
+        if module.check_mode:
+            return {"changed": runtime.process() is not None, "node": {}}
+        return {"changed": agent.stopped(runtime), "node": {}}
+    if state == "started":
+        positive(params, "rate_mbps")
+        given = {
+            "bases": bases(params),
+            "peers": peers(params),
+            "mode": params["mode"],
+            "rate_mbps": params["rate_mbps"],
+        }
+        if module.check_mode:
+            return {"changed": True, "node": {}}
+        node = runtime.ask("start", **given)
+        return {"changed": node.pop("changed"), "node": node}
+    if module.check_mode:
+        try:
+            return {"changed": False, "node": runtime.ask("progress")}
+        except ControlFailed:
+            return {"changed": False, "node": {}}
+    if state == "finished":
+        return {"changed": False, "node": finished(runtime, params["timeout_s"])}
+    return {"changed": False, "node": runtime.ask("progress")}
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    check_name("run", params["run"])
+    runtime = agent.Runtime(params["runtime_dir"], params["run"])
+    try:
+        return act(module, runtime)
+    except ControlFailed as error:
+        raise FleetError(
+            f"The relay node of the run {params['run']} is not running on this host. "
+            f"{runtime.log_tail() or 'It was not started, or has ended.'}",
+            run=params["run"],
+        ) from error
+    except RelayError as error:
+        fields = {key: value for key, value in error.fields.items() if key != "kind"}
+        raise FleetError(error.message, **fields) from error
+    except OSError as error:
+        raise FleetError(f"The relay node of the run {params['run']}: {error}", run=params["run"]) from error
+
+
+def main() -> None:
+    secret = {name: {"type": "str", "required": True, "no_log": name == "key"} for name in CREDENTIALS}
+    base = {
+        "metadata": {"type": "dict", "required": True},
+        "pool": {"type": "str", "required": True},
+        "parents": {"type": "list", "elements": "str", "default": []},
+    }
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "state": {
+                "type": "str",
+                "choices": ["listening", "started", "finished", "progress", "stopped"],
+                "default": "progress",
+            },
+            "run": {"type": "str", "required": True},
+            "host": {"type": "str"},
+            "address": {"type": "str"},
+            "port_range": {"type": "str", "default": "47700-47799"},
+            "credentials": {"type": "dict", "no_log": True, "options": secret},
+            "bases": {"type": "list", "elements": "dict", "default": [], "options": base},
+            "peers": {"type": "dict", "default": {}},
+            "mode": {"type": "str", "choices": ["staged", "cut_through"], "default": "staged"},
+            "rate_mbps": {"type": "float"},
+            "timeout_s": {"type": "float", "default": 3600},
+            "ttl_s": {"type": "float", "default": 14400},
+            "linger_s": {"type": "float", "default": 300},
+            "silence_s": {"type": "float", "default": 6},
+            "patience_s": {"type": "float", "default": 60},
+            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+        },
+        required_if=[("state", "listening", ("host", "address", "credentials"))],
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

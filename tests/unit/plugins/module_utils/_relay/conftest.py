@@ -1,0 +1,211 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Nodes of a small fleet in one process: real TLS over loopback, pools in temporary directories."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import shutil
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import (
+    BaseRequest,
+    Held,
+    Node,
+    Settings,
+    bind,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.sink import Patience
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
+from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
+
+CHUNK = 16 * 1024
+QUICK = Settings(ttl_s=60, linger_s=30, silence_s=0.9, patience=Patience(pending=3.0, lost=0.5, alone=3.0))
+
+
+class DirectoryClaim:
+    def __init__(self, directory: Path, published: Path) -> None:
+        self._directory = directory
+        self._published = published
+        self.disk = str(directory / "disk")
+        self.map = str(directory / "map")
+
+    def publish(self, metadata: dict[str, t.Any], chunks: bytes) -> Held:
+        (self._directory / "chunks").write_bytes(chunks)
+        os.unlink(self.map)
+        os.rename(self._directory, self._published)
+        self.close()
+        return Held(str(self._published / "disk"), str(self._published / "chunks"))
+
+    def discard(self) -> None:
+        shutil.rmtree(self._directory)
+        self.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._published.parent / f"{self._published.name}.lock")
+
+
+class DirectoryShelf:
+    """A store that has no more than the node needs."""
+
+    def held(self, pool_path: str, sha256: str) -> Held | None:
+        directory = Path(pool_path) / sha256
+        return Held(str(directory / "disk"), str(directory / "chunks")) if directory.exists() else None
+
+    def claim(self, pool_path: str, sha256: str) -> DirectoryClaim:
+        pool = Path(pool_path)
+        try:
+            os.close(os.open(pool / f"{sha256}.lock", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            raise PartialInUse(f"{sha256} is being fetched by another process") from None
+        (pool / "partial" / sha256).mkdir(parents=True, exist_ok=True)
+        return DirectoryClaim(pool / "partial" / sha256, pool / sha256)
+
+
+class Content:
+    """A base as it should arrive everywhere."""
+
+    def __init__(self, data: bytes, chunk_bytes: int = CHUNK) -> None:
+        self.data = data
+        hasher = ChunkHasher(chunk_bytes)
+        hasher.update(data)
+        self.sha256, self.chunks = hasher.finish()
+        self.metadata = {
+            "format": 1,
+            "sha256": self.sha256,
+            "size_bytes": len(data),
+            "chunk_bytes": chunk_bytes,
+            "chunks_sha256": self.chunks.sha256,
+            "parent": None,
+        }
+
+    def put(self, pool: Path) -> None:
+        directory = pool / self.sha256
+        directory.mkdir(parents=True)
+        (directory / "disk").write_bytes(self.data)
+        (directory / "chunks").write_bytes(self.chunks.to_bytes())
+
+    def put_partial(self, pool: Path, marked: t.Iterable[int], boot: str) -> None:
+        directory = pool / "partial" / self.sha256
+        directory.mkdir(parents=True)
+        (directory / "disk").write_bytes(self.data)
+        marks = bytearray(self.chunks.count)
+        for index in marked:
+            marks[index] = 1
+        header = b"BCMAP001" + self.chunks.count.to_bytes(8, "big")
+        (directory / "map").write_bytes(header + marks + boot.encode().ljust(36))
+
+
+class Fleet:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.nodes: dict[str, Node] = {}
+        self.logs: dict[str, list[str]] = {}
+        self._certificates: dict[str, dict[str, str]] = {}
+        self._threads: list[threading.Thread] = []
+
+    def pool(self, host: str) -> Path:
+        path = self.directory / host
+        path.mkdir(exist_ok=True)
+        return path
+
+    def certify(self, *hosts: str) -> None:
+        self._certificates = make_certificates("test", hosts, 3600, datetime.datetime.now(datetime.UTC))
+
+    def credentials(self, host: str) -> dict[str, str]:
+        return self._certificates[host]
+
+    def add(
+        self,
+        host: str,
+        settings: Settings = QUICK,
+        certificates: dict[str, str] | None = None,
+        wrap_endpoint: t.Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint,
+    ) -> Node:
+        pem = certificates or self._certificates[host]
+        lines = self.logs.setdefault(host, [])
+        node = Node(
+            "test",
+            host,
+            bind("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
+            contexts(pem["ca"], pem["certificate"], pem["key"]),
+            DirectoryShelf(),
+            time.monotonic,
+            settings,
+            log=lines.append,
+            wrap_endpoint=wrap_endpoint,
+        )
+        node.open()
+        self.nodes[host] = node
+        return node
+
+    def start(self, content: Content, plan: dict[str, list[str]], mode: str = "staged", **more: t.Any) -> None:
+        """Each host of the plan gets its part; their parents are what the plan says."""
+        peers = {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
+        for host, parents in plan.items():
+            request = BaseRequest(content.metadata, "default", str(self.pool(host)), parents)
+            self.nodes[host].start([request], peers, mode, **more)
+
+    def kill(self, host: str) -> None:
+        """Its connections break, and nobody listens any more."""
+        self.nodes[host].close()
+
+    def base(self, host: str, content: Content) -> dict[str, t.Any]:
+        return self.nodes[host].progress()["bases"][content.sha256]
+
+    def wait(self, *hosts: str, seconds: float = 15.0) -> None:
+        for host in hosts:
+            assert self.nodes[host].wait(seconds), (host, self.nodes[host].progress(), self.logs[host])
+
+    def holds(self, host: str, content: Content) -> bool:
+        disk = self.pool(host) / content.sha256 / "disk"
+        return disk.exists() and hashlib.sha256(disk.read_bytes()).hexdigest() == content.sha256
+
+    def until(self, condition: t.Callable[[], bool], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "the condition was not reached in time"
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.stopping.set()
+        for node in self.nodes.values():
+            node.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> t.Iterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    fleet.certify(*"SABCDEFGH")
+    yield fleet
+    fleet.close()
+
+
+@pytest.fixture
+def content_of() -> t.Callable[..., Content]:
+    return Content
+
+
+@pytest.fixture
+def content() -> Content:
+    """40 chunks, of which ten are zero, and a short last one."""
+    chunks = [bytes(CHUNK) if number % 4 == 3 else os.urandom(CHUNK) for number in range(40)]
+    return Content(b"".join(chunks) + os.urandom(1000))
+
+
+__all__ = ["ChunkList"]
