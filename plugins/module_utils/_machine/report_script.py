@@ -39,16 +39,16 @@ addresses() {
 report() {
     cloud-init status --wait >/dev/null 2>&1
     case $? in
-        0) status=done ;;
+        0) status='done' ;;
         2) status=degraded ;;
         *) status=error ;;
     esac
     result=null
-    if [ "$status" != done ] && [ -s /run/cloud-init/result.json ]; then
+    if [ "$status" != 'done' ] && [ -s /run/cloud-init/result.json ]; then
         result=$(tr '\n\t' '  ' </run/cloud-init/result.json)
     fi
-    instance=$(cat /var/lib/cloud/data/instance-id 2>/dev/null | keep 'A-Za-z0-9._-')
-    name=$(cat /proc/sys/kernel/hostname 2>/dev/null | keep 'A-Za-z0-9._-')
+    instance=$(keep 'A-Za-z0-9._-' </var/lib/cloud/data/instance-id)
+    name=$(keep 'A-Za-z0-9._-' </proc/sys/kernel/hostname)
     if command -v stty >/dev/null 2>&1; then
         stty -F "$port" raw -echo 115200 2>/dev/null
     fi

@@ -21,8 +21,6 @@ from .._errors import FleetError, InvalidOption
 from .owner import Owner
 from .report_script import report_script
 
-_BOUNDARY = "==basecast-vendor-data=="  # fixed: equal content must give equal bytes
-
 # First characters of a text, and what cloud-init calls it.
 _KINDS = (
     ("#cloud-config-archive", "cloud-config-archive"),
@@ -131,7 +129,8 @@ def _vendor_data(wish: SeedWish, token: str) -> str:
     users = _text(wish.vendor_data).decode()
     if not script:
         return users
-    both = MIMEMultipart(boundary=_BOUNDARY)
+    # Not random: equal content must give equal bytes.
+    both = MIMEMultipart(boundary=f"=={hashlib.sha256(users.encode()).hexdigest()[:32]}==")
     both.attach(_part(users))
     both.attach(_part(script))
     return both.as_string()

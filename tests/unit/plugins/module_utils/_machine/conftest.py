@@ -1,0 +1,153 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import subprocess
+import typing as t
+import xml.etree.ElementTree as ET
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, Disk, MachineWish
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+
+
+class FakeDomain:
+    """A domain in memory. What its guest would do is up to the test, in ``on_start`` and ``on_shutdown``."""
+
+    def __init__(self, host: FakeHost, xml: str) -> None:
+        self.host, self._xml, self.is_running, self.starts_itself = host, xml, False, False
+
+    @property
+    def name(self) -> str:
+        return ET.fromstring(self._xml).findtext("name", "")
+
+    def xml(self) -> str:
+        return self._xml
+
+    def running(self) -> bool:
+        return self.is_running
+
+    def autostart(self) -> bool:
+        return self.starts_itself
+
+    def set_autostart(self, value: bool) -> None:
+        self.starts_itself = value
+
+    def start(self) -> None:
+        if self.name in self.host.broken:
+            raise LibvirtError(f"libvirt could not start {self.name}: no such thing")
+        self.is_running = True
+        self.host.on_start(self)
+
+    def shutdown(self) -> None:
+        self.host.on_shutdown(self)
+
+    def destroy(self) -> None:
+        self.is_running = False
+
+    def undefine(self) -> None:
+        self.host.known.remove(self)
+
+
+class FakeHost:
+    """A libvirt in memory, with the time of its guests."""
+
+    def __init__(self) -> None:
+        self.known: list[FakeDomain] = []
+        self.active = {"default": True, "lost": False}
+        self.bridges = {"br0"}
+        self.kvm = False
+        self.memory = 4096
+        self.broken: set[str] = set()
+        self.now = 0.0
+        self.later: list[tuple[float, t.Callable[[], None]]] = []
+        self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
+        self.on_shutdown: t.Callable[[FakeDomain], None] = lambda domain: None
+
+    def domains(self) -> list[FakeDomain]:
+        return list(self.known)
+
+    def define(self, xml: str, name: str) -> FakeDomain:
+        for domain in self.known:
+            if domain.name == name:
+                domain._xml = xml
+                return domain
+        domain = FakeDomain(self, xml)
+        self.known.append(domain)
+        return domain
+
+    def networks(self) -> dict[str, bool]:
+        return self.active
+
+    def has_bridge(self, name: str) -> bool:
+        return name in self.bridges
+
+    def memory_mib(self) -> int:
+        return self.memory
+
+    def arch(self) -> str:
+        return "x86_64"
+
+    def accelerated(self) -> bool:
+        return self.kvm
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for when, action in list(self.later):
+            if when <= self.now:
+                self.later.remove((when, action))
+                action()
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def pool(tmp_path: t.Any) -> str:
+    return str(tmp_path)
+
+
+@pytest.fixture
+def make_wish(pool: str) -> t.Callable[..., MachineWish]:
+    """A wish whose disk and directory exist."""
+
+    def make(name: str = "web-1", service: str = "shop", **changes: t.Any) -> MachineWish:
+        owner = Owner("default", service, name)
+        directory = owner.directory(pool)
+        os.makedirs(directory, exist_ok=True)
+        path = os.path.join(directory, "root.raw")
+        with open(path, "w", encoding="utf-8"):
+            pass
+        wish: dict[str, t.Any] = {
+            "owner": owner,
+            "directory": directory,
+            "number": 1,
+            "group": "web",
+            "cpus": 1,
+            "memory_mib": 256,
+            "disks": (Disk("root", path, "raw"),),
+            "seed": None,
+            "cards": (Card("default"),),
+            "spec": {"version": 1},
+        }
+        return MachineWish(**{**wish, **changes})
+
+    return make
+
+
+@pytest.fixture
+def run_command() -> t.Callable[[list[str]], tuple[int, str, str]]:
+    def run(argv: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
