@@ -13,6 +13,6 @@ docs/lab.md tells what it offers.
 
 from __future__ import annotations
 
-from tests.lab._lab import Host, Lab, LabError, LabTimeout, Pair, Result
+from ._lab import Host, Lab, LabError, LabTimeout, Pair, Result
 
 __all__ = ["Host", "Lab", "LabError", "LabTimeout", "Pair", "Result"]

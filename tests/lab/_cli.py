@@ -16,9 +16,10 @@ import time
 import typing as t
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from tests.lab._lab import FILE_SYSTEMS, Lab, LabError, PoolSpec, Rate, is_stale, lab_root, sweep  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab import _lab  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab._lab import Lab, LabError, PoolSpec, Rate  # noqa: E402
 
 DEFAULT_NAME = "lab"
 
@@ -52,7 +53,9 @@ def named_pool(text: str) -> tuple[str, PoolSpec]:
 
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="lab", description="A lab of hosts in namespaces of this machine.")
-    main.add_argument("--name", default=None, help=f"which lab (default: the one this shell is in, or {DEFAULT_NAME!r})")
+    main.add_argument(
+        "--name", default=None, help=f"which lab (default: the one this shell is in, or {DEFAULT_NAME!r})"
+    )
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, help_: str, *arguments: str, **options: t.Any) -> argparse.ArgumentParser:
@@ -69,11 +72,15 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--hosts", type=int, default=4, metavar="N", help="how many hosts, kvm1 to kvmN (default: 4)")
         sub.add_argument("--names", metavar="A,B,…", help="names of the hosts, instead of --hosts")
         sub.add_argument("--rate-mbps", type=rate, metavar="MBPS|UP/DOWN", help="rate of every link")
-        sub.add_argument("--rate", type=named_rate, action="append", default=[], metavar="HOST=UP/DOWN", help="of one host")
-        sub.add_argument("--libvirt", nargs="?", const="root", choices=("root", "debian"), help="libvirtd on every host")
+        sub.add_argument(
+            "--rate", type=named_rate, action="append", default=[], metavar="HOST=UP/DOWN", help="of one host"
+        )
+        sub.add_argument(
+            "--libvirt", nargs="?", const="root", choices=("root", "debian"), help="libvirtd on every host"
+        )
         sub.add_argument(
             "--pool", type=named_pool, action="append", default=[], metavar="NAME=FS[:MIB]",
-            help=f"a pool of every host; FS is one of {', '.join(FILE_SYSTEMS)} (default: default=dir)",
+            help=f"a pool of every host; FS is one of {', '.join(_lab.FILE_SYSTEMS)} (default: default=dir)",
         )  # fmt: skip
         if name == "run":
             sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
@@ -82,9 +89,9 @@ def parser() -> argparse.ArgumentParser:
     add("status", "hosts, links and pools, as JSON")
     add("inventory", "the lab's inventory").add_argument("--path", action="store_true", help="only where it is")
     add("exec", "run a command on a host", "host").add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
-    add("controller", "run a command on this machine, in the lab's network, with Ansible set up for the lab").add_argument(
-        "argv", nargs=argparse.REMAINDER, metavar="-- ARGV"
-    )
+    add(
+        "controller", "run a command on this machine, in the lab's network, with Ansible set up for the lab"
+    ).add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
     add("playbook", "run ansible-playbook on the lab", add_help=False).add_argument("argv", nargs=argparse.REMAINDER)
     add("crash", "kill everything that runs on a host; its peers notice", "host")
     add("power-cut", "kill a host in silence", "host")
@@ -103,9 +110,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("free-pool", "undo fill-pool", "host", "pool")
     sub = add("add-pool", "give a host one more pool", "host", "pool")
-    sub.add_argument("--fs", choices=FILE_SYSTEMS, default="dir")
+    sub.add_argument("--fs", choices=_lab.FILE_SYSTEMS, default="dir")
     sub.add_argument("--size", type=int, metavar="MIB")
-    add("share-pool", "make one folder the pool of several hosts", "pool").add_argument("hosts", nargs="+", metavar="HOST")
+    add("share-pool", "make one folder the pool of several hosts", "pool").add_argument(
+        "hosts", nargs="+", metavar="HOST"
+    )
     return main
 
 
@@ -125,7 +134,7 @@ def new_lab(options: argparse.Namespace, detached: bool) -> Lab:
 def current(options: argparse.Namespace) -> Path:
     if options.name is None and os.environ.get("BASECAST_LAB"):
         return Path(os.environ["BASECAST_LAB"])
-    return lab_root() / (options.name or DEFAULT_NAME)
+    return _lab.lab_root() / (options.name or DEFAULT_NAME)
 
 
 def own_argv(options: argparse.Namespace) -> list[str]:
@@ -149,18 +158,24 @@ def foreground(lab: Lab, argv: list[str]) -> int:
 
 
 def running() -> list[Path]:
-    root = lab_root()
-    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not is_stale(entry)) if root.is_dir() else []
+    root = _lab.lab_root()
+    return (
+        sorted(entry for entry in root.iterdir() if entry.is_dir() and not _lab.is_stale(entry))
+        if root.is_dir()
+        else []
+    )
 
 
 def run_command(options: argparse.Namespace) -> int:
     if options.command not in ("up", "run") and os.geteuid() == 0:
-        sweep(lab_root())
+        _lab.sweep(_lab.lab_root())
     match options.command:
         case "up":
             started = time.monotonic()
             lab = new_lab(options, detached=True).up()
-            print(f"lab {lab.name}: {', '.join(lab.names)} are up after {time.monotonic() - started:.1f} s ({lab.state})")
+            print(
+                f"lab {lab.name}: {', '.join(lab.names)} are up after {time.monotonic() - started:.1f} s ({lab.state})"
+            )
             return 0
         case "run":
             signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
@@ -189,9 +204,7 @@ def run_command(options: argparse.Namespace) -> int:
             print(lab.inventory if options.path else lab.inventory.read_text(), end="\n" if options.path else "")
         case "exec":
             argv = own_argv(options)
-            key = str(lab.state / "key")
-            ssh = ["ssh", "-F", "/dev/null", "-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-            ssh += ["-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5"]
+            ssh = ["ssh", *_lab.SSH_OPTIONS, "-o", "ConnectTimeout=5", "-i", str(lab.state / "key")]
             line = argv[0] if len(argv) == 1 else shlex.join(argv)
             return foreground(lab, [*ssh, *(["-t"] if sys.stdin.isatty() else []), f"root@{host.address}", line])
         case "controller":

@@ -15,9 +15,9 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from tests.lab import _linux  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab import _linux  # noqa: E402
 
 
 def main(argv: list[str]) -> int:

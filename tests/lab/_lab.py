@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import _linux
+from . import _linux
 
 if t.TYPE_CHECKING:
     import paramiko
@@ -37,7 +37,13 @@ START_S = 90.0
 LONGEST_STATE = 66
 FILE_SYSTEMS = ("dir", "ext4", "xfs", "btrfs", "tmpfs")
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SSH_ARGS = "-o ControlMaster=auto -o ControlPersist=60s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+SSH_ARGS = (
+    "-o ControlMaster=auto -o ControlPersist=60s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+)
+
+SSH_OPTIONS = (
+    "-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+)  # fmt: skip
 
 _counter = itertools.count(1)
 
@@ -74,7 +80,8 @@ def check_machine(libvirt: bool, file_systems: Sequence[str]) -> None:
     """Says everything at once that keeps a lab from running here."""
     if os.geteuid() != 0:
         raise LabError("the lab makes namespaces, mounts and network links: it has to run as root (try sudo)")
-    wanted = [("ip", "iproute2"), ("tc", "iproute2"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), ("ssh", "openssh-client")]
+    wanted = [("ip", "iproute2"), ("tc", "iproute2")]
+    wanted += [("sshd", "openssh-server"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")]
     if libvirt:
         wanted += [
             ("libvirtd", "libvirt-daemon-system"), ("virsh", "libvirt-clients"), ("dnsmasq", "dnsmasq-base"),
@@ -147,15 +154,17 @@ class Host:
     # ---- commands
 
     def _connect(self) -> paramiko.SSHClient:
-        import paramiko  # noqa: PLC0415 - takes longer than everything else that the lab program imports
+        import paramiko
 
         with self._client_lock:
             client = self._client
             transport = client.get_transport() if client else None
             if client and transport and transport.is_active():
                 return client
+            if not self._status["running"] and not self.running:
+                raise LabError(f"host {self.name} is not running")
             client = paramiko.SSHClient()
-            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())  # noqa: S507 - the lab made the key
+            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
             try:
                 client.connect(
                     self.address,
@@ -187,7 +196,7 @@ class Host:
 
         Raises LabError if it cannot be started, or fails while `check` is set; LabTimeout after `timeout` seconds.
         """
-        import paramiko  # noqa: PLC0415
+        import paramiko
 
         line = command if isinstance(command, str) else shlex.join(command)
         deadline = time.monotonic() + timeout
@@ -204,17 +213,20 @@ class Host:
                     channel.settimeout(timeout)
                     channel.sendall(data)
                 channel.shutdown_write()
-                while not (channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready() and channel.eof_received):
+                # The exit status may overtake the last output.
+                while True:
+                    while channel.recv_ready():
+                        out += channel.recv(65536)
+                    while channel.recv_stderr_ready():
+                        err += channel.recv_stderr(65536)
+                    if channel.exit_status_ready() and channel.eof_received and not channel.recv_ready():
+                        break
                     left = deadline - time.monotonic()
                     if left <= 0:
                         raise LabTimeout(f"{self.name}: {line}: not done after {timeout:g} s")
                     if channel.closed and not channel.exit_status_ready():
                         raise LabError(f"{self.name}: {line}: the connection was lost")
                     select.select([channel], [], [], min(left, 0.005))
-                    while channel.recv_ready():
-                        out += channel.recv(65536)
-                    while channel.recv_stderr_ready():
-                        err += channel.recv_stderr(65536)
                 code = channel.recv_exit_status()
         except (OSError, EOFError, paramiko.SSHException) as error:
             self.disconnect()
@@ -327,33 +339,35 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self._keeper: subprocess.Popen[bytes] | None = None
         self._net = -1
-        self._spec = {
-            "libvirt": {True: "root", False: None}.get(libvirt, libvirt) if isinstance(libvirt, bool) else libvirt or None,
-            "hosts": [],
-            "pools": [],
+        self._check_names()
+        self._spec: dict[str, t.Any] = {
+            "libvirt": libvirt_kind(libvirt),
+            "hosts": self._host_specs(rate_mbps),
+            "labs": str(lab_root() if self.state.is_relative_to(lab_root()) else self.state),
+            "pools": [pool_spec(pool, fs) for pool, fs in (pools or {"default": "dir"}).items()],
         }
-        self._check(rate_mbps, dict(pools) if pools is not None else {"default": "dir"})
 
-    def _check(self, rates: Rate | Mapping[str, Rate], pools: Mapping[str, PoolSpec]) -> None:
+    def _check_names(self) -> None:
         if not self.names or len(set(self.names)) != len(self.names):
             raise LabError(f"a lab needs hosts with different names, not {self.names}")
         for name in [*self.names, self.name]:
             if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,40}[a-z0-9])?", name):
                 raise LabError(f"{name!r} is no name for a lab or a host: lower-case letters, digits, '-' and '_'")
         if len(os.fsencode(self.state)) > LONGEST_STATE:
-            raise LabError(f"{self.state}: sockets below this folder would have too long a path; {LONGEST_STATE} bytes fit")
-        if self._spec["libvirt"] not in (None, "root", "debian"):
-            raise LabError(f"libvirt={self._spec['libvirt']!r}: False, True, 'root' and 'debian' are possible")
-        unknown = set(rates) - set(self.names) if isinstance(rates, Mapping) else set()
+            raise LabError(
+                f"the paths of sockets below {self.state} would be too long: its own has at most {LONGEST_STATE} bytes"
+            )
+
+    def _host_specs(self, rates: Rate | Mapping[str, Rate]) -> list[dict[str, t.Any]]:
+        by_name = rates if isinstance(rates, Mapping) else dict.fromkeys(self.names, rates)
+        unknown = set(by_name) - set(self.names)
         if unknown:
             raise LabError(f"rates for hosts that are not in the lab: {', '.join(sorted(unknown))}")
+        specs = []
         for name in self.names:
-            up, down = both_ways(rates.get(name) if isinstance(rates, Mapping) else rates)
-            self._spec["hosts"].append({"name": name, "up_mbps": up, "down_mbps": down})
-        for name, pool in pools.items():
-            fs, size = (pool, None) if isinstance(pool, str) else pool
-            check_pool(name, fs)
-            self._spec["pools"].append({"name": name, "fs": fs, "size_mib": size})
+            up, down = both_ways(by_name.get(name))
+            specs.append({"name": name, "up_mbps": up, "down_mbps": down})
+        return specs
 
     # ---- life
 
@@ -370,7 +384,16 @@ class Lab:
             (self.state / "cp").mkdir()
             with open(self.state / "lab.log", "w+b") as log:
                 self._keeper = subprocess.Popen(
-                    [sys.executable, "-S", "-E", str(HERE / "_supervisor.py"), str(self.state), str(lock), str(ready_w), str(owner)],
+                    [
+                        sys.executable,
+                        "-S",
+                        "-E",
+                        str(HERE / "_supervisor.py"),
+                        str(self.state),
+                        str(lock),
+                        str(ready_w),
+                        str(owner),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -545,7 +568,14 @@ class Lab:
         return inherited | own | dict(extra or {})
 
     def controller_argv(self, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
-        return [sys.executable, "-S", "-E", str(HERE / "_enter.py"), str(self.supervisor), *map(os.fspath, argv)]
+        return [
+            sys.executable,
+            "-S",
+            "-E",
+            str(HERE / "_enter.py"),
+            str(self.supervisor),
+            *(os.fspath(arg) for arg in argv),
+        ]
 
     def exec_in_controller(
         self,
@@ -573,7 +603,7 @@ class Lab:
         return subprocess.Popen(self.controller_argv(argv), env=self.environment(extra_env), text=True, **options)
 
     def _playbook_argv(self, args: Sequence[str | os.PathLike[str]]) -> list[str]:
-        return [str(CHECKOUT / ".venv/bin/ansible-playbook"), *map(os.fspath, args)]
+        return [str(CHECKOUT / ".venv/bin/ansible-playbook"), *(os.fspath(arg) for arg in args)]
 
     def playbook(
         self,
@@ -608,7 +638,7 @@ class Lab:
         shared = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.state / "key"),
-            "ansible_ssh_common_args": "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            "ansible_ssh_common_args": " ".join(SSH_OPTIONS),
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_pipelining": True,
             "basecast_domain_type": "qemu",
@@ -616,7 +646,10 @@ class Lab:
         tree = {
             "all": {
                 "hosts": {
-                    "localhost": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+                    "localhost": {
+                        "ansible_connection": "local",
+                        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                    },
                 },
                 "children": {"lab": {"hosts": self.host_vars(), "vars": shared}},
             }
@@ -655,6 +688,19 @@ def both_ways(rate: Rate) -> tuple[float | None, float | None]:
     return up, down
 
 
+def libvirt_kind(libvirt: bool | str | None) -> str | None:
+    kind = "root" if libvirt is True else libvirt or None
+    if kind not in (None, "root", "debian"):
+        raise LabError(f"libvirt={libvirt!r}: False, True, 'root' and 'debian' are possible")
+    return kind
+
+
+def pool_spec(name: str, pool: PoolSpec) -> dict[str, t.Any]:
+    fs, size = (pool, None) if isinstance(pool, str) else pool
+    check_pool(name, fs)
+    return {"name": name, "fs": fs, "size_mib": size}
+
+
 def check_pool(name: str, fs: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
         raise LabError(f"{name!r} is no name for a pool: letters, digits, '-' and '_'")
@@ -680,6 +726,7 @@ def read_all(fd: int, timeout_s: float) -> dict[str, t.Any]:
 
 
 # ---- state folders: a running lab holds the lock of its own
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:

@@ -34,9 +34,9 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parents[2])
+sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from tests.lab import _linux  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab import _linux  # noqa: E402
 
 BRIDGE = "br0"
 CONTROLLER = "10.77.0.1"
@@ -83,6 +83,13 @@ PidFile /run/sshd.pid
 Subsystem sftp internal-sftp
 """
 
+SSH_CONFIG = """\
+Host *
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+"""
+
 QEMU_CONF = {
     "root": """\
 user = "root"
@@ -102,8 +109,9 @@ stdio_handler = "file"
 """,
 }
 
+# As Debian ships it, but for no-ping: dnsmasq otherwise takes 3 s to see that an address is free.
 DEFAULT_NETWORK = """\
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>default</name>
   <uuid>{uuid}</uuid>
   <forward mode='nat'/>
@@ -111,6 +119,7 @@ DEFAULT_NETWORK = """\
   <ip address='192.168.122.1' netmask='255.255.255.0'>
     <dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 
@@ -170,11 +179,13 @@ def command(*argv: str | Path, stdin: str | None = None, net: int = -1, check: b
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=enter,  # noqa: PLW1509 - this process has one thread
+        preexec_fn=enter,
         env=ENVIRONMENT,
     )
     if check and done.returncode != 0:
-        raise Refused(f"{' '.join(map(str, argv))}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}")
+        raise Refused(
+            f"{' '.join(map(str, argv))}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
+        )
     return done.stdout
 
 
@@ -208,6 +219,9 @@ class Supervisor:
             f"addr add {CONTROLLER}/{PREFIX} dev {BRIDGE}",
             f"link set {BRIDGE} up",
         )))  # fmt: skip
+        filtering = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        if filtering.exists():
+            filtering.write_text("0")  # costs, and there is nothing to filter
         for host in self.hosts.values():
             self.make_files(host)
             for pool in self.spec["pools"]:
@@ -225,7 +239,7 @@ class Supervisor:
         upper, work = layer / "upper", layer / "work"
         upper.mkdir(mode=0o755)
         work.mkdir()
-        for masked in (*MASKED, str(self.state.parent)):
+        for masked in (*MASKED, self.spec["labs"]):
             self.mask(upper, masked)
         files = {
             "etc/hostname": f"{host.name}\n",
@@ -237,7 +251,7 @@ class Supervisor:
             "etc/basecast-lab/authorized_keys": (self.state / "key.pub").read_text(),
             "etc/basecast-lab/host_key": (self.state / "host_key").read_text(),
             "root/.ssh/id_ed25519": (self.state / "key").read_text(),
-            "root/.ssh/config": "Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n",
+            "root/.ssh/config": SSH_CONFIG,
         }
         if self.libvirt:
             network = DEFAULT_NETWORK.format(uuid=uuid.uuid4())
@@ -303,11 +317,11 @@ class Supervisor:
             os.close(host.net)
             host.net = -1
             command("ip", "link", "del", host.port, check=False)
-        for folder, mode in (("run", "0755"), ("tmp", "1777")):
-            target = host.root / folder
-            if target.is_mount():
-                _linux.umount(target)
-            _linux.mount("lab", target, "tmpfs", _linux.MS_NOSUID | _linux.MS_NODEV, f"mode={mode}")
+        for name, mode in (("run", "0755"), ("tmp", "1777")):
+            folder = host.root / name
+            if folder.is_mount():
+                _linux.umount(folder)
+            _linux.mount("lab", folder, "tmpfs", _linux.MS_NOSUID | _linux.MS_NODEV, f"mode={mode}")
         (host.root / "run/sshd").mkdir(mode=0o755)
         (host.root / "run/lock").mkdir(mode=0o755)
         ready_r, ready_w = os.pipe()
@@ -473,14 +487,17 @@ class Supervisor:
     def shape(self, host: LabHost) -> None:
         """Sets a link's state and its rates: the way up on the host's own side, the way down on the bridge's."""
         up, down = host.rates()
-        script = f"qdisc replace dev eth0 root handle 1: htb default 1\nclass replace dev eth0 parent 1: classid 1:ffff {htb(up)}\n"
-        script += f"class replace dev eth0 parent 1:ffff classid 1:1 {htb(up)}\nqdisc replace dev eth0 parent 1:1 {bfifo(up)}\n"
+        script = [
+            f"class replace dev eth0 parent 1: classid 1:ffff {htb(up)}",
+            f"class replace dev eth0 parent 1:ffff classid 1:1 {htb(up)}",
+            f"qdisc replace dev eth0 parent 1:1 {bfifo(up)}",
+        ]
         has_htb = "qdisc htb" in command("tc", "qdisc", "show", "dev", "eth0", net=host.net)
-        if has_htb:
-            script = script.split("\n", 1)[1]
-        pairs = [pair for (source, _target), pair in self.pairs.items() if source == host.name and pair.get("mbps")]
-        if has_htb or up is not None or pairs:
-            command("tc", "-batch", "-", net=host.net, stdin=script)
+        if not has_htb:
+            script.insert(0, "qdisc replace dev eth0 root handle 1: htb default 1")
+        slow_pairs = any(pair.get("mbps") for (source, _to), pair in self.pairs.items() if source == host.name)
+        if has_htb or slow_pairs or up is not None:
+            command("tc", "-batch", "-", net=host.net, stdin="\n".join(script))
         if down is None:
             command("tc", "qdisc", "del", "dev", host.port, "root", check=False)
         else:
@@ -494,23 +511,25 @@ class Supervisor:
         number = 0x10 + target.index
         # A neighbour nobody answers for drops in silence. A route would tell the sender at once.
         if pair.get("cut"):
-            command("ip", "neigh", "replace", target.address, "lladdr", DEAD_MAC, "dev", "eth0", "nud", "permanent", net=source.net)
+            dead = ("lladdr", DEAD_MAC, "dev", "eth0", "nud", "permanent")
+            command("ip", "neigh", "replace", target.address, *dead, net=source.net)
         else:
             command("ip", "neigh", "del", target.address, "dev", "eth0", net=source.net, check=False)
-        filters = f"filter del dev eth0 parent 1: protocol ip prio {number}"
+        class_id = f"1:{number:x}"
+        where = ("dev", "eth0", "parent", "1:", "protocol", "ip", "prio", str(number))
         if pair.get("mbps"):
-            rate = pair["mbps"]
             self.shape(source)
-            command("tc", "-batch", "-", net=source.net, stdin="\n".join((
-                f"class replace dev eth0 parent 1:ffff classid 1:{number:x} {htb(rate)}",
-                f"qdisc replace dev eth0 parent 1:{number:x} {bfifo(rate)}",
-            )))  # fmt: skip
-            command("tc", *filters.split(), net=source.net, check=False)
-            command("tc", *filters.replace("del", "add", 1).split(), "u32", "match", "ip", "dst", f"{target.address}/32",
-                    "flowid", f"1:{number:x}", net=source.net)  # fmt: skip
+            for line in (
+                f"class replace dev eth0 parent 1:ffff classid {class_id} {htb(pair['mbps'])}",
+                f"qdisc replace dev eth0 parent {class_id} {bfifo(pair['mbps'])}",
+            ):
+                command("tc", *line.split(), net=source.net)
+            command("tc", "filter", "del", *where, net=source.net, check=False)
+            match = ("u32", "match", "ip", "dst", f"{target.address}/32", "flowid", class_id)
+            command("tc", "filter", "add", *where, *match, net=source.net)
         else:
-            command("tc", *filters.split(), net=source.net, check=False)
-            command("tc", "class", "del", "dev", "eth0", "classid", f"1:{number:x}", net=source.net, check=False)
+            command("tc", "filter", "del", *where, net=source.net, check=False)
+            command("tc", "class", "del", "dev", "eth0", "classid", class_id, net=source.net, check=False)
 
     # ---- pools
 
@@ -720,7 +739,7 @@ class Supervisor:
         if request is None:
             return
         try:
-            reply = {"ok": self.answer(request)}
+            reply: dict[str, t.Any] = {"ok": self.answer(request)}
         except Refused as error:
             reply = {"error": str(error)}
         except Exception as error:
