@@ -22,6 +22,11 @@ options:
     description: What messages call the manifest, usually the name of its file.
     type: str
     default: manifest
+  tell:
+    description:
+      - Return C({"errors": [...]}) instead of failing, for a caller that shows the mistakes in its own words.
+    type: bool
+    default: false
 requirements:
   - jsonschema (Python package, on the controller)
 """
@@ -46,10 +51,12 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest, plain
 
 
-def service_manifest(source: t.Any, origin: str = "manifest") -> dict[str, t.Any]:
+def service_manifest(source: t.Any, origin: str = "manifest", tell: bool = False) -> dict[str, t.Any]:
     try:
         return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin))
     except (FleetError, ValueError) as error:
+        if tell:
+            return {"errors": getattr(error, "fields", {}).get("errors") or [str(error)]}
         raise AnsibleFilterError(str(error)) from error
 
 

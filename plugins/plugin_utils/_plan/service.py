@@ -300,6 +300,7 @@ def _work(
     manifest: Mapping[str, t.Any],
 ) -> dict[str, t.Any]:
     work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
+    clones: dict[str, list[str]] = {}
     pool_of_base: dict[str, str] = {
         name: base["holders"][host] for name, base in bases.items() if host in base["holders"]
     }
@@ -315,9 +316,10 @@ def _work(
                     pool_of_base[name] = disk["pool"]
                     work["fetch"].append({"base": name, "pool": disk["pool"]})
                 needs_own_pool = not disk["differencing"] or disk["backend"] == "reflink"
-                clone = {"base": name, "sha256": base["sha256"] or UNKNOWN_DIGEST, "pool": disk["pool"]}
-                if needs_own_pool and disk["pool"] != pool_of_base[name] and clone not in work["clones"]:
-                    work["clones"].append(clone)
+                if needs_own_pool and disk["pool"] != pool_of_base[name]:
+                    cloned = clones.setdefault(disk["pool"], [])
+                    if (base["sha256"] or UNKNOWN_DIGEST) not in cloned:
+                        cloned.append(base["sha256"] or UNKNOWN_DIGEST)
             work["disks"].append(
                 {
                     "machine": machine["machine"],
@@ -354,6 +356,7 @@ def _work(
                 "spec": machine["spec"],
             }
         )
+    work["clones"] = [{"pool": pool, "bases": digests} for pool, digests in clones.items()]
     # Every base that a machine of the service has on this host stays referenced by the tenant.
     for name in dict.fromkeys(d["base"] for m in machines for d in groups[m["group"]]["disks"] if d["base"]):
         base = bases[name]
@@ -362,7 +365,6 @@ def _work(
                 {
                     "sha256": base["sha256"] or UNKNOWN_DIGEST,
                     "pool": pool_of_base[name],
-                    "tenant": manifest["tenant"],
                     "name": base["name"],
                     "version": base["version"],
                 }

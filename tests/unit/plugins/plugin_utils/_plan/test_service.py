@@ -145,7 +145,7 @@ def test_copies_and_reflinks_need_the_base_in_their_own_pool() -> None:
     hosts = {"a": host(held(), pools=("default", "fast")), "b": host(held(), pools=("default", "fast"))}
     assert service_plan(manifest(disk={"pool": "fast"}), hosts)["hosts"]["a"]["clones"] == []
     for disk in ({"pool": "fast", "differencing": False}, {"pool": "fast", "backend": "reflink"}):
-        assert service_plan(manifest(disk=disk), hosts)["hosts"]["a"]["clones"] == [{"base": "tiny", "sha256": A, "pool": "fast"}]
+        assert service_plan(manifest(disk=disk), hosts)["hosts"]["a"]["clones"] == [{"pool": "fast", "bases": [A]}]
 
 
 def test_hosts_outside_the_run_are_told_apart_from_unknown_ones() -> None:
