@@ -45,7 +45,8 @@ def multipart() -> str:
     """Vendor-data of two parts, one of them in base64, as Python's email package makes them."""
     message = MIMEMultipart()
     message.attach(MIMEText(REPORT, "x-shellscript", "us-ascii"))
-    message.attach(MIMEText("#cloud-config\nwrite_files: [{path: /etc/vendor, content: é}]\nruncmd: [echo VENDOR > /dev/ttyS0]\n", "cloud-config", "utf-8"))
+    config = "#cloud-config\nwrite_files: [{path: /etc/vendor, content: é}]\nruncmd: [echo VENDOR > /dev/ttyS0]\n"
+    message.attach(MIMEText(config, "cloud-config", "utf-8"))
     return message.as_string()
 
 
@@ -77,8 +78,9 @@ def test_tiny_guest_gets_an_address(tmp_path: Path) -> None:
     network = {"version": 2, "ethernets": {"lan": {"match": {"macaddress": "52:54:00:00:00:02"}, "addresses": ["192.0.2.7/24"]}}}
     vendor = REPORT.replace("cloud-init status", "ip -o addr show > /dev/ttyS0; cloud-init status", 1)
     seed = boot.seed(tmp_path / "seed.iso", {"meta-data": META, "vendor-data": vendor, "network-config": json.dumps(network)})
-    cards = ["-drive", f"file={seed},if=ide,media=cdrom", "-netdev", "user,id=a,restrict=on", "-netdev", "user,id=b,restrict=on",
-             "-device", "virtio-net-pci,netdev=a,mac=52:54:00:00:00:01", "-device", "virtio-net-pci,netdev=b,mac=52:54:00:00:00:02"]  # fmt: skip
+    cards = ["-drive", f"file={seed},if=ide,media=cdrom",
+             "-netdev", "user,id=a,restrict=on", "-device", "virtio-net-pci,netdev=a,mac=52:54:00:00:00:01",
+             "-netdev", "user,id=b,restrict=on", "-device", "virtio-net-pci,netdev=b,mac=52:54:00:00:00:02"]  # fmt: skip
     with boot.Guest(images.tiny(), tmp_path, None, arguments=cards) as guest:
         report = report_of(guest.wait_for(guest.report, "BASECAST-REPORT", 40))
         assert sorted(report["addresses"]) == ["10.0.2.15", "192.0.2.7"]
@@ -90,6 +92,24 @@ def test_tiny_guest_tells_of_failed_commands(tmp_path: Path) -> None:
     seed = boot.seed(tmp_path / "seed.iso", {"meta-data": META, "user-data": user, "vendor-data": REPORT})
     with boot.Guest(images.tiny(), tmp_path, seed) as guest:
         assert report_of(guest.wait_for(guest.report, "BASECAST-REPORT", 40))["status"] == "error"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_debian_guest_follows_its_seed(tmp_path: Path) -> None:
+    """The same seed and the same script in a guest with systemd and the real cloud-init."""
+    cards = ["-netdev", "user,id=a,restrict=on", "-device", "virtio-net-pci,netdev=a"]
+    # Real cloud-init reads with PyYAML, which does not join the two halves of an escaped character beyond U+FFFF.
+    user = "#cloud-config\n" + json.dumps(USER, ensure_ascii=False)
+    seed = boot.seed(tmp_path / "seed.iso", {"meta-data": META, "user-data": user, "vendor-data": REPORT})
+    with boot.Guest(images.debian(), tmp_path, seed, memory_mib=512, arguments=cards) as guest:
+        report = report_of(guest.wait_for(guest.report, "BASECAST-REPORT", 240))
+        assert report == {"token": "abc", "hostname": "web-1", "status": "done", "addresses": ["10.0.2.15"]}
+        assert SUM in guest.wait_for(guest.console, "SUM", 1)
+        assert guest.wait_for(guest.console, "MODE", 1).endswith("MODE 600 it's an argument")
+        guest.wait_for(guest.console, "login:", 60)
+        guest.power_button()
+        assert guest.process.wait(timeout=60) == 0
 
 
 def test_builds_are_reproducible_and_versions_differ_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import ImageError, tiny
+from . import ImageError, debian, tiny
+from ._debian import VARIANTS
 
 
 def main() -> int:
@@ -20,10 +21,12 @@ def main() -> int:
     small.add_argument("--version", default="v1", help="a marker that the guest prints (default: %(default)s)")
     small.add_argument("--pad-mib", type=int, default=0, help="add this much incompressible data")
     small.add_argument("--pad-seed", type=int, default=0, help="which data that is")
+    large = kinds.add_parser("debian", help="Debian with systemd and cloud-init")
+    large.add_argument("--variant", default="base", choices=sorted(VARIANTS), help="what is installed (default: %(default)s)")
     arguments = vars(parser.parse_args())
-    build = {"tiny": tiny}[arguments.pop("kind")]
+    kind = arguments.pop("kind")
     try:
-        print(build(**arguments))
+        print(tiny(**arguments) if kind == "tiny" else debian(**arguments))
     except ImageError as error:
         print(f"image: {error}", file=sys.stderr)
         return 1

@@ -67,7 +67,6 @@ def cpio(tree: Path, links: dict[str, str] | None = None) -> bytes:
         out.extend(b"\0" * (-len(out) % 4))
 
     paths = sorted(tree.rglob("*"))
-    number = 0
     for number, path in enumerate(paths, 1):
         name, mode = str(path.relative_to(tree)), path.lstat().st_mode
         if stat.S_ISLNK(mode):
@@ -76,8 +75,8 @@ def cpio(tree: Path, links: dict[str, str] | None = None) -> bytes:
             entry(number, name, stat.S_IFDIR | 0o755, b"")
         else:
             entry(number, name, stat.S_IFREG | (0o755 if mode & 0o100 else 0o644), path.read_bytes())
-    for number, (name, target) in enumerate(sorted((links or {}).items()), number + 1):
-        entry(number, name, stat.S_IFLNK | 0o777, target.encode())
+    for further, (name, target) in enumerate(sorted((links or {}).items()), len(paths) + 1):
+        entry(further, name, stat.S_IFLNK | 0o777, target.encode())
     entry(0, "TRAILER!!!", 0, b"")
     return gzip.compress(bytes(out), compresslevel=6, mtime=EPOCH)
 

@@ -16,6 +16,8 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+MONTH_S = 30 * 86400
+
 
 def directory() -> Path:
     """${BASECAST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/basecast-fleet}/images, made if need be."""
@@ -43,22 +45,25 @@ def key(*parts: t.Any) -> str:
 
 
 @contextlib.contextmanager
-def lock(name: str) -> t.Iterator[None]:
-    """One builder of `name` at a time on this machine; the others wait and then find it built."""
-    with (directory() / f".{name}.lock").open("w") as handle:
+def lock(family: str) -> t.Iterator[None]:
+    """One builder of a family at a time on this machine; the others wait and then find it built."""
+    with (directory() / f".{family}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def cached(name: str, build: t.Callable[[Path, Path], None]) -> Path:
+def cached(family: str, name: str, build: t.Callable[[Path, Path], None]) -> Path:
     """The cached `name` (a file or a directory), built first if it is not there.
 
+    :param family: what the name begins with; its members are built one at a time, and those that nobody asked for
+        in a month go when a new one is made.
     :param build: gets the path to make and a scratch directory beside it (same file system), removed afterwards.
     """
     final = directory() / name
     if final.exists():
+        os.utime(final)  # asked for; newest() and the month count from here
         return final
-    with lock(name):
+    with lock(family):
         if not final.exists():
             with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=directory()) as scratch:
                 made = Path(scratch) / "made"
@@ -67,7 +72,11 @@ def cached(name: str, build: t.Callable[[Path, Path], None]) -> Path:
                     with made.open("rb") as handle:
                         os.fsync(handle.fileno())
                     made.chmod(0o444)
+                os.utime(made)
                 made.rename(final)
+            for old in directory().glob(f"{family}-*"):
+                if old.stat().st_mtime < final.stat().st_mtime - MONTH_S:
+                    drop(old)
     return final
 
 

@@ -87,7 +87,7 @@ def kernel() -> Kernel:
         release = next((made / "lib/modules").iterdir()).name
         run([tool("depmod", "kmod"), "-b", str(made), release])
 
-    return _read(cached(f"kernel-{version.replace('/', '_')}", unpack))
+    return _read(cached("kernel", f"kernel-{version.replace('/', '_')}", unpack))
 
 
 def _read(tree: Path) -> Kernel:

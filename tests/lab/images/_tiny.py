@@ -55,7 +55,7 @@ def skeleton(root: Path, use: Kernel, modules: dict[str, list[str]]) -> None:
 
 def padding(size_bytes: int, seed: int) -> t.Iterator[bytes]:
     """Data that no compression shrinks, the same for the same seed."""
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     for _block in range(size_bytes // MIB):
         yield source.randbytes(MIB)
 
@@ -94,4 +94,4 @@ def tiny(version: str = "v1", pad_mib: int = 0, pad_seed: int = 0) -> Path:
                     handle.write(block)
         _build.to_qcow2(disk, made)
 
-    return _cache.cached(f"tiny-{version}{f'-{pad_mib}mib' if pad_mib else ''}-{recipe}.qcow2", build)
+    return _cache.cached("tiny", f"tiny-{version}{f'-{pad_mib}mib' if pad_mib else ''}-{recipe}.qcow2", build)

@@ -56,9 +56,10 @@ class Guest:
         disk = directory / "disk.qcow2"
         create = [tool("qemu-img", "qemu-utils"), "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(disk)]
         run(create + ([str(disk_bytes)] if disk_bytes else []))
-        argv = [*prefix, tool("qemu-system-x86_64", "qemu-system-x86"), "-M", "pc", "-cpu", "max", "-accel", "tcg", "-m", str(memory_mib),
-                "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
-                "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
+        argv = [*prefix, tool("qemu-system-x86_64", "qemu-system-x86"), "-M", "pc", "-cpu", "max", "-accel", "tcg",
+                "-m", str(memory_mib), "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
+                "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe",
+                "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
                 "-qmp", f"unix:{self._monitor},server=on,wait=off"]  # fmt: skip
         if seed is not None:
             argv += ["-drive", f"file={seed},if=virtio,format=raw,readonly=on"]
