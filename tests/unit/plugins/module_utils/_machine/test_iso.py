@@ -18,7 +18,8 @@ FILES = {"meta-data": b'{"local-hostname":"web-1"}\n', "user-data": b"#cloud-con
 
 
 def _tools() -> list[str]:
-    return [path for path in (shutil.which(name) for name in iso.TOOLS) if path]
+    found = {os.path.realpath(path): path for path in (shutil.which(name) for name in iso.TOOLS) if path}
+    return list(found.values())
 
 
 def _extract(image: str, name: str) -> bytes:
@@ -41,9 +42,9 @@ def test_image_holds_the_files_under_the_name_that_nocloud_looks_for(tool: str, 
 @pytest.mark.parametrize("tool", _tools())
 def test_equal_files_give_equal_bytes_a_second_later(tool: str, pool: str, run_command: t.Any) -> None:
     images = [os.path.join(pool, name) for name in ("one.iso", "two.iso")]
-    for image in images:
-        iso.write_iso(image, FILES, run_command, tool)
-        time.sleep(1.01)  # the resolution of the dates in question
+    iso.write_iso(images[0], FILES, run_command, tool)
+    time.sleep(1.01)  # the resolution of the dates in question
+    iso.write_iso(images[1], FILES, run_command, tool)
     contents = []
     for image in images:
         with open(image, "rb") as file:
@@ -59,5 +60,5 @@ def test_a_host_without_a_tool_is_told_what_to_install(monkeypatch: t.Any) -> No
 
 
 def test_the_tools_own_words_are_passed_on(pool: str) -> None:
-    with pytest.raises(FleetError, match="mkisofs could not write the seed image .*/seed.iso: no space"):
+    with pytest.raises(FleetError, match=r"mkisofs could not write the seed image .*/seed.iso: no space"):
         iso.write_iso(os.path.join(pool, "seed.iso"), FILES, lambda argv: (1, "", "hm\nno space\n"), "/usr/bin/mkisofs")

@@ -11,7 +11,6 @@ import select
 import shutil
 import subprocess
 import time
-import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.report_script import report_script

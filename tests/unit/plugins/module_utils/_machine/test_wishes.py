@@ -66,5 +66,5 @@ def test_what_cannot_be_meant_is_refused_by_name(changes: t.Any, option: str) ->
 
 
 def test_a_machine_can_be_given_once_only() -> None:
-    with pytest.raises(InvalidOption, match="machines.1..machine: 'web-1' is not accepted"):
+    with pytest.raises(InvalidOption, match=r"machines.1..machine: 'web-1' is not accepted"):
         _wishes(MACHINE, MACHINE)

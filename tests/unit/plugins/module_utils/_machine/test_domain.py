@@ -1,0 +1,193 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import typing as t
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.backing import Layer
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import (
+    Card,
+    Description,
+    Disk,
+    MachineWish,
+    Platform,
+    build,
+    describe,
+    differences,
+    drift,
+    with_chains,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+
+OWNER = Owner("acme", "shop", "web-1")
+WISH = MachineWish(
+    owner=OWNER,
+    directory="/pool/machines/shop/web-1",
+    number=1,
+    group="web",
+    cpus=2,
+    memory_mib=512,
+    disks=(Disk("root", "/pool/m/root.qcow2"), Disk("data", "/pool/m/data.raw", "raw")),
+    seed="/pool/m/seed.iso",
+    cards=(Card("default"), Card("br0", True, "52:54:00:aa:bb:01", "e1000")),
+    spec={"image": "<a> & \"b\"", "disks": [{"name": "root"}]},
+)
+QEMU, KVM = Platform("qemu", "x86_64"), Platform("kvm", "x86_64")
+MACS = ["52:54:00:00:00:01", "52:54:00:aa:bb:01"]
+CHAIN = [Layer("/pool/bases/b/disk", "qcow2"), Layer("/pool/bases/a/disk", "raw")]
+
+
+def _xml(wish: MachineWish = WISH, platform: Platform = QEMU, chains: t.Any = None) -> str:
+    return build(wish, platform, MACS, chains or {})
+
+
+def _found(wish: MachineWish = WISH, platform: Platform = QEMU) -> Description:
+    return describe(_xml(wish, platform))
+
+
+@pytest.mark.parametrize("platform", [QEMU, KVM])
+@pytest.mark.parametrize(
+    "wish", [WISH, replace(WISH, seed=None, cards=(), machine_type="q35"), replace(WISH, disks=WISH.disks[:1])]
+)
+def test_libvirts_own_schema_accepts_the_xml(platform: Platform, wish: MachineWish, pool: str) -> None:
+    program = shutil.which("virt-xml-validate")
+    if program is None or shutil.which("xmllint") is None:
+        pytest.skip("virt-xml-validate (libvirt-clients) or xmllint (libxml2-utils) is not there")
+    path = pool + "/domain.xml"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(_xml(wish, platform, {wish.disks[0].path: CHAIN}))
+    done = subprocess.run([program, path, "domain"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_built_is_what_is_read() -> None:
+    found = _found()
+    assert (found.domain, found.uuid, found.owner) == ("shop-web-1", OWNER.domain_uuid, OWNER)
+    assert (found.number, found.group, found.spec) == (1, "web", WISH.spec)
+    assert (found.cpus, found.memory_mib, list(found.macs)) == (2, 512, MACS)
+    assert found.console == "/pool/machines/shop/web-1/console.log"
+    assert found.report == "/pool/machines/shop/web-1/report.log"
+    assert found.seed == "/pool/m/seed.iso"
+    assert found.hardware["disks"] == [
+        {"path": "/pool/m/root.qcow2", "image_format": "qcow2"},
+        {"path": "/pool/m/data.raw", "image_format": "raw"},
+    ]
+    assert drift(found, found, WISH) == []
+
+
+def test_the_report_survives_a_restart_and_the_console_starts_anew() -> None:
+    sources = ET.fromstring(_xml()).findall("./devices/serial/source")
+    assert [source.get("append") for source in sources] == [None, "on"]
+
+
+def test_the_accelerator_decides_the_cpu() -> None:
+    modes = [t.cast(t.Any, ET.fromstring(_xml(platform=p)).find("cpu")).get("mode") for p in (QEMU, KVM)]
+    assert modes == ["maximum", "host-passthrough"]
+
+
+def test_the_whole_chain_is_told_and_its_owners_are_left_alone() -> None:
+    disk = ET.fromstring(_xml(chains={"/pool/m/root.qcow2": CHAIN})).find("./devices/disk")
+    assert disk is not None
+    first = t.cast(t.Any, disk.find("backingStore"))
+    second = first.find("backingStore")
+    end = second.find("backingStore")
+    assert [store.find("source").get("file") for store in (first, second)] == [layer.path for layer in CHAIN]
+    assert [store.find("format").get("type") for store in (first, second)] == ["qcow2", "raw"]
+    for store in (first, second):
+        assert store.find("source/seclabel").attrib == {"model": "dac", "relabel": "no"}
+    assert not end.attrib and not list(end)
+    # The disk itself must be given to libvirt's own user.
+    assert disk.find("source/seclabel") is None
+
+
+def test_chains_are_renewed_only_where_they_changed() -> None:
+    xml = _xml(chains={"/pool/m/root.qcow2": CHAIN, "/pool/m/data.raw": []})
+    assert with_chains(xml, {"/pool/m/root.qcow2": CHAIN, "/pool/m/data.raw": []}) is None
+    assert with_chains(xml, {"/pool/m/root.qcow2": None, "/other": CHAIN}) is None
+    flattened = with_chains(xml, {"/pool/m/root.qcow2": []})
+    assert flattened is not None
+    assert with_chains(flattened, {"/pool/m/root.qcow2": []}) is None
+    assert "/pool/bases" not in flattened
+    assert describe(flattened) == describe(xml)
+
+
+def test_an_unknown_chain_is_left_to_libvirt() -> None:
+    disk = ET.fromstring(_xml(chains={"/pool/m/root.qcow2": None})).find("./devices/disk")
+    assert disk is not None and disk.find("backingStore") is None
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"memory_mib": 1024}, [{"path": "memory_mib", "from": 512, "to": 1024}]),
+        ({"cpus": 4}, [{"path": "cpus", "from": 2, "to": 4}]),
+        ({"group": "app"}, [{"path": "group", "from": "web", "to": "app"}]),
+        ({"spec": {**WISH.spec, "image": "c"}}, [{"path": "spec.image", "from": '<a> & "b"', "to": "c"}]),
+        ({"seed": None}, [{"path": "seed", "from": "/pool/m/seed.iso", "to": None}]),
+        (
+            {"disks": WISH.disks[:1]},
+            [{"path": "disks.1", "from": {"path": "/pool/m/data.raw", "image_format": "raw"}, "to": None}],
+        ),
+        (
+            {"cards": (WISH.cards[0], replace(WISH.cards[1], mac="52:54:00:aa:bb:02"))},
+            [{"path": "networks.1.mac", "from": "52:54:00:aa:bb:01", "to": "52:54:00:aa:bb:02"}],
+        ),
+        ({"cards": (Card("other"), WISH.cards[1])}, [{"path": "networks.0.network", "from": "default", "to": "other"}]),
+        ({"machine_type": "q35"}, [{"path": "machine_type", "from": "pc", "to": "q35"}]),
+    ],
+)
+def test_drift_names_what_is_other_than_wanted(changes: t.Any, expected: t.Any) -> None:
+    existing = describe(_xml().replace('arch="x86_64"', 'arch="x86_64" machine="pc-i440fx-7.2"'))
+    wish = replace(WISH, **changes)
+    wanted = describe(build(wish, QEMU, [card.mac or "" for card in wish.cards], {}))
+    assert drift(wanted, existing, wish) == expected
+
+
+def test_an_address_that_libvirt_or_a_collision_gave_is_no_drift() -> None:
+    existing = _found()
+    wanted = describe(build(WISH, QEMU, ["", "52:54:00:aa:bb:01"], {}))
+    assert drift(wanted, existing, WISH) == []
+
+
+FOREIGN = """<domain type='kvm' id='3'>
+  <name>mail</name><uuid>11111111-2222-3333-4444-555555555555</uuid>
+  <metadata><x:y xmlns:x='urn:else' service='shop'/></metadata>
+  <memory unit='GiB'>2</memory><vcpu placement='static' current='1'>4</vcpu>
+  <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
+  <devices>
+    <disk type='network' device='disk'><source protocol='nbd' name='x'/><target dev='sda'/></disk>
+    <disk type='file' device='cdrom'><target dev='sdb'/><readonly/></disk>
+    <interface type='direct'><mac address='52:54:00:AA:BB:CC'/><source dev='eth0' mode='bridge'/></interface>
+    <interface type='user'/>
+    <serial type='pty'><target port='0'/></serial>
+  </devices>
+</domain>"""
+
+
+def test_any_domain_can_be_read() -> None:
+    found = describe(FOREIGN)
+    assert (found.domain, found.owner, found.spec) == ("mail", None, {})
+    assert (found.memory_mib, found.cpus, found.macs) == (2048, 4, ("52:54:00:aa:bb:cc",))
+    assert (found.console, found.report, found.seed) == (None, None, None)
+    assert found.hardware["machine_type"] == "q35"
+
+
+def test_metadata_that_somebody_has_damaged_does_not_hide_the_machine() -> None:
+    found = describe(_xml().replace('number="1"', 'number="x"').replace("{&quot;", "{").replace('{"', "{"))
+    assert (found.owner, found.number, found.spec) == (OWNER, 0, {})
+
+
+def test_differences_of_nested_structures() -> None:
+    old, new = {"a": [1, {"b": 2}], "c": None}, {"a": [1, {"b": 3}, 4], "d": 0}
+    assert differences(old, new) == [
+        {"path": "a.1.b", "from": 2, "to": 3},
+        {"path": "a.2", "from": None, "to": 4},
+        {"path": "d", "from": None, "to": 0},
+    ]

@@ -1,0 +1,398 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from dataclasses import replace
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.backing import Layer
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, MachineWish, Platform, build, describe
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machine, Machines, MachinesFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture
+def machines(host: t.Any) -> t.Callable[..., Machines]:
+    """A new look at the host, as every call of the module takes it."""
+    return lambda **options: Machines(host, **{"clock": host.clock, "sleep": host.sleep, **options})
+
+
+def _seeded(wish: MachineWish, hostname: str | None = None, token: str | None = TOKEN) -> MachineWish:
+    """The wish with a seed (of which only the record matters here)."""
+    record = {"digest": "d", "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
+    for name, content in (("seed.json", json.dumps(record)), ("seed.iso", "")):
+        with open(os.path.join(wish.directory, name), "w", encoding="utf-8") as file:
+            file.write(content)
+    return replace(wish, seed=os.path.join(wish.directory, "seed.iso"))
+
+
+def _say(wish: MachineWish, **changes: t.Any) -> None:
+    report = {"token": TOKEN, "hostname": wish.owner.machine, "instance_id": "i", "status": "done", "addresses": []}
+    with open(wish.report, "a", encoding="utf-8") as file:
+        file.write("BASECAST-REPORT " + json.dumps({**report, **changes}) + "\n")
+
+
+def _only(found: t.Sequence[Machine]) -> Machine:
+    assert len(found) == 1
+    return found[0]
+
+
+# Defining and starting
+
+
+def test_a_missing_machine_is_defined_and_started_once(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    first = _only(machines().ensure([wish], start=True))
+    second = _only(machines().ensure([wish], start=True))
+    assert (first.actions, second.actions) == (["defined", "started"], [])
+    assert second.running and second.drift == []
+    assert host.known[0].starts_itself
+    assert second.result()["spec"] == {"version": 1}
+    assert second.result()["uuid"] == wish.owner.domain_uuid
+
+
+def test_defined_neither_starts_nor_stops(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    assert not _only(machines().ensure([wish], start=False)).running
+    host.known[0].start()
+    again = _only(machines().ensure([wish], start=False))
+    assert (again.running, again.actions) == (True, [])
+
+
+def test_check_mode_predicts_and_changes_nothing(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    os.unlink(wish.disks[0].path)  # an earlier step of the run would make it
+    machine = _only(machines(check=True).ensure([wish], start=True))
+    assert (machine.actions, host.known) == (["defined", "started"], [])
+    assert machine.shown()["state"] == "running"
+
+
+def test_an_existing_machine_is_never_redefined(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=False)
+    before = host.known[0].xml()
+    changed = replace(wish, memory_mib=512, spec={"version": 2}, autostart=False)
+    machine = _only(machines().ensure([changed], start=True))
+    assert host.known[0].xml() == before
+    assert machine.actions == ["started"]
+    assert machine.drift == [
+        {"path": "memory_mib", "from": 256, "to": 512},
+        {"path": "spec.version", "from": 1, "to": 2},
+        {"path": "autostart", "from": True, "to": False},
+    ]
+
+
+def test_a_chain_that_changed_is_told_to_libvirt_before_the_start(
+    host: t.Any, machines: t.Any, make_wish: t.Any, monkeypatch: t.Any
+) -> None:
+    module = "ansible_collections.basecast.fleet.plugins.module_utils._machine.machines.backing_chain"
+    monkeypatch.setattr(module, lambda path, image_format: [Layer("/pool/bases/old/disk", "qcow2")])
+    wish = make_wish()
+    machines().ensure([wish], start=False)
+    assert "/pool/bases/old/disk" in host.known[0].xml()
+    monkeypatch.setattr(module, lambda path, image_format: [])
+    machines(check=True).ensure([wish], start=True)
+    assert "/pool/bases/old/disk" in host.known[0].xml()
+    machines().ensure([wish], start=True)
+    assert "/pool/bases/old/disk" not in host.known[0].xml()
+
+
+def test_one_machine_that_does_not_start_does_not_keep_the_others(
+    host: t.Any, machines: t.Any, make_wish: t.Any
+) -> None:
+    host.broken = {"shop-web-1"}
+    bad, good = machines().ensure([make_wish("web-1"), make_wish("web-2")], start=True)
+    assert (bad.reason, bad.problem) == ("start_failed", "libvirt could not start shop-web-1: no such thing")
+    assert (good.problem, good.running) == (None, True)
+
+
+# Refusals: nothing is changed
+
+
+def _refused(host: t.Any, machines: t.Any, wishes: t.Sequence[MachineWish], message: str) -> None:
+    known = [domain.xml() for domain in host.known]
+    with pytest.raises(FleetError, match=message):
+        machines().ensure(wishes, start=True)
+    assert [domain.xml() for domain in host.known] == known
+
+
+@pytest.mark.parametrize("action", ["ensure", "stop", "remove"])
+def test_a_domain_without_our_metadata_is_left_alone(action: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    host.define("<domain><name>shop-web-1</name><uuid>u</uuid></domain>", "shop-web-1")
+    host.known[0].start()
+    with pytest.raises(FleetError, match=r"shop-web-1 .UUID u. was not made by this collection and is left alone"):
+        if action == "ensure":
+            machines().ensure([wish], True)
+        elif action == "stop":
+            machines().stop([wish.owner], 1, True)
+        else:
+            machines().remove([wish.owner], {wish.owner: wish.directory})
+    assert host.known[0].running()
+
+
+def test_another_tenants_machine_of_the_same_name_is_named(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    theirs = make_wish(owner=Owner("acme", "shop", "web-1"))
+    machines().ensure([theirs], start=False)
+    _refused(host, machines, [make_wish()], "belongs to machine web-1 of service shop of tenant acme")
+
+
+def test_names_that_meet_in_the_domains_name_are_told_apart(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    machines().ensure([make_wish("b-1", service="shop-a")], start=False)
+    _refused(host, machines, [make_wish("a-b-1", service="shop")], "belongs to machine b-1 of service shop-a")
+
+
+def test_more_memory_than_the_host_has(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wishes = [make_wish(), make_wish("web-2", memory_mib=5000)]
+    _refused(host, machines, wishes, "Machine web-2 wants 5000 MiB of memory, the host has 4096 MiB")
+
+
+@pytest.mark.parametrize(
+    "card, message",
+    [
+        (Card("lost"), "The network lost, wanted by web-1, is not active; active networks: default"),
+        (Card("none"), "The network none, wanted by web-1, does not exist; active networks: default"),
+        (Card("br1", True), "The bridge br1, wanted by web-1, does not exist"),
+    ],
+)
+def test_networks_must_be_there(card: Card, message: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    _refused(host, machines, [make_wish(cards=(card,))], message)
+
+
+def test_disks_and_seeds_must_be_there(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish(seed="/none/seed.iso")
+    os.unlink(wish.disks[0].path)
+    _refused(host, machines, [wish], f"{wish.disks[0].path} of machine web-1 does not exist.*/none/seed.iso")
+
+
+def test_kvm_where_there_is_none(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    with pytest.raises(InvalidOption, match="domain_type: 'kvm' is not accepted; this host offers no kvm"):
+        machines(domain_type="kvm").ensure([make_wish()], start=False)
+    host.kvm = True
+    assert _only(machines(domain_type="auto").ensure([make_wish()], start=False)).result()["accelerator"] == "kvm"
+
+
+# Addresses
+
+
+def test_a_derived_address_makes_room(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish, other = make_wish(), make_wish("web-2", cards=(Card("default", mac=make_wish().owner.mac(0).upper()),))
+    first, second = machines().ensure([wish, other], start=False)
+    assert first.found and first.found.macs == (wish.owner.mac(0, 1),)
+    assert second.found and second.found.macs == (wish.owner.mac(0),)
+    assert _only(machines().ensure([wish], start=False)).drift == []
+
+
+def test_a_chosen_address_that_is_taken(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    card = Card("default", mac="52:54:00:aa:bb:01")
+    machines().ensure([make_wish("web-2", service="blog", cards=(card,))], start=False)
+    message = "The MAC address 52:54:00:aa:bb:01 of machine web-1 is already used by blog-web-2"
+    _refused(host, machines, [make_wish(cards=(card,))], message)
+
+
+# Reports
+
+
+def _await(machines: t.Any, wishes: t.Sequence[MachineWish], timeout_s: float = 60, **options: t.Any) -> list[Machine]:
+    look = machines(**options)
+    found: list[Machine] = look.ensure(wishes, start=True)
+    look.await_reports(found, timeout_s)
+    return found
+
+
+def test_all_are_waited_for_together(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wishes = [_seeded(make_wish(f"web-{n}")) for n in (1, 2, 3)]
+    for wish, seconds in ((wishes[0], 30), (wishes[1], 10), (wishes[2], 20)):
+        host.later.append((seconds, lambda wish=wish: _say(wish, addresses=["192.0.2.7"])))
+    found = _await(machines, wishes)
+    assert [machine.problem for machine in found] == [None] * 3
+    assert [t.cast(t.Any, machine.report)["addresses"] for machine in found] == [["192.0.2.7"]] * 3
+    assert 30 <= host.now < 31
+
+
+def test_what_has_reported_once_is_not_waited_for_again(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    _say(wish)
+    machine = _only(_await(machines, [wish]))
+    assert (host.now, machine.problem) == (0.0, None)
+    assert machine.result()["report"]["hostname"] == "web-1"
+
+
+def test_a_silent_machine_is_named_with_accelerator_and_console(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    silent, good = _seeded(make_wish("web-1")), _seeded(make_wish("web-2"))
+    with open(silent.console, "w", encoding="utf-8") as file:
+        file.write("Booting\r\nKernel panic - not syncing\r\n")
+    _say(good)
+    _say(silent, token="another")
+    bad, fine = _await(machines, [silent, good], 30)
+    assert bad.reason == "silent"
+    assert bad.problem == (
+        "web-1 (accelerator qemu) has not reported within 30 s; "
+        "its console ends with: Booting | Kernel panic - not syncing"
+    )
+    assert fine.problem is None and fine.report is not None
+    assert 30 <= host.now < 31
+
+
+def test_a_machine_that_stops_is_not_waited_for(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    host.on_start = lambda domain: host.later.append((5, domain.destroy))
+    machine = _only(_await(machines, [wish]))
+    assert machine.reason == "stopped"
+    assert "stopped after" in str(machine.problem) and "its console is empty" in str(machine.problem)
+    assert host.now < 10
+    assert not machine.result()["running"]
+
+
+def test_a_machine_that_reports_and_powers_off_has_come_up(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    host.later.append((4.9, lambda: (_say(wish), host.known[0].destroy())))
+    assert _only(_await(machines, [wish])).problem is None
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_without_a_token_only_running_is_claimed(seeded: bool, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish(), token=None) if seeded else make_wish()
+    machine = _only(_await(machines, [wish]))
+    assert (machine.report, machine.problem, machine.running, host.now) == (None, None, True, 0.0)
+
+
+def test_check_mode_does_not_wait(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    assert _only(_await(machines, [wish], check=True)).problem is None
+    machines().ensure([wish], start=True)
+    assert _only(_await(machines, [wish], check=True)).problem is None
+    assert host.now == 0.0
+
+
+@pytest.mark.parametrize("hostname, expected, good", [
+    ("web-1", "web-1", True), ("web-1.example.org", "web-1", True), ("front", "front.example.org", True),
+    ("web-2", "web-1", False), ("", "web-1", False), ("localhost", "web-1", False),
+])
+def test_the_report_must_come_under_the_name_that_was_given(
+    hostname: str, expected: str, good: bool, machines: t.Any, make_wish: t.Any
+) -> None:
+    wish = _seeded(make_wish(), hostname=expected)
+    _say(wish, hostname=hostname)
+    machine = _only(_await(machines, [wish]))
+    if good:
+        assert machine.problem is None
+    else:
+        assert machine.reason == "wrong_hostname"
+        assert machine.problem == f"web-1 reports the host name {hostname!r}, its seed says {expected!r}"
+
+
+@pytest.mark.parametrize("status, reason", [("done", None), ("degraded", None), ("error", "cloud_init_failed")])
+def test_what_cloud_init_says_counts(status: str, reason: str | None, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    _say(wish, status=status, result={"v1": {"errors": ["no such user"]}})
+    machine = _only(_await(machines, [wish]))
+    assert machine.reason == reason
+    if reason:
+        assert machine.problem == "web-1 reports that cloud-init failed: no such user"
+
+
+def test_a_machine_that_did_not_start_is_not_waited_for(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    host.broken = {"shop-web-1"}
+    assert _only(_await(machines, [_seeded(make_wish())])).reason == "start_failed"
+    assert host.now == 0.0
+
+
+# Stopping and removing
+
+
+def test_guests_are_asked_and_waited_for(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=True)
+    host.on_shutdown = lambda domain: host.later.append((host.now + 3, domain.destroy))
+    machine = _only(machines().stop([wish.owner], 60, False))
+    assert (machine.running, machine.actions, machine.problem) == (False, ["stopped"], None)
+    assert 3 <= host.now < 4
+    assert _only(machines().stop([wish.owner], 60, False)).actions == []
+
+
+def test_a_guest_that_was_still_booting_is_asked_again(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=True)
+    host.on_shutdown = lambda domain: domain.destroy() if host.now > 4 else None
+    assert not _only(machines().stop([wish.owner], 60, False)).running
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_guest_that_does_not_listen(force: bool, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=True)
+    machine = _only(machines().stop([wish.owner], 10, force))
+    assert host.known[0].running() is machine.running is not force
+    if force:
+        assert (machine.actions, machine.problem) == (["stopped", "forced"], None)
+    else:
+        assert (machine.actions, machine.reason) == ([], "still_running")
+        assert "force=true" in str(machine.problem)
+
+
+def test_stopping_what_is_not_there_changes_nothing(machines: t.Any, make_wish: t.Any) -> None:
+    machine = _only(machines().stop([make_wish().owner], 10, False))
+    assert (machine.actions, machine.running, machine.problem) == ([], False, None)
+
+
+def test_removal_takes_seed_and_logs_but_no_disk(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    machines().ensure([wish], start=True)
+    _say(wish)
+    directories = {wish.owner: wish.directory}
+    assert _only(machines(check=True).remove([wish.owner], directories)).actions == ["removed"]
+    assert len(host.known) == 1 and os.path.exists(wish.seed)
+    assert _only(machines().remove([wish.owner], directories)).actions == ["removed"]
+    assert host.known == []
+    assert os.listdir(wish.directory) == ["root.raw"]
+    assert _only(machines().remove([wish.owner], directories)).actions == []
+
+
+def test_removal_cleans_up_after_an_interrupted_one(machines: t.Any, make_wish: t.Any) -> None:
+    wish = _seeded(make_wish())
+    os.unlink(wish.disks[0].path)
+    assert _only(machines().remove([wish.owner], {wish.owner: wish.directory})).actions == ["cleaned"]
+    assert not os.path.exists(wish.directory)
+
+
+# Looking
+
+
+def test_query_tells_the_tenants_machines_and_all_domains(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wishes = [_seeded(make_wish("web-2", number=2)), make_wish("web-1"), make_wish("db-1", service="data")]
+    machines().ensure(wishes, start=False)
+    theirs = make_wish(owner=Owner("acme", "theirs", "web-1"))
+    machines().ensure([theirs], start=False)
+    host.define("<domain><name>mail</name><uuid>u</uuid><memory unit='MiB'>64</memory></domain>", "mail")
+    _say(wishes[0])
+    found = machines().query("default", "shop")
+    assert [machine.owner.machine for machine in found] == ["web-1", "web-2"]
+    assert [machine.report is not None for machine in found] == [False, True]
+    assert [m.owner.machine for m in machines().query("default", None)] == ["db-1", "web-1", "web-2"]
+    every = machines().every_domain()
+    assert [domain["domain"] for domain in every] == ["data-db-1", "mail", "shop-web-1", "shop-web-2", "theirs-web-1"]
+    assert every[1] == {
+        "domain": "mail", "uuid": "u", "service": None, "tenant": None,
+        "macs": [], "memory_mib": 64, "cpus": 1, "running": False,
+    }  # fmt: skip
+
+
+def test_problems_come_all_at_once(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    with pytest.raises(MachinesFailed) as error:
+        machines().ensure([make_wish(memory_mib=5000, cards=(Card("none"), Card("lost")))], start=False)
+    assert len(error.value.fields["problems"]) == 3
+
+
+def test_the_result_is_complete(machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    xml = build(wish, Platform("qemu", "x86_64"), [wish.owner.mac(0)], {})
+    assert set(Machine(wish.owner, wish, None, describe(xml)).result()) == set(Machine(wish.owner).result())
