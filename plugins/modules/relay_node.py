@@ -116,7 +116,7 @@ options:
   rate_mbps:
     description:
       - The most that the node sends, and the most that it receives, in 10^6 bits per second.
-      - Without it there is no limit.
+      - With O(state=listening), without it or with V(0) there is no limit. With O(state=started) it changes the limit.
     type: float
   timeout_s:
     description: How long O(state=finished) waits, in seconds.
@@ -250,15 +250,15 @@ from ansible_collections.basecast.fleet.plugins.module_utils._module import (
     pools_argument,
     run_module,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name, check_sha256
+from ansible_collections.basecast.fleet.plugins.module_utils._names import check_sha256
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import agent
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
     ControlFailed,
     PartialInUse,
-    RelayError,
     StorageFailed,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Held, Settings
+from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
 
 CREDENTIALS = ("ca", "certificate", "key")
 
@@ -318,11 +318,21 @@ def positive(params: t.Mapping[str, t.Any], *options: str) -> None:
             raise InvalidOption(option, params[option], "it has to be greater than 0")
 
 
+def rate(params: t.Mapping[str, t.Any]) -> float | None:
+    if params["rate_mbps"] is not None and params["rate_mbps"] < 0:
+        raise InvalidOption("rate_mbps", params["rate_mbps"], "it is 0 for no limit, or greater")
+    return t.cast("float | None", params["rate_mbps"])
+
+
 def command(params: t.Mapping[str, t.Any]) -> agent.Command:
     """What the node is started with."""
     positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
     settings = Settings(
-        params["ttl_s"], params["linger_s"], params["silence_s"], agent.patience_of(params["patience_s"])
+        params["ttl_s"],
+        params["linger_s"],
+        params["silence_s"],
+        agent.patience_of(params["patience_s"]),
+        rate(params),
     )
     return agent.Command(
         params["run"],
@@ -349,13 +359,6 @@ def bases(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
         path = pool_path(pools, base["pool"], f"bases[{number}].pool")
         checked.append({"metadata": metadata, "pool": base["pool"], "pool_path": path, "parents": base["parents"]})
     return checked
-
-
-def peers(params: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    for host, at in params["peers"].items():
-        if not isinstance(at, dict) or not at.get("address") or not isinstance(at.get("port"), int):
-            raise InvalidOption(f"peers.{host}", at, "a peer is {address, port}")
-    return {host: {"address": str(at["address"]), "port": at["port"]} for host, at in params["peers"].items()}
 
 
 def finished(runtime: agent.Runtime, timeout_s: float) -> dict[str, t.Any]:
@@ -402,12 +405,11 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
             return {"changed": runtime.process() is not None, "node": {}}
         return {"changed": agent.stopped(runtime), "node": {}}
     if state == "started":
-        positive(params, "rate_mbps")
         given = {
             "bases": bases(params),
-            "peers": peers(params),
+            "peers": checked_peers(params["peers"]),
             "mode": params["mode"],
-            "rate_mbps": params["rate_mbps"],
+            "rate_mbps": rate(params),
         }
         if module.check_mode:
             return {"changed": True, "node": {}}
@@ -424,22 +426,8 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
-    params = module.params
-    check_name("run", params["run"])
-    runtime = agent.Runtime(params["runtime_dir"], params["run"])
-    try:
+    with node_of_run(module.params["runtime_dir"], module.params["run"]) as runtime:
         return act(module, runtime)
-    except ControlFailed as error:
-        raise FleetError(
-            f"The relay node of the run {params['run']} is not running on this host. "
-            f"{runtime.log_tail() or 'It was not started, or has ended.'}",
-            run=params["run"],
-        ) from error
-    except RelayError as error:
-        fields = {key: value for key, value in error.fields.items() if key != "kind"}
-        raise FleetError(error.message, **fields) from error
-    except OSError as error:
-        raise FleetError(f"The relay node of the run {params['run']}: {error}", run=params["run"]) from error
 
 
 def main() -> None:

@@ -27,6 +27,9 @@ HOSTS = ("kvm1", "kvm 2", "kvm3")
 PLAYBOOK = """
 - hosts: all
   gather_facts: false
+  vars:
+    peers: >-
+      {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
   tasks:
     - basecast.fleet.relay_certificates:
         run: "{{ run }}"
@@ -55,6 +58,19 @@ PLAYBOOK = """
           - listening is changed
           - again is not changed
           - again.node.pid == listening.node.pid
+    - basecast.fleet.link_probe:
+        state: started
+        run: "{{ run }}"
+        host: "{{ inventory_hostname }}"
+        rounds: "{{ ansible_play_hosts_all | basecast.fleet.probe_rounds }}"
+        peers: "{{ peers }}"
+        pools: "{{ basecast_pools }}"
+        runtime_dir: "{{ runtime_dir }}"
+    - basecast.fleet.link_probe:
+        state: collected
+        run: "{{ run }}"
+        runtime_dir: "{{ runtime_dir }}"
+      register: probe
     - basecast.fleet.relay_node: &started
         state: started
         run: "{{ run }}"
@@ -63,8 +79,7 @@ PLAYBOOK = """
           - metadata: "{{ metadata }}"
             pool: default
             parents: "{{ parents[inventory_hostname] }}"
-        peers: >-
-          {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
+        peers: "{{ peers }}"
         runtime_dir: "{{ runtime_dir }}"
       register: started
     - basecast.fleet.relay_node: *started
@@ -111,7 +126,7 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.result: dict[str, t.Any] = {}
-        hosts = {}
+        hosts: dict[str, dict[str, t.Any]] = {}
         for number, host in enumerate(HOSTS):
             (directory / f"pool{number}").mkdir()
             hosts[host] = {
@@ -194,6 +209,9 @@ def test_a_chain_of_nodes_through_the_modules(site: Site) -> None:
     plan = {"kvm1": [], "kvm 2": ["kvm1"], "kvm3": ["kvm 2", "kvm1"]}
     done = site.play("--forks", "1", metadata=metadata, parents=plan)
     assert done.returncode == 0, done.stdout + done.stderr
+    measured = [(link["from"], link["to"]) for host in HOSTS for link in site.result[host]["probe"]["links"]]
+    assert sorted(measured) == sorted((a, b) for a in HOSTS for b in HOSTS if a != b)
+    assert site.result["kvm1"]["probe"]["disks"]["default"] > 0
     for host in HOSTS:
         base = site.result[host]["finished"]["node"]["bases"][metadata["sha256"]]
         assert (base["state"], base["attempts"]) == ("holding", [])

@@ -19,7 +19,7 @@ import threading
 import time
 import typing as t
 
-from . import control
+from . import control, probe
 from .daemon import Process, spawn, start_time
 from .errors import ControlFailed, RelayError
 from .node import THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
@@ -207,11 +207,17 @@ class _Agent:
         node = self._node
         node.touch()
         command = message.get("command")
-        settled = node.settled
+        settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
+        if command == "probe_start":
+            return {"changed": self._start_probe(message)}
+        if command == "probe_wait":
+            node.prober.wait(min(float(message["timeout_s"]), control.LONG_POLL_S))
+            node.touch()
+            return node.prober.result()
         if command == "start":
             changed = node.start(
                 [request_of(base) for base in message["bases"]],
-                {host: Address(str(at["address"]), int(at["port"])) for host, at in message["peers"].items()},
+                addresses_of(message["peers"]),
                 message["mode"],
                 message["rate_mbps"],
             )
@@ -226,8 +232,24 @@ class _Agent:
             raise RelayError(f"The node does not know the command {command!r}.")
         return {**self._answer(), "settled": settled}
 
+    def _start_probe(self, message: Json) -> bool:
+        node, pools, size = self._node, message["pools"], int(message["disk_bytes"])
+
+        def disks() -> dict[str, float]:
+            measured = {name: probe.disk_write_mbps(path, size, node.clock) for name, path in pools.items() if size}
+            return {name: mbps for name, mbps in measured.items() if mbps is not None}
+
+        node.set_peers(addresses_of(message["peers"]))
+        turns = [probe.Turn(int(number), str(partner), bool(first)) for number, partner, first in message["turns"]]
+        settings = probe.Settings(int(message["payload_bytes"]), float(message["max_s"]), float(message["deadline_s"]))
+        return node.prober.start(turns, settings, disks)
+
     def _answer(self) -> Json:
         return {**self._node.progress(), **self._process}
+
+
+def addresses_of(peers: Json) -> dict[str, Address]:
+    return {host: Address(str(at["address"]), int(at["port"])) for host, at in peers.items()}
 
 
 def request_of(base: Json) -> BaseRequest:

@@ -18,11 +18,12 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from .probe import Prober
 from .sink import Attempt, Fetch, Patience, storage_failure
 from .source import FAILED, FETCHING, HOLDING, LOST, PENDING, WAITING, Offer, Serving
 from .stats import Clock, Stopwatch, TokenBucket
 from .tls import Contexts
-from .transport import Address, Door, Transport
+from .transport import CONNECT_S, Address, Door, Transport
 
 STAGED, CUT_THROUGH = "staged", "cut_through"
 
@@ -69,6 +70,7 @@ class Settings(t.NamedTuple):
     linger_s: float = 300.0
     silence_s: float = SILENCE_S
     patience: Patience = Patience()
+    rate_mbps: float | None = None
 
 
 class BaseRequest(t.NamedTuple):
@@ -299,8 +301,9 @@ class Node:
         self.wrap_endpoint = wrap_endpoint
         self.mode = STAGED
         self.stopping = threading.Event()
-        self.up_bucket = TokenBucket(None, clock)
-        self.down_bucket = TokenBucket(None, clock)
+        self.up_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
+        self.down_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
+        self.prober = Prober(host, self.connect, clock, self.stopping)
         self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
         self.door = Door(listener, self.transport, self._welcome, self.stopping, clock, log)
         self._peers: dict[str, Address] = {}
@@ -355,15 +358,17 @@ class Node:
         mode: str = STAGED,
         rate_mbps: float | None = None,
     ) -> bool:
-        """Give the node its part of the plan, or a new one; whether anything changed."""
-        rate = None if rate_mbps is None else rate_mbps * 1e6 / 8
+        """Give the node its part of the plan, or a new one; whether anything changed.
+
+        :param rate_mbps: None leaves the limit as it is, 0 lifts it.
+        """
         fresh: list[Job] = []
         with self._changed:
-            changed = dict(peers) != self._peers and bool(peers)
-            self._peers.update(peers)
+            changed = self.set_peers(peers) or mode != self.mode
             self.mode = mode
-            self.up_bucket.set_rate(rate)
-            self.down_bucket.set_rate(rate)
+            if rate_mbps is not None:
+                self.up_bucket.set_rate(bytes_per_s(rate_mbps))
+                self.down_bucket.set_rate(bytes_per_s(rate_mbps))
             for request in requests:
                 job = self._jobs.get(request.sha256)
                 if job is not None and job.state != FAILED:
@@ -383,10 +388,16 @@ class Node:
             job.start()
         return changed or bool(fresh)
 
+    def set_peers(self, peers: t.Mapping[str, Address]) -> bool:
+        """Where the nodes of the run listen; whether any of it is new."""
+        fresh = {host: at for host, at in peers.items() if self._peers.get(host) != at}
+        self._peers.update(fresh)
+        return bool(fresh)
+
     @property
     def settled(self) -> bool:
         with self._changed:
-            return all(job.settled for job in self._jobs.values())
+            return self.prober.idle and all(job.settled for job in self._jobs.values())
 
     def wait(self, seconds: float) -> bool:
         """Until every base is holding or failed; whether that is so."""
@@ -418,12 +429,12 @@ class Node:
 
     # -- peers ---------------------------------------------------------------------------------------------------
 
-    def connect(self, host: str) -> Channel:
+    def connect(self, host: str, timeout: float = CONNECT_S) -> Channel:
         """A channel to a peer of the run. :raises RelayError:"""
         at = self._peers.get(host)
         if at is None:
             raise PeerLost(f"{host} is not among the peers of this run.", peer=host)
-        return self.transport.connect(host, at)
+        return self.transport.connect(host, at, timeout)
 
     def _offer(self, sha256: str) -> Offer:
         if sha256 not in self._offers:
@@ -437,6 +448,8 @@ class Node:
         self.touch()
         if header.kind == protocol.OPEN:
             self._serve(channel, message)
+        elif header.kind == protocol.PROBE:
+            self.prober.attend(channel, message)
         else:
             raise ProtocolError(f"{channel.peer} began with a frame of kind {header.kind}.")
 
@@ -454,6 +467,10 @@ class Node:
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
         Serving(channel, offer, self.up_bucket, self.stopping).run()
+
+
+def bytes_per_s(mbps: float | None) -> float | None:
+    return mbps * 1e6 / 8 if mbps else None
 
 
 def bind(address: str, first: int, last: int, preferred: int | None = None) -> socket.socket:

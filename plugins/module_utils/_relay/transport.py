@@ -46,14 +46,14 @@ class Transport:
         self._clock = clock
         self._silence_s = silence_s
 
-    def connect(self, host: str, at: Address) -> Channel:
+    def connect(self, host: str, at: Address, timeout: float = CONNECT_S) -> Channel:
         """:raises PeerLost: nobody is there; WrongIdentity: somebody else is; VersionMismatch:"""
         where = f"{host} ({at.address}:{at.port})"
         wildcard = self._address in ("", "0.0.0.0", "::")
         try:
             plain = socket.create_connection(
                 (at.address, at.port),
-                timeout=min(CONNECT_S, self._silence_s),
+                timeout=min(timeout, self._silence_s),
                 source_address=None if wildcard else (self._address, 0),
             )
         except OSError as error:
@@ -109,6 +109,7 @@ class Door:
     ) -> None:
         """:param handle: serves one peer; calls its second argument once the first request was read."""
         self._listener = listener
+        self._listener.settimeout(0.5)
         self._transport = transport
         self._handle = handle
         self._stop = stop
@@ -125,7 +126,6 @@ class Door:
             return len(self._peers)
 
     def run(self) -> None:
-        self._listener.settimeout(0.5)
         while not self._stop.is_set():
             try:
                 connection, _address = self._listener.accept()

@@ -1,0 +1,360 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Measuring links: the rounds that nodes run among themselves.
+
+A round is a set of disjoint pairs, so probes do not disturb each other. There is no common clock and no barrier: a node
+goes through its own rounds in order, and a pair measures when both have come to it. The first of a pair connects, and
+measures both directions.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import typing as t
+
+from . import protocol
+from .channel import Channel
+from .errors import PeerLost, PeerRefused, ProtocolError, RelayError
+from .stats import Clock
+
+# Of what arrives first nothing is counted: the connection is still speeding up, or a shaper's bucket is full.
+SKIPPED_BYTES = 128 * 1024
+SKIPPED_PART = 0.25
+
+# What the kernel may hold back unsent: a slow link must not swallow the whole payload at once.
+UNSENT_BYTES = 128 * 1024
+
+ECHOES = 4
+KNOCK_EVERY_S = 1.0
+CONNECT_S = 2.0
+
+# A partner that does not measure to the end of the time that it needs is given up.
+PAIR_SPARE_S = 10.0
+
+
+class Settings(t.NamedTuple):
+    """:param payload_bytes: at most so many in each direction; max_s: and for at most so many seconds.
+    :param deadline_s: after so many seconds the remaining rounds are left out.
+    """
+
+    payload_bytes: int = 1024 * 1024
+    max_s: float = 0.3
+    deadline_s: float = 60.0
+
+
+class Turn(t.NamedTuple):
+    """One round of this host: its number, the partner, and who connects."""
+
+    number: int
+    partner: str
+    first: bool
+
+
+def turns_of(host: str, rounds: t.Sequence[t.Sequence[t.Sequence[str]]]) -> list[Turn]:
+    """This host's turns, in order."""
+    turns = []
+    for number, pairs in enumerate(rounds):
+        for first, second in pairs:
+            if host == first:
+                turns.append(Turn(number, second, True))
+            elif host == second:
+                turns.append(Turn(number, first, False))
+    return turns
+
+
+class Prober:
+    """Runs one host's turns. Connections of partners are handed to ``attend`` by the door's threads."""
+
+    def __init__(
+        self, host: str, connect: t.Callable[[str, float], Channel], clock: Clock, stop: threading.Event
+    ) -> None:
+        self._host = host
+        self._connect = connect
+        self._clock = clock
+        self._stop = stop
+        self._changed = threading.Condition()
+        self._turns: list[Turn] = []
+        self._settings = Settings()
+        self._number = -1  # of the round under way; before the begin: -1
+        self._granted: tuple[int, str] | None = None
+        self._arrived: set[tuple[int, str]] = set()
+        self._left: set[tuple[int, str]] = set()
+        self._begun = False
+        self._ended = False
+        self._ends_at = 0.0
+        self._links: list[dict[str, t.Any]] = []
+        self._skipped: list[dict[str, t.Any]] = []
+        self._disks: dict[str, float] = {}
+
+    # -- control -------------------------------------------------------------------------------------------------
+
+    def start(self, turns: t.Sequence[Turn], settings: Settings, disks: t.Callable[[], dict[str, float]]) -> bool:
+        """Begin, unless that was done already; whether it was not."""
+        with self._changed:
+            if self._begun and list(turns) == self._turns:
+                return False
+            if self._begun and not self._ended:
+                raise RelayError("Other rounds are being measured on this host; collect them first.")
+            self._turns, self._settings = list(turns), settings
+            self._begun, self._ended, self._number = True, False, -1
+            self._left.clear()
+            self._links, self._skipped = [], []
+            self._ends_at = self._clock() + settings.deadline_s
+        threading.Thread(target=self._run, args=(disks,), name="prober", daemon=True).start()
+        return True
+
+    @property
+    def idle(self) -> bool:
+        return not self._begun or self._ended
+
+    def wait(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ended or not self._begun, seconds) and self._begun
+
+    def result(self) -> dict[str, t.Any]:
+        with self._changed:
+            result: dict[str, t.Any] = {
+                "links": list(self._links),
+                "skipped": list(self._skipped),
+                "complete": self._ended,
+                "begun": self._begun,
+                "cpus": os.cpu_count() or 1,
+                "load_1m": os.getloadavg()[0],
+                "disks": dict(self._disks),
+            }
+            if self._disks:
+                result["disk_write_mbps"] = min(self._disks.values())
+            return result
+
+    # -- this host's turns ---------------------------------------------------------------------------------------
+
+    def _run(self, disks: t.Callable[[], dict[str, float]]) -> None:
+        try:
+            measured = disks()
+            with self._changed:
+                self._disks = measured
+            for turn in self._turns:
+                with self._changed:
+                    self._number = turn.number
+                    self._changed.notify_all()
+                try:
+                    self._take(turn)
+                except (OSError, RelayError) as error:
+                    message = error.message if isinstance(error, RelayError) else str(error)
+                    with self._changed:
+                        self._skipped.append({"partner": turn.partner, "round": turn.number, "msg": message})
+        finally:
+            with self._changed:
+                self._number = 1 << 30
+                self._ended = True
+                self._changed.notify_all()
+
+    def _take(self, turn: Turn) -> None:
+        if self._left_s() <= 0 or self._stop.is_set():
+            raise RelayError("The time for measuring was over.")
+        if turn.first:
+            channel = self._connect(turn.partner, CONNECT_S)
+            try:
+                self._measure(channel, turn)
+            finally:
+                channel.close()
+        else:
+            self._be_measured(turn)
+
+    def _left_s(self) -> float:
+        return self._ends_at - self._clock()
+
+    def _measure(self, channel: Channel, turn: Turn) -> None:
+        settings = self._settings
+        channel.send_message(
+            protocol.PROBE,
+            {"round": turn.number, "payload_bytes": settings.payload_bytes, "max_s": settings.max_s},
+        )
+        while True:
+            header, payload = channel.receive()
+            if header.kind == protocol.PROBE_GO:
+                break
+            if header.kind == protocol.BYE:
+                raise PeerRefused(f"{turn.partner}: {protocol.decode_message(payload).get('msg')}")
+            if header.kind != protocol.PING:
+                raise ProtocolError(f"{turn.partner} sent a frame of kind {header.kind}.")
+            if self._left_s() <= 0 or self._stop.is_set():
+                raise RelayError(f"{turn.partner} did not come to its turn in time.")
+            channel.beat()
+        trips = []
+        for number in range(ECHOES):
+            begin = self._clock()
+            channel.send(protocol.PROBE_ECHO, number)
+            _expect(channel, protocol.PROBE_ECHO)
+            trips.append(self._clock() - begin)
+        latency = min(trips) / 2
+        send_payload(channel, settings, self._clock)
+        there = channel.receive_message(protocol.PROBE_RESULT).get("mbps")
+        if not isinstance(there, (int, float)) or there < 0:
+            raise ProtocolError(f"{turn.partner} sent a result that is no number.")
+        back = receive_payload(channel, self._clock)
+        with self._changed:
+            for sender, receiver, mbps in ((self._host, turn.partner, there), (turn.partner, self._host, back)):
+                self._links.append(
+                    {"from": sender, "to": receiver, "mbps": round(mbps, 3), "latency_s": round(latency, 6)}
+                )
+
+    def _be_measured(self, turn: Turn) -> None:
+        key = (turn.number, turn.partner)
+        knock_at = self._clock() + KNOCK_EVERY_S
+        with self._changed:
+            while key not in self._arrived:
+                if self._left_s() <= 0 or self._stop.is_set():
+                    raise RelayError(f"{turn.partner} did not come to its turn in time.")
+                self._changed.wait(min(KNOCK_EVERY_S, max(0.01, self._left_s())))
+                if key not in self._arrived and self._clock() >= knock_at:
+                    self._changed.release()
+                    try:
+                        self._knock(turn)
+                    finally:
+                        self._changed.acquire()
+                    knock_at = self._clock() + KNOCK_EVERY_S
+            self._granted = key
+            self._changed.notify_all()
+            limit = 2 * self._settings.max_s + PAIR_SPARE_S
+            done = self._changed.wait_for(lambda: key in self._left, limit)
+            self._granted = None
+            if not done:
+                raise PeerLost(f"{turn.partner} did not end its turn.")
+
+    def _knock(self, turn: Turn) -> None:
+        """:raises RelayError: the partner is dead, or has left this turn out."""
+        channel = self._connect(turn.partner, CONNECT_S)
+        try:
+            channel.send_message(protocol.PROBE, {"round": turn.number, "knock": True})
+            theirs = channel.receive_message(protocol.PROBE_RESULT).get("round")
+        finally:
+            channel.close()
+        with self._changed:
+            if isinstance(theirs, int) and theirs > turn.number and (turn.number, turn.partner) not in self._arrived:
+                raise PeerRefused(f"{turn.partner} has left this turn out.")
+
+    # -- partners' turns -----------------------------------------------------------------------------------------
+
+    def attend(self, channel: Channel, message: dict[str, t.Any]) -> None:
+        """A partner has connected. :raises RelayError:"""
+        number, payload_bytes, max_s = message.get("round"), message.get("payload_bytes", 0), message.get("max_s", 0)
+        if not isinstance(number, int) or not isinstance(payload_bytes, int) or not isinstance(max_s, (int, float)):
+            raise ProtocolError(f"{channel.peer} wants to measure something that cannot be read.")
+        if message.get("knock"):
+            channel.send_message(protocol.PROBE_RESULT, {"round": self._number})
+            return
+        key = (number, channel.peer)
+        with self._changed:
+            self._arrived.add(key)
+            self._changed.notify_all()
+        try:
+            if self._await_turn(channel, key):
+                self._answer(channel, Settings(min(payload_bytes, 1 << 28), min(float(max_s), 10.0)))
+            else:
+                channel.send_message(protocol.BYE, {"msg": "this turn is over"})
+        finally:
+            with self._changed:
+                self._arrived.discard(key)
+                self._left.add(key)
+                self._changed.notify_all()
+
+    def _await_turn(self, channel: Channel, key: tuple[int, str]) -> bool:
+        while not self._stop.is_set():
+            with self._changed:
+                if self._number > key[0] or (self._ended and self._begun):
+                    return False
+                if self._granted == key:
+                    return True
+                self._changed.wait(channel.heartbeat_s / 2)
+            channel.beat()
+        return False
+
+    def _answer(self, channel: Channel, settings: Settings) -> None:
+        channel.send(protocol.PROBE_GO)
+        for number in range(ECHOES):
+            _expect(channel, protocol.PROBE_ECHO)
+            channel.send(protocol.PROBE_ECHO, number)
+        mbps = receive_payload(channel, self._clock)
+        channel.send_message(protocol.PROBE_RESULT, {"mbps": mbps})
+        send_payload(channel, settings, self._clock)
+
+
+def send_payload(channel: Channel, settings: Settings, clock: Clock) -> None:
+    """Bytes without meaning, until there are enough or the time is over."""
+    _hold_back(channel)
+    frame = protocol.encode(protocol.PROBE_DATA, 0, os.urandom(protocol.PROBE_DATA_BYTES))
+    until = clock() + settings.max_s
+    sent = 0
+    while sent < settings.payload_bytes and clock() < until:
+        channel.send_frame(frame)
+        sent += protocol.PROBE_DATA_BYTES
+    channel.send(protocol.PROBE_END)
+
+
+def receive_payload(channel: Channel, clock: Clock) -> float:
+    """10^6 bit/s at which it arrived."""
+    arrivals: list[tuple[float, int]] = []
+    total = 0
+    while True:
+        header, payload = channel.receive()
+        if header.kind == protocol.PROBE_END:
+            return rate_of(arrivals)
+        if header.kind == protocol.PROBE_DATA:
+            total += len(payload)
+            arrivals.append((clock(), total))
+        elif header.kind != protocol.PING:
+            raise ProtocolError(f"{channel.peer} sent a frame of kind {header.kind} while measuring.")
+
+
+def rate_of(arrivals: t.Sequence[tuple[float, int]]) -> float:
+    """10^6 bit/s from (second, bytes up to then), without what came first."""
+    if len(arrivals) < 2:
+        return 0.0
+    end, total = arrivals[-1]
+    skipped = max(SKIPPED_BYTES, int(total * SKIPPED_PART))
+    begin, before = next(
+        ((at, count) for at, count in arrivals if count >= skipped and count <= total / 2), arrivals[0]
+    )
+    return (total - before) * 8 / 1e6 / max(end - begin, 1e-6)
+
+
+def _expect(channel: Channel, kind: int) -> None:
+    while True:
+        header, _payload = channel.receive()
+        if header.kind == kind:
+            return
+        if header.kind != protocol.PING:
+            raise ProtocolError(f"{channel.peer} sent a frame of kind {header.kind} instead of {kind}.")
+
+
+def _hold_back(channel: Channel) -> None:
+    descriptor = os.dup(channel.stream.fileno())
+    with socket.socket(fileno=descriptor) as copy:
+        copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def disk_write_mbps(path: str, size_bytes: int, clock: Clock) -> float | None:
+    """10^6 bit/s at which a nameless file in the directory is written and flushed; None where that is impossible."""
+    block = os.urandom(1024 * 1024)
+    try:
+        descriptor = os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        begin = clock()
+        written = 0
+        while written < size_bytes:
+            written += os.write(descriptor, block)
+        os.fsync(descriptor)
+        return round(written * 8 / 1e6 / max(clock() - begin, 1e-6), 3)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What the modules that talk to a relay node share."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ._errors import FleetError, InvalidOption
+from ._names import check_name
+from ._relay.agent import Runtime
+from ._relay.errors import ControlFailed, RelayError
+
+
+@contextlib.contextmanager
+def node_of_run(runtime_dir: str, run: str) -> t.Iterator[Runtime]:
+    """The place of this host's node of a run; what goes wrong with it becomes the user's sentence."""
+    check_name("run", run)
+    runtime = Runtime(runtime_dir, run)
+    try:
+        yield runtime
+    except ControlFailed as error:
+        raise FleetError(
+            f"The relay node of the run {run} is not running on this host. "
+            f"{runtime.log_tail() or 'It was not started, or has ended.'}",
+            run=run,
+        ) from error
+    except RelayError as error:
+        fields = {key: value for key, value in error.fields.items() if key != "kind"}
+        raise FleetError(error.message, **fields) from error
+    except OSError as error:
+        raise FleetError(f"The relay node of the run {run}: {error}", run=run) from error
+
+
+def checked_peers(peers: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    """The option ``peers``: {host: {"address", "port"}}; other keys are left out."""
+    for host, at in peers.items():
+        if not isinstance(at, dict) or not at.get("address") or not isinstance(at.get("port"), int):
+            raise InvalidOption(f"peers.{host}", at, "a peer is {address, port}")
+    return {host: {"address": str(at["address"]), "port": at["port"]} for host, at in peers.items()}

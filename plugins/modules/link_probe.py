@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: link_probe
+short_description: This host's part in measuring the links of a fleet
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Relay nodes that listen, see M(basecast.fleet.relay_node), measure the links among themselves, in rounds of
+    disjoint pairs as the filter P(basecast.fleet.probe_rounds#filter) makes them.
+  - In each pair the first host connects to the second, and both directions are measured one after the other.
+  - No task has to run at the same moment on two hosts. A pair measures when both have come to it; a partner that is
+    dead, or that does not come, is left out.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Nothing is measured.
+  diff_mode:
+    support: N/A
+    details:
+      - Changes nothing on the host.
+  idempotent:
+    support: full
+    details:
+      - Rounds that are being measured, or were, are not begun again.
+options:
+  state:
+    description:
+      - V(started) gives the rounds to this host's node and returns at once.
+      - V(collected) waits for the result.
+    type: str
+    choices: [started, collected]
+    required: true
+  run:
+    description: Name of the run.
+    type: str
+    required: true
+  host:
+    description: This host's own inventory name. Needed with O(state=started).
+    type: str
+  rounds:
+    description: Rounds; each is a list of pairs of hosts. Only those of this host matter here.
+    type: list
+    elements: list
+    default: []
+  peers:
+    description: Where the nodes of the run listen, as C({host: {address, port}}).
+    type: dict
+    default: {}
+  payload_bytes:
+    description: How much is sent in each direction of a link at most.
+    type: int
+    default: 1048576
+  max_s:
+    description: For how long it is sent at most, in seconds.
+    type: float
+    default: 0.3
+  deadline_s:
+    description: After so many seconds the remaining rounds are left out.
+    type: float
+    default: 60
+  disk_bytes:
+    description:
+      - How much is written to a nameless temporary file in each pool, and flushed, to measure its speed.
+      - With V(0) no disk is measured.
+    type: int
+    default: 8388608
+  timeout_s:
+    description: How long O(state=collected) waits, in seconds.
+    type: float
+    default: 90
+  runtime_dir:
+    description: Directory of the node's control socket.
+    type: path
+    default: /run/basecast
+seealso:
+  - module: basecast.fleet.relay_node
+  - plugin: basecast.fleet.probe_rounds
+    plugin_type: filter
+  - plugin: basecast.fleet.deployment_matrix
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Begin to measure
+  basecast.fleet.link_probe:
+    state: started
+    run: "{{ run }}"
+    host: "{{ inventory_hostname }}"
+    rounds: "{{ ansible_play_hosts_all | basecast.fleet.probe_rounds }}"
+    peers: "{{ peers }}"
+
+- name: Collect what was measured
+  basecast.fleet.link_probe:
+    state: collected
+    run: "{{ run }}"
+  register: probe
+"""
+
+RETURN = r"""
+links:
+  description:
+    - Both directions of the links that this host measured, which are those of pairs whose first host it is.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - from: kvm1
+      to: kvm2
+      mbps: 941.2
+      latency_s: 0.000113
+skipped:
+  description: The turns that were left out, and why.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - partner: kvm3
+      round: 2
+      msg: "kvm3 (10.77.0.13:47700) cannot be reached: Connection refused."
+complete:
+  description: Whether all rounds were gone through.
+  returned: success
+  type: bool
+  sample: true
+disk_write_mbps:
+  description: Speed of the slowest pool that could be measured, in 10^6 bits per second.
+  returned: when a pool was measured
+  type: float
+  sample: 3120.5
+disks:
+  description: The same for each pool.
+  returned: success
+  type: dict
+  sample:
+    default: 3120.5
+cpus:
+  description: Number of processors.
+  returned: success
+  type: int
+  sample: 8
+load_1m:
+  description: Load average of the last minute.
+  returned: success
+  type: float
+  sample: 0.41
+"""
+
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import turns_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
+
+EMPTY: dict[str, t.Any] = {"links": [], "skipped": [], "complete": False, "disks": {}, "cpus": 0, "load_1m": 0.0}
+
+
+def checked_rounds(rounds: t.Sequence[t.Any]) -> list[list[tuple[str, str]]]:
+    checked = []
+    for number, pairs in enumerate(rounds):
+        seen: list[str] = []
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise InvalidOption(f"rounds[{number}]", pair, "a pair is a list of two hosts")
+            seen += [str(host) for host in pair]
+        if len(seen) != len(set(seen)):
+            raise InvalidOption(f"rounds[{number}]", pairs, "a host has at most one partner in a round")
+        checked.append([(str(first), str(second)) for first, second in pairs])
+    return checked
+
+
+def collected(runtime: Runtime, timeout_s: float) -> dict[str, t.Any]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        result = runtime.ask("probe_wait", timeout_s=left)
+        if result["complete"] or not result["begun"] or left <= 0:
+            result.pop("begun")
+            return result
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    for option in ("payload_bytes", "max_s", "deadline_s", "timeout_s"):
+        if params[option] <= 0:
+            raise InvalidOption(option, params[option], "it has to be greater than 0")
+    with node_of_run(params["runtime_dir"], params["run"]) as runtime:
+        if params["state"] == "collected":
+            return {"changed": False, **(EMPTY if module.check_mode else collected(runtime, params["timeout_s"]))}
+        message = {
+            "turns": [list(turn) for turn in turns_of(params["host"], checked_rounds(params["rounds"]))],
+            "peers": checked_peers(params["peers"]),
+            "pools": checked_pools(params["pools"]),
+            "payload_bytes": params["payload_bytes"],
+            "max_s": params["max_s"],
+            "deadline_s": params["deadline_s"],
+            "disk_bytes": params["disk_bytes"],
+        }
+        changed = True if module.check_mode else runtime.ask("probe_start", **message)["changed"]
+        return {"changed": changed, **EMPTY}
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "state": {"type": "str", "choices": ["started", "collected"], "required": True},
+            "run": {"type": "str", "required": True},
+            "host": {"type": "str"},
+            "rounds": {"type": "list", "elements": "list", "default": []},
+            "peers": {"type": "dict", "default": {}},
+            "payload_bytes": {"type": "int", "default": 1024 * 1024},
+            "max_s": {"type": "float", "default": 0.3},
+            "deadline_s": {"type": "float", "default": 60},
+            "disk_bytes": {"type": "int", "default": 8 * 1024 * 1024},
+            "timeout_s": {"type": "float", "default": 90},
+            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+        },
+        required_if=[("state", "started", ("host",))],
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import (
+    Prober,
+    Settings,
+    Turn,
+    rate_of,
+    turns_of,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
+
+ROUNDS = [[["A", "D"], ["B", "C"]], [["A", "C"], ["D", "B"]], [["A", "B"], ["C", "D"]]]
+SMALL = Settings(payload_bytes=256 * 1024, max_s=0.2, deadline_s=10.0)
+
+
+def test_a_host_takes_its_turns_in_the_order_of_the_rounds() -> None:
+    assert turns_of("B", ROUNDS) == [Turn(0, "C", True), Turn(1, "D", False), Turn(2, "A", False)]
+    assert turns_of("X", ROUNDS) == []
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "mbps"),
+    [
+        # A burst at first, then 8 Mbit/s: only what comes after the burst counts.
+        ([(0.0, 200_000)] + [(0.1 * n, 200_000 + 100_000 * n) for n in range(1, 9)], 8.0),
+        ([(0.0, 1000), (1.0, 126_000)], 1.0),
+        ([(1.0, 500)], 0.0),
+        ([], 0.0),
+    ],
+    ids=["burst", "short", "one", "none"],
+)
+def test_the_rate_leaves_out_the_begin(arrivals: list[tuple[float, int]], mbps: float) -> None:
+    assert rate_of(arrivals) == pytest.approx(mbps)
+
+
+def probers(fleet: t.Any, hosts: str) -> dict[str, Prober]:
+    peers = {host: Address("127.0.0.1", fleet.nodes[host].port) for host in hosts}
+    for host in hosts:
+        fleet.nodes[host].set_peers(peers)
+    return {host: fleet.nodes[host].prober for host in hosts}
+
+
+def links(prober: Prober) -> set[tuple[str, str]]:
+    return {(link["from"], link["to"]) for link in prober.result()["links"]}
+
+
+def test_nodes_measure_all_links_among_themselves_in_any_order_of_starts(fleet: t.Any) -> None:
+    for host in "ABCD":
+        fleet.add(host)
+    nodes = probers(fleet, "ABCD")
+    for host in "DBCA":
+        assert nodes[host].start(turns_of(host, ROUNDS), SMALL, lambda: {"default": 100.0})
+        assert not nodes[host].start(turns_of(host, ROUNDS), SMALL, dict)
+    found: set[tuple[str, str]] = set()
+    for host in "ABCD":
+        assert nodes[host].wait(10)
+        result = nodes[host].result()
+        assert result["skipped"] == []
+        assert result["disk_write_mbps"] == 100.0
+        assert all(link["mbps"] > 10 and 0 < link["latency_s"] < 0.5 for link in result["links"]), result
+        assert found.isdisjoint(links(nodes[host]))
+        found |= links(nodes[host])
+    assert found == {(a, b) for a in "ABCD" for b in "ABCD" if a != b}
+
+
+def test_a_dead_partner_is_left_out_and_the_others_are_measured(fleet: t.Any) -> None:
+    for host in "ABCD":
+        fleet.add(host)
+    nodes = probers(fleet, "ABCD")
+    fleet.kill("D")
+    for host in "ABC":
+        nodes[host].start(turns_of(host, ROUNDS), SMALL, dict)
+    found: set[tuple[str, str]] = set()
+    for host in "ABC":
+        assert nodes[host].wait(10)
+        found |= links(nodes[host])
+        assert [one["partner"] for one in nodes[host].result()["skipped"]] == ["D"]
+        assert "refused" in nodes[host].result()["skipped"][0]["msg"]
+    assert found == {(a, b) for a in "ABC" for b in "ABC" if a != b}
