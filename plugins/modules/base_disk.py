@@ -138,13 +138,8 @@ def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Seque
 
 def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     pool = module.params["pool"]
-    for sha256 in bases:
-        removal.remove_base(stores, pool, sha256, True)
-    return [
-        f"remove base disk {sha256} from pool {pool}"
-        for sha256 in bases
-        if removal.remove_base(stores, pool, sha256, module.check_mode)
-    ]
+    removed = removal.remove_bases(stores, pool, bases, module.check_mode)
+    return [f"remove base disk {sha256} from pool {pool}" for sha256 in removed]
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:

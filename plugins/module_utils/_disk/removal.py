@@ -15,13 +15,18 @@ from .errors import BaseInUse
 from .store import Store
 
 
-def needed_by(stores: t.Mapping[str, Store], pool: str, sha256: str) -> dict[str, list[str]]:
-    """Who needs the base: {"differencing disks", "base disks", "names", "tenants", "pins": [...]}, empty when nobody."""
+def needed_by(
+    stores: t.Mapping[str, Store], pool: str, sha256: str, going: t.Collection[str] = ()
+) -> dict[str, list[str]]:
+    """Who needs the base, as lists by what they are; empty when nobody does.
+
+    :param going: digests of bases that are removed along with it, and do not count as its children.
+    """
     store = stores[pool]
     held = store.references(sha256)
     reasons = {
         "differencing disks": sorted(users.users_of_bases(stores, users.scan(stores)).get((pool, sha256), [])),
-        "base disks based on it": store.children(sha256),
+        "base disks based on it": [child for child in store.children(sha256) if child not in going],
         "names": [f"{item.name} {item.version} of tenant {item.tenant}" for item in held if item.kind == "name"],
         "tenants": [item.tenant for item in held if item.kind == "tenant"],
         "pins": [item.name for item in held if item.kind == "pin"],
@@ -29,33 +34,38 @@ def needed_by(stores: t.Mapping[str, Store], pool: str, sha256: str) -> dict[str
     return {what: names for what, names in reasons.items() if names}
 
 
-def remove_base(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bool) -> bool:
-    """True when the base was there and has been, or would be, removed.
+def remove_bases(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str], check_mode: bool) -> list[str]:
+    """Remove all of these bases, or none; those that were there, children before their parents.
 
-    :raises BaseInUse: something needs it; names what.
+    :raises BaseInUse: something else needs one of them; names what.
     """
     store = stores[pool]
+    if not _there(store, bases):
+        return []
     if check_mode:
-        if not _is_there(store, sha256):
-            return False
-        _refuse_if_needed(stores, pool, sha256)
-        return True
-    if not _is_there(store, sha256):
-        return False
+        return _checked(stores, pool, bases)
     with store.changing():
-        if not _is_there(store, sha256):
-            return False
-        _refuse_if_needed(stores, pool, sha256)
+        going = _checked(stores, pool, bases)
         store.sweep()
-        store.remove(sha256)
-    return True
+        for sha256 in going:
+            store.remove(sha256)
+    return going
 
 
-def _is_there(store: Store, sha256: str) -> bool:
-    return sha256 in store.ids()
+def _there(store: Store, bases: t.Sequence[str]) -> list[str]:
+    ids = store.ids()
+    return [sha256 for sha256 in bases if sha256 in ids]
 
 
-def _refuse_if_needed(stores: t.Mapping[str, Store], pool: str, sha256: str) -> None:
-    reasons = needed_by(stores, pool, sha256)
-    if reasons:
-        raise BaseInUse(sha256, pool, reasons)
+def _checked(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str]) -> list[str]:
+    store = stores[pool]
+    there = _there(store, bases)
+    for sha256 in there:
+        reasons = needed_by(stores, pool, sha256, there)
+        if reasons:
+            raise BaseInUse(sha256, pool, reasons)
+    depth = {}
+    for sha256 in there:
+        base = store.find(sha256)
+        depth[sha256] = len(base.chain) if base is not None else 0
+    return sorted(there, key=lambda sha256: -depth[sha256])

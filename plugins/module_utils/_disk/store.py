@@ -428,6 +428,12 @@ class Partial:
         if there is not None:
             self.discard()
             return there
+        if metadata.get("parent") is None:
+            return self._publish(metadata, chunks)
+        with self.store.changing(shared=True):  # so that the parent is not removed in between
+            return self._publish(metadata, chunks)
+
+    def _publish(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> Base:
         self._check(metadata, chunks)
         filesystem.replace_file(os.path.join(self.directory, "chunks"), chunks, filesystem.BASE_MODE)
         filesystem.replace_file(

@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from .._errors import FleetError
-from . import image_header
+from . import image_header, layout
 from .image_header import HeaderError
 from .store import Store
 
@@ -44,10 +44,6 @@ def resolve_backing(path: str, backing: str) -> str | None:
     return os.path.realpath(os.path.join(os.path.dirname(path), name))
 
 
-def machines_directory(pool_path: str) -> str:
-    return os.path.join(pool_path, "machines")
-
-
 def scan(stores: t.Mapping[str, Store]) -> list[FoundDisk]:
     """All disks in the pools' ``machines`` directories, and the qcow2 files that lie in the pools themselves."""
     found: list[FoundDisk] = []
@@ -57,7 +53,7 @@ def scan(stores: t.Mapping[str, Store]) -> list[FoundDisk]:
         if root in seen:
             continue
         seen.add(root)
-        for path in _files(machines_directory(store.pool_path), _DEPTH):
+        for path in _files(layout.machines_directory(store.pool_path), _DEPTH):
             disk = look(path, pool)
             if disk is not None:
                 found.append(disk)

@@ -1,0 +1,164 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a host has to give, and what it lacks: space, memory, processors, programs, ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import socket
+import tempfile
+import time
+import typing as t
+
+from . import filesystem, users
+from .runner import find_program
+from .store import Store
+
+ISO_TOOLS = ("xorriso", "genisoimage", "mkisofs")
+LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
+_LIBVIRT_DAEMONS = ("libvirtd", "virtqemud")
+_QEMU_PACKAGES = {
+    "x86_64": "qemu-system-x86",
+    "aarch64": "qemu-system-arm",
+    "ppc64le": "qemu-system-ppc",
+    "s390x": "qemu-system-s390x",
+}
+_MEASURE_BYTES = 64 * 1024 * 1024
+_MIB = 1024 * 1024
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """MiB by the names of /proc/meminfo."""
+    values = {}
+    for line in text.splitlines():
+        name, _colon, rest = line.partition(":")
+        number = rest.split()
+        if number and number[0].isdigit():
+            values[name] = int(number[0]) // 1024
+    return values
+
+
+def promised_bytes(disks: t.Iterable[users.FoundDisk], partials: t.Iterable[t.Mapping[str, t.Any]] = ()) -> int:
+    """What the disks, and base disks on their way, may still grow by.
+
+    :param partials: each with size_bytes and allocated_bytes.
+    """
+    disk_growth = sum(max(0, disk.virtual_size_bytes - disk.allocated_bytes) for disk in disks)
+    return disk_growth + sum(max(0, item["size_bytes"] - item["allocated_bytes"]) for item in partials)
+
+
+def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: bool = False) -> dict[str, t.Any]:
+    exists = os.path.isdir(store.pool_path)
+    place = filesystem.existing_parent(store.pool_path)
+    space = os.statvfs(place)
+    writable = filesystem.is_writable(store.pool_path)
+    partials = []
+    for item in store.partials():
+        path = os.path.join(store.partial_directory(item["sha256"]), "disk")
+        if os.path.lexists(path):
+            partials.append({"size_bytes": item["size_bytes"], "allocated_bytes": filesystem.allocated_bytes(path)})
+    return {
+        "path": store.pool_path,
+        "exists": exists,
+        "writable": writable,
+        "total_bytes": space.f_blocks * space.f_frsize,
+        "free_bytes": space.f_bavail * space.f_frsize,
+        "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], partials),
+        "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
+    }
+
+
+def measure_write_mbps(directory: str, size: int = _MEASURE_BYTES) -> float:
+    """Millions of bits per second that reach the disk under a directory. The file has no name and leaves nothing."""
+    block = memoryview(os.urandom(_MIB))
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        start = time.monotonic()
+        for offset in range(0, size, _MIB):
+            filesystem.write_at(file.fileno(), block, offset)
+        os.fdatasync(file.fileno())
+        elapsed = max(time.monotonic() - start, 1e-6)
+    return round(size * 8 / elapsed / 1e6, 1)
+
+
+def packages() -> dict[str, t.Any]:
+    """Programs and libraries that the collection uses on a host."""
+    return {
+        "qemu_img": find_program("qemu-img") is not None,
+        "qemu_system": find_program(f"qemu-system-{platform.machine()}") is not None
+        or any(os.path.exists(path) for path in ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")),
+        "python3_libvirt": importlib.util.find_spec("libvirt") is not None,
+        "iso_tool": next((tool for tool in ISO_TOOLS if find_program(tool) is not None), None),
+        "libvirtd": any(find_program(daemon) is not None for daemon in _LIBVIRT_DAEMONS),
+        "libvirt_socket": next((path for path in LIBVIRT_SOCKETS if os.path.exists(path)), None),
+    }
+
+
+def missing(found: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
+    """[{"what", "package"}] with the names of Debian's packages."""
+    needs = [
+        ("qemu_img", "qemu-img", "qemu-utils"),
+        ("qemu_system", "qemu", _QEMU_PACKAGES.get(platform.machine(), "qemu-system")),
+        ("python3_libvirt", "the Python module libvirt", "python3-libvirt"),
+        ("iso_tool", f"a program that writes ISO images ({', '.join(ISO_TOOLS)})", "xorriso"),
+        ("libvirtd", "the libvirt daemon", "libvirt-daemon-system"),
+    ]
+    return [{"what": what, "package": package} for key, what, package in needs if not found[key]]
+
+
+def free_ports(address: str, first: int, last: int) -> list[int]:
+    """TCP ports of a range that can be listened on at this moment."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    free = []
+    for port in range(first, last + 1):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+                probe.listen(1)
+            except OSError:
+                continue
+            free.append(port)
+    return free
+
+
+def is_local_address(address: str) -> bool:
+    """Whether this host can listen on the address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def default_address() -> str | None:
+    """The address from which packets leave by the default route; nothing is sent."""
+    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                return str(probe.getsockname()[0])
+        except OSError:
+            continue
+    return None
+
+
+def survey(stores: t.Mapping[str, Store], measure: bool = False) -> dict[str, t.Any]:
+    """Processors, memory, load and pools."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        memory = parse_meminfo(file.read())
+    disks = users.scan(stores)
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_mib": memory.get("MemTotal", 0),
+        "memory_available_mib": memory.get("MemAvailable", 0),
+        "load_1m": round(os.getloadavg()[0], 2),
+        "pools": {pool: pool_capacity(store, disks, measure) for pool, store in stores.items()},
+    }

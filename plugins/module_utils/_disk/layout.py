@@ -1,0 +1,80 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Where machines' disks lie: <pool>/machines/<service>/<machine>/<disk>.qcow2 (or .raw)."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from . import filesystem
+from .errors import UnsafePath
+
+_BASE_FILE = re.compile(r"/bases/([0-9a-f]{64})/disk\Z")
+EXTENSIONS = {"qcow2": ".qcow2", "raw": ".raw"}
+
+
+def machines_directory(pool_path: str) -> str:
+    return os.path.join(pool_path, "machines")
+
+
+def service_directory(pool_path: str, service: str) -> str:
+    return os.path.join(pool_path, "machines", service)
+
+
+def machine_directory(pool_path: str, service: str, machine: str) -> str:
+    return os.path.join(pool_path, "machines", service, machine)
+
+
+def disk_path(pool_path: str, service: str, machine: str, name: str, image_format: str) -> str:
+    return os.path.join(machine_directory(pool_path, service, machine), name + EXTENSIONS[image_format])
+
+
+def origin_path(directory: str, name: str) -> str:
+    """The record of what a disk without parent was copied from."""
+    return os.path.join(directory, f".{name}.origin.json")
+
+
+def temporary_path(directory: str, name: str) -> str:
+    """Under which a disk is made; not looked at by anybody, and removed by the next run after a crash."""
+    return os.path.join(directory, f".{name}.new.tmp")
+
+
+def owner_path(pool_path: str, service: str) -> str:
+    """The record of the tenant whose service this is."""
+    return os.path.join(service_directory(pool_path, service), ".owner.json")
+
+
+def base_of(backing_path: str | None) -> str | None:
+    """Digest of the base that a resolved backing file is, by its place."""
+    match = _BASE_FILE.search(backing_path or "")
+    return match.group(1) if match else None
+
+
+def make_directories(pool_path: str, *parts: str) -> list[str]:
+    """Make a directory below a pool step by step; those that were made."""
+    made = []
+    path = pool_path
+    for part in parts:
+        path = os.path.join(path, part)
+        if filesystem.ensure_directory(path):
+            made.append(path)
+    return made
+
+
+def refuse_links(pool_path: str, *parts: str) -> None:
+    """UnsafePath when a directory below the pool is a symbolic link or a file."""
+    path = pool_path
+    for part in parts:
+        path = os.path.join(path, part)
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(mode):
+            raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the pool is expected.", path=path)

@@ -1,0 +1,287 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: diff_disk
+short_description: Give machines differencing disks, or copies, of base disks
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Makes, grows and removes the disks of a service's machines, any number in one call.
+  - A differencing disk begins nearly empty and reads what has not been written from its base disk.
+  - Decides about all disks before it touches any. A disk that exists is never replaced, shrunk or made smaller. One that is
+    based on something else than was asked for is an error that names both.
+  - A disk that is the parent of another is never written or removed, nor is one that a running machine has open.
+  - The name of the base disk in a differencing disk's header is relative when both lie in the same pool, so that the pool
+    can be mounted elsewhere. From one pool to another it is absolute, and the disk depends on both paths on this host.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+attributes:
+  check_mode:
+    support: full
+    details:
+      - A base disk that is in no pool yet is a warning in check mode, since an earlier task would have brought it.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  service:
+    description: The service that the machines belong to.
+    type: str
+    required: true
+  tenant:
+    description:
+      - The tenant that owns the service.
+      - A service in a pool belongs to the tenant who made its first disk there; others are refused.
+    type: str
+    default: default
+  disks:
+    description: The disks.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      machine:
+        description: Name of the machine.
+        type: str
+        required: true
+      name:
+        description:
+          - Name of the disk within the machine.
+          - May be omitted with O(state=absent), for all disks of the machine.
+        type: str
+      pool:
+        description:
+          - The pool of the disk; one of O(pools).
+          - V(default) when it is omitted with O(state=present), all pools with O(state=absent).
+        type: str
+      base:
+        description: SHA-256 digest of the base disk. Without it, an empty disk of O(disks[].size_bytes) is made.
+        type: str
+      base_pool:
+        description:
+          - The pool whose copy of the base disk is used.
+          - When omitted, the disk's own pool if that has it, else any.
+        type: str
+      size_bytes:
+        description:
+          - Size that the machine sees, rounded up to whole sectors. That of the base disk when it is omitted.
+          - A disk that is smaller is grown, one that is larger is left as it is.
+        type: int
+      differencing:
+        description:
+          - Whether the disk is based on the base disk, or is a full copy of it.
+          - Copies are made within the host from the base store, cloned where the file system can do that, with holes kept.
+        type: bool
+        default: true
+      backend:
+        description:
+          - V(qcow2) makes a qcow2 image whose backing file is the base disk.
+          - V(reflink) clones the base disk's file, which the file system has to support (XFS, Btrfs).
+        type: str
+        choices: [qcow2, reflink]
+        default: qcow2
+  state:
+    description: Whether the disks are to be there.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: basecast.fleet.base_disk_import
+  - module: basecast.fleet.machine
+"""
+
+EXAMPLES = r"""
+- name: Disks for two machines
+  basecast.fleet.diff_disk:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    disks:
+      - {machine: web-1, name: root, pool: default, base: "{{ base.sha256 }}", size_bytes: 21474836480}
+      - {machine: web-2, name: root, pool: default, base: "{{ base.sha256 }}", size_bytes: 21474836480}
+      - {machine: web-2, name: data, pool: default, size_bytes: 107374182400}
+
+- name: Remove all disks of one machine
+  basecast.fleet.diff_disk:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    disks:
+      - machine: web-2
+    state: absent
+"""
+
+RETURN = r"""
+disks:
+  description: The disks that were asked for, in the same order; with O(state=absent), those that were there.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    machine:
+      description: Name of the machine.
+      type: str
+      sample: web-1
+    name:
+      description: Name of the disk.
+      type: str
+      sample: root
+    path:
+      description: File of the disk on the host.
+      type: str
+      sample: /var/lib/libvirt/images/machines/shop/web-1/root.qcow2
+    pool:
+      description: Pool of the disk.
+      type: str
+      sample: default
+    base:
+      description: Digest of the base disk, V(null) for an empty disk.
+      type: str
+      sample: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+    base_pool:
+      description: Pool whose copy of the base disk is used.
+      type: str
+      sample: default
+    virtual_size_bytes:
+      description: Size that the machine sees.
+      type: int
+      sample: 21474836480
+    allocated_bytes:
+      description: Space that the disk takes in the pool.
+      type: int
+      sample: 20480
+    image_format:
+      description: Format of the file, V(qcow2) or V(raw).
+      type: str
+      sample: qcow2
+    backing:
+      description: The parent as the disk's header names it, V(null) for a disk that stands alone.
+      type: str
+      sample: ../../../bases/5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e/disk
+    action:
+      description: What was done, or would be in check mode; V(created), V(resized), V(removed) or V(none).
+      type: str
+      sample: created
+    state:
+      description: V(present) or V(absent).
+      type: str
+      sample: present
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk.overlay import Disks, Wish
+from ..module_utils._disk.qemu_img import QemuImg
+from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_name, check_sha256
+
+_SHOWN = ("machine", "name", "pool", "path", "base", "virtual_size_bytes", "image_format", "backing")
+
+
+def checked_wish(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str], state: str) -> Wish:
+    """The wish, every name in it safe as a part of a path."""
+    check_name("disks[].machine", entry["machine"])
+    name, pool = entry["name"], entry["pool"]
+    if state == "present":
+        pool = pool or "default"
+        if name is None:
+            raise InvalidOption("disks[].name", None, "with state: present, each disk needs a name")
+    if name is not None:
+        check_name("disks[].name", name)
+    for option, value in (("pool", pool), ("base_pool", entry["base_pool"])):
+        if value is not None:
+            pool_path(pools, value, f"disks[].{option}")
+    if entry["base"] is not None:
+        check_sha256("disks[].base", entry["base"])
+    if entry["size_bytes"] is not None and entry["size_bytes"] <= 0:
+        raise InvalidOption("disks[].size_bytes", entry["size_bytes"], "a size is a positive number of bytes")
+    return Wish(
+        machine=entry["machine"],
+        name=name,
+        pool=pool,
+        base=entry["base"],
+        base_pool=entry["base_pool"],
+        size_bytes=entry["size_bytes"],
+        differencing=entry["differencing"],
+        backend=entry["backend"],
+    )
+
+
+def difference(results: t.Sequence[t.Mapping[str, t.Any]], before: t.Mapping[str, int]) -> dict[str, t.Any]:
+    """Before and after, of the disks that change.
+
+    :param before: sizes of disks that existed, by path.
+    """
+    changing = [result for result in results if result["action"] != "none"]
+    shown = [{key: result[key] for key in _SHOWN} for result in changing]
+    return {
+        "before": {
+            "disks": [
+                {**disk, "virtual_size_bytes": before[disk["path"]]} for disk in shown if disk["path"] in before
+            ]
+        },
+        "after": {"disks": [disk for disk, result in zip(shown, changing) if result["action"] != "removed"]},
+    }
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    wishes = [checked_wish(entry, pools, params["state"]) for entry in params["disks"]]
+    disks = Disks(
+        {name: Store(path, module.run_command, name) for name, path in pools.items()},
+        QemuImg(module.run_command),
+        check_name("tenant", params["tenant"]),
+        check_name("service", params["service"]),
+        module.check_mode,
+    )
+    results = disks.present(wishes) if params["state"] == "present" else disks.absent(wishes)
+    for warning in disks.warnings:
+        module.warn(warning)
+    return {
+        "changed": any(result["action"] != "none" for result in results),
+        "disks": results,
+        "diff": difference(results, disks.sizes_before),
+    }
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "service": {"type": "str", "required": True},
+            "tenant": {"type": "str", "default": "default"},
+            "disks": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "machine": {"type": "str", "required": True},
+                    "name": {"type": "str"},
+                    "pool": {"type": "str"},
+                    "base": {"type": "str"},
+                    "base_pool": {"type": "str"},
+                    "size_bytes": {"type": "int"},
+                    "differencing": {"type": "bool", "default": True},
+                    "backend": {"type": "str", "choices": ["qcow2", "reflink"], "default": "qcow2"},
+                },
+            },
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

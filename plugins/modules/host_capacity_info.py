@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_capacity_info
+short_description: Tell what a host has to give, and what it lacks
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Space of the pools, and how much of it is promised to disks that are not full yet; processors, memory and load.
+  - Programs and libraries that the collection needs and the host lacks, with the names of Debian's packages.
+  - Which ports the relay could listen on.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._attributes.info_module
+  - basecast.fleet._pools
+options:
+  address:
+    description:
+      - The host's address in the network that carries the data; usually the host variable C(basecast_address).
+      - The address of the default route when it is omitted.
+    type: str
+  port_range:
+    description: TCP ports, first and last, that the relay may listen on.
+    type: str
+    default: 47700-47799
+  measure_disk:
+    description: Measure how fast each pool can be written. Writes 64 MiB to each, and leaves nothing there.
+    type: bool
+    default: false
+seealso:
+  - module: basecast.fleet.base_disk_info
+"""
+
+EXAMPLES = r"""
+- name: Ask the hosts
+  basecast.fleet.host_capacity_info:
+    pools: "{{ basecast_pools }}"
+    address: "{{ basecast_address }}"
+  register: host
+
+- name: Stop when something is missing
+  ansible.builtin.assert:
+    that: host.missing | length == 0
+    fail_msg: "Install {{ host.missing | map(attribute='package') | join(' ') }}"
+"""
+
+RETURN = r"""
+capacity:
+  description: What the host has to give.
+  returned: success
+  type: dict
+  contains:
+    cpus:
+      description: Number of processors.
+      type: int
+      sample: 32
+    memory_mib:
+      description: Memory in MiB.
+      type: int
+      sample: 128786
+    memory_available_mib:
+      description: Memory in MiB that can be had without swapping.
+      type: int
+      sample: 90112
+    load_1m:
+      description: Load of the last minute.
+      type: float
+      sample: 0.42
+    pools:
+      description:
+        - By name of the pool. C(promised_bytes) is what differencing disks, sparse disks and base disks on their way may
+          still grow by. C(write_mbps), in millions of bits per second, is V(null) unless O(measure_disk=true).
+      type: dict
+      sample:
+        default:
+          path: /var/lib/libvirt/images
+          exists: true
+          writable: true
+          total_bytes: 1000204886016
+          free_bytes: 812345671680
+          promised_bytes: 214748364800
+          write_mbps: null
+packages:
+  description:
+    - What is there. C(iso_tool) is the name of the program, C(libvirt_socket) the path on which the libvirt daemon listens.
+    - C(python3_libvirt) is about the Python interpreter that the module runs in.
+  returned: success
+  type: dict
+  sample:
+    qemu_img: true
+    qemu_system: true
+    python3_libvirt: true
+    iso_tool: xorriso
+    libvirtd: true
+    libvirt_socket: /run/libvirt/libvirt-sock
+missing:
+  description: What is missing, with the name of Debian's package that brings it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - what: qemu-img
+      package: qemu-utils
+address:
+  description: O(address), or the address of the default route; V(null) where there is none.
+  returned: success
+  type: str
+  sample: 192.0.2.17
+address_local:
+  description: Whether the host can listen on RV(address).
+  returned: success
+  type: bool
+  sample: true
+ports_free:
+  description: Ports of O(port_range) that the host can listen on at RV(address) at this moment.
+  returned: success
+  type: list
+  elements: int
+  sample: [47700, 47701]
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk import capacity
+from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
+from ..module_utils._module import checked_pools, pools_argument, run_module
+
+_MAX_PORTS = 1000
+
+
+def checked_ports(value: str) -> tuple[int, int]:
+    """First and last of "first-last"."""
+    first, _dash, last = value.partition("-")
+    accepted = f"a range of ports is first-last, both from 1 to 65535, at most {_MAX_PORTS} of them"
+    if not first.strip().isdigit() or not last.strip().isdigit():
+        raise InvalidOption("port_range", value, accepted)
+    low, high = int(first), int(last)
+    if not 1 <= low <= high <= 65535 or high - low >= _MAX_PORTS:
+        raise InvalidOption("port_range", value, accepted)
+    return low, high
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    pools = checked_pools(module.params["pools"])
+    first, last = checked_ports(module.params["port_range"])
+    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    packages = capacity.packages()
+    address = module.params["address"] or capacity.default_address()
+    local = address is not None and capacity.is_local_address(address)
+    return {
+        "changed": False,
+        "capacity": capacity.survey(stores, module.params["measure_disk"] and not module.check_mode),
+        "packages": packages,
+        "missing": capacity.missing(packages),
+        "address": address,
+        "address_local": local,
+        "ports_free": capacity.free_ports(address, first, last) if address is not None and local else [],
+    }
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "address": {"type": "str"},
+            "port_range": {"type": "str", "default": "47700-47799"},
+            "measure_disk": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
