@@ -24,7 +24,7 @@ options:
     default: manifest
   tell:
     description:
-      - Return C({"errors": [...]}) instead of failing, for a caller that shows the mistakes in its own words.
+      - Return the mistakes as the list C(errors) instead of failing, for a caller that shows them in its own words.
     type: bool
     default: false
 requirements:
