@@ -238,9 +238,21 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
+def parse(argv: list[str]) -> argparse.Namespace:
+    # argparse would look at what stands behind these, options above all.
+    for position, word in enumerate(argv):
+        if word == "playbook" and argv[position - 1 : position] != ["--name"]:
+            options = parser().parse_args(argv[: position + 1])
+            options.argv = argv[position + 1 :]
+            return options
+        if word in ("up", "run", "exec", "controller"):
+            break
+    return parser().parse_args(argv)
+
+
 def main() -> int:
     try:
-        return run_command(parser().parse_args())
+        return run_command(parse(sys.argv[1:]))
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -93,6 +93,9 @@ def check_machine(libvirt: bool, file_systems: Sequence[str]) -> None:
     if missing:
         programs = ", ".join(missing.values())
         raise LabError(f"the lab needs {programs}; install: apt-get install {' '.join(missing)} (tools/setup does)")
+    elsewhere = [path for path in ("/etc", "/usr", "/var") if os.stat(path).st_dev != os.stat("/").st_dev]
+    if elsewhere:
+        raise LabError(f"hosts show this machine's root file system, and {', '.join(elsewhere)} would be missing in it")
     for path, what in (("/proc/self/ns/pid", "PID namespaces"), ("/proc/self/ns/net", "network namespaces")):
         if not os.path.exists(path):
             raise LabError(f"this kernel has no {what}")
@@ -424,13 +427,10 @@ class Lab:
         return self
 
     def _attached(self) -> None:
-        deadline = time.monotonic() + 5
-        # The keeper writes this right after it has started the supervisor.
-        while not (text := (self.state / "supervisor").read_text() if (self.state / "supervisor").exists() else ""):
-            if time.monotonic() > deadline:
-                raise LabError(f"{self.state} has no supervisor")
-            time.sleep(0.01)
-        self.supervisor = int(text)
+        if self._runs("1"):
+            self.supervisor = 1  # this program runs on the controller of that very lab
+        else:
+            self.supervisor = int((self.state / "supervisor").read_text())
         self._net = os.open(f"/proc/{self.supervisor}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.names = list(self.status["hosts"])
         self.hosts = {name: Host(self, name) for name in self.names}
@@ -456,23 +456,30 @@ class Lab:
         if self._net >= 0:
             os.close(self._net)
             self._net = -1
+        keeper = ""
         if self._keeper is not None:
-            if self._keeper.poll() is None:
-                self._keeper.terminate()
+            self._keeper.terminate()
             self._keeper.wait()
             self._keeper = None
-        elif self.state.exists() and not is_stale(self.state):
-            if not self.supervisor:
-                self.supervisor = int((self.state / "supervisor").read_text())
-            # The lock says that the keeper is there, so the number still is the supervisor's.
-            os.kill(self.supervisor, 9)
-            deadline = time.monotonic() + 30
-            while self.state.exists() and not is_stale(self.state):
-                if time.monotonic() > deadline:
-                    raise LabError(f"{self.state} is still in use 30 s after its lab was stopped")
-                time.sleep(0.02)
+        elif not is_stale(self.state):
+            keeper = (self.state / "keeper").read_text().strip()
+            self.request("down")
+        # The keeper removes the folder; a keeper that was killed may have left a supervisor that is just dying.
+        deadline = time.monotonic() + 30
+        while self._runs(keeper) or (self.state.exists() and not is_stale(self.state)):
+            if time.monotonic() > deadline:
+                raise LabError(f"{self.state} is still in use 30 s after its lab was stopped")
+            time.sleep(0.01)
         remove_stale(self.state)
         self.supervisor = 0
+
+    def _runs(self, pid: str) -> bool:
+        """Whether this process is the keeper or the supervisor of this very lab."""
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes() if pid else b""
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return os.fsencode(self.state) in argv.split(b"\0")
 
     def __enter__(self) -> Lab:
         if not self.supervisor:
@@ -645,12 +652,6 @@ class Lab:
         }
         tree = {
             "all": {
-                "hosts": {
-                    "localhost": {
-                        "ansible_connection": "local",
-                        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                    },
-                },
                 "children": {"lab": {"hosts": self.host_vars(), "vars": shared}},
             }
         }

@@ -738,6 +738,9 @@ class Supervisor:
             request = json.loads(lines.readline() or b"null")
         if request is None:
             return
+        if request.get("op") == "down":
+            connection.sendall(b'{"ok": {}}\n')
+            os._exit(0)
         try:
             reply: dict[str, t.Any] = {"ok": self.answer(request)}
         except Refused as error:
@@ -846,15 +849,21 @@ def main(argv: list[str]) -> int:
     os.umask(0o022)
     _linux.unshare(_linux.CLONE_NEWPID)
     life_r, life_w = os.pipe()
+    told_r, told_w = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(life_w)
+        os.close(told_w)
+        os.read(told_r, 1)  # whoever is told that the lab is up finds the file
+        os.close(told_r)
         if owner >= 0:
             os.close(owner)
         supervise(state, lock, ready, life_r)
-    os.close(life_r)
-    os.close(ready)
+    for fd in (life_r, told_r, ready):
+        os.close(fd)
+    (state / "keeper").write_text(f"{os.getpid()}\n")
     (state / "supervisor").write_text(f"{child}\n")
+    os.close(told_w)
     return keep(state, child, owner)
 
 
