@@ -266,8 +266,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         "memory_mib": group.get("memory_mib", 1024),
         "disks": [_disk(disk, (*path, "disks", index), places) for index, disk in enumerate(group["disks"])],
         "networks": [
-            {"network": n.get("network"), "bridge": n.get("bridge"), "model": n.get("model", "virtio")}
-            for n in group.get("networks", [{"network": "default"}])
+            {"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])
         ],
         "cloud_init": cloud_init,
         # Not the content: user data holds passwords, and this stands in the domain's description.

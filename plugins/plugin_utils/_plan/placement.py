@@ -131,14 +131,14 @@ def _place_group(
 
     if quota is not None:
         for host in candidates:
-            for _ in range(quota[host] - sum(1 for other in kept.values() if other == host)):
+            for dummy in range(quota[host] - sum(1 for other in kept.values() if other == host)):
                 number = give(host)
                 reasons = ["the manifest names this host"]
                 result["ratings"][f"{group['name']}-{number}"] = [
                     {"host": host, "pool": group["disks"][0]["pool"], "rating": 1.0, "reasons": reasons}
                 ]
     else:
-        for _ in range(budget - len(kept)):
+        for dummy in range(budget - len(kept)):
             ratings = rate_hosts(group, candidates, hosts, manifest, kept, placed)
             result["ratings"][f"{group['name']}-{give(ratings[0]['host'])}"] = ratings
     result["assignments"] += [
@@ -178,7 +178,7 @@ def rate_hosts(
         if wanted:
             reasons.append(f"holds {', '.join(sorted(having))}" if having else "holds none of the bases")
         rated.append((-rating, order, {"host": host, "pool": group["disks"][0]["pool"], "rating": round(rating, 4), "reasons": reasons}))
-    return [entry for _, _, entry in sorted(rated, key=lambda item: item[:2])]
+    return [item[2] for item in sorted(rated, key=lambda item: item[:2])]
 
 
 def base_names(facts: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> set[str]:

@@ -39,7 +39,7 @@ def test_defaults_are_filled_in() -> None:
     group = manifest["machines"][0]
     assert manifest["tenant"] == "default"
     assert (group["cpus"], group["per_host"], group["count"]) == (1, 2, None)
-    assert group["networks"] == [{"network": "default", "bridge": None, "model": "virtio"}]
+    assert group["networks"] == [{"network": "default", "model": "virtio"}]
     root, data = group["disks"]
     assert root["size_bytes"] == 4 * 1024**3
     assert root["differencing"] is True
