@@ -16,7 +16,7 @@ import typing as t
 from . import tls
 from .channel import SILENCE_S, Channel, describe
 from .endpoints.socket import SocketStream, tune
-from .errors import PeerLost, RelayError, WrongIdentity
+from .errors import PeerLost, RelayError, VersionMismatch, WrongIdentity
 from .stats import Clock
 
 CONNECT_S = 5.0
@@ -125,6 +125,12 @@ class Door:
         with self._lock:
             return len(self._peers)
 
+    @property
+    def strangers(self) -> int:
+        """How many connections have not shown who they are."""
+        with self._lock:
+            return len(self._strangers)
+
     def run(self) -> None:
         while not self._stop.is_set():
             try:
@@ -187,7 +193,10 @@ class Door:
             channel = self._transport.welcome(connection)
             who = channel.peer
             self._handle(channel, known)
+        except (WrongIdentity, VersionMismatch) as error:
+            self._log(error.message)
         except (OSError, RelayError, ValueError) as error:
+            # Strangers may be many; they do not fill the log.
             if who != "a stranger" and not self._stop.is_set():
                 self._log(f"{who}: {error}")
         finally:

@@ -93,6 +93,11 @@ class Content:
             "parent": None,
         }
 
+    @property
+    def wire_bytes(self) -> int:
+        """What has to cross the network: everything but zero chunks."""
+        return sum(self.chunks.length(i) for i in range(self.chunks.count) if not self.chunks.is_zero(i))
+
     def put(self, pool: Path) -> None:
         directory = pool / self.sha256
         directory.mkdir(parents=True)
@@ -157,8 +162,10 @@ class Fleet:
         """Each host of the plan gets its part; their parents are what the plan says."""
         peers = {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
         for host, parents in plan.items():
-            request = BaseRequest(content.metadata, "default", str(self.pool(host)), parents)
-            self.nodes[host].start([request], peers, mode, **more)
+            self.nodes[host].start([self.request(content, host, parents)], peers, mode, **more)
+
+    def request(self, content: Content, host: str, parents: list[str]) -> BaseRequest:
+        return BaseRequest(content.metadata, "default", str(self.pool(host)), parents)
 
     def kill(self, host: str) -> None:
         """Its connections break, and nobody listens any more."""

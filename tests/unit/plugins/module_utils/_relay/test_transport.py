@@ -1,0 +1,202 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whoever does not belong to the run changes nothing for it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import socket
+import ssl
+import struct
+import threading
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol, transport
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, WrongIdentity
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
+from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
+from cryptography.hazmat.primitives import serialization
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def knock(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """What comes back until the other side ends the connection."""
+    data = b""
+    with contextlib.suppress(OSError):
+        while part := connection.recv(4096):
+            data += part
+    return data
+
+
+def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(
+    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 0.5)
+    content.put(fleet.pool("S"))
+    node = fleet.add("S")
+    fleet.add("A")
+    idle = [knock(node.port) for _ in range(3 * transport.MAX_HANDSHAKES)]
+    garbage = knock(node.port)
+    garbage.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
+    assert b"HTTP" not in answer(garbage)
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("A")
+    assert fleet.holds("A", content)
+    for connection in [*idle, garbage]:
+        answer(connection)  # all of them are thrown out, the slow ones by the deadline
+        connection.close()
+    fleet.until(lambda: not node.door.strangers)
+
+
+def test_one_who_sends_his_handshake_by_drops_is_thrown_out(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 0.5)
+    node = fleet.add("S")
+    connection = knock(node.port)
+    stop = threading.Event()
+    lost: list[bool] = []
+
+    def drip() -> None:
+        for byte in struct.pack(">BHH", 22, 0x0301, 500) + bytes(400):
+            if stop.wait(0.1):
+                return
+            try:
+                connection.send(bytes((byte,)))
+            except OSError:
+                lost.append(True)
+                return
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    thread.join(6)
+    stop.set()
+    connection.close()
+    assert lost
+
+
+@pytest.mark.parametrize("kind", ["none", "another run", "expired", "not yet valid"])
+def test_certificates_that_do_not_count(fleet: t.Any, kind: str) -> None:
+    node = fleet.add("S")
+    pem = fleet.credentials("A")
+    day = datetime.timedelta(days=1)
+    if kind == "another run":
+        pem = {**make_certificates("other", ["A"], 60, NOW)["A"], "ca": pem["ca"]}
+    elif kind == "expired":
+        pem = {**make_certificates("test", ["A"], 60, NOW - 3 * day)["A"], "ca": pem["ca"]}
+    elif kind == "not yet valid":
+        pem = {**make_certificates("test", ["A"], 60, NOW + 3 * day)["A"], "ca": pem["ca"]}
+    if kind == "none":
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.load_verify_locations(cadata=pem["ca"])
+    else:
+        client = contexts(pem["ca"], pem["certificate"], pem["key"]).client
+    with pytest.raises((ssl.SSLError, ConnectionError)), client.wrap_socket(knock(node.port)) as connection:
+        connection.sendall(protocol.preface() + protocol.encode_message(protocol.OPEN, {"base": "0" * 64}))
+        assert connection.recv(100) == b""
+        raise ConnectionError
+    fleet.until(lambda: not node.door.peers)
+
+
+def test_an_older_tls_is_refused(fleet: t.Any) -> None:
+    node = fleet.add("S")
+    pem = fleet.credentials("A")
+    client = contexts(pem["ca"], pem["certificate"], pem["key"]).client
+    client.minimum_version = client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        client.wrap_socket(knock(node.port))
+
+
+def test_a_parent_that_is_somebody_else_is_not_used(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("B"))
+    fleet.add("A")
+    fleet.add("B")
+    fleet.start(content, {"B": []})
+    at = Address("127.0.0.1", fleet.nodes["B"].port)
+    fleet.nodes["A"].start([fleet.request(content, "A", ["S"])], {"S": at})
+    fleet.wait("A")
+    assert "shows the certificate of B" in fleet.base("A", content)["msg"]
+    assert fleet.base("A", content)["received_bytes"] == 0
+
+
+def test_a_parent_of_another_run_is_not_used(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    fleet.add("S", certificates=make_certificates("other", ["S"], 60, NOW)["S"])
+    fleet.add("A")
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("A")
+    assert "certificate that is not accepted" in fleet.base("A", content)["msg"]
+
+
+def test_another_version_is_refused_with_both_numbers(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = fleet.add("S")
+    fleet.add("A")
+    fleet.nodes["A"].set_peers({"S": Address("127.0.0.1", node.port)})
+    ours = protocol.preface
+    monkeypatch.setattr(protocol, "preface", lambda: ours(7))
+    with pytest.raises(protocol.VersionMismatch, match="S speaks version 7 .* this host version 1"):
+        fleet.nodes["A"].connect("S")
+    fleet.until(lambda: any("A speaks version 7" in line for line in fleet.logs["S"]))
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        protocol.encode(protocol.WANT, 0, bytes(8)),
+        protocol.encode(protocol.LIST),
+        protocol.encode_message(protocol.OPEN, {"base": 7}) + protocol.encode(protocol.DATA, 3, b"x"),
+        b"\xff" * 64,
+        protocol.encode(protocol.OPEN, 0, b"[" * 60000),
+        protocol.encode_message(protocol.PROBE, {"round": "x"}),
+    ],
+    ids=["want", "list", "data", "kind", "nested", "probe"],
+)
+def test_a_peer_that_breaks_the_protocol_loses_its_connection_only(
+    fleet: t.Any, content: t.Any, frames: bytes
+) -> None:
+    content.put(fleet.pool("S"))
+    node = fleet.add("S")
+    fleet.add("A")
+    fleet.start(content, {"S": []})
+    fleet.nodes["B"] = fleet.add("B")
+    fleet.nodes["B"].set_peers({"S": Address("127.0.0.1", node.port)})
+    channel = fleet.nodes["B"].connect("S")
+    with pytest.raises((PeerLost, RelayError)):
+        channel.send_frame(frames)
+        while True:
+            header, _payload = channel.receive()
+            if header.kind == protocol.BYE:
+                raise RelayError("refused")
+    channel.close()
+    fleet.start(content, {"A": ["S"]})
+    fleet.wait("A")
+    assert fleet.holds("A", content)
+
+
+def test_an_encrypted_key_is_an_error_and_asks_nobody(fleet: t.Any) -> None:
+    pem = fleet.credentials("A")
+    key = serialization.load_pem_private_key(pem["key"].encode(), None)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    )
+    for credentials in ((pem["ca"], pem["certificate"], secret.decode()), ("none", pem["certificate"], pem["key"])):
+        with pytest.raises(RelayError, match="credentials cannot be used"):
+            contexts(*credentials)
+
+
+def test_identity_needs_one_name() -> None:
+    class Peer:
+        def getpeercert(self) -> dict[str, t.Any]:
+            return {"subjectAltName": (("URI", "basecast:a"), ("URI", "basecast:b"), ("DNS", "c"))}
+
+    with pytest.raises(WrongIdentity):
+        transport.tls.identity(Peer())  # type: ignore[arg-type]
