@@ -36,6 +36,22 @@ addresses() {
     done
 }
 
+has_card() {
+    for card in /sys/class/net/*; do
+        [ "${card##*/}" = lo ] || return 0
+    done
+    return 1
+}
+
+# Not every guest waits for DHCP before it calls itself up.
+wait_for_address() {
+    tries=10
+    while [ "$tries" -gt 0 ] && has_card && [ -z "$(addresses)" ]; do
+        sleep 1
+        tries=$((tries - 1))
+    done
+}
+
 report() {
     cloud-init status --wait >/dev/null 2>&1
     case $? in
@@ -43,6 +59,7 @@ report() {
         2) status=degraded ;;
         *) status=error ;;
     esac
+    wait_for_address
     result=null
     if [ "$status" != 'done' ] && [ -s /run/cloud-init/result.json ]; then
         result=$(tr '\n\t' '  ' </run/cloud-init/result.json)

@@ -27,7 +27,7 @@ def machines(host: t.Any) -> t.Callable[..., Machines]:
 
 def _seeded(wish: MachineWish, hostname: str | None = None, token: str | None = TOKEN) -> MachineWish:
     """The wish with a seed (of which only the record matters here)."""
-    record = {"digest": "d", "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
+    record: dict[str, t.Any] = {"digest": "d", "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
     for name, content in (("seed.json", json.dumps(record)), ("seed.iso", "")):
         with open(os.path.join(wish.directory, name), "w", encoding="utf-8") as file:
             file.write(content)
@@ -254,7 +254,12 @@ def test_a_machine_that_stops_is_not_waited_for(host: t.Any, machines: t.Any, ma
 
 def test_a_machine_that_reports_and_powers_off_has_come_up(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
     wish = _seeded(make_wish())
-    host.later.append((4.9, lambda: (_say(wish), host.known[0].destroy())))
+
+    def last_words() -> None:
+        _say(wish)
+        host.known[0].destroy()
+
+    host.later.append((4.9, last_words))
     assert _only(_await(machines, [wish])).problem is None
 
 
@@ -350,7 +355,7 @@ def test_removal_takes_seed_and_logs_but_no_disk(host: t.Any, machines: t.Any, m
     _say(wish)
     directories = {wish.owner: wish.directory}
     assert _only(machines(check=True).remove([wish.owner], directories)).actions == ["removed"]
-    assert len(host.known) == 1 and os.path.exists(wish.seed)
+    assert len(host.known) == 1 and os.path.exists(str(wish.seed))
     assert _only(machines().remove([wish.owner], directories)).actions == ["removed"]
     assert host.known == []
     assert os.listdir(wish.directory) == ["root.raw"]

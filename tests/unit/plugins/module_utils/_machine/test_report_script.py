@@ -35,6 +35,8 @@ def _run(shell: list[str], folder: str, cloud_init: str, result: str | None = No
     master, slave = pty.openpty()
     try:
         script = report_script(TOKEN, "made-id").replace("/dev/ttyS1", os.ttyname(slave))
+        script = script.replace("/sys/class/net", os.path.join(folder, "net"))
+        os.makedirs(os.path.join(folder, "net", "lo"))
         if result is not None:
             with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
                 file.write(result)
@@ -92,6 +94,22 @@ def test_a_broken_result_file_does_not_break_the_report(pool: str) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
+def test_an_address_that_comes_late_is_waited_for(shell: list[str], pool: str) -> None:
+    os.makedirs(f"{pool}/net/lo")
+    os.mkdir(f"{pool}/net/eth0")
+    fake = f"{pool}/ip"
+    with open(fake, "w", encoding="utf-8") as file:
+        file.write(f"#!/bin/sh\n[ -e {pool}/asked ] && echo '    inet 192.0.2.7/24 scope global eth0'\n: >{pool}/asked\n")
+    os.chmod(fake, 0o755)
+    script = report_script(TOKEN, "i").replace("ip addr", f"{fake} addr").replace("/sys/class/net", f"{pool}/net")
+    function = script[script.index("keep()") : script.index("report()")]
+    begin = time.monotonic()
+    done = subprocess.run([*shell, "-c", function + "wait_for_address; addresses"], capture_output=True, check=True)
+    assert done.stdout == b'"192.0.2.7"'
+    assert 0.9 < time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize("shell", SHELLS)
 def test_addresses_are_those_that_others_can_reach(shell: list[str], pool: str) -> None:
     output = """1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536
     inet 127.0.0.1/8 scope host lo
@@ -109,7 +127,7 @@ def test_addresses_are_those_that_others_can_reach(shell: list[str], pool: str) 
     os.chmod(fake, 0o755)
     # busybox would prefer its own ip; a name with a slash is never one of its own.
     script = report_script(TOKEN, "i").replace("ip addr", f"{fake} addr")
-    function = script[script.index("keep()") : script.index("report()")]
+    function = script[script.index("keep()") : script.index("has_card()")]
     done = subprocess.run([*shell, "-c", function + "addresses"], capture_output=True, check=True)
     assert done.stdout == b'"192.0.2.7","2001:db8::7"'
 

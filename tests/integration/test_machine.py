@@ -1,0 +1,199 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real guests under a real libvirtd with Debian's own user and ownership, driven through ansible."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+import xml.etree.ElementTree as ET
+
+import pytest
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
+
+POOL = "/var/lib/libvirt/images"
+BASE = f"{POOL}/bases/{'0' * 64}/disk"
+SERVICE = "shop"
+
+SEEDS: dict[str, dict[str, t.Any]] = {
+    "web-1": {},
+    "web-2": {"vendor_data": "#!/bin/sh\necho of the user >/dev/ttyS0\n"},
+    "app-1": {"user_data": "#!/bin/sh\necho stuck here >/dev/ttyS0\nsleep 1000\n"},
+    "app-2": {"user_data": "#cloud-config\nhostname: other\n"},
+}
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Fleet:
+    """One lab host with a base disk, and the modules run on it as a user would."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.host: Host = lab.hosts["kvm1"]
+
+    def module(self, name: str, **args: t.Any) -> dict[str, t.Any]:
+        flags = [f"-{flag}" for flag in args.pop("flags", "")]
+        argv = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{name}", "-a", json.dumps(args), *flags]
+        done = self.lab.exec_in_controller(argv, timeout=100)
+        head, arrow, result = done.stdout.partition(" => ")
+        assert arrow, done.stdout + done.stderr
+        return {"failed": "FAILED!" in head, **json.loads(result[result.index("{") :])}
+
+    def machine(self, state: str, *names: str, **args: t.Any) -> dict[str, t.Any]:
+        changes = args.pop("changes", {})
+        machines = [{**self.wish(name), **changes} for name in names]
+        args = {"service": SERVICE, "domain_type": "qemu", "timeout_s": 60, **args}
+        return self.module("machine", state=state, machines=machines, **args)
+
+    def wish(self, name: str) -> dict[str, t.Any]:
+        return {
+            "machine": name,
+            "number": int(name.rpartition("-")[2]),
+            "group": name.rpartition("-")[0],
+            "memory_mib": 128,
+            "disks": [{"name": "root", "path": f"{self.directory(name)}/root.qcow2"}],
+            "seed": f"{self.directory(name)}/seed.iso",
+            "networks": [{"network": "default"}],
+            "spec": {"wanted": name},
+        }
+
+    def directory(self, name: str) -> str:
+        return f"{POOL}/machines/{SERVICE}/{name}"
+
+    def prepare(self) -> None:
+        """Seeds and differencing disks."""
+        seeds = [{"machine": name, **seed} for name, seed in SEEDS.items()]
+        assert not self.module("seed_image", service=SERVICE, seeds=seeds)["failed"]
+        base = f"../../../bases/{'0' * 64}/disk"
+        for name in SEEDS:
+            self.run(f"cd {self.directory(name)} && qemu-img create -q -f qcow2 -F qcow2 -b {base} root.qcow2")
+
+    def run(self, command: str) -> str:
+        return self.host.run(command).stdout
+
+
+@pytest.fixture(scope="module")
+def fleet(lab_factory: t.Callable[..., Lab]) -> t.Iterator[Fleet]:
+    found = Fleet(lab_factory(hosts=1, libvirt="debian"))
+    folder = BASE.rpartition("/")[0]
+    found.run(f"mkdir -p {folder} && chmod 711 {POOL}/bases {folder}")
+    found.host.put(images.tiny(), BASE)
+    found.run(f"chown root:root {BASE} && chmod 444 {BASE} && chattr +i {BASE}")
+    found.prepare()
+    # They take their time; started here they boot beside the first tests.
+    found.machine("started", "app-1", "app-2")
+    yield found
+    found.host.run(f"chattr -i {BASE}", check=False)
+
+
+def test_machines_come_up_under_their_names_and_are_then_left_alone(fleet: Fleet) -> None:
+    checksum = fleet.run(f"sha256sum {BASE}")
+
+    planned = fleet.machine("reported", "web-1", "web-2", flags="C")
+    assert planned["changed"] and "web" not in fleet.run("virsh list --all --name")
+
+    first = fleet.machine("reported", "web-1", "web-2")
+    assert first["changed"], first
+    assert [machine["report"]["hostname"] for machine in first["machines"]] == ["web-1", "web-2"]
+    assert [machine["report"]["status"] for machine in first["machines"]] == ["done", "done"]
+    assert len({machine["uuid"] for machine in first["machines"]}) == 2
+    # On libvirt's network, from its DHCP server.
+    assert [machine["report"]["addresses"][0].rpartition(".")[0] for machine in first["machines"]] == ["192.168.122"] * 2
+    assert {"shop-web-1", "shop-web-2"} <= set(fleet.run("virsh list --name").split())
+    # The user's own vendor-data was run as well.
+    assert "of the user" in fleet.run(f"cat {fleet.directory('web-2')}/console.log")
+
+    second = fleet.machine("reported", "web-1", "web-2")
+    assert not second["changed"]
+    assert [machine["drift"] for machine in second["machines"]] == [[], []]
+    assert [m["report"] for m in second["machines"]] == [m["report"] for m in first["machines"]]
+
+    queried = {machine["machine"]: machine for machine in fleet.module("machine", service=SERVICE)["machines"]}
+    assert sorted(queried) == ["app-1", "app-2", "web-1", "web-2"]
+    assert queried["web-2"]["spec"] == {"wanted": "web-2"}
+
+    # Guests run as libvirt's own user, on a base disk that still is root's and immutable.
+    assert "libvirt-qemu" in fleet.run(f"stat -c %U {fleet.directory('web-1')}/root.qcow2")
+    assert fleet.run(f"stat -c '%U %a' {BASE}").split() == ["root", "444"]
+    assert "i" in fleet.run(f"lsattr {BASE}").split()[0]
+    assert fleet.run(f"sha256sum {BASE}") == checksum
+
+
+def test_another_wish_is_reported_as_drift_and_changes_nothing(fleet: Fleet) -> None:
+    before = fleet.run("virsh dumpxml --inactive shop-web-1")
+    result = fleet.machine("started", "web-1", changes={"memory_mib": 256, "spec": {"wanted": "more"}})
+    assert not result["changed"]
+    assert result["machines"][0]["drift"] == [
+        {"path": "memory_mib", "from": 128, "to": 256},
+        {"path": "spec.wanted", "from": "web-1", "to": "more"},
+    ]
+    assert fleet.run("virsh dumpxml --inactive shop-web-1") == before
+
+
+def test_an_edited_seed_keeps_token_and_instance(fleet: Fleet) -> None:
+    record = f"{fleet.directory('web-1')}/seed.json"
+    before = json.loads(fleet.run(f"cat {record}"))
+    seed = {"machine": "web-1", "user_data": {"runcmd": ["true"]}}
+    result = fleet.module("seed_image", service=SERVICE, seeds=[seed])
+    assert result["seeds"][0]["action"] == "updated"
+    after = json.loads(fleet.run(f"cat {record}"))
+    assert after["token"] == before["token"] and after["digest"] != before["digest"]
+    assert before["token"] not in json.dumps(result)
+
+
+def test_stopped_and_started_again(fleet: Fleet) -> None:
+    stopped = fleet.machine("stopped", "web-1", "web-2")
+    assert stopped["changed"] and "web" not in fleet.run("virsh list --name")
+    assert not fleet.machine("stopped", "web-1", "web-2")["changed"]
+    assert "reboot: Power down" in fleet.run(f"cat {fleet.directory('web-2')}/console.log")
+    # The report is not erased by a start; the seed was made anew and must be readable for libvirt's user.
+    again = fleet.machine("reported", "web-1")
+    assert again["machines"][0]["actions"] == ["started"]
+    assert again["machines"][0]["report"]["hostname"] == "web-1"
+    assert fleet.run(f"stat -c %U {fleet.directory('web-1')}/seed.iso").strip() == "libvirt-qemu"
+
+
+def test_a_silent_guest_and_one_under_another_name_fail_the_step_with_their_reasons(fleet: Fleet) -> None:
+    result = fleet.machine("reported", "app-1", "app-2", "web-1", timeout_s=5)
+    assert result["failed"]
+    failure = result["failure"]
+    assert {one["machine"]: one["reason"] for one in failure["failed"]} == {"app-1": "silent", "app-2": "wrong_hostname"}
+    assert "app-1 (accelerator qemu) has not reported within 5 s; its console ends with: " in result["msg"]
+    assert "stuck here" in result["msg"]
+    assert "app-2 reports the host name 'other', its seed says 'app-2'" in result["msg"]
+    reports = {machine["machine"]: machine["report"] for machine in failure["machines"]}
+    assert reports["app-1"] is None and reports["web-1"]["hostname"] == "web-1"
+
+
+def test_somebody_elses_domain_is_left_alone(fleet: Fleet) -> None:
+    xml = fleet.run("virsh dumpxml --inactive shop-web-2")
+    root = ET.fromstring(xml)
+    for tag in ("uuid", "metadata"):
+        root.remove(t.cast(ET.Element, root.find(tag)))
+    t.cast(ET.Element, root.find("name")).text = "shop-web-9"
+    fleet.host.run(f"cat >/root/foreign.xml <<'END'\n{ET.tostring(root, encoding='unicode')}\nEND\nvirsh define /root/foreign.xml")
+    before = fleet.run("virsh dumpxml shop-web-9")
+    for state in ("reported", "stopped", "absent"):
+        result = fleet.machine(state, "web-9")
+        assert result["failed"]
+        assert "The domain shop-web-9" in result["msg"] and "was not made by this collection" in result["msg"]
+    other = fleet.machine("started", "web-2", tenant="acme")
+    assert "belongs to machine web-2 of service shop of tenant default" in other["msg"]
+    assert fleet.run("virsh dumpxml shop-web-9") == before
+
+
+def test_a_network_that_is_not_active_is_named_before_anything_changes(fleet: Fleet) -> None:
+    result = fleet.machine("started", "web-3", changes={"networks": [{"network": "lost"}], "seed": None})
+    assert "The network lost, wanted by web-3, does not exist; active networks: default" in result["msg"]
+    assert "shop-web-3" not in fleet.run("virsh list --all --name")
+
+
+def test_absent_takes_the_domain_and_its_secrets_but_not_its_disk(fleet: Fleet) -> None:
+    names = ["web-1", "web-2", "app-1", "app-2"]
+    assert fleet.machine("absent", *names)["changed"]
+    assert fleet.run("virsh list --all --name").split() == ["shop-web-9"]
+    assert fleet.run(f"ls {fleet.directory('web-1')}").split() == ["root.qcow2"]
+    assert not fleet.machine("absent", *names)["changed"]
