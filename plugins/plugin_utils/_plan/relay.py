@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, search
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, shortest
@@ -123,7 +123,7 @@ def best_tree(request: Request, view: Problem) -> tuple[list[int], float]:
     if request.contention == "port":
         bound = max(bound, st.growth_bound(view.rows, view.ready, found))
         if request.strategy == "best":
-            parents = st.portfolio(view.rows, view.ready)
+            parents, bound = search.best(view.rows, view.ready, found, bound)
     return parents, bound
 
 

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Whether inner loops are compiled (Numba, if it is installed) or interpreted, and the arrays they work on.
+
+The loops are written in what both understand, over flat arrays; interpreted they work on lists, as indexing NumPy
+arrays from Python is slower. Both do the same arithmetic, so that the same number of moves gives the same plan;
+the interpreted engine is given fewer moves.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Iterable
+
+try:
+    import numba
+    import numpy as np
+
+    COMPILED = not numba.config.DISABLE_JIT
+except ImportError:
+    COMPILED = False
+
+NAME = "compiled" if COMPILED else "interpreted"
+F = t.TypeVar("F", bound=Callable[..., t.Any])
+
+
+def kernel(function: F) -> F:
+    """Compiles a function where that is possible; the result is cached on disk."""
+    if not COMPILED:
+        return function
+    return numba.njit(cache=True)(function)
+
+
+def floats(values: Iterable[float]) -> t.Any:
+    """A flat array of floats."""
+    if COMPILED:
+        return np.array(list(values), dtype=np.float64)
+    return [float(x) for x in values]
+
+
+def ints(values: Iterable[int]) -> t.Any:
+    """A flat array of integers."""
+    if COMPILED:
+        return np.array(list(values), dtype=np.int64)
+    return list(values)
+
+
+def fill_floats(count: int, value: float = 0.0) -> t.Any:
+    """``count`` times the value."""
+    return np.full(count, value, dtype=np.float64) if COMPILED else [value] * count
+
+
+def fill_ints(count: int, value: int = 0) -> t.Any:
+    """``count`` times the value."""
+    return np.full(count, value, dtype=np.int64) if COMPILED else [value] * count
+
+
+def flat(rows: t.Sequence[t.Sequence[float]]) -> t.Any:
+    """All rows one after another."""
+    if COMPILED:
+        return np.array(rows, dtype=np.float64).reshape(-1)
+    return [float(x) for row in rows for x in row]
