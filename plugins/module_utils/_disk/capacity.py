@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import platform
 import socket
@@ -92,11 +92,20 @@ def packages() -> dict[str, t.Any]:
         "qemu_img": find_program("qemu-img") is not None,
         "qemu_system": find_program(f"qemu-system-{platform.machine()}") is not None
         or any(os.path.exists(path) for path in ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")),
-        "python3_libvirt": importlib.util.find_spec("libvirt") is not None,
+        "python3_libvirt": _importable("libvirt"),
         "iso_tool": next((tool for tool in ISO_TOOLS if find_program(tool) is not None), None),
         "libvirtd": any(find_program(daemon) is not None for daemon in _LIBVIRT_DAEMONS),
         "libvirt_socket": next((path for path in LIBVIRT_SOCKETS if os.path.exists(path)), None),
     }
+
+
+def _importable(module: str) -> bool:
+    """By the interpreter that runs this; a binding for another one does not count."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def missing(found: t.Mapping[str, t.Any]) -> list[dict[str, str]]:

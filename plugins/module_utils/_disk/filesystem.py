@@ -265,6 +265,8 @@ def read_all(descriptor: int, size: int, consume: t.Callable[[memoryview], t.Any
             consume(buffer[:count])
             position += count
     skip_to(size)
+    if os.fstat(descriptor).st_size < size:  # what was cut off looks like a hole
+        raise OSError(errno.EIO, "file became shorter while it was read")
 
 
 def copy_sparse(

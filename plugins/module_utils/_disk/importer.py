@@ -216,7 +216,7 @@ class Importer:
         subject = f"The import of {source.name}"
         key = f"sha256:{request.sha256}" if request.sha256 else f"file:{os.path.realpath(source.path)}"
         with Staging(self._target, key, subject, request.timeout_s) as staging:
-            found = self._waited_for(request, source, seen)
+            found, known_sha256 = self._waited_for(request, source, seen)
             if found is not None:
                 return self._have(request, found)
             disk = staging.path("disk")
@@ -225,7 +225,7 @@ class Importer:
                     digested = self._stage(request, source, disk)
                     source_sha256 = digested.sha256
                 else:
-                    source_sha256, digested = self._convert(request, source, seen, staging)
+                    source_sha256, digested = self._convert(request, source, seen, staging, known_sha256)
                 self._remember(source, source_sha256)
                 base = self._publish(request, seen, digested, source_sha256, source.name, "path")
             except BaseException as error:
@@ -252,24 +252,27 @@ class Importer:
             raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
         import_record.remember_file(self._target, os.path.realpath(source.path), status, sha256)
 
-    def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> Base | None:
-        """The base that another run may have brought meanwhile. Reading a file is cheaper than copying it in vain, so
-        it is hashed first where the store holds a candidate."""
+    def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> tuple[Base | None, str]:
+        """The base that this or another run has made of an equal source, and the source's digest if it was taken.
+
+        Reading a file is cheaper than converting it, or copying it in vain; so it is hashed first where it is to be
+        converted or the store holds a candidate.
+        """
         if request.sha256 is not None:
-            return self._known(request, request.sha256)
+            return self._known(request, request.sha256), ""
         candidates = [
             base
             for store in self._stores.values()
             for base in store.bases()
             if base.size_bytes == seen.size_bytes or base.metadata["imported_from"].get("name") == source.name
         ]
-        if not candidates:
-            return None
+        if seen.keep and not candidates:
+            return None, ""
         sha256, _chunks = transfer.hash_open(source.descriptor)
         found = self._known(request, sha256)
         if found is not None:
             self._remember(source, sha256)
-        return found
+        return found, sha256
 
     def _predict(self, request: Request, source: _Source, seen: Inspection) -> Result:
         """What a real run would do; the source is read for it, because everything depends on its digest."""
@@ -349,11 +352,10 @@ class Importer:
         return True
 
     def _convert(
-        self, request: Request, source: _Source, seen: Inspection, staging: Staging
+        self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = ""
     ) -> tuple[str, _Digested]:
-        """Digest of the source, and a file of the store's own making."""
+        """Digest of the source (given where it was taken already), and a file of the store's own making."""
         path = source.path
-        sha256 = ""
         if seen.backing is not None or not _is_private(source.status):
             # It is changed below, or somebody could change what it says between looking and converting.
             path = staging.path("source")
@@ -365,7 +367,7 @@ class Importer:
                 seen = inspect(source.name, descriptor, seen.image_format, request.parent)
             finally:
                 os.close(descriptor)
-        else:
+        elif not sha256:
             sha256 = transfer.hash_open(source.descriptor)[0]
         _check_digest(request, source.name, sha256)
         if seen.backing is not None and request.parent is not None:
@@ -431,7 +433,7 @@ class Importer:
                 source = _Source(descriptor, path, name, os.fstat(descriptor))
                 digested = _Digested(path, sha256, chunks)
                 if not seen.keep:
-                    _sha256, digested = self._convert(request, source, seen, staging)
+                    _sha256, digested = self._convert(request, source, seen, staging, sha256)
                 base = self._publish(request, seen, digested, sha256, public, "url")
                 if validators is not None:
                     import_record.remember_url(self._target, url, validators, sha256)
