@@ -6,19 +6,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, hash_file
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ANSIBLE_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
@@ -45,19 +51,6 @@ PLAYBOOK = """
         credentials: "{{ credentials.certificates[inventory_hostname] }}"
         runtime_dir: "{{ runtime_dir }}"
       register: listening
-    - basecast.fleet.relay_node:
-        state: listening
-        run: "{{ run }}"
-        host: "{{ inventory_hostname }}"
-        address: "{{ basecast_address }}"
-        credentials: "{{ credentials.certificates[inventory_hostname] }}"
-        runtime_dir: "{{ runtime_dir }}"
-      register: again
-    - ansible.builtin.assert:
-        that:
-          - listening is changed
-          - again is not changed
-          - again.node.pid == listening.node.pid
     - basecast.fleet.link_probe:
         state: started
         run: "{{ run }}"
@@ -71,7 +64,7 @@ PLAYBOOK = """
         run: "{{ run }}"
         runtime_dir: "{{ runtime_dir }}"
       register: probe
-    - basecast.fleet.relay_node: &started
+    - basecast.fleet.relay_node:
         state: started
         run: "{{ run }}"
         pools: "{{ basecast_pools }}"
@@ -82,8 +75,6 @@ PLAYBOOK = """
         peers: "{{ peers }}"
         runtime_dir: "{{ runtime_dir }}"
       register: started
-    - basecast.fleet.relay_node: *started
-      register: again
     - basecast.fleet.relay_node:
         state: finished
         run: "{{ run }}"
@@ -96,28 +87,27 @@ PLAYBOOK = """
         mode: "0600"
       run_once: true
       delegate_to: localhost
-    - ansible.builtin.assert:
-        that:
-          - started is changed
-          - again is not changed
     - basecast.fleet.relay_node:
         state: stopped
         run: "{{ run }}"
         runtime_dir: "{{ runtime_dir }}"
-      when: stop
-      register: stopped
-    - basecast.fleet.relay_node:
-        state: stopped
-        run: "{{ run }}"
-        runtime_dir: "{{ runtime_dir }}"
-      when: stop
-      register: again
-    - ansible.builtin.assert:
-        that:
-          - stopped is changed
-          - again is not changed
-      when: stop
 """
+
+
+CALL = """
+import importlib, json, sys
+from ansible.module_utils.testing import patch_module_args
+module = importlib.import_module("ansible_collections.basecast.fleet.plugins.modules." + sys.argv[1])
+with patch_module_args(json.loads(sys.argv[2])):
+    module.main()
+"""
+
+
+def wait_until(condition: t.Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not reached in time"
+        time.sleep(0.02)
 
 
 class Site:
@@ -126,6 +116,10 @@ class Site:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.result: dict[str, t.Any] = {}
+        self.peers: dict[str, dict[str, t.Any]] = {}
+        self.output = ""
+        now = datetime.datetime.now(datetime.UTC)
+        self.credentials = make_certificates("test", HOSTS, 600, now)
         hosts: dict[str, dict[str, t.Any]] = {}
         for number, host in enumerate(HOSTS):
             (directory / f"pool{number}").mkdir()
@@ -170,7 +164,7 @@ class Site:
 
     def play(self, *options: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         result_file = self.directory / "result.json"
-        extra = {"run": "test", "result_file": str(result_file), "stop": True, **variables}
+        extra = {"run": "test", "result_file": str(result_file), **variables}
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
@@ -187,10 +181,60 @@ class Site:
             result_file.unlink()
         return done
 
+    def call(self, where: str, /, **options: t.Any) -> dict[str, t.Any]:
+        """One module on one host, without a controller: what it returns."""
+        arguments = {"run": "test", "runtime_dir": self.hosts[where]["runtime_dir"], **options}
+        done = subprocess.run(
+            [sys.executable, "-c", CALL, "relay_node", json.dumps(arguments)],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT / ".collections")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        self.output += done.stdout + done.stderr
+        return t.cast("dict[str, t.Any]", json.loads(done.stdout.splitlines()[-1]))
+
+    def listen(self, host: str, **options: t.Any) -> dict[str, t.Any]:
+        answer = self.call(
+            host,
+            state="listening",
+            host=host,
+            address=self.hosts[host]["basecast_address"],
+            credentials=self.credentials[host],
+            **options,
+        )
+        assert "node" in answer, answer
+        self.peers[host] = answer["node"]
+        return answer
+
+    def start(self, host: str, metadata: dict[str, t.Any], parents: list[str], **options: t.Any) -> dict[str, t.Any]:
+        return self.call(
+            host,
+            state="started",
+            pools=self.hosts[host]["basecast_pools"],
+            peers=self.peers,
+            bases=[{"metadata": metadata, "pool": "default", "parents": parents}],
+            **options,
+        )
+
+    def base(self, host: str) -> dict[str, t.Any]:
+        """The only base of a host, as its node tells."""
+        (base,) = self.call(host)["node"]["bases"].values()
+        return t.cast("dict[str, t.Any]", base)
+
+    def kill(self, host: str) -> None:
+        """As if the process had met the out-of-memory killer."""
+        pid = self.peers[host]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not start_time(pid))
+
     def end(self) -> None:
         for number in range(len(HOSTS)):
             for pidfile in (self.directory / f"run{number}").glob("*/node.pid"):
-                os.kill(json.loads(pidfile.read_text())["pid"], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(json.loads(pidfile.read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.fixture
@@ -219,8 +263,112 @@ def test_a_chain_of_nodes_through_the_modules(site: Site) -> None:
         assert found is not None
         assert hash_file(found.path)[0] == metadata["sha256"]
         node = site.result[host]["listening"]["node"]
-        assert not Path(f"/proc/{node['pid']}").exists()
+        assert not start_time(node["pid"])
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((node["address"], node["port"]), timeout=2).close()
         assert not (Path(site.hosts[host]["runtime_dir"]) / "test").exists()
     assert site.result["kvm1"]["finished"]["node"]["bases"][metadata["sha256"]]["sent_bytes"] <= 5 * 1024 * 1024
+
+
+def test_a_killed_node_is_started_again_and_resumes(site: Site) -> None:
+    """Both nodes are killed in the middle; the run is repeated, with other certificates, and goes on."""
+    metadata = site.put_base("kvm1", 16 * 1024 * 1024)
+    site.listen("kvm1", rate_mbps=16)
+    site.listen("kvm3")
+    site.start("kvm1", metadata, [])
+    site.start("kvm3", metadata, ["kvm1"])
+    wait_until(lambda: site.base("kvm3")["received_bytes"] > 2 * 1024 * 1024)
+    first = dict(site.peers)
+    site.kill("kvm3")
+    site.kill("kvm1")
+    failed = site.call("kvm3", state="finished", timeout_s=5)
+    assert failed["failed"]
+    assert "relay node of the run test is not running" in failed["msg"]
+    assert Store(str(site.pool("kvm3"))).find(metadata["sha256"]) is None
+
+    site.credentials = make_certificates("test", HOSTS, 600, datetime.datetime.now(datetime.UTC))
+    assert site.listen("kvm1")["changed"]
+    assert site.listen("kvm3")["changed"]
+    assert site.peers["kvm1"]["port"] == first["kvm1"]["port"]
+    assert site.peers["kvm1"]["pid"] != first["kvm1"]["pid"]
+    assert site.start("kvm1", metadata, [])["changed"]
+    assert site.start("kvm3", metadata, ["kvm1"])["changed"]
+    assert not site.start("kvm3", metadata, ["kvm1"])["changed"]
+    done = site.call("kvm3", state="finished", timeout_s=20)
+    (base,) = done["node"]["bases"].values()
+    assert base["state"] == "holding", done
+    # Half of the file is zero bytes, which are neither sent nor written.
+    assert base["received_bytes"] < 8 * 1024 * 1024 - 2 * 1024 * 1024 + 200_000
+    found = Store(str(site.pool("kvm3"))).find(metadata["sha256"])
+    assert found is not None
+    assert hash_file(found.path)[0] == metadata["sha256"]
+    assert os.stat(found.path).st_blocks * 512 < 9 * 1024 * 1024
+
+    # A second host of the same run finds the base in its pool.
+    site.kill("kvm3")
+    assert site.call("kvm3", state="stopped")["changed"]
+    assert not site.call("kvm3", state="stopped")["changed"]
+    assert site.call("kvm1", state="stopped")["changed"]
+    assert not start_time(site.peers["kvm1"]["pid"])
+
+
+def test_failures_are_told_and_secrets_are_not(site: Site) -> None:
+    metadata = site.put_base("kvm1", 4 * 1024 * 1024)
+    for host in HOSTS:
+        site.listen(host, patience_s=2)
+    site.start("kvm1", metadata, [])
+    shutil.rmtree(site.pool("kvm3"))
+    site.start("kvm3", metadata, ["kvm1"])
+    site.start("kvm 2", {**metadata, "chunks_sha256": "0" * 64}, ["kvm1", "nobody"])
+    gone = site.call("kvm3", state="finished", timeout_s=10)
+    assert gone["failed"]
+    assert f"Base {metadata['sha256']} did not arrive in the pool default: The pool" in gone["msg"]
+    assert "does not exist" in gone["msg"]
+    assert gone["failure"]["failed"] == [metadata["sha256"]]
+    refused = site.call("kvm 2", state="finished", timeout_s=10)
+    assert refused["failed"]
+    assert "another chunk list" in refused["msg"]
+    assert "nobody is not among the peers" in refused["msg"]
+    assert not list(site.pool("kvm 2").glob("bases/.partial/*"))
+    late = site.call("kvm1", state="finished", timeout_s=0.1)
+    assert late["node"]["bases"][metadata["sha256"]]["state"] == "holding"
+
+    pid = site.peers["kvm1"]["pid"]
+    directory = Path(site.hosts["kvm1"]["runtime_dir"]) / "test"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert (directory / "node.log").stat().st_mode & 0o777 == 0o600
+    secret = site.credentials["kvm1"]["key"].splitlines()[1]
+    for path in directory.iterdir():
+        if path.is_file():
+            assert secret not in path.read_text()
+    assert b"PRIVATE KEY" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert secret not in site.output
+    listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in listening.splitlines() if f"pid={pid}," in line)
+    assert f" {site.peers['kvm1']['address']}:{site.peers['kvm1']['port']} " in line
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not directory.exists())
+    assert not site.call("kvm1", state="stopped")["changed"]
+    for host in ("kvm 2", "kvm3"):
+        site.call(host, state="stopped")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "198.51.100.1"}, "No port of 47700-47799 on 198.51.100.1 can be bound"),
+        ({"credentials": {"ca": "no PEM 1", "certificate": "no PEM 2", "key": "no PEM 3"}}, "credentials cannot be used"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_is_an_error_of_the_module(site: Site, options: dict[str, t.Any], message: str) -> None:
+    usual = {
+        "state": "listening",
+        "host": "kvm1",
+        "address": site.hosts["kvm1"]["basecast_address"],
+        "credentials": site.credentials["kvm1"],
+    }
+    answer = site.call("kvm1", **{**usual, **options})
+    assert answer["failed"]
+    assert message in answer["msg"]
+    assert not list((site.directory / "run0").glob("test/node.sock"))

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.modules import relay_node
+
+METADATA = {"sha256": "1" * 64, "chunks_sha256": "2" * 64, "size_bytes": 10, "chunk_bytes": 4096}
+PARAMS = {
+    "run": "r",
+    "host": "kvm1",
+    "address": "127.0.0.1",
+    "port_range": "47700-47799",
+    "credentials": {},
+    "ttl_s": 60.0,
+    "linger_s": 10.0,
+    "silence_s": 6.0,
+    "patience_s": 20.0,
+    "rate_mbps": None,
+    "pools": {"default": "/srv//pool"},
+    "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"]}],
+}
+
+
+@pytest.mark.parametrize(("text", "ports"), [("1-65535", (1, 65535)), ("47700", (47700, 47700))])
+def test_port_ranges(text: str, ports: tuple[int, int]) -> None:
+    assert relay_node.port_range(text) == ports
+
+
+def test_times_become_the_nodes_settings() -> None:
+    settings = relay_node.command(PARAMS).settings
+    assert (settings.ttl_s, settings.linger_s, settings.silence_s) == (60.0, 10.0, 6.0)
+    assert settings.patience == (20.0, 3.0, 20.0)
+    assert relay_node.command({**PARAMS, "patience_s": 2.0}).settings.patience == (2.0, 0.5, 2.0)
+
+
+def test_bases_come_with_the_paths_of_their_pools() -> None:
+    assert relay_node.bases(PARAMS) == [
+        {"metadata": METADATA, "pool": "default", "pool_path": "/srv/pool", "parents": ["kvm2"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"port_range": "1-70000"}, "port_range: '1-70000' is not accepted"),
+        ({"port_range": "9-1"}, "port_range: '9-1' is not accepted"),
+        ({"port_range": "x"}, "port_range: 'x' is not accepted"),
+        ({"ttl_s": 0}, "ttl_s: 0 is not accepted"),
+        ({"patience_s": -1}, "patience_s: -1 is not accepted"),
+        ({"rate_mbps": -1.0}, "rate_mbps: -1.0 is not accepted"),
+    ],
+    ids=str,
+)
+def test_options_of_the_node_are_checked(change: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        relay_node.command({**PARAMS, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pool": "other"}, r"bases\[0\].pool: 'other' is not accepted; this host's pools are: default"),
+        ({"metadata": {**METADATA, "sha256": "../x"}}, r"bases\[0\].metadata.sha256: '../x'"),
+        ({"metadata": {**METADATA, "size_bytes": "1"}}, r"bases\[0\].metadata.size_bytes: '1'"),
+        ({"metadata": {**METADATA, "chunk_bytes": 0}}, r"bases\[0\].metadata.chunk_bytes: 0"),
+        ({"metadata": {}}, r"bases\[0\].metadata.sha256: None"),
+    ],
+    ids=["pool", "digest", "size", "chunk", "empty"],
+)
+def test_bases_are_checked(change: dict[str, t.Any], message: str) -> None:
+    base = {**PARAMS["bases"][0], **change}  # type: ignore[index]
+    with pytest.raises(InvalidOption, match=message):
+        relay_node.bases({**PARAMS, "bases": [base]})
+
+
+def test_a_failure_names_each_attempt_once() -> None:
+    base = {"pool": "p", "msg": "No living parent.", "attempts": [{"error": "a is gone."}, {"error": "b is gone."}]}
+    assert relay_node.told("1", base) == (
+        "Base 1 did not arrive in the pool p: No living parent. Attempts: a is gone.; b is gone."
+    )
