@@ -54,7 +54,7 @@ options:
     elements: list
     default: []
   peers:
-    description: Where the nodes of the run listen, as C({host: {address, port}}).
+    description: "Where the nodes of the run listen, as C({host: {address, port}})."
     type: dict
     default: {}
   payload_bytes:

@@ -102,7 +102,7 @@ options:
         default: []
   peers:
     description:
-      - Where the nodes of the run listen, as C({host: {address, port}}), with O(state=started).
+      - "Where the nodes of the run listen, as C({host: {address, port}}), with O(state=started)."
     type: dict
     default: {}
   mode:
@@ -131,7 +131,8 @@ options:
     type: float
     default: 300
   silence_s:
-    description: A connection on which nothing arrives for so many seconds is dead. Nodes send a sign of life more often.
+    description:
+      - A connection on which nothing arrives for so many seconds is dead. Nodes send a sign of life more often.
     type: float
     default: 6
   patience_s:
