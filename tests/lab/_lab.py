@@ -414,6 +414,8 @@ class Lab:
                     tail = log.read()[-2000:].decode(errors="replace")
                     raise LabError(f"the lab did not start: {reply.get('error') or tail or 'no reason was given'}")
         except BaseException:
+            os.close(lock)  # or this process would wait for itself
+            lock = -1
             self.down()
             raise
         finally:
