@@ -405,9 +405,11 @@ class Disks:
         with contextlib.ExitStack() as held:
             for pool, store in sorted(self._stores.items()):
                 meant = [wish for wish in wishes if wish.pool in (None, pool)]
-                if not meant or not os.path.isdir(layout.service_directory(store.pool_path, self._service)):
+                if not meant:
                     continue
                 self._check_service(pool)
+                if not os.path.isdir(layout.service_directory(store.pool_path, self._service)):
+                    continue
                 if not self._check_mode:
                     held.enter_context(self._hold_service(pool))
                 for wish in meant:

@@ -1,0 +1,173 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    capacity,
+    filesystem,
+    layout,
+    ownership,
+    references,
+    removal,
+    survey,
+    transfer,
+    users,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseInUse, DigestMismatch
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
+
+
+def put_disk(store: Store, machine: str, backing: str | None, name: str = "root.qcow2", size: int = 1 << 30) -> str:
+    layout.make_directories(store.pool_path, "machines", "shop", machine)
+    path = os.path.join(layout.machine_directory(store.pool_path, "shop", machine), name)
+    with open(path, "wb") as file:
+        file.write(qcow2(size, backing=backing, backing_format="raw"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("backing", "wanted"),
+    [
+        ("../b", "/p/b"),
+        ("/abs/b", "/abs/b"),
+        ("file:/abs/b", "/abs/b"),
+        ("nbd:h:1", None),
+        ('json:{"driver":"raw"}', None),
+        ("a/b:c", "/p/m/a/b:c"),
+    ],
+)
+def test_backing_names(backing: str, wanted: str | None) -> None:
+    assert users.resolve_backing("/p/m/disk", backing) == wanted
+
+
+def test_users_in_any_pool_by_any_way_of_naming(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"])
+    relative = put_disk(pools["one"], "web-1", f"../../../bases/{base.sha256}/disk")
+    absolute = put_disk(pools["two"], "web-2", base.path)
+    snapshot = put_disk(pools["one"], "web-1", "root.qcow2", "root.snap1")
+    loose = os.path.join(pools["two"].pool_path, "loose.qcow2")
+    with open(loose, "wb") as file:
+        file.write(qcow2(backing=base.path))
+    disks = users.scan(pools)
+    assert users.users_of_bases(pools, disks) == {("one", base.sha256): [relative, absolute, loose]}
+    assert users.children_of(relative, disks) == [snapshot]
+    with pytest.raises(BaseInUse) as error:
+        removal.remove_bases(pools, "one", [base.sha256], False)
+    assert relative in error.value.message
+    for path in (relative, absolute, loose):
+        os.unlink(path)
+    assert removal.remove_bases(pools, "one", [base.sha256], True) == [base.sha256]
+    assert removal.remove_bases(pools, "one", [base.sha256], False) == [base.sha256]
+    assert removal.remove_bases(pools, "one", [base.sha256], False) == []
+
+
+def test_a_guests_raw_disk_cannot_pose_as_a_user(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"])
+    put_disk(pools["one"], "web-1", base.path, "root.raw")
+    put_disk(pools["one"], "web-1", base.path, "seed.iso")
+    assert users.users_of_bases(pools, users.scan(pools)) == {}
+
+
+def test_a_pool_under_two_names_is_scanned_once(pools: dict[str, Store]) -> None:
+    put_disk(pools["one"], "web-1", None)
+    twice = {"one": pools["one"], "again": Store(pools["one"].pool_path, pool="again")}
+    assert len(users.scan(twice)) == 1
+
+
+def test_two_hundred_headers_are_read_quickly(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"])
+    for number in range(200):
+        put_disk(pools["one"], f"web-{number}", f"../../../bases/{base.sha256}/disk")
+    took = []
+    for _attempt in range(5):
+        start = time.process_time()
+        assert len(users.scan(pools)) == 200
+        took.append(time.process_time() - start)
+    assert min(took) < 0.1
+
+
+@pytest.mark.parametrize("need", ["name", "tenant", "pin", "child"])
+def test_a_base_that_anything_needs_is_not_removed(pools: dict[str, Store], need: str) -> None:
+    store = pools["one"]
+    base = put_base(store)
+    other = base.sha256
+    if need == "child":
+        other = put_base(store, b"child".ljust(512), "qcow2", base.sha256).sha256
+    else:
+        reference = {
+            "name": references.name_of("blue", "a", "1"),
+            "tenant": references.tenant_of("blue"),
+            "pin": references.pin_of("keep"),
+        }[need]
+        store.refer(base.sha256, [reference])
+    for check_mode in (True, False):
+        with pytest.raises(BaseInUse):
+            removal.remove_bases(pools, "one", [base.sha256], check_mode)
+    assert store.find(base.sha256) is not None
+    if need == "child":
+        assert removal.remove_bases(pools, "one", [base.sha256, other], False) == [other, base.sha256]
+
+
+def test_one_that_is_needed_keeps_all(pools: dict[str, Store]) -> None:
+    free, needed = put_base(pools["one"]), put_base(pools["one"], b"b".ljust(512), refer=[references.pin_of("x")])
+    with pytest.raises(BaseInUse):
+        removal.remove_bases(pools, "one", [free.sha256, needed.sha256], False)
+    assert pools["one"].find(free.sha256) is not None
+
+
+def test_dropping_a_tenant_hurts_no_other(pools: dict[str, Store]) -> None:
+    kept = [references.tenant_of("red"), references.name_of("red", "a", "1"), references.pin_of("x")]
+    base = put_base(pools["one"], refer=[*kept, references.tenant_of("blue"), references.name_of("blue", "a", "1")])
+    changes = ownership.plan_absent_tenant(pools, "blue")
+    assert len(changes) == 2
+    ownership.apply(pools, changes)
+    assert sorted(pools["one"].references(base.sha256)) == sorted(kept)
+
+
+def test_survey_and_verification(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"], bytes(300 * 1024) + b"x".ljust(512, b"\0"))
+    user = put_disk(pools["one"], "web-1", f"../../../bases/{base.sha256}/disk")
+    found = survey.survey(pools, verify=True)["pools"]
+    assert found["one"]["bases"][0]["users"] == [user]
+    assert found["one"]["bases"][0]["damaged"] is False
+    assert found["two"]["bases"] == []
+    filesystem.set_immutable(base.path, False)
+    os.chmod(base.path, 0o600)
+    with open(base.path, "r+b") as file:
+        file.write(b"!")
+    assert survey.survey(pools)["pools"]["one"]["damaged"] == []
+    found = survey.survey(pools, verify=True)["pools"]["one"]
+    assert found["bases"][0]["damaged"] is True
+    assert found["damaged"][0]["sha256"] == base.sha256
+    with pytest.raises(DigestMismatch):
+        transfer.clone_base(base, pools["one"], pools["two"], [references.tenant_of("default")], 1.0)
+    assert pools["two"].ids() == pools["two"].referred_ids() == []
+    assert survey.survey(pools, only=["0" * 64])["pools"]["one"]["bases"] == []
+
+
+def test_a_chain_is_cloned_root_first(pools: dict[str, Store]) -> None:
+    root = put_base(pools["one"])
+    leaf = put_base(pools["one"], b"leaf".ljust(512), "qcow2", root.sha256)
+    copied = transfer.clone_base(leaf, pools["one"], pools["two"], [references.tenant_of("default")], 1.0)
+    assert copied.chain == leaf.chain
+    assert copied.metadata == leaf.metadata
+    assert transfer.verify(copied) == ""
+
+
+def test_promised_space(pools: dict[str, Store]) -> None:
+    put_disk(pools["one"], "web-1", None, size=1 << 30)
+    partial = pools["one"].partial("a" * 64)
+    with open(partial.disk, "wb") as file:
+        file.truncate(1 << 20)
+    found = capacity.pool_capacity(pools["one"], users.scan(pools))
+    allocated = users.scan(pools)[0].allocated_bytes
+    assert found["promised_bytes"] == (1 << 30) - allocated + (1 << 20)
+    assert capacity.pool_capacity(pools["two"], users.scan(pools))["promised_bytes"] == 0
+    partial.discard()
