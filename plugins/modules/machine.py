@@ -120,7 +120,9 @@ options:
         type: int
         default: 512
       disks:
-        description: The disks, the first is the one to boot from.
+        description:
+          - The disks, the first is the one to boot from.
+          - Not needed for machines that exist; then disks and seed are not compared.
         type: list
         elements: dict
         default: []
@@ -290,7 +292,7 @@ machines:
     report:
       description:
         - What its guest reported, null if nothing yet.
-        - The status V(done) or V(degraded) means that it has come up, with RV(machines[].report.errors) in the latter
+        - The status V(done) or V(degraded) means that it has come up, with the C(errors) that it had in the latter
           case; V(error) that cloud-init failed.
       type: dict
     console_tail:

@@ -36,7 +36,7 @@ class Fleet:
 
     def module(self, name: str, **args: t.Any) -> dict[str, t.Any]:
         flags = [f"-{flag}" for flag in args.pop("flags", "")]
-        argv = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{name}", "-a", json.dumps(args), *flags]
+        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{name}", "-a", json.dumps(args), *flags]
         done = self.lab.exec_in_controller(argv, timeout=100)
         head, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr

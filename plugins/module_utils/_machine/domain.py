@@ -221,6 +221,8 @@ def drift(wanted: Description, found: Description, wish: MachineWish) -> list[di
     new = dict(wanted.hardware)
     if wish.machine_type is None:
         new["machine_type"] = found.hardware["machine_type"]
+    if not wish.disks:
+        new["disks"], new["seed"] = found.hardware["disks"], found.hardware["seed"]
     found_cards = found.hardware["networks"]
     # An address that the user did not choose is whatever the machine has.
     new["networks"] = [

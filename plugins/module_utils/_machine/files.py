@@ -16,10 +16,12 @@ from .._errors import FleetError
 DIRECTORY_MODE = 0o711
 SECRET_MODE = 0o600
 
+
 def check_pool(path: str) -> None:
     """A pool is never made here: a missing one is usually a file system that is not mounted."""
     if not os.path.isdir(path):
         raise FleetError(f"The pool's directory {path} does not exist. Create it, or mount what belongs there.", path=path)
+
 
 def make_directory(path: str) -> None:
     """The directory and its missing parents, mode 0711: others may reach a file whose name they know."""
@@ -31,6 +33,7 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         return
     os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
+
 
 def write_whole(path: str, content: bytes, mode: int = SECRET_MODE) -> None:
     """Replace a file in one step; it is on the disk when this returns."""
@@ -48,12 +51,14 @@ def write_whole(path: str, content: bytes, mode: int = SECRET_MODE) -> None:
         raise
     sync_directory(directory)
 
+
 def sync_directory(path: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
 
 def remove(path: str) -> bool:
     """Whether there was something to remove."""
@@ -62,6 +67,7 @@ def remove(path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
 
 def read_tail(path: str, limit_bytes: int) -> bytes:
     """The end of a file; nothing where there is no file."""

@@ -151,6 +151,12 @@ class Machines:
         new = [machine for machine in machines if machine.found is None]
         needing_network = [m for m in machines if m.found is None or (start and not m.running)]
         problems = [*self._memory_problems(new), *self._network_problems(needing_network)]
+        # Those that exist have their disks, and whoever only wants them to run need not repeat them.
+        problems += [
+            f"disks: {machine.owner.machine} is to be defined and has none; at least one is needed."
+            for machine in new
+            if machine.wish and not machine.wish.disks
+        ]
         if not self._check:
             problems += self._missing_files(needing_network)
         macs, mac_problems = self._macs(new)
@@ -377,12 +383,12 @@ class Machines:
         if wish is None:
             return
         if machine.found is None:
-            machine.actions.append("defined")
             xml = build(wish, platform, macs, self._chains(wish))
             if not self._check:
                 make_directory(wish.directory)
                 machine.domain = self._host.define(xml, wish.owner.domain)
                 xml = machine.domain.xml()
+            machine.actions.append("defined")
             machine.found = describe(xml)
             if machine.domain and wish.autostart:
                 machine.domain.set_autostart(True)
@@ -392,11 +398,11 @@ class Machines:
             if machine.domain and machine.domain.autostart() != wish.autostart:
                 machine.drift.append({"path": "autostart", "from": not wish.autostart, "to": wish.autostart})
         if start and not machine.running:
-            machine.actions.append("started")
             if not self._check and machine.domain:
                 if "defined" not in machine.actions:
                     self._renew_chains(machine, wish)
                 machine.domain.start()
+            machine.actions.append("started")
             machine.running = True
 
     def _chains(self, wish: MachineWish) -> dict[str, list[Layer] | None]:

@@ -27,7 +27,7 @@ def find_report(content: bytes, token: str) -> dict[str, t.Any] | None:
     """The last complete report with this token: hostname, instance_id, status, addresses, errors."""
     found = None
     for line in content.split(b"\n")[:-1]:
-        _, prefix, text = line.partition(PREFIX.encode())
+        _junk, prefix, text = line.partition(PREFIX.encode())
         if prefix and len(text) <= _LONGEST_LINE:
             found = _checked(text, token) or found
     return found

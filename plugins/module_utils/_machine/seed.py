@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 from dataclasses import dataclass, field
 from email import message_from_string
@@ -33,6 +34,9 @@ _KINDS = (
     ("## template: jinja", "jinja2"),
     ("#!", "x-shellscript"),
 )
+
+
+_NARROW = re.compile("[\x7f-\uffff]")
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,12 @@ def seed_outline(wish: SeedWish) -> dict[str, t.Any]:
 
 
 def _json(value: t.Any) -> bytes:
-    """JSON is YAML, and hosts need no YAML library for it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    """JSON is YAML, and hosts need no YAML library for it.
+
+    Almost: PyYAML does not join the pairs in which JSON escapes characters beyond 16 bits, so these stay as they are.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _NARROW.sub(lambda found: f"\\u{ord(found.group()):04x}", text).encode() + b"\n"
 
 
 def _text(value: t.Any) -> bytes:

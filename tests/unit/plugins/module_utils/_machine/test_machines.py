@@ -111,6 +111,7 @@ def test_one_machine_that_does_not_start_does_not_keep_the_others(
     host.broken = {"shop-web-1"}
     bad, good = machines().ensure([make_wish("web-1"), make_wish("web-2")], start=True)
     assert (bad.reason, bad.problem) == ("start_failed", "libvirt could not start shop-web-1: no such thing")
+    assert (bad.actions, bad.running) == (["defined"], False)
     assert (good.problem, good.running) == (None, True)
 
 

@@ -42,6 +42,13 @@ def test_user_data_is_taken_as_it_is(user_data: t.Any, expected: bytes) -> None:
     assert "network-config" not in files
 
 
+def test_every_character_survives_yaml() -> None:
+    yaml = pytest.importorskip("yaml")
+    value = {"t": "a\u00e9\u20ac\U0001f600 \x00\x1f\x7f\x85\u2028\ufeff\ufffe\\ud83d 'x' \"y\" : # \n\t", "\u00e9": 1}
+    content = seed_files(replace(WISH, user_data=value), "t")["user-data"]
+    assert yaml.safe_load(content) == value
+
+
 def test_the_report_is_vendor_data_and_can_be_left_out() -> None:
     assert seed_files(WISH, "t0k3n")["vendor-data"].startswith(b"#!/bin/sh\n")
     assert b'"t0k3n"' in seed_files(WISH, "t0k3n")["vendor-data"]

@@ -49,7 +49,6 @@ def test_options_become_wishes_in_order() -> None:
     [
         ({"cpus": 0}, "machines[0].cpus"),
         ({"memory_mib": 1}, "machines[0].memory_mib"),
-        ({"disks": []}, "machines[0].disks"),
         ({"disks": MACHINE["disks"] * 26}, "machines[0].disks"),
         ({"disks": [{"name": "root", "path": "root", "image_format": "raw"}]}, "machines[0].disks[0].path"),
         ({"seed": "seed.iso"}, "machines[0].seed"),
