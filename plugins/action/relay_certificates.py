@@ -11,13 +11,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name
-
-try:
-    from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
-except ImportError as error:
-    CRYPTOGRAPHY_ERROR: ImportError | None = error
-else:
-    CRYPTOGRAPHY_ERROR = None
+from ansible_collections.basecast.fleet.plugins.plugin_utils import _certificates
 
 
 class ActionModule(ActionBase):
@@ -29,10 +23,10 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
         del tmp
-        if CRYPTOGRAPHY_ERROR is not None:
+        if _certificates.CRYPTOGRAPHY_ERROR is not None:
             raise AnsibleActionFail(
                 "relay_certificates needs the Python library cryptography on the controller: "
-                f"{CRYPTOGRAPHY_ERROR}. Install it into the environment that runs Ansible."
+                f"{_certificates.CRYPTOGRAPHY_ERROR}. Install it into the environment that runs Ansible."
             )
         _result, arguments = self.validate_argument_spec(
             argument_spec={
@@ -50,5 +44,5 @@ class ActionModule(ActionBase):
         now = datetime.datetime.now(datetime.UTC)
         hosts = [str(host) for host in arguments["hosts"]]
         result["changed"] = False
-        result["certificates"] = make_certificates(str(arguments["run"]), hosts, arguments["valid_s"], now)
+        result["certificates"] = _certificates.make_certificates(str(arguments["run"]), hosts, arguments["valid_s"], now)
         return result

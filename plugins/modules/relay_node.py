@@ -368,6 +368,8 @@ def finished(runtime: agent.Runtime, timeout_s: float) -> dict[str, t.Any]:
     while True:
         left = max(0.0, deadline - time.monotonic())
         node = runtime.ask("wait", timeout_s=left)
+        if not node["started"]:
+            raise FleetError(f"The relay node of the run {node['run']} was not given its part of the plan.")
         if node["settled"] or left <= 0:
             break
     late = [sha256 for sha256, base in node["bases"].items() if base["state"] not in ("holding", "failed")]

@@ -12,10 +12,15 @@ import datetime
 import typing as t
 from urllib.parse import quote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    CRYPTOGRAPHY_ERROR: ImportError | None = error
+else:
+    CRYPTOGRAPHY_ERROR = None
 
 URI_SCHEME = "basecast:"
 

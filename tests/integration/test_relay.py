@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,9 +23,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, hash_file
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, ChunkHasher, hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
+from ansible_collections.basecast.fleet.tests.lab import Lab
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ANSIBLE_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
@@ -103,6 +105,31 @@ with patch_module_args(json.loads(sys.argv[2])):
 """
 
 
+def publish(pool: Path, data: bytes) -> dict[str, t.Any]:
+    """A base in a pool; its metadata."""
+    hasher = ChunkHasher()
+    hasher.update(data)
+    sha256, chunks = hasher.finish()
+    metadata = {
+        "format": 1,
+        "sha256": sha256,
+        "source_sha256": sha256,
+        "size_bytes": len(data),
+        "virtual_size_bytes": len(data),
+        "image_format": "raw",
+        "parent": None,
+        "chunk_bytes": CHUNK_BYTES,
+        "chunks_sha256": chunks.sha256,
+        "imported_at": "2026-01-01T00:00:00Z",
+        "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
+        "signatures": [],
+    }
+    partial = Store(str(pool)).partial(sha256)
+    Path(partial.disk).write_bytes(data)
+    partial.publish(metadata, chunks.to_bytes())
+    return metadata
+
+
 def wait_until(condition: t.Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -138,29 +165,7 @@ class Site:
         return Path(self.hosts[host]["basecast_pools"]["default"])
 
     def put_base(self, host: str, size_bytes: int) -> dict[str, t.Any]:
-        source = self.directory / "image"
-        with source.open("wb") as file:
-            file.write(os.urandom(size_bytes // 2))
-            file.truncate(size_bytes)
-        sha256, chunks = hash_file(str(source))
-        metadata = {
-            "format": 1,
-            "sha256": sha256,
-            "source_sha256": sha256,
-            "size_bytes": size_bytes,
-            "virtual_size_bytes": size_bytes,
-            "image_format": "raw",
-            "parent": None,
-            "chunk_bytes": CHUNK_BYTES,
-            "chunks_sha256": chunks.sha256,
-            "imported_at": "2026-01-01T00:00:00Z",
-            "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
-            "signatures": [],
-        }
-        partial = Store(str(self.pool(host))).partial(sha256)
-        os.rename(source, partial.disk)
-        partial.publish(metadata, chunks.to_bytes())
-        return metadata
+        return publish(self.pool(host), os.urandom(size_bytes // 2).ljust(size_bytes, b"\0"))
 
     def play(self, *options: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         result_file = self.directory / "result.json"
@@ -316,6 +321,9 @@ def test_failures_are_told_and_secrets_are_not(site: Site) -> None:
     metadata = site.put_base("kvm1", 4 * 1024 * 1024)
     for host in HOSTS:
         site.listen(host, patience_s=2)
+    early = site.call("kvm1", state="finished", timeout_s=5)
+    assert early["failed"]
+    assert "was not given its part of the plan" in early["msg"]
     site.start("kvm1", metadata, [])
     shutil.rmtree(site.pool("kvm3"))
     site.start("kvm3", metadata, ["kvm1"])
@@ -372,3 +380,85 @@ def test_what_cannot_be_is_an_error_of_the_module(site: Site, options: dict[str,
     assert answer["failed"]
     assert message in answer["msg"]
     assert not list((site.directory / "run0").glob("test/node.sock"))
+
+
+BEGIN = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - basecast.fleet.relay_certificates:
+        run: test
+        hosts: "{{ ansible_play_hosts_all }}"
+      run_once: true
+      no_log: true
+      register: credentials
+    - basecast.fleet.relay_node:
+        state: listening
+        run: test
+        host: "{{ inventory_hostname }}"
+        address: "{{ basecast_address }}"
+        credentials: "{{ credentials.certificates[inventory_hostname] }}"
+      register: listening
+    - basecast.fleet.relay_node:
+        state: started
+        run: test
+        mode: cut_through
+        pools: "{{ basecast_pools }}"
+        bases:
+          - metadata: "{{ metadata }}"
+            pool: default
+            parents: "{{ parents[inventory_hostname] }}"
+        peers: >-
+          {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
+"""
+
+END = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - basecast.fleet.relay_node:
+        state: finished
+        run: test
+        timeout_s: 40
+      register: finished
+    - ansible.builtin.debug:
+        msg: "NODE {{ finished.node | to_json }}"
+    - basecast.fleet.relay_node:
+        state: stopped
+        run: test
+"""
+
+
+@pytest.mark.timeout(150)
+def test_a_relay_that_loses_power_in_the_middle_costs_seconds(
+    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
+) -> None:
+    """A chain of four hosts at 100 Mbit/s: the second is gone in silence, the third goes on from the first."""
+    size = 40 * 1024 * 1024
+    lab = fresh_lab_factory(hosts=4, rate_mbps=100)
+    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
+    metadata = publish(pools["kvm1"], os.urandom(size))
+    sha256 = metadata["sha256"]
+    chain = {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"], "kvm4": ["kvm3", "kvm2", "kvm1"]}
+    for name, text in (("begin.yml", BEGIN), ("end.yml", END)):
+        (tmp_path / name).write_text(text)
+    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    partial = pools["kvm4"] / "bases" / ".partial" / sha256 / "map"
+    wait_until(lambda: partial.exists() and partial.read_bytes().count(1) > 5)
+    assert not Store(str(pools["kvm2"])).find(sha256), "the transfer was over before the power was cut"
+    lab.hosts["kvm2"].power_cut()
+    cut_at = time.monotonic()
+    ended = lab.playbook([tmp_path / "end.yml", "--limit", "kvm1,kvm3,kvm4"])
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    # Six seconds of silence, and what was left of four seconds of transfer.
+    assert time.monotonic() - cut_at < 30
+    for name in ("kvm3", "kvm4"):
+        found = Store(str(pools[name])).find(sha256)
+        assert found is not None
+        assert hash_file(found.path)[0] == sha256
+    assert "kvm2 has been silent for" in ended.stdout
+    assert Store(str(pools["kvm2"])).find(sha256) is None
+    received = [int(number) for number in re.findall(r'received_bytes[\\"]+: (\d+)', ended.stdout)]
+    assert len(received) == 3
+    assert max(received) < 1.15 * size

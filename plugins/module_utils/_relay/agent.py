@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 import typing as t
@@ -176,7 +177,9 @@ def _end(runtime: Runtime) -> None:
 
 
 def _log(line: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), line, flush=True)
+    # Standard output is the log file by then.
+    sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
 
 
 def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:

@@ -230,6 +230,7 @@ class Job:
         kept = False
         try:
             chunks = fetch.run()
+            node.await_base(metadata.get("parent"))
             held = claim.publish(metadata, chunks.to_bytes())
             kept = True
             self._bytes, self._received = fetch.bytes, fetch.received_bytes
@@ -422,6 +423,14 @@ class Node:
             "mode": self.mode,
             "bases": {sha256: job.progress() for sha256, job in jobs.items()},
         }
+
+    def await_base(self, sha256: str | None) -> None:
+        """A base appears in its pool after its parent, if that is on its way too. :raises Cancelled:"""
+        with self._changed:
+            while sha256 in self._jobs and not self._jobs[str(sha256)].settled:
+                if self.stopping.is_set():
+                    raise Cancelled("The node is being stopped.")
+                self._changed.wait(1.0)
 
     def note_change(self) -> None:
         with self._changed:

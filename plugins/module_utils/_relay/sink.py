@@ -198,7 +198,7 @@ class Fetch:
 
         :raises Cancelled: the node stops; StorageFailed: this host's pool; RelayError: nobody can serve it.
         """
-        for _ in range(BUFFERS):
+        for _number in range(BUFFERS):
             self._free.put(memoryview(bytearray(self.chunk_bytes)))
         writer = threading.Thread(target=self._write_received, name="writer", daemon=True)
         writer.start()

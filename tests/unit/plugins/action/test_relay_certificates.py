@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible_collections.basecast.fleet.plugins.action import relay_certificates
+from ansible_collections.basecast.fleet.plugins.plugin_utils import _certificates
 
 
 def run(**arguments: t.Any) -> dict[str, t.Any]:
@@ -41,6 +42,6 @@ def test_wrong_options_are_refused(arguments: dict[str, t.Any], message: str) ->
 
 
 def test_without_cryptography_the_message_tells_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_certificates, "CRYPTOGRAPHY_ERROR", ImportError("No module named 'cryptography'"))
+    monkeypatch.setattr(_certificates, "CRYPTOGRAPHY_ERROR", ImportError("No module named 'cryptography'"))
     with pytest.raises(AnsibleActionFail, match="needs the Python library cryptography on the controller"):
         run(run="r", hosts=["a"])

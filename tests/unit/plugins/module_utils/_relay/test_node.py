@@ -314,3 +314,23 @@ def test_a_node_ends_after_its_work_when_nobody_talks_to_it(fleet: t.Any, conten
     life.join(5)
     assert "no contact for 0.4 s" in ended[0]
     assert "time to live" in child.live()
+
+
+def test_a_base_appears_after_its_parent(fleet: t.Any, content_of: t.Any) -> None:
+    parent = content_of(b"p" * 40 * CHUNK)
+    child = content_of(b"c" * CHUNK)
+    child.metadata["parent"] = parent.sha256
+    for base in (parent, child):
+        base.put(fleet.pool("S"))
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(parent, {"S": []}, rate_mbps=8.0)
+    fleet.start(child, {"S": []})
+    fleet.start(parent, {"A": ["S"]})
+    fleet.start(child, {"A": ["S"]})
+    fleet.until(lambda: fleet.base("A", child)["bytes"] == CHUNK)
+    assert fleet.base("A", parent)["state"] == "fetching"
+    assert fleet.base("A", child)["state"] == "fetching"
+    fleet.wait("A")
+    assert fleet.holds("A", child)
+    assert (fleet.pool("A") / parent.sha256).stat().st_ctime_ns <= (fleet.pool("A") / child.sha256).stat().st_ctime_ns

@@ -45,7 +45,7 @@ def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(
     content.put(fleet.pool("S"))
     node = fleet.add("S")
     fleet.add("A")
-    idle = [knock(node.port) for _ in range(3 * transport.MAX_HANDSHAKES)]
+    idle = [knock(node.port) for _number in range(3 * transport.MAX_HANDSHAKES)]
     garbage = knock(node.port)
     garbage.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
     assert b"HTTP" not in answer(garbage)
