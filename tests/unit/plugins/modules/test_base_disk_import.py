@@ -1,0 +1,60 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.modules import base_disk_import
+
+Run = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture
+def run(run_on_pools: t.Callable[..., Run]) -> Run:
+    return run_on_pools(base_disk_import)
+
+
+def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
+    source = tmp_path / "disk.raw"
+    source.write_bytes(bytes(4096))
+    wanted = {"pool": "one", "src": str(source), "name": "debian", "version": "12"}
+    predicted = run(True, **wanted)
+    real = run(**wanted)
+    assert (predicted["changed"], real["changed"]) == (True, True)
+    assert predicted["diff"] == real["diff"]
+    assert predicted["base"] is None
+    assert real["base"]["names"] == [{"tenant": "default", "name": "debian", "version": "12"}]
+    assert real["base"]["damaged"] is False
+    assert run(True, **wanted)["changed"] is False
+    assert run(**wanted)["base"] == real["base"]
+
+
+def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    result = run(pool="one", src=str(tmp_path / "disk"))
+    assert result["failed"]
+    assert result["failure"] == {"kind": "format_unclear", "name": str(tmp_path / "disk"), "promised": None, "looks_like": "raw"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"src": "/a", "url": "http://h/a"},
+        {},
+        {"src": "/a", "name": "x"},
+        {"src": "/a", "name": "../x", "version": "1"},
+        {"src": "/a", "tenant": "a/b"},
+        {"src": "/a", "sha256": "short"},
+        {"src": "/a", "parent": "short"},
+        {"src": "/a", "pool": "three"},
+        {"src": "/a", "adopt": True},
+        {"src": "/a", "metadata": {}},
+        {"url": "gopher://h/a"},
+        {"src": "../a"},
+    ],
+)
+def test_refused_options(run: Run, arguments: dict[str, t.Any]) -> None:
+    assert run(**{"pool": "one", **arguments})["failed"]
