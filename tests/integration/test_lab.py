@@ -31,7 +31,7 @@ RECEIVE = f"""
 import socket, time
 listener = socket.create_server(("0.0.0.0", {PORT}), reuse_port=True)
 print("listening", flush=True)
-connection, _ = listener.accept()
+connection, _peer = listener.accept()
 size = 0
 while data := connection.recv(1 << 20):
     if not size:
@@ -409,7 +409,7 @@ class Traces:
     def inside(supervisor: str) -> list[str]:
         """The processes of the lab: those that have the supervisor's PID namespace, or one below it."""
         tree = {supervisor}
-        for _ in range(6):
+        for _depth in range(6):
             for entry in Path("/proc").glob("[0-9]*/stat"):
                 with contextlib.suppress(OSError):
                     if entry.read_text().rpartition(")")[2].split()[1] in tree:

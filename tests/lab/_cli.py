@@ -32,7 +32,7 @@ def number(text: str) -> float:
 
 
 def rate(text: str) -> tuple[float | None, float | None]:
-    up, _, down = text.partition("/")
+    up, _slash, down = text.partition("/")
     return (number(up), number(down)) if down else (number(up), number(up))
 
 
@@ -44,8 +44,8 @@ def named_rate(text: str) -> tuple[str, Rate]:
 
 
 def named_pool(text: str) -> tuple[str, PoolSpec]:
-    name, _, value = text.partition("=")
-    fs, _, size = (value or "dir").partition(":")
+    name, _equals, value = text.partition("=")
+    fs, _colon, size = (value or "dir").partition(":")
     if size and not size.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r}: NAME=FS or NAME=FS:MIB")
     return name, (fs, int(size)) if size else fs

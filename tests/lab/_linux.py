@@ -117,7 +117,7 @@ def attach_loop(image: Path, nodes: Path) -> tuple[Path, int]:
     """
     nodes.mkdir(exist_ok=True)
     with open(image, "r+b") as backing, open("/dev/loop-control", "r+b", buffering=0) as control:
-        for _ in range(100):
+        for _attempt in range(100):
             number = fcntl.ioctl(control, _LOOP_CTL_GET_FREE)
             node = nodes / f"loop{number}"
             if not node.exists():

@@ -592,7 +592,7 @@ class Supervisor:
             )
         path = pool.source / FILL_FILE
         with open(path, "ab") as file:
-            for _ in range(64):
+            for _attempt in range(64):
                 found = os.statvfs(pool.source)
                 extra = found.f_bavail * found.f_frsize - leave_bytes
                 if extra < found.f_frsize:
