@@ -252,8 +252,7 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
                 # Two draws, the smaller: near ones more often.
                 k = ((x & 65535) * width) >> 16
                 j = ((x >> 16) * width) >> 16
-                if j < k:
-                    k = j
+                k = min(k, j)
                 q = near[host[v] * width + k]
                 if q >= 0:
                     q = pos[q]

@@ -28,14 +28,29 @@ def depths(parent: Sequence[int], roots: Sequence[int]) -> list[int]:
     return depth
 
 
+def ranked_senders(has: Sequence[float], rows: Sequence[Sequence[float]], roots: Sequence[int]) -> list[list[int]]:
+    """For every host the others that could give it the base soonest, best first; holders are not among them."""
+    n = len(has)
+    holders = set(roots)
+    others = [u for u in range(n) if u not in holders and has[u] < mx.INF]
+    out: list[list[int]] = []
+    for column, v in zip(zip(*rows, strict=True), range(n), strict=True):
+        if v in holders:
+            out.append([])
+            continue
+        cost = {u: has[u] + column[u] for u in others if column[u] < mx.INF}
+        out.append(heapq.nsmallest(4 * FALLBACKS, cost, key=lambda u, cost=cost: (cost[u], u)))  # type: ignore[misc]
+    return out
+
+
 def fallbacks(
-    parent: Sequence[int], has: Sequence[float], rows: Sequence[Sequence[float]], roots: Sequence[int]
+    parent: Sequence[int], ranked: Sequence[Sequence[int]], rows: Sequence[Sequence[float]], roots: Sequence[int]
 ) -> list[list[int]]:
     """For every host whom to try, in order: its parent, who else could give it the base soonest, every holder that
     has a link to it.
 
     Nobody below a host in the tree is among its choices, as those wait for it. One choice outside the parent's
-    own branch is always kept if there is any, so that a dead host near the root does not starve a whole branch.
+    own branch is kept if there is any, so that a dead host near the root does not starve a whole branch.
     """
     n = len(parent)
     children = children_of(parent)
@@ -53,24 +68,18 @@ def fallbacks(
         for c in children[v]:
             branch[c] = c if parent[v] < 0 else branch[v]
             stack.append((c, False))
-    holders = set(roots)
     out: list[list[int]] = []
     for v in range(n):
-        if v in holders or parent[v] < 0:
+        if parent[v] < 0:
             out.append([])
             continue
-
-        def usable(u: int, v: int = v) -> bool:
-            below = enter[v] <= enter[u] <= leave[v]
-            return u != parent[v] and u not in holders and not below and rows[u][v] < mx.INF and enter[u] > 0
-
-        ranked = heapq.nsmallest(FALLBACKS, filter(usable, range(n)), key=lambda u: (has[u] + rows[u][v], u))
-        if ranked and all(branch[u] == branch[v] for u in ranked):
-            away = [u for u in range(n) if branch[u] != branch[v] and usable(u)]
-            if away:
-                ranked[-1] = min(away, key=lambda u: (has[u] + rows[u][v], u))
+        usable = [u for u in ranked[v] if u != parent[v] and enter[u] and not enter[v] <= enter[u] <= leave[v]]
+        chosen = usable[:FALLBACKS]
+        if chosen and all(branch[u] == branch[v] for u in chosen):
+            away = [u for u in usable if branch[u] != branch[v]]
+            chosen[-1:] = away[:1] or chosen[-1:]
         ends = sorted((r for r in roots if r != parent[v] and rows[r][v] < mx.INF), key=lambda r: (rows[r][v], r))
-        out.append([parent[v], *ranked, *ends])
+        out.append([parent[v], *chosen, *ends])
     return out
 
 
@@ -129,10 +138,42 @@ def staged_plan(
             {"from": hosts[move.sender], "to": hosts[move.receiver], "start_s": move.start, "end_s": move.end}
         )
     edges = [{"from": m["from"], "to": m["to"]} for stage in stages for m in stage]
-    choices = fallbacks(parent, has, rows, roots)
+    choices = fallbacks(parent, ranked_senders(has, rows, roots), rows, roots)
     return {
         "stages": stages,
         "trees": [{"weight": 1.0, "edges": edges}] if edges else [],
         "parents": {hosts[v]: [[hosts[u] for u in list_]] for v, list_ in enumerate(choices) if list_},
         "predicted_s": max((m.end for m in transfers), default=0.0),
     }
+
+
+def cut_through_plan(
+    hosts: Sequence[str],
+    rows: Sequence[Sequence[float]],
+    trees: Sequence[tuple[float, Sequence[int]]],
+    roots: Sequence[int],
+    begun: Sequence[float],
+    done: Sequence[float],
+    at: float,
+) -> dict[str, t.Any]:
+    """``stages``, ``trees`` and ``parents`` of a cut-through solution, the heaviest tree first.
+
+    A stage holds each host's transfer in the heaviest tree, from its first chunk to its last.
+    """
+    stages: list[list[dict[str, t.Any]]] = []
+    out: list[dict[str, t.Any]] = []
+    parents: dict[str, list[list[str]]] = {}
+    ranked = ranked_senders(done, rows, roots)
+    for weight, parent in sorted(trees, key=lambda tree: -tree[0]):
+        order = [v for v in top_down(children_of(parent), roots) if parent[v] >= 0]
+        out.append({"weight": weight, "edges": [{"from": hosts[parent[v]], "to": hosts[v]} for v in order]})
+        if not stages:
+            depth = depths(parent, roots)
+            stages = [[] for _ in range(max(depth, default=0))]
+            for v in order:
+                move = {"from": hosts[parent[v]], "to": hosts[v], "start_s": at + begun[v], "end_s": at + done[v]}
+                stages[depth[v] - 1].append(move)
+        for v, list_ in enumerate(fallbacks(parent, ranked, rows, roots)):
+            if list_:
+                parents.setdefault(hosts[v], []).append([hosts[u] for u in list_])
+    return {"stages": stages, "trees": out, "parents": parents}

@@ -76,20 +76,16 @@ def solve(m: int, D: t.Any, dist: t.Any, sp: t.Any, limit: float, work_limit: in
                             continue
                         x = f[cbase + A]
                         y = f[base + (others ^ A)]
-                        if y > x:
-                            x = y
-                        if d + x < best:
-                            best = d + x
+                        x = max(x, y)
+                        best = min(best, d + x)
                     work += count[c]
                 else:
                     A = others
                     while True:
                         x = f[cbase + A]
                         y = f[base + (others ^ A)]
-                        if y > x:
-                            x = y
-                        if d + x < best:
-                            best = d + x
+                        x = max(x, y)
+                        best = min(best, d + x)
                         work += 1
                         if A == 0:
                             break

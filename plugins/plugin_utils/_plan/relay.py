@@ -11,13 +11,15 @@ import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, search
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, shortest
 
 CHUNK_BYTES = 256 * 1024
+# Where nobody says how large the base is: only the number of chunks depends on it.
+UNKNOWN_BYTES = 8 * 1024**3
 MODES = ("cut_through", "staged")
 STRATEGIES = ("best", "preferred_paths")
 CONTENTIONS = ("port", "independent")
@@ -123,13 +125,62 @@ def best_tree(request: Request, view: Problem) -> tuple[list[int], float]:
     if request.contention == "port":
         bound = max(bound, st.growth_bound(view.rows, view.ready, found))
         if request.strategy == "best":
+            # Only here, as it brings NumPy and Numba with it.
+            from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import search  # noqa: PLC0415
+
             parents, bound = search.best(view.rows, view.ready, found, bound)
     return parents, bound
 
 
+def _ports(request: Request, view: Problem) -> tuple[list[float] | None, list[float] | None]:
+    """Seconds that the whole base takes at each port's limit, both ways; None where ports are shared by time.
+
+    With limits for some hosts only, another's port is taken to be as fast as its fastest link.
+    """
+    n = len(view.rows)
+    if request.contention == "independent":
+        return [0.0] * n, [0.0] * n
+    up, down = request.matrix.up, request.matrix.down
+    if not (up or down) or request.size_bytes is None:
+        return None, None
+    numbers = [request.matrix.index[h] for h in view.hosts]
+
+    def seconds(limits: Mapping[int, float], host: int, links: Sequence[float]) -> float:
+        if host in limits and request.size_bytes:
+            return mx.mbps_seconds(request.size_bytes, limits[host])
+        least = min(links)
+        return least if least < mx.INF else 0.0
+
+    columns = list(zip(*view.rows, strict=True))
+    return (
+        [seconds(up, i, view.rows[k]) for k, i in enumerate(numbers)],
+        [seconds(down, i, columns[k]) for k, i in enumerate(numbers)],
+    )
+
+
+def cut_through(request: Request, view: Problem, at: float) -> tuple[dict[str, t.Any], float]:
+    """A cut-through plan's body and its lower bound; ``at``: when it starts."""
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import cut_through as ct  # noqa: PLC0415
+
+    roots = list(view.ready)
+    if len(view.hosts) == len(roots):
+        return {"stages": [], "trees": [], "parents": {}, "predicted_s": at}, at
+    net = ct.network(view.rows, len(roots), *_ports(request, view))
+    chunks = math.ceil((request.size_bytes or UNKNOWN_BYTES) / request.chunk_bytes)
+    if request.strategy == "best":
+        found = ct.best(net, chunks)
+    else:
+        found = ct.follow(net, st.by_paths(view.rows, dict.fromkeys(roots, 0.0))[0], chunks)
+    trees = list(zip(found.forest.weights, found.forest.trees, strict=True))
+    body = assemble.cut_through_plan(view.hosts, view.rows, trees, roots, found.begun, found.done, at)
+    body["predicted_s"] = at + found.finish
+    return body, at + found.bound
+
+
 def summary(request: Request, predicted: float, bound: float) -> dict[str, t.Any]:
     """What every plan says of itself."""
-    bound = min(bound, predicted)
+    predicted = float(predicted)
+    bound = min(float(bound), predicted)
     return {
         "format": assemble.FORMAT,
         "mode": request.mode,
@@ -159,13 +210,14 @@ def relay_plan(
 ) -> dict[str, t.Any]:
     """A plan that brings the base from ``sources`` to ``targets`` (default: every other host of the matrix)."""
     request = check(matrix, sources, targets, mode, strategy, contention, limits, size_bytes, chunk_bytes)
-    if request.mode != "staged":
-        raise FleetError(f"mode: {request.mode!r} cannot be planned yet; staged can", kind="not_implemented")
     ready = dict.fromkeys(request.sources, 0.0)
     view, unreachable = problem(request, ready, request.targets)
-    parents, bound = best_tree(request, view)
-    transfers = st.schedule(view.rows, parents, view.ready, request.contention == "independent")
-    body = assemble.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready)
+    if request.mode == "staged":
+        parents, bound = best_tree(request, view)
+        transfers = st.schedule(view.rows, parents, view.ready, request.contention == "independent")
+        body = assemble.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready)
+    else:
+        body, bound = cut_through(request, view, 0.0)
     plan = {
         **summary(request, body["predicted_s"], bound),
         "base": mx.plain(base),

@@ -193,14 +193,24 @@ def relay_replan(
     )  # fmt: skip
     state = observe(request, plan, observed)
     request = request._replace(sources=state.holders, targets=state.wanted)
-    if request.mode != "staged":
-        raise FleetError(f"mode: {request.mode!r} cannot be planned again yet; staged can", kind="not_implemented")
+    if request.mode == "cut_through":
+        # Whoever receives has only part of it, so that everybody's part counts and no transfer is tied to a sender.
+        view, unreachable = relay.problem(request, dict.fromkeys(state.holders, state.at), state.wanted, state.left)
+        body, bound = relay.cut_through(request, view, state.at)
+        return _result(request, plan, state, body, bound, unreachable, copies)
     body, bound, unreachable = _solve(request, state, state.running)
     untouched = [move for move in state.running if not move.touched]
     if len(untouched) < len(state.running):
         other = _solve(request, state, untouched)
         if other[0]["predicted_s"] < body["predicted_s"] - EPSILON:
             body, bound, unreachable = other
+    return _result(request, plan, state, body, bound, unreachable, copies)
+
+
+def _result(
+    request: relay.Request, plan: Mapping[str, t.Any], state: State, body: Mapping[str, t.Any], bound: float,
+    unreachable: list[str], copies: t.Any,
+) -> dict[str, t.Any]:  # fmt: skip
     result = {
         **relay.summary(request, body["predicted_s"], bound),
         "base": plan.get("base"),

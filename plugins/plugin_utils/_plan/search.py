@@ -138,13 +138,10 @@ def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None
 def best(rows: Rows, ready: st.Ready, found: Paths, bound: float) -> tuple[list[int], float]:
     """The best tree found, and a lower bound (the finish itself where it is proven)."""
     n = len(rows)
-    if n - len(ready) < 2:
-        parent = st.portfolio(rows, ready)
-        return parent, max(bound, st.finish(rows, parent, ready)) if len(ready) == 1 else bound
     parent = st.portfolio(rows, ready)
     finish = st.finish(rows, parent, ready)
     done = finish <= bound * (1 + EPSILON)
-    if not done and not (n <= 8 and len(ready) == 1):
+    if not done and n - len(ready) > 1 and not (n <= 8 and len(ready) == 1):
         view = arrays(rows, ready)
         restarts, moves = effort(n)
         start, begin = parent, finish
