@@ -231,10 +231,6 @@ class Fetch:
         with self._lock:
             return list(self._parents)
 
-    def list_attempts(self) -> list[dict[str, str]]:
-        with self._lock:
-            return [{"parent": one.parent, "error": one.error} for one in self.attempts]
-
     # -- called by the feed --------------------------------------------------------------------------------------
 
     def note_attempt(self, parent: str, error: str) -> None:
@@ -270,7 +266,7 @@ class Fetch:
         """The list as the parent sent it; nothing of it is believed unless its digest is the run's."""
         found = hashlib.sha256(data).hexdigest()
         if found != self.chunks_sha256:
-            raise CorruptChunk(f"{peer} sent a chunk list with digest {found}, not {self.chunks_sha256}.", peer=peer)
+            raise BadChunkList(f"{peer} sent a chunk list with digest {found}, not {self.chunks_sha256}.", peer=peer)
         chunks = ChunkList.from_bytes(data)
         if chunks.size_bytes != self.size_bytes or chunks.chunk_bytes != self.chunk_bytes:
             raise BadChunkList(
@@ -363,6 +359,7 @@ class Feed:
         self._banned: dict[str, str] = {}
         self._hope_at = 0.0
         self._moving = False
+        self.waited_for: set[str] = set()
         self.parent: str | None = None
 
     def run(self) -> None:
@@ -417,7 +414,7 @@ class Feed:
         now = fetch.clock()
         parents = [parent for parent in fetch.parents if parent not in self._banned]
         if not parents:
-            reasons = "; ".join(self._banned.values()) or "the plan names none"
+            reasons = "; ".join(list(self._banned.values())) or "the plan names none"
             raise PeerRefused(f"No parent can serve this base: {reasons}")
         if now - self._hope_at > fetch.patience.alone:
             raise PeerLost(
@@ -428,7 +425,8 @@ class Feed:
             if self._retry_at.get(parent, 0.0) <= now:
                 return parent
         fetch.offer.set_view(FETCHING, LOST)
-        fetch.pause(min(self._retry_at[parent] for parent in parents) - now)
+        # A new plan may forget the times meanwhile.
+        fetch.pause(min(self._retry_at.get(parent, now) for parent in parents) - now)
         return None
 
     def _note(self, parent: str, error: RelayError) -> None:
@@ -468,6 +466,13 @@ class Feed:
 
     def hope(self) -> None:
         self._hope_at = self._fetch.clock()
+
+    def patience_for(self, parent: str) -> float:
+        """How long to wait for a parent that has not begun. Hope lasts as long, but only the first time."""
+        if parent in self.waited_for:
+            return self._fetch.patience.lost
+        self.hope()
+        return self._fetch.patience.pending
 
     def progressed(self, parent: str) -> None:
         self._backoff.pop(parent, None)
@@ -520,8 +525,10 @@ class _Transfer:
             self._note_wrong()
             fetch.check()
             before = channel.received_bytes
-            header, payload = channel.receive(self._place)
-            fetch.received_bytes += channel.received_bytes - before
+            try:
+                header, payload = channel.receive(self._place)
+            finally:
+                fetch.received_bytes += channel.received_bytes - before
             self._handle(header, payload)
             self._ask()
             self._judge()
@@ -648,11 +655,14 @@ class _Transfer:
             if fetch.clock() - self._idle_since > fetch.patience.lost:
                 raise PeerRefused(f"{self._parent} has no living parent itself.", peer=self._parent)
             return
-        self._feed.hope()
-        if self._feed_state == PENDING and fetch.clock() - self._idle_since > fetch.patience.pending:
-            raise PeerRefused(f"{self._parent} has not begun after {fetch.patience.pending:g} s.", peer=self._parent)
         if self._feed_state == ROOTED:
             self._idle_since = fetch.clock()
+            self._feed.hope()
+            return
+        patience = self._feed.patience_for(self._parent)
+        if fetch.clock() - self._idle_since > patience:
+            self._feed.waited_for.add(self._parent)
+            raise PeerRefused(f"{self._parent} has not begun after {patience:g} s.", peer=self._parent)
 
 
 def storage_failure(error: OSError) -> StorageFailed:

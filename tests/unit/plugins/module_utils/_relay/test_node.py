@@ -334,3 +334,18 @@ def test_a_base_appears_after_its_parent(fleet: t.Any, content_of: t.Any) -> Non
     fleet.wait("A")
     assert fleet.holds("A", child)
     assert (fleet.pool("A") / parent.sha256).stat().st_ctime_ns <= (fleet.pool("A") / child.sha256).stat().st_ctime_ns
+
+
+def test_a_parent_that_never_begins_is_not_waited_for_for_ever(fleet: t.Any, content: t.Any) -> None:
+    """Its controller died before it was told its part."""
+    content.put(fleet.pool("T"))
+    fleet.certify(*"STAB")
+    quick = QUICK._replace(patience=Patience(pending=0.5, lost=0.2, alone=0.8))
+    for host in "STAB":
+        fleet.add(host, settings=quick)
+    fleet.start(content, {"A": ["S"], "B": ["S", "T"]})
+    fleet.start(content, {"T": []})
+    fleet.wait("A", "B", seconds=8)
+    assert fleet.base("A", content)["state"] == "failed"
+    assert "S has not begun after 0.5 s" in fleet.base("A", content)["msg"] + str(fleet.base("A", content)["attempts"])
+    assert fleet.base("B", content)["state"] == "holding"
