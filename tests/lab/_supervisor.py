@@ -686,7 +686,9 @@ class Supervisor:
             case "fill_pool":
                 return self.fill(self.pool(request), request["leave_bytes"])
             case "free_pool":
-                (self.pool(request).source / FILL_FILE).unlink(missing_ok=True)
+                pool = self.pool(request)
+                (pool.source / FILL_FILE).unlink(missing_ok=True)
+                command("sync", "-f", pool.source)  # btrfs gives room back only then
             case other:
                 raise Refused(f"unknown request {other!r}")
         return self.status()
