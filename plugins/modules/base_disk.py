@@ -23,6 +23,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details:
+      - A base disk that is in no pool yet is a warning in check mode, since an earlier task would have brought it.
   diff_mode:
     support: full
   idempotent:
@@ -80,7 +82,7 @@ EXAMPLES = r"""
 RETURN = r"""
 bases:
   description:
-    - The base disks that are in the pool, as M(basecast.fleet.base_disk_info) tells of them. Without those that would be
+    - The base disks that are in the pool, as M(basecast.fleet.base_disk_info) tells O(tenant) of them. Without those that would be
       brought in check mode.
   returned: success
   type: list
@@ -99,33 +101,40 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk import references, removal, transfer, users
+from ..module_utils._disk import references, removal, transfer
 from ..module_utils._disk.errors import BaseMissing
 from ..module_utils._disk.store import Base, Store
+from ..module_utils._disk.survey import tell
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 
 
-def _find(stores: t.Mapping[str, Store], sha256: str, pools: t.Sequence[str]) -> Base:
+def _find(stores: t.Mapping[str, Store], sha256: str, pools: t.Sequence[str]) -> Base | None:
     for pool in pools:
         base = stores[pool].find(sha256)
         if base is not None:
             return base
-    raise BaseMissing(sha256, pools)
+    return None
 
 
 def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     params = module.params
     tenant, target = check_name("tenant", params["tenant"]), stores[params["pool"]]
     elsewhere = [params["from_pool"]] if params["from_pool"] else [pool for pool in stores if pool != target.pool]
-    found = [_find(stores, sha256, [target.pool, *elsewhere]) for sha256 in bases]
+    found = {sha256: _find(stores, sha256, [target.pool, *elsewhere]) for sha256 in bases}
+    absent_ones = [sha256 for sha256, base in found.items() if base is None]
+    if absent_ones and not module.check_mode:
+        raise BaseMissing(absent_ones[0], [target.pool, *elsewhere])
     actions = []
-    for base in found:
+    for sha256 in absent_ones:
+        module.warn(f"The base disk {sha256} is in no pool of this host yet.")
+        actions.append(f"clone base disk {sha256} to pool {target.pool}")
+    for base in filter(None, found.values()):
         wanted = [references.tenant_of(tenant)]
         wanted += [item for item in base.references if item.kind == "name" and item.tenant == tenant]
         if base.pool != target.pool:
-            for sha256 in transfer.missing_in(base, target):
-                actions.append(f"clone base disk {sha256} from pool {base.pool} to pool {target.pool}")
+            for missing in transfer.missing_in(base, target):
+                actions.append(f"clone base disk {missing} from pool {base.pool} to pool {target.pool}")
             if not module.check_mode:
                 transfer.clone_base(base, stores[base.pool], target, wanted, params["timeout_s"])
         elif references.tenant_of(tenant) not in base.references:
@@ -153,12 +162,11 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     target = stores[params["pool"]]
     before = [sha256 for sha256 in bases if sha256 in target.ids()]
     actions = (present if params["state"] == "present" else absent)(module, stores, bases)
-    in_use = users.users_of_bases(stores, users.scan(stores))
     there = [base for base in (target.find(sha256) for sha256 in bases) if base is not None]
     return {
         "changed": bool(actions),
         "actions": actions,
-        "bases": [base.as_dict(in_use.get((base.pool, base.sha256), ())) for base in there],
+        "bases": tell(stores, there, check_name("tenant", params["tenant"])),
         "diff": {
             "before": {"pool": target.pool, "bases": before},
             "after": {"pool": target.pool, "bases": bases if params["state"] == "present" else []},

@@ -142,7 +142,7 @@ EXAMPLES = r"""
 RETURN = r"""
 base:
   description:
-    - The base disk as M(basecast.fleet.base_disk_info) tells of it.
+    - The base disk as M(basecast.fleet.base_disk_info) tells O(tenant) of it.
     - V(null) in check mode where it is not there yet, and when nothing was adopted.
   returned: success
   type: dict
@@ -174,10 +174,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk import users
 from ..module_utils._disk.importer import METHODS, Importer, Request
 from ..module_utils._disk.qemu_img import FORMATS, QemuImg
 from ..module_utils._disk.store import Store
+from ..module_utils._disk.survey import tell
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
@@ -220,13 +220,9 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode).run(request)
     for warning in result.warnings:
         module.warn(warning)
-    base = None
-    if result.base is not None:
-        in_use = users.users_of_bases(stores, users.scan(stores))
-        base = result.base.as_dict(in_use.get((result.base.pool, result.base.sha256), ()))
     return {
         "changed": result.changed,
-        "base": base,
+        "base": tell(stores, [result.base], request.tenant)[0] if result.base is not None else None,
         "actions": result.actions,
         "diff": {"before": result.before, "after": result.after},
     }

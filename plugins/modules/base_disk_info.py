@@ -27,6 +27,10 @@ options:
     type: list
     elements: str
     default: []
+  tenant:
+    description:
+      - Tell only of the names, references and disks of this tenant. Of everybody's when it is omitted.
+    type: str
   verify:
     description:
       - Read each base disk and compare it with its digest and its chunk list.
@@ -141,14 +145,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import survey
 from ..module_utils._module import checked_pools, pools_argument, run_module
-from ..module_utils._names import check_sha256
+from ..module_utils._names import check_name, check_sha256
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
     only = [check_sha256("bases", sha256) for sha256 in module.params["bases"]]
     stores = {name: Store(path, pool=name) for name, path in pools.items()}
-    return {"changed": False, **survey(stores, only, module.params["verify"])}
+    tenant = check_name("tenant", module.params["tenant"]) if module.params["tenant"] is not None else None
+    return {"changed": False, **survey(stores, only, module.params["verify"], tenant)}
 
 
 def main() -> None:
@@ -157,6 +162,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "bases": {"type": "list", "elements": "str", "default": []},
+            "tenant": {"type": "str"},
             "verify": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

@@ -20,6 +20,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details:
+      - A base disk that is in no pool yet is no failure in check mode, since an earlier task would have brought it.
   diff_mode:
     support: full
   idempotent:
@@ -142,7 +144,9 @@ def checked_wish(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) -> Wi
     return Wish(entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"])
 
 
-def planned(params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools: t.Mapping[str, str]) -> list[Change]:
+def planned(
+    params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools: t.Mapping[str, str], check_mode: bool
+) -> list[Change]:
     tenant = check_name("tenant", params["tenant"])
     wishes = [checked_wish(entry, pools) for entry in params["references"]]
     if params["all"]:
@@ -150,14 +154,14 @@ def planned(params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools:
             raise InvalidOption("all", True, "it goes with state: absent and without references")
         return ownership.plan_absent_tenant(stores, tenant)
     if params["state"] == "present":
-        return ownership.plan_present(stores, tenant, wishes, params["expected"])
+        return ownership.plan_present(stores, tenant, wishes, params["expected"], check_mode)
     return ownership.plan_absent(stores, tenant, wishes)
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
     stores = {name: Store(path, pool=name) for name, path in pools.items()}
-    changes = planned(module.params, stores, pools)
+    changes = planned(module.params, stores, pools, module.check_mode)
     if not module.check_mode:
         ownership.apply(stores, changes)
     return {

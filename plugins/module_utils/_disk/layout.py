@@ -50,6 +50,15 @@ def owner_path(pool_path: str, service: str) -> str:
     return os.path.join(service_directory(pool_path, service), ".owner.json")
 
 
+def owner_of(service: str) -> str | None:
+    """The tenant of the service in this directory, None where nobody has claimed it."""
+    try:
+        data = filesystem.read_json(os.path.join(service, ".owner.json"))
+    except (OSError, ValueError):
+        return None
+    return data.get("tenant") if isinstance(data, dict) else None
+
+
 def base_of(backing_path: str | None) -> str | None:
     """Digest of the base that a resolved backing file is, by its place."""
     match = _BASE_FILE.search(backing_path or "")

@@ -37,10 +37,13 @@ class Change(t.NamedTuple):
         return {"pool": self.pool, "sha256": self.sha256, "action": self.action, **self.reference.data()}
 
 
-def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[Wish], expected: bool) -> list[Change]:
+def plan_present(
+    stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[Wish], expected: bool, check_mode: bool
+) -> list[Change]:
     """Which references are to be added (action added) and which are there (none).
 
     :param expected: the bases may still be on their way; then each wish names its pool.
+    :param check_mode: a base that is nowhere would have been brought by then.
     """
     changes = []
     for wish in wishes:
@@ -49,7 +52,7 @@ def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[
         if wish.name is not None and wish.version is not None:
             for store in stores.values():
                 store.check_name_free(tenant, wish.name, wish.version, wish.sha256)
-        for pool in _pools(stores, wish, expected):
+        for pool in _pools(stores, wish, expected, check_mode):
             have = stores[pool].references(wish.sha256)
             for reference in _wanted(tenant, wish):
                 action = "none" if reference in have else "added"
@@ -57,13 +60,15 @@ def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[
     return _without_repeats(changes)
 
 
-def _pools(stores: t.Mapping[str, Store], wish: Wish, expected: bool) -> list[str]:
+def _pools(stores: t.Mapping[str, Store], wish: Wish, expected: bool, check_mode: bool) -> list[str]:
     sha256 = t.cast(str, wish.sha256)
     asked = [wish.pool] if wish.pool is not None else sorted(stores)
     holding = [pool for pool in asked if stores[pool].find(sha256) is not None]
     if expected:
         if wish.pool is None:
             raise InvalidOption("references", wish._asdict(), "with expected: true, each entry needs a pool")
+        return asked
+    if not holding and check_mode:
         return asked
     if not holding:
         raise BaseMissing(sha256, asked)

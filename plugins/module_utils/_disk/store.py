@@ -107,13 +107,17 @@ class Base:
     def pins(self) -> list[str]:
         return sorted(reference.name for reference in self.references if reference.kind == "pin")
 
-    def as_dict(self, users: t.Sequence[str] = (), damage: str = "") -> dict[str, t.Any]:
-        """What modules return. ``users`` are paths of differencing disks."""
+    def as_dict(self, users: t.Sequence[str] = (), damage: str = "", tenant: str | None = None) -> dict[str, t.Any]:
+        """What modules return.
+
+        :param users: paths of differencing disks.
+        :param tenant: tell only of this tenant's names and reference.
+        """
         return {
             **self.metadata,
             "chain": list(self.chain),
-            "names": self.names(),
-            "tenants": self.tenants(),
+            "names": [item for item in self.names() if tenant in (None, item["tenant"])],
+            "tenants": [item for item in self.tenants() if tenant in (None, item)],
             "pins": self.pins(),
             "users": sorted(users),
             "allocated_bytes": filesystem.allocated_bytes(self.path),

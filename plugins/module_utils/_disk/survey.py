@@ -12,20 +12,39 @@ import os
 import typing as t
 
 from . import filesystem, transfer, users
-from .store import Store
+from .store import Base, Store
 
 
-def survey(stores: t.Mapping[str, Store], only: t.Sequence[str] = (), verify: bool = False) -> dict[str, t.Any]:
+def survey(
+    stores: t.Mapping[str, Store], only: t.Sequence[str] = (), verify: bool = False, tenant: str | None = None
+) -> dict[str, t.Any]:
     """{"pools": {name: …}}; nothing is hashed unless ``verify``.
 
     :param only: digests of the bases to tell of, their own or their sources'; empty for all.
+    :param tenant: tell only of this tenant's names, references and disks.
     """
     in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: _pool(store, only, verify, in_use) for pool, store in stores.items()}}
+    return {"pools": {pool: _pool(store, only, verify, in_use, tenant) for pool, store in stores.items()}}
+
+
+def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
+    """Bases as a module returns them to a tenant."""
+    in_use = users.users_of_bases(stores, users.scan(stores))
+    return [_told(base, in_use, "", tenant) for base in bases]
+
+
+def _told(
+    base: Base, in_use: t.Mapping[tuple[str, str], list[str]], damage: str, tenant: str | None
+) -> dict[str, t.Any]:
+    return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
 
 
 def _pool(
-    store: Store, only: t.Sequence[str], verify: bool, in_use: t.Mapping[tuple[str, str], list[str]]
+    store: Store,
+    only: t.Sequence[str],
+    verify: bool,
+    in_use: t.Mapping[tuple[str, str], list[str]],
+    tenant: str | None,
 ) -> dict[str, t.Any]:
     bases, damaged = [], []
     for sha256 in store.ids():
@@ -40,7 +59,7 @@ def _pool(
         damage = transfer.verify(base) if verify else ""
         if damage:
             damaged.append({"sha256": sha256, "path": base.path, "damage": damage})
-        bases.append(base.as_dict(in_use.get((store.pool, sha256), ()), damage))
+        bases.append(_told(base, in_use, damage, tenant))
     return {
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),

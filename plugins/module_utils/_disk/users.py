@@ -109,6 +109,21 @@ def users_of_bases(stores: t.Mapping[str, Store], disks: t.Iterable[FoundDisk]) 
     return users
 
 
+def of_tenant(paths: t.Iterable[str], tenant: str | None) -> list[str]:
+    """Those of the disks that are in the tenant's own services; all of them for None."""
+    if tenant is None:
+        return list(paths)
+    owners: dict[str, t.Any] = {}
+    found = []
+    for path in paths:
+        service = os.path.dirname(os.path.dirname(path))
+        if service not in owners:
+            owners[service] = layout.owner_of(service)
+        if owners[service] == tenant:
+            found.append(path)
+    return found
+
+
 def children_of(path: str, disks: t.Iterable[FoundDisk]) -> list[str]:
     """Disks that are based on the disk at ``path``."""
     resolved = os.path.realpath(path)

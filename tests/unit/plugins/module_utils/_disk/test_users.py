@@ -171,3 +171,17 @@ def test_promised_space(pools: dict[str, Store]) -> None:
     assert found["promised_bytes"] == (1 << 30) - allocated + (1 << 20)
     assert capacity.pool_capacity(pools["two"], users.scan(pools))["promised_bytes"] == 0
     partial.discard()
+
+
+def test_a_tenant_is_told_of_its_own(pools: dict[str, Store]) -> None:
+    names = [references.name_of("red", "a", "1"), references.name_of("blue", "b", "1")]
+    base = put_base(pools["one"], refer=names)
+    user = put_disk(pools["one"], "web-1", f"../../../bases/{base.sha256}/disk")
+    owner = layout.owner_path(pools["one"].pool_path, "shop")
+    filesystem.replace_file(owner, filesystem.json_bytes({"format": 1, "tenant": "blue"}), 0o644)
+    (red,), (blue,), (everybody,) = (
+        survey.survey(pools, tenant=tenant)["pools"]["one"]["bases"] for tenant in ("red", "blue", None)
+    )
+    assert (red["tenants"], red["users"]) == (["red"], [])
+    assert (blue["names"], blue["users"]) == ([{"tenant": "blue", "name": "b", "version": "1"}], [user])
+    assert (everybody["tenants"], everybody["users"]) == (["blue", "red"], [user])
