@@ -119,7 +119,7 @@ links:
       to: kvm2
       mbps: 941.2
       latency_s: 0.000113
-skipped:
+unmeasured:
   description: The turns that were left out, and why.
   returned: success
   type: list
@@ -166,7 +166,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import turns_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
 
-EMPTY: dict[str, t.Any] = {"links": [], "skipped": [], "complete": False, "disks": {}, "cpus": 0, "load_1m": 0.0}
+EMPTY: dict[str, t.Any] = {"links": [], "unmeasured": [], "complete": False, "disks": {}, "cpus": 0, "load_1m": 0.0}
 
 
 def checked_rounds(rounds: t.Sequence[t.Any]) -> list[list[tuple[str, str]]]:

@@ -30,6 +30,9 @@ SKIPPED_PART = 0.25
 # What the kernel may hold back unsent: a slow link must not swallow the whole payload at once.
 UNSENT_BYTES = 128 * 1024
 
+# Named by the socket module of newer Pythons only.
+_TCP_NOTSENT_LOWAT = 25
+
 ECHOES = 4
 KNOCK_EVERY_S = 1.0
 CONNECT_S = 2.0
@@ -121,7 +124,7 @@ class Prober:
         with self._changed:
             result: dict[str, t.Any] = {
                 "links": list(self._links),
-                "skipped": list(self._skipped),
+                "unmeasured": list(self._skipped),
                 "complete": self._ended,
                 "begun": self._begun,
                 "cpus": os.cpu_count() or 1,
@@ -337,7 +340,7 @@ def _expect(channel: Channel, kind: int) -> None:
 def _hold_back(channel: Channel) -> None:
     descriptor = os.dup(channel.stream.fileno())
     with socket.socket(fileno=descriptor) as copy:
-        copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        copy.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def disk_write_mbps(path: str, size_bytes: int, clock: Clock) -> float | None:

@@ -104,7 +104,7 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     width = max((len(m["machine"]) for m in machines), default=0)
     host_width = max((len(m["host"]) for m in machines), default=0)
     for machine in machines:
-        lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine)}")
+        lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine, report['predicted'])}")
     for machine in machines:
         for item in machine["drift"]:
             lines.append(
@@ -116,9 +116,9 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     return lines
 
 
-def _machine_text(machine: Mapping[str, t.Any]) -> str:
+def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
     if machine["state"] in (DEPLOYED, PRESENT):
-        text = "deployed" if machine["state"] == DEPLOYED else "already there"
+        text = ("would be deployed" if predicted else "deployed") if machine["state"] == DEPLOYED else "already there"
         seen = machine["report"]
         if seen:
             addresses = ", ".join(seen.get("addresses") or [])

@@ -1,0 +1,308 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""basecast.fleet.deploy and plan on lab hosts, with guests that boot: everything from the manifest to the report."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
+
+POOL = "/var/lib/libvirt/images"
+PAD_MIB = 16
+
+MANIFEST: dict[str, t.Any] = {
+    "format": 1,
+    "service": "shop",
+    "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "images/tiny.qcow2"}}],
+    "machines": [
+        {
+            "name": "web",
+            "hosts": ["kvm1", "kvm2", "kvm3"],
+            "memory_mib": 128,
+            "disks": [{"name": "root", "base": "tiny", "size_gib": 1}],
+            "networks": [],
+            "cloud_init": {"user_data": {"runcmd": ["echo the-seed-was-read > /dev/ttyS0"]}},
+        }
+    ],
+}
+
+
+def manifest(**group: t.Any) -> dict[str, t.Any]:
+    made = copy.deepcopy(MANIFEST)
+    made["machines"][0].update(group)
+    return made
+
+
+class Outcome:
+    """One run: exit code, output, report and what Ansible's recap says."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str], report: Path) -> None:
+        self.code = done.returncode
+        self.out = done.stdout + done.stderr
+        self.report: dict[str, t.Any] = json.loads(report.read_text()) if report.exists() else {}
+
+    @property
+    def states(self) -> dict[str, str]:
+        return {m["machine"]: m["state"] for m in self.report.get("machines", [])}
+
+    @property
+    def changed(self) -> dict[str, int]:
+        recap = self.out.rsplit("PLAY RECAP", 1)[-1]
+        return {m[1]: int(m[2]) for m in re.finditer(r"^(\S+)\s*: ok=\d+\s+changed=(\d+)", recap, re.M)}
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}\n{self.out[-7000:]}"
+
+
+def deploy(lab: Lab, wanted: dict[str, t.Any], *options: str, playbook: str = "deploy", timeout: float = 240) -> Outcome:
+    file = lab.state / "manifest.json"
+    file.write_text(json.dumps(wanted))
+    report = lab.state / "report.json"
+    report.unlink(missing_ok=True)
+    done = lab.playbook(
+        [f"basecast.fleet.{playbook}", "-e", f"manifest={file}", "-e", f"basecast_report_file={report}", "-e", "basecast_boot_timeout_s=120", *options],
+        timeout=timeout,
+    )
+    return Outcome(done, report)
+
+
+def give(host: Host, version: str = "v1", name: str = "tiny.qcow2") -> None:
+    host.run(["mkdir", "-p", f"{POOL}/images"])
+    host.put(images.tiny(version=version, pad_mib=PAD_MIB), f"{POOL}/images/{name}")
+
+
+def bases(host: Host) -> list[str]:
+    return sorted(folder.name for folder in host.path(f"{POOL}/bases").glob("[0-9a-f]*"))
+
+
+def snapshot(host: Host) -> dict[str, tuple[int, int]]:
+    """Every file of the pool with its size and time: equal snapshots mean that nothing was touched."""
+    root = host.path(POOL)
+    return {
+        str(f.relative_to(root)): (f.stat().st_size, f.stat().st_mtime_ns)
+        for f in root.rglob("*")
+        if f.is_file() and not f.name.endswith(".log") and "images/" not in str(f.relative_to(root))
+    }
+
+
+def nothing_changed_by(lab: Lab, action: t.Callable[[], t.Any]) -> t.Any:
+    before = {name: snapshot(host) for name, host in lab.hosts.items()}
+    result = action()
+    assert {name: snapshot(host) for name, host in lab.hosts.items()} == before
+    return result
+
+
+@pytest.fixture(scope="module")
+def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
+    made = lab_factory(hosts=3, rate_mbps=200, libvirt=True)
+    give(made.hosts["kvm1"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def deployed(lab: Lab) -> Outcome:
+    """The service as every test of this module finds it; check mode goes first, as it must not have changed anything."""
+    predicted = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, "--check", "--diff"))
+    assert predicted.code == 0, predicted
+    assert "root.qcow2" in predicted.out
+    done = deploy(lab, MANIFEST)
+    assert done.code == 0, done
+    assert {host for host, count in predicted.changed.items() if count} == {host for host, count in done.changed.items() if count}
+    return done
+
+
+@pytest.mark.timeout(400)
+def test_every_machine_is_there_and_came_up_as_asked_for(lab: Lab, deployed: Outcome) -> None:
+    assert deployed.states == {"web-1": "deployed", "web-2": "deployed", "web-3": "deployed"}
+    for number, (_name, host) in enumerate(lab.hosts.items(), start=1):
+        folder = host.path(f"{POOL}/machines/shop/web-{number}")
+        token = json.loads((folder / "seed.json").read_text())["token"]
+        line = next(line for line in (folder / "report.log").read_text().splitlines() if line.startswith("BASECAST-REPORT "))
+        told = json.loads(line.split(" ", 1)[1])
+        assert (told["token"], told["hostname"]) == (token, f"web-{number}")
+        assert "the-seed-was-read" in (folder / "console.log").read_text(errors="replace")
+        info = json.loads(host.run(["qemu-img", "info", "-U", "--output=json", f"{POOL}/machines/shop/web-{number}/root.qcow2"]).stdout)
+        assert info["backing-filename"] == f"../../../bases/{bases(host)[0]}/disk"
+        assert info["virtual-size"] == 1024**3
+
+
+@pytest.mark.timeout(400)
+def test_the_base_crossed_the_network_once_per_host_and_is_the_same_everywhere(lab: Lab, deployed: Outcome) -> None:
+    digest = hashlib.sha256(images.tiny(version="v1", pad_mib=PAD_MIB).read_bytes()).hexdigest()
+    for host in lab.hosts.values():
+        assert bases(host) == [digest]
+        assert host.run(["sha256sum", f"{POOL}/bases/{digest}/disk"]).stdout.split()[0] == digest
+    for name in ("kvm2", "kvm3"):
+        (arrived,) = deployed.report["hosts"][name]["relay"]["bases"].values()
+        assert arrived["received_bytes"] <= 1.01 * arrived["size_bytes"]
+
+
+@pytest.mark.timeout(400)
+def test_a_second_run_changes_nothing_with_at_most_twelve_module_runs_per_host(lab: Lab, deployed: Outcome) -> None:
+    done = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, "--forks", "1", "-vvv"))
+    assert done.code == 0, done
+    assert set(done.changed.values()) == {0}
+    assert set(done.states.values()) == {"present"}
+    for address in (host.address for host in lab.hosts.values()):
+        runs = len(re.findall(rf"^<{re.escape(address)}> ANSIBALLZ: |^<{re.escape(address)}> SSH: EXEC .*python3", done.out, re.M))
+        assert 0 < runs <= 12, runs
+
+
+@pytest.mark.timeout(400)
+def test_plan_shows_what_is_there_and_changes_nothing(lab: Lab, deployed: Outcome) -> None:
+    file = lab.state / "plan.json"
+    wanted = manifest(per_host=2)
+    done = nothing_changed_by(lab, lambda: deploy(lab, wanted, "-e", f"basecast_plan_file={file}", playbook="plan"))
+    assert done.code == 0, done
+    assert "machine web-1 on kvm1 is there" in done.out
+    assert "machine web-4 on kvm1 would be made" in done.out
+    assert json.loads(file.read_text())["service"]["machines"][3]["machine"] == "web-4"
+
+
+@pytest.mark.timeout(400)
+def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Outcome) -> None:
+    edited = manifest(
+        memory_mib=160,
+        disks=[{"name": "root", "base": "tiny", "size_gib": 2}],
+        cloud_init={"user_data": {"runcmd": ["echo something else"]}},
+    )
+    edited["bases"][0]["version"] = "2"
+    uuids = {name: host.run("virsh -q list --uuid").stdout for name, host in lab.hosts.items()}
+    machines = {name: {k: v for k, v in snapshot(host).items() if k.startswith("machines/")} for name, host in lab.hosts.items()}
+    done = deploy(lab, edited)
+    assert done.code == 0, done
+    assert {name: host.run("virsh -q list --uuid").stdout for name, host in lab.hosts.items()} == uuids
+    assert {name: {k: v for k, v in snapshot(host).items() if k.startswith("machines/")} for name, host in lab.hosts.items()} == machines
+    for path in ("memory_mib is 128, the manifest says 160", "disks.root.base is tiny 1, the manifest says tiny 2", "disks.root.size_bytes", "seed"):
+        assert f"drift: web-1 on kvm1: {path}" in done.out
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda m: m["machines"][0].update(hots=[]), "machines[0].hots: unknown key (did you mean hosts?)"),
+        (lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base"),
+        (lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000"),
+        (lambda m: m["machines"][0]["disks"][0].update(pool="fast"), "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default"),
+        (lambda m: m["machines"][0].update(memory_mib=2**26), "machines[0].memory_mib: web-4 with 67108864 MiB does not fit on kvm1"),
+        (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
+        (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),
+    ],
+    ids=["unknown-key", "missing-base", "wrong-digest", "missing-pool", "too-much-memory", "escaping-name", "unknown-host"],
+)
+def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outcome, change: t.Callable[[t.Any], None], words: str) -> None:
+    bad = manifest(per_host=2)
+    change(bad)
+    done = nothing_changed_by(lab, lambda: deploy(lab, bad))
+    assert done.code != 0
+    assert words in done.out
+    assert "Traceback" not in done.out
+    assert set(done.changed.values()) == {0}
+
+
+@pytest.mark.timeout(400)
+def test_hosts_outside_the_limit_are_missing_and_make_the_exit_code_say_so(lab: Lab, deployed: Outcome) -> None:
+    done = deploy(lab, MANIFEST, "--limit", "kvm2,kvm3")
+    assert done.code != 0
+    assert done.states == {"web-1": "outside", "web-2": "present", "web-3": "present"}
+
+
+@pytest.mark.timeout(400)
+def test_a_dead_host_is_a_result_and_everybody_else_is_served(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True)
+    give(lab.hosts["kvm1"])
+    lab.hosts["kvm2"].power_cut()
+    done = deploy(lab, MANIFEST)
+    assert done.code != 0
+    assert done.states == {"web-1": "deployed", "web-2": "unreachable", "web-3": "deployed"}
+    lab.hosts["kvm2"].revive()
+    again = deploy(lab, MANIFEST)
+    assert again.code == 0, again
+    assert again.states == {"web-1": "present", "web-2": "deployed", "web-3": "present"}
+    assert again.changed["kvm3"] == 0
+
+
+@pytest.mark.timeout(400)
+def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
+    lab = fresh_lab_factory(hosts=2, libvirt=True)
+    image = images.tiny(version="v1", pad_mib=PAD_MIB)
+    shutil.copy(image, tmp_path / "tiny.qcow2")
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+            super().__init__(*args, directory=str(tmp_path), **kwargs)
+
+        def log_message(self, format: str, *args: t.Any) -> None:
+            asked.append(format % args)
+
+    server = lab.in_controller(lambda: http.server.ThreadingHTTPServer(("", 0), Handler))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        wanted = manifest(hosts=["kvm1", "kvm2"])
+        controller = lab.exec_in_controller(["ip", "-4", "-o", "addr", "show", "scope", "global"]).stdout.split("inet ")[1].split("/")[0]
+        wanted["bases"][0]["source"] = {"url": f"http://{controller}:{server.server_port}/tiny.qcow2"}
+        wanted["bases"][0]["sha256"] = "0" * 64
+        wrong = deploy(lab, wanted)
+        assert wrong.code != 0
+        assert "0" * 64 in wrong.out
+        assert hashlib.sha256(image.read_bytes()).hexdigest() in wrong.out
+        for host in lab.hosts.values():
+            assert bases(host) == []
+            assert not [f for f in host.path(f"{POOL}/bases").rglob("*") if f.is_file() and f.stat().st_size > 1000]
+        asked.clear()
+        wanted["bases"][0]["sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
+        done = deploy(lab, wanted)
+        assert done.code == 0, done
+        assert len([line for line in asked if "GET" in line]) == 1
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.timeout(400)
+def test_a_file_of_the_controller_goes_to_one_host_and_copies_and_clones_work_without_guests(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
+    lab = fresh_lab_factory(hosts=2, libvirt=True, pools={"default": "dir", "fast": ("xfs", 512)})
+    shutil.copy(images.tiny(version="v1", pad_mib=PAD_MIB), lab.state / "tiny.qcow2")
+    wanted = manifest(
+        hosts=["kvm1", "kvm2"],
+        disks=[
+            {"name": "root", "base": "tiny", "differencing": False},
+            {"name": "clone", "base": "tiny", "backend": "reflink", "pool": "fast"},
+            {"name": "far", "base": "tiny", "pool": "fast"},
+        ],
+    )
+    wanted["bases"][0]["source"] = {"controller": "tiny.qcow2"}
+    del wanted["machines"][0]["cloud_init"]
+    done = deploy(lab, wanted)
+    assert done.code == 0, done
+    for number, host in enumerate(lab.hosts.values(), start=1):
+        root = json.loads(host.run(["qemu-img", "info", "-U", "--output=json", f"{POOL}/machines/shop/web-{number}/root.qcow2"]).stdout)
+        assert "backing-filename" not in root
+        assert not list(host.path(f"{POOL}/bases/.incoming").glob("*"))
+    again = deploy(lab, wanted)
+    assert (again.code, set(again.changed.values())) == (0, {0}), again
+
+
+def wait_for(what: t.Callable[[], t.Any], timeout_s: float, name: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, name
+        time.sleep(0.02)
