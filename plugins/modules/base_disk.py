@@ -16,6 +16,8 @@ description:
     lie on one file system that can do that, else copied, and compared with their digests on the way.
   - Removes base disks that nothing needs. A base disk that a differencing disk is based on, that is the parent of another
     base disk, or that has a name, a tenant's reference or a pin, is never removed.
+  - Differencing disks are looked for in O(pools) only. Where a disk elsewhere, such as in a local pool of another host that
+    shares this one, is based on a base disk, protect that with a pin (M(basecast.fleet.base_disk_reference)).
   - Nothing crosses the network. To bring a base disk from elsewhere, use M(basecast.fleet.base_disk_import) or the relay.
 extends_documentation_fragment:
   - basecast.fleet._attributes

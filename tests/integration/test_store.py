@@ -436,6 +436,14 @@ def test_two_hundred_disks_cost_no_more_than_bare_qemu_img(pools: Pools, source:
     assert min(ratios) <= 1.2
 
 
+def test_two_runs_at_once_make_each_disk_once(pools: Pools, source: pathlib.Path) -> None:
+    base = good("base_disk_import", pools=pools, pool="one", src=str(source))["base"]
+    wishes = [{"machine": f"m-{number}", "name": "d", "pool": "one", "base": base["sha256"]} for number in range(50)]
+    runs = [start("diff_disk", pools=pools, service="s", disks=wishes) for _ in range(2)]
+    actions = [[disk["action"] for disk in finish(run)["disks"]] for run in runs]
+    assert sorted(actions) == [["created"] * 50, ["none"] * 50]
+
+
 @contextlib.contextmanager
 def opened(path: str) -> t.Iterator[None]:
     """A disk opened for writing by qemu's block layer, as a running machine has it."""

@@ -19,7 +19,7 @@ from .image_header import HeaderError
 from .store import Store
 
 #: Never a differencing disk, whatever its first bytes look like: a guest writes its own raw disk.
-_NOT_QCOW2 = (".raw", ".img", ".iso", ".json", ".log", ".tmp")
+_NOT_QCOW2 = (".raw", ".iso", ".json", ".log", ".tmp")
 _DEPTH = 5
 
 
@@ -65,14 +65,15 @@ def scan(stores: t.Mapping[str, Store]) -> list[FoundDisk]:
 
 
 def _files(directory: str, depth: int) -> t.Iterator[str]:
+    """Links are followed here, and only here: a disk that somebody moved and linked still needs its base."""
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     for entry in entries:
-        if entry.is_file(follow_symlinks=False):
-            yield entry.path
-        elif depth > 1 and entry.is_dir(follow_symlinks=False):
+        if entry.is_file():
+            yield os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+        elif depth > 1 and entry.is_dir():
             yield from _files(entry.path, depth - 1)
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
 
 import pytest
@@ -73,6 +74,18 @@ def test_a_guests_raw_disk_cannot_pose_as_a_user(pools: dict[str, Store]) -> Non
     put_disk(pools["one"], "web-1", base.path, "root.raw")
     put_disk(pools["one"], "web-1", base.path, "seed.iso")
     assert users.users_of_bases(pools, users.scan(pools)) == {}
+
+
+def test_a_disk_that_was_moved_and_linked_still_counts(pools: dict[str, Store], tmp_path: pathlib.Path) -> None:
+    base = put_base(pools["one"])
+    for name, link in (("file.img", "machines/shop/web-1/root.img"), ("directory/disk", "machines/linked")):
+        place = tmp_path / "elsewhere" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(qcow2(backing=base.path))
+        link_path = pathlib.Path(pools["one"].pool_path, link)
+        link_path.parent.mkdir(parents=True, exist_ok=True)
+        link_path.symlink_to(place if "." in name else place.parent)
+    assert len(users.users_of_bases(pools, users.scan(pools))["one", base.sha256]) == 2
 
 
 def test_a_pool_under_two_names_is_scanned_once(pools: dict[str, Store]) -> None:
