@@ -36,7 +36,7 @@ class Guest:
 
     :param directory: where disk, console.log (serial 0), report.log (serial 1) and the monitor's socket lie; must exist.
     :param arguments: further arguments of QEMU (network, disks).
-    :param prefix: what to put before QEMU (``ip netns exec …``).
+    :param detached: it shall outlive this program; end it by its process id.
     """
 
     def __init__(
@@ -46,8 +46,7 @@ class Guest:
         seed: Path | None = None,
         memory_mib: int = 128,
         arguments: t.Sequence[str] = (),
-        prefix: t.Sequence[str] = (),
-        disk_bytes: int | None = None,
+        detached: bool = False,
     ) -> None:
         self.directory = directory
         self.console = directory / "console.log"
@@ -55,8 +54,8 @@ class Guest:
         self._monitor = directory / "qmp.sock"
         disk = directory / "disk.qcow2"
         create = [tool("qemu-img", "qemu-utils"), "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(disk)]
-        run(create + ([str(disk_bytes)] if disk_bytes else []))
-        argv = [*prefix, tool("qemu-system-x86_64", "qemu-system-x86"), "-M", "pc", "-cpu", "max", "-accel", "tcg",
+        run(create)
+        argv = [tool("qemu-system-x86_64", "qemu-system-x86"), "-M", "pc", "-cpu", "max", "-accel", "tcg",
                 "-m", str(memory_mib), "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
                 "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe",
                 "-serial", f"file:{self.console}", "-serial", f"file:{self.report}",
@@ -66,7 +65,10 @@ class Guest:
         self.started_at = time.monotonic()
         self._log = directory / "qemu.log"
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen([*argv, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # Relative names in `arguments` are meant from the directory: names of sockets have to be short.
+            self.process = subprocess.Popen(
+                [*argv, *arguments], cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=detached
+            )
 
     def __enter__(self) -> Guest:
         return self
