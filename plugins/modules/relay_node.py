@@ -184,7 +184,7 @@ EXAMPLES = r"""
 RETURN = r"""
 node:
   description: What the node tells. Empty when there is none, or in check mode.
-  returned: success
+  returned: success, or when O(state=finished) fails
   type: dict
   contains:
     run:
@@ -424,7 +424,12 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
         except ControlFailed:
             return {"changed": False, "node": {}}
     if state == "finished":
-        return {"changed": False, "node": finished(runtime, params["timeout_s"])}
+        try:
+            return {"changed": False, "node": finished(runtime, params["timeout_s"])}
+        except FleetError as error:
+            # The reader wants the same data, whether it went well or not.
+            node = error.fields.pop("node", {})
+            module.fail_json(msg=error.message, failure=error.fields, node=node)
     return {"changed": False, "node": runtime.ask("progress")}
 
 

@@ -333,6 +333,7 @@ def test_failures_are_told_and_secrets_are_not(site: Site) -> None:
     assert f"Base {metadata['sha256']} did not arrive in the pool default: The pool" in gone["msg"]
     assert "does not exist" in gone["msg"]
     assert gone["failure"]["failed"] == [metadata["sha256"]]
+    assert gone["node"]["bases"][metadata["sha256"]]["state"] == "failed"
     refused = site.call("kvm 2", state="finished", timeout_s=10)
     assert refused["failed"]
     assert "another chunk list" in refused["msg"]

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -30,6 +31,8 @@ from .transport import Address
 
 # How long a node has to end by itself before it is killed.
 STOP_S = 10.0
+
+MAX_FILES = 16384
 
 # Settings as they arrive in JSON.
 Json = t.Dict[str, t.Any]
@@ -186,6 +189,9 @@ def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
     """The life of the process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: node.stop())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Three descriptors for a child, and many children at the source of a large fleet.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
     runtime.write_pidfile(node)
     agent = _Agent(node)
     threading.Thread(target=control.serve, args=(server, agent.handle, node.stopping), daemon=True).start()

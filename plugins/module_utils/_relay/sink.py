@@ -624,11 +624,11 @@ class _Transfer:
         if state == FAILED:
             raise PeerRefused(f"{self._parent} has no such base: {message.get('msg') or 'it failed there'}")
         # A parent that waits for us has nobody else.
-        self._feed_state = LOST if fetch.host in path else feed
+        now = ROOTED if state == HOLDING else LOST if fetch.host in path else feed
+        if now != self._feed_state:
+            self._feed_state, self._idle_since = now, fetch.clock()
         fetch.source = self._parent
-        fetch.offer.set_view(FETCHING, self._feed_state, [str(host) for host in path][:64])
-        if state == HOLDING:
-            self._feed_state = ROOTED
+        fetch.offer.set_view(FETCHING, now, [str(host) for host in path][:64])
 
     def _ask(self) -> None:
         ledger = self._fetch.ledger

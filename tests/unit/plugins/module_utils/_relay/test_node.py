@@ -9,7 +9,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol, sink
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Settings
@@ -138,6 +138,7 @@ def test_a_wrong_byte_is_refetched_elsewhere_and_its_sender_named(fleet: t.Any, 
     assert base["attempts"] == [{"parent": "S", "error": f"S sent wrong bytes for chunk 8 (offset {8 * CHUNK})."}]
     # Counted after the last byte has left, which the receiver does not wait for.
     fleet.until(lambda: fleet.base("A", content)["sent_bytes"] == CHUNK)
+    assert fleet.base("S", content)["sent_bytes"] == content.wire_bytes, "it was asked for the same chunk again"
     assert fleet.holds("B", content)
 
 
@@ -336,8 +337,11 @@ def test_a_base_appears_after_its_parent(fleet: t.Any, content_of: t.Any) -> Non
     assert (fleet.pool("A") / parent.sha256).stat().st_ctime_ns <= (fleet.pool("A") / child.sha256).stat().st_ctime_ns
 
 
-def test_a_parent_that_never_begins_is_not_waited_for_for_ever(fleet: t.Any, content: t.Any) -> None:
+def test_a_parent_that_never_begins_is_not_waited_for_for_ever(
+    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its controller died before it was told its part."""
+    monkeypatch.setattr(sink, "BACKOFF_LAST_S", 0.3)
     content.put(fleet.pool("T"))
     fleet.certify(*"STAB")
     quick = QUICK._replace(patience=Patience(pending=0.5, lost=0.2, alone=0.8))

@@ -101,7 +101,7 @@ class Site:
         return Channel(stream, name, time.monotonic, silence_s=0.2)
 
     def _serve(self, connection: socket.socket, offer: Offer) -> None:
-        channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0)
+        channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0, heartbeat_s=0.05)
         with contextlib.suppress(RelayError, OSError):
             channel.receive()
             Serving(channel, offer, TokenBucket(None, time.monotonic), self.stop).run()
@@ -162,6 +162,7 @@ def test_whatever_fails_the_result_is_the_file_or_an_error(parents: list[dict[st
     except RelayError as error:
         assert error.message
         assert fetch.attempts, "an error without any attempt"
+        assert all(parents), "one of the parents had no fault at all"
     else:
         assert bytes(site.endpoint.data) == DATA
         assert all(site.endpoint.marks())
@@ -173,6 +174,16 @@ def test_whatever_fails_the_result_is_the_file_or_an_error(parents: list[dict[st
         if marked[index]:
             part = slice(site.chunks.offset(index), site.chunks.offset(index) + site.chunks.length(index))
             assert bytes(site.endpoint.data[part]) == DATA[part], index
+
+
+def test_what_a_lost_parent_was_asked_for_is_asked_from_the_next() -> None:
+    site = Site({"p0": {"streams": [{"cut_after": len(DATA) // 3}]}, "p1": {}})
+    fetch = site.fetch()
+    fetch.run()
+    site.close()
+    assert bytes(site.endpoint.data) == DATA
+    assert site.connections == {"p0": 1, "p1": 1}
+    assert fetch.received_bytes < len(DATA)
 
 
 def test_a_parent_that_lives_again_is_used_again() -> None:

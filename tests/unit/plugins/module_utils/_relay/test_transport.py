@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 import typing as t
 
 import pytest
@@ -41,7 +42,7 @@ def answer(connection: socket.socket) -> bytes:
 def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(
     fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "HANDSHAKE_S", 0.5)
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 4.0)
     content.put(fleet.pool("S"))
     node = fleet.add("S")
     fleet.add("A")
@@ -49,9 +50,11 @@ def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(
     garbage = knock(node.port)
     garbage.sendall(b"GET / HTTP/1.1\r\n\r\n" * 100)
     assert b"HTTP" not in answer(garbage)
+    begin = time.monotonic()
     fleet.start(content, {"S": [], "A": ["S"]})
     fleet.wait("A")
     assert fleet.holds("A", content)
+    assert time.monotonic() - begin < 3.5, "the newcomer had to wait for a stranger's end"
     for connection in [*idle, garbage]:
         answer(connection)  # all of them are thrown out, the slow ones by the deadline
         connection.close()
