@@ -35,15 +35,14 @@ def make_directory(path: str) -> None:
     os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
 
 
-def write_whole(path: str, content: bytes, mode: int = SECRET_MODE) -> None:
-    """Replace a file in one step; it is on the disk when this returns."""
+def write_whole(path: str, content: bytes) -> None:
+    """Replace a file in one step, mode 0600; it is on the disk when this returns."""
     directory = os.path.dirname(path)
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
