@@ -100,6 +100,14 @@ options:
         type: list
         elements: str
         default: []
+      children:
+        description:
+          - Inventory names of the hosts that are to be served one after the other, in this order, where the plan counts
+            on that. A host that is not in the list comes last.
+          - Without it all are served at once.
+        type: list
+        elements: str
+        default: []
   peers:
     description:
       - "Where the nodes of the run listen, as C({host: {address, port}}), with O(state=started)."
@@ -358,7 +366,8 @@ def bases(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
             if not isinstance(metadata.get(key), int) or metadata[key] < (1 if key == "chunk_bytes" else 0):
                 raise InvalidOption(f"{option}.{key}", metadata.get(key), "it has to be a number of bytes")
         path = pool_path(pools, base["pool"], f"bases[{number}].pool")
-        checked.append({"metadata": metadata, "pool": base["pool"], "pool_path": path, "parents": base["parents"]})
+        hosts = {key: base[key] for key in ("parents", "children")}
+        checked.append({"metadata": metadata, "pool": base["pool"], "pool_path": path, **hosts})
     return checked
 
 
@@ -444,6 +453,7 @@ def main() -> None:
         "metadata": {"type": "dict", "required": True},
         "pool": {"type": "str", "required": True},
         "parents": {"type": "list", "elements": "str", "default": []},
+        "children": {"type": "list", "elements": "str", "default": []},
     }
     run_module(
         work,

@@ -188,7 +188,7 @@ def _log(line: str) -> None:
 def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
     """The life of the process."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: node.stop())
+        signal.signal(number, lambda _number, _frame: node.stop_soon())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Three descriptors for a child, and many children at the source of a large fleet.
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
@@ -262,7 +262,8 @@ def addresses_of(peers: Json) -> dict[str, Address]:
 
 
 def request_of(base: Json) -> BaseRequest:
-    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], [str(parent) for parent in base["parents"]])
+    hosts = {key: [str(host) for host in base[key]] for key in ("parents", "children")}
+    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], **hosts)
 
 
 def patience_of(alone: float) -> Patience:

@@ -80,6 +80,7 @@ class BaseRequest(t.NamedTuple):
     pool: str
     pool_path: str
     parents: list[str]
+    children: t.Sequence[str] = ()
 
     @property
     def sha256(self) -> str:
@@ -311,6 +312,7 @@ class Node:
         self._jobs: dict[str, Job] = {}
         self._offers: dict[str, Offer] = {}
         self._started = False
+        self._interrupted = False
         self._changed = threading.Condition()
         self._born = clock()
         self._contact = clock()
@@ -325,6 +327,8 @@ class Node:
         """Until the node is stopped, or has no reason to live any more; the reason for its end."""
         while not self.stopping.wait(min(1.0, self.settings.linger_s / 4)):
             now = self.clock()
+            if self._interrupted:
+                return "interrupted by a signal"
             if now - self._born > self.settings.ttl_s:
                 return f"time to live of {self.settings.ttl_s:g} s passed"
             if self.door.peers or not self.settled:
@@ -334,8 +338,12 @@ class Node:
         return "stopped"
 
     def stop(self) -> None:
-        """Ask for the end; may be called by a signal handler."""
+        """Ask for the end."""
         self.stopping.set()
+
+    def stop_soon(self) -> None:
+        """The same for a signal handler, which must not take a lock that the interrupted thread may hold."""
+        self._interrupted = True
 
     def close(self) -> None:
         """End everything. Partials keep what is verified."""
@@ -371,11 +379,12 @@ class Node:
                 self.up_bucket.set_rate(bytes_per_s(rate_mbps))
                 self.down_bucket.set_rate(bytes_per_s(rate_mbps))
             for request in requests:
+                offer = self._offer(request.sha256)
+                offer.order.set(request.children)
                 job = self._jobs.get(request.sha256)
                 if job is not None and job.state != FAILED:
                     changed = job.set_parents(request) or changed
                     continue
-                offer = self._offer(request.sha256)
                 if job is not None:
                     offer.set_view(WAITING, PENDING)
                 job = Job(self, request, offer)
@@ -447,7 +456,7 @@ class Node:
 
     def _offer(self, sha256: str) -> Offer:
         if sha256 not in self._offers:
-            self._offers[sha256] = Offer(self.host, sha256)
+            self._offers[sha256] = Offer(self.host, sha256, self.clock)
         return self._offers[sha256]
 
     def _welcome(self, channel: Channel, known: t.Callable[[], None]) -> None:

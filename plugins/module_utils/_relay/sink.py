@@ -332,8 +332,9 @@ class Fetch:
         try:
             StoreChunk(self.endpoint, chunks, index, view, feed.parent or "?").run()
         except CorruptChunk as error:
-            ledger.give_back([index])
+            # In this order: who sees the chunk given back has to see whom not to ask again.
             feed.blame(error)
+            ledger.give_back([index])
         except OSError as error:
             self.fail(storage_failure(error))
         except Exception as error:  # the feed waits for this thread: it must not die in silence
@@ -637,6 +638,7 @@ class _Transfer:
         if ledger.generation != self._generation:
             self._generation = ledger.generation
             self._cursor = 0
+            self._note_wrong()
         # In lots, so that a request costs little beside its chunks.
         room = self._window - len(self._asked)
         if room < self._window // 4 and self._asked:

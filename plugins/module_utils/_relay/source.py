@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import typing as t
 from array import array
 from collections import deque
@@ -20,7 +21,7 @@ from .endpoints import Endpoint
 from .endpoints.socket import Waker, poll
 from .errors import PartialContent, ProtocolError
 from .operations import LoadChunk
-from .stats import TokenBucket
+from .stats import Clock, TokenBucket
 
 # States of a base on a host.
 WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
@@ -41,6 +42,53 @@ class View(t.NamedTuple):
         return {"state": self.state, "feed": self.feed, "path": list(self.path), "msg": self.msg}
 
 
+# A child that is first in the order and takes nothing for so long does not hold the others up.
+STALL_S = 1.0
+
+
+class Order:
+    """Children that a plan wants to be served one after the other; without such an order all are served at once.
+
+    A child gets its chunks only when no child before it is asking for any. Children that the plan did not foresee come
+    last.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ranks: dict[str, int] = {}
+        self._asking: dict[str, float] = {}
+
+    def set(self, children: t.Sequence[str]) -> None:
+        with self._lock:
+            self._ranks = {child: rank for rank, child in enumerate(children)}
+
+    def may_send(self, child: str) -> bool:
+        """Whether it is this child's turn."""
+        with self._lock:
+            if not self._ranks:
+                return True
+            now = self._clock()
+            last = len(self._ranks)
+            rank = self._ranks.get(child, last)
+            held_up = any(
+                self._ranks.get(other, last) < rank and now - since < STALL_S for other, since in self._asking.items()
+            )
+            # Who is held up has not stalled.
+            self._asking[child] = now if held_up else self._asking.get(child, now)
+            return not held_up
+
+    def sent(self, child: str) -> None:
+        with self._lock:
+            if self._ranks:
+                self._asking[child] = self._clock()
+
+    def satisfied(self, child: str) -> bool:
+        """The child asks for nothing more, for now; whether others may have waited for that."""
+        with self._lock:
+            return self._asking.pop(child, None) is not None
+
+
 class _Shared:
     """An endpoint that several threads read; closed after the last one, so that no descriptor is reused under them."""
 
@@ -57,8 +105,9 @@ class _Shared:
 class Offer:
     """What this node can serve of one base at the moment. Thread-safe; children's threads are woken by changes."""
 
-    def __init__(self, host: str, sha256: str) -> None:
+    def __init__(self, host: str, sha256: str, clock: Clock = time.monotonic) -> None:
         self.sha256 = sha256
+        self.order = Order(clock)
         self._host = host
         self._lock = threading.Lock()
         self._view = View(WAITING, PENDING, (host,), "")
@@ -141,6 +190,12 @@ class Offer:
                 shared.readers -= 1
                 shared.close_if_unused()
 
+    def satisfied(self, child: str) -> None:
+        """The child asks for nothing more: it may be another's turn."""
+        if self.order.satisfied(child):
+            with self._lock:
+                self._wake()
+
     def subscribe(self, waker: Waker) -> None:
         with self._lock:
             self._wakers.add(waker)
@@ -184,9 +239,12 @@ class Serving:
         try:
             while not self._stop.is_set():
                 self._tell_news()
-                if self._wants:
+                seconds = self._channel.heartbeat_s
+                if self._wants and self._offer.order.may_send(self._channel.peer):
                     self._send_chunk(self._wants.popleft())
-                seconds = 0.0 if self._wants else self._channel.heartbeat_s
+                    seconds = 0.0
+                elif self._wants:
+                    seconds = min(seconds, STALL_S / 2)
                 readable = self._channel.stream.readable()
                 if not readable:
                     readable, woken = poll(self._channel.stream.fileno(), waker.fileno(), seconds)
@@ -194,10 +252,11 @@ class Serving:
                         waker.clear()
                 if readable:
                     self._handle()
-                elif not self._wants:
+                elif seconds:
                     self._channel.check_silence()
                     self._channel.beat()
         finally:
+            self._offer.satisfied(self._channel.peer)
             self._offer.unsubscribe(waker)
             waker.close()
 
@@ -250,6 +309,9 @@ class Serving:
         protocol.pack_header(self._buffer, protocol.DATA, length, index)
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         self._offer.sent_bytes += length
+        self._offer.order.sent(self._channel.peer)
+        if not self._wants:
+            self._offer.satisfied(self._channel.peer)
 
     def _pause(self, seconds: float) -> None:
         while seconds > 0 and not self._stop.wait(min(seconds, self._channel.heartbeat_s)):

@@ -151,6 +151,11 @@ class Door:
 
     def close(self) -> None:
         """End all connections."""
+        try:
+            # Closed alone, it would go on listening as long as the door's thread waits for it.
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self._listener.close()
         with self._lock:
             for connection in (*self._strangers, *self._peers):

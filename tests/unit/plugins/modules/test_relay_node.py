@@ -23,7 +23,7 @@ PARAMS = {
     "patience_s": 20.0,
     "rate_mbps": None,
     "pools": {"default": "/srv//pool"},
-    "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"]}],
+    "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"], "children": ["kvm3"]}],
 }
 
 
@@ -41,7 +41,13 @@ def test_times_become_the_nodes_settings() -> None:
 
 def test_bases_come_with_the_paths_of_their_pools() -> None:
     assert relay_node.bases(PARAMS) == [
-        {"metadata": METADATA, "pool": "default", "pool_path": "/srv/pool", "parents": ["kvm2"]}
+        {
+            "metadata": METADATA,
+            "pool": "default",
+            "pool_path": "/srv/pool",
+            "parents": ["kvm2"],
+            "children": ["kvm3"],
+        }
     ]
 
 

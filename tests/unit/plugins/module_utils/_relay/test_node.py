@@ -14,6 +14,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.sink import Patience
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import Order
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
 
 CHUNK = 16 * 1024
@@ -353,3 +354,44 @@ def test_a_parent_that_never_begins_is_not_waited_for_for_ever(
     assert fleet.base("A", content)["state"] == "failed"
     assert "S has not begun after 0.5 s" in fleet.base("A", content)["msg"] + str(fleet.base("A", content)["attempts"])
     assert fleet.base("B", content)["state"] == "holding"
+
+
+def test_children_are_served_one_after_the_other_where_the_plan_says_so(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    for host in "SABC":
+        fleet.add(host)
+    for host in "ABC":
+        fleet.start(content, {host: ["S"]})
+    fleet.until(lambda: all(fleet.base(host, content)["from"] == "S" for host in "ABC"))
+    peers = {host: Address("127.0.0.1", node.port) for host, node in fleet.nodes.items()}
+    request = fleet.request(content, "S", [])._replace(children=["C", "A"])
+    fleet.nodes["S"].start([request], peers, rate_mbps=16.0)
+    fleet.wait("C")
+    assert fleet.base("A", content)["bytes"] < 14 * CHUNK  # ten of them are zero and were not asked for
+    fleet.wait("A")
+    assert fleet.base("B", content)["bytes"] < 14 * CHUNK
+    fleet.wait("B")
+    assert all(fleet.holds(host, content) for host in "ABC")
+
+
+def test_a_child_that_takes_nothing_does_not_hold_the_others_up() -> None:
+    now = [0.0]
+    order = Order(lambda: now[0])
+    assert order.may_send("x")
+    order.set(["a", "b"])
+    assert order.may_send("a")
+    assert not order.may_send("b")
+    assert not order.may_send("x")
+    now[0] += 0.9
+    order.sent("a")
+    now[0] += 0.9
+    assert not order.may_send("b")
+    now[0] += 0.2
+    assert order.may_send("b")
+    assert order.may_send("a")
+    order.sent("a")
+    assert not order.may_send("b")
+    assert order.satisfied("a")
+    assert not order.satisfied("a")
+    assert order.may_send("b")
+    assert not order.may_send("x")
