@@ -16,7 +16,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Rows
 
 # Chunks that a simulation for comparing candidates takes at most, and events that the final one may.
-COARSE = 4096
+COARSE = 8192
 EVENTS = 12_000_000 if engine.COMPILED else 400_000
 
 
@@ -192,11 +192,11 @@ def effort(n: int) -> tuple[list[int], int]:
     """Numbers of stripes to try, and moves for each."""
     if not engine.COMPILED:
         return ([1, 4], 6000) if n <= 64 else ([1], 4000)
-    if n <= 64:
-        return [1, 2, 4, 8, 16], 400_000
+    if n <= 90:
+        return [1, 2, 4, 8, 16, 32, 64], 3_000_000
     if n <= 300:
-        return [1, 4, 16], 1_500_000
-    return [1, 4], 1_000_000
+        return [1, 4, 16, 32, 64, 128], 6_000_000
+    return [1, 4], 2_000_000
 
 
 def best(net: Net, chunks: int) -> Result:
@@ -221,7 +221,8 @@ def best(net: Net, chunks: int) -> Result:
     if not net.nic and net.roots and n - net.roots > 1 and min(f.load for f in candidates) > planner.bound * 1.002:
         from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
 
-        candidates += columns.generate(planner, candidates)
+        for found in columns.generate(planner, candidates):
+            candidates += [found, planner.annealed(found, most, moves, len(found.trees))]
     return choose(planner, candidates, chunks)
 
 
@@ -234,7 +235,7 @@ def follow(net: Net, parent: Sequence[int], chunks: int) -> Result:
 
 def coarse_chunks(n: int, chunks: int) -> int:
     """Chunks in a simulation that only compares."""
-    return max(1, min(chunks, COARSE, EVENTS // (8 * max(n, 1))))
+    return max(1, min(chunks, COARSE, EVENTS // (4 * max(n, 1))))
 
 
 def choose(planner: Planner, candidates: list[Forest], chunks: int) -> Result:
@@ -244,7 +245,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int) -> Result:
     fine = max(1, min(chunks, EVENTS // max(n, 1)))
     ranked = sorted(candidates, key=lambda f: (f.load, len(f.trees)))
     chosen, least = ranked[0], INF
-    for forest in ranked[:6]:
+    for forest in ranked[:8]:
         if forest.load > least:
             break
         finish = planner.simulated(forest, coarse)[0]

@@ -95,11 +95,16 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
 
 
 @kernel
-def _p16(x: float) -> float:
+def _power(x: float, squarings: int) -> float:
+    """x^16, and squared so many times more."""
     x = x * x
     x = x * x
     x = x * x
-    return x * x
+    x = x * x
+    while squarings > 0:
+        x = x * x
+        squarings -= 1
+    return x
 
 
 @kernel
@@ -133,7 +138,7 @@ def loads(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, 
 def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, nic: int, near: t.Any,
            width: int, par: t.Any, out: t.Any, inn: t.Any, lnk: t.Any, most: int, moves: int, hot: float, cold: float,
            seed: int, best: t.Any) -> float:  # fmt: skip
-    """Moves hosts to other senders, stripe by stripe, so that the sum of (load / reference)^16 falls.
+    """Moves hosts to other senders, stripe by stripe, so that the sum of (load / reference)^16 (and higher) falls.
 
     The best trees by greatest load are left in ``best``; returns that load.
     """
@@ -153,7 +158,9 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
     factor = (cold / hot) ** (1.0 / blocks)
     scale = 1.0 / 4294967296.0
     free = n - roots
-    for _ in range(blocks):
+    for block in range(blocks):
+        # Blunt at first, so that all ports count; later only those that are nearly the worst.
+        sharp = block * 4 // blocks
         # Recount now and then: sums of many small changes drift.
         worst = loads(n, count, weights, D, occ, rcv, nic, par, out, inn, lnk)
         if worst < lowest:
@@ -176,6 +183,63 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
             x ^= (x << 13) & 4294967295
             x ^= x >> 17
             x ^= (x << 5) & 4294967295
+            w = weights[k]
+            if (x >> 8) & 3 == 0:
+                # ---- v takes the place of a host above it, which then receives from v: lets another member of a
+                # rack or site be the one that fetches from outside
+                up = p
+                u = par[base + up]
+                hops = (x >> 12) & 3
+                while hops > 0 and u >= 0 and par[base + u] >= 0:
+                    up = u
+                    u = par[base + u]
+                    hops -= 1
+                if u < 0:
+                    continue
+                ea = u * n + v
+                eb = v * n + up
+                if D[ea] == inf or D[eb] == inf:
+                    continue
+                deep = 2
+                q = u
+                while q >= 0:
+                    q = par[base + q]
+                    deep += 1
+                if deep - 1 > most:
+                    continue
+                ec = u * n + up
+                ep = p * n + v
+                change = _power((out[u] + w * (occ[ea] - occ[ec])) / reference, sharp)
+                change -= _power(out[u] / reference, sharp)
+                change += _power((out[p] - w * occ[ep]) / reference, sharp) - _power(out[p] / reference, sharp)
+                change += _power((out[v] + w * occ[eb]) / reference, sharp) - _power(out[v] / reference, sharp)
+                change += _power((inn[v] + w * (rcv[ea] - rcv[ep])) / reference, sharp)
+                change -= _power(inn[v] / reference, sharp)
+                change += _power((inn[up] + w * (rcv[eb] - rcv[ec])) / reference, sharp)
+                change -= _power(inn[up] / reference, sharp)
+                if nic:
+                    change += _power((lnk[ea] + w * D[ea]) / reference, sharp) - _power(lnk[ea] / reference, sharp)
+                    change += _power((lnk[eb] + w * D[eb]) / reference, sharp) - _power(lnk[eb] / reference, sharp)
+                    change += _power((lnk[ec] - w * D[ec]) / reference, sharp) - _power(lnk[ec] / reference, sharp)
+                    change += _power((lnk[ep] - w * D[ep]) / reference, sharp) - _power(lnk[ep] / reference, sharp)
+                x ^= (x << 13) & 4294967295
+                x ^= x >> 17
+                x ^= (x << 5) & 4294967295
+                if change > -temperature * math.log((x + 1) * scale):
+                    continue
+                out[u] += w * (occ[ea] - occ[ec])
+                out[p] -= w * occ[ep]
+                out[v] += w * occ[eb]
+                inn[v] += w * (rcv[ea] - rcv[ep])
+                inn[up] += w * (rcv[eb] - rcv[ec])
+                if nic:
+                    lnk[ea] += w * D[ea]
+                    lnk[eb] += w * D[eb]
+                    lnk[ec] -= w * D[ec]
+                    lnk[ep] -= w * D[ep]
+                par[base + v] = u
+                par[base + up] = v
+                continue
             if x & 1 and width > 0:
                 x ^= (x << 13) & 4294967295
                 x ^= x >> 17
@@ -203,13 +267,12 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
             if u == v or deep - 1 > most:
                 continue
             ep = p * n + v
-            w = weights[k]
-            change = _p16((out[q] + w * occ[eq]) / reference) - _p16(out[q] / reference)
-            change += _p16((out[p] - w * occ[ep]) / reference) - _p16(out[p] / reference)
-            change += _p16((inn[v] + w * (rcv[eq] - rcv[ep])) / reference) - _p16(inn[v] / reference)
+            change = _power((out[q] + w * occ[eq]) / reference, sharp) - _power(out[q] / reference, sharp)
+            change += _power((out[p] - w * occ[ep]) / reference, sharp) - _power(out[p] / reference, sharp)
+            change += _power((inn[v] + w * (rcv[eq] - rcv[ep])) / reference, sharp) - _power(inn[v] / reference, sharp)
             if nic:
-                change += _p16((lnk[eq] + w * D[eq]) / reference) - _p16(lnk[eq] / reference)
-                change += _p16((lnk[ep] - w * D[ep]) / reference) - _p16(lnk[ep] / reference)
+                change += _power((lnk[eq] + w * D[eq]) / reference, sharp) - _power(lnk[eq] / reference, sharp)
+                change += _power((lnk[ep] - w * D[ep]) / reference, sharp) - _power(lnk[ep] / reference, sharp)
             x ^= (x << 13) & 4294967295
             x ^= x >> 17
             x ^= (x << 5) & 4294967295
