@@ -34,7 +34,8 @@ attributes:
 options:
   state:
     description:
-      - V(listening) starts the node and returns its port. A node that listens already stays.
+      - V(listening) starts the node and returns its port. A node that listens already stays, unless the run's
+        certificates were made anew.
       - V(started) gives it its part of the plan; it begins at once. Given again with other parents, transfers that the
         change does not touch go on, and failed bases are tried again.
       - V(finished) waits until every base of this host is there or has failed, and fails if one has.
@@ -207,6 +208,10 @@ node:
       description: Process id of the node.
       type: int
       sample: 4711
+    authority:
+      description: SHA-256 of the certificate of the run's authority.
+      type: str
+      sample: 9d3c...
     address:
       description: Where it listens.
       type: str

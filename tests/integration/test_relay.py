@@ -309,7 +309,14 @@ def test_a_killed_node_is_started_again_and_resumes(site: Site) -> None:
     assert hash_file(found.path)[0] == metadata["sha256"]
     assert os.stat(found.path).st_blocks * 512 < 9 * 1024 * 1024
 
-    # A second host of the same run finds the base in its pool.
+    # A node of the same run whose certificates are outdated makes way; the same again changes nothing.
+    assert not site.listen("kvm3")["changed"]
+    site.credentials = make_certificates("test", HOSTS, 600, datetime.datetime.now(datetime.UTC))
+    outdated = site.peers["kvm3"]["pid"]
+    assert site.listen("kvm3")["changed"]
+    assert not start_time(outdated)
+    assert site.start("kvm3", metadata, [])["node"]["bases"]
+    assert site.call("kvm3", state="finished", timeout_s=5)["node"]["settled"]
     site.kill("kvm3")
     assert site.call("kvm3", state="stopped")["changed"]
     assert not site.call("kvm3", state="stopped")["changed"]

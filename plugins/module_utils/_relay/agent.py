@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import resource
@@ -49,8 +50,11 @@ class Runtime:
         self.log = os.path.join(self.directory, "node.log")
 
     @contextlib.contextmanager
-    def locked(self) -> t.Iterator[None]:
-        """One module call at a time starts or stops the node. Makes the directory."""
+    def locked(self) -> t.Iterator[t.Callable[[], bool]]:
+        """One module call at a time starts or stops the node. Makes the directory.
+
+        Gives a function that tells whether the directory is still there: a node that ends takes it along.
+        """
         os.makedirs(self.parent, mode=0o755, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.directory, 0o700)
@@ -60,7 +64,7 @@ class Runtime:
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise RelayError(f"{self.directory} belongs to somebody else or is open to others; remove it.")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            yield lambda: _is_same(self.directory, status)
         finally:
             os.close(descriptor)
 
@@ -106,7 +110,19 @@ class Runtime:
             return ""
 
     def remove(self) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+        # In one step, so that the next node's files are never taken for this one's.
+        doomed = f"{self.directory}.ended-{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.directory, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _is_same(path: str, status: os.stat_result) -> bool:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)
 
 
 class Command(t.NamedTuple):
@@ -122,37 +138,47 @@ class Command(t.NamedTuple):
 
 def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, bool]:
     """A node that listens: the one that is there, or a new one. (its data, whether it is new)"""
-    with runtime.locked():
-        try:
-            return runtime.ask("progress", timeout=5.0), False
-        except ControlFailed:
-            pass
-        _end(runtime)
-        noted = runtime.read_pidfile()
-        for path in (runtime.socket, runtime.pidfile, runtime.log):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
-        tls_contexts = contexts(command.credentials["ca"], command.credentials["certificate"], command.credentials["key"])
-        # Peers that were told of a node which died know its port.
-        listener = bind(command.address, *command.ports, preferred=noted.get("port"))
-        server = control.listen(runtime.socket)
+    authority = authority_of(command.credentials)
+    while True:
+        with runtime.locked() as is_current:
+            try:
+                node = runtime.ask("progress", timeout=5.0)
+                # Certificates that were made anew belong to a repeated run: the old node could not talk to its peers.
+                if node["authority"] == authority:
+                    return node, False
+            except ControlFailed:
+                pass
+            noted = runtime.read_pidfile()
+            _end(runtime)
+            if is_current():
+                return _start(runtime, command, shelf, authority, noted.get("port")), True
 
-        def main() -> None:
-            threading.stack_size(THREAD_STACK_BYTES)
-            node = Node(
-                command.run, command.host, listener, tls_contexts, shelf, time.monotonic, command.settings, log=_log
-            )
-            _run(node, runtime, server)
 
-        process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
-        listener.close()
-        server.close()
-        try:
-            return runtime.ask("progress", timeout=10.0), True
-        except ControlFailed as error:
-            process.signal(signal.SIGKILL)
-            raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
+def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, port: int | None) -> Json:
+    """:param port: of a node that is gone: peers that were told of it know it."""
+    for path in (runtime.socket, runtime.pidfile, runtime.log):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
+    tls_contexts = contexts(command.credentials["ca"], command.credentials["certificate"], command.credentials["key"])
+    listener = bind(command.address, *command.ports, preferred=port)
+    server = control.listen(runtime.socket)
+
+    def main() -> None:
+        threading.stack_size(THREAD_STACK_BYTES)
+        node = Node(
+            command.run, command.host, listener, tls_contexts, shelf, time.monotonic, command.settings, log=_log
+        )
+        _run(node, runtime, server, authority)
+
+    process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
+    listener.close()
+    server.close()
+    try:
+        return runtime.ask("progress", timeout=10.0)
+    except ControlFailed as error:
+        process.signal(signal.SIGKILL)
+        raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
 
 
 def stopped(runtime: Runtime) -> bool:
@@ -185,7 +211,7 @@ def _log(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
+def _run(node: Node, runtime: Runtime, server: socket.socket, authority: str) -> None:
     """The life of the process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: node.stop_soon())
@@ -193,7 +219,7 @@ def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
     # Three descriptors for a child, and many children at the source of a large fleet.
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
     runtime.write_pidfile(node)
-    agent = _Agent(node)
+    agent = _Agent(node, authority)
     threading.Thread(target=control.serve, args=(server, agent.handle, node.stopping), daemon=True).start()
     node.open()
     _log(f"node of run {node.run_id} on {node.host} listens at {node.address}:{node.port}")
@@ -208,9 +234,9 @@ def _run(node: Node, runtime: Runtime, server: socket.socket) -> None:
 class _Agent:
     """Answers the control socket."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, authority: str) -> None:
         self._node = node
-        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid())}
+        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "authority": authority}
 
     def handle(self, message: Json) -> Json:
         node = self._node
@@ -255,6 +281,11 @@ class _Agent:
 
     def _answer(self) -> Json:
         return {**self._node.progress(), **self._process}
+
+
+def authority_of(credentials: Json) -> str:
+    """Digest of the certificate of the run's authority, which is no secret."""
+    return hashlib.sha256(str(credentials["ca"]).encode()).hexdigest()
 
 
 def addresses_of(peers: Json) -> dict[str, Address]:

@@ -35,7 +35,7 @@ def test_each_host_has_its_own_leaf_of_one_authority() -> None:
 
 
 def test_two_runs_share_nothing() -> None:
-    first, second = (_certificates.make_certificates("run", ["kvm1"], 60, NOW)["kvm1"] for _ in range(2))
+    first, second = (_certificates.make_certificates("run", ["kvm1"], 60, NOW)["kvm1"] for _number in range(2))
     assert first["ca"] != second["ca"]
     assert first["key"] != second["key"]
 
