@@ -408,6 +408,7 @@ def test_a_killed_import_can_be_run_again(pools: Pools, source: pathlib.Path, li
 # -- disks
 
 
+@pytest.mark.timeout(240)
 def test_two_hundred_disks_cost_no_more_than_bare_qemu_img(pools: Pools, source: pathlib.Path, tmp_path: pathlib.Path) -> None:
     image = tmp_path / "image.qcow2"
     qemu("convert", "-f", "raw", "-O", "qcow2", source, image)
@@ -439,7 +440,7 @@ def test_two_hundred_disks_cost_no_more_than_bare_qemu_img(pools: Pools, source:
 def test_two_runs_at_once_make_each_disk_once(pools: Pools, source: pathlib.Path) -> None:
     base = good("base_disk_import", pools=pools, pool="one", src=str(source))["base"]
     wishes = [{"machine": f"m-{number}", "name": "d", "pool": "one", "base": base["sha256"]} for number in range(50)]
-    runs = [start("diff_disk", pools=pools, service="s", disks=wishes) for _ in range(2)]
+    runs = [start("diff_disk", pools=pools, service="s", disks=wishes) for _run in range(2)]
     actions = [[disk["action"] for disk in finish(run)["disks"]] for run in runs]
     assert sorted(actions) == [["created"] * 50, ["none"] * 50]
 

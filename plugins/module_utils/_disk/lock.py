@@ -23,12 +23,16 @@ _PAUSE_S = 0.02
 class Lock:
     """A held lock; close it, or use it as a context."""
 
-    def __init__(self, descriptor: int, path: str) -> None:
+    def __init__(self, descriptor: int, path: str, named: bool = False) -> None:
+        """:param named: the file tells the holder's process id."""
         self.descriptor = descriptor
         self.path = path
+        self._named = named
 
     def close(self) -> None:
         if self.descriptor >= 0:
+            if self._named:
+                os.ftruncate(self.descriptor, 0)  # nobody is told of a holder that has ended
             os.close(self.descriptor)
             self.descriptor = -1
 
@@ -50,28 +54,36 @@ def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, cre
     :raises StoreBusy: somebody else holds it for longer than ``wait_s``.
     """
     deadline = time.monotonic() + wait_s
-    tries = _TRIES
     while True:
         descriptor = _open(path, create)
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError as error:
-            pid = _holder(descriptor)
+            _wait(descriptor, shared, deadline, subject, path)
+            if _is_current(descriptor, path):
+                named = not shared and not os.path.isdir(path)
+                if named:
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                return Lock(descriptor, path, named)
+        except BaseException:
             os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, shared: bool, deadline: float, subject: str, path: str) -> None:
+    tries = _TRIES
+    while True:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return
+        except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            # Looking whether a lock is held takes it for an instant, so one refusal proves nothing.
-            tries -= 1
-            if tries <= 0 and time.monotonic() >= deadline:
-                raise StoreBusy(subject, path, pid)
-            time.sleep(_PAUSE_S)
-            continue
-        if _is_current(descriptor, path):
-            if not shared and not os.path.isdir(path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-            return Lock(descriptor, path)
-        os.close(descriptor)
+        # Looking whether a lock is held takes it for an instant, so one refusal proves nothing.
+        tries -= 1
+        if tries <= 0 and time.monotonic() >= deadline:
+            raise StoreBusy(subject, path, _holder(descriptor))
+        time.sleep(_PAUSE_S)
 
 
 def is_held(path: str) -> bool:

@@ -332,7 +332,7 @@ def test_two_imports_at_once_copy_once(run: Run, image: t.Any, store: Store, mon
 
     monkeypatch.setattr(transfer, "copy_file", counted)
     results: list[Result] = []
-    threads = [threading.Thread(target=lambda: results.append(run(src=image, sha256=digest(image)))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(run(src=image, sha256=digest(image)))) for _run in range(2)]
     threads[0].start()
     assert started.wait(10)
     threads[1].start()
