@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import sys
 import textwrap
@@ -126,11 +127,12 @@ def verified_share(host: Host) -> float:
     """How much of the base has arrived on a host, from the map of its partial copy."""
     for found in host.path("/var/lib/libvirt/images").glob("bases/.partial/*/map"):
         try:
-            data = found.read_bytes()[16:]
+            data = found.read_bytes()
         except OSError:
             continue
-        if data:
-            return sum(data) / len(data)
+        if len(data) > 16:
+            (count,) = struct.unpack_from(">Q", data, 8)  # after the magic; then a byte for each chunk
+            return data[16 : 16 + count].count(1) / count
     return 0.0
 
 
@@ -170,7 +172,7 @@ def demonstrate() -> None:
         deadline = time.monotonic() + 180
         while not 0.3 < verified_share(lab.hosts[VICTIM]) < 1:
             if run.process.poll() is not None or time.monotonic() > deadline:
-                run.wait(1)
+                run.process.kill()
                 raise NotSeen(f"the base arriving on {VICTIM}")
             time.sleep(0.02)
         share = verified_share(lab.hosts[VICTIM])
