@@ -41,7 +41,7 @@ _value:
   description: The parts by host, and the stage of each target.
   type: dict
   sample:
-    parts: {"kvm2": [{"metadata": {}, "pool": "default", "parents": ["kvm1"]}]}
+    parts: {"kvm2": [{"metadata": {}, "pool": "default", "parents": ["kvm1"], "children": []}]}
     stages: {"kvm2": 1}
 """
 

@@ -129,21 +129,36 @@ def relay_plans(
 def relay_parts(
     relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]
 ) -> dict[str, list[dict[str, t.Any]]]:
-    """Each node's part of the relay plans: ``{host: [{"metadata", "pool", "parents"}]}``; no parents = it has it.
+    """Each node's part: ``{host: [{"metadata", "pool", "parents", "children"}]}``; no parents = the host has the base.
 
-    A host that the plan could not reach still tries every source: a poor measurement must not cost it its machines.
+    ``children`` are in the order in which a staged plan serves them: one after another where they would share the
+    sender's port. A host that the plan could not reach still tries every source: a poor measurement must not cost it
+    its machines.
     """
     parts: dict[str, list[dict[str, t.Any]]] = {}
     for relay, plan in zip(relays, plans, strict=True):
-        for host, pool in relay["sources"].items():
-            parts.setdefault(host, []).append({"metadata": relay["metadata"], "pool": pool, "parents": []})
-        for host, pool in relay["targets"].items():
-            parents = list((plan.get("parents") or {}).get(host) or [])
-            if parents and isinstance(parents[0], list):
-                parents = parents[0]
-            parents += [source for source in relay["sources"] if source not in parents]
-            parts.setdefault(host, []).append({"metadata": relay["metadata"], "pool": pool, "parents": parents})
+        children = _children(plan)
+        for host, pool in {**relay["sources"], **relay["targets"]}.items():
+            parents: list[str] = []
+            if host in relay["targets"]:
+                parents = list((plan.get("parents") or {}).get(host) or [])
+                if parents and isinstance(parents[0], list):
+                    parents = parents[0]
+                parents += [source for source in relay["sources"] if source not in parents]
+            part = {"metadata": relay["metadata"], "pool": pool, "parents": parents, "children": children.get(host, [])}
+            parts.setdefault(host, []).append(part)
     return parts
+
+
+def _children(plan: Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """Whom each sender serves, in order; empty where all may be served at once."""
+    if plan.get("mode") != "staged" or plan.get("contention") != "port":
+        return {}
+    transfers = sorted((move for stage in plan.get("stages") or [] for move in stage), key=lambda move: move["start_s"])
+    children: dict[str, list[str]] = {}
+    for move in transfers:
+        children.setdefault(move["from"], []).append(move["to"])
+    return children
 
 
 def relay_stages(plans: Sequence[Mapping[str, t.Any]], deepest: int = 16) -> dict[str, int]:

@@ -176,6 +176,9 @@ def test_relay_plans_and_parts() -> None:
     assert parts["c"][0]["parents"][0] == "b"
     assert parts["c"][0]["parents"][-1] == "a"
     assert relay_stages(plans) == {"b": 1, "c": 2}
+    assert [parts[host][0]["children"] for host in ("a", "b", "c")] == [["b"], ["c"], []]
+    apart = relay_plans(relays, links, strategy="preferred_paths", contention="independent")
+    assert relay_parts(relays, apart)["a"][0]["children"] == []
     alone = relay_plans(relays, links, alive=["a", "c"])
     assert relay_parts(relays, alone)["b"][0]["parents"] == ["a"]
 
