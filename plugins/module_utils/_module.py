@@ -20,7 +20,7 @@ from ._names import check_name
 DEFAULT_POOLS = {"default": "/var/lib/libvirt/images"}
 
 
-def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], **spec: t.Any) -> t.NoReturn:
+def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], **spec: t.Any) -> None:
     """Run a module whose work is one function from AnsibleModule to its result.
 
     :param work: returns what goes to exit_json; raises FleetError for what the user has to know.
