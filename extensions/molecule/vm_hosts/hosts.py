@@ -22,10 +22,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests/lab"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / ".collections"))
 
-import images
-from images import boot
+from ansible_collections.basecast.fleet.tests.lab import images
+from ansible_collections.basecast.fleet.tests.lab.images import boot
 
 BOOT_S = 300.0
 SSH = "-F /dev/null -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o IdentitiesOnly=yes"
@@ -59,7 +59,8 @@ def wait_for_ssh(name: str, guest: boot.Guest, port: int, key: Path) -> None:
                 break
         time.sleep(0.3)
     options = [*SSH.split(), "-o", "BatchMode=yes", "-o", "ConnectTimeout=60", "-i", str(key), "-p", str(port)]
-    done = subprocess.run(["ssh", *options, "root@127.0.0.1", "true"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    argv = ["ssh", *options, "root@127.0.0.1", "true"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise images.ImageError(f"{name} does not let root in: {done.stderr.strip()}")
 
