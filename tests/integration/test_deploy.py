@@ -268,7 +268,7 @@ def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_facto
             assert not [f for f in host.path(f"{POOL}/bases").rglob("*") if f.is_file() and f.stat().st_size > 1000]
         asked.clear()
         wanted["bases"][0]["sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
-        done = deploy(lab, wanted)
+        done = deploy(lab, wanted, "--forks", "1")
         assert done.code == 0, done
         assert len([line for line in asked if "GET" in line]) == 1
     finally:
@@ -299,6 +299,107 @@ def test_a_file_of_the_controller_goes_to_one_host_and_copies_and_clones_work_wi
         assert not list(host.path(f"{POOL}/bases/.incoming").glob("*"))
     again = deploy(lab, wanted)
     assert (again.code, set(again.changed.values())) == (0, {0}), again
+
+
+def verified_chunks(host: Host) -> int:
+    """How many chunks of a base have arrived on a host."""
+    for found in host.path(POOL).glob("bases/.partial/*/map"):
+        data = found.read_bytes()
+        if len(data) > 16:
+            return data[16 : 16 + int.from_bytes(data[8:16], "big")].count(1)
+    return 0
+
+
+CHAIN = [
+    {"from": "kvm1", "to": "kvm2", "mbps": 100},
+    {"from": "kvm2", "to": "kvm3", "mbps": 100},
+    {"from": "kvm1", "to": "kvm3", "mbps": 1},
+]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_relaying_host_dies_and_its_child_goes_on_with_the_source(fresh_lab_factory: t.Callable[..., Lab], mode: str) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=60)
+    give(lab.hosts["kvm1"])
+    wanted = manifest()
+    file, report = lab.state / "shop.json", lab.state / "report.json"
+    file.write_text(json.dumps(wanted))
+    process = lab.popen_playbook(
+        [
+            "basecast.fleet.deploy",
+            "-e", f"manifest={file}",
+            "-e", f"basecast_report_file={report}",
+            "-e", f"basecast_relay_mode={mode}",
+            "-e", json.dumps({"basecast_links": CHAIN}),
+        ],
+    )  # fmt: skip
+    output: list[str] = []
+    reader = threading.Thread(target=lambda: output.extend(process.stdout or []), daemon=True)
+    reader.start()
+    try:
+        wait_for(lambda: verified_chunks(lab.hosts["kvm3"]) > 20 or process.poll() is not None, 120, "kvm3 got nothing")
+        lab.hosts["kvm2"].power_cut()
+        code = process.wait(240)
+    finally:
+        process.kill()
+        reader.join(10)
+    said = "".join(output)
+    assert code != 0, said[-5000:]
+    states = {m["machine"]: m["state"] for m in json.loads(report.read_text())["machines"]}
+    assert states == {"web-1": "deployed", "web-2": "unreachable", "web-3": "deployed"}, said[-5000:]
+    (arrived,) = json.loads(report.read_text())["hosts"]["kvm3"]["relay"]["bases"].values()
+    # What had come from the dead host was kept.
+    assert arrived["received_bytes"] <= 1.05 * arrived["size_bytes"]
+    assert [attempt["parent"] for attempt in arrived["attempts"]][:1] == ["kvm2"]
+
+
+@pytest.mark.timeout(400)
+def test_the_source_dies_before_anything_was_delivered(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=2, libvirt=True, rate_mbps=20)
+    give(lab.hosts["kvm1"])
+    wanted = manifest(hosts=["kvm1", "kvm2"])
+    file, report = lab.state / "shop.json", lab.state / "report.json"
+    file.write_text(json.dumps(wanted))
+    process = lab.popen_playbook(
+        ["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", f"basecast_report_file={report}", "-e", "basecast_relay_patience_s=5"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: verified_chunks(lab.hosts["kvm2"]) > 2 or process.poll() is not None, 120, "kvm2 got nothing")
+        lab.hosts["kvm1"].power_cut()
+        assert process.wait(240) != 0
+    finally:
+        process.kill()
+    told = {m["machine"]: (m["state"], m["reason"]) for m in json.loads(report.read_text())["machines"]}
+    assert told["web-1"][0] == "unreachable"
+    assert told["web-2"][0] == "failed"
+    assert "kvm1" in told["web-2"][1]
+    assert bases(lab.hosts["kvm2"]) == []
+
+
+@pytest.mark.timeout(400)
+def test_two_controllers_at_once_share_what_they_bring(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=2, libvirt=True, rate_mbps=60)
+    give(lab.hosts["kvm1"])
+    runs = []
+    for service in ("shop", "blog"):
+        wanted = manifest(hosts=["kvm1", "kvm2"])
+        wanted["service"] = service
+        file = lab.state / f"{service}.json"
+        file.write_text(json.dumps(wanted))
+        runs.append(lab.popen_playbook(["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", f"basecast_report_file={lab.state}/{service}-report.json"]))
+    for run in runs:
+        said = run.communicate(timeout=300)[0]
+        assert run.returncode == 0, said[-5000:]
+    received = [
+        base["received_bytes"]
+        for service in ("shop", "blog")
+        for base in ((json.loads((lab.state / f"{service}-report.json").read_text())["hosts"]["kvm2"]["relay"] or {}).get("bases") or {}).values()
+    ]
+    size = images.tiny(version="v1", pad_mib=PAD_MIB).stat().st_size
+    assert 0.9 * size < sum(received) <= 1.05 * size
+    assert sorted(lab.hosts["kvm2"].run("virsh -q list --name").stdout.split()) == ["blog-web-2", "shop-web-2"]
 
 
 def wait_for(what: t.Callable[[], t.Any], timeout_s: float, name: str) -> None:

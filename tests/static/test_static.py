@@ -67,6 +67,15 @@ def test_ruff() -> None:
     run("ruff", "check", *tracked("*.py"))
 
 
+@pytest.mark.parametrize(
+    ("least", "folders"),
+    [("3.8", ["plugins/modules", "plugins/module_utils"]), ("3.11", ["plugins/plugin_utils", "plugins/filter", "plugins/action"])],
+    ids=["hosts", "controller"],
+)
+def test_oldest_python(least: str, folders: list[str]) -> None:
+    run("vermin", "--violations", "--no-tips", f"-t={least}-", *folders)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", ["plugins", "tests"])
 def test_mypy(part: str) -> None:

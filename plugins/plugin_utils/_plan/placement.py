@@ -131,14 +131,14 @@ def _place_group(
 
     if quota is not None:
         for host in candidates:
-            for dummy in range(quota[host] - sum(1 for other in kept.values() if other == host)):
+            for _dummy in range(quota[host] - sum(1 for other in kept.values() if other == host)):
                 number = give(host)
                 reasons = ["the manifest names this host"]
                 result["ratings"][f"{group['name']}-{number}"] = [
                     {"host": host, "pool": group["disks"][0]["pool"], "rating": 1.0, "reasons": reasons}
                 ]
     else:
-        for dummy in range(budget - len(kept)):
+        for _dummy in range(budget - len(kept)):
             ratings = rate_hosts(group, candidates, hosts, manifest, kept, placed)
             result["ratings"][f"{group['name']}-{give(ratings[0]['host'])}"] = ratings
     result["assignments"] += [
