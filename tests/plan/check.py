@@ -53,10 +53,13 @@ def staged(matrix: dict[str, t.Any], plan: dict[str, t.Any], *, at: float = 0.0)
     """The finish of a staged plan, or BadPlan."""
     links = _links(matrix) if len(matrix["hosts"]) <= 2000 else None
     number = {h: i for i, h in enumerate(matrix["hosts"])}
+    special = {(a, b): x for a, b, x in matrix.get("exceptions") or []}
 
     def seconds(a: str, b: str) -> float | None:
         if links is not None:
             return links.get((a, b))
+        if (a, b) in special:
+            return special[a, b]
         return matrix["class_seconds"][matrix["class_of"][number[a]]][matrix["class_of"][number[b]]]
 
     has = dict.fromkeys(plan["sources"], at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
@@ -17,6 +17,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.staged import
 
 FORMAT = 1
 FALLBACKS = 4
+EVERYBODY, EARLY = 300, 100
 
 
 def depths(parent: Sequence[int], roots: Sequence[int]) -> list[int]:
@@ -33,6 +34,9 @@ def ranked_senders(has: Sequence[float], rows: Sequence[Sequence[float]], roots:
     n = len(has)
     holders = set(roots)
     others = [u for u in range(n) if u not in holders and has[u] < mx.INF]
+    if n > EVERYBODY:
+        # Of a large fleet only those that have it early.
+        others = heapq.nsmallest(EARLY, others, key=lambda u: (has[u], u))
     out: list[list[int]] = []
     for column, v in zip(zip(*rows, strict=True), range(n), strict=True):
         if v in holders:
@@ -124,8 +128,12 @@ def staged_plan(
     transfers: Sequence[Transfer],
     roots: Sequence[int],
     ready: Mapping[int, float],
+    senders: Callable[[Sequence[float]], list[list[int]]] | None = None,
 ) -> dict[str, t.Any]:
-    """``stages``, ``trees``, ``parents`` and ``predicted_s`` of a staged solution."""
+    """``stages``, ``trees``, ``parents`` and ``predicted_s`` of a staged solution.
+
+    ``senders``: ranks each host's possible senders, given when each has the base.
+    """
     parent, has = [-1] * len(hosts), [mx.INF] * len(hosts)
     for r in roots:
         has[r] = ready.get(r, 0.0)
@@ -138,7 +146,7 @@ def staged_plan(
             {"from": hosts[move.sender], "to": hosts[move.receiver], "start_s": move.start, "end_s": move.end}
         )
     edges = [{"from": m["from"], "to": m["to"]} for stage in stages for m in stage]
-    choices = fallbacks(parent, ranked_senders(has, rows, roots), rows, roots)
+    choices = fallbacks(parent, senders(has) if senders else ranked_senders(has, rows, roots), rows, roots)
     return {
         "stages": stages,
         "trees": [{"weight": 1.0, "edges": edges}] if edges else [],

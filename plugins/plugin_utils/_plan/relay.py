@@ -12,7 +12,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, large
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, shortest
@@ -20,6 +20,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 CHUNK_BYTES = 256 * 1024
 # Where nobody says how large the base is: only the number of chunks depends on it.
 UNKNOWN_BYTES = 8 * 1024**3
+# Hierarchical matrices up to this many hosts are spread out.
+DENSE_HOSTS = 1200
 MODES = ("cut_through", "staged")
 STRATEGIES = ("best", "preferred_paths")
 CONTENTIONS = ("port", "independent")
@@ -132,6 +134,34 @@ def best_tree(request: Request, view: Problem) -> tuple[list[int], float]:
     return parents, bound
 
 
+def hierarchical(request: Request, ready: Mapping[str, float], wanted: Sequence[str]) -> bool:
+    """Whether the plan is made by classes of hosts; smaller fleets are planned host by host."""
+    return not request.matrix.dense and len(ready) + len(wanted) > DENSE_HOSTS
+
+
+def by_classes(
+    request: Request, ready: Mapping[str, float], wanted: Sequence[str], left: Mapping[str, float],
+    kept: Sequence[tuple[str, str, float, float]], holders: Mapping[str, float] | None = None,
+) -> tuple[dict[str, t.Any], float, list[str]]:  # fmt: skip
+    """Body, lower bound and unreachable targets of a plan for a large hierarchical fleet.
+
+    ``kept``: transfers (from, to, start, end) that go on; their receivers are in ``ready`` but not in ``holders``.
+    """
+    if request.mode != "staged":
+        raise InvalidOption(
+            "mode", request.mode, f"staged is, for a hierarchical matrix and more than {DENSE_HOSTS} hosts"
+        )
+    view, unreachable = large.fleet(request.matrix, request.size_bytes, ready, wanted, left)
+    parents, bound = large.tree(view, request.strategy, request.contention)
+    index = {h: k for k, h in enumerate(view.hosts)}
+    rows = t.cast("st.Rows", view)
+    transfers = [st.Transfer(index[a], index[b], start, end) for a, b, start, end in kept]
+    transfers += st.schedule(rows, parents, view.ready, request.contention == "independent")
+    started = {index[h]: at for h, at in (holders or ready).items()}
+    body = assemble.staged_plan(view.hosts, rows, transfers, list(started), started, view.senders)
+    return body, bound, unreachable
+
+
 def _ports(request: Request, view: Problem) -> tuple[list[float] | None, list[float] | None]:
     """Seconds that the whole base takes at each port's limit, both ways; None where ports are shared by time.
 
@@ -211,13 +241,16 @@ def relay_plan(
     """A plan that brings the base from ``sources`` to ``targets`` (default: every other host of the matrix)."""
     request = check(matrix, sources, targets, mode, strategy, contention, limits, size_bytes, chunk_bytes)
     ready = dict.fromkeys(request.sources, 0.0)
-    view, unreachable = problem(request, ready, request.targets)
-    if request.mode == "staged":
-        parents, bound = best_tree(request, view)
-        transfers = st.schedule(view.rows, parents, view.ready, request.contention == "independent")
-        body = assemble.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready)
+    if hierarchical(request, ready, request.targets):
+        body, bound, unreachable = by_classes(request, ready, request.targets, {}, [])
     else:
-        body, bound = cut_through(request, view, 0.0)
+        view, unreachable = problem(request, ready, request.targets)
+        if request.mode == "staged":
+            parents, bound = best_tree(request, view)
+            transfers = st.schedule(view.rows, parents, view.ready, request.contention == "independent")
+            body = assemble.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready)
+        else:
+            body, bound = cut_through(request, view, 0.0)
     plan = {
         **summary(request, body["predicted_s"], bound),
         "base": mx.plain(base),

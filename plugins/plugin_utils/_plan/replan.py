@@ -152,6 +152,11 @@ def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[d
     carried = {move.receiver for move in kept}
     wanted = [h for h in state.wanted if h not in carried]
     left = {h: share for h, share in state.left.items() if h not in carried}
+    if relay.hierarchical(request, ready, wanted):
+        moves = [(m.sender, m.receiver, m.start, m.end) for m in kept]
+        holders = dict.fromkeys(state.holders, state.at)
+        body, bound, unreachable = relay.by_classes(request, ready, wanted, left, moves, holders)
+        return _with_shares(request, state, body, left), bound, unreachable
     view, unreachable = relay.problem(request, ready, wanted, left)
     parents, bound = relay.best_tree(request, view)
     index = {h: k for k, h in enumerate(view.hosts)}
@@ -159,6 +164,12 @@ def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[d
     transfers += st.schedule(view.rows, parents, view.ready, request.contention == "independent")
     roots = [index[h] for h in state.holders]
     body = assemble.staged_plan(view.hosts, view.rows, transfers, roots, dict.fromkeys(roots, state.at))
+    return _with_shares(request, state, body, left), bound, unreachable
+
+
+def _with_shares(
+    request: relay.Request, state: State, body: dict[str, t.Any], left: Mapping[str, float]
+) -> dict[str, t.Any]:
     body["predicted_s"] = max(body["predicted_s"], state.at)
     for stage in body["stages"]:
         for move in stage:
@@ -167,7 +178,7 @@ def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[d
                 move["share"] = share
                 if request.size_bytes:
                     move["bytes"] = round(share * request.size_bytes)
-    return body, bound, unreachable
+    return body
 
 
 def relay_replan(

@@ -34,6 +34,9 @@ SETTINGS = (
     (0.01, 0.001, 0.03, False),
     (0.01, 0.002, 0.3, True),
 )
+MANY = ((0.005, 0.0003, 0.1, True), (0.01, 0.0005, 0.3, True))
+# From here on every tree is made by compiled loops, without the proofs that small fleets get.
+MANY_HOSTS = 300
 EXACT_WORK = 1_500_000_000 if engine.COMPILED else 1_500_000
 
 
@@ -49,14 +52,15 @@ def effort(n: int) -> tuple[int, int]:
         return 10, 220_000
     if n <= 300:
         return 6, 600_000
-    return 2, 1_000_000
+    return 1, 1_500_000 if n <= 2000 else 3_000_000
 
 
 class Arrays(t.NamedTuple):
-    """The problem and room to work in, as the kernels want them."""
+    """The problem and room to work in, as the kernels want them; ``classes``: hosts that look alike (n: all differ)."""
 
     n: int
     roots: int
+    classes: int
     D: t.Any
     off: t.Any
     col: t.Any
@@ -87,6 +91,7 @@ def arrays(rows: Rows, ready: st.Ready) -> Arrays:
     return Arrays(
         n,
         roots,
+        n,
         engine.flat(rows),
         engine.ints(v * n for v in range(n)),
         engine.ints(range(n)),
@@ -117,6 +122,43 @@ def annealed(
     return float(done), [int(p) for p in view.work[8][: view.n]]
 
 
+def quick(view: Arrays) -> tuple[list[int], float]:
+    """The best of earliest completion and its variants that look ahead, for many hosts."""
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.greedy import greedy  # noqa: PLC0415
+
+    n, m = view.n, view.classes
+    parent, first = engine.fill_ints(n), engine.fill_ints(m)
+    chosen, least = [], INF
+    for mean in (False, True):
+        look = engine.floats(_onward(view.D, m, c, mean) for c in range(m))
+        for weight in (0.0, 0.25, 0.5, 1.0, 2.0) if engine.COMPILED else (0.0, 0.5):
+            finish = greedy(
+                n, view.roots, m, view.D, view.col, view.rel, look, weight, first, view.work[3], view.work[6], parent
+            )
+            if finish < least - EPSILON:
+                chosen, least = [int(p) for p in parent], float(finish)
+    return chosen, least
+
+
+def _onward(D: t.Any, m: int, c: int, mean: bool) -> float:
+    row = [float(x) for x in D[c * m : (c + 1) * m] if x < INF]
+    if not row:
+        return 0.0
+    return sum(row) / len(row) if mean else min(row)
+
+
+def best_of_many(view: Arrays, rows: Rows, ready: st.Ready) -> list[int]:
+    """The best tree found for a large fleet."""
+    parent = quick(view)[0]
+    finish = st.finish(rows, parent, ready)
+    restarts, moves = effort(view.n)
+    for k in range(restarts):
+        at, tree = annealed(view, parent, finish, moves, MANY[k % len(MANY)], k + 1)
+        if at < finish - EPSILON:
+            parent, finish = tree, at
+    return parent
+
+
 def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None:
     """A tree that finishes before ``limit``; [] if there is none, None if it takes too long to know. One holder."""
     from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import exact as ex  # noqa: PLC0415
@@ -138,6 +180,8 @@ def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None
 def best(rows: Rows, ready: st.Ready, found: Paths, bound: float) -> tuple[list[int], float]:
     """The best tree found, and a lower bound (the finish itself where it is proven)."""
     n = len(rows)
+    if n > MANY_HOSTS:
+        return best_of_many(arrays(rows, ready), rows, ready), bound
     parent = st.portfolio(rows, ready)
     finish = st.finish(rows, parent, ready)
     done = finish <= bound * (1 + EPSILON)

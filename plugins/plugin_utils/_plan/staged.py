@@ -186,9 +186,21 @@ def growth_bound(rows: Rows, ready: Ready, found: Paths) -> float:
     targets = [v for v in range(n) if v not in ready and found.seconds[v] < INF]
     if not targets:
         return 0.0
-    out = [min((rows[v][u] for u in targets if u != v), default=INF) for v in range(n)]
+    if all(r < len(ready) for r in ready):
+        # The diagonal is inf: whole slices will do.
+        out = [min(row[len(ready) :], default=INF) for row in rows]
+    else:
+        out = [min((rows[v][u] for u in targets if u != v), default=INF) for v in range(n)]
+    columns = list(zip(*rows, strict=True))
+    return growth(ready, found.seconds, targets, out, [min(columns[v]) for v in targets])
+
+
+def growth(
+    ready: Ready, seconds: Sequence[float], targets: Sequence[int], out: Sequence[float], least_in: Sequence[float]
+) -> float:
+    """The bound from each host's shortest path and least sending time, and the targets' least receiving times."""
     coming = sorted(out[v] for v in targets)
-    releases = sorted(found.seconds[v] for v in targets)
+    releases = sorted(seconds[v] for v in targets)
     heap = [(at + out[v], out[v]) for v, at in ready.items() if out[v] < INF]
     heapq.heapify(heap)
     exists, at = sorted(ready.values()), 0.0
@@ -201,7 +213,7 @@ def growth_bound(rows: Rows, ready: Ready, found: Paths) -> float:
         exists.append(at)
         if best < INF:
             heapq.heappush(heap, (at + best, best))
-    least_in = sorted(min(rows[u][v] for u in range(n)) for v in targets)
+    least_in = sorted(least_in)
     for k in sorted({i * len(least_in) // 32 for i in range(32)}):
         at = max(at, _slow_receivers(exists, least_in[k], len(least_in) - k))
     return at
