@@ -85,8 +85,14 @@ def _machine_outcome(
 
 
 def _reason(outcome: Mapping[str, t.Any]) -> str:
-    step, message = outcome.get("step"), str(outcome.get("msg") or "no reason given").strip()
-    return f"{step}: {message}" if step else message
+    message = one_line(outcome.get("msg"))
+    return f"{outcome['step']}: {message}" if outcome.get("step") else message
+
+
+def one_line(message: t.Any) -> str:
+    """The first line of a failure; Ansible's own messages bring ssh's whole talk along."""
+    lines = [line.strip() for line in str(message or "").splitlines() if line.strip()] or ["no reason given"]
+    return lines[0].removeprefix("Task failed: ")
 
 
 # --- text --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import one_line
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed, held_base, place_machines
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import base_metadata, relays_of
 
@@ -83,7 +84,7 @@ def _machine(
     if facts is None:
         state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
     elif not facts.get("reachable"):
-        state, reason = "unreachable", facts.get("msg") or "the host cannot be reached"
+        state, reason = "unreachable", one_line(facts.get("msg"))
     elif entry["exists"]:
         state, reason = "exists", ""
     else:
@@ -211,7 +212,7 @@ def _demand(
                 continue
             if not facts.get("reachable"):
                 problems.append(
-                    f"{place}.host: {source['host']} cannot be reached ({facts.get('msg') or 'no reason given'})"
+                    f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
                     f" and no other host of this run holds {base['title']}"
                 )
                 continue
