@@ -33,10 +33,13 @@ options:
 EXAMPLES = r"""
 - name: Sum up
   ansible.builtin.debug:
-    msg: "{{ (plan | basecast.fleet.deploy_report(outcomes)).text }}"
+    msg: "{{ (plan.service | basecast.fleet.deploy_report(outcomes)).text }}"
   vars:
-    plan: {service: shop, machines: [], problems: [], surplus: []}
-    outcomes: {kvm1: {state: done}}
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+    outcomes:
+      kvm1: {state: done, machines: [{machine: web-1, running: true, problem: null}]}
+      kvm2: {state: unreachable, step: Make disks, msg: Connection timed out}
 """
 
 RETURN = r"""

@@ -50,14 +50,21 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Matrix of a 4 GiB image over three known links
+- name: Make the matrix of a 4 GiB image over three known links
   ansible.builtin.set_fact:
-    matrix: "{{ links | basecast.fleet.deployment_matrix(4294967296) }}"
+    matrix: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) }}"
   vars:
     links:
       - {from: kvm1, to: kvm2, mbps: 940}
       - {from: kvm2, to: kvm3, mbps: 940}
       - {from: kvm3, to: kvm2, mbps: 450}
+
+- name: Take new measurements, and what was known before for the rest
+  ansible.builtin.set_fact:
+    matrix: "{{ measured | basecast.fleet.deployment_matrix(4 * 1024 ** 3, previous=matrix) }}"
+  vars:
+    measured:
+      - {from: kvm1, to: kvm2, mbps: 310}
 """
 
 RETURN = r"""

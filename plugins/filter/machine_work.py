@@ -30,9 +30,34 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Machines for the module
-  ansible.builtin.debug:
-    msg: "{{ {'machines': []} | basecast.fleet.machine_work([], []) }}"
+# plan.json was written by basecast.fleet.plan, with basecast_plan_file=plan.json.
+- name: Take this host's work from the plan
+  ansible.builtin.set_fact:
+    work: "{{ plan.service.hosts[inventory_hostname] }}"
+  vars:
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+
+- name: Make disks
+  basecast.fleet.diff_disk:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    disks: "{{ work.disks }}"
+  register: made_disks
+
+- name: Make seeds
+  basecast.fleet.seed_image:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    seeds: "{{ work.seeds }}"
+  no_log: true
+  register: made_seeds
+
+- name: Make the machines of them
+  basecast.fleet.machine:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    state: started
+    machines: "{{ work | basecast.fleet.machine_work(made_disks.disks, made_seeds.seeds) }}"
 """
 
 RETURN = r"""

@@ -31,12 +31,15 @@ options:
 EXAMPLES = r"""
 - name: Show where machines would go
   ansible.builtin.debug:
-    msg: "{{ manifest | basecast.fleet.place_machines(observed, groups=groups) }}"
+    msg: "{{ item.machine }} on {{ item.host }}"
+  loop: "{{ (manifest | basecast.fleet.place_machines(observed)).assignments }}"
+  loop_control:
+    label: "{{ item.machine }}"
   vars:
     manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
     observed:
-      kvm1: {reachable: true}
-      kvm2: {reachable: true}
+      kvm1: {reachable: true, pools: {}, machines: [], domains: []}
+      kvm2: {reachable: true, pools: {}, machines: [], domains: []}
 """
 
 RETURN = r"""

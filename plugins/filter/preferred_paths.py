@@ -37,9 +37,17 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the table
+- name: Show which links lie on the fastest paths from kvm1
   ansible.builtin.debug:
-    msg: "{{ matrix | basecast.fleet.preferred_paths(['kvm1']) }}"
+    msg: "{{ item.link | join(' to ') }}: {{ 'preferred' if item.preferred else 'not preferred' }}, {{ item.seconds }} s"
+  loop: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) | basecast.fleet.preferred_paths(['kvm1']) }}"
+  loop_control:
+    label: "{{ item.link }}"
+  vars:
+    links:
+      - {from: kvm1, to: kvm2, mbps: 940}
+      - {from: kvm1, to: kvm3, mbps: 100}
+      - {from: kvm2, to: kvm3, mbps: 940}
 """
 
 RETURN = r"""

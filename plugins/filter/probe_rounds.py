@@ -36,6 +36,14 @@ EXAMPLES = r"""
 - name: Show who measures with whom
   ansible.builtin.debug:
     msg: "{{ ['kvm1', 'kvm2', 'kvm3', 'kvm4'] | basecast.fleet.probe_rounds }}"
+
+- name: Sample a large fleet of two sites
+  ansible.builtin.debug:
+    msg: "{{ (site_of | list) | basecast.fleet.probe_rounds(sites=site_of, sample_rounds=4) | length }} rounds"
+  vars:
+    north: "{{ range(1, 51) | map('regex_replace', '^', 'north') }}"
+    south: "{{ range(1, 51) | map('regex_replace', '^', 'south') }}"
+    site_of: "{{ dict(north | product(['north'])) | combine(dict(south | product(['south']))) }}"
 """
 
 RETURN = r"""

@@ -26,14 +26,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Who does what
+- name: Show which bases each host fetches, and from whom
   ansible.builtin.debug:
-    msg: "{{ relays | basecast.fleet.relay_parts(plans) }}"
+    msg: "{{ (relays | basecast.fleet.relay_parts(relay_plans)).parts }}"
   vars:
-    relays:
-      - {base: debian-12 1, metadata: {}, sources: {kvm1: default}, targets: {kvm2: default}}
-    plans:
-      - {parents: {kvm2: [kvm1]}, stages: [[{from: kvm1, to: kvm2}]], targets: [kvm2]}
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    relays: "{{ (lookup('ansible.builtin.file', 'plan.json') | from_json).service.relays }}"
+    relay_plans: "{{ relays | basecast.fleet.relay_plans([{'from': 'kvm1', 'to': 'kvm2', 'mbps': 940}]) }}"
 """
 
 RETURN = r"""

@@ -73,13 +73,28 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Plan
+- name: Make the matrix
   ansible.builtin.set_fact:
-    plan: "{{ matrix | basecast.fleet.relay_plan(['kvm1'], mode='staged', size_bytes=4294967296) }}"
+    matrix: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) }}"
+  vars:
+    links:
+      - {from: kvm1, to: kvm2, mbps: 940}
+      - {from: kvm1, to: kvm3, mbps: 940}
+      - {from: kvm2, to: kvm3, mbps: 450}
 
-- name: Plan from a saved matrix
+- name: Plan how the image gets from kvm1 to all others
   ansible.builtin.set_fact:
-    plan: "{{ 'matrix.json' | basecast.fleet.relay_plan(['kvm1'], contention='independent', strategy='preferred_paths') }}"
+    plan: "{{ matrix | basecast.fleet.relay_plan(['kvm1']) }}"
+
+- name: Show the plan
+  ansible.builtin.debug:
+    msg: "{{ plan | basecast.fleet.relay_plan_text(matrix) }}"
+
+- name: Plan for some targets, from a saved matrix, where transfers do not slow each other
+  ansible.builtin.set_fact:
+    plan: "{{ file | basecast.fleet.relay_plan(['kvm1'], ['kvm3'], contention='independent', mode='cut_through') }}"
+  vars:
+    file: "{{ playbook_dir }}/matrix.json"
 """
 
 RETURN = r"""

@@ -23,9 +23,14 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the plan
+- name: Show how a 4 GiB image gets from kvm1 to all others
   ansible.builtin.debug:
-    msg: "{{ plan | basecast.fleet.relay_plan_text(matrix) }}"
+    msg: "{{ matrix | basecast.fleet.relay_plan(['kvm1']) | basecast.fleet.relay_plan_text(matrix) | split('\n') }}"
+  vars:
+    matrix: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) }}"
+    links:
+      - {from: kvm1, to: kvm2, mbps: 940}
+      - {from: kvm2, to: kvm3, mbps: 450}
 """
 
 RETURN = r"""

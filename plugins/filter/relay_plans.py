@@ -43,12 +43,21 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Plan with known links
-  ansible.builtin.debug:
-    msg: "{{ relays | basecast.fleet.relay_plans([{'from': 'kvm1', 'to': 'kvm2', 'mbps': 940}]) }}"
+- name: Plan the relay of all bases that a deployment has to move
+  ansible.builtin.set_fact:
+    relay_plans: "{{ plan.service.relays | basecast.fleet.relay_plans(links) }}"
   vars:
-    relays:
-      - {base: debian-12 1, size_bytes: 4294967296, sources: {kvm1: default}, targets: {kvm2: default}}
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+    links:
+      - {from: kvm1, to: kvm2, mbps: 940}
+
+- name: Show the plans
+  ansible.builtin.debug:
+    msg: "{{ item | basecast.fleet.relay_plan_text | split('\n') }}"
+  loop: "{{ relay_plans }}"
+  loop_control:
+    label: "{{ item.base }}"
 """
 
 RETURN = r"""

@@ -34,9 +34,25 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Plan again
+- name: Keep the matrix and plan
   ansible.builtin.set_fact:
-    plan: "{{ plan | basecast.fleet.relay_replan(matrix, {'at_s': 120, 'holders': ['kvm1'], 'lost_links': [['kvm1', 'kvm3']]}) }}"
+    matrix: "{{ matrix }}"
+    plan: "{{ matrix | basecast.fleet.relay_plan(['kvm1']) }}"
+  vars:
+    matrix: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) }}"
+    links:
+      - {from: kvm1, to: kvm2, mbps: 940}
+      - {from: kvm1, to: kvm3, mbps: 940}
+      - {from: kvm2, to: kvm3, mbps: 450}
+
+- name: Plan again, since after 20 seconds the link from kvm1 to kvm3 was lost
+  ansible.builtin.set_fact:
+    plan: "{{ plan | basecast.fleet.relay_replan(matrix, seen) }}"
+  vars:
+    seen:
+      at_s: 20
+      holders: [kvm1]
+      lost_links: [[kvm1, kvm3]]
 """
 
 RETURN = r"""

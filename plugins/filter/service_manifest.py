@@ -32,9 +32,15 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Read a manifest
+- name: Read a manifest, and fail on its mistakes
   ansible.builtin.set_fact:
     manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
+
+- name: Show the mistakes of a manifest without failing
+  ansible.builtin.debug:
+    msg: "{{ (draft | basecast.fleet.service_manifest('draft', tell=true)).errors | default([]) }}"
+  vars:
+    draft: {format: 1, service: shop, machines: [{name: web, count: 0, disks: [{name: root, size_gib: 4}]}]}
 """
 
 RETURN = r"""

@@ -40,14 +40,38 @@ options:
 """
 
 EXAMPLES = r"""
+- name: Ask each host for its capacity
+  basecast.fleet.host_capacity_info:
+    pools: "{{ basecast_pools }}"
+  register: host
+
+- name: Ask it for its base disks
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  register: store
+
+- name: Ask it for the service's machines
+  basecast.fleet.machine:
+    state: query
+    service: shop
+  register: found
+
+- name: Keep what was seen
+  ansible.builtin.set_fact:
+    seen:
+      reachable: true
+      capacity: "{{ host.capacity }}"
+      pools: "{{ store.pools }}"
+      machines: "{{ found.machines }}"
+      domains: "{{ found.domains }}"
+
 - name: Show what a deployment would do
   ansible.builtin.debug:
-    msg: "{{ (manifest | basecast.fleet.service_plan(observed, groups=groups)).machines }}"
+    msg: "{{ manifest | basecast.fleet.service_plan(observed, groups=groups) | basecast.fleet.service_plan_text }}"
   vars:
     manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
-    observed:
-      kvm1: {reachable: true}
-      kvm2: {reachable: true}
+    observed: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, 'seen'))) }}"
+  run_once: true
 """
 
 RETURN = r"""

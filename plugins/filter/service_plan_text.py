@@ -19,11 +19,11 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show a plan
+- name: Show a plan that basecast.fleet.plan wrote, with basecast_plan_file=plan.json
   ansible.builtin.debug:
-    msg: "{{ plan | basecast.fleet.service_plan_text }}"
+    msg: "{{ plan.service | basecast.fleet.service_plan_text }}"
   vars:
-    plan: {service: shop, tenant: default, machines: [], bases: {}, hosts: {}, ratings: {}, problems: [], surplus: []}
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
 """
 
 RETURN = r"""

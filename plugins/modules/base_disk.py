@@ -67,16 +67,36 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the base disk in the second pool too, without using the network
+- name: Look up the base disk
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  register: store
+
+- name: Keep its record
+  ansible.builtin.set_fact:
+    base: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) | first }}"
+  vars:
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
+
+- name: Have it in the pool fast too, without using the network
   basecast.fleet.base_disk:
     pools: "{{ basecast_pools }}"
     pool: fast
     bases: ["{{ base.sha256 }}"]
 
-- name: Remove a base disk that nobody needs
+# It came with its names, which protect it; so they go first.
+- name: Say that the copy is no longer needed
+  basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
+    references:
+      - sha256: "{{ base.sha256 }}"
+        pool: fast
+    state: absent
+
+- name: Remove the copy
   basecast.fleet.base_disk:
     pools: "{{ basecast_pools }}"
-    pool: default
+    pool: fast
     bases: ["{{ base.sha256 }}"]
     state: absent
 """

@@ -116,27 +116,34 @@ EXAMPLES = r"""
 - name: Fetch an image on one host and make it a base disk
   basecast.fleet.base_disk_import:
     pools: "{{ basecast_pools }}"
-    pool: default
-    url: https://images.example.org/debian-12.qcow2
-    sha256: "{{ debian_sha256 }}"
-    name: debian
-    version: "12"
+    url: https://images.example.org/debian-13.qcow2
+    sha256: "{{ debian_13_sha256 }}" # as its publisher states it
+    name: debian-13
+    version: "20261101"
   run_once: true
+  register: debian
 
-- name: Make a file in the pool a base disk, although its name says nothing about its format
+# The host that has it already is left alone. For hosts that have no such file there is the relay.
+- name: Use a copy of the image that the other hosts may have under another name
   basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    src: /srv/images/trixie.qcow2
+    sha256: "{{ debian.base.sha256 }}"
+    metadata: "{{ debian.base }}"
+    adopt: true
+  register: adopted
+
+- name: Tell which hosts still lack it
+  ansible.builtin.debug:
+    msg: "{{ 'has it' if adopted.base else 'lacks it' }}"
+
+- name: Convert an image in the pool whose name does not tell its format
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
     src: uploads/appliance
     format: vmdk
     name: appliance
     version: "4.1"
-
-- name: Use a file that may already be here under another name
-  basecast.fleet.base_disk_import:
-    src: /srv/images/debian.qcow2
-    sha256: "{{ base.sha256 }}"
-    metadata: "{{ base }}"
-    adopt: true
-  register: adopted
 """
 
 RETURN = r"""

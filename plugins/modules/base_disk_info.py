@@ -43,14 +43,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what the hosts hold
+- name: Look at the base disks of the hosts
   basecast.fleet.base_disk_info:
     pools: "{{ basecast_pools }}"
   register: store
 
-- name: Show it
+- name: Show where Debian is
   ansible.builtin.debug:
-    msg: "{{ store.pools.default.bases | map(attribute='sha256') }}"
+    msg: "{{ item.sha256 }} is at {{ item.path }}, used by {{ item.users | length }} disks"
+  loop: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) }}"
+  loop_control:
+    label: "{{ item.sha256 }}"
+  vars:
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
 
 - name: Read everything and compare it with its digest
   basecast.fleet.base_disk_info:

@@ -81,8 +81,20 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give a base disk a second name, for another tenant
+- name: Look up the base disk
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  register: store
+
+- name: Keep its record
+  ansible.builtin.set_fact:
+    base: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) | first }}"
+  vars:
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
+
+- name: Let another tenant know it by a name of its own
   basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
     tenant: blue
     references:
       - sha256: "{{ base.sha256 }}"
@@ -91,12 +103,21 @@ EXAMPLES = r"""
 
 - name: Keep it whatever happens
   basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
     references:
       - sha256: "{{ base.sha256 }}"
         pin: rescue-system
 
-- name: A tenant leaves
+- name: Remove the pin again
   basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
+    references:
+      - pin: rescue-system
+    state: absent
+
+- name: Drop all that a tenant has
+  basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
     tenant: blue
     all: true
     state: absent

@@ -99,14 +99,30 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Disks for two machines
+- name: Look up the base disk
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  register: store
+
+- name: Disks for two machines, of 20 and 100 GiB
   basecast.fleet.diff_disk:
     pools: "{{ basecast_pools }}"
     service: shop
     disks:
-      - {machine: web-1, name: root, pool: default, base: "{{ base.sha256 }}", size_bytes: 21474836480}
-      - {machine: web-2, name: root, pool: default, base: "{{ base.sha256 }}", size_bytes: 21474836480}
-      - {machine: web-2, name: data, pool: default, size_bytes: 107374182400}
+      - {machine: web-1, name: root, base: "{{ base.sha256 }}", size_bytes: "{{ 20 * 1024 ** 3 }}"}
+      - {machine: web-2, name: root, base: "{{ base.sha256 }}", size_bytes: "{{ 20 * 1024 ** 3 }}"}
+      - {machine: web-2, name: data, size_bytes: "{{ 100 * 1024 ** 3 }}"}
+  vars:
+    base: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) | first }}"
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
+  register: made
+
+- name: Show what they take in the pool now
+  ansible.builtin.debug:
+    msg: "{{ item.path }}: {{ item.allocated_bytes | human_readable }} of {{ item.virtual_size_bytes | human_readable }}"
+  loop: "{{ made.disks }}"
+  loop_control:
+    label: "{{ item.machine }} {{ item.name }}"
 
 - name: Remove all disks of one machine
   basecast.fleet.diff_disk:

@@ -48,6 +48,13 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: host.missing | length == 0
     fail_msg: "Install {{ host.missing | map(attribute='package') | join(' ') }}"
+
+- name: Show how much of each pool is neither used nor promised
+  ansible.builtin.debug:
+    msg: "{{ item.key }}: {{ (item.value.free_bytes - item.value.promised_bytes) | human_readable }}"
+  loop: "{{ host.capacity.pools | dict2items }}"
+  loop_control:
+    label: "{{ item.key }}"
 """
 
 RETURN = r"""

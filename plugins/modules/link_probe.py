@@ -92,19 +92,51 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Make the run's certificates
+  basecast.fleet.relay_certificates:
+    run: nightly
+    hosts: "{{ ansible_play_hosts_all }}"
+  run_once: true
+  no_log: true
+  register: credentials
+
+- name: Start the relay nodes, which measure
+  basecast.fleet.relay_node:
+    state: listening
+    run: nightly
+    host: "{{ inventory_hostname }}"
+    address: "{{ basecast_address }}"
+    credentials: "{{ credentials.certificates[inventory_hostname] }}"
+  register: listening
+
 - name: Begin to measure
   basecast.fleet.link_probe:
     state: started
-    run: "{{ run }}"
+    run: nightly
     host: "{{ inventory_hostname }}"
+    pools: "{{ basecast_pools }}"
     rounds: "{{ ansible_play_hosts_all | basecast.fleet.probe_rounds }}"
-    peers: "{{ peers }}"
+    peers: "{{ dict(ansible_play_hosts_all | zip(nodes)) }}"
+  vars:
+    nodes: "{{ ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']) }}"
 
 - name: Collect what was measured
   basecast.fleet.link_probe:
     state: collected
-    run: "{{ run }}"
+    run: nightly
   register: probe
+
+- name: Show how long an image of 4 GiB would take over each link
+  ansible.builtin.debug:
+    msg: "{{ links | basecast.fleet.deployment_matrix(4 * 1024 ** 3) }}"
+  vars:
+    links: "{{ ansible_play_hosts_all | map('extract', hostvars, ['probe', 'links']) | flatten }}"
+  run_once: true
+
+- name: End the nodes
+  basecast.fleet.relay_node:
+    state: stopped
+    run: nightly
 """
 
 RETURN = r"""

@@ -183,7 +183,32 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Two machines that have come up
+- name: Look up the base disk
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  register: store
+
+- name: Make the disk
+  basecast.fleet.diff_disk:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    disks:
+      - {machine: web-1, name: root, base: "{{ base.sha256 }}", size_bytes: "{{ 4 * 1024 ** 3 }}"}
+  vars:
+    base: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) | first }}"
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
+  register: made_disks
+
+- name: Make the seed
+  basecast.fleet.seed_image:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    seeds:
+      - machine: web-1
+        user_data: {timezone: Etc/UTC}
+  register: made_seeds
+
+- name: Have a machine, and wait until it has come up
   basecast.fleet.machine:
     pools: "{{ basecast_pools }}"
     service: shop
@@ -193,31 +218,32 @@ EXAMPLES = r"""
       - machine: web-1
         number: 1
         group: web
-        cpus: 2
-        memory_mib: 2048
+        cpus: 1
+        memory_mib: 512
         disks:
-          - name: root
-            path: /var/lib/libvirt/images/machines/shop/web-1/root.qcow2
-        seed: /var/lib/libvirt/images/machines/shop/web-1/seed.iso
+          - {name: root, path: "{{ made_disks.disks[0].path }}"}
+        seed: "{{ made_seeds.seeds[0].path }}"
         networks:
           - network: default
-      - machine: web-2
-        number: 2
-        group: web
-        cpus: 2
-        memory_mib: 2048
-        disks:
-          - name: root
-            path: /var/lib/libvirt/images/machines/shop/web-2/root.qcow2
-        seed: /var/lib/libvirt/images/machines/shop/web-2/seed.iso
-        networks:
-          - network: default
+  register: shop
 
-- name: What runs here
+- name: Show its addresses
+  ansible.builtin.debug:
+    msg: "{{ shop.machines[0].machine }} has {{ shop.machines[0].report.addresses | join(', ') }}"
+
+- name: Show what runs here
   basecast.fleet.machine:
     state: query
     libvirt_missing_ok: true
   register: found
+
+- name: Remove the machine, but not its disk
+  basecast.fleet.machine:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    state: absent
+    machines:
+      - machine: web-1
 """
 
 RETURN = r"""

@@ -54,20 +54,25 @@ seealso:
 EXAMPLES = r"""
 - name: Make the run's certificates
   basecast.fleet.relay_certificates:
-    run: "{{ run }}"
+    run: nightly
     hosts: "{{ ansible_play_hosts_all }}"
     valid_s: 14400
   run_once: true
   no_log: true
   register: credentials
 
-- name: Listen
+- name: Start the relay nodes with them
   basecast.fleet.relay_node:
     state: listening
-    run: "{{ run }}"
+    run: nightly
     host: "{{ inventory_hostname }}"
     address: "{{ basecast_address }}"
     credentials: "{{ credentials.certificates[inventory_hostname] }}"
+
+- name: End the nodes
+  basecast.fleet.relay_node:
+    state: stopped
+    run: nightly
 """
 
 RETURN = r"""

@@ -158,36 +158,64 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Listen
+# kvm1 holds a base disk. Every other host of the play fetches it from kvm1.
+- name: Look up the base disk
+  basecast.fleet.base_disk_info:
+    pools: "{{ basecast_pools }}"
+  delegate_to: kvm1
+  run_once: true
+  register: store
+
+- name: Make the run's certificates
+  basecast.fleet.relay_certificates:
+    run: nightly
+    hosts: "{{ ansible_play_hosts_all }}"
+  run_once: true
+  no_log: true
+  register: credentials
+
+- name: Start the nodes
   basecast.fleet.relay_node:
     state: listening
-    run: "{{ run }}"
+    run: nightly
     host: "{{ inventory_hostname }}"
     address: "{{ basecast_address }}"
-    credentials: "{{ certificates[inventory_hostname] }}"
+    credentials: "{{ credentials.certificates[inventory_hostname] }}"
   register: listening
 
-- name: Begin
+- name: Give each node its part of the plan, with which it begins
   basecast.fleet.relay_node:
     state: started
-    run: "{{ run }}"
+    run: nightly
     pools: "{{ basecast_pools }}"
-    peers: "{{ peers }}"
+    peers: "{{ dict(ansible_play_hosts_all | zip(nodes)) }}"
     bases:
-      - metadata: "{{ base }}"
+      - metadata: "{{ store.pools.default.bases | selectattr('names', 'contains', wanted) | first }}"
         pool: default
-        parents: [kvm1, kvm2]
+        parents: "{{ [] if inventory_hostname == 'kvm1' else ['kvm1'] }}"
+  vars:
+    nodes: "{{ ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']) }}"
+    wanted: {tenant: default, name: debian-12, version: "20261101"}
 
-- name: Wait for this host's bases
+- name: Wait for this host's base disks
   basecast.fleet.relay_node:
     state: finished
-    run: "{{ run }}"
+    run: nightly
     timeout_s: 1800
+  register: relayed
 
-- name: End the node
+- name: Show how fast they came
+  ansible.builtin.debug:
+    msg: "{{ item.value.received_bytes | human_readable }} from {{ item.value.from }} in {{ item.value.seconds }} s"
+  loop: "{{ relayed.node.bases | dict2items }}"
+  loop_control:
+    label: "{{ item.key }}"
+  when: item.value.received_bytes > 0
+
+- name: End the nodes
   basecast.fleet.relay_node:
     state: stopped
-    run: "{{ run }}"
+    run: nightly
 """
 
 RETURN = r"""

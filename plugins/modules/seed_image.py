@@ -82,7 +82,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Seeds of two machines
+- name: Make the seeds of two machines
   basecast.fleet.seed_image:
     pools: "{{ basecast_pools }}"
     service: shop
@@ -91,11 +91,20 @@ EXAMPLES = r"""
         user_data:
           users:
             - name: admin
-              ssh_authorized_keys: ["{{ admin_key }}"]
+              ssh_authorized_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… admin"]
+        network_config:
+          version: 2
+          ethernets: {eth0: {addresses: [192.0.2.17/24]}}
       - machine: web-2
         user_data: |
           #!/bin/sh
           echo hello >/etc/motd
+  no_log: true # user data often holds secrets
+  register: made
+
+- name: Show where they are
+  ansible.builtin.debug:
+    msg: "{{ made.seeds | map(attribute='path') }}"
 """
 
 RETURN = r"""

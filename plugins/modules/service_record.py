@@ -63,13 +63,22 @@ EXAMPLES = r"""
     state: present
     record:
       format: 1
-      machines: "{{ machines }}"
+      machines: [{name: web-1, cpus: 2}]
   no_log: true
 
-- name: What this host knows
+- name: Ask what the host knows
   basecast.fleet.service_record:
-  register: known
   no_log: true
+  register: known
+
+- name: Show the services
+  ansible.builtin.debug:
+    msg: "{{ known.records | list }}"
+
+- name: Forget a service
+  basecast.fleet.service_record:
+    service: shop
+    state: absent
 """
 
 RETURN = r"""
