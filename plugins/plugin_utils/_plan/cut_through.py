@@ -251,6 +251,8 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int) -> Result:
         finish = planner.simulated(forest, coarse)[0]
         if finish < least - EPSILON:
             chosen, least = forest, finish
+    order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])
+    chosen = Forest([chosen.trees[k] for k in order], [chosen.weights[k] for k in order], chosen.load)
     finish, begun, done = planner.simulated(chosen, fine)
     if not math.isfinite(finish):
         finish = chosen.load

@@ -39,13 +39,18 @@ def shortest(rows: Rows, ready: Mapping[int, float]) -> Paths:
     seconds, links, parent = [mx.INF] * n, [0] * n, [-1] * n
     for host, at in ready.items():
         seconds[host] = at
-    open_, order = list(range(n)), []
-    while open_:
-        best = min(open_, key=lambda v: (seconds[v], links[v], v))
-        at = seconds[best]
-        if at == mx.INF:
+    # Holders are never receivers, even where a path to a busy one would be ready sooner.
+    holders = sorted(ready, key=lambda v: (ready[v], v), reverse=True)
+    open_, order = [v for v in range(n) if v not in ready], []
+    while open_ or holders:
+        best = min(open_, key=lambda v: (seconds[v], links[v], v), default=-1)
+        if holders and (best < 0 or seconds[holders[-1]] <= seconds[best]):
+            best = holders.pop()
+        elif seconds[best] == mx.INF:
             break
-        open_.remove(best)
+        else:
+            open_.remove(best)
+        at = seconds[best]
         order.append(best)
         row, hops = rows[best], links[best] + 1
         for v in open_:
@@ -53,7 +58,7 @@ def shortest(rows: Rows, ready: Mapping[int, float]) -> Paths:
             if new > old + EPSILON * (1.0 + old) or new == mx.INF:
                 continue
             if old < mx.INF and close(new, old):
-                if v in ready or hops > links[v] or (hops == links[v] and at >= seconds[parent[v]] - EPSILON):
+                if hops > links[v] or (hops == links[v] and at >= seconds[parent[v]] - EPSILON):
                     continue
                 # A tie keeps the earlier time, so that rounding never adds up along a path.
                 new = min(new, old)
