@@ -18,14 +18,17 @@ options:
     type: dict
     required: true
   outcomes:
-    description: What each host came to, by inventory name, with C(state), C(step), C(msg) and C(machines).
+    description:
+      - "What each host came to, by inventory name: C(state) is V(done), V(failed) or V(unreachable); C(step) and C(msg) say
+        where and why it failed; C(machines) is what M(basecast.fleet.machine) returned."
     type: dict
     required: true
   relay:
-    description: The relay plan that was run.
-    type: dict
+    description: The relay plans that were run, as P(basecast.fleet.relay_plans#filter) returns them. Kept in the report.
+    type: list
+    elements: dict
   predicted:
-    description: The run was in check mode.
+    description: Whether the run was in check mode. Machines that it would have deployed then count as deployed.
     type: bool
     default: false
 """
@@ -44,7 +47,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The report; C(text) holds it as lines for people.
+  description:
+    - The report; C(text) holds it as lines for people.
+    - The C(state) of a machine is V(deployed) (by this run), V(present) (before it), V(failed), V(unreachable) or V(outside) (of this run).
   type: dict
   sample:
     format: 1

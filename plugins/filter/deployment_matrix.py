@@ -17,7 +17,7 @@ positional: size_bytes
 options:
   _input:
     description:
-      - "A list of links, each with C(from), C(to) and C(mbps) (10^6 bit/s), or C(seconds) with C(bytes) of the probe,
+      - "A list of links, each with C(from), C(to) and C(mbps) (10^6 bits per second), or C(seconds) with C(bytes) of the probe,
         or C(seconds) alone for the whole image; optionally C(latency_s)."
       - "Or a dictionary of such lists by host, or of results of M(basecast.fleet.link_probe) by host: C(links),
         C(disk_read_mbps), C(disk_write_mbps), C(cpus), C(load_1m)."
@@ -25,7 +25,7 @@ options:
     type: raw
     required: true
   size_bytes:
-    description: Size of the image (all its disks).
+    description: Size of the image (all its disks) in bytes.
     type: int
     required: true
   hosts:

@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: Choose the host and the number of every machine of a manifest
 description:
   - Machines that exist keep their host and their number; new ones get the lowest numbers that were never given.
-  - A group with O(_input.machines.count) is spread evenly; of hosts with as many machines one that holds the base wins.
+  - A group of machines with C(count) in the manifest is spread evenly; of hosts with as many machines one that holds the base wins.
 positional: hosts
 options:
   _input:
@@ -19,7 +19,11 @@ options:
     type: dict
     required: true
   hosts:
-    description: Observed hosts by inventory name, as the deployment's first play collects them.
+    description:
+      - What was seen of each host, by inventory name.
+      - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
+        C(capacity): of M(basecast.fleet.host_capacity_info). C(pools): of M(basecast.fleet.base_disk_info).
+        C(machines), C(domains): of M(basecast.fleet.machine). C(record): the service's, of M(basecast.fleet.service_record)."
     type: dict
     required: true
   groups:
@@ -44,7 +48,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The assignments, the ratings of the candidates with their reasons, and machines that are no longer asked for.
+  description:
+    - "C(assignments): each machine with its host. C(ratings): by machine, the hosts that came into question, best first, with reasons.
+      C(surplus): machines that are no longer asked for. C(problems): sentences; while there is one, nothing should be changed."
   type: dict
   sample:
     assignments: [{"machine": "web-1", "group": "web", "number": 1, "host": "kvm1", "exists": false, "place": "shop.yml:8"}]

@@ -32,7 +32,7 @@ options:
     type: list
     elements: str
   size_bytes:
-    description: Size of the base, if it differs from the one the matrix was made for, or if limits are to be seen.
+    description: Size of the base in bytes. By default the one that the matrix was made for.
     type: int
 """
 
@@ -52,7 +52,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One row per link.
+  description:
+    - One row per link. C(precondition) is the host that must have the base first, C(null) for a host that holds it.
+      C(tie) tells whether another preferred link leads to the same host.
   type: list
   elements: dict
   sample:

@@ -56,16 +56,16 @@ options:
     description: "Limits by host (C(up_mbps), C(down_mbps)), or C(hosts) and C(links) as in a matrix; needs O(size_bytes)."
     type: dict
   size_bytes:
-    description: Size of the base. By default the one that the matrix was made for.
+    description: Size of the base in bytes. By default the one that the matrix was made for.
     type: int
   chunk_bytes:
-    description: Size of a chunk.
+    description: Size of a chunk in bytes.
     type: int
     default: 262144
   copies:
     description:
-      - "How many local copies each host makes once it has the base: a number, or a dictionary of numbers by pool, the
-        pool that receives the base first."
+      - "How many local copies each host makes once it has the base, by host: a number, or a dictionary of numbers by pool
+        that begins with the pool that receives the base."
     type: dict
   base:
     description: What the plan is for; kept as it is.

@@ -37,6 +37,20 @@ RETURN = r"""
 _value:
   description: Text of several lines.
   type: str
+  sample: |
+    Relay plan: staged, strategy best, contention port
+      from kvm1 to 2 hosts, base of 4.0 GiB
+      predicted finish 112.9 s, lower bound 112.9 s, gap 0.0 s (0.0%), proven optimal
+
+    Links:
+      link         bytes    time
+      kvm1 > kvm2  4.0 GiB  36.6 s
+      kvm2 > kvm3  4.0 GiB  76.4 s
+
+    Hosts:
+      host  stage  from  starts  has the base
+      kvm2  1      kvm1  0.0 s   36.6 s
+      kvm3  2      kvm2  36.6 s  112.9 s
 """
 
 import typing as t

@@ -31,14 +31,17 @@ options:
   mode:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
+    choices: [staged, cut_through]
     default: staged
   strategy:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
+    choices: [best, preferred_paths]
     default: preferred_paths
   contention:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
+    choices: [port, independent]
     default: port
 """
 

@@ -31,6 +31,12 @@ options:
         C(new_targets): names."
     type: dict
     required: true
+  limits:
+    description: Limits as P(basecast.fleet.relay_plan#filter) takes them.
+    type: dict
+  copies:
+    description: Local copies as P(basecast.fleet.relay_plan#filter) takes them.
+    type: dict
 """
 
 EXAMPLES = r"""

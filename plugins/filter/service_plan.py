@@ -20,7 +20,11 @@ options:
     type: dict
     required: true
   hosts:
-    description: Observed hosts by inventory name, as the deployment's first play collects them.
+    description:
+      - What was seen of each host, by inventory name.
+      - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
+        C(capacity): of M(basecast.fleet.host_capacity_info). C(pools): of M(basecast.fleet.base_disk_info).
+        C(machines), C(domains): of M(basecast.fleet.machine). C(record): the service's, of M(basecast.fleet.service_record)."
     type: dict
     required: true
   groups:
@@ -76,7 +80,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan of the deployment.
+  description:
+    - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable)
+      or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each base, or imports it.
+      C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus): machines that are no
+      longer asked for. C(problems): sentences. C(record): what M(basecast.fleet.service_record) is to keep."
   type: dict
   sample:
     format: 1

@@ -53,7 +53,7 @@ options:
   state:
     description:
       - V(present) makes sure that the pool has them.
-      - V(absent) makes sure that it has not, and fails, without removing any, when one of them is still needed.
+      - V(absent) makes sure that the pool does not have them, and fails, without removing any, when one of them is still needed.
     type: str
     choices: [present, absent]
     default: present
@@ -104,12 +104,18 @@ EXAMPLES = r"""
 RETURN = r"""
 bases:
   description:
-    - The base disks that are in the pool, as M(basecast.fleet.base_disk_info) tells O(tenant) of them. Without those that would be
-      brought in check mode.
+    - The base disks that are in the pool, as M(basecast.fleet.base_disk_info) returns them for O(tenant). In check mode without
+      those that would be brought.
   returned: success
   type: list
   elements: dict
-  sample: []
+  sample:
+    - sha256: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+      names: [{tenant: default, name: debian-12, version: "20261101"}]
+      pool: fast
+      path: /srv/fast/bases/5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e/disk
+      size_bytes: 346226688
+      virtual_size_bytes: 2147483648
 actions:
   description: What was done, or would be done in check mode, as sentences.
   returned: success

@@ -96,7 +96,7 @@ options:
     default: false
   metadata:
     description:
-      - The record of the same base disk on another host, which this one is to have too. For adoption.
+      - What M(basecast.fleet.base_disk_info) returned of the same base disk on another host. Used with O(adopt=true).
     type: dict
   consume:
     description:

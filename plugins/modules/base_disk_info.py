@@ -22,14 +22,14 @@ extends_documentation_fragment:
 options:
   bases:
     description:
-      - Tell only of base disks with these SHA-256 digests, their own or those of the sources they were imported from.
+      - Return only base disks with these SHA-256 digests, their own or those of the sources they were imported from.
       - All of them when empty.
     type: list
     elements: str
     default: []
   tenant:
     description:
-      - Tell only of the names, references and disks of this tenant. Of everybody's when it is omitted.
+      - Return only the names, references and disks of this tenant, those of all tenants when it is omitted.
     type: str
   verify:
     description:

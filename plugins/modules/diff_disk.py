@@ -14,7 +14,7 @@ author:
 description:
   - Makes, grows and removes the disks of a service's machines, any number in one call.
   - A differencing disk begins nearly empty and reads what has not been written from its base disk.
-  - Decides about all disks before it touches any. A disk that exists is never replaced, shrunk or made smaller. One that is
+  - Decides about all disks before it touches any. A disk that exists is never replaced or shrunk. One that is
     based on something else than was asked for is an error that names both.
   - A disk that is the parent of another is never written or removed, nor is one that a running machine has open.
   - The name of the base disk in a differencing disk's header is relative when both lie in the same pool, so that the pool
@@ -72,7 +72,7 @@ options:
         type: str
       size_bytes:
         description:
-          - Size that the machine sees, rounded up to whole sectors. That of the base disk when it is omitted.
+          - Size that the machine sees, in bytes, rounded up to whole sectors of 512. That of the base disk when it is omitted.
           - A disk that is smaller is grown, one that is larger is left as it is.
         type: int
       differencing:

@@ -58,20 +58,20 @@ options:
     type: dict
     default: {}
   payload_bytes:
-    description: How much is sent in each direction of a link at most.
+    description: How many bytes are sent in each direction of a link at most.
     type: int
     default: 1048576
   max_s:
-    description: For how long it is sent at most, in seconds.
+    description: How long a direction is measured at most, in seconds.
     type: float
     default: 0.3
   deadline_s:
-    description: After so many seconds the remaining rounds are left out.
+    description: Time in seconds after which the remaining rounds are left out.
     type: float
     default: 60
   disk_bytes:
     description:
-      - How much is written to a nameless temporary file in each pool, and flushed, to measure its speed.
+      - How many bytes are written to each pool, and flushed, to measure its speed. No file is left.
       - With V(0) no disk is measured.
     type: int
     default: 8388608
@@ -143,6 +143,7 @@ RETURN = r"""
 links:
   description:
     - Both directions of the links that this host measured, which are those of pairs whose first host it is.
+    - C(mbps) is in 10^6 bits per second, C(latency_s) in seconds.
   returned: success
   type: list
   elements: dict
@@ -171,7 +172,7 @@ disk_write_mbps:
   type: float
   sample: 3120.5
 disks:
-  description: The same for each pool.
+  description: The speed of each pool that could be measured, by its name, in 10^6 bits per second.
   returned: success
   type: dict
   sample:

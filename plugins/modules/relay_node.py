@@ -227,7 +227,7 @@ node:
     run:
       description: The run.
       type: str
-      sample: deploy-7f3a
+      sample: nightly
     host:
       description: This host's inventory name.
       type: str
@@ -241,11 +241,11 @@ node:
       type: str
       sample: 9d3c...
     address:
-      description: Where it listens.
+      description: Address on which it listens.
       type: str
       sample: 10.77.0.13
     port:
-      description: Where it listens.
+      description: Port on which it listens.
       type: int
       sample: 47700
     started:
@@ -261,7 +261,11 @@ node:
       type: bool
       sample: true
     bases:
-      description: Each base of this host, by digest.
+      description:
+        - Each base of this host, by digest.
+        - C(state) is V(waiting) (for a parent), V(fetching), V(holding) (it is in the pool) or V(failed), for the reason in C(msg).
+        - C(bytes) of C(size_bytes) are verified and stored; C(received_bytes) came over the network in this run.
+          C(from) is the parent at this moment, C(attempts) what went wrong with others. C(seconds) is how long it took.
       type: dict
       sample:
         4f1d...:
