@@ -88,7 +88,7 @@ def test_hierarchical_matrices() -> None:
 
 
 def test_large_hierarchical_plans_are_carried_out_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import relay  # noqa: PLC0415
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import relay
 
     hosts = [f"h{k}" for k in range(24)]
     given = {
