@@ -30,7 +30,13 @@ def test_scenario(scenario: str, tmp_path: Path) -> None:
     log = tmp_path / "molecule.log"
     with log.open("w") as out:
         code = subprocess.run(
-            ["molecule", "test", "--scenario-name", scenario], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
+            ["molecule", "test", "--scenario-name", scenario],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
         ).returncode
     said = log.read_text()
     assert code == 0, said[-8000:]

@@ -96,7 +96,7 @@ def up(folder: Path, names: list[str]) -> None:
         lan = f"stream,id=lan,server={'on' if index == 1 else 'off'},addr.type=unix,addr.path=../lan.sock"
         cards = ["-netdev", f"user,id=ssh,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22", "-netdev", lan,
                  "-device", f"virtio-net-pci,netdev=ssh,mac={macs[0]}", "-device", f"virtio-net-pci,netdev=lan,mac={macs[1]}"]  # fmt: skip
-        guests[name] = boot.Guest(image, home, seed, memory_mib=2048, arguments=cards, detached=True)
+        guests[name] = boot.Guest(image, home, seed, memory_mib=768, arguments=cards, detached=True)
         pid = guests[name].process.pid
         (home / "process.json").write_text(json.dumps([pid, born(pid)]), encoding="utf-8")
         deadline = time.monotonic() + 10

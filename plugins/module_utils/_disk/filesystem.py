@@ -123,9 +123,11 @@ def replace_file(path: str, data: bytes, mode: int) -> None:
 
 
 def read_file(path: str, limit: int = 1 << 30) -> bytes:
+    """At most ``limit`` bytes of a file."""
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
-        return file.read(limit)
+        # read() allocates what it is asked for: never more than there is.
+        return file.read(min(limit, os.fstat(descriptor).st_size))
 
 
 def read_json(path: str, limit: int = 1 << 22) -> t.Any:
