@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 
 # Chunks that a simulation for comparing candidates takes at most, and events that the final one may.
 COARSE = 8192
-EVENTS = 12_000_000 if engine.COMPILED else 400_000
+EVENTS = 12_000_000 if engine.COMPILED else 1_000_000
 
 
 class Net(t.NamedTuple):
@@ -191,7 +191,7 @@ def portions(weights: Sequence[float], chunks: int) -> list[int]:
 def effort(n: int) -> tuple[list[int], int]:
     """Numbers of stripes to try, and moves for each."""
     if not engine.COMPILED:
-        return ([1, 4], 6000) if n <= 64 else ([1], 4000)
+        return ([1, 2, 4, 8, 16, 32], 60_000) if n <= 64 else ([1, 4, 16], 60_000)
     if n <= 90:
         return [1, 2, 4, 8, 16, 32, 64], 3_000_000
     if n <= 300:

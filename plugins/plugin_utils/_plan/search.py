@@ -37,13 +37,13 @@ SETTINGS = (
 MANY = ((0.005, 0.0003, 0.1, True), (0.01, 0.0005, 0.3, True))
 # From here on every tree is made by compiled loops, without the proofs that small fleets get.
 MANY_HOSTS = 300
-EXACT_WORK = 1_500_000_000 if engine.COMPILED else 1_500_000
+EXACT_WORK = 1_500_000_000 if engine.COMPILED else 4_000_000
 
 
 def effort(n: int) -> tuple[int, int]:
     """Restarts and moves of each, by fleet size."""
     if not engine.COMPILED:
-        return (3, max(1000, 12000 - 10 * n)) if n <= 1024 else (1, 2000)
+        return (6, 40_000) if n <= 300 else (1, 40_000)
     if n <= 18:
         return 4, 40_000
     if n <= 40:
@@ -198,7 +198,7 @@ def best(rows: Rows, ready: st.Ready, found: Paths, bound: float) -> tuple[list[
             if finish <= bound * (1 + EPSILON):
                 done = True
                 break
-    if not done and len(ready) == 1 and n <= (18 if engine.COMPILED else 12):
+    if not done and len(ready) == 1 and n <= (18 if engine.COMPILED else 13):
         offset = next(iter(ready.values()))
         reach = Paths([x - offset for x in found.seconds], found.links, found.parent, found.order)
         tree_ = exact(rows, reach, (finish - offset) * (1 - 1e-12), EXACT_WORK)

@@ -4,7 +4,7 @@
 
 """Plans every instance through the filters, checks it and prints how near it comes to the best known.
 
-usage: run.py [--half] [--mode staged|cut_through] [--chunk-mib 1] [--json FILE] [NAME...]
+usage: python -m tests.plan [--half] [--mode staged|cut_through] [--chunk-mib 1] [--json FILE] [NAME...]
 
 Figures are ratios: a staged plan's finish over the best known (or proven best) one, a cut-through plan's simulated
 finish over the fluid bound. Exits with 1 if a plan is not feasible or a group misses its figure.
@@ -23,11 +23,12 @@ import time
 import typing as t
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent.parent))
 sys.path.insert(0, str(HERE.parent.parent / ".collections"))
 
-import check  # noqa: E402
-from ansible_collections.basecast.fleet.plugins.filter.relay_plan import relay_plan_filter  # noqa: E402
+from ansible_collections.basecast.fleet.plugins.filter.relay_plan import relay_plan_filter
+
+from tests.plan import check
 
 # group: (hosts up to, mean, worst) by mode.
 FIGURES: dict[str, list[tuple[str, int, float, float]]] = {
