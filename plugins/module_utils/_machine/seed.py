@@ -56,8 +56,15 @@ class SeedWish:
         """The name that the guest is expected to report."""
         name = self.meta_data.get("local-hostname", self.owner.machine)
         if isinstance(self.user_data, dict):
-            name = self.user_data.get("hostname", name)
+            name = self.user_data.get("hostname", self.user_data.get("fqdn", name))
+        elif isinstance(self.user_data, str):
+            # No YAML parser may be assumed here; these keys stand at the beginning of a line of cloud-config.
+            said = dict(_NAMES_IN_TEXT.findall(self.user_data))
+            name = said.get("hostname", said.get("fqdn", name))
         return str(name)
+
+
+_NAMES_IN_TEXT = re.compile(r"^(hostname|fqdn):[ \t]*[\"']?([A-Za-z0-9.-]+)", re.MULTILINE)
 
 
 def check_seed(wish: SeedWish, option: str) -> None:

@@ -126,7 +126,10 @@ def test_the_outline_tells_no_secret() -> None:
         ({}, "web-1"),
         ({"meta_data": {"local-hostname": "shop"}}, "shop"),
         ({"user_data": {"hostname": "front"}}, "front"),
-        ({"user_data": "#cloud-config\nhostname: front\n"}, "web-1"),
+        ({"user_data": {"fqdn": "front.example.org"}}, "front.example.org"),
+        ({"user_data": "#cloud-config\nhostname: 'front'\n"}, "front"),
+        ({"user_data": "#cloud-config\nfqdn: front.example.org\n"}, "front.example.org"),
+        ({"user_data": "#!/bin/sh\necho hostname: x\n"}, "web-1"),
     ],
 )
 def test_the_hostname_that_is_waited_for(changes: t.Any, expected: str) -> None:
