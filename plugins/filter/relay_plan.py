@@ -13,6 +13,13 @@ version_added: 0.1.0
 description:
   - Plans how a base disk reaches all targets soonest, from a deployment-time matrix.
   - The same input always gives the same plan.
+notes:
+  - Numba, NumPy and SciPy on the controller make plans better in the same time; the filter works without them.
+  - Without Numba the search makes far fewer moves. Fleets of up to 16 hosts get plans that are as good or nearly so, but
+    only up to about 12 are proven optimal; measured on 64 and 128 hosts, staged plans take 1 to 5 percent longer, and
+    cut-through plans 5 to 15 percent.
+  - Without SciPy cut-through plans for networks with racks or sites, and their lower bounds, are a little worse.
+  - Of equally fast networks under other names or in another order the plans are the same but for the names.
 positional: sources, targets
 options:
   _input:
