@@ -299,7 +299,7 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
                     continue
                 change = add - _label_cost(v, n, a, w, b, D, off, col, host, first, nxt, par)
                 change -= _label_cost(w, n, b, v, a, D, off, col, host, first, nxt, par)
-                for _ in range(2):
+                for _unused in range(2):
                     c = host[v]
                     host[v] = host[w]
                     host[w] = c

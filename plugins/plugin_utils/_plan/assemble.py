@@ -140,7 +140,7 @@ def staged_plan(
     for move in transfers:
         parent[move.receiver], has[move.receiver] = move.sender, move.end
     depth = depths(parent, roots)
-    stages: list[list[dict[str, t.Any]]] = [[] for _ in range(max(depth, default=0))]
+    stages: list[list[dict[str, t.Any]]] = [[] for _unused in range(max(depth, default=0))]
     for move in sorted(transfers, key=lambda m: (m.start, m.sender, m.end, m.receiver)):
         stages[depth[move.receiver] - 1].append(
             {"from": hosts[move.sender], "to": hosts[move.receiver], "start_s": move.start, "end_s": move.end}
@@ -177,7 +177,7 @@ def cut_through_plan(
         out.append({"weight": weight, "edges": [{"from": hosts[parent[v]], "to": hosts[v]} for v in order]})
         if not stages:
             depth = depths(parent, roots)
-            stages = [[] for _ in range(max(depth, default=0))]
+            stages = [[] for _unused in range(max(depth, default=0))]
             for v in order:
                 move = {"from": hosts[parent[v]], "to": hosts[v], "start_s": at + begun[v], "end_s": at + done[v]}
                 stages[depth[v] - 1].append(move)

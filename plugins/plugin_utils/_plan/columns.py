@@ -131,7 +131,7 @@ def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
     weights: list[float] = []
     time = seed.load
     smooth: list[float] | None = None
-    for _ in range(rounds(n)):
+    for _unused in range(rounds(n)):
         table = csc_matrix(np.array(columns).T)
         # Rates per base: the sum of the trees' rates is 1 / time.
         found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(2 * n, seed.load), method="highs")
@@ -150,7 +150,7 @@ def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
         smooth = list(mixed)
         fresh = 0
         for prices in (mixed, smooth_now):
-            _, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
+            _unused, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
             if tuple(tree) not in known:
                 known.add(tuple(tree))
                 trees.append(tree)
@@ -166,7 +166,7 @@ def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
         part = used[:keep]
         if len(part) < min(keep, len(used)) or (keep != len(used) and keep >= len(used)):
             continue
-        whole = sum(w for w, _ in part)
-        flat = engine.ints(p for _, k in part for p in trees[k])
-        out.append(planner.forest(flat, [w / whole for w, _ in part]))
+        whole = sum(w for w, _unused in part)
+        flat = engine.ints(p for _unused, k in part for p in trees[k])
+        out.append(planner.forest(flat, [w / whole for w, _unused in part]))
     return out

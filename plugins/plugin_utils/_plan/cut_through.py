@@ -63,7 +63,7 @@ def network(rows: Rows, roots: int, up: Sequence[float] | None, down: Sequence[f
     if up is None or down is None:
         return Net(n, roots, D, D, D, 0, engine.ints(near), width)
     occ = engine.flat([[u] * n for u in up])
-    rcv = engine.flat([list(down) for _ in rows])
+    rcv = engine.flat([list(down) for _unused in rows])
     return Net(n, roots, D, occ, rcv, 1, engine.ints(near), width)
 
 
@@ -153,7 +153,7 @@ class Planner:
         net, n = self.net, self.net.n
         portion = portions(forest.weights, chunks)
         used = [k for k, p in enumerate(portion) if p]
-        edges: list[list[tuple[int, int]]] = [[] for _ in range(n)]
+        edges: list[list[tuple[int, int]]] = [[] for _unused in range(n)]
         for j, k in enumerate(used):
             for v, p in enumerate(forest.trees[k]):
                 if p >= 0:
@@ -226,10 +226,10 @@ def best(net: Net, chunks: int) -> Result:
     return choose(planner, candidates, chunks)
 
 
-def follow(net: Net, parent: Sequence[int], chunks: int) -> Result:
-    """The given tree, and what it takes."""
+def follow(net: Net, trees: Sequence[Sequence[int]], weights: Sequence[float], chunks: int) -> Result:
+    """The given trees, and what they take."""
     planner = Planner(net)
-    forest = planner.forest(engine.ints(parent), [1.0])
+    forest = planner.forest(engine.ints(p for tree in trees for p in tree), weights)
     return choose(planner, [forest], chunks)
 
 

@@ -46,7 +46,7 @@ def greedy(n: int, roots: int, classes: int, D: t.Any, col: t.Any, rel: t.Any, l
     finish = 0.0
     # An entry (key, sender, class): class -1 asks for the sender's best class, which needs its free time in ``at``.
     while left > 0 and len(queue) > 0:
-        _, u, c = heapq.heappop(queue)
+        _unused, u, c = heapq.heappop(queue)
         if c >= 0 and first[c] >= 0:
             v = first[c]
             first[c] = nxt[v]

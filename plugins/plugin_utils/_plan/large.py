@@ -40,7 +40,7 @@ class Fleet:
 
     def __init__(self, hosts: list[str], class_of: list[int], table: list[list[float]], ready: dict[int, float]) -> None:
         self.hosts, self.class_of, self.table, self.ready = hosts, class_of, table, ready
-        self.members: list[list[int]] = [[] for _ in table]
+        self.members: list[list[int]] = [[] for _unused in table]
         for v, c in enumerate(class_of):
             self.members[c].append(v)
 
@@ -151,7 +151,7 @@ def fleet(
     class_of = [at[i] for i in own]
     names = [matrix.hosts[i] for i in numbers]
     first = Fleet(names, class_of, table, {k: ready[h] for k, h in enumerate(names) if h in ready})
-    seconds, _ = first.distances()
+    seconds, _unused = first.distances()
     sums = [
         (math.fsum(x for x in row if x < INF), math.fsum(x for x in col if x < INF))
         for row, col in zip(table, zip(*table, strict=True), strict=True)

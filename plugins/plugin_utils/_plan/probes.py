@@ -24,7 +24,7 @@ def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
     if len(ring) % 2:
         ring.append(-1)
     n, rounds = len(ring), []
-    for _ in range(max(n - 1, 0)):
+    for _unused in range(max(n - 1, 0)):
         pairs = [(ring[k], ring[n - 1 - k]) for k in range(n // 2)]
         rounds.append([(items[min(a, b)], items[max(a, b)]) for a, b in pairs if a >= 0 and b >= 0])
         ring = [ring[0], ring[-1], *ring[1:-1]]
@@ -172,7 +172,7 @@ def deployment_matrix(
     if before is not None:
         _fill_from(before, matrix, known, size)
     if sites is None:
-        dense = [[mx.INF] * len(listed) for _ in listed]
+        dense = [[mx.INF] * len(listed) for _unused in listed]
         for (i, j), seconds in known.items():
             dense[i][j] = seconds
         return mx.as_dict(listed, dense, uncertain=[], **more)
@@ -211,7 +211,7 @@ def _estimated(
     samples: dict[tuple[int, int], list[float]] = {}
     for (i, j), seconds in known.items():
         samples.setdefault((class_of[i], class_of[j]), []).append(seconds)
-    table = [[mx.INF] * len(classes) for _ in classes]
+    table = [[mx.INF] * len(classes) for _unused in classes]
     for (c, d), values in samples.items():
         finite = [v for v in values if v < mx.INF]
         # The median over all, but a link is assumed where any pair of the two classes has one.

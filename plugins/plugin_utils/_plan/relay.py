@@ -20,6 +20,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 CHUNK_BYTES = 256 * 1024
 # Where nobody says how large the base is: only the number of chunks depends on it.
 UNKNOWN_BYTES = 8 * 1024**3
+# How much sooner new trees must finish, for those in use to be left.
+WORTH_A_CHANGE = 1.05
 # Hierarchical matrices up to this many hosts are spread out.
 DENSE_HOSTS = 1200
 MODES = ("cut_through", "staged")
@@ -188,8 +190,13 @@ def _ports(request: Request, view: Problem) -> tuple[list[float] | None, list[fl
     )
 
 
-def cut_through(request: Request, view: Problem, at: float) -> tuple[dict[str, t.Any], float]:
-    """A cut-through plan's body and its lower bound; ``at``: when it starts."""
+def cut_through(
+    request: Request, view: Problem, at: float, running: Sequence[tuple[float, Sequence[int]]] = ()
+) -> tuple[dict[str, t.Any], float]:
+    """A cut-through plan's body and its lower bound; ``at``: when it starts.
+
+    :param running: weights and trees that are in use; they stay unless new ones finish clearly sooner.
+    """
     from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import cut_through as ct  # noqa: PLC0415
 
     roots = list(view.ready)
@@ -200,7 +207,11 @@ def cut_through(request: Request, view: Problem, at: float) -> tuple[dict[str, t
     if request.strategy == "best":
         found = ct.best(net, chunks)
     else:
-        found = ct.follow(net, st.by_paths(view.rows, dict.fromkeys(roots, 0.0))[0], chunks)
+        found = ct.follow(net, [st.by_paths(view.rows, dict.fromkeys(roots, 0.0))[0]], [1.0], chunks)
+    if running:
+        kept = ct.follow(net, [tree for _, tree in running], [weight for weight, _ in running], chunks)
+        if kept.finish <= found.finish * WORTH_A_CHANGE:
+            found = kept._replace(bound=max(kept.bound, min(found.bound, kept.finish)))
     trees = list(zip(found.forest.weights, found.forest.trees, strict=True))
     body = assemble.cut_through_plan(view.hosts, view.rows, trees, roots, found.begun, found.done, at)
     body["predicted_s"] = at + found.finish

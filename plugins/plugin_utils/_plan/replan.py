@@ -142,6 +142,34 @@ def observe(request: relay.Request, plan: Mapping[str, t.Any], observed: Mapping
     return State(at, holders, lost, wanted, running, left)
 
 
+def _repaired(plan: Mapping[str, t.Any], view: relay.Problem) -> list[tuple[float, list[int]]]:
+    """The plan's trees with as little changed as can be: who lost its sender, or is new, goes to its next choice.
+
+    Empty if a tree cannot be repaired.
+    """
+    n = len(view.hosts)
+    index = {h: k for k, h in enumerate(view.hosts)}
+    out = []
+    for number, tree in enumerate(plan["trees"]):
+        parent = [-1] * n
+        for edge in tree["edges"]:
+            sender, host = index.get(edge["from"]), index.get(edge["to"])
+            if sender is not None and host is not None and host not in view.ready and view.rows[sender][host] < mx.INF:
+                parent[host] = sender
+        for v in range(n):
+            if parent[v] >= 0 or v in view.ready:
+                continue
+            below = set(st.top_down(st.children_of(parent), [v]))
+            choices = plan["parents"].get(view.hosts[v], [])
+            listed = [index[h] for h in (choices[number] if number < len(choices) else []) if h in index]
+            listed += sorted(range(n), key=lambda u, v=v: (view.rows[u][v], u))  # type: ignore[misc]
+            parent[v] = next((u for u in listed if u not in below and view.rows[u][v] < mx.INF), -1)
+            if parent[v] < 0:
+                return []
+        out.append((float(tree["weight"]), parent))
+    return out
+
+
 def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[dict[str, t.Any], float, list[str]]:
     """The plan's body, its lower bound and who cannot be reached, with ``kept`` transfers going on."""
     ready = dict.fromkeys(state.holders, state.at)
@@ -207,7 +235,7 @@ def relay_replan(
     if request.mode == "cut_through":
         # Whoever receives has only part of it, so that everybody's part counts and no transfer is tied to a sender.
         view, unreachable = relay.problem(request, dict.fromkeys(state.holders, state.at), state.wanted, state.left)
-        body, bound = relay.cut_through(request, view, state.at)
+        body, bound = relay.cut_through(request, view, state.at, _repaired(plan, view))
         return _result(request, plan, state, body, bound, unreachable, copies)
     body, bound, unreachable = _solve(request, state, state.running)
     untouched = [move for move in state.running if not move.touched]

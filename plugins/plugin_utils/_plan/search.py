@@ -104,8 +104,8 @@ def arrays(rows: Rows, ready: st.Ready) -> Arrays:
 
 def workspace(n: int) -> list[t.Any]:
     """host, pos, first, nxt, prv, par, h, crit, best, order."""
-    whole = [engine.fill_ints(n + 1) for _ in range(6)]
-    return [*whole, engine.fill_floats(n + 1), *(engine.fill_ints(n + 1) for _ in range(3))]
+    whole = [engine.fill_ints(n + 1) for _unused in range(6)]
+    return [*whole, engine.fill_floats(n + 1), *(engine.fill_ints(n + 1) for _unused in range(3))]
 
 
 def annealed(

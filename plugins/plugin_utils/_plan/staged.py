@@ -32,7 +32,7 @@ class Transfer(t.NamedTuple):
 
 
 def children_of(parent: Sequence[int]) -> list[list[int]]:
-    children: list[list[int]] = [[] for _ in parent]
+    children: list[list[int]] = [[] for _unused in parent]
     for v, p in enumerate(parent):
         if p >= 0:
             children[p].append(v)
@@ -128,7 +128,7 @@ def earliest_completing(rows: Rows, ready: Ready, look: Sequence[float] | None =
     for r, at in sorted(ready.items()):
         offer(r, at)
     while heap:
-        _, v, u, free = heapq.heappop(heap)
+        _unused, v, u, free = heapq.heappop(heap)
         if served[v]:
             offer(u, free)
             continue

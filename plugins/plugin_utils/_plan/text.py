@@ -49,11 +49,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _staged(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     moves = [(number, move) for number, stage in enumerate(plan["stages"], 1) for move in stage]
-    share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _, m in moves}
+    share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _unused, m in moves}
     lines += ["", "Links:"]
     lines += table(
         ["link", "bytes", "time"],
-        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), duration(m["end_s"] - m["start_s"])] for _, m in moves],
+        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), duration(m["end_s"] - m["start_s"])] for _unused, m in moves],
     )
     lines += ["", "Hosts:"]
     ordered = sorted(moves, key=lambda item: (item[1]["end_s"], item[1]["to"]))
@@ -87,7 +87,7 @@ def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     lines += table(
         ["host", "from", "has the base"],
         [
-            [host, ", ".join(a for _, a in sorted(senders[host])[:4]), duration(m["end_s"])]
+            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), duration(m["end_s"])]
             for host, m in sorted(times.items(), key=lambda item: (item[1]["end_s"], item[0]))
             if host in senders
         ],

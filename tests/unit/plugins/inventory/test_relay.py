@@ -52,7 +52,7 @@ def test_stages(tmp_path: pathlib.Path) -> None:
 
 
 def test_only_known_hosts_are_targets(tmp_path: pathlib.Path) -> None:
-    found, _ = groups(tmp_path, known="a,c,")
+    found, _unused = groups(tmp_path, known="a,c,")
     assert {name: hosts for name, hosts in found.items() if hosts} == {"relay_sources": ["a"], "relay_stage_1": ["c"]}
 
 

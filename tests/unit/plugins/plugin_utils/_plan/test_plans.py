@@ -161,6 +161,30 @@ def test_replanning_serves_what_is_left(
             assert move["end_s"] == pytest.approx(old["end_s"])
 
 
+def test_cut_through_replanning_changes_no_more_than_it_must() -> None:
+    hosts = ["S", "a", "b", "c", "d", "e"]
+    seconds = [[0 if i == j else 100 + 7 * ((3 * i + 5 * j) % 11) for j in range(6)] for i in range(6)]
+    matrix = {"format": 1, "hosts": hosts, "seconds": seconds}
+    options = {"mode": "cut_through", "size_bytes": 2**28, "chunk_bytes": 2**20}
+    plan = relay_plan(matrix, ["S"], targets=["a", "b", "c", "d"], **options)
+    parents = {h: [c[0] for c in choices] for h, choices in plan["parents"].items()}
+    some_host = next(h for h in parents if h not in {p for list_ in parents.values() for p in list_})
+    progress = {h: {"bytes": 2**27, "from": parents[h][0]} for h in parents}
+    again = relay_replan(plan, matrix, {"at_s": 60, "progress": progress})
+    assert [tree["edges"] for tree in again["trees"]] == [tree["edges"] for tree in plan["trees"]]
+    assert again["predicted_s"] < plan["predicted_s"] * 1.3
+    lost = relay_replan(plan, matrix, {"at_s": 60, "progress": progress, "lost_hosts": [some_host], "new_targets": ["e"]})
+    after = {h: [c[0] for c in choices] for h, choices in lost["parents"].items()}
+    assert set(after) == (set(parents) - {some_host}) | {"e"}
+    assert all(some_host not in choices for stripes in lost["parents"].values() for choices in stripes)
+    check.check_parents(lost)
+    relays = [h for h in parents if h in {p for list_ in parents.values() for p in list_}]
+    if relays:
+        gone = relay_replan(plan, matrix, {"at_s": 60, "progress": progress, "lost_hosts": relays[:1]})
+        assert set(gone["parents"]) == set(parents) - {relays[0]}
+        check.check_parents(gone)
+
+
 @pytest.mark.parametrize("name", ["wan-n10-s2", "loguni-n16-s1", "nic-n16-s1", "worked-n4-s2"])
 def test_instances(name: str) -> None:
     instance = json.loads((PLAN_TESTS / "instances" / f"{name}.json").read_text())
