@@ -150,7 +150,7 @@ def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
         smooth = list(mixed)
         fresh = 0
         for prices in (mixed, smooth_now):
-            _unused, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
+            _price, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
             if tuple(tree) not in known:
                 known.add(tuple(tree))
                 trees.append(tree)
