@@ -62,7 +62,7 @@ options:
     type: int
     default: 1048576
   max_s:
-    description: How long a direction is measured at most, in seconds.
+    description: Most time that measuring one direction takes, in seconds.
     type: float
     default: 0.3
   deadline_s:

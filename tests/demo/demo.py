@@ -20,11 +20,10 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, images
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
-sys.path.insert(0, str(CHECKOUT / "tests"))
-
-from lab import Host, Lab, LabError, images  # noqa: E402  # the path above makes them importable
 
 OUTPUT = CHECKOUT / "tests/output/demo"
 RATE_MBPS = 200  # of every host's link, each way

@@ -16,15 +16,11 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 import typing as t
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from lab import Host, Lab, images
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 HOSTS = 3
 LINGER_S = 5

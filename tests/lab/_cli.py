@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from ansible_collections.basecast.fleet.tests.lab import _lab  # noqa: E402
-from ansible_collections.basecast.fleet.tests.lab._lab import Lab, LabError, PoolSpec, Rate  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab import _lab
+from ansible_collections.basecast.fleet.tests.lab._lab import Lab, LabError, PoolSpec, Rate
 
 DEFAULT_NAME = "lab"
 

@@ -36,7 +36,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from ansible_collections.basecast.fleet.tests.lab import _linux  # noqa: E402
+from ansible_collections.basecast.fleet.tests.lab import _linux
 
 BRIDGE = "br0"
 CONTROLLER = "10.77.0.1"
