@@ -212,9 +212,7 @@ def test_the_examples_run_as_they_are_written(
 
 
 @pytest.mark.parametrize("name", INVENTORIES)
-def test_the_inventories_of_the_examples_can_be_read(
-    name: str, docs: dict[tuple[str, str], dict[str, t.Any]], tmp_path: Path
-) -> None:
+def test_the_inventories_of_the_examples_can_be_read(name: str, docs: dict[tuple[str, str], dict[str, t.Any]], tmp_path: Path) -> None:
     """Each document of the examples is an inventory; what it adds to the hosts kvm1 to kvm3 is seen in groups."""
     shutil.copytree(HERE / "files", tmp_path, dirs_exist_ok=True)
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {f"kvm{n}": {} for n in (1, 2, 3)}}}))
