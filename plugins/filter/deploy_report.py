@@ -10,7 +10,7 @@ author: "basecast.fleet contributors (@basecast)"
 version_added: 0.1.0
 short_description: Sum up a deployment, machine by machine
 description:
-  - Compares what was asked for with what each host came to; RV(_value.ok) is true only if every machine is there.
+  - Compares what was asked for with what each host came to; C(ok) is true only if every machine is there.
 positional: outcomes
 options:
   _input:

@@ -12,7 +12,7 @@ short_description: Plan a deployment from a manifest and observed hosts
 description:
   - Says which machines exist, which are to be made and where, which base each host lacks and where it would be imported,
     and hands over the work of each host, step by step.
-  - While RV(_value.problems) is not empty nothing may be changed; each problem names its place in the manifest or its host.
+  - While C(problems) is not empty nothing may be changed; each problem names its place in the manifest or its host.
 positional: hosts
 options:
   _input:
