@@ -209,7 +209,7 @@ def cut_through(
     else:
         found = ct.follow(net, [st.by_paths(view.rows, dict.fromkeys(roots, 0.0))[0]], [1.0], chunks)
     if running:
-        kept = ct.follow(net, [tree for _, tree in running], [weight for weight, _ in running], chunks)
+        kept = ct.follow(net, [tree for _weight, tree in running], [weight for weight, _tree in running], chunks)
         if kept.finish <= found.finish * WORTH_A_CHANGE:
             found = kept._replace(bound=max(kept.bound, min(found.bound, kept.finish)))
     trees = list(zip(found.forest.weights, found.forest.trees, strict=True))

@@ -14,6 +14,7 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import relay, search, staged
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
 from hypothesis import given, settings
@@ -84,6 +85,19 @@ def test_staged_is_never_worse_than_the_direct_star(drawn: tuple[dict[str, t.Any
         return
     plan = relay_plan(matrix, sources[:1], strategy=strategy)
     assert plan["predicted_s"] <= math.fsum(row) * (1 + 1e-9)
+
+
+@QUICK
+@given(networks())
+def test_the_bounds_hold_for_the_best_plan(drawn: tuple[dict[str, t.Any], list[str]]) -> None:
+    matrix, sources = drawn
+    request = relay.check(matrix, sources, None, "staged", "best", "port", None, None, None)
+    view, _ = relay.problem(request, dict.fromkeys(sources, 0.0), request.targets)
+    parents, found = staged.by_paths(view.rows, view.ready)
+    bound = max(staged.path_bound(found), staged.growth_bound(view.rows, view.ready, found))
+    assert bound <= staged.finish(view.rows, parents, view.ready) * (1 + 1e-9)
+    tree, _ = search.best(view.rows, view.ready, found, bound)
+    assert bound <= staged.finish(view.rows, tree, view.ready) * (1 + 1e-9)
 
 
 @QUICK
