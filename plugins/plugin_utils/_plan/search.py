@@ -49,7 +49,7 @@ def effort(n: int) -> tuple[int, int]:
     if n <= 40:
         return 12, 150_000
     if n <= 90:
-        return 10, 220_000
+        return 9, 200_000
     if n <= 300:
         return 6, 600_000
     return 1, 1_500_000 if n <= 2000 else 3_000_000
