@@ -37,7 +37,7 @@ options:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
     choices: [best, preferred_paths]
-    default: preferred_paths
+    default: best
   contention:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
@@ -88,7 +88,7 @@ def relay_plans(
     links: t.Any = None,
     hosts: t.Any = None,
     mode: str = "staged",
-    strategy: str = "preferred_paths",
+    strategy: str = "best",
     contention: str = "port",
 ) -> list[dict[str, t.Any]]:
     try:
