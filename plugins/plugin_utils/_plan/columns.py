@@ -39,7 +39,7 @@ def rounds(n: int) -> int:
     """How many times the master is solved at most."""
     if n <= 40:
         return 120
-    return 150 if n <= 150 else 40
+    return 110 if n <= 150 else 40
 
 
 class Pricing:

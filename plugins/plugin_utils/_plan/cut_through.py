@@ -211,6 +211,9 @@ def best(net: Net, chunks: int) -> Result:
         found = planner.grown(count, most) or planner.grown(count, n)
         if found is None:
             continue
+        # Short and long: which of them queues less is seen only in the simulation.
+        if n <= 150:
+            candidates.append(planner.annealed(found, most, moves // 8, count + 1))
         better = planner.annealed(found, most, moves, count)
         candidates.append(better)
         if better.load <= planner.bound * 1.002 and planner.simulated(better, chunks_few)[0] <= planner.bound * 1.004:
@@ -245,7 +248,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int) -> Result:
     fine = max(1, min(chunks, EVENTS // max(n, 1)))
     ranked = sorted(candidates, key=lambda f: (f.load, len(f.trees)))
     chosen, least = ranked[0], INF
-    for forest in ranked[:8]:
+    for forest in ranked[: 20 if n <= 40 else 10 if n <= 150 else 6]:
         if forest.load > least:
             break
         finish = planner.simulated(forest, coarse)[0]
