@@ -79,7 +79,7 @@ def run(instance: dict[str, t.Any], mode: str, chunk_mib: float) -> dict[str, t.
             bits = size * 8e-6
             both = zip(instance["hosts"], instance["uplink_mbps"], instance["downlink_mbps"], strict=True)
             ports = {h: (bits / u, bits / d) for h, u, d in both}
-        finish, _ = check.cut_through(matrix, plan, math.ceil(size / plan["chunk_bytes"]), ports)
+        finish = check.cut_through(matrix, plan, math.ceil(size / plan["chunk_bytes"]), ports)[0]
         best = instance["pipelined"]["fluid_bound_s"]
         row["recorded"] = instance["pipelined"]["best_simulated_s"] / best
     if finish < plan["lower_bound_s"] * (1 - 1e-6):

@@ -81,7 +81,7 @@ def staged(matrix: dict[str, t.Any], plan: dict[str, t.Any], *, at: float = 0.0)
     if plan["contention"] == "port":
         for host, spans in busy.items():
             spans.sort()
-            for (_, end), (start, _) in itertools.pairwise(spans):
+            for (_begin, end), (start, _end) in itertools.pairwise(spans):
                 if start < end - SLACK * (1 + end):
                     raise BadPlan(f"{host} sends twice at {start}")
     missing = set(plan["targets"]) - set(has) - set(plan["unreachable"])
@@ -179,7 +179,7 @@ def cut_through(
     events: list[tuple[float, int, str, int]] = [(0.0, k, h, -1) for k, h in enumerate(plan["sources"])]
     ticket = len(events)
     while events:
-        now, _, host, k = heapq.heappop(events)
+        now, _order, host, k = heapq.heappop(events)
         if k < 0:
             if looks.get(host) != now:
                 continue

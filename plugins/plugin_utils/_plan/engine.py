@@ -31,7 +31,10 @@ def kernel(function: F) -> F:
     """Compiles a function where that is possible; the result is cached on disk."""
     if not COMPILED:
         return function
-    return numba.njit(cache=True)(function)
+    try:
+        return numba.njit(cache=True)(function)
+    except RuntimeError:  # neither beside the code nor in the user's home may anything be written
+        return numba.njit(function)
 
 
 def floats(values: Iterable[float]) -> t.Any:
