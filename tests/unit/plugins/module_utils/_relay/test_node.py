@@ -345,12 +345,12 @@ def test_a_parent_that_never_begins_is_not_waited_for_for_ever(
     monkeypatch.setattr(sink, "BACKOFF_LAST_S", 0.3)
     content.put(fleet.pool("T"))
     fleet.certify(*"STAB")
-    quick = QUICK._replace(patience=Patience(pending=0.5, lost=0.2, alone=0.8))
+    quick = QUICK._replace(patience=Patience(pending=0.5, lost=0.2, alone=4.0))
     for host in "STAB":
         fleet.add(host, settings=quick)
     fleet.start(content, {"A": ["S"], "B": ["S", "T"]})
     fleet.start(content, {"T": []})
-    fleet.wait("A", "B", seconds=8)
+    fleet.wait("A", "B", seconds=20)
     assert fleet.base("A", content)["state"] == "failed"
     assert "S has not begun after 0.5 s" in fleet.base("A", content)["msg"] + str(fleet.base("A", content)["attempts"])
     assert fleet.base("B", content)["state"] == "holding"
