@@ -166,7 +166,6 @@ def _base(
         places = " and ".join(f"{digest} on {', '.join(where)}" for digest, where in sorted(digests.items()))
         problems.append(f"{base['place']}: {title} names different bytes: {places}; another content needs another version")
     sha256 = known or next(iter(digests), None)
-    keys = ("size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes", "chunks_sha256")
     return {
         "name": base["name"],
         "version": base["version"],
@@ -174,7 +173,6 @@ def _base(
         "sha256": sha256,
         "wanted_sha256": base["sha256"],
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
-        **{key: metadata.get(key) if metadata else None for key in keys},
         "source": base["source"],
         "place": base["place"],
         "holders": holders,
