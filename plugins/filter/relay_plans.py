@@ -32,7 +32,7 @@ options:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
     choices: [staged, cut_through]
-    default: staged
+    default: cut_through
   strategy:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
@@ -72,7 +72,7 @@ _value:
     assumed:
       description: Whether links were taken as alike because none was known.
       type: bool
-  sample: [{"format": 1, "mode": "staged", "sources": ["kvm1"], "targets": ["kvm2"], "assumed": false}]
+  sample: [{"format": 1, "mode": "cut_through", "sources": ["kvm1"], "targets": ["kvm2"], "assumed": false}]
 """
 
 import typing as t
@@ -87,7 +87,7 @@ def relay_plans(
     relays: t.Any,
     links: t.Any = None,
     hosts: t.Any = None,
-    mode: str = "staged",
+    mode: str = "cut_through",
     strategy: str = "best",
     contention: str = "port",
 ) -> list[dict[str, t.Any]]:

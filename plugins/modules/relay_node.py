@@ -121,7 +121,7 @@ options:
       - All hosts of a run have the same.
     type: str
     choices: [staged, cut_through]
-    default: staged
+    default: cut_through
   rate_mbps:
     description:
       - The most that the node sends, and the most that it receives, in 10^6 bits per second.
@@ -255,7 +255,7 @@ node:
     mode:
       description: The value of O(mode).
       type: str
-      sample: staged
+      sample: cut_through
     settled:
       description: Whether every base is holding or failed.
       type: bool
@@ -508,7 +508,7 @@ def main() -> None:
             "credentials": {"type": "dict", "no_log": True, "options": secret},
             "bases": {"type": "list", "elements": "dict", "default": [], "options": base},
             "peers": {"type": "dict", "default": {}},
-            "mode": {"type": "str", "choices": ["staged", "cut_through"], "default": "staged"},
+            "mode": {"type": "str", "choices": ["staged", "cut_through"], "default": "cut_through"},
             "rate_mbps": {"type": "float"},
             "timeout_s": {"type": "float", "default": 3600},
             "ttl_s": {"type": "float", "default": 14400},

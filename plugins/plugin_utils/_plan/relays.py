@@ -104,13 +104,15 @@ def relay_plans(
     relays: Sequence[Mapping[str, t.Any]],
     links: t.Any,
     alive: Sequence[str] | None = None,
+    mode: str = "cut_through",
     **options: t.Any,
 ) -> list[dict[str, t.Any]]:
     """One relay plan for each relay.
 
     :param links: measured or known links, as deployment_matrix takes them; none at all: all are taken as alike.
     :param alive: hosts that can take part; others are left out.
-    :param options: mode, strategy, contention, limits: as relay_plan takes them.
+    :param mode: as in the playbooks, chunk by chunk unless asked otherwise.
+    :param options: strategy, contention, limits: as relay_plan takes them.
     """
     plans = []
     for relay in relays:
@@ -121,7 +123,7 @@ def relay_plans(
         known = links or [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
         matrix = deployment_matrix(known, relay["size_bytes"], hosts=hosts)
         targets = [host for host in hosts if host not in sources]
-        plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], **options)
+        plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, **options)
         plans.append({**plan, "assumed": not links})
     return plans
 

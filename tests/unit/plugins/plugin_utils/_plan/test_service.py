@@ -168,16 +168,16 @@ def test_relay_plans_and_parts() -> None:
     hosts = {"a": host(held()), "b": host(), "c": host()}
     relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
     (plan,) = relay_plans(relays, None)
-    assert plan["assumed"] is True
+    assert (plan["assumed"], plan["mode"]) == (True, "cut_through")
     links = [{"from": "a", "to": "b", "mbps": 100}, {"from": "b", "to": "c", "mbps": 100}, {"from": "a", "to": "c", "mbps": 1}]
-    plans = relay_plans(relays, links, strategy="preferred_paths")
+    plans = relay_plans(relays, links, mode="staged", strategy="preferred_paths")
     parts = relay_parts(relays, plans)
     assert parts["a"][0]["parents"] == []
     assert parts["c"][0]["parents"][0] == "b"
     assert parts["c"][0]["parents"][-1] == "a"
     assert relay_stages(plans) == {"b": 1, "c": 2}
     assert [parts[host][0]["children"] for host in ("a", "b", "c")] == [["b"], ["c"], []]
-    apart = relay_plans(relays, links, strategy="preferred_paths", contention="independent")
+    apart = relay_plans(relays, links, mode="staged", strategy="preferred_paths", contention="independent")
     assert relay_parts(relays, apart)["a"][0]["children"] == []
     alone = relay_plans(relays, links, alive=["a", "c"])
     assert relay_parts(relays, alone)["b"][0]["parents"] == ["a"]
