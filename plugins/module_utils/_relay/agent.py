@@ -167,7 +167,15 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
     def main() -> None:
         threading.stack_size(THREAD_STACK_BYTES)
         node = Node(
-            command.run, command.host, listener, tls_contexts, shelf, time.monotonic, command.settings, log=_log
+            command.run,
+            command.host,
+            listener,
+            tls_contexts,
+            shelf,
+            time.monotonic,
+            command.settings,
+            log=_log,
+            born=int(time.time() * 1000),
         )
         _run(node, runtime, server, authority)
 
@@ -256,7 +264,7 @@ class _Agent:
                 message["mode"],
                 message["rate_mbps"],
             )
-            return {**self._answer(), "changed": changed}
+            return {**self._answer(message), "changed": changed}
         if command == "wait":
             settled = node.wait(min(float(message["timeout_s"]), control.LONG_POLL_S))
             node.touch()
@@ -265,7 +273,7 @@ class _Agent:
             threading.Timer(0.05, node.stop).start()
         elif command != "progress":
             raise RelayError(f"The node does not know the command {command!r}.")
-        return {**self._answer(), "settled": settled}
+        return {**self._answer(message), "settled": settled}
 
     def _start_probe(self, message: Json) -> bool:
         node, pools, size = self._node, message["pools"], int(message["disk_bytes"])
@@ -279,8 +287,10 @@ class _Agent:
         settings = probe.Settings(int(message["payload_bytes"]), float(message["max_s"]), float(message["deadline_s"]))
         return node.prober.start(turns, settings, disks)
 
-    def _answer(self) -> Json:
-        return {**self._node.progress(), **self._process}
+    def _answer(self, message: Json) -> Json:
+        news = self._node.news
+        fleet = {"fleet": news.view()} if message.get("fleet") else {}
+        return {**self._node.progress(), **self._process, **fleet, "fleet_settled": news.settled()}
 
 
 def authority_of(credentials: Json) -> str:

@@ -18,6 +18,7 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from .news import News
 from .probe import Prober
 from .sink import Attempt, Fetch, Patience, storage_failure
 from .source import FAILED, FETCHING, HOLDING, LOST, PENDING, WAITING, Offer, Serving
@@ -279,6 +280,7 @@ class Node:
     :param listener: bound and listening.
     :param clock: monotonic seconds.
     :param wrap_endpoint: lets tests put a faulty endpoint around a pool's.
+    :param born: grows with each node that this host has in the run.
     """
 
     def __init__(
@@ -292,6 +294,7 @@ class Node:
         settings: Settings = Settings(),  # noqa: B008 - immutable
         log: t.Callable[[str], None] = lambda _line: None,
         wrap_endpoint: t.Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint,
+        born: int = 0,
     ) -> None:
         self.run_id = run
         self.host = host
@@ -306,6 +309,7 @@ class Node:
         self.up_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
         self.down_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
+        self.news = News(host, born, clock, self.connect, self.stopping, self._observed)
         self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
         self.door = Door(listener, self.transport, self._welcome, self.stopping, clock, log)
         self._peers: dict[str, Address] = {}
@@ -331,7 +335,7 @@ class Node:
                 return "interrupted by a signal"
             if now - self._born > self.settings.ttl_s:
                 return f"time to live of {self.settings.ttl_s:g} s passed"
-            if self.door.peers or not self.settled:
+            if self.door.peers > self.news.served or not self.settled:
                 self.touch()
             if now - self._contact > self.settings.linger_s:
                 return f"no contact for {self.settings.linger_s:g} s after the last work"
@@ -396,12 +400,14 @@ class Node:
                     offer.set_view(FAILED, LOST, (), "it is not in this host's part of the plan")
         for job in fresh:
             job.start()
+        self.news.begin(parent for job in list(self._jobs.values()) for parent in job.request.parents)
         return changed or bool(fresh)
 
     def set_peers(self, peers: t.Mapping[str, Address]) -> bool:
         """Where the nodes of the run listen; whether any of it is new."""
         fresh = {host: at for host, at in peers.items() if self._peers.get(host) != at}
         self._peers.update(fresh)
+        self.news.set_hosts(fresh)
         return bool(fresh)
 
     @property
@@ -444,6 +450,18 @@ class Node:
     def note_change(self) -> None:
         with self._changed:
             self._changed.notify_all()
+        self.news.note_change()
+
+    def _observed(self) -> dict[str, t.Any]:
+        """What the news tell of this host."""
+        with self._changed:
+            jobs = dict(self._jobs)
+            started = self._started
+        return {
+            "started": started,
+            "settled": all(job.settled for job in jobs.values()),
+            "bases": {sha256: job.progress() for sha256, job in jobs.items()},
+        }
 
     # -- peers ---------------------------------------------------------------------------------------------------
 
@@ -468,6 +486,8 @@ class Node:
             self._serve(channel, message)
         elif header.kind == protocol.PROBE:
             self.prober.attend(channel, message)
+        elif header.kind == protocol.NEWS:
+            self.news.attend(channel, message)
         else:
             raise ProtocolError(f"{channel.peer} began with a frame of kind {header.kind}.")
 

@@ -45,6 +45,7 @@ PROBE_DATA = 13  # bytes without meaning
 PROBE_END = 14  # no more of them
 PROBE_RESULT = 15  # what the receiver measured: message
 PROBE_ECHO = 16  # to be answered by the same; number: any
+NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
 
 LIST_PART_BYTES = 1024 * 1024
 PROBE_DATA_BYTES = 64 * 1024
@@ -72,6 +73,7 @@ _LIMITS: dict[int, int] = {
     PROBE_END: 0,
     PROBE_RESULT: MAX_MESSAGE_BYTES,
     PROBE_ECHO: 0,
+    NEWS: MAX_MESSAGE_BYTES,
 }
 
 
