@@ -20,7 +20,7 @@ options:
       - "A list of links, each with C(from), C(to) and C(mbps) (10^6 bits per second), or C(seconds) with C(bytes) of the probe,
         or C(seconds) alone for the whole image; optionally C(latency_s)."
       - "Or a dictionary of such lists by host, or of results of M(basecast.fleet.link_probe) by host: C(links),
-        C(disk_read_mbps), C(disk_write_mbps), C(cpus), C(load_1m)."
+        C(disk_read_mbps), C(disk_write_mbps), C(disks_age_s), C(cpus), C(load_1m), C(memory_available_mib)."
       - Or the path of a JSON file with one of them.
     type: raw
     required: true
@@ -47,6 +47,14 @@ options:
   hierarchical:
     description: Whether the result has the hierarchical form. By default it has from 257 hosts on, if O(sites) is given.
     type: bool
+  estimate:
+    description: Whether a link that nobody measured is estimated from what else leaves the one and reaches the other end. It is
+      listed as uncertain. With O(sites) that is done anyway.
+    type: bool
+    default: false
+  max_age_s:
+    description: Links whose C(age_s) is greater are listed as uncertain.
+    type: float
 """
 
 EXAMPLES = r"""

@@ -30,6 +30,13 @@ options:
     description: How many rounds to take beyond that (with O(sites), inside each site).
     type: int
     default: 12
+  known:
+    description: Links that were measured before, as P(basecast.fleet.deployment_matrix#filter) takes them. Pairs of which
+      both directions are among them are left out.
+    type: raw
+  max_age_s:
+    description: With O(known), pairs with a link whose C(age_s) is greater are measured again.
+    type: float
 """
 
 EXAMPLES = r"""

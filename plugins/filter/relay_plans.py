@@ -20,7 +20,8 @@ options:
     required: true
   links:
     description:
-      - Links as P(basecast.fleet.deployment_matrix#filter) takes them.
+      - Links, or what was measured by host, as P(basecast.fleet.deployment_matrix#filter) takes them. A link that is not
+        among them is estimated.
       - Without any, all links are taken as alike and the plan says so with RV(_value[].assumed).
     type: raw
     default: []
@@ -28,6 +29,9 @@ options:
     description: The hosts that can take part. All by default.
     type: list
     elements: str
+  sites:
+    description: The site of each host, see P(basecast.fleet.deployment_matrix#filter).
+    type: dict
   mode:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
@@ -87,6 +91,7 @@ def relay_plans(
     relays: t.Any,
     links: t.Any = None,
     hosts: t.Any = None,
+    sites: t.Any = None,
     mode: str = "cut_through",
     strategy: str = "best",
     contention: str = "port",
@@ -96,6 +101,7 @@ def relay_plans(
             plain(relays),
             plain(links),
             None if hosts is None else plain(list(hosts)),
+            sites=None if sites is None else plain(sites),
             mode=str(mode),
             strategy=str(strategy),
             contention=str(contention),

@@ -33,6 +33,10 @@ options:
     description: Measure how fast each pool can be written. Writes 64 MiB to each, and leaves nothing there.
     type: bool
     default: false
+  state_dir:
+    description: Directory in which the host keeps what was measured, see O(basecast.fleet.relay_node#module:state_dir).
+    type: path
+    default: /var/lib/basecast
 seealso:
   - module: basecast.fleet.base_disk_info
 """
@@ -130,8 +134,28 @@ ports_free:
   type: list
   elements: int
   sample: [47700, 47701]
+links:
+  description:
+    - What earlier runs have measured, see O(state_dir).
+    - C(links) are those that leave this host, each with the rate C(mbps) in 10^6 bits per second, C(latency_s), how it was
+      measured (C(by) is V(probe) or V(transfer)) and C(age_s). C(disk_write_mbps) and C(disk_read_mbps) are those of the
+      slowest pool, C(disks_age_s) how old they are; without them no pool was measured.
+  returned: success
+  type: dict
+  sample:
+    links:
+      - from: kvm1
+        to: kvm2
+        mbps: 941.2
+        latency_s: 0.000113
+        by: transfer
+        age_s: 512.0
+    disk_write_mbps: 3120.5
+    disk_read_mbps: 4210.3
+    disks_age_s: 512.0
 """
 
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -140,6 +164,7 @@ from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._relay.history import LinkHistory
 
 _MAX_PORTS = 1000
 
@@ -170,6 +195,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         "missing": capacity.missing(packages),
         "address": address,
         "address_local": local,
+        "links": LinkHistory(module.params["state_dir"]).read(time.time()),
         "ports_free": capacity.free_ports(address, first, last) if address is not None and local else [],
     }
 
@@ -182,6 +208,7 @@ def main() -> None:
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
             "measure_disk": {"type": "bool", "default": False},
+            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
         },
         supports_check_mode=True,
     )

@@ -14,7 +14,9 @@ author:
 description:
   - Relay nodes that listen, see M(basecast.fleet.relay_node), measure the links among themselves, in rounds of
     disjoint pairs as the filter P(basecast.fleet.probe_rounds#filter) makes them.
-  - In each pair the first host connects to the second, and both directions are measured one after the other.
+  - In each pair the first host connects to the second, and both directions are measured one after the other. What
+    arrives in the first half of that time does not count, since it may be a burst that a shaper lets through.
+  - Each host keeps what was measured of the links that leave it, see O(basecast.fleet.relay_node#module:state_dir).
   - No task has to run at the same moment on two hosts. A pair measures when both have come to it; a partner that is
     dead, or that does not come, is left out.
 extends_documentation_fragment:
@@ -46,8 +48,9 @@ options:
     type: str
     required: true
   host:
-    description: This host's own inventory name. Needed with O(state=started).
+    description: This host's own inventory name.
     type: str
+    required: true
   rounds:
     description: Rounds; each is a list of pairs of hosts. Only those of this host matter here.
     type: list
@@ -57,24 +60,34 @@ options:
     description: "Where the nodes of the run listen, as C({host: {address, port}})."
     type: dict
     default: {}
+  series:
+    description: How often this run has measured before. Rounds of another series are begun even if they are the same.
+    type: int
+    default: 0
   payload_bytes:
     description: How many bytes are sent in each direction of a link at most.
     type: int
-    default: 1048576
+    default: 8388608
   max_s:
-    description: Most time that measuring one direction takes, in seconds.
+    description:
+      - Most time that measuring one direction takes, in seconds. More makes quick links with long delays, whose
+        connections take their time to speed up, look less slow.
     type: float
-    default: 0.3
+    default: 0.2
   deadline_s:
     description: Time in seconds after which the remaining rounds are left out.
     type: float
     default: 60
   disk_bytes:
     description:
-      - How many bytes are written to each pool, and flushed, to measure its speed. No file is left.
+      - How many bytes are written to each pool, flushed, and read again to measure its speed. No file is left.
       - With V(0) no disk is measured.
     type: int
     default: 8388608
+  state_dir:
+    description: Directory in which this host keeps what was measured; see O(basecast.fleet.relay_node#module:state_dir).
+    type: path
+    default: /var/lib/basecast
   timeout_s:
     description: How long O(state=collected) waits, in seconds.
     type: float
@@ -124,6 +137,7 @@ EXAMPLES = r"""
   basecast.fleet.link_probe:
     state: collected
     run: nightly
+    host: "{{ inventory_hostname }}"
   register: probe
 
 - name: Show how long an image of 4 GiB would take over each link
@@ -142,8 +156,10 @@ EXAMPLES = r"""
 RETURN = r"""
 links:
   description:
-    - Both directions of the links that this host measured, which are those of pairs whose first host it is.
-    - C(mbps) is in 10^6 bits per second, C(latency_s) in seconds.
+    - The links that leave this host, as far as they were ever measured, the oldest first.
+    - C(mbps) is in 10^6 bits per second, C(latency_s) in seconds. C(by) is V(probe) or V(transfer), C(age_s) how many
+      seconds ago it was measured.
+    - A link without C(mbps) is missing, since the partner could not be reached over it.
   returned: success
   type: list
   elements: dict
@@ -152,8 +168,10 @@ links:
       to: kvm2
       mbps: 941.2
       latency_s: 0.000113
+      by: probe
+      age_s: 0.0
 unmeasured:
-  description: The turns that were left out, and why.
+  description: The turns that were left out, and why. C(lost) says that the partner could not be reached.
   returned: success
   type: list
   elements: dict
@@ -161,22 +179,27 @@ unmeasured:
     - partner: kvm3
       round: 2
       msg: "kvm3 (10.77.0.13:47700) cannot be reached: Connection refused."
+      lost: true
 complete:
   description: Whether all rounds were gone through.
   returned: success
   type: bool
   sample: true
 disk_write_mbps:
-  description: Speed of the slowest pool that could be measured, in 10^6 bits per second.
-  returned: when a pool was measured
+  description: Speed at which the slowest pool is written, in 10^6 bits per second.
+  returned: when it was ever measured
   type: float
   sample: 3120.5
-disks:
-  description: The speed of each pool that could be measured, by its name, in 10^6 bits per second.
+disk_read_mbps:
+  description: Speed at which the slowest pool is read, in 10^6 bits per second.
+  returned: when it was ever measured
+  type: float
+  sample: 4210.3
+disks_age_s:
+  description: How many seconds ago the pools were measured.
   returned: success
-  type: dict
-  sample:
-    default: 3120.5
+  type: float
+  sample: 0.0
 cpus:
   description: Number of processors.
   returned: success
@@ -187,19 +210,34 @@ load_1m:
   returned: success
   type: float
   sample: 0.41
+memory_available_mib:
+  description: Memory in MiB that can be had without swapping.
+  returned: success
+  type: int
+  sample: 90112
 """
 
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.capacity import memory_available_mib
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.history import LinkHistory
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import turns_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
 
-EMPTY: dict[str, t.Any] = {"links": [], "unmeasured": [], "complete": False, "disks": {}, "cpus": 0, "load_1m": 0.0}
+EMPTY: dict[str, t.Any] = {
+    "links": [],
+    "unmeasured": [],
+    "complete": False,
+    "disks_age_s": 0.0,
+    "cpus": 0,
+    "load_1m": 0.0,
+    "memory_available_mib": 0,
+}
 
 
 def checked_rounds(rounds: t.Sequence[t.Any]) -> list[list[tuple[str, str]]]:
@@ -216,26 +254,38 @@ def checked_rounds(rounds: t.Sequence[t.Any]) -> list[list[tuple[str, str]]]:
     return checked
 
 
-def collected(runtime: Runtime, timeout_s: float) -> dict[str, t.Any]:
+def collected(runtime: Runtime, host: str, history: LinkHistory, timeout_s: float) -> dict[str, t.Any]:
     deadline = time.monotonic() + timeout_s
     while True:
         left = max(0.0, deadline - time.monotonic())
-        result = runtime.ask("probe_wait", timeout_s=left)
-        if result["complete"] or not result["begun"] or left <= 0:
-            result.pop("begun")
-            return result
+        probed = runtime.ask("probe_wait", timeout_s=left)
+        if probed["complete"] or not probed["begun"] or left <= 0:
+            break
+    result = {**EMPTY, **history.read_with(probed, time.time())}
+    lost = {one["partner"] for one in probed["unmeasured"] if one["lost"]}
+    result["links"] = [row for row in result["links"] if row["to"] not in lost]
+    result["links"] += [{"from": host, "to": partner, "mbps": None, "by": "probe", "age_s": 0.0} for partner in sorted(lost)]
+    for key in ("unmeasured", "complete", "cpus", "load_1m"):
+        result[key] = probed[key]
+    result["memory_available_mib"] = memory_available_mib()
+    return result
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    if params["series"] < 0:
+        raise InvalidOption("series", params["series"], "it is 0 or greater")
     for option in ("payload_bytes", "max_s", "deadline_s", "timeout_s"):
         if params[option] <= 0:
             raise InvalidOption(option, params[option], "it has to be greater than 0")
     with node_of_run(params["runtime_dir"], params["run"]) as runtime:
         if params["state"] == "collected":
-            return {"changed": False, **(EMPTY if module.check_mode else collected(runtime, params["timeout_s"]))}
+            if module.check_mode:
+                return {"changed": False, **EMPTY}
+            history = LinkHistory(params["state_dir"])
+            return {"changed": False, **collected(runtime, params["host"], history, params["timeout_s"])}
         message = {
-            "turns": [list(turn) for turn in turns_of(params["host"], checked_rounds(params["rounds"]))],
+            "turns": [list(turn) for turn in turns_of(params["host"], checked_rounds(params["rounds"]), params["series"])],
             "peers": checked_peers(params["peers"]),
             "pools": checked_pools(params["pools"]),
             "payload_bytes": params["payload_bytes"],
@@ -254,17 +304,18 @@ def main() -> None:
             **pools_argument(),
             "state": {"type": "str", "choices": ["started", "collected"], "required": True},
             "run": {"type": "str", "required": True},
-            "host": {"type": "str"},
+            "host": {"type": "str", "required": True},
             "rounds": {"type": "list", "elements": "list", "default": []},
             "peers": {"type": "dict", "default": {}},
-            "payload_bytes": {"type": "int", "default": 1024 * 1024},
-            "max_s": {"type": "float", "default": 0.3},
+            "series": {"type": "int", "default": 0},
+            "payload_bytes": {"type": "int", "default": 8 * 1024 * 1024},
+            "max_s": {"type": "float", "default": 0.2},
             "deadline_s": {"type": "float", "default": 60},
             "disk_bytes": {"type": "int", "default": 8 * 1024 * 1024},
+            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
             "timeout_s": {"type": "float", "default": 90},
             "runtime_dir": {"type": "path", "default": "/run/basecast"},
         },
-        required_if=[("state", "started", ("host",))],
         supports_check_mode=True,
     )
 

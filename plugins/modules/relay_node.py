@@ -154,6 +154,12 @@ options:
     description: A base without any living parent for so many seconds has failed.
     type: float
     default: 60
+  state_dir:
+    description:
+      - Directory in which this host keeps, as C(links.json), what the node measured of the links that leave it. Probes and
+        transfers are kept, the latter where they had the link to themselves.
+    type: path
+    default: /var/lib/basecast
   runtime_dir:
     description: Directory for the control socket and the log of the node. Both are removed when it ends.
     type: path
@@ -448,6 +454,7 @@ def command(params: t.Mapping[str, t.Any]) -> agent.Command:
         port_range(params["port_range"]),
         params["credentials"],
         settings,
+        params["state_dir"],
     )
 
 
@@ -588,6 +595,7 @@ def main() -> None:
             "linger_s": {"type": "float", "default": 300},
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
+            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
             "runtime_dir": {"type": "path", "default": "/run/basecast"},
         },
         required_if=[("state", "listening", ("host", "address", "credentials"))],

@@ -52,6 +52,7 @@ PLAYBOOK = """
         address: "{{ basecast_address }}"
         credentials: "{{ credentials.certificates[inventory_hostname] }}"
         runtime_dir: "{{ runtime_dir }}"
+        state_dir: "{{ runtime_dir }}-state"
       register: listening
     - basecast.fleet.link_probe:
         state: started
@@ -208,6 +209,7 @@ class Site:
             host=host,
             address=self.hosts[host]["basecast_address"],
             credentials=self.credentials[host],
+            state_dir=self.hosts[host]["runtime_dir"] + "-state",
             **options,
         )
         assert "node" in answer, answer

@@ -159,10 +159,19 @@ def default_address() -> str | None:
     return None
 
 
+def _memory() -> dict[str, int]:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return parse_meminfo(file.read())
+
+
+def memory_available_mib() -> int:
+    """What can be had without swapping."""
+    return _memory().get("MemAvailable", 0)
+
+
 def survey(stores: t.Mapping[str, Store], measure: bool = False) -> dict[str, t.Any]:
     """Processors, memory, load and pools."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        memory = parse_meminfo(file.read())
+    memory = _memory()
     disks = users.scan(stores)
     return {
         "cpus": len(os.sched_getaffinity(0)),

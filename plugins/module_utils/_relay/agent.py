@@ -25,6 +25,8 @@ import typing as t
 from . import control, probe
 from .daemon import Process, spawn, start_time
 from .errors import ControlFailed, RelayError
+from .history import LinkHistory
+from .link_meter import rows_of
 from .node import THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
 from .sink import Patience
 from .tls import contexts
@@ -126,7 +128,10 @@ def _is_same(path: str, status: os.stat_result) -> bool:
 
 
 class Command(t.NamedTuple):
-    """What a node is started with."""
+    """What a node is started with.
+
+    :param state_dir: where this host keeps what is measured.
+    """
 
     run: str
     host: str
@@ -134,6 +139,7 @@ class Command(t.NamedTuple):
     ports: tuple[int, int]
     credentials: Json
     settings: Settings
+    state_dir: str
 
 
 def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, bool]:
@@ -177,7 +183,7 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
             log=_log,
             born=int(time.time() * 1000),
         )
-        _run(node, runtime, server, authority)
+        _run(node, runtime, server, authority, LinkHistory(command.state_dir))
 
     process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
     listener.close()
@@ -219,7 +225,7 @@ def _log(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(node: Node, runtime: Runtime, server: socket.socket, authority: str) -> None:
+def _run(node: Node, runtime: Runtime, server: socket.socket, authority: str, history: LinkHistory) -> None:
     """The life of the process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: node.stop_soon())
@@ -236,7 +242,18 @@ def _run(node: Node, runtime: Runtime, server: socket.socket, authority: str) ->
     finally:
         node.close()
         server.close()
+        keep_measured(node, history)
         runtime.remove()
+
+
+def keep_measured(node: Node, history: LinkHistory) -> None:
+    """Probes first: what a transfer of the same run tells of a link is newer, and of more bytes."""
+    probed, now = node.prober.result(), time.time()
+    try:
+        history.note(probed["links"], "probe", now, probed["disks"])
+        history.note(rows_of(node.host, node.meter.rates()), "transfer", now)
+    except OSError as error:
+        node.log(f"what was measured could not be kept: {error}")
 
 
 class _Agent:
@@ -278,9 +295,9 @@ class _Agent:
     def _start_probe(self, message: Json) -> bool:
         node, pools, size = self._node, message["pools"], int(message["disk_bytes"])
 
-        def disks() -> dict[str, float]:
-            measured = {name: probe.disk_write_mbps(path, size, node.clock) for name, path in pools.items() if size}
-            return {name: mbps for name, mbps in measured.items() if mbps is not None}
+        def disks() -> probe.Disks:
+            measured = {name: probe.disk_rates(path, size, node.clock) for name, path in pools.items() if size}
+            return {name: rates for name, rates in measured.items() if rates}
 
         node.set_peers(addresses_of(message["peers"]))
         turns = [probe.Turn(int(number), str(partner), bool(first)) for number, partner, first in message["turns"]]

@@ -18,6 +18,7 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from .link_meter import LinkMeter
 from .news import News
 from .probe import Prober
 from .sink import Attempt, Fetch, Patience, storage_failure
@@ -308,6 +309,7 @@ class Node:
         self.stopping = threading.Event()
         self.up_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
         self.down_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
+        self.meter = LinkMeter(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
         self.news = News(host, born, clock, self.connect, self.stopping, self._observed)
         self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
@@ -504,7 +506,7 @@ class Node:
         if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
-        Serving(channel, offer, self.up_bucket, self.stopping).run()
+        Serving(channel, offer, self.up_bucket, self.stopping, self.meter).run()
 
 
 def bytes_per_s(mbps: float | None) -> float | None:

@@ -23,9 +23,13 @@ from .channel import Channel
 from .errors import PeerLost, PeerRefused, ProtocolError, RelayError
 from .stats import Clock
 
-# Of what arrives first nothing is counted: the connection is still speeding up, or a shaper's bucket is full.
-SKIPPED_BYTES = 128 * 1024
-SKIPPED_PART = 0.25
+# Of what arrives in the first part of the time nothing is counted: the connection is still speeding up, or the bucket of a
+# shaper is full, which lets any number of bytes through at once. So it is time that counts, not bytes.
+SKIPPED_PART = 0.5
+
+# Rounds that are run later in the same run have higher numbers, so that a connection of the next series is not taken for one
+# of the last.
+SERIES = 1 << 20
 
 # What the kernel may hold back unsent: a slow link must not swallow the whole payload at once.
 UNSENT_BYTES = 128 * 1024
@@ -41,13 +45,17 @@ CONNECT_S = 2.0
 PAIR_SPARE_S = 10.0
 
 
+# {pool: {"write_mbps", "read_mbps"}}
+Disks = t.Dict[str, t.Dict[str, float]]
+
+
 class Settings(t.NamedTuple):
     """:param payload_bytes: at most so many in each direction; max_s: and for at most so many seconds.
     :param deadline_s: after so many seconds the remaining rounds are left out.
     """
 
-    payload_bytes: int = 1024 * 1024
-    max_s: float = 0.3
+    payload_bytes: int = 8 * 1024 * 1024
+    max_s: float = 0.2
     deadline_s: float = 60.0
 
 
@@ -59,10 +67,10 @@ class Turn(t.NamedTuple):
     first: bool
 
 
-def turns_of(host: str, rounds: t.Sequence[t.Sequence[t.Sequence[str]]]) -> list[Turn]:
-    """This host's turns, in order."""
+def turns_of(host: str, rounds: t.Sequence[t.Sequence[t.Sequence[str]]], series: int = 0) -> list[Turn]:
+    """This host's turns, in order; ``series`` counts how often the run has measured before."""
     turns = []
-    for number, pairs in enumerate(rounds):
+    for number, pairs in enumerate(rounds, start=series * SERIES):
         for first, second in pairs:
             if host == first:
                 turns.append(Turn(number, second, True))
@@ -84,7 +92,7 @@ class Prober:
         self._changed = threading.Condition()
         self._turns: list[Turn] = []
         self._settings = Settings()
-        self._number = -1  # of the round under way; before the begin: -1
+        self._number = -1  # of the round under way; between series: one that lies between theirs
         self._granted: tuple[int, str] | None = None
         self._arrived: set[tuple[int, str]] = set()
         self._left: set[tuple[int, str]] = set()
@@ -93,11 +101,11 @@ class Prober:
         self._ends_at = 0.0
         self._links: list[dict[str, t.Any]] = []
         self._skipped: list[dict[str, t.Any]] = []
-        self._disks: dict[str, float] = {}
+        self._disks: Disks = {}
 
     # -- control -------------------------------------------------------------------------------------------------
 
-    def start(self, turns: t.Sequence[Turn], settings: Settings, disks: t.Callable[[], dict[str, float]]) -> bool:
+    def start(self, turns: t.Sequence[Turn], settings: Settings, disks: t.Callable[[], Disks]) -> bool:
         """Begin, unless that was done already; whether it was not."""
         with self._changed:
             if self._begun and list(turns) == self._turns:
@@ -105,7 +113,7 @@ class Prober:
             if self._begun and not self._ended:
                 raise RelayError("Other rounds are being measured on this host; collect them first.")
             self._turns, self._settings = list(turns), settings
-            self._begun, self._ended, self._number = True, False, -1
+            self._begun, self._ended = True, False
             self._left.clear()
             self._links, self._skipped = [], []
             self._ends_at = self._clock() + settings.deadline_s
@@ -122,7 +130,7 @@ class Prober:
 
     def result(self) -> dict[str, t.Any]:
         with self._changed:
-            result: dict[str, t.Any] = {
+            return {
                 "links": list(self._links),
                 "unmeasured": list(self._skipped),
                 "complete": self._ended,
@@ -131,17 +139,14 @@ class Prober:
                 "load_1m": os.getloadavg()[0],
                 "disks": dict(self._disks),
             }
-            if self._disks:
-                result["disk_write_mbps"] = min(self._disks.values())
-            return result
 
     # -- this host's turns ---------------------------------------------------------------------------------------
 
-    def _run(self, disks: t.Callable[[], dict[str, float]]) -> None:
+    def _run(self, disks: t.Callable[[], Disks]) -> None:
         try:
             measured = disks()
             with self._changed:
-                self._disks = measured
+                self._disks.update(measured)
             for turn in self._turns:
                 with self._changed:
                     self._number = turn.number
@@ -150,11 +155,15 @@ class Prober:
                     self._take(turn)
                 except (OSError, RelayError) as error:
                     message = error.message if isinstance(error, RelayError) else str(error)
+                    # Of a partner that was not reached the link is missing; one that came too late is only unknown.
+                    lost = isinstance(error, (OSError, PeerLost))
+                    skipped = {"partner": turn.partner, "round": turn.number % SERIES, "msg": message, "lost": lost}
                     with self._changed:
-                        self._skipped.append({"partner": turn.partner, "round": turn.number, "msg": message})
+                        self._skipped.append(skipped)
         finally:
             with self._changed:
-                self._number = 1 << 30
+                if self._turns:
+                    self._number = (self._turns[0].number // SERIES + 1) * SERIES - 1
                 self._ended = True
                 self._changed.notify_all()
 
@@ -198,15 +207,15 @@ class Prober:
             trips.append(self._clock() - begin)
         latency = min(trips) / 2
         send_payload(channel, settings, self._clock)
-        there = channel.receive_message(protocol.PROBE_RESULT).get("mbps")
-        if not isinstance(there, (int, float)) or there < 0:
-            raise ProtocolError(f"{turn.partner} sent a result that is no number.")
+        there = _number(channel.receive_message(protocol.PROBE_RESULT), "mbps", turn.partner)
+        self._found(turn.partner, there, latency)
         back = receive_payload(channel, self._clock)
+        channel.send_message(protocol.PROBE_RESULT, {"mbps": back, "latency_s": latency})
+
+    def _found(self, partner: str, mbps: float, latency_s: float) -> None:
+        row = {"from": self._host, "to": partner, "mbps": round(mbps, 3), "latency_s": round(latency_s, 6)}
         with self._changed:
-            for sender, receiver, mbps in ((self._host, turn.partner, there), (turn.partner, self._host, back)):
-                self._links.append(
-                    {"from": sender, "to": receiver, "mbps": round(mbps, 3), "latency_s": round(latency, 6)}
-                )
+            self._links.append(row)
 
     def _be_measured(self, turn: Turn) -> None:
         key = (turn.number, turn.partner)
@@ -271,7 +280,7 @@ class Prober:
     def _await_turn(self, channel: Channel, key: tuple[int, str]) -> bool:
         while not self._stop.is_set():
             with self._changed:
-                if self._number > key[0] or (self._ended and self._begun):
+                if self._number > key[0]:
                     return False
                 if self._granted == key:
                     return True
@@ -287,6 +296,8 @@ class Prober:
         mbps = receive_payload(channel, self._clock)
         channel.send_message(protocol.PROBE_RESULT, {"mbps": mbps})
         send_payload(channel, settings, self._clock)
+        result = channel.receive_message(protocol.PROBE_RESULT)
+        self._found(channel.peer, _number(result, "mbps", channel.peer), _number(result, "latency_s", channel.peer))
 
 
 def send_payload(channel: Channel, settings: Settings, clock: Clock) -> None:
@@ -317,15 +328,21 @@ def receive_payload(channel: Channel, clock: Clock) -> float:
 
 
 def rate_of(arrivals: t.Sequence[tuple[float, int]]) -> float:
-    """10^6 bit/s from (second, bytes up to then), without what came first."""
+    """10^6 bit/s from (second, bytes up to then), without what came in the first part of the time."""
     if len(arrivals) < 2:
         return 0.0
     end, total = arrivals[-1]
-    skipped = max(SKIPPED_BYTES, int(total * SKIPPED_PART))
-    begin, before = next(
-        ((at, count) for at, count in arrivals if count >= skipped and count <= total / 2), arrivals[0]
-    )
+    after = arrivals[0][0] + (end - arrivals[0][0]) * SKIPPED_PART
+    # The last arrival before that, so that a link on which little arrived has something to count at all.
+    begin, before = [row for row in arrivals[:-1] if row[0] <= after][-1]
     return (total - before) * 8 / 1e6 / max(end - begin, 1e-6)
+
+
+def _number(message: dict[str, t.Any], key: str, peer: str) -> float:
+    value = message.get(key)
+    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ProtocolError(f"{peer} sent a result whose {key} is no number.")
+    return float(value)
 
 
 def _expect(channel: Channel, kind: int) -> None:
@@ -343,21 +360,37 @@ def _hold_back(channel: Channel) -> None:
         copy.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
-def disk_write_mbps(path: str, size_bytes: int, clock: Clock) -> float | None:
-    """10^6 bit/s at which a nameless file in the directory is written and flushed; None where that is impossible."""
+def disk_rates(path: str, size_bytes: int, clock: Clock) -> dict[str, float]:
+    """10^6 bit/s at which a nameless file in the directory is written and flushed, and read again from the disk.
+
+    Empty where that is impossible.
+    """
     block = os.urandom(1024 * 1024)
     try:
-        descriptor = os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:
-        return None
+        return {}
+    rates = {}
     try:
         begin = clock()
         written = 0
         while written < size_bytes:
             written += os.write(descriptor, block)
         os.fsync(descriptor)
-        return round(written * 8 / 1e6 / max(clock() - begin, 1e-6), 3)
+        rates["write_mbps"] = _mbps(written, clock() - begin)
+        # What the kernel keeps of it would be read from memory.
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        begin = clock()
+        found = 0
+        while found < written:
+            found += len(os.pread(descriptor, len(block), found)) or written
+        rates["read_mbps"] = _mbps(written, clock() - begin)
     except OSError:
-        return None
+        pass
     finally:
         os.close(descriptor)
+    return rates
+
+
+def _mbps(count: int, seconds: float) -> float:
+    return round(count * 8 / 1e6 / max(seconds, 1e-6), 3)

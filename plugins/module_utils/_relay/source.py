@@ -20,6 +20,7 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.socket import Waker, poll
 from .errors import PartialContent, ProtocolError
+from .link_meter import LinkMeter
 from .operations import LoadChunk
 from .stats import Clock, TokenBucket
 
@@ -221,8 +222,16 @@ class Offer:
 class Serving:
     """Answers one child about one base until the child leaves, falls silent, or the node stops."""
 
-    def __init__(self, channel: Channel, offer: Offer, bucket: TokenBucket, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        offer: Offer,
+        bucket: TokenBucket,
+        stop: threading.Event,
+        meter: LinkMeter | None = None,
+    ) -> None:
         self._channel = channel
+        self._meter = meter or LinkMeter(time.monotonic)
         self._offer = offer
         self._bucket = bucket
         self._stop = stop
@@ -256,6 +265,7 @@ class Serving:
                     self._channel.check_silence()
                     self._channel.beat()
         finally:
+            self._meter.pause(self._channel.peer)
             self._offer.satisfied(self._channel.peer)
             self._offer.unsubscribe(waker)
             waker.close()
@@ -300,6 +310,7 @@ class Serving:
                 return
             self._buffer = bytearray(protocol.HEADER_BYTES + chunks.chunk_bytes)
         view = memoryview(self._buffer)
+        self._meter.sending(self._channel.peer)
         try:
             length = self._offer.load(index, view[protocol.HEADER_BYTES :])
         except (PartialContent, OSError) as error:
@@ -310,7 +321,9 @@ class Serving:
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
+        self._meter.sent(self._channel.peer, length)
         if not self._wants:
+            self._meter.pause(self._channel.peer)
             self._offer.satisfied(self._channel.peer)
 
     def _pause(self, seconds: float) -> None:

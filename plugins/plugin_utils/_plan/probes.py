@@ -38,12 +38,36 @@ def _spread(rounds: list[t.Any], count: int) -> list[t.Any]:
     return [rounds[k * len(rounds) // count] for k in range(count)]
 
 
-def probe_rounds(hosts: t.Any, sites: t.Any = None, full_up_to: t.Any = 64, sample_rounds: t.Any = 12) -> Rounds:
+def probe_rounds(
+    hosts: t.Any,
+    sites: t.Any = None,
+    full_up_to: t.Any = 64,
+    sample_rounds: t.Any = 12,
+    known: t.Any = None,
+    max_age_s: t.Any = None,
+) -> Rounds:
     """Rounds of disjoint pairs ``[a, b]``; a pair is measured both ways within its round.
 
     All pairs up to ``full_up_to`` hosts. Beyond, ``sample_rounds`` rounds: with ``sites`` ({host: site}) inside
     each site, followed by one round per pair of sites in a tournament of sites, by changing representatives.
+    Pairs of which both directions are ``known`` (rows as deployment_matrix takes them), and no older than
+    ``max_age_s`` where that is given, are left out.
     """
+    rounds = _all_rounds(hosts, sites, full_up_to, sample_rounds)
+    if known is None:
+        return rounds
+    oldest = mx.INF if max_age_s is None else mx.number("max_age_s", max_age_s)
+    fresh = {(row["from"], row["to"]) for row in _flatten(mx.plain(known))[0] if age_of(row) <= oldest}
+    left = [[[a, b] for a, b in r if not {(a, b), (b, a)} <= fresh] for r in rounds]
+    return [r for r in left if r]
+
+
+def age_of(row: Mapping[str, t.Any]) -> float:
+    """Seconds since a link was measured; a row that does not say counts as new."""
+    return mx.number("age_s", row.get("age_s") or 0)
+
+
+def _all_rounds(hosts: t.Any, sites: t.Any, full_up_to: t.Any, sample_rounds: t.Any) -> Rounds:
     listed = mx.names("hosts", mx.plain(hosts))
     full = int(mx.number("full_up_to", full_up_to, integer=True))
     sample = int(mx.number("sample_rounds", sample_rounds, zero=False, integer=True))
@@ -96,15 +120,27 @@ def _flatten(probes: t.Any) -> tuple[list[Mapping[str, t.Any]], dict[str, Mappin
     return rows, facts
 
 
-def _rate(option: str, facts: Mapping[str, t.Any], key: str) -> float:
-    """A disk rate in mbps, less what the host's load and want of memory take of it; inf if not measured."""
-    if facts.get(key) is None:
-        return mx.INF
-    rate = mx.number(f"{option}.{key}", facts[key], zero=False)
+# A disk that was measured a minute ago was measured under the load of now.
+SAME_LOAD_S = 60.0
+
+
+def _disk_rates(option: str, facts: Mapping[str, t.Any], size_bytes: int) -> tuple[float, float]:
+    """(read, write) of a host's disk in mbps; inf if not measured.
+
+    Load: rates that are older than the load take a busy host's processors as shared evenly. Memory: an image that does
+    not fit into what is free has to be read back while it is being written, to be passed on, so both share the disk.
+    """
+    rates = []
+    for key in ("disk_read_mbps", "disk_write_mbps"):
+        rates.append(mx.INF if facts.get(key) is None else mx.number(f"{option}.{key}", facts[key], zero=False))
+    read, write = rates
     cpus, load = facts.get("cpus"), facts.get("load_1m")
-    if cpus and load and load > cpus:
-        rate *= cpus / load
-    return rate
+    if cpus and load and load > cpus and not facts.get("disks_age_s", mx.INF) <= SAME_LOAD_S:
+        read, write = read * cpus / load, write * cpus / load
+    memory = facts.get("memory_available_mib")
+    if memory and mx.number(f"{option}.memory_available_mib", memory) * 2**20 < size_bytes and read < mx.INF:
+        write = 1 / (1 / write + 1 / read)
+    return read, write
 
 
 def _row_seconds(row: Mapping[str, t.Any], size_bytes: int, slowest_mbps: float) -> float:
@@ -136,6 +172,8 @@ def deployment_matrix(
     previous: t.Any = None,
     measured_at: t.Any = None,
     hierarchical: t.Any = None,
+    estimate: t.Any = False,
+    max_age_s: t.Any = None,
 ) -> dict[str, t.Any]:
     """The matrix for an image of ``size_bytes`` from measured links.
 
@@ -143,7 +181,9 @@ def deployment_matrix(
     may have ``latency_s``. A row without any of them, or with 0 mbps, says that there is no link. Of several rows
     for a link the last counts. With ``sites`` ({host: site}) links that nobody measured are estimated by the
     median of their pair of sites and listed as uncertain; from 257 hosts on (or ``hierarchical``) the result then
-    has the hierarchical form. ``previous`` fills what was not measured this time.
+    has the hierarchical form. ``previous`` fills what was not measured this time. With ``estimate`` and without sites,
+    a link that nobody measured is taken for as slow as the slower of what usually leaves the one and reaches the other
+    end, and is uncertain; so are rows older than ``max_age_s``.
     """
     size = int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
     rows, facts = _flatten(mx.read_input("probes", probes))
@@ -155,15 +195,21 @@ def deployment_matrix(
         listed = mx.names("hosts", mx.plain(hosts))
     matrix = mx.Matrix(listed)
     matrix.add_limits(mx.plain(limits))
-    read = {h: _rate(f"probes.{h}", f, "disk_read_mbps") for h, f in facts.items()}
-    write = {h: _rate(f"probes.{h}", f, "disk_write_mbps") for h, f in facts.items()}
+    disks = {h: _disk_rates(f"probes.{h}", f, size) for h, f in facts.items()}
+    unknown = (mx.INF, mx.INF)
     known: dict[tuple[int, int], float] = {}
+    old: set[tuple[int, int]] = set()
+    oldest = mx.INF if max_age_s is None else mx.number("max_age_s", max_age_s)
     for row in rows:
         a, b = matrix.index.get(row["from"]), matrix.index.get(row["to"])
         if a is None or b is None or a == b:
             continue
-        slowest = min(read.get(row["from"], mx.INF), write.get(row["to"], mx.INF))
+        slowest = min(disks.get(row["from"], unknown)[0], disks.get(row["to"], unknown)[1])
         known[a, b] = _row_seconds(row, size, slowest)
+        if age_of(row) > oldest:
+            old.add((a, b))
+        else:
+            old.discard((a, b))
     more: dict[str, t.Any] = {"size_bytes": size}
     if matrix.limited:
         more["limits"] = _limits_dict(matrix)
@@ -175,11 +221,30 @@ def deployment_matrix(
         dense = [[mx.INF] * len(listed) for _unused in listed]
         for (i, j), seconds in known.items():
             dense[i][j] = seconds
-        return mx.as_dict(listed, dense, uncertain=[], **more)
+        uncertain = _guess(dense, set(known)) if estimate else []
+        return mx.as_dict(listed, dense, uncertain=[[listed[i], listed[j]] for i, j in sorted({*uncertain, *old})], **more)
     if not isinstance(sites, Mapping):
         raise InvalidOption("sites", mx.shown(sites), "{host: site} is")
     flat = len(listed) <= 256 if hierarchical is None else not hierarchical
-    return _estimated(listed, known, sites, flat, more)
+    return _estimated(listed, known, old, sites, flat, more)
+
+
+def _guess(dense: list[list[float]], known: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Fill in links that nobody measured; which they are."""
+    n = len(dense)
+    links = {(i, j): dense[i][j] for i, j in known if dense[i][j] < mx.INF}
+    leaving: list[list[float]] = [[] for _unused in range(n)]
+    reaching: list[list[float]] = [[] for _unused in range(n)]
+    for (i, j), seconds in links.items():
+        leaving[i].append(seconds)
+        reaching[j].append(seconds)
+    usual = statistics.median(links.values()) if links else mx.INF
+    out = [statistics.median(row) if row else usual for row in leaving]
+    into = [statistics.median(row) if row else usual for row in reaching]
+    guessed = [(i, j) for i in range(n) for j in range(n) if i != j and (i, j) not in known and usual < mx.INF]
+    for i, j in guessed:
+        dense[i][j] = max(out[i], into[j])
+    return guessed
 
 
 def _limits_dict(matrix: mx.Matrix) -> dict[str, t.Any]:
@@ -202,8 +267,9 @@ def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int]
 
 
 def _estimated(
-    listed: list[str], known: dict[tuple[int, int], float], sites: Mapping[str, t.Any], flat: bool, more: dict[str, t.Any]
-) -> dict[str, t.Any]:
+    listed: list[str], known: dict[tuple[int, int], float], old: set[tuple[int, int]], sites: Mapping[str, t.Any],
+    flat: bool, more: dict[str, t.Any],
+) -> dict[str, t.Any]:  # fmt: skip
     labels = [str(sites.get(h, "")) for h in listed]
     classes = sorted(set(labels))
     at = {label: c for c, label in enumerate(classes)}
@@ -222,7 +288,7 @@ def _estimated(
             [listed[i], listed[j]]
             for i, row in enumerate(dense)
             for j, seconds in enumerate(row)
-            if i != j and seconds < mx.INF and (i, j) not in known
+            if i != j and seconds < mx.INF and ((i, j) not in known or (i, j) in old)
         ]
         return mx.as_dict(listed, dense, uncertain=uncertain, **more)
     exceptions = [

@@ -105,6 +105,7 @@ def relay_plans(
     links: t.Any,
     alive: Sequence[str] | None = None,
     mode: str = "cut_through",
+    sites: Mapping[str, str] | None = None,
     **options: t.Any,
 ) -> list[dict[str, t.Any]]:
     """One relay plan for each relay.
@@ -112,6 +113,7 @@ def relay_plans(
     :param links: measured or known links, as deployment_matrix takes them; none at all: all are taken as alike.
     :param alive: hosts that can take part; others are left out.
     :param mode: as in the playbooks, chunk by chunk unless asked otherwise.
+    :param sites: {host: site}; links that nobody measured are estimated by those of the same sites.
     :param options: strategy, contention, limits: as relay_plan takes them.
     """
     plans = []
@@ -120,12 +122,23 @@ def relay_plans(
         sources = [host for host in relay["sources"] if host in hosts]
         if not sources:
             raise FleetError(f"{relay['base']}: no host that holds it is left ({', '.join(relay['sources'])})", kind="source_lost")
-        known = links or [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
-        matrix = deployment_matrix(known, relay["size_bytes"], hosts=hosts)
+        matrix = matrix_of(links, relay["size_bytes"], hosts, sites)
         targets = [host for host in hosts if host not in sources]
         plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, **options)
-        plans.append({**plan, "assumed": not links})
+        plans.append({**plan, "assumed": not _has_links(links)})
     return plans
+
+
+def matrix_of(links: t.Any, size_bytes: int, hosts: Sequence[str], sites: Mapping[str, str] | None) -> dict[str, t.Any]:
+    """The matrix of a relay: of what is known, with estimates for the rest, so that nobody is left out for want of a probe."""
+    if not _has_links(links):
+        links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
+    return deployment_matrix(links, size_bytes, hosts=list(hosts), sites=sites or None, estimate=True)
+
+
+def _has_links(links: t.Any) -> bool:
+    rows = links.values() if isinstance(links, Mapping) else [links]
+    return any(row.get("links") if isinstance(row, Mapping) else row for row in rows)
 
 
 def relay_parts(

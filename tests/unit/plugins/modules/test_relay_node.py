@@ -22,6 +22,7 @@ PARAMS = {
     "silence_s": 6.0,
     "patience_s": 20.0,
     "rate_mbps": None,
+    "state_dir": "/var/lib/basecast",
     "pools": {"default": "/srv//pool"},
     "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"], "children": ["kvm3"]}],
 }

@@ -169,3 +169,52 @@ def test_plan_text() -> None:
         assert words in text
     through = relay_plan_text(relay_plan(matrix, ["S"], size_bytes=2**30, mode="cut_through"))
     assert "100.0%" in through
+
+
+def link(a: str, b: str, mbps: float = 100.0, age_s: float = 0.0) -> dict[str, t.Any]:
+    return {"from": a, "to": b, "mbps": mbps, "age_s": age_s}
+
+
+def test_pairs_that_are_known_both_ways_and_fresh_are_not_measured_again() -> None:
+    known = [link("a", "b"), link("b", "a"), link("a", "c"), link("b", "c"), link("c", "b", age_s=700)]
+    pairs = {tuple(sorted(pair)) for r in probe_rounds(["a", "b", "c"], known=known, max_age_s=600) for pair in r}
+    assert pairs == {("a", "c"), ("b", "c")}
+    assert {tuple(sorted(pair)) for r in probe_rounds(["a", "b", "c"], known=known) for pair in r} == {("a", "c")}
+
+
+def test_links_that_nobody_measured_are_estimated_by_the_slower_end_and_marked() -> None:
+    rows = [link("a", "b"), link("b", "a"), link("a", "c", 10.0), link("c", "a", 50.0, age_s=900)]
+    matrix = deployment_matrix(rows, 12_500_000, hosts=["a", "b", "c"], estimate=True, max_age_s=600)
+    assert matrix["uncertain"] == [["b", "c"], ["c", "a"], ["c", "b"]]
+    assert matrix["seconds"][1][2] == pytest.approx(10.0)  # as slow as what reaches c
+    assert matrix["seconds"][2][1] == pytest.approx(2.0)  # as slow as what leaves c
+    assert deployment_matrix(rows, 12_500_000, hosts=["a", "b", "c"])["seconds"][1][2] is None
+
+
+def test_a_link_that_was_found_missing_is_not_estimated() -> None:
+    rows = [link("a", "b"), link("b", "a"), {"from": "a", "to": "c", "mbps": None}]
+    matrix = deployment_matrix(rows, 1_000_000, hosts=["a", "b", "c"], estimate=True)
+    assert matrix["seconds"][0][2] is None
+    assert matrix["seconds"][1][2] is not None
+
+
+@pytest.mark.parametrize(
+    ("facts", "seconds"),
+    [
+        ({}, 1.0),
+        ({"disk_write_mbps": 50.0}, 2.0),
+        ({"disk_write_mbps": 50.0, "cpus": 2, "load_1m": 4.0}, 4.0),
+        ({"disk_write_mbps": 50.0, "cpus": 2, "load_1m": 4.0, "disks_age_s": 5.0}, 2.0),
+        ({"disk_write_mbps": 50.0, "disk_read_mbps": 50.0, "memory_available_mib": 4096}, 2.0),
+        ({"disk_write_mbps": 50.0, "disk_read_mbps": 50.0, "memory_available_mib": 8}, 4.0),
+    ],
+    ids=["link", "disk", "load", "load-measured", "memory", "no-memory"],
+)
+def test_disk_load_and_memory_of_the_receiver_count(facts: dict[str, t.Any], seconds: float) -> None:
+    probes = {"a": {"links": [link("a", "b")]}, "b": {"links": [], **facts}}
+    assert deployment_matrix(probes, 12_500_000)["seconds"][0][1] == pytest.approx(seconds)
+
+
+def test_a_slow_disk_of_the_sender_counts() -> None:
+    probes = {"a": {"links": [link("a", "b")], "disk_read_mbps": 25.0}, "b": {"links": []}}
+    assert deployment_matrix(probes, 12_500_000)["seconds"][0][1] == pytest.approx(4.0)
