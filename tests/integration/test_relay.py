@@ -65,6 +65,7 @@ PLAYBOOK = """
     - basecast.fleet.link_probe:
         state: collected
         run: "{{ run }}"
+        host: "{{ inventory_hostname }}"
         runtime_dir: "{{ runtime_dir }}"
       register: probe
     - basecast.fleet.relay_node:
@@ -262,7 +263,7 @@ def test_a_chain_of_nodes_through_the_modules(site: Site) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     measured = [(link["from"], link["to"]) for host in HOSTS for link in site.result[host]["probe"]["links"]]
     assert sorted(measured) == sorted((a, b) for a in HOSTS for b in HOSTS if a != b)
-    assert site.result["kvm1"]["probe"]["disks"]["default"] > 0
+    assert site.result["kvm1"]["probe"]["disk_write_mbps"] > 0
     for host in HOSTS:
         base = site.result[host]["finished"]["node"]["bases"][metadata["sha256"]]
         assert (base["state"], base["attempts"]) == ("holding", [])

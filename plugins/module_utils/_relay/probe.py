@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import threading
 import typing as t
 
@@ -26,6 +27,9 @@ from .stats import Clock
 # Of what arrives in the first part of the time nothing is counted: the connection is still speeding up, or the bucket of a
 # shaper is full, which lets any number of bytes through at once. So it is time that counts, not bytes.
 SKIPPED_PART = 0.5
+
+# Of so many arrivals the rate is computed; more would cost time and add nothing.
+MOST_POINTS = 48
 
 # Rounds that are run later in the same run have higher numbers, so that a connection of the next series is not taken for one
 # of the last.
@@ -334,8 +338,19 @@ def rate_of(arrivals: t.Sequence[tuple[float, int]]) -> float:
     end, total = arrivals[-1]
     after = arrivals[0][0] + (end - arrivals[0][0]) * SKIPPED_PART
     # The last arrival before that, so that a link on which little arrived has something to count at all.
-    begin, before = [row for row in arrivals[:-1] if row[0] <= after][-1]
-    return (total - before) * 8 / 1e6 / max(end - begin, 1e-6)
+    first = max(number for number, row in enumerate(arrivals[:-1]) if row[0] <= after)
+    counted = arrivals[first:]
+    counted = counted[:: max(1, len(counted) // MOST_POINTS)]
+    # Theil and Sen: the median of the slopes between all pairs. A process that did not get the processor for a moment, at
+    # either end, shifts some arrivals, and with them few of the slopes.
+    slopes = [
+        (more - less) / (later - earlier)
+        for number, (earlier, less) in enumerate(counted)
+        for later, more in counted[number + 1 :]
+        if later > earlier
+    ]
+    rate = statistics.median(slopes) if slopes else (total - counted[0][1]) / 1e-6
+    return rate * 8 / 1e6
 
 
 def _number(message: dict[str, t.Any], key: str, peer: str) -> float:

@@ -48,7 +48,7 @@ PROBE_ECHO = 16  # to be answered by the same; number: any
 NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
 
 LIST_PART_BYTES = 1024 * 1024
-PROBE_DATA_BYTES = 64 * 1024
+PROBE_DATA_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEMS = 4096
 

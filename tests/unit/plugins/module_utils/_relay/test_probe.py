@@ -39,6 +39,12 @@ def test_the_burst_of_a_shaper_does_not_count(mbps: float) -> None:
     assert rate_of(shaped(mbps, burst_bytes, 0.2)) == pytest.approx(mbps, rel=0.01)
 
 
+@pytest.mark.parametrize("at", [0.12, 0.15, 0.19])
+def test_a_moment_without_the_processor_does_not_count(at: float) -> None:
+    arrivals = [(max(when, at + 0.03) if when > at else when, count) for when, count in shaped(50, 131072, 0.2, 16 * 1024)]
+    assert rate_of(arrivals) == pytest.approx(50, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("arrivals", "mbps"),
     [([(0.0, 1000), (1.0, 126_000)], 1.0), ([(1.0, 500)], 0.0), ([], 0.0)],
@@ -71,7 +77,7 @@ def test_nodes_measure_all_links_among_themselves_in_any_order_of_starts(fleet: 
         assert nodes[host].wait(10)
         result = nodes[host].result()
         assert result["unmeasured"] == []
-        assert (result["disk_write_mbps"], result["disk_read_mbps"]) == (100.0, 200.0)
+        assert result["disks"] == {"default": {"write_mbps": 100.0, "read_mbps": 200.0}}
         assert {link["from"] for link in result["links"]} == {host}
         assert all(link["mbps"] > 10 and 0 < link["latency_s"] < 0.5 for link in result["links"]), result
         assert found.isdisjoint(links(nodes[host]))
