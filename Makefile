@@ -47,6 +47,11 @@ sanity: setup
 test-plan: setup ## every relay instance through the planner and the checker
 	@$(BIN)/python -m tests.plan
 
+.PHONY: bench
+bench: ## the relay against its peers: BENCH=quick, BENCH="hosts8 sites", TOOLS="relay rsync" (docs/bench.md)
+	@tools/setup --bench
+	@$(BIN)/python -m tests.bench $(BENCH) --tools "$(TOOLS)"
+
 .PHONY: lab-up lab-down
 lab-up: setup ## a lab of LAB_HOSTS hosts that stays up
 	@tests/lab/lab up --hosts $(LAB_HOSTS)
@@ -55,4 +60,4 @@ lab-down: setup ## end it
 
 .PHONY: clean
 clean: ## remove what was built in this checkout (caches elsewhere stay)
-	@rm -rf .build .collections .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output dist
+	@rm -rf .build .collections .venv .venv-plot .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/output dist

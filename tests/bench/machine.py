@@ -1,0 +1,98 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Facts of this machine, versions of the tools, and processor time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import typing as t
+from collections.abc import Iterable
+from pathlib import Path
+
+from ansible_collections.basecast.fleet.tests.lab import Lab
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def facts() -> dict[str, t.Any]:
+    model = next(
+        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
+        "kernel": platform.release(),
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
+        "python": platform.python_version(),
+        "load_1m": round(os.getloadavg()[0], 2),
+    }
+
+
+def available_bytes() -> int:
+    """Memory that can be used without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def commit() -> str:
+    """The commit that is measured; with a mark if there is more than that in the checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=CHECKOUT, text=True, capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def missing(programs: Iterable[str]) -> list[str]:
+    return [program for program in programs if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")]
+
+
+def version(package: str) -> str:
+    """Version of a Debian package."""
+    found = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], text=True, capture_output=True, check=False)
+    return found.stdout.strip() or "not installed"
+
+
+class ProcessorTime:
+    """Processor seconds from its making until asked."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._processes = Path(f"/proc/{lab.supervisor}/root/proc")
+        self._lab = self._of_lab()
+        self._all = self._of_machine()
+
+    def seconds(self) -> tuple[float, float]:
+        """(all processes of the lab, everything else on the machine)"""
+        lab = max(0.0, self._of_lab() - self._lab)
+        return lab, max(0.0, self._of_machine() - self._all - lab)
+
+    def _of_lab(self) -> float:
+        """The living, and the dead by what their parents inherited: the sum only grows."""
+        ticks = 0
+        for entry in self._processes.iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            ticks += sum(int(number) for number in fields[11:15])
+        return ticks / TICKS_PER_S
+
+    @staticmethod
+    def _of_machine() -> float:
+        user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8])
+        return (user + nice + system + irq + softirq) / TICKS_PER_S

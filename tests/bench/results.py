@@ -1,0 +1,254 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What came out: the form of the results, their figures and their table. Pure."""
+
+from __future__ import annotations
+
+import statistics
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+FORMAT = 1
+
+STATES = ("complete", "truncated", "missing", "wrong", "dead")
+
+GIB = 1024**3
+
+_number = {"type": ["number", "null"]}
+
+SCHEMA: dict[str, t.Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["format", "command", "started_at", "commit", "machine", "versions", "scenarios"],
+    "properties": {
+        "format": {"const": FORMAT},
+        "command": {"type": "string"},
+        "started_at": {"type": "string"},
+        "seconds": {"type": "number"},
+        "commit": {"type": "string"},
+        "machine": {"type": "object"},
+        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+        "scenarios": {"type": "array", "items": {"$ref": "#/$defs/scenario"}},
+    },
+    "$defs": {
+        "scenario": {
+            "type": "object",
+            "required": ["name", "title", "kind", "receivers", "rate_mbps", "between_mbps", "results"],
+            "properties": {
+                "receivers": {"type": "integer", "minimum": 1},
+                "rate_mbps": _number,
+                "between_mbps": _number,
+                "results": {"type": "array", "items": {"$ref": "#/$defs/result"}},
+            },
+        },
+        "result": {
+            "type": "object",
+            "required": ["tool", "title", "note", "size_bytes", "limit_s", "missing", "runs"],
+            "properties": {
+                "size_bytes": {"type": "integer", "minimum": 0},
+                "limit_s": _number,
+                "missing": {"type": "string"},
+                "runs": {"type": "array", "items": {"$ref": "#/$defs/run"}},
+            },
+        },
+        "run": {
+            "type": "object",
+            "required": ["seconds", "hosts", "exit", "cpu_s", "said"],
+            "properties": {
+                "seconds": _number,
+                "hosts": {"type": "object", "additionalProperties": {"enum": list(STATES)}},
+                "exit": {"type": ["integer", "null"]},
+                "cpu_s": {"type": "number"},
+                "other_cpu_s": {"type": "number"},
+                "wire_ratio": _number,
+                "payload_ratio": _number,
+                "resident_mib": _number,
+                "undisturbed_s": _number,
+                "said": {"type": "string"},
+            },
+        },
+    },
+}
+
+
+@dataclass
+class Run:
+    """One run of a tool.
+
+    :param seconds: from the start until the last living host had the whole file; None if one of them never had it.
+    :param hosts: what each receiver has at the end, by one of STATES, as its digest tells; ``dead`` was killed on purpose.
+    :param exit: of the command that the operator started; None if it did not end.
+    :param cpu_s: processor seconds of all processes on all hosts; ``other_cpu_s``: of everything else on the machine.
+    :param wire_ratio: the most that a receiver's link carried towards it, over the bytes of the file.
+    :param payload_ratio: the most that a receiver's node counted as received, over the bytes of the file.
+    :param resident_mib: the most that a node of the relay ever had resident.
+    :param undisturbed_s: the same without the kill.
+    :param said: the last of what the tool had to say, if it failed.
+    """
+
+    seconds: float | None
+    hosts: dict[str, str]
+    exit: int | None
+    cpu_s: float
+    other_cpu_s: float = 0.0
+    wire_ratio: float | None = None
+    payload_ratio: float | None = None
+    resident_mib: float | None = None
+    undisturbed_s: float | None = None
+    said: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.seconds is not None
+
+
+@dataclass
+class ToolResult:
+    """All runs of a tool in a scenario; ``missing`` says why there are none."""
+
+    tool: str
+    title: str
+    note: str
+    size_bytes: int
+    limit_s: float | None
+    missing: str = ""
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """A tool that left one host without the file in one run did not do its work."""
+        return bool(self.runs) and all(run.complete for run in self.runs)
+
+    @property
+    def seconds(self) -> float | None:
+        return statistics.median(t.cast(float, run.seconds) for run in self.runs) if self.complete else None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.seconds / self.limit_s if self.seconds is not None and self.limit_s else None
+
+    @property
+    def disturbed_ratio(self) -> float | None:
+        """With the kill over without it, at the median."""
+        ratios = [run.seconds / run.undisturbed_s for run in self.runs if run.seconds and run.undisturbed_s]
+        return statistics.median(ratios) if ratios and self.complete else None
+
+    @property
+    def gb_per_s(self) -> float | None:
+        return self.size_bytes / self.seconds / 1e9 if self.seconds else None
+
+    @property
+    def cpu_s_per_gib(self) -> float | None:
+        """Processor seconds for a GiB that arrived at one host."""
+        if not self.complete:
+            return None
+        return statistics.median(run.cpu_s / len(run.hosts) for run in self.runs) / (self.size_bytes / GIB)
+
+    def most(self, name: str) -> float | None:
+        found = [value for run in self.runs if (value := getattr(run, name)) is not None]
+        return max(found) if found else None
+
+    @property
+    def failure(self) -> str:
+        """What a failed run left behind, counted: ``3 of 8 truncated, exit 0``."""
+        run = next((run for run in self.runs if not run.complete), None)
+        if run is None:
+            return ""
+        counted = [
+            f"{number} of {len(run.hosts)} {state}"
+            for state in STATES
+            if state not in ("complete", "dead") and (number := list(run.hosts.values()).count(state))
+        ]
+        return ", ".join([*counted, "did not end" if run.exit is None else f"exit {run.exit}"])
+
+
+def as_json(value: t.Any) -> t.Any:
+    """Dataclasses as plain data, numbers rounded to what they are worth."""
+    if isinstance(value, ToolResult):
+        return {**asdict(value), "runs": [as_json(run) for run in value.runs]}
+    if isinstance(value, Run):
+        return {key: round(one, 4) if isinstance(one, float) else one for key, one in asdict(value).items()}
+    return value
+
+
+def from_json(value: Mapping[str, t.Any]) -> ToolResult:
+    return ToolResult(**{**value, "runs": [Run(**run) for run in value["runs"]]})
+
+
+def shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def rows(scenario: Mapping[str, t.Any]) -> tuple[list[str], list[list[str]]]:
+    """Heading and cells of a scenario's table, best first."""
+    found = [from_json(result) for result in scenario["results"]]
+    found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
+    kind = scenario["kind"]
+    if kind == "single":
+        heading = ["tool", "seconds", "GB/s", "CPU s per GiB", "runs", ""]
+    elif kind == "kill":
+        heading = ["tool", "seconds", "undisturbed", "ratio", "exit", "runs", ""]
+    elif kind == "memory":
+        heading = ["tool", "seconds", "most resident, MiB", "runs", ""]
+    else:
+        heading = [
+            "tool", "file, MiB", "seconds", "over limit", "CPU s per GiB and host", "on the wire", "received", "runs", "",
+        ]  # fmt: skip
+    return heading, [_cells(one, kind) for one in found]
+
+
+def _cells(one: ToolResult, kind: str) -> list[str]:
+    remark = f"not run: {one.missing}" if one.missing else f"FAILED: {one.failure}" if one.failure else ""
+    number = str(len(one.runs))
+    if kind == "single":
+        return [one.title, shown(one.seconds, ".2f"), shown(one.gb_per_s, ".2f"), shown(one.cpu_s_per_gib, ".2f"), number, remark]
+    if kind == "kill":
+        exits = ", ".join(sorted({"none" if run.exit is None else str(run.exit) for run in one.runs}))
+        undisturbed = one.most("undisturbed_s")
+        return [
+            one.title, shown(one.seconds, ".2f"), shown(undisturbed, ".2f"), shown(one.disturbed_ratio, ".2f"), exits,
+            number, remark,
+        ]  # fmt: skip
+    if kind == "memory":
+        return [one.title, shown(one.seconds, ".1f"), shown(one.most("resident_mib"), ".1f"), number, remark]
+    return [
+        one.title, f"{one.size_bytes / 1024**2:g}", shown(one.seconds, ".2f"), shown(one.ratio, ".3f"),
+        shown(one.cpu_s_per_gib, ".2f"), shown(one.most("wire_ratio"), ".3f"), shown(one.most("payload_ratio"), ".4f"),
+        number, remark,
+    ]  # fmt: skip
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
+        "  ".join(cell.ljust(width) if not column else cell.rjust(width) if column < len(widths) - 1 else cell
+                  for column, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    ]  # fmt: skip
+
+
+def text(results: Mapping[str, t.Any]) -> str:
+    """The tables, for a terminal."""
+    out: list[str] = []
+    for scenario in results["scenarios"]:
+        out += ["", scenario["title"]]
+        heading, cells = rows(scenario)
+        out += ["  " + line for line in aligned([heading, *cells])]
+    return "\n".join(out).lstrip("\n") + "\n"
+
+
+def markdown(results: Mapping[str, t.Any]) -> str:
+    """The tables, for the documentation."""
+    out: list[str] = []
+    for scenario in results["scenarios"]:
+        heading, cells = rows(scenario)
+        out += ["", f"**{scenario['title']}**", "", _pipes(heading), _pipes("---" for _column in heading)]
+        out += [_pipes(line) for line in cells]
+    return "\n".join(out).lstrip("\n") + "\n"
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

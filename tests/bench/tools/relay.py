@@ -1,0 +1,265 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""This collection's relay: its modules start the nodes, its filters' code makes the plan."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers
+from ansible_collections.basecast.fleet.plugins.modules.relay_node import bases as checked_bases
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
+from ansible_collections.basecast.fleet.tests.lab import LabError
+from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
+
+from .. import machine
+from ..field import FILE, POOL, Field, Incident, fate
+from ..results import Run
+from .base import Tool
+
+RUN = "bench"
+RUNTIME = "/run/basecast"
+
+IMPORT = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "basecast.fleet.base_disk_import": {
+                    "pools": "{{ basecast_pools }}",
+                    "src": "{{ image }}",
+                    "format": "raw",
+                    "name": "bench",
+                    "version": "{{ version }}",
+                },
+                "register": "imported",
+            },
+            {
+                "ansible.builtin.copy": {"dest": "{{ answer }}", "content": "{{ imported.base | to_json }}", "mode": "0600"},
+                "delegate_to": "localhost",
+            },
+        ],
+    }
+]
+
+LISTEN = [
+    {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "basecast.fleet.relay_certificates": {"run": RUN, "hosts": "{{ ansible_play_hosts_all }}"},
+                "run_once": True,
+                "no_log": True,
+                "register": "credentials",
+            },
+            {
+                "basecast.fleet.relay_node": {
+                    "state": "listening",
+                    "run": RUN,
+                    "host": "{{ inventory_hostname }}",
+                    "address": "{{ basecast_address }}",
+                    "credentials": "{{ credentials.certificates[inventory_hostname] }}",
+                    "runtime_dir": RUNTIME,
+                },
+                "register": "listening",
+            },
+            {
+                "ansible.builtin.copy": {
+                    "dest": "{{ answer }}",
+                    "content": "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) | to_json }}",
+                    "mode": "0600",
+                },
+                "run_once": True,
+                "delegate_to": "localhost",
+            },
+        ],
+    }
+]
+
+
+class Relay(Tool):
+    """Nodes listen before the start; at the start each is given its part of the plan, through its control socket."""
+
+    def __init__(self, name: str, mode: str) -> None:
+        self.name = name
+        self.mode = mode
+        self.title = f"basecast.fleet, {mode.replace('_', '-')}"
+        self.note = (
+            "Encrypted (TLS 1.3, both sides known by certificates), every chunk verified before it is stored or passed on, synced to disk "
+            "at the end. Nodes listen and the plan is made before the start; in the time is the giving of the plan to each node in turn."
+        )
+
+    def copies(self, receivers: int) -> float:
+        return 1.0 if self.mode == "cut_through" else math.ceil(math.log2(receivers + 1))
+
+    def run(self, field: Field, size: int, incident_s: float | None = None) -> Run:
+        field.clear()
+        sha256 = field.put_file(size)
+        relay = self.relay(field, self.imported(field, sha256), size)
+        (plan,) = relay_plans([relay], field.links(), mode=self.mode)
+        try:
+            nodes = self._listen(field)
+            return self._race(field, relay, plan, nodes, incident_s)
+        finally:
+            self._end(field, sha256)
+
+    # ---- before the start
+
+    def imported(self, field: Field, sha256: str) -> dict[str, t.Any]:
+        """Metadata of the file as a base disk of the source."""
+        return self._play(field, IMPORT, "--limit", field.source, image=FILE, version=sha256[:12])
+
+    @staticmethod
+    def relay(field: Field, metadata: dict[str, t.Any], size: int) -> dict[str, t.Any]:
+        """As service_plan would tell it."""
+        return {
+            "base": "bench",
+            "sha256": metadata["sha256"],
+            "size_bytes": size,
+            "metadata": metadata,
+            "sources": {field.source: "default"},
+            "targets": dict.fromkeys(field.receivers, "default"),
+        }
+
+    def _listen(self, field: Field) -> dict[str, t.Any]:
+        return self._play(field, LISTEN)
+
+    @staticmethod
+    def _play(field: Field, playbook: list[dict[str, t.Any]], *options: str, **variables: str) -> dict[str, t.Any]:
+        path, answer = field.lab.state / "bench.yml", field.lab.state / "answer.json"
+        path.write_text(json.dumps(playbook))
+        done = field.lab.playbook([path, "-e", json.dumps({"answer": str(answer), **variables}), *options])
+        if done.returncode:
+            raise LabError(f"{done.stdout}\n{done.stderr}")
+        found = json.loads(answer.read_text())
+        answer.unlink()
+        return t.cast("dict[str, t.Any]", found)
+
+    # ---- the race
+
+    def _race(
+        self,
+        field: Field,
+        relay: dict[str, t.Any],
+        plan: dict[str, t.Any],
+        nodes: dict[str, t.Any],
+        incident_s: float | None,
+    ) -> Run:
+        size, sha256 = relay["size_bytes"], relay["sha256"]
+        parts = relay_parts([relay], [plan])
+        peers = checked_peers(nodes)
+        given: dict[str, dict[str, t.Any]] = {
+            name: {
+                "bases": checked_bases({"pools": {"default": POOL}, "bases": parts[name]}),
+                "peers": peers,
+                "mode": self.mode,
+                "rate_mbps": None,
+            }
+            for name in field.lab.names
+        }
+        runtimes = {name: self.runtime(field, name) for name in field.lab.names}
+        victim = self._victim(field, plan)
+        incident = None if incident_s is None else Incident(incident_s, victim)
+        limit = field.scenario.limit_s(size) or 20.0
+        deadline = time.monotonic() + 4 * self.copies(len(field.receivers)) * limit + 30
+        watches = {name: Watch(runtimes[name], deadline) for name in field.receivers}
+
+        carried, processor = field.received_on_links(), machine.ProcessorTime(field.lab)
+        begin = time.time()
+        with fate(field, incident) as dead:
+            for name, runtime in runtimes.items():
+                runtime.ask("start", **given[name])
+            for watch in watches.values():
+                watch.start()
+            for watch in watches.values():
+                watch.join()
+            cpu, other = processor.seconds()
+        hosts = field.judge(size, sha256, f"{POOL}/bases/{sha256}/disk", tuple(dead))
+        living = [watch for name, watch in watches.items() if name not in dead]
+        whole = set(hosts.values()) <= {"complete", "dead"} and all(watch.holding for watch in living)
+        told = [base for watch in living for base in watch.node.get("bases", {}).values()]
+        return Run(
+            seconds=max(watch.at for watch in living) - begin if whole else None,
+            hosts=hosts,
+            exit=0 if all(watch.holding for watch in watches.values()) else 1,
+            cpu_s=cpu,
+            other_cpu_s=other,
+            wire_ratio=field.wire_ratio(carried, size, dead),
+            payload_ratio=max((base["received_bytes"] for base in told), default=0) / size,
+            resident_mib=max(self._resident(field, name, nodes[name]["pid"]) for name in field.lab.names if name not in dead),
+            said="" if whole else " | ".join(watch.said for watch in living if watch.said)[-400:],
+        )
+
+    @staticmethod
+    def runtime(field: Field, name: str) -> Runtime:
+        return Runtime(str(field.path(name, RUNTIME)), RUN)
+
+    @staticmethod
+    def _victim(field: Field, plan: dict[str, t.Any]) -> str:
+        """A host that passes on, in the middle of the plan."""
+        parents = {edge["to"]: edge["from"] for edge in plan["trees"][0]["edges"]}
+
+        def depth(name: str) -> int:
+            return 1 + depth(parents[name]) if name in parents else 0
+
+        relaying = sorted({parent for parent in parents.values() if parent != field.source}, key=depth)
+        return relaying[len(relaying) // 2] if relaying else field.receivers[0]
+
+    @staticmethod
+    def _resident(field: Field, name: str, pid: int) -> float:
+        """MiB, at the most, since the node began."""
+        status = field.host(name).run(["cat", f"/proc/{pid}/status"]).stdout
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        return int(found.group(1)) / 1024 if found else 0.0
+
+    def _end(self, field: Field, sha256: str) -> None:
+        """No node, and no base but on the source."""
+        for name in field.lab.names:
+            if field.host(name).running:
+                try:
+                    self.runtime(field, name).ask("stop")
+                except FleetError:
+                    continue
+        for name in field.receivers:
+            for folder in ("bases", "bases/.partial"):
+                remove_tree(Path(f"{field.path(name, POOL)}/{folder}/{sha256}"))
+
+
+class Watch(threading.Thread):
+    """Waits for one node to be done, and notes when it was."""
+
+    def __init__(self, runtime: Runtime, deadline: float) -> None:
+        super().__init__(daemon=True)
+        self._runtime = runtime
+        self._deadline = deadline
+        self.node: dict[str, t.Any] = {}
+        self.at = 0.0
+        self.said = ""
+
+    @property
+    def holding(self) -> bool:
+        return bool(self.node.get("settled")) and all(base["state"] == "holding" for base in self.node["bases"].values())
+
+    def run(self) -> None:
+        try:
+            while not self.node.get("settled") and time.monotonic() < self._deadline:
+                self.node = self._runtime.ask("wait", timeout_s=20.0)
+            self.at = time.time()
+        except FleetError as error:
+            self.said = error.message
+            return
+        if not self.holding:
+            states = [f"{base['state']} {base['msg']} {base['attempts'][-3:]}" for base in self.node["bases"].values()]
+            self.said = f"{self.node.get('host')}: {'; '.join(states)}"

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pure parts of the benchmark: what is chosen, and what becomes of the figures."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+import jsonschema
+import pytest
+from ansible_collections.basecast.fleet.tests.bench import results
+from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
+from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
+from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
+from ansible_collections.basecast.fleet.tests.bench.tools.stars import ClushTree
+from ansible_collections.basecast.fleet.tests.bench.tools.swarm import info_hash
+
+HOSTS = ("kvm2", "kvm3")
+
+
+def ran(seconds: float | None, *states: str, **more: t.Any) -> Run:
+    return Run(seconds, dict(zip(HOSTS, states or ("complete",) * 2, strict=True)), more.pop("exit", 0), cpu_s=1.0, **more)
+
+
+def tool(*runs: Run, name: str = "relay", **more: t.Any) -> ToolResult:
+    return ToolResult(name, name.title(), "note", 128 * MIB, 5.0, runs=list(runs), **more)
+
+
+def found(*all_results: ToolResult, kind: str = "spread") -> dict[str, t.Any]:
+    scenario = {
+        "name": "x", "title": "two hosts", "kind": kind, "receivers": 2, "rate_mbps": 200, "between_mbps": None,
+        "results": [results.as_json(one) for one in all_results],
+    }  # fmt: skip
+    return {
+        "format": 1, "command": "c", "started_at": "2026-01-01T00:00:00+00:00", "commit": "abc", "machine": {}, "versions": {},
+        "scenarios": [scenario],
+    }  # fmt: skip
+
+
+def test_the_limit_is_the_time_of_one_copy_over_the_narrowest_link() -> None:
+    eight, sites = FULL[0], next(one for one in FULL if one.name == "sites")
+    assert eight.limit_s(128 * MIB) == pytest.approx(5.36870912)
+    assert sites.limit_s(32 * MIB) == pytest.approx(32 * MIB * 8 / 20e6)
+    assert next(one for one in FULL if one.name == "single").limit_s(MIB) is None
+
+
+def test_a_star_gets_a_smaller_file_where_it_would_take_for_ever() -> None:
+    scenario = Scenario("x", "x", "spread", 32, 50, 128, ("rsync",), most_s=60)
+    assert scenario.size_for(1) == 128 * MIB
+    assert scenario.size_for(32) == 8 * MIB  # 43 s; twice of it would be 86 s
+    assert scenario.size_for(1000) == 4 * MIB
+
+
+@pytest.mark.parametrize("one", [*FULL, *QUICK], ids=lambda one: f"{one.name}-{one.size_mib}")
+def test_scenarios_name_tools_that_exist(one: Scenario) -> None:
+    assert set(one.tools) <= set(TOOLS)
+    for name in one.tools:
+        assert TOOLS[name].copies(one.receivers) >= 1
+
+
+def test_selection() -> None:
+    assert select([]) == list(FULL)
+    assert select(["quick"]) == list(QUICK)
+    assert [(one.name, one.size_mib) for one in select(["quick", "hosts8"])] == [("hosts8", QUICK[0].size_mib)]
+    assert [one.name for one in select(["sites", "hosts16"])] == ["sites", "hosts16"]
+    assert [(one.name, one.tools) for one in select([], ["scp"])] == [("single", ("scp",))]
+    with pytest.raises(UnknownName, match="no scenario 'hosts9'; there are quick, full, hosts8"):
+        select(["hosts9"])
+    with pytest.raises(UnknownName, match="no tool 'cp'; there are aria2"):
+        select([], ["cp"])
+
+
+def test_figures_are_medians_over_the_limit() -> None:
+    one = tool(ran(6.0), ran(5.5), ran(9.0))
+    assert (one.seconds, one.ratio) == (6.0, pytest.approx(1.2))
+    assert one.cpu_s_per_gib == pytest.approx(1.0 / 2 / (128 / 1024))
+    assert tool(ran(7.0, undisturbed_s=5.0), ran(6.0, undisturbed_s=5.0)).disturbed_ratio == pytest.approx(1.3)
+    assert tool(ran(6.0, wire_ratio=1.01), ran(6.0, wire_ratio=1.02), ran(6.0)).most("wire_ratio") == 1.02
+
+
+def test_one_host_without_the_file_in_one_run_is_a_failure_whatever_the_tool_says() -> None:
+    one = tool(ran(6.0), ran(None, "complete", "truncated"))
+    assert not one.complete
+    assert one.seconds is None
+    assert one.failure == "1 of 2 truncated, exit 0"
+    assert tool(ran(None, "wrong", "missing", exit=None)).failure == "1 of 2 missing, 1 of 2 wrong, did not end"
+    assert not tool().complete
+
+
+def test_results_keep_their_form() -> None:
+    whole = found(tool(ran(6.0)), tool(name="rsync", missing="rsync not installed"), tool(ran(None, "missing", "dead")))
+    jsonschema.validate(whole, results.SCHEMA)
+    assert results.from_json(whole["scenarios"][0]["results"][0]) == tool(ran(6.0))
+    whole["scenarios"][0]["results"][0]["runs"][0]["hosts"]["kvm2"] = "nearly"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(whole, results.SCHEMA)
+
+
+def test_the_table_is_sorted_and_names_what_failed_and_what_was_not_run() -> None:
+    whole = found(
+        tool(name="rsync", missing="rsync not installed (package rsync)"),
+        tool(ran(None, "complete", "truncated"), name="taktuk"),
+        tool(ran(40.0), name="star"),
+        tool(ran(5.5, payload_ratio=1.0002)),
+    )
+    lines = results.text(whole).splitlines()
+    assert lines[0] == "two hosts"
+    assert [line.split()[0] for line in lines[2:]] == ["Relay", "Star", "Taktuk", "Rsync"]
+    assert "1.100" in lines[2]
+    assert "1.0002" in lines[2]
+    assert lines[4].endswith("FAILED: 1 of 2 truncated, exit 0")
+    assert lines[5].endswith("not run: rsync not installed (package rsync)")
+    table = results.markdown(whole).splitlines()
+    assert table[0] == "**two hosts**"
+    assert {line.count("|") for line in table[2:]} == {table[2].count("|")}
+
+
+@pytest.mark.parametrize("kind", ["kill", "single", "memory"])
+def test_every_kind_has_its_table(kind: str) -> None:
+    heading, (cells,) = results.rows(found(tool(ran(6.0, undisturbed_s=5.0, resident_mib=31.2)), kind=kind)["scenarios"][0])
+    assert len(heading) == len(cells)
+    assert {"kill": "1.20", "single": "0.02", "memory": "31.2"}[kind] in cells
+
+
+def test_gateways_serve_every_host_once() -> None:
+    hosts = [f"kvm{number}" for number in range(2, 10)]
+    tree = ClushTree.gateways(hosts)
+    assert len(tree) == 3
+    assert sorted([*tree, *(host for behind in tree.values() for host in behind)]) == sorted(hosts)
+
+
+def test_info_hash_is_found_by_parsing() -> None:
+    info = b"d6:lengthi5e4:name5:image6:pieces20:4:infod6:lengthi9e12e"
+    torrent = b"d8:announce8:http://x13:creation datei7e4:info" + info + b"e"
+    assert info_hash(torrent) == hashlib.sha1(info, usedforsecurity=False).hexdigest()
