@@ -13,23 +13,8 @@ description:
   - Machines that exist keep their host and their number; new ones get the lowest numbers that were never given.
   - A group of machines with C(count) in the manifest is spread evenly; of hosts with as many machines one that holds the base wins.
 positional: hosts
-options:
-  _input:
-    description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.
-    type: dict
-    required: true
-  hosts:
-    description:
-      - What was seen of each host, by inventory name.
-      - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
-        C(capacity): of M(basecast.fleet.host_capacity_info). C(pools): of M(basecast.fleet.base_disk_info).
-        C(machines), C(domains): of M(basecast.fleet.machine). C(record): the service's, of M(basecast.fleet.service_record)."
-    type: dict
-    required: true
-  groups:
-    description: The inventory's groups, for a manifest that names groups.
-    type: dict
-    default: {}
+extends_documentation_fragment:
+  - basecast.fleet._observed
 """
 
 EXAMPLES = r"""

@@ -12,25 +12,13 @@ short_description: Plan a deployment from a manifest and observed hosts
 description:
   - Says which machines exist, which are to be made and where, which base each host lacks and where it would be imported,
     and hands over the work of each host, step by step.
+  - Looks ahead at what would go wrong - missing packages, pools, ports, too little memory or space, disks smaller than their
+    base - on every host at once.
   - While C(problems) is not empty nothing may be changed; each problem names its place in the manifest or its host.
 positional: hosts
+extends_documentation_fragment:
+  - basecast.fleet._observed
 options:
-  _input:
-    description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.
-    type: dict
-    required: true
-  hosts:
-    description:
-      - What was seen of each host, by inventory name.
-      - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
-        C(capacity): of M(basecast.fleet.host_capacity_info). C(pools): of M(basecast.fleet.base_disk_info).
-        C(machines), C(domains): of M(basecast.fleet.machine). C(record): the service's, of M(basecast.fleet.service_record)."
-    type: dict
-    required: true
-  groups:
-    description: The inventory's groups, for a manifest that names groups.
-    type: dict
-    default: {}
   imported:
     description:
       - Bases that the run has imported since the hosts were observed, by their name in the manifest.
@@ -65,6 +53,7 @@ EXAMPLES = r"""
     seen:
       reachable: true
       capacity: "{{ host.capacity }}"
+      missing: "{{ host.missing }}"
       pools: "{{ store.pools }}"
       machines: "{{ found.machines }}"
       domains: "{{ found.domains }}"

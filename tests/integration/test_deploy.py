@@ -199,11 +199,12 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         (lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base"),
         (lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000"),
         (lambda m: m["machines"][0]["disks"][0].update(pool="fast"), "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default"),
+        (lambda m: m["machines"][0]["disks"][0].update(size_gib=0.03), "machines[0].disks[0].size_gib: 0.03 GiB is less than tiny 1 itself has; at least 0.047 GiB"),
         (lambda m: m["machines"][0].update(memory_mib=2**26), "machines[0].memory_mib: web-4 with 67108864 MiB does not fit on kvm1"),
         (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
         (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),
     ],
-    ids=["unknown-key", "missing-base", "wrong-digest", "missing-pool", "too-much-memory", "escaping-name", "unknown-host"],
+    ids=["unknown-key", "missing-base", "wrong-digest", "missing-pool", "too-small-disk", "too-much-memory", "escaping-name", "unknown-host"],
 )
 def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outcome, change: t.Callable[[t.Any], None], words: str) -> None:
     bad = manifest(per_host=2)
@@ -212,6 +213,28 @@ def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outc
     assert done.code != 0
     assert words in done.out
     assert "Traceback" not in done.out
+    assert set(done.changed.values()) == {0}
+
+
+@pytest.mark.timeout(400)
+def test_what_the_hosts_lack_is_told_for_all_of_them_at_once_before_anything_is_changed(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=3, pools={"default": ("ext4", 96)})
+    give(lab.hosts["kvm1"])
+    imported = lab.exec_in_controller(["ansible", "kvm1", "-m", "basecast.fleet.base_disk_import", "-a", "src=images/tiny.qcow2 name=tiny version=1"])
+    assert imported.returncode == 0, imported.stdout
+    lab.hosts["kvm1"].run("rm -f /usr/bin/xorriso /usr/bin/genisoimage /usr/bin/mkisofs")
+    lab.hosts["kvm2"].fill_pool("default", leave_bytes=8 * 2**20)
+    lab.hosts["kvm3"].run("mount -o remount,ro /var/lib/libvirt/images")
+    taken = {"basecast_port_range": "22-22"}  # sshd's
+    done = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, "-e", json.dumps(taken)))
+    assert done.code != 0
+    for words in (
+        "kvm1: a program that writes ISO images (xorriso, genisoimage, mkisofs) is missing; install the package xorriso",
+        "kvm2: the pool 'default', /var/lib/libvirt/images, has ",
+        "'default' of kvm3, /var/lib/libvirt/images, cannot be written to",
+        *(f"{host.name}: every port of 22-22 on {host.address} is taken; set basecast_port_range to others" for host in lab.hosts.values()),
+    ):
+        assert words in done.out, done
     assert set(done.changed.values()) == {0}
 
 

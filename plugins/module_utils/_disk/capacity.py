@@ -58,18 +58,13 @@ def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: boo
     place = filesystem.existing_parent(store.pool_path)
     space = os.statvfs(place)
     writable = filesystem.is_writable(store.pool_path)
-    partials = []
-    for item in store.partials():
-        path = os.path.join(store.partial_directory(item["sha256"]), "disk")
-        if os.path.lexists(path):
-            partials.append({"size_bytes": item["size_bytes"], "allocated_bytes": filesystem.allocated_bytes(path)})
     return {
         "path": store.pool_path,
         "exists": exists,
         "writable": writable,
         "total_bytes": space.f_blocks * space.f_frsize,
         "free_bytes": space.f_bavail * space.f_frsize,
-        "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], partials),
+        "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], store.partials()),
         "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
     }
 

@@ -343,8 +343,8 @@ class Store:
             return Partial(self, sha256, directory, held)
 
     def partials(self) -> list[dict[str, t.Any]]:
-        """[{"sha256","bytes_verified","size_bytes","in_use"}] as info modules show it; nothing is locked for longer
-        than an instant."""
+        """[{"sha256","bytes_verified","size_bytes","allocated_bytes","in_use"}] as info modules show it; nothing is locked
+        for longer than an instant."""
         directory = os.path.join(self.directory, ".partial")
         found = []
         try:
@@ -353,16 +353,18 @@ class Store:
             return []
         for name in names:
             place = os.path.join(directory, name)
+            disk = os.path.join(place, "disk")
             try:
-                size = os.lstat(os.path.join(place, "disk")).st_size
+                size, allocated = os.lstat(disk).st_size, filesystem.allocated_bytes(disk)
             except OSError:
-                size = 0
+                size = allocated = 0
             verified = _verified_chunks(os.path.join(place, "map"))
             found.append(
                 {
                     "sha256": name,
                     "bytes_verified": min(verified * CHUNK_BYTES, size),
                     "size_bytes": size,
+                    "allocated_bytes": allocated,
                     "in_use": lock.is_held(os.path.join(place, "lock")),
                 }
             )

