@@ -86,7 +86,7 @@ class Field:
         self.scenario = scenario
         count = scenario.receivers + 1
         # Memory file systems: all hosts would otherwise share this machine's one disk, and that would be measured.
-        needed = (scenario.receivers + 3) * min(scenario.size_bytes, 2048 * MIB)
+        needed = (scenario.receivers + 3) * scenario.data_bytes
         self.fs = "tmpfs" if machine.available_bytes() > needed * 1.3 else "dir"
         self.lab = Lab(hosts=count, rate_mbps=scenario.rate_mbps, pools={"default": (self.fs, 4 * scenario.size_mib + 64)})
         self.lab.up()
@@ -219,6 +219,7 @@ class Field:
     def race(self, cast: Cast, size: int, timeout_s: float, incident: Incident | None = None) -> Run:
         """Lets a peer bring the file of this size from the source to all receivers."""
         sha256 = self.put_file(size)
+        grace_s = 3.0 + 2 * (self.scenario.limit_s(size) or 0.0)
         signal = self.shared / "go"
         os.mkfifo(signal)
         for name, script in cast.daemons.items():
@@ -237,7 +238,7 @@ class Field:
         go = os.open(signal, os.O_RDWR)
         try:
             with fate(self, incident) as dead:
-                over = self._wait(lambda: self._is_over(cast, dead), timeout_s)
+                over = self._wait(lambda: self._is_over(cast, dead, grace_s), timeout_s)
                 cpu, other = processor.seconds()
         finally:
             os.close(go)
@@ -260,15 +261,15 @@ class Field:
         after = self.received_on_links()
         return max(after[name] - before[name] for name in self.receivers if name not in dead) / size
 
-    def _is_over(self, cast: Cast, dead: set[str]) -> bool:
+    def _is_over(self, cast: Cast, dead: set[str], grace_s: float) -> bool:
         racing = [name for name in cast.racers if name not in dead]
         if not all((self.shared / f"end.{name}").exists() for name in racing):
             return False
         stamping = [name for name in cast.stamps if name not in dead]
         if all((self.shared / f"stamp.{name}").exists() for name in stamping):
             return True
-        # The operator was told that it is over: whoever has nothing by then gets nothing more.
-        return bool(racing) and time.time() - max(self._ended(name)[1] for name in racing) > 3.0
+        # The operator was told that it is over. What is still in buffers on the way has some time to arrive.
+        return bool(racing) and time.time() - max(self._ended(name)[1] for name in racing) > grace_s
 
     def _ended(self, name: str) -> tuple[int | None, float]:
         try:

@@ -216,7 +216,7 @@ class Supervisor:
         command("ip", "-batch", "-", stdin="\n".join((
             "link set lo up",
             f"link add {BRIDGE} type bridge forward_delay 0 stp_state 0",
-            f"addr add {CONTROLLER}/{PREFIX} dev {BRIDGE}",
+            f"addr add {CONTROLLER}/{PREFIX} brd + dev {BRIDGE}",
             f"link set {BRIDGE} up",
         )))  # fmt: skip
         filtering = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -351,7 +351,7 @@ class Supervisor:
             )))  # fmt: skip
             command("ip", "-batch", "-", net=host.net, stdin="\n".join((
                 "link set lo up",
-                f"addr add {host.address}/{PREFIX} dev eth0",
+                f"addr add {host.address}/{PREFIX} brd + dev eth0",
                 "link set eth0 up",
                 f"route add default via {CONTROLLER}",
             )))  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .base import Tool
 from .chains import MbufferChain, TaktukChain, TaktukTree
 from .multicast import Udpcast, Uftp
-from .relay import Relay
+from .relay import LargeRelay, Relay
 from .stars import Clush, ClushTree, Nbdcopy, NbdcopyTls, Rsync, Scp
 from .swarm import Aria2
 
@@ -18,6 +18,7 @@ TOOLS: dict[str, Tool] = {
     for tool in (
         Relay("relay", "cut_through"),
         Relay("relay-staged", "staged"),
+        LargeRelay("relay-large", "cut_through"),
         Rsync(),
         Scp(),
         Nbdcopy(),

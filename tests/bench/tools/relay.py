@@ -6,16 +6,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import re
 import threading
 import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import (
+    CHUNK_BYTES,
+    HEADER_BYTES,
+    ChunkHasher,
+    ChunkList,
+    chunk_count,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers
 from ansible_collections.basecast.fleet.plugins.modules.relay_node import bases as checked_bases
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
@@ -25,6 +35,7 @@ from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
 from .. import machine
 from ..field import FILE, POOL, Field, Incident, fate
 from ..results import Run
+from ..scenarios import MIB
 from .base import Tool
 
 RUN = "bench"
@@ -106,35 +117,42 @@ class Relay(Tool):
 
     def run(self, field: Field, size: int, incident_s: float | None = None) -> Run:
         field.clear()
-        sha256 = field.put_file(size)
-        relay = self.relay(field, self.imported(field, sha256), size)
-        (plan,) = relay_plans([relay], field.links(), mode=self.mode)
+        metadata = self.imported(field, size)
+        relay = self.relay(field, metadata)
+        plan = self.planned(field, relay)
         try:
-            nodes = self._listen(field)
+            nodes = self._play(field, LISTEN)
             return self._race(field, relay, plan, nodes, incident_s)
         finally:
-            self._end(field, sha256)
+            self._end(field, metadata["sha256"])
+
+    # ---- what differs for large files
+
+    def imported(self, field: Field, size: int) -> dict[str, t.Any]:
+        """Metadata of the file as a base disk of the source."""
+        sha256 = field.put_file(size)
+        return self._play(field, IMPORT, "--limit", field.source, image=FILE, version=sha256[:12])
+
+    def planned(self, field: Field, relay: dict[str, t.Any]) -> dict[str, t.Any]:
+        (plan,) = relay_plans([relay], field.links(), mode=self.mode)
+        return plan
+
+    def judge(self, field: Field, relay: dict[str, t.Any], where: str, dead: tuple[str, ...]) -> dict[str, str]:
+        return field.judge(relay["size_bytes"], relay["sha256"], where, dead)
 
     # ---- before the start
 
-    def imported(self, field: Field, sha256: str) -> dict[str, t.Any]:
-        """Metadata of the file as a base disk of the source."""
-        return self._play(field, IMPORT, "--limit", field.source, image=FILE, version=sha256[:12])
-
     @staticmethod
-    def relay(field: Field, metadata: dict[str, t.Any], size: int) -> dict[str, t.Any]:
+    def relay(field: Field, metadata: dict[str, t.Any]) -> dict[str, t.Any]:
         """As service_plan would tell it."""
         return {
             "base": "bench",
             "sha256": metadata["sha256"],
-            "size_bytes": size,
+            "size_bytes": metadata["size_bytes"],
             "metadata": metadata,
             "sources": {field.source: "default"},
             "targets": dict.fromkeys(field.receivers, "default"),
         }
-
-    def _listen(self, field: Field) -> dict[str, t.Any]:
-        return self._play(field, LISTEN)
 
     @staticmethod
     def _play(field: Field, playbook: list[dict[str, t.Any]], *options: str, **variables: str) -> dict[str, t.Any]:
@@ -186,7 +204,7 @@ class Relay(Tool):
             for watch in watches.values():
                 watch.join()
             cpu, other = processor.seconds()
-        hosts = field.judge(size, sha256, f"{POOL}/bases/{sha256}/disk", tuple(dead))
+        hosts = self.judge(field, relay, f"{POOL}/bases/{sha256}/disk", tuple(dead))
         living = [watch for name, watch in watches.items() if name not in dead]
         whole = set(hosts.values()) <= {"complete", "dead"} and all(watch.holding for watch in living)
         told = [base for watch in living for base in watch.node.get("bases", {}).values()]
@@ -230,11 +248,65 @@ class Relay(Tool):
             if field.host(name).running:
                 try:
                     self.runtime(field, name).ask("stop")
-                except FleetError:
+                except RelayError:
                     continue
         for name in field.receivers:
             for folder in ("bases", "bases/.partial"):
                 remove_tree(Path(f"{field.path(name, POOL)}/{folder}/{sha256}"))
+
+
+class LargeRelay(Relay):
+    """A file that no machine could hold so often: only its begin is random, the rest are zero bytes and no blocks on disk.
+
+    All hosts fetch from the source at once, to show what many children cost it.
+    """
+
+    def imported(self, field: Field, size: int) -> dict[str, t.Any]:
+        """Into the store by its own code; the base's name is the digest of its chunk list, for hashing 200 GiB takes minutes."""
+        pool = field.path(field.source, POOL)
+        hasher = ChunkHasher()
+        data = os.urandom(field.scenario.data_bytes)
+        hasher.update(data)
+        self._data_sha256, begin = hasher.finish()
+        zero = hashlib.sha256(bytes(CHUNK_BYTES)).digest()
+        digests = begin.to_bytes()[HEADER_BYTES:] + zero * (chunk_count(size) - begin.count)
+        chunks = ChunkList.from_digests(size, CHUNK_BYTES, digests)
+        metadata = {
+            "format": 1, "sha256": chunks.sha256, "source_sha256": chunks.sha256, "size_bytes": size, "virtual_size_bytes": size,
+            "image_format": "raw", "parent": None, "chunk_bytes": CHUNK_BYTES, "chunks_sha256": chunks.sha256,
+            "imported_at": "2026-01-01T00:00:00Z", "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
+            "signatures": [],
+        }  # fmt: skip
+        partial = Store(str(pool)).partial(chunks.sha256)
+        with open(partial.disk, "wb") as file:
+            file.write(data)
+            file.truncate(size)
+        partial.publish(metadata, chunks.to_bytes())
+        return metadata
+
+    def planned(self, field: Field, relay: dict[str, t.Any]) -> dict[str, t.Any]:
+        edges = [{"from": field.source, "to": name} for name in field.receivers]
+        return {
+            "mode": self.mode,
+            "parents": {name: [[field.source]] for name in field.receivers},
+            "trees": [{"weight": 1.0, "edges": edges}],
+        }
+
+    def judge(self, field: Field, relay: dict[str, t.Any], where: str, dead: tuple[str, ...]) -> dict[str, str]:
+        def look(name: str) -> str:
+            path = field.path(name, where)
+            if not path.exists():
+                return "missing"
+            found = path.stat()
+            if found.st_size < relay["size_bytes"]:
+                return "truncated"
+            with open(path, "rb") as file:
+                begin = hashlib.sha256(file.read(field.scenario.data_bytes)).hexdigest()
+            # No block beyond the begin: nothing but zero bytes there.
+            sparse = found.st_blocks * 512 <= field.scenario.data_bytes + MIB
+            return "complete" if begin == self._data_sha256 and sparse else "wrong"
+
+        return {name: look(name) for name in field.receivers}
 
 
 class Watch(threading.Thread):
@@ -257,7 +329,7 @@ class Watch(threading.Thread):
             while not self.node.get("settled") and time.monotonic() < self._deadline:
                 self.node = self._runtime.ask("wait", timeout_s=20.0)
             self.at = time.time()
-        except FleetError as error:
+        except RelayError as error:
             self.said = error.message
             return
         if not self.holding:

@@ -68,7 +68,7 @@ class Aria2(Peer):
             field.path(name, torrent).write_bytes(data)
         options = (
             "--enable-dht=false --enable-peer-exchange=true --bt-enable-lpd=false --seed-ratio=0 --file-allocation=none "
-            f"--bt-max-peers=0 --bt-request-peer-speed-limit=1G --console-log-level=error --summary-interval=0 -d {FOLDER}"
+            f"--bt-max-peers=0 --bt-request-peer-speed-limit=1000M --console-log-level=error --summary-interval=0 -d {FOLDER}"
         )
         tracker = f"opentracker -i {address} -p {TRACKER_PORT} -P {TRACKER_PORT} -u nobody -d {FOLDER} -w whitelist"
         seed = f"aria2c {options} --check-integrity=true {torrent}"
