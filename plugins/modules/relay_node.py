@@ -40,9 +40,10 @@ options:
         change does not touch go on, and failed bases are tried again.
       - V(finished) waits until every base of this host is there or has failed, and fails if one has.
       - V(progress) returns the same data without waiting. Asked of any one host, it shows the whole fleet, see O(fleet).
+      - V(limited) changes O(rate_mbps), O(links) and O(streams) of a running node, and nothing else.
       - V(stopped) ends the node and waits until it is gone. That there is none is fine.
     type: str
-    choices: [listening, started, finished, progress, stopped]
+    choices: [listening, started, limited, finished, progress, stopped]
     default: progress
   run:
     description: Name of the run. All hosts of a run have the same.
@@ -124,9 +125,41 @@ options:
     default: cut_through
   rate_mbps:
     description:
-      - The most that the node sends, and the most that it receives, in 10^6 bits per second.
-      - With O(state=listening), without it or with V(0) there is no limit. With O(state=started) it changes the limit.
+      - The most that the node sends, and the most that it receives, in 10^6 bits per second. V(0) is no limit.
+      - A new node has no limit without it. It changes a running node with O(state=listening), O(state=started) or
+        O(state=limited), and without it that node's limit stays as it is. The same holds for O(links) and O(streams).
     type: float
+  links:
+    description:
+      - "The same for single peers, in both directions, as C({host: mbps}). They count besides O(rate_mbps)."
+      - The whole option is replaced when it is given again. V({}) lifts all of them.
+    type: dict
+  streams:
+    description:
+      - To how many other nodes this one sends chunks at the same time. The others wait until one asks for nothing more
+        at the moment, or moves nothing for a second. V(0) is no limit.
+    type: int
+  nice:
+    description:
+      - Lowers the node's priority for the processor, 19 being the lowest, with O(state=listening) when the node is started.
+      - Linux derives from it the priority for disks too, where their scheduler knows priorities (bfq, mq-deadline).
+    type: int
+    default: 0
+  io_idle:
+    description:
+      - Whether the node's disk accesses wait until nobody else has any, with O(state=listening) when the node is started.
+      - Needs the command C(ionice), and a disk scheduler that knows priorities. Without the command this is noted in the
+        node's log, and nothing else.
+    type: bool
+    default: false
+  encryption:
+    description:
+      - Whether transfers are encrypted, with O(state=listening). All nodes of a run need the same.
+      - With V(false) nodes still show each other the run's certificates when they connect, and every chunk is still compared
+        with its digest, so strangers get nothing from a node and wrong bytes never become a base. But B(whoever can
+        listen on the way reads the bases), and whoever can change packets on the way can disturb the run.
+    type: bool
+    default: true
   fleet:
     description:
       - Whether to return RV(fleet), the progress of every host of the run.
@@ -234,6 +267,13 @@ EXAMPLES = r"""
   delay: 2
   run_once: true
 
+- name: In working hours, send less, and least of all over the line to another site
+  basecast.fleet.relay_node:
+    state: limited
+    run: nightly
+    rate_mbps: 400
+    links: {kvm9: 20}
+
 - name: End the nodes
   basecast.fleet.relay_node:
     state: stopped
@@ -278,6 +318,14 @@ node:
       description: The value of O(mode).
       type: str
       sample: cut_through
+    encryption:
+      description: Whether it encrypts.
+      type: bool
+      sample: true
+    limits:
+      description: The limits that hold at this moment, as O(rate_mbps), O(links) and O(streams).
+      type: dict
+      sample: {rate_mbps: 0.0, links: {}, streams: 0}
     settled:
       description: Whether every base is holding or failed.
       type: bool
@@ -431,21 +479,37 @@ def positive(params: t.Mapping[str, t.Any], *options: str) -> None:
             raise InvalidOption(option, params[option], "it has to be greater than 0")
 
 
-def rate(params: t.Mapping[str, t.Any]) -> float | None:
-    if params["rate_mbps"] is not None and params["rate_mbps"] < 0:
-        raise InvalidOption("rate_mbps", params["rate_mbps"], "it is 0 for no limit, or greater")
-    return t.cast("float | None", params["rate_mbps"])
+def limits(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The limits that are given; others stay as they are."""
+    for option in ("rate_mbps", "streams"):
+        if params[option] is not None and not 0 <= params[option] < float("inf"):
+            raise InvalidOption(option, params[option], "it is 0 for no limit, or greater")
+    given = {option: params[option] for option in ("rate_mbps", "links", "streams") if params[option] is not None}
+    if "links" in given:
+        given["links"] = {peer: link_rate(f"links.{peer}", mbps) for peer, mbps in given["links"].items()}
+    return given
+
+
+def link_rate(option: str, value: t.Any) -> float:
+    try:
+        mbps = float(value)
+    except (TypeError, ValueError):
+        mbps = -1.0
+    if not 0 <= mbps < float("inf"):
+        raise InvalidOption(option, value, "it is a number of 10^6 bits per second, 0 for no limit")
+    return mbps
 
 
 def command(params: t.Mapping[str, t.Any]) -> agent.Command:
     """What the node is started with."""
     positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
+    if not 0 <= params["nice"] <= 19:
+        raise InvalidOption("nice", params["nice"], "it is 0 to 19")
     settings = Settings(
         params["ttl_s"],
         params["linger_s"],
         params["silence_s"],
         agent.patience_of(params["patience_s"]),
-        rate(params),
     )
     return agent.Command(
         params["run"],
@@ -455,6 +519,10 @@ def command(params: t.Mapping[str, t.Any]) -> agent.Command:
         params["credentials"],
         settings,
         params["state_dir"],
+        limits(params),
+        params["encryption"],
+        params["nice"],
+        params["io_idle"],
     )
 
 
@@ -526,6 +594,10 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
                 return answer(runtime.ask("progress", fleet=fleet))
             except ControlFailed:
                 return {"changed": True, "node": {}}
+        if not wanted.encryption:
+            module.warn(
+                f"The nodes of the run {wanted.run} do not encrypt: whoever can listen between the hosts reads the base disks."
+            )
         node, changed = agent.listening(runtime, wanted, StoreShelf())
         return answer(node, changed)
     if state == "stopped":
@@ -537,11 +609,18 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
             "bases": bases(params),
             "peers": checked_peers(params["peers"]),
             "mode": params["mode"],
-            "rate_mbps": rate(params),
+            "limits": limits(params),
         }
         if module.check_mode:
             return {"changed": True, "node": {}}
         node = runtime.ask("start", fleet=fleet, **given)
+        return answer(node, node.pop("changed"))
+    if state == "limited":
+        wanted_limits = limits(params)
+        if module.check_mode:
+            node = runtime.ask("progress", fleet=fleet)
+            return answer(node, any(node["limits"][key] != value for key, value in wanted_limits.items()))
+        node = runtime.ask("limit", fleet=fleet, limits=wanted_limits)
         return answer(node, node.pop("changed"))
     if module.check_mode:
         try:
@@ -577,7 +656,7 @@ def main() -> None:
             **pools_argument(),
             "state": {
                 "type": "str",
-                "choices": ["listening", "started", "finished", "progress", "stopped"],
+                "choices": ["listening", "started", "limited", "finished", "progress", "stopped"],
                 "default": "progress",
             },
             "run": {"type": "str", "required": True},
@@ -589,6 +668,11 @@ def main() -> None:
             "peers": {"type": "dict", "default": {}},
             "mode": {"type": "str", "choices": ["staged", "cut_through"], "default": "cut_through"},
             "rate_mbps": {"type": "float"},
+            "links": {"type": "dict"},
+            "streams": {"type": "int"},
+            "nice": {"type": "int", "default": 0},
+            "io_idle": {"type": "bool", "default": False},
+            "encryption": {"type": "bool", "default": True},
             "fleet": {"type": "bool"},
             "timeout_s": {"type": "float", "default": 3600},
             "ttl_s": {"type": "float", "default": 14400},

@@ -372,6 +372,37 @@ def test_failures_are_told_and_secrets_are_not(site: Site) -> None:
         site.call(host, state="stopped")
 
 
+def test_a_running_node_takes_other_limits_and_yields_to_others(site: Site) -> None:
+    """And a run without encryption says so."""
+    metadata = site.put_base("kvm1", 16 * 1024 * 1024)
+    first = site.listen("kvm1", links={"kvm3": 2}, nice=7, io_idle=True, encryption=False)
+    assert "do not encrypt" in str(first["warnings"])
+    pid = first["node"]["pid"]
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        assert os.getpriority(os.PRIO_PROCESS, int(thread)) == 7
+        told = subprocess.run(["ionice", "-p", thread], capture_output=True, text=True, check=True).stdout
+        assert told.startswith("idle")
+    assert site.listen("kvm3", encryption=False)["node"]["encryption"] is False
+    site.start("kvm1", metadata, [])
+    site.start("kvm3", metadata, ["kvm1"])
+    wait_until(lambda: site.base("kvm3")["received_bytes"] > 0)
+    check = site.call("kvm1", state="limited", links={}, _ansible_check_mode=True)
+    assert check["changed"]
+    # At 2 Mbit/s it would take half a minute more.
+    lifted = site.call("kvm1", state="limited", links={}, streams=2)
+    assert lifted["changed"]
+    assert lifted["node"]["limits"] == {"rate_mbps": 0.0, "links": {}, "streams": 2}
+    assert not site.call("kvm1", state="limited", links={}, streams=2)["changed"]
+    done = site.call("kvm3", state="finished", timeout_s=15)
+    assert done["node"]["bases"][metadata["sha256"]]["state"] == "holding", done
+    # The same node would be of no use to a run that encrypts.
+    again = site.listen("kvm3")
+    assert "warnings" not in again
+    assert again["changed"]
+    for host in ("kvm1", "kvm3"):
+        site.call(host, state="stopped")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

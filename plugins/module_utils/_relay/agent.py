@@ -23,7 +23,7 @@ import time
 import typing as t
 
 from . import control, probe
-from .daemon import Process, spawn, start_time
+from .daemon import Process, spawn, start_time, yield_to_others
 from .errors import ControlFailed, RelayError
 from .history import LinkHistory
 from .link_meter import rows_of
@@ -131,6 +131,9 @@ class Command(t.NamedTuple):
     """What a node is started with.
 
     :param state_dir: where this host keeps what is measured.
+    :param limits: as Limits.set takes them.
+    :param encryption: False: peers know each other by their certificates, and what follows is plain.
+    :param nice: of the process; idle_io: whether its I/O waits for everybody else's.
     """
 
     run: str
@@ -140,6 +143,10 @@ class Command(t.NamedTuple):
     credentials: Json
     settings: Settings
     state_dir: str
+    limits: t.Mapping[str, t.Any] = {}
+    encryption: bool = True
+    nice: int = 0
+    idle_io: bool = False
 
 
 def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, bool]:
@@ -150,8 +157,9 @@ def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, b
             try:
                 node = runtime.ask("progress", timeout=5.0)
                 # Certificates that were made anew belong to a repeated run: the old node could not talk to its peers.
-                if node["authority"] == authority:
-                    return node, False
+                if node["authority"] == authority and node["encryption"] == command.encryption:
+                    node = runtime.ask("limit", limits=dict(command.limits))
+                    return node, bool(node.pop("changed"))
             except ControlFailed:
                 pass
             noted = runtime.read_pidfile()
@@ -166,12 +174,17 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
-    tls_contexts = contexts(command.credentials["ca"], command.credentials["certificate"], command.credentials["key"])
+    pem = command.credentials
+    tls_contexts = contexts(pem["ca"], pem["certificate"], pem["key"], command.encryption)
     listener = bind(command.address, *command.ports, preferred=port)
     server = control.listen(runtime.socket)
 
     def main() -> None:
         threading.stack_size(THREAD_STACK_BYTES)
+        try:
+            yield_to_others(command.nice, command.idle_io)
+        except OSError as error:
+            _log(f"the priority of the process stays as it is: {error}")
         node = Node(
             command.run,
             command.host,
@@ -183,7 +196,9 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
             log=_log,
             born=int(time.time() * 1000),
         )
-        _run(node, runtime, server, authority, LinkHistory(command.state_dir))
+        node.limits.set(**command.limits)
+        told = {"authority": authority, "encryption": command.encryption}
+        _run(node, runtime, server, told, LinkHistory(command.state_dir))
 
     process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
     listener.close()
@@ -225,15 +240,18 @@ def _log(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(node: Node, runtime: Runtime, server: socket.socket, authority: str, history: LinkHistory) -> None:
-    """The life of the process."""
+def _run(node: Node, runtime: Runtime, server: socket.socket, told: Json, history: LinkHistory) -> None:
+    """The life of the process.
+
+    :param told: what each answer says of how it was started.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: node.stop_soon())
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Three descriptors for a child, and many children at the source of a large fleet.
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
     runtime.write_pidfile(node)
-    agent = _Agent(node, authority)
+    agent = _Agent(node, told)
     threading.Thread(target=control.serve, args=(server, agent.handle, node.stopping), daemon=True).start()
     node.open()
     _log(f"node of run {node.run_id} on {node.host} listens at {node.address}:{node.port}")
@@ -259,9 +277,9 @@ def keep_measured(node: Node, history: LinkHistory) -> None:
 class _Agent:
     """Answers the control socket."""
 
-    def __init__(self, node: Node, authority: str) -> None:
+    def __init__(self, node: Node, told: Json) -> None:
         self._node = node
-        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "authority": authority}
+        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid()), **told}
 
     def handle(self, message: Json) -> Json:
         node = self._node
@@ -275,13 +293,16 @@ class _Agent:
             node.touch()
             return node.prober.result()
         if command == "start":
+            limited = node.limits.set(**message["limits"])
             changed = node.start(
                 [request_of(base) for base in message["bases"]],
                 addresses_of(message["peers"]),
                 message["mode"],
-                message["rate_mbps"],
             )
-            return {**self._answer(message), "changed": changed}
+            return {**self._answer(message), "changed": changed or limited}
+        if command == "limit":
+            changed = node.limits.set(**message["limits"])
+            return {**self._answer(message), "settled": settled, "changed": changed}
         if command == "wait":
             settled = node.wait(min(float(message["timeout_s"]), control.LONG_POLL_S))
             node.touch()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -51,6 +52,27 @@ def start_time(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def yield_to_others(nice: int, idle_io: bool) -> None:
+    """Lower this process's priority. Before it starts threads: each has its own, and inherits it.
+
+    :param nice: 0 leaves it as it is. For I/O the kernel derives a priority from it, unless ``idle_io``.
+    :raises OSError: the system does not allow it, or has no such command.
+    """
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if idle_io:
+        # Python knows no call for it; class 3 is "idle".
+        done = subprocess.run(
+            ["ionice", "-c", "3", "-p", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            raise OSError(done.returncode, done.stderr.decode(errors="replace").strip() or "ionice failed")
 
 
 def spawn(main: t.Callable[[], None], keep: t.Container[int], log_path: str) -> Process:

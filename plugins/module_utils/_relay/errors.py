@@ -44,6 +44,12 @@ class VersionMismatch(ProtocolError):
     kind = "version"
 
 
+class EncryptionMismatch(VersionMismatch):
+    """One side encrypts, the other does not; the message names both."""
+
+    kind = "encryption"
+
+
 class PeerLost(RelayError):
     """The connection ended or fell silent before the work was done."""
 

@@ -18,12 +18,13 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from .limits import Limits
 from .link_meter import LinkMeter
 from .news import News
 from .probe import Prober
 from .sink import Attempt, Fetch, Patience, storage_failure
 from .source import FAILED, FETCHING, HOLDING, LOST, PENDING, WAITING, Offer, Serving
-from .stats import Clock, Stopwatch, TokenBucket
+from .stats import Clock, Stopwatch
 from .tls import Contexts
 from .transport import CONNECT_S, Address, Door, Transport
 
@@ -72,7 +73,6 @@ class Settings(t.NamedTuple):
     linger_s: float = 300.0
     silence_s: float = SILENCE_S
     patience: Patience = Patience()
-    rate_mbps: float | None = None
 
 
 class BaseRequest(t.NamedTuple):
@@ -220,7 +220,7 @@ class Job:
             trusted=endpoint.trusted,
             trust=endpoint.trust,
             patience=node.settings.patience,
-            bucket=node.down_bucket,
+            throttle=node.limits.down,
             log=node.log,
             attempts=self._attempts,
         )
@@ -307,9 +307,8 @@ class Node:
         self.wrap_endpoint = wrap_endpoint
         self.mode = STAGED
         self.stopping = threading.Event()
-        self.up_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
-        self.down_bucket = TokenBucket(bytes_per_s(settings.rate_mbps), clock)
         self.meter = LinkMeter(clock)
+        self.limits = Limits(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
         self.news = News(host, born, clock, self.connect, self.stopping, self._observed)
         self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
@@ -371,19 +370,12 @@ class Node:
         requests: t.Sequence[BaseRequest],
         peers: t.Mapping[str, Address],
         mode: str = STAGED,
-        rate_mbps: float | None = None,
     ) -> bool:
-        """Give the node its part of the plan, or a new one; whether anything changed.
-
-        :param rate_mbps: None leaves the limit as it is, 0 lifts it.
-        """
+        """Give the node its part of the plan, or a new one; whether anything changed."""
         fresh: list[Job] = []
         with self._changed:
             changed = self.set_peers(peers) or mode != self.mode
             self.mode = mode
-            if rate_mbps is not None:
-                self.up_bucket.set_rate(bytes_per_s(rate_mbps))
-                self.down_bucket.set_rate(bytes_per_s(rate_mbps))
             for request in requests:
                 offer = self._offer(request.sha256)
                 offer.order.set(request.children)
@@ -438,6 +430,7 @@ class Node:
             "port": self.port,
             "started": self._started,
             "mode": self.mode,
+            "limits": self.limits.told(),
             "bases": {sha256: job.progress() for sha256, job in jobs.items()},
         }
 
@@ -506,11 +499,7 @@ class Node:
         if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
-        Serving(channel, offer, self.up_bucket, self.stopping, self.meter).run()
-
-
-def bytes_per_s(mbps: float | None) -> float | None:
-    return mbps * 1e6 / 8 if mbps else None
+        Serving(channel, offer, self.limits, self.stopping, self.meter).run()
 
 
 def bind(address: str, first: int, last: int, preferred: int | None = None) -> socket.socket:

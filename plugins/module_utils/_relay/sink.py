@@ -29,9 +29,10 @@ from .errors import (
     VersionMismatch,
     WrongIdentity,
 )
+from .limits import Throttle
 from .operations import Recheck, StoreChunk
 from .source import FAILED, FETCHING, HOLDING, LOST, PENDING, ROOTED, Offer
-from .stats import Clock, TokenBucket
+from .stats import Clock
 
 # Requests under way to one parent, in bytes: enough for 1 Gbit/s at 60 ms, little enough to be given back quickly.
 WINDOW_BYTES = 8 * 1024 * 1024
@@ -156,7 +157,7 @@ class Fetch:
         trusted: bool = True,
         trust: t.Callable[[], None] = lambda: None,
         patience: Patience = Patience(),  # noqa: B008 - immutable
-        bucket: TokenBucket | None = None,
+        throttle: Throttle | None = None,
         log: t.Callable[[str], None] = lambda _line: None,
         attempts: list[Attempt] | None = None,
     ) -> None:
@@ -172,7 +173,7 @@ class Fetch:
         self.cancel = cancel
         self.share = share
         self.patience = patience
-        self.bucket = bucket or TokenBucket(None, clock)
+        self.throttle = throttle or Throttle(clock)
         self.log = log
         self.chunks: ChunkList | None = None
         self.ledger: Ledger | None = None
@@ -581,7 +582,7 @@ class _Transfer:
                 fetch.hand_over(header.number, buffer, payload, self._feed)
             self._feed.progressed(self._parent)
             self._idle_since = fetch.clock()
-            wait = fetch.bucket.take(header.length)
+            wait = fetch.throttle.take(header.length, self._parent)
             if wait:
                 fetch.cancel.wait(min(wait, self._channel.heartbeat_s))
         elif header.kind == protocol.STATE:

@@ -20,9 +20,10 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.socket import Waker, poll
 from .errors import PartialContent, ProtocolError
+from .limits import Limits
 from .link_meter import LinkMeter
 from .operations import LoadChunk
-from .stats import Clock, TokenBucket
+from .stats import Clock
 
 # States of a base on a host.
 WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
@@ -226,14 +227,15 @@ class Serving:
         self,
         channel: Channel,
         offer: Offer,
-        bucket: TokenBucket,
+        limits: Limits,
         stop: threading.Event,
         meter: LinkMeter | None = None,
     ) -> None:
         self._channel = channel
         self._meter = meter or LinkMeter(time.monotonic)
         self._offer = offer
-        self._bucket = bucket
+        self._limits = limits
+        self._waker = Waker()
         self._stop = stop
         self._wants: deque[int] = deque()
         self._list_wanted = False
@@ -243,13 +245,13 @@ class Serving:
 
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
-        waker = Waker()
+        waker = self._waker
         self._offer.subscribe(waker)
         try:
             while not self._stop.is_set():
                 self._tell_news()
                 seconds = self._channel.heartbeat_s
-                if self._wants and self._offer.order.may_send(self._channel.peer):
+                if self._wants and self._may_send():
                     self._send_chunk(self._wants.popleft())
                     seconds = 0.0
                 elif self._wants:
@@ -265,10 +267,17 @@ class Serving:
                     self._channel.check_silence()
                     self._channel.beat()
         finally:
-            self._meter.pause(self._channel.peer)
-            self._offer.satisfied(self._channel.peer)
+            self._satisfied()
             self._offer.unsubscribe(waker)
             waker.close()
+
+    def _may_send(self) -> bool:
+        return self._offer.order.may_send(self._channel.peer) and self._limits.streams.may_send(self._waker)
+
+    def _satisfied(self) -> None:
+        self._meter.pause(self._channel.peer)
+        self._limits.streams.leave(self._waker)
+        self._offer.satisfied(self._channel.peer)
 
     def _tell_news(self) -> None:
         view = self._offer.view
@@ -316,15 +325,14 @@ class Serving:
         except (PartialContent, OSError) as error:
             self._channel.send(protocol.NOT_HERE, index, str(error).encode()[: protocol.MAX_MESSAGE_BYTES])
             return
-        self._pause(self._bucket.take(length))
+        self._pause(self._limits.up.take(length, self._channel.peer))
         protocol.pack_header(self._buffer, protocol.DATA, length, index)
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
         self._meter.sent(self._channel.peer, length)
         if not self._wants:
-            self._meter.pause(self._channel.peer)
-            self._offer.satisfied(self._channel.peer)
+            self._satisfied()
 
     def _pause(self, seconds: float) -> None:
         while seconds > 0 and not self._stop.wait(min(seconds, self._channel.heartbeat_s)):

@@ -13,7 +13,7 @@ import ssl
 import typing as t
 from urllib.parse import quote, unquote
 
-from .errors import RelayError, WrongIdentity
+from .errors import EncryptionMismatch, RelayError, WrongIdentity
 
 URI_SCHEME = "basecast:"
 
@@ -23,12 +23,19 @@ def uri_of(host: str) -> str:
     return URI_SCHEME + quote(host, safe="")
 
 
+# What both sides say in the handshake that they will do after it.
+ENCRYPTED, PLAIN = "basecast-encrypted", "basecast-plain"
+
+
 class Contexts(t.NamedTuple):
+    """:param encryption: False: TLS ends when both sides have shown who they are, and plain bytes follow."""
+
     server: ssl.SSLContext
     client: ssl.SSLContext
+    encryption: bool = True
 
 
-def contexts(ca: str, certificate: str, key: str) -> Contexts:
+def contexts(ca: str, certificate: str, key: str, encryption: bool = True) -> Contexts:
     """Contexts for both roles: TLS 1.3 only, both sides show a certificate of this run's authority."""
     made = []
     for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
@@ -37,6 +44,7 @@ def contexts(ca: str, certificate: str, key: str) -> Contexts:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols([ENCRYPTED if encryption else PLAIN])
         try:
             context.load_verify_locations(cadata=ca)
             _load(context, certificate + "\n" + key)
@@ -45,7 +53,23 @@ def contexts(ca: str, certificate: str, key: str) -> Contexts:
         if protocol == ssl.PROTOCOL_TLS_SERVER:
             context.num_tickets = 0
         made.append(context)
-    return Contexts(*made)
+    return Contexts(made[0], made[1], encryption)
+
+
+def agree(connection: ssl.SSLSocket, encryption: bool, peer: str) -> None:
+    """After the handshake: both sides go on in the same way.
+
+    :raises EncryptionMismatch: the peer was started otherwise; OSError: the connection broke.
+    """
+    wanted = ENCRYPTED if encryption else PLAIN
+    if connection.selected_alpn_protocol() != wanted:
+        ours, theirs = ("encrypts", "does not") if encryption else ("does not encrypt", "does")
+        raise EncryptionMismatch(
+            f"This host {ours}, and {peer} {theirs}: all hosts of a run need the same setting of encryption.", peer=peer
+        )
+    if not encryption:
+        # From here on it is a plain socket: each side has told the other that its TLS ends.
+        connection.unwrap()
 
 
 def _load(context: ssl.SSLContext, pem: str) -> None:

@@ -65,6 +65,7 @@ class Transport:
             found = tls.identity(connection)
             if found != host:
                 raise WrongIdentity(f"{where} shows the certificate of {found}.", peer=host)
+            tls.agree(connection, self._contexts.encryption, where)
             channel = Channel(SocketStream(connection), host, self._clock, self._silence_s)
             channel.greet()
             return channel
@@ -90,6 +91,7 @@ class Transport:
         """:raises OSError: RelayError: whatever is wrong with the peer."""
         connection.do_handshake()
         peer = tls.identity(connection)
+        tls.agree(connection, self._contexts.encryption, peer)
         channel = Channel(SocketStream(connection), peer, self._clock, self._silence_s)
         channel.greet()
         return channel

@@ -23,6 +23,11 @@ PARAMS = {
     "patience_s": 20.0,
     "rate_mbps": None,
     "state_dir": "/var/lib/basecast",
+    "links": None,
+    "streams": None,
+    "nice": 0,
+    "io_idle": False,
+    "encryption": True,
     "pools": {"default": "/srv//pool"},
     "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"], "children": ["kvm3"]}],
 }
@@ -38,6 +43,12 @@ def test_times_become_the_nodes_settings() -> None:
     assert (settings.ttl_s, settings.linger_s, settings.silence_s) == (60.0, 10.0, 6.0)
     assert settings.patience == (20.0, 3.0, 20.0)
     assert relay_node.command({**PARAMS, "patience_s": 2.0}).settings.patience == (2.0, 0.5, 2.0)
+
+
+def test_limits_that_are_not_given_are_left_alone() -> None:
+    assert relay_node.command(PARAMS).limits == {}
+    given = relay_node.command({**PARAMS, "rate_mbps": 0.0, "links": {"kvm2": "20"}, "streams": 3}).limits
+    assert given == {"rate_mbps": 0.0, "links": {"kvm2": 20.0}, "streams": 3}
 
 
 def test_bases_come_with_the_paths_of_their_pools() -> None:
@@ -61,6 +72,10 @@ def test_bases_come_with_the_paths_of_their_pools() -> None:
         ({"ttl_s": 0}, "ttl_s: 0 is not accepted"),
         ({"patience_s": -1}, "patience_s: -1 is not accepted"),
         ({"rate_mbps": -1.0}, "rate_mbps: -1.0 is not accepted"),
+        ({"streams": -1}, "streams: -1 is not accepted"),
+        ({"links": {"kvm2": "fast"}}, "links.kvm2: 'fast' is not accepted"),
+        ({"links": {"kvm2": -5}}, "links.kvm2: -5 is not accepted"),
+        ({"nice": 20}, "nice: 20 is not accepted"),
     ],
     ids=str,
 )

@@ -140,6 +140,7 @@ class Fleet:
         settings: Settings = QUICK,
         certificates: dict[str, str] | None = None,
         wrap_endpoint: t.Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint,
+        encryption: bool = True,
     ) -> Node:
         pem = certificates or self._certificates[host]
         lines = self.logs.setdefault(host, [])
@@ -147,7 +148,7 @@ class Fleet:
             "test",
             host,
             bind("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
-            contexts(pem["ca"], pem["certificate"], pem["key"]),
+            contexts(pem["ca"], pem["certificate"], pem["key"], encryption),
             DirectoryShelf(),
             time.monotonic,
             settings,
@@ -158,11 +159,12 @@ class Fleet:
         self.nodes[host] = node
         return node
 
-    def start(self, content: Content, plan: dict[str, list[str]], mode: str = "staged", **more: t.Any) -> None:
+    def start(self, content: Content, plan: dict[str, list[str]], mode: str = "staged", **limits: t.Any) -> None:
         """Each host of the plan gets its part; their parents are what the plan says."""
         peers = {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
         for host, parents in plan.items():
-            self.nodes[host].start([self.request(content, host, parents)], peers, mode, **more)
+            self.nodes[host].limits.set(**limits)
+            self.nodes[host].start([self.request(content, host, parents)], peers, mode)
 
     def request(self, content: Content, host: str, parents: list[str]) -> BaseRequest:
         return BaseRequest(content.metadata, "default", str(self.pool(host)), parents)

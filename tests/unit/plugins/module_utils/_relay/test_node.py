@@ -47,7 +47,7 @@ def test_cut_through_passes_chunks_on_before_the_base_is_whole(fleet: t.Any, con
     fleet.start(content, {"A": ["S"], "B": ["A"]}, "cut_through")
     fleet.until(lambda: fleet.base("B", content)["received_bytes"] > 5 * CHUNK)
     assert fleet.base("A", content)["state"] == "fetching"
-    fleet.nodes["S"].start([], {}, "cut_through", rate_mbps=0)
+    fleet.nodes["S"].limits.set(rate_mbps=0)
     fleet.wait("A", "B")
     assert fleet.holds("B", content)
 
@@ -62,7 +62,7 @@ def test_staged_serves_nothing_of_a_part(fleet: t.Any, content: t.Any) -> None:
     assert fleet.base("A", content)["state"] == "fetching"
     assert fleet.base("B", content)["bytes"] == 0
     assert fleet.base("B", content)["from"] == "A"
-    fleet.nodes["S"].start([], {}, rate_mbps=0)
+    fleet.nodes["S"].limits.set(rate_mbps=0)
     fleet.wait("A", "B")
 
 
@@ -365,7 +365,8 @@ def test_children_are_served_one_after_the_other_where_the_plan_says_so(fleet: t
     fleet.until(lambda: all(fleet.base(host, content)["from"] == "S" for host in "ABC"))
     peers = {host: Address("127.0.0.1", node.port) for host, node in fleet.nodes.items()}
     request = fleet.request(content, "S", [])._replace(children=["C", "A"])
-    fleet.nodes["S"].start([request], peers, rate_mbps=16.0)
+    fleet.nodes["S"].limits.set(rate_mbps=16.0)
+    fleet.nodes["S"].start([request], peers)
     fleet.wait("C")
     assert fleet.base("A", content)["bytes"] < 14 * CHUNK  # ten of them are zero and were not asked for
     fleet.wait("A")

@@ -21,6 +21,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.sink import Fetch, Ledger, Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import Offer, Serving
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.stats import TokenBucket
@@ -104,7 +105,7 @@ class Site:
         channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0, heartbeat_s=0.05)
         with contextlib.suppress(RelayError, OSError):
             channel.receive()
-            Serving(channel, offer, TokenBucket(None, time.monotonic), self.stop).run()
+            Serving(channel, offer, Limits(time.monotonic), self.stop).run()
         channel.close()
 
     def fetch(self, alone: float = 0.4, trusted: bool = True) -> Fetch:
