@@ -544,6 +544,16 @@ def bases(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     return checked
 
 
+def part(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The host's part of the plan, as the node takes it."""
+    return {
+        "bases": bases(params),
+        "peers": checked_peers(params["peers"]),
+        "mode": params["mode"],
+        "limits": limits(params),
+    }
+
+
 def wants_fleet(params: t.Mapping[str, t.Any]) -> bool:
     return bool(params["state"] == "progress" if params["fleet"] is None else params["fleet"])
 
@@ -595,9 +605,7 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
             except ControlFailed:
                 return {"changed": True, "node": {}}
         if not wanted.encryption:
-            module.warn(
-                f"The nodes of the run {wanted.run} do not encrypt: whoever can listen between the hosts reads the base disks."
-            )
+            module.warn(f"The nodes of the run {wanted.run} do not encrypt: whoever can listen between the hosts reads the base disks.")
         node, changed = agent.listening(runtime, wanted, StoreShelf())
         return answer(node, changed)
     if state == "stopped":
@@ -605,12 +613,7 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
             return {"changed": runtime.process() is not None, "node": {}}
         return {"changed": agent.stopped(runtime), "node": {}}
     if state == "started":
-        given = {
-            "bases": bases(params),
-            "peers": checked_peers(params["peers"]),
-            "mode": params["mode"],
-            "limits": limits(params),
-        }
+        given = part(params)
         if module.check_mode:
             return {"changed": True, "node": {}}
         node = runtime.ask("start", fleet=fleet, **given)

@@ -92,7 +92,7 @@ FULL = (
     ),
     Scenario(
         "single", "one to one, unshaped", "single", 1, None, 1024,
-        ("relay", "scp", "rsync", "nbdcopy-tls"), repeat=3,
+        ("relay", "relay-plain", "scp", "rsync", "nbdcopy-tls"), repeat=3,
     ),
     Scenario(
         "memory", "200 GiB, 256 MiB of which are not zero, from one host to 16 at once", "memory", 16, None, 200 * 1024,

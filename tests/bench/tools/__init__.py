@@ -18,6 +18,7 @@ TOOLS: dict[str, Tool] = {
     for tool in (
         Relay("relay", "cut_through"),
         Relay("relay-staged", "staged"),
+        Relay("relay-plain", "cut_through", encryption=False),
         LargeRelay("relay-large", "cut_through"),
         Rsync(),
         Scp(),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import math
@@ -26,8 +27,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks impor
     chunk_count,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers
-from ansible_collections.basecast.fleet.plugins.modules.relay_node import bases as checked_bases
+from ansible_collections.basecast.fleet.plugins.modules import relay_node
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
 from ansible_collections.basecast.fleet.tests.lab import LabError
 from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
@@ -83,6 +83,7 @@ LISTEN = [
                     "address": "{{ basecast_address }}",
                     "credentials": "{{ credentials.certificates[inventory_hostname] }}",
                     "runtime_dir": RUNTIME,
+                    "encryption": "{{ encryption }}",
                 },
                 "register": "listening",
             },
@@ -103,13 +104,15 @@ LISTEN = [
 class Relay(Tool):
     """Nodes listen before the start; at the start each is given its part of the plan, through its control socket."""
 
-    def __init__(self, name: str, mode: str) -> None:
+    def __init__(self, name: str, mode: str, encryption: bool = True) -> None:
         self.name = name
         self.mode = mode
-        self.title = f"basecast.fleet, {mode.replace('_', '-')}"
+        self.encryption = encryption
+        self.title = f"basecast.fleet, {mode.replace('_', '-')}" + ("" if encryption else ", not encrypted")
         self.note = (
-            "Encrypted (TLS 1.3, both sides known by certificates), every chunk verified before it is stored or passed on, synced to disk "
-            "at the end. Nodes listen and the plan is made before the start; in the time is the giving of the plan to each node in turn."
+            f"{'Encrypted (TLS 1.3), both' if encryption else 'Not encrypted; both'} sides known by certificates, every chunk verified "
+            "before it is stored or passed on, synced to disk at the end. Nodes listen and the plan is made before the start; in the time "
+            "is the giving of the plan to each node in turn."
         )
 
     def copies(self, receivers: int) -> float:
@@ -121,7 +124,7 @@ class Relay(Tool):
         relay = self.relay(field, metadata)
         plan = self.planned(field, relay)
         try:
-            nodes = self._play(field, LISTEN)
+            nodes = self._play(field, LISTEN, encryption=self.encryption)
             return self._race(field, relay, plan, nodes, incident_s)
         finally:
             self._end(field, metadata["sha256"])
@@ -155,7 +158,7 @@ class Relay(Tool):
         }
 
     @staticmethod
-    def _play(field: Field, playbook: list[dict[str, t.Any]], *options: str, **variables: str) -> dict[str, t.Any]:
+    def _play(field: Field, playbook: list[dict[str, t.Any]], *options: str, **variables: t.Any) -> dict[str, t.Any]:
         path, answer = field.lab.state / "bench.yml", field.lab.state / "answer.json"
         path.write_text(json.dumps(playbook))
         done = field.lab.playbook([path, "-e", json.dumps({"answer": str(answer), **variables}), *options])
@@ -177,14 +180,11 @@ class Relay(Tool):
     ) -> Run:
         size, sha256 = relay["size_bytes"], relay["sha256"]
         parts = relay_parts([relay], [plan])
-        peers = checked_peers(nodes)
-        given: dict[str, dict[str, t.Any]] = {
-            name: {
-                "bases": checked_bases({"pools": {"default": POOL}, "bases": parts[name]}),
-                "peers": peers,
-                "mode": self.mode,
-                "rate_mbps": None,
-            }
+        # As the module takes it; options that are not named are not given.
+        given = {
+            name: relay_node.part(
+                collections.defaultdict(lambda: None, pools={"default": POOL}, bases=parts[name], peers=nodes, mode=self.mode)
+            )
             for name in field.lab.names
         }
         runtimes = {name: self.runtime(field, name) for name in field.lab.names}
