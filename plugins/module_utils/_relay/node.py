@@ -200,7 +200,13 @@ class Job:
     def _fetch_into(self, claim: Claim) -> None:
         node, request, metadata = self._node, self.request, self.request.metadata
         try:
-            endpoint = PartialFile(claim.disk, claim.map, metadata["size_bytes"], metadata["chunk_bytes"])
+            endpoint = PartialFile(
+                claim.disk,
+                claim.map,
+                metadata["size_bytes"],
+                metadata["chunk_bytes"],
+                readers=self.offer.readers,
+            )
         except BaseException:
             claim.close()
             raise
@@ -237,7 +243,7 @@ class Job:
             held = claim.publish(metadata, chunks.to_bytes())
             kept = True
             self._bytes, self._received = fetch.bytes, fetch.received_bytes
-            self._hold(held)
+            self._hold(held, received=True)
         except BaseException:
             self.offer.withdraw()
             if not kept:
@@ -261,12 +267,12 @@ class Job:
         except (OSError, RelayError) as error:
             self._node.log(f"partial of {self.request.sha256[:12]}: {error}")
 
-    def _hold(self, held: Held) -> None:
+    def _hold(self, held: Held, received: bool = False) -> None:
         metadata = self.request.metadata
         chunks = ChunkList.open(held.chunks)
         if chunks.sha256 != metadata["chunks_sha256"]:
             raise BadChunkList(f"{held.chunks} is not the chunk list of this run (digest {chunks.sha256}).")
-        file = WholeFile(held.disk)
+        file = WholeFile(held.disk, received, self.offer.readers)
         if file.size_bytes != chunks.size_bytes:
             file.close()
             raise RelayError(f"{held.disk} has {file.size_bytes} bytes, the base {chunks.size_bytes}.")

@@ -205,6 +205,12 @@ class Offer:
     def unsubscribe(self, waker: Waker) -> None:
         with self._lock:
             self._wakers.discard(waker)
+            if not self._wakers and self._shared is not None:
+                self._shared.endpoint.settle()
+
+    def readers(self) -> int:
+        """How many children there are at the moment."""
+        return len(self._wakers)
 
     def _replace(self, chunks: ChunkList | None, endpoint: Endpoint | None) -> None:
         """Offers own their endpoints: the one before is closed when nobody reads it any more."""

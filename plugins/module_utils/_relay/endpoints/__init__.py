@@ -26,6 +26,9 @@ class Endpoint(t.Protocol):
     def mark(self, index: int, value: int = 1) -> None:
         """Note that the chunk's bytes are there."""
 
+    def settle(self) -> None:
+        """Nobody reads it at the moment: it may leave the memory of the host."""
+
     def close(self) -> None: ...
 
 

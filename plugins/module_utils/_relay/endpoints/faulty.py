@@ -63,6 +63,9 @@ class FaultyEndpoint:
     def mark(self, index: int, value: int = 1) -> None:
         self._inner.mark(index, value)
 
+    def settle(self) -> None:
+        self._inner.settle()
+
     def close(self) -> None:
         self._inner.close()
 

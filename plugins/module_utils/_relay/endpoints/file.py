@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import typing as t
 
 from ..chunks import chunk_count
 from ..errors import PartialContent
+from .footprint import Footprint
 
 MAP_MAGIC = b"BCMAP001"
 _MAP_HEADER = struct.Struct(">8sQ")
@@ -23,13 +25,18 @@ _BOOT_BYTES = 36
 
 
 class WholeFile:
-    """A base that lies in the store."""
+    """A base that lies in the store.
 
-    def __init__(self, path: str) -> None:
+    :param received: whether it has just come, see Footprint; readers: how many children read it at the moment.
+    """
+
+    def __init__(self, path: str, received: bool = False, readers: t.Callable[[], int] = lambda: 0) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size_bytes = os.fstat(self._descriptor).st_size
+        self._footprint = Footprint(self._descriptor, received, readers)
 
     def read_into(self, offset: int, view: memoryview) -> None:
+        self._footprint.reading(offset, len(view))
         _read_into(self._descriptor, offset, view)
 
     def write(self, offset: int, view: memoryview) -> None:
@@ -41,8 +48,12 @@ class WholeFile:
     def mark(self, index: int, value: int = 1) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
+    def settle(self) -> None:
+        self._footprint.settle()
+
     def close(self) -> None:
         if self._descriptor >= 0:
+            self._footprint.close()
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -55,13 +66,23 @@ class PartialFile:
     therefore ends with the identity of the boot, and in another boot its chunks have to be verified again.
     """
 
-    def __init__(self, disk: str, map_path: str, size_bytes: int, chunk_bytes: int, boot: str | None = None) -> None:
+    def __init__(
+        self,
+        disk: str,
+        map_path: str,
+        size_bytes: int,
+        chunk_bytes: int,
+        boot: str | None = None,
+        readers: t.Callable[[], int] = lambda: 0,
+    ) -> None:
         count = chunk_count(size_bytes, chunk_bytes)
         boot_id = (boot_identity() if boot is None else boot).encode().ljust(_BOOT_BYTES)[:_BOOT_BYTES]
         header = _MAP_HEADER.pack(MAP_MAGIC, count)
         self._disk = self._map = -1
+        self._footprint: Footprint | None = None
         try:
             self._disk = os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._footprint = Footprint(self._disk, True, readers)
             self._map = os.open(map_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             found = os.pread(self._map, len(header) + count + _BOOT_BYTES, 0)
             marks = found[len(header) : len(header) + count]
@@ -95,10 +116,14 @@ class PartialFile:
         self.trusted = True
 
     def read_into(self, offset: int, view: memoryview) -> None:
+        if self._footprint is not None:
+            self._footprint.reading(offset, len(view))
         _read_into(self._disk, offset, view)
 
     def write(self, offset: int, view: memoryview) -> None:
         _write(self._disk, offset, view)
+        if self._footprint is not None:
+            self._footprint.wrote(offset, len(view))
 
     def marks(self) -> bytearray:
         return bytearray(self._marks)
@@ -108,7 +133,13 @@ class PartialFile:
         _write(self._map, _MAP_HEADER.size + index, memoryview(bytes((value,))))
         self._marks[index] = value
 
+    def settle(self) -> None:
+        if self._footprint is not None:
+            self._footprint.settle()
+
     def close(self) -> None:
+        if self._footprint is not None:
+            self._footprint.close()
         for descriptor in (self._disk, self._map):
             if descriptor >= 0:
                 os.close(descriptor)

@@ -39,5 +39,8 @@ class MemoryEndpoint:
         with self._lock:
             self._map[index] = value
 
+    def settle(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
