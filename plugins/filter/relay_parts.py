@@ -40,7 +40,9 @@ _value:
   description: The parts by host, and the stage of each target.
   type: dict
   sample:
-    parts: {"kvm2": [{"metadata": {}, "pool": "default", "parents": ["kvm1"], "children": []}]}
+    parts:
+      kvm2:
+        - {"metadata": {}, "pool": "default", "parents": [["kvm1"]], "weights": [1.0], "expected_mbps": 940.0, "children": []}
     stages: {"kvm2": 1}
 """
 

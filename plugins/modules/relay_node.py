@@ -98,10 +98,27 @@ options:
       parents:
         description:
           - Inventory names of the hosts to fetch from, best first. The first one that lives is used.
+          - Or a list of such lists, one for each stripe. The chunks of the base are dealt out to the stripes by
+            O(bases[].weights), and each stripe comes from its own parent.
           - Empty for a host that holds the base.
+          - When none of them can serve it, every other host of O(peers) is asked.
         type: list
-        elements: str
+        elements: raw
         default: []
+      weights:
+        description:
+          - The share of each stripe, in any unit. All alike by default.
+          - All hosts of a run have the same, or parents do not have in time what their children ask for.
+        type: list
+        elements: float
+        default: []
+      expected_mbps:
+        description:
+          - The rate at which the plan counts on this host getting the base, in 10^6 bits per second, if it was made
+            from measured links. A parent that delivers less than a third of its share is compared with the next choice.
+          - Without it a parent is compared with the parents of other stripes, with itself, and, when the rest would
+            take more than 20 seconds, now and then with the next choice.
+        type: float
       children:
         description:
           - Inventory names of the hosts that are to be served one after the other, in this order, where the plan counts
@@ -335,7 +352,9 @@ node:
         - Each base of this host, by digest.
         - C(state) is V(waiting) (for a parent), V(fetching), V(holding) (it is in the pool) or V(failed), for the reason in C(msg).
         - C(bytes) of C(size_bytes) are verified and stored; C(received_bytes) came over the network in this run.
-          C(from) is the parent at this moment, C(attempts) what went wrong with others. C(seconds) is how long it took.
+          C(received_from) tells how much by sender. C(parents) are the hosts that it comes from at this moment, C(from)
+          is the one through which it is connected to a holder. C(attempts) is what went wrong with others. C(seconds)
+          is how long it took.
       type: dict
       sample:
         4f1d...:
@@ -346,6 +365,8 @@ node:
           received_bytes: 402801331
           sent_bytes: 402653184
           from: null
+          parents: []
+          received_from: {kvm1: 301990000, kvm2: 100811331}
           seconds: 12.4
           msg: ""
           attempts:
@@ -419,6 +440,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors impor
     StorageFailed,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Held, Settings
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.stripes import MAX_STRIPES
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
 
 CREDENTIALS = ("ca", "certificate", "key")
@@ -539,9 +561,27 @@ def bases(params: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
             if not isinstance(metadata.get(key), int) or metadata[key] < (1 if key == "chunk_bytes" else 0):
                 raise InvalidOption(f"{option}.{key}", metadata.get(key), "it has to be a number of bytes")
         path = pool_path(pools, base["pool"], f"bases[{number}].pool")
-        hosts = {key: base[key] for key in ("parents", "children")}
+        check_stripes(f"bases[{number}]", base)
+        hosts = {key: base[key] for key in ("parents", "weights", "expected_mbps", "children")}
         checked.append({"metadata": metadata, "pool": base["pool"], "pool_path": path, **hosts})
     return checked
+
+
+def check_stripes(option: str, base: t.Mapping[str, t.Any]) -> None:
+    parents, weights, expected = base["parents"], base["weights"], base["expected_mbps"]
+    names = all(isinstance(host, str) for host in parents)
+    lists = all(isinstance(stripe, list) and all(isinstance(host, str) for host in stripe) for stripe in parents)
+    if not names and not lists:
+        raise InvalidOption(f"{option}.parents", parents, "it is a list of hosts, or a list of such lists")
+    stripes = 1 if names else len(parents)
+    if stripes > MAX_STRIPES:
+        raise InvalidOption(f"{option}.parents", f"{stripes} lists", f"at most {MAX_STRIPES} stripes are possible")
+    if weights and (len(weights) != stripes or min(weights) < 0 or not 0 < sum(weights) < float("inf")):
+        raise InvalidOption(
+            f"{option}.weights", weights, f"it needs one number for each of the {stripes} stripes, none negative, not all 0"
+        )
+    if expected is not None and not 0 < expected < float("inf"):
+        raise InvalidOption(f"{option}.expected_mbps", expected, "it has to be greater than 0")
 
 
 def part(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -650,7 +690,9 @@ def main() -> None:
     base = {
         "metadata": {"type": "dict", "required": True},
         "pool": {"type": "str", "required": True},
-        "parents": {"type": "list", "elements": "str", "default": []},
+        "parents": {"type": "list", "elements": "raw", "default": []},
+        "weights": {"type": "list", "elements": "float", "default": []},
+        "expected_mbps": {"type": "float"},
         "children": {"type": "list", "elements": "str", "default": []},
     }
     run_module(

@@ -28,7 +28,7 @@ from .errors import ControlFailed, RelayError
 from .history import LinkHistory
 from .link_meter import rows_of
 from .node import THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
-from .sink import Patience
+from .steering import Patience, route_of
 from .tls import contexts
 from .transport import Address
 
@@ -341,8 +341,8 @@ def addresses_of(peers: Json) -> dict[str, Address]:
 
 
 def request_of(base: Json) -> BaseRequest:
-    hosts = {key: [str(host) for host in base[key]] for key in ("parents", "children")}
-    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], **hosts)
+    route = route_of(base["parents"], base["weights"], base["expected_mbps"])
+    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], route, [str(host) for host in base["children"]])
 
 
 def patience_of(alone: float) -> Patience:

@@ -95,6 +95,15 @@ class ChunkList:
     def to_bytes(self) -> bytes:
         return bytes(self._data)
 
+    @property
+    def list_bytes(self) -> int:
+        """The length of the serialised form."""
+        return len(self._data)
+
+    def part(self, offset: int, length: int) -> bytes:
+        """At most so many bytes of the serialised form."""
+        return bytes(self._data[offset : offset + length])
+
     def offset(self, index: int) -> int:
         """Where the chunk begins in the file."""
         return self._checked(index) * self.chunk_bytes

@@ -164,8 +164,7 @@ class News:
                     remaining = arrival.remaining_s(progress["size_bytes"] - progress["bytes"])
                 else:
                     self._arrivals.pop(sha256, None)
-                parents = [progress["from"]] if progress["from"] else []
-                reports[sha256] = gossip.base_report(progress, parents, rate, remaining)
+                reports[sha256] = gossip.base_report(progress, progress["parents"], rate, remaining)
             if self._table.report(seen["started"], seen["settled"], reports, now):
                 self._wake()
 

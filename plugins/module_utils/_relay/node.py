@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 import typing as t
+import zlib
 
 from . import protocol
 from .channel import SILENCE_S, Channel, describe
@@ -18,13 +19,14 @@ from .chunks import ChunkList
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from .fetch import Attempt, Fetch, storage_failure
 from .limits import Limits
 from .link_meter import LinkMeter
 from .news import News
 from .probe import Prober
-from .sink import Attempt, Fetch, Patience, storage_failure
-from .source import FAILED, FETCHING, HOLDING, LOST, PENDING, WAITING, Offer, Serving
+from .source import FAILED, FETCHING, FOREIGN, HOLDING, LOST, PENDING, WAITING, Offer, Serving
 from .stats import Clock, Stopwatch
+from .steering import Patience, Route
 from .tls import Contexts
 from .transport import CONNECT_S, Address, Door, Transport
 
@@ -76,12 +78,12 @@ class Settings(t.NamedTuple):
 
 
 class BaseRequest(t.NamedTuple):
-    """One base of this host's part of the plan."""
+    """One base of this host's part of the plan; a route without choices means that the base is here."""
 
     metadata: dict[str, t.Any]
     pool: str
     pool_path: str
-    parents: list[str]
+    route: Route
     children: t.Sequence[str] = ()
 
     @property
@@ -103,7 +105,7 @@ class Job:
         self._state = WAITING
         self._msg = ""
         self._bytes = 0
-        self._received = 0
+        self._received_from: dict[str, int] = {}
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"base-{self.request.sha256[:8]}", daemon=True).start()
@@ -116,14 +118,14 @@ class Job:
     def state(self) -> str:
         return self._state
 
-    def set_parents(self, request: BaseRequest) -> bool:
+    def set_route(self, request: BaseRequest) -> bool:
         """A new plan for a base that is on its way; whether it differs."""
-        if request.parents == self.request.parents:
+        if request.route == self.request.route:
             return False
         self.request = request
         with self._lock:
             if self._fetch is not None:
-                self._fetch.set_parents(request.parents)
+                self._fetch.set_route(request.route)
         return True
 
     def abort(self) -> None:
@@ -139,9 +141,11 @@ class Job:
             "pool": self.request.pool,
             "bytes": self._bytes if fetch is None else fetch.bytes,
             "size_bytes": self.request.metadata["size_bytes"],
-            "received_bytes": self._received if fetch is None else fetch.received_bytes,
+            "received_bytes": sum(self._received_from.values()) if fetch is None else fetch.received_bytes,
             "sent_bytes": self.offer.sent_bytes,
             "from": None if fetch is None else fetch.source,
+            "parents": [] if fetch is None else fetch.parents,
+            "received_from": self._received_from if fetch is None else fetch.received_from,
             "seconds": round(self._watch.seconds, 3),
             "msg": self._msg,
             "attempts": [{"parent": one.parent, "error": one.error} for one in list(self._attempts)],
@@ -175,7 +179,7 @@ class Job:
             if held is not None:
                 self._hold(held)
                 return
-            if not self.request.parents:
+            if not self.request.route.hosts:
                 raise RelayError(
                     f"The base {request.sha256} is not in the pool {request.pool} ({request.pool_path}), "
                     "and the plan names no host to fetch it from."
@@ -216,7 +220,7 @@ class Job:
             metadata["chunk_bytes"],
             metadata["chunks_sha256"],
             node.host,
-            request.parents,
+            request.route,
             node.connect,
             node.wrap_endpoint(endpoint),
             self.offer,
@@ -229,11 +233,12 @@ class Job:
             throttle=node.limits.down,
             log=node.log,
             attempts=self._attempts,
+            others=node.others,
         )
         with self._lock:
             self._fetch = fetch
             # A new plan may have come since the request was read.
-            fetch.set_parents(self.request.parents)
+            fetch.set_route(self.request.route)
         self._state = FETCHING
         self.offer.set_view(FETCHING, PENDING)
         kept = False
@@ -242,7 +247,7 @@ class Job:
             node.await_base(metadata.get("parent"))
             held = claim.publish(metadata, chunks.to_bytes())
             kept = True
-            self._bytes, self._received = fetch.bytes, fetch.received_bytes
+            self._bytes, self._received_from = fetch.bytes, fetch.received_from
             self._hold(held, received=True)
         except BaseException:
             self.offer.withdraw()
@@ -251,7 +256,7 @@ class Job:
             raise
         finally:
             with self._lock:
-                self._bytes, self._received = fetch.bytes, fetch.received_bytes
+                self._bytes, self._received_from = fetch.bytes, fetch.received_from
                 self._fetch = None
             # The offer's own endpoint is closed by the offer, after its readers.
             if not fetch.share or fetch.chunks is None:
@@ -387,7 +392,7 @@ class Node:
                 offer.order.set(request.children)
                 job = self._jobs.get(request.sha256)
                 if job is not None and job.state != FAILED:
-                    changed = job.set_parents(request) or changed
+                    changed = job.set_route(request) or changed
                     continue
                 if job is not None:
                     offer.set_view(WAITING, PENDING)
@@ -397,10 +402,10 @@ class Node:
             self._started = True
             for sha256, offer in self._offers.items():
                 if sha256 not in self._jobs:
-                    offer.set_view(FAILED, LOST, (), "it is not in this host's part of the plan")
+                    offer.set_view(FOREIGN, LOST, (), "it is not in this host's part of the plan")
         for job in fresh:
             job.start()
-        self.news.begin(parent for job in list(self._jobs.values()) for parent in job.request.parents)
+        self.news.begin(parent for job in list(self._jobs.values()) for parent in job.request.route.hosts)
         return changed or bool(fresh)
 
     def set_peers(self, peers: t.Mapping[str, Address]) -> bool:
@@ -473,6 +478,12 @@ class Node:
             raise PeerLost(f"{host} is not among the peers of this run.", peer=host)
         return self.transport.connect(host, at, timeout)
 
+    def others(self) -> list[str]:
+        """The other hosts of the run; each host has them in another order, so that they do not all ask the same one."""
+        hosts = sorted(host for host in self._peers if host != self.host)
+        start = zlib.crc32(self.host.encode()) % len(hosts) if hosts else 0
+        return hosts[start:] + hosts[:start]
+
     def _offer(self, sha256: str) -> Offer:
         if sha256 not in self._offers:
             self._offers[sha256] = Offer(self.host, sha256, self.clock)
@@ -500,7 +511,8 @@ class Node:
                 offer = self._offer(sha256)
             job = self._jobs.get(sha256)
         if offer is None:
-            channel.send_message(protocol.BYE, {"msg": "that base is not in this host's part of the plan"})
+            bye = {"msg": "that base is not in this host's part of the plan", "foreign": True}
+            channel.send_message(protocol.BYE, bye)
             return
         if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})

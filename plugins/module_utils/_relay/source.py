@@ -28,6 +28,9 @@ from .stats import Clock
 # States of a base on a host.
 WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
 
+# What a peer is told of a base that the plan does not give to this host.
+FOREIGN = "foreign"
+
 # Where a host's bytes come from in the end: a holder; a host that has not been told its part yet; nobody alive.
 ROOTED, PENDING, LOST = "rooted", "pending", "lost"
 
@@ -40,12 +43,20 @@ class View(t.NamedTuple):
     path: tuple[str, ...]
     msg: str
 
-    def message(self) -> dict[str, t.Any]:
-        return {"state": self.state, "feed": self.feed, "path": list(self.path), "msg": self.msg}
+    def message(self, turn: bool) -> dict[str, t.Any]:
+        """:param turn: false while other children come first."""
+        return {"state": self.state, "feed": self.feed, "path": list(self.path), "msg": self.msg, "turn": turn}
 
 
 # A child that is first in the order and takes nothing for so long does not hold the others up.
 STALL_S = 1.0
+
+# Announcements that are looked at together: few enough to cost little memory for a child that comes late.
+NEWS = 16384
+
+# Chunks that are on their way from the disk to the children at the same time, in bytes: whoever comes when all are
+# taken waits for the slowest of many.
+BUFFERED_BYTES = 16 * 1024 * 1024
 
 
 class Order:
@@ -104,6 +115,28 @@ class _Shared:
             self.endpoint.close()
 
 
+class _Buffers:
+    """Frames of one chunk each, for all children of a base; made when they are needed."""
+
+    def __init__(self, chunk_bytes: int) -> None:
+        self._bytes = protocol.HEADER_BYTES + chunk_bytes
+        self._left = threading.Semaphore(max(2, BUFFERED_BYTES // self._bytes))
+        self._free: deque[bytearray] = deque()
+
+    def take(self, seconds: float) -> bytearray | None:
+        """None if there is none within this time."""
+        if not self._left.acquire(timeout=seconds):
+            return None
+        try:
+            return self._free.pop()
+        except IndexError:
+            return bytearray(self._bytes)
+
+    def give(self, buffer: bytearray) -> None:
+        self._free.append(buffer)
+        self._left.release()
+
+
 class Offer:
     """What this node can serve of one base at the moment. Thread-safe; children's threads are woken by changes."""
 
@@ -118,6 +151,7 @@ class Offer:
         self._whole = False
         self._announced: array[int] = array("Q")
         self._wakers: set[Waker] = set()
+        self._buffers: _Buffers | None = None
         self.sent_bytes = 0
 
     def set_view(self, state: str, feed: str, path: t.Sequence[str] = (), msg: str = "") -> None:
@@ -167,14 +201,23 @@ class Offer:
         with self._lock:
             return self._chunks
 
+    @property
+    def buffers(self) -> _Buffers | None:
+        """None as long as nothing can be read."""
+        with self._lock:
+            if self._buffers is None and self._chunks is not None:
+                self._buffers = _Buffers(self._chunks.chunk_bytes)
+            return self._buffers
+
     def news(self, cursor: int) -> tuple[list[bytes], int]:
         """Payloads of HAVE after the cursor, and the new cursor."""
         with self._lock:
             if self._whole and self._chunks is not None:
                 whole = 1 << 62
                 return ([protocol.encode_whole(self._chunks.count)] if cursor < whole else []), whole
-            fresh = self._announced[cursor:]
-            return protocol.encode_ranges(fresh), cursor + len(fresh)
+            fresh = self._announced[cursor : cursor + NEWS]
+            # In order, so that neighbours of several stripes become ranges.
+            return protocol.encode_ranges(sorted(fresh)), cursor + len(fresh)
 
     def load(self, index: int, view: memoryview) -> int:
         """Read a chunk; its length. :raises OSError: PartialContent:"""
@@ -245,9 +288,9 @@ class Serving:
         self._stop = stop
         self._wants: deque[int] = deque()
         self._list_wanted = False
-        self._sent_view: View | None = None
+        self._sent_view: tuple[View, bool] | None = None
+        self._turn = True
         self._cursor = 0
-        self._buffer: bytearray | None = None
 
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
@@ -255,9 +298,10 @@ class Serving:
         self._offer.subscribe(waker)
         try:
             while not self._stop.is_set():
-                self._tell_news()
                 seconds = self._channel.heartbeat_s
-                if self._wants and self._may_send():
+                self._turn = not self._wants or self._may_send()
+                self._tell_news()
+                if self._wants and self._turn:
                     self._send_chunk(self._wants.popleft())
                     seconds = 0.0
                 elif self._wants:
@@ -286,23 +330,25 @@ class Serving:
         self._offer.satisfied(self._channel.peer)
 
     def _tell_news(self) -> None:
-        view = self._offer.view
-        if view != self._sent_view:
-            self._channel.send_message(protocol.STATE, view.message())
-            self._sent_view = view
+        told = self._offer.view, self._turn
+        if told != self._sent_view:
+            self._channel.send_message(protocol.STATE, told[0].message(self._turn))
+            self._sent_view = told
         if self._list_wanted:
             chunks = self._offer.chunks
             if chunks is not None:
                 self._send_list(chunks)
                 self._list_wanted = False
-        payloads, self._cursor = self._offer.news(self._cursor)
-        for payload in payloads:
-            self._channel.send(protocol.HAVE, 0, payload)
+        while True:
+            payloads, self._cursor = self._offer.news(self._cursor)
+            for payload in payloads:
+                self._channel.send(protocol.HAVE, 0, payload)
+            if not payloads:
+                return
 
     def _send_list(self, chunks: ChunkList) -> None:
-        data = chunks.to_bytes()
-        for offset in range(0, len(data), protocol.LIST_PART_BYTES):
-            self._channel.send(protocol.LIST_PART, offset, data[offset : offset + protocol.LIST_PART_BYTES])
+        for offset in range(0, chunks.list_bytes, protocol.LIST_PART_BYTES):
+            self._channel.send(protocol.LIST_PART, offset, chunks.part(offset, protocol.LIST_PART_BYTES))
 
     def _handle(self) -> None:
         header, payload = self._channel.receive()
@@ -319,12 +365,22 @@ class Serving:
             raise ProtocolError(f"{self._channel.peer} sent a frame of kind {header.kind}.")
 
     def _send_chunk(self, index: int) -> None:
-        chunks = self._offer.chunks
-        if self._buffer is None:
-            if chunks is None:
+        buffers = self._offer.buffers
+        if buffers is None:
+            return
+        buffer = None
+        while buffer is None:
+            buffer = buffers.take(self._channel.heartbeat_s)
+            self._channel.beat()
+            if self._stop.is_set() and buffer is None:
                 return
-            self._buffer = bytearray(protocol.HEADER_BYTES + chunks.chunk_bytes)
-        view = memoryview(self._buffer)
+        try:
+            self._send_frame(index, buffer)
+        finally:
+            buffers.give(buffer)
+
+    def _send_frame(self, index: int, buffer: bytearray) -> None:
+        view = memoryview(buffer)
         self._meter.sending(self._channel.peer)
         try:
             length = self._offer.load(index, view[protocol.HEADER_BYTES :])
@@ -332,7 +388,7 @@ class Serving:
             self._channel.send(protocol.NOT_HERE, index, str(error).encode()[: protocol.MAX_MESSAGE_BYTES])
             return
         self._pause(self._limits.up.take(length, self._channel.peer))
-        protocol.pack_header(self._buffer, protocol.DATA, length, index)
+        protocol.pack_header(buffer, protocol.DATA, length, index)
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)

@@ -144,25 +144,45 @@ def _has_links(links: t.Any) -> bool:
 def relay_parts(
     relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]
 ) -> dict[str, list[dict[str, t.Any]]]:
-    """Each node's part: ``{host: [{"metadata", "pool", "parents", "children"}]}``; no parents = the host has the base.
+    """Each node's part: ``{host: [{"metadata", "pool", "parents", "weights", "expected_mbps", "children"}]}``.
 
+    ``parents`` holds for each tree of the plan whom to fetch its chunks from, best first, and ``weights`` the trees'
+    shares; none at all: the host has the base. ``expected_mbps`` is the rate that measured links promise, or None.
     ``children`` are in the order in which a staged plan serves them: one after another where they would share the
     sender's port. A host that the plan could not reach still tries every source: a poor measurement must not cost it
     its machines.
     """
     parts: dict[str, list[dict[str, t.Any]]] = {}
     for relay, plan in zip(relays, plans, strict=True):
-        children = _children(plan)
+        children, expected = _children(plan), _expected_mbps(plan)
+        weights = [tree["weight"] for tree in plan.get("trees") or []]
         for host, pool in {**relay["sources"], **relay["targets"]}.items():
-            parents: list[str] = []
+            parents: list[list[str]] = []
             if host in relay["targets"]:
-                parents = list((plan.get("parents") or {}).get(host) or [])
-                if parents and isinstance(parents[0], list):
-                    parents = parents[0]
-                parents += [source for source in relay["sources"] if source not in parents]
-            part = {"metadata": relay["metadata"], "pool": pool, "parents": parents, "children": children.get(host, [])}
+                planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
+                parents = [list(dict.fromkeys([*choices, *relay["sources"]])) for choices in planned]
+            part = {
+                "metadata": relay["metadata"],
+                "pool": pool,
+                "parents": parents,
+                "weights": weights if parents else [],
+                "expected_mbps": expected.get(host) if parents else None,
+                "children": children.get(host, []),
+            }
             parts.setdefault(host, []).append(part)
     return parts
+
+
+def _expected_mbps(plan: Mapping[str, t.Any]) -> dict[str, float]:
+    """At which rate each target gets the base according to a plan that was made from measured links.
+
+    A stage holds a host's transfer from its first chunk to its last.
+    """
+    size = plan.get("size_bytes")
+    if not size or plan.get("assumed"):
+        return {}
+    moves = [move for stage in plan.get("stages") or [] for move in stage]
+    return {move["to"]: size * 8 / 1e6 / (move["end_s"] - move["start_s"]) for move in moves if move["end_s"] > move["start_s"]}
 
 
 def _children(plan: Mapping[str, t.Any]) -> dict[str, list[str]]:

@@ -11,6 +11,14 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Inva
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 
 METADATA = {"sha256": "1" * 64, "chunks_sha256": "2" * 64, "size_bytes": 10, "chunk_bytes": 4096}
+BASE: dict[str, t.Any] = {
+    "metadata": METADATA,
+    "pool": "default",
+    "parents": ["kvm2"],
+    "weights": [],
+    "expected_mbps": None,
+    "children": ["kvm3"],
+}
 PARAMS = {
     "run": "r",
     "host": "kvm1",
@@ -29,7 +37,7 @@ PARAMS = {
     "io_idle": False,
     "encryption": True,
     "pools": {"default": "/srv//pool"},
-    "bases": [{"metadata": METADATA, "pool": "default", "parents": ["kvm2"], "children": ["kvm3"]}],
+    "bases": [BASE],
 }
 
 
@@ -58,9 +66,13 @@ def test_bases_come_with_the_paths_of_their_pools() -> None:
             "pool": "default",
             "pool_path": "/srv/pool",
             "parents": ["kvm2"],
+            "weights": [],
+            "expected_mbps": None,
             "children": ["kvm3"],
         }
     ]
+    striped = {**BASE, "parents": [["kvm2"], ["kvm3", "kvm2"]], "weights": [0.25, 0.75], "expected_mbps": 90.0}
+    assert relay_node.bases({**PARAMS, "bases": [striped]})[0]["parents"] == [["kvm2"], ["kvm3", "kvm2"]]
 
 
 @pytest.mark.parametrize(
@@ -87,16 +99,21 @@ def test_options_of_the_node_are_checked(change: dict[str, t.Any], message: str)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"parents": ["kvm2", ["kvm3"]]}, r"bases\[0\].parents: .* a list of hosts, or a list of such lists"),
+        ({"parents": [["kvm2"], ["kvm3"]], "weights": [1.0]}, r"bases\[0\].weights: .* one number for each of the 2 stripes"),
+        ({"weights": [-1.0]}, r"bases\[0\].weights"),
+        ({"parents": [["kvm2"]] * 256}, r"bases\[0\].parents: .* at most 255"),
+        ({"expected_mbps": 0.0}, r"bases\[0\].expected_mbps: 0.0"),
         ({"pool": "other"}, r"bases\[0\].pool: 'other' is not accepted; this host's pools are: default"),
         ({"metadata": {**METADATA, "sha256": "../x"}}, r"bases\[0\].metadata.sha256: '../x'"),
         ({"metadata": {**METADATA, "size_bytes": "1"}}, r"bases\[0\].metadata.size_bytes: '1'"),
         ({"metadata": {**METADATA, "chunk_bytes": 0}}, r"bases\[0\].metadata.chunk_bytes: 0"),
         ({"metadata": {}}, r"bases\[0\].metadata.sha256: None"),
     ],
-    ids=["pool", "digest", "size", "chunk", "empty"],
+    ids=["parents", "too few weights", "weights", "stripes", "rate", "pool", "digest", "size", "chunk", "empty"],
 )
 def test_bases_are_checked(change: dict[str, t.Any], message: str) -> None:
-    base = {**PARAMS["bases"][0], **change}  # type: ignore[index]
+    base = {**BASE, **change}
     with pytest.raises(InvalidOption, match=message):
         relay_node.bases({**PARAMS, "bases": [base]})
 

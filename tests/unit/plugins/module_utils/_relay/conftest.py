@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import (
     BaseRequest,
@@ -27,7 +28,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import 
     Settings,
     bind,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.sink import Patience
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
@@ -161,13 +162,18 @@ class Fleet:
 
     def start(self, content: Content, plan: dict[str, list[str]], mode: str = "staged", **limits: t.Any) -> None:
         """Each host of the plan gets its part; their parents are what the plan says."""
-        peers = {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
         for host, parents in plan.items():
             self.nodes[host].limits.set(**limits)
-            self.nodes[host].start([self.request(content, host, parents)], peers, mode)
+            self.nodes[host].start([self.request(content, host, parents)], self.peers(), mode)
 
-    def request(self, content: Content, host: str, parents: list[str]) -> BaseRequest:
-        return BaseRequest(content.metadata, "default", str(self.pool(host)), parents)
+    def peers(self) -> dict[str, Address]:
+        return {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
+
+    def boot(self) -> str:
+        return boot_identity()
+
+    def request(self, content: Content, host: str, parents: list[t.Any], **more: t.Any) -> BaseRequest:
+        return BaseRequest(content.metadata, "default", str(self.pool(host)), route_of(parents, **more))
 
     def kill(self, host: str) -> None:
         """Its connections break, and nobody listens any more."""

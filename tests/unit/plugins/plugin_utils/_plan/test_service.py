@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report, plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans, relay_stages
@@ -161,14 +162,15 @@ def test_relay_plans_and_parts() -> None:
     plans = relay_plans(relays, links, mode="staged", strategy="preferred_paths")
     parts = relay_parts(relays, plans)
     assert parts["a"][0]["parents"] == []
-    assert parts["c"][0]["parents"][0] == "b"
-    assert parts["c"][0]["parents"][-1] == "a"
+    assert parts["c"][0]["parents"] == [["b", "a"]]
+    assert parts["c"][0]["weights"] == [1.0]
+    assert parts["c"][0]["expected_mbps"] == pytest.approx(100)
     assert relay_stages(plans) == {"b": 1, "c": 2}
     assert [parts[host][0]["children"] for host in ("a", "b", "c")] == [["b"], ["c"], []]
     apart = relay_plans(relays, links, mode="staged", strategy="preferred_paths", contention="independent")
     assert relay_parts(relays, apart)["a"][0]["children"] == []
     alone = relay_plans(relays, links, alive=["a", "c"])
-    assert relay_parts(relays, alone)["b"][0]["parents"] == ["a"]
+    assert relay_parts(relays, alone)["b"][0]["parents"] == [["a"]]
 
 
 def test_a_report_is_green_only_if_every_machine_is_there() -> None:

@@ -21,44 +21,16 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.sink import Fetch, Ledger, Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import Offer, Serving
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.stats import TokenBucket
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 CHUNK = 4096
 DATA = b"".join(bytes(CHUNK) if n % 5 == 4 else os.urandom(CHUNK) for n in range(24)) + os.urandom(77)
-
-
-@given(
-    marks=st.lists(st.sampled_from([0, 1]), min_size=1, max_size=30),
-    have=st.lists(st.booleans(), min_size=30, max_size=30),
-    lots=st.lists(st.integers(1, 7), min_size=1, max_size=40),
-)
-def test_a_ledger_gives_each_missing_chunk_once(marks: list[int], have: list[bool], lots: list[int]) -> None:
-    ledger = Ledger(bytearray(marks))
-    here = bytearray(have[: len(marks)])
-    wanted = [i for i, mark in enumerate(marks) if not mark and here[i]]
-    got: list[int] = []
-    cursor = 0
-    for most in lots:
-        taken, cursor = ledger.take(here, cursor, most)
-        assert len(taken) <= most
-        got += taken
-        if cursor == len(marks):
-            break
-    else:
-        taken, cursor = ledger.take(here, cursor, 100)
-        got += taken
-    assert got == wanted
-    ledger.give_back(got)
-    assert ledger.take(here, 0, 100)[0] == wanted
-    for index in wanted:
-        ledger.done(index)
-        ledger.done(index)
-    assert ledger.undone == marks.count(0) - len(wanted)
 
 
 class Site:
@@ -115,7 +87,7 @@ class Site:
             CHUNK,
             self.chunks.sha256,
             "me",
-            list(self.parents),
+            route_of(list(self.parents)),
             self.connect,
             self.endpoint,
             self.offer,

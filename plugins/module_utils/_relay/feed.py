@@ -1,0 +1,379 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""One connection to one parent: asks for chunks, takes them, tells how it goes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import typing as t
+
+from . import protocol
+from .channel import Channel
+from .endpoints.socket import Waker, poll
+from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
+from .ledger import Ranges, everything
+from .pace import Pace
+from .source import FAILED, FOREIGN, HOLDING, LOST, PENDING, ROOTED
+from .steering import CONNECTING, Order
+
+if t.TYPE_CHECKING:
+    from .fetch import Fetch
+
+# Requests under way to one parent: as much as comes in a second, so that little has to be given back by one that
+# crawls, and at most enough for 1 Gbit/s at 60 ms.
+WINDOW_S = 1.0
+MIN_WINDOW_BYTES = 1024 * 1024
+FIRST_WINDOW_BYTES = 2 * 1024 * 1024
+MAX_WINDOW_BYTES = 8 * 1024 * 1024
+
+# What a feed keeps of what it asked for when the rest is recalled.
+KEEP = 2
+
+# A parent whose disk cannot give so many chunks is left for somebody else.
+MAX_UNREADABLE = 32
+
+# A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
+MAX_PATH = 256
+
+
+class Feed:
+    """In a thread of its own from ``start`` until ``ended``. Others may call ``order``, ``blame``, ``wake``, ``stop``."""
+
+    def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:
+        self.parent = parent
+        self.state = CONNECTING
+        self.path: tuple[str, ...] = ()
+        self.pace = Pace(fetch.clock())
+        self.error: RelayError | None = None
+        self.ended = False
+        self._fetch = fetch
+        self._order = order
+        self._obeyed: Order | None = None
+        self._lock = threading.Lock()
+        self._waker: Waker | None = None
+        self._channel: Channel | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"feed-{parent}", daemon=True)
+        # What the parent has, and what became of it here.
+        self._have = bytearray(fetch.count)
+        self._ranges: Ranges = everything(0)
+        self._below = fetch.count
+        self._asked: set[int] = set()
+        self._asked_ever = 0
+        self._not_here: set[int] = set()
+        self._unreadable = 0
+        self._spoilt: RelayError | None = None
+        self._blamed: queue.Queue[CorruptChunk] = queue.Queue()
+        self._generation = -1
+        self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
+        self._recalled: set[int] = set()
+        self._buffer: memoryview | None = None
+        # The chunk list, if it is this feed that brings it.
+        self._list: t.Any = None
+        self._list_at = 0
+        # Time accounts.
+        self._turn = True
+        self._idle_since = fetch.clock()
+        self._busy_s = 0.0
+        self._busy_since: float | None = None
+        self._other_bytes = 0
+
+    # -- called by others ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def order(self, order: Order) -> None:
+        if order != self._order:
+            self._order = order
+            self.wake()
+
+    def blame(self, error: CorruptChunk) -> None:
+        """The writer found it wrong; it is not asked for again here."""
+        self._blamed.put(error)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work again."""
+        with self._lock:
+            if self._waker is not None:
+                self._waker.wake()
+
+    def stop(self) -> None:
+        """End the connection at once, whatever is under way."""
+        with self._lock:
+            self._stopping = True
+            if self._waker is not None:
+                self._waker.wake()
+            if self._channel is not None:
+                self._channel.abort()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    @property
+    def asked(self) -> int:
+        return len(self._asked)
+
+    @property
+    def received_bytes(self) -> int:
+        channel = self._channel
+        return 0 if channel is None else channel.received_bytes
+
+    def sample(self, now: float) -> None:
+        since = self._busy_since
+        busy = self._busy_s + (0.0 if since is None else now - since)
+        self.pace.note(now, busy, max(0, self.received_bytes - self._other_bytes))
+        if self.pace.busy_s > 0:
+            window = min(max(self.pace.rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
+            self._window = max(2, int(window) // self._fetch.chunk_bytes)
+
+    # -- the feed's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._connect()
+            self._transfer()
+        except RelayError as error:
+            self.error = None if self._stopping or isinstance(error, Cancelled) else error
+        except Exception as error:  # whatever it is, the fetch must not wait for this feed for ever
+            self._fetch.fail(RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}"))
+        finally:
+            with self._lock:
+                waker, self._waker = self._waker, None
+                if self._channel is not None:
+                    self._channel.close()
+            if waker is not None:
+                waker.close()
+            if self._buffer is not None:
+                self._fetch.release(self._buffer)
+            self.state = LOST
+            self.ended = True
+            self._fetch.feed_ended(self, self._asked)
+
+    def _connect(self) -> None:
+        channel = self._fetch.connect(self.parent)
+        with self._lock:
+            # Kept after the end: what it received counts.
+            self._channel = channel
+            self._waker = Waker()
+            if self._stopping:
+                raise Cancelled("Not needed any more.")
+
+    def _transfer(self) -> None:
+        fetch, channel, waker = self._fetch, self._channel, self._waker
+        if channel is None or waker is None:
+            return
+        stream = channel.stream
+        channel.send_message(protocol.OPEN, {"base": fetch.sha256, "chunks_sha256": fetch.chunks_sha256})
+        pause = min(channel.heartbeat_s, max(0.05, fetch.patience.lost / 2))
+        while not self._stopping:
+            fetch.check()
+            self._note_wrong()
+            if fetch.chunks is None:
+                self._want_list(channel)
+            self._ask(channel)
+            self._judge()
+            if not stream.readable():
+                readable, woken = poll(stream.fileno(), waker.fileno(), pause)
+                if woken:
+                    waker.clear()
+                if not readable:
+                    channel.check_silence()
+                    channel.beat()
+                    continue
+            header, payload = channel.receive(self._place)
+            self._handle(channel, header, payload)
+            channel.beat()
+
+    def _note_wrong(self) -> None:
+        """:raises CorruptChunk: if it was once too often."""
+        while not self._blamed.empty():
+            error = self._blamed.get()
+            self._spoil(int(error.fields["chunk"]), error)
+            if self._fetch.steering.standings[self.parent].banned:
+                raise error
+
+    def _spoil(self, index: int, error: RelayError) -> None:
+        """This chunk is not asked from this parent again as long as the connection lasts; others still are."""
+        self._not_here.add(index)
+        self._have[index] = 0
+        self._spoilt = error
+
+    def _place(self, header: protocol.Header) -> memoryview:
+        chunks = self._fetch.chunks
+        if chunks is None or not self._owes(header.number) or header.length != chunks.length(header.number):
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        self._buffer = self._fetch.buffer(lambda: self._stopping)
+        return self._buffer[: header.length]
+
+    def _owes(self, index: int) -> bool:
+        return index in self._asked or index in self._recalled
+
+    def _handle(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
+        fetch = self._fetch
+        if header.kind == protocol.DATA:
+            self._other_bytes += protocol.HEADER_BYTES
+            self._take(channel, header, payload)
+            return
+        self._other_bytes += protocol.HEADER_BYTES + header.length
+        if header.kind == protocol.STATE:
+            self._told(protocol.decode_message(payload))
+        elif header.kind == protocol.LIST_PART:
+            self._take_list(header.number, payload)
+        elif header.kind == protocol.HAVE:
+            for first, number in protocol.decode_ranges(payload, fetch.count):
+                self._have[first : first + number] = b"\1" * number
+                for index in self._not_here:
+                    self._have[index] = 0
+                self._ranges.append((first, first + number))
+                fetch.saw(first, number)
+                self._below = max(self._below, first + number)
+        elif header.kind == protocol.NOT_HERE:
+            if self._owes(header.number):
+                self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
+        elif header.kind == protocol.BYE:
+            message = protocol.decode_message(payload)
+            raise PeerRefused(f"{self.parent}: {message.get('msg')}", peer=self.parent, foreign=bool(message.get("foreign")))
+        elif header.kind != protocol.PING:
+            raise ProtocolError(f"{self.parent} sent a frame of kind {header.kind}.")
+
+    def _take(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
+        fetch = self._fetch
+        self._asked.discard(header.number)
+        self._recalled.discard(header.number)
+        self._idle_since = fetch.clock()
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            fetch.hand_over(header.number, buffer, payload, self)
+        fetch.steering.standings[self.parent].progressed()
+        self._account()
+        wait = fetch.throttle.take(header.length, self.parent)
+        if wait:
+            fetch.cancel.wait(min(wait, channel.heartbeat_s))
+
+    def _cannot_read(self, index: int, reason: str) -> None:
+        fetch = self._fetch
+        error = PeerRefused(f"{self.parent} cannot read chunk {index}: {reason}", peer=self.parent)
+        fetch.note_attempt(self.parent, error.message)
+        self._recalled.discard(index)
+        self._asked.discard(index)
+        self._idle_since = fetch.clock()
+        self._account()
+        self._spoil(index, error)
+        fetch.give_back([index])
+        self._unreadable += 1
+        if self._unreadable >= MAX_UNREADABLE:
+            raise error
+
+    def _told(self, message: dict[str, t.Any]) -> None:
+        fetch = self._fetch
+        state, feed, path = message.get("state"), message.get("feed"), message.get("path")
+        if not isinstance(path, list) or feed not in (ROOTED, PENDING, LOST):
+            raise ProtocolError(f"{self.parent} sent a state that cannot be read.")
+        if state in (FAILED, FOREIGN):
+            raise PeerRefused(
+                f"{self.parent} has no such base: {message.get('msg') or 'it failed there'}",
+                peer=self.parent,
+                foreign=state == FOREIGN,
+            )
+        self._turn = message.get("turn") is not False
+        # A parent that waits for us has nobody else.
+        circle = fetch.host in path or len(path) > MAX_PATH
+        now = ROOTED if state == HOLDING else LOST if circle else str(feed)
+        self.path = tuple(str(host) for host in path[:MAX_PATH])
+        if now != self.state:
+            self.state, self._idle_since = now, fetch.clock()
+        self._account()
+        fetch.feed_changed()
+
+    def _want_list(self, channel: Channel) -> None:
+        if self.state != CONNECTING and self._list is None:
+            self._list = self._fetch.claim_list(self)
+            if self._list is not None:
+                channel.send(protocol.LIST)
+
+    def _take_list(self, offset: int, payload: memoryview) -> None:
+        if self._list is None or offset != self._list_at or offset + len(payload) > len(self._list):
+            raise ProtocolError(f"{self.parent} sent a part of a chunk list that was not asked for.")
+        self._list[offset : offset + len(payload)] = payload
+        self._list_at += len(payload)
+        self._fetch.list_progress(self)
+        if self._list_at == len(self._list):
+            data, self._list = self._list, b""
+            self._fetch.bring_list(data, self)
+
+    def _account(self) -> None:
+        """Begin or end the time in which the parent owes us something."""
+        now = self._fetch.clock()
+        owes = bool(self._asked) and self._turn
+        if owes and self._busy_since is None:
+            self._busy_since = now
+        elif not owes and self._busy_since is not None:
+            self._busy_s += now - self._busy_since
+            self._busy_since = None
+
+    def _ask(self, channel: Channel) -> None:
+        ledger, order = self._fetch.ledger, self._order
+        if ledger is None:
+            return
+        if ledger.generation != self._generation or order != self._obeyed:
+            self._generation, self._obeyed = ledger.generation, order
+            self._ranges, self._below = everything(self._fetch.count), self._fetch.count
+            self._note_wrong()
+            if order.recall and len(self._asked) > KEEP:
+                self._recall()
+                return
+        # In lots, so that a request costs little beside its chunks.
+        room = self._window - len(self._asked)
+        if order.limit is not None:
+            room = min(room, order.limit - self._asked_ever)
+        elif room < self._window // 4 and self._asked:
+            return
+        if room <= 0:
+            return
+        indexes = ledger.take(self._have, self._ranges, room, order.own)
+        if not indexes and not self._asked and order.help:
+            indexes, self._below = ledger.take_last(self._have, self._below, self._window // 4, order.help)
+        if indexes:
+            self._asked.update(indexes)
+            self._asked_ever += len(indexes)
+            self._account()
+            # What was recalled is still on its way from here: it is not asked for twice.
+            fresh = [index for index in indexes if index not in self._recalled]
+            self._recalled.difference_update(indexes)
+            if fresh:
+                channel.send(protocol.WANT, 0, protocol.encode_indexes(fresh))
+
+    def _recall(self) -> None:
+        """Others may ask for what was asked for here; what comes all the same is taken."""
+        recalled = sorted(self._asked)[KEEP:]
+        self._asked.difference_update(recalled)
+        self._recalled.update(recalled)
+        self._window = KEEP
+        self._fetch.give_back(recalled)
+
+    def _judge(self) -> None:
+        """Leave a parent that has nothing for us and nobody to get it from."""
+        fetch = self._fetch
+        if self._asked:
+            return
+        ledger = fetch.ledger
+        if self._spoilt is not None and ledger is not None:
+            here = sum(not ledger.is_done(index) for index in self._not_here)
+            if here >= ledger.undone > 0:
+                raise self._spoilt
+        waited = fetch.clock() - self._idle_since
+        if self.state == LOST and waited > self._order.lost_s:
+            raise PeerRefused(f"{self.parent} has no living parent itself.", peer=self.parent)
+        if self.state == PENDING:
+            standing = fetch.steering.standings[self.parent]
+            patience = fetch.patience.lost if standing.waited else fetch.patience.pending
+            if waited > patience:
+                standing.waited = True
+                raise PeerRefused(f"{self.parent} has not begun after {patience:g} s.", peer=self.parent)
