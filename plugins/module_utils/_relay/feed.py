@@ -18,7 +18,7 @@ from .endpoints.socket import Waker, poll
 from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
 from .ledger import Ranges, everything
 from .pace import Pace
-from .source import FAILED, FOREIGN, HOLDING, LOST, PENDING, ROOTED
+from .source import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, Path
 from .steering import CONNECTING, Order
 
 if t.TYPE_CHECKING:
@@ -38,7 +38,7 @@ KEEP = 2
 MAX_UNREADABLE = 32
 
 # A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
-MAX_PATH = 256
+MAX_PATH = 128
 
 
 class Feed:
@@ -47,7 +47,7 @@ class Feed:
     def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:
         self.parent = parent
         self.state = CONNECTING
-        self.path: tuple[str, ...] = ()
+        self.paths: list[Path] = []
         self.pace = Pace(fetch.clock())
         self.error: RelayError | None = None
         self.ended = False
@@ -273,8 +273,8 @@ class Feed:
 
     def _told(self, message: dict[str, t.Any]) -> None:
         fetch = self._fetch
-        state, feed, path = message.get("state"), message.get("feed"), message.get("path")
-        if not isinstance(path, list) or feed not in (ROOTED, PENDING, LOST):
+        state, feed, paths = message.get("state"), message.get("feed"), message.get("paths")
+        if not isinstance(paths, list) or feed not in (ROOTED, PENDING, LOST):
             raise ProtocolError(f"{self.parent} sent a state that cannot be read.")
         if state in (FAILED, FOREIGN):
             raise PeerRefused(
@@ -283,10 +283,10 @@ class Feed:
                 foreign=state == FOREIGN,
             )
         self._turn = message.get("turn") is not False
-        # A parent that waits for us has nobody else.
-        circle = fetch.host in path or len(path) > MAX_PATH
-        now = ROOTED if state == HOLDING else LOST if circle else str(feed)
-        self.path = tuple(str(host) for host in path[:MAX_PATH])
+        # A parent that waits for us on every path has nobody else.
+        short = [tuple(map(str, path)) for path in paths[:MAX_PATHS] if isinstance(path, list) and len(path) < MAX_PATH]
+        self.paths = [path for path in short if fetch.host not in path]
+        now = ROOTED if state == HOLDING else str(feed) if self.paths else LOST
         if now != self.state:
             self.state, self._idle_since = now, fetch.clock()
         self._account()

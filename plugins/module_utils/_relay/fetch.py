@@ -265,18 +265,17 @@ class Fetch:
         """Tell the children where our bytes come from in the end."""
         with self._view_lock:
             feeds = self._running()
-            rooted = [feed for feed in feeds if feed.state == ROOTED]
-            waiting = [feed for feed in feeds if feed.state == PENDING]
-            if rooted:
-                # Another path only when this one is gone: children need not know of every change.
-                best = min(rooted, key=lambda feed: (feed.parent != self.source, len(feed.path)))
-                self.source = best.parent
-                self.offer.set_view(FETCHING, ROOTED, best.path)
-                return
-            told = waiting or [feed for feed in feeds if feed.state == LOST]
-            self.source = told[0].parent if told else None
             first = not self.attempts and any(feed.state == CONNECTING for feed in feeds)
-            self.offer.set_view(FETCHING, PENDING if waiting or first else LOST, told[0].path if told else ())
+            state = LOST
+            told: list[Feed] = []
+            for state in (ROOTED, PENDING, LOST):
+                told = [feed for feed in feeds if feed.state == state and (feed.paths or state == LOST)]
+                if told or (first and state == PENDING):
+                    break
+            # One path over each parent before a second one over the same.
+            ranked = sorted((nth, len(path), path) for feed in told for nth, path in enumerate(feed.paths))
+            self.source = ranked[0][2][0] if ranked else told[0].parent if told else None
+            self.offer.set_view(FETCHING, state, [path for _nth, _length, path in ranked])
 
     def saw(self, first: int, number: int) -> None:
         """Some host has these chunks."""

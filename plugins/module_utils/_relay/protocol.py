@@ -30,7 +30,7 @@ _HEADER = struct.Struct(">B3xIQ")
 HEADER_BYTES = _HEADER.size
 
 OPEN = 1  # asks for a base: message {"base", "chunks_sha256"}
-STATE = 2  # what the server has of it: message {"state", "feed", "path", "msg"}
+STATE = 2  # what the server has of it: message {"state", "feed", "paths", "msg", "turn"}
 LIST = 3  # asks for the chunk list
 LIST_PART = 4  # a part of the chunk list; number: its offset
 HAVE = 5  # chunks that can be asked for: ranges

@@ -35,17 +35,25 @@ FOREIGN = "foreign"
 ROOTED, PENDING, LOST = "rooted", "pending", "lost"
 
 
+# Hosts from one to where its bytes come from, nearest first. A host that finds itself in every path of a parent would
+# wait for itself.
+Path = t.Tuple[str, ...]
+
+# Paths that are told at most: of a plan with several trees each may lead over the one who asks.
+MAX_PATHS = 4
+
+
 class View(t.NamedTuple):
     """What children are told of a base."""
 
     state: str
     feed: str
-    path: tuple[str, ...]
+    paths: tuple[Path, ...]
     msg: str
 
     def message(self, turn: bool) -> dict[str, t.Any]:
         """:param turn: false while other children come first."""
-        return {"state": self.state, "feed": self.feed, "path": list(self.path), "msg": self.msg, "turn": turn}
+        return {"state": self.state, "feed": self.feed, "paths": self.paths, "msg": self.msg, "turn": turn}
 
 
 # A child that is first in the order and takes nothing for so long does not hold the others up.
@@ -145,7 +153,7 @@ class Offer:
         self.order = Order(clock)
         self._host = host
         self._lock = threading.Lock()
-        self._view = View(WAITING, PENDING, (host,), "")
+        self._view = View(WAITING, PENDING, ((host,),), "")
         self._chunks: ChunkList | None = None
         self._shared: _Shared | None = None
         self._whole = False
@@ -154,9 +162,10 @@ class Offer:
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
 
-    def set_view(self, state: str, feed: str, path: t.Sequence[str] = (), msg: str = "") -> None:
-        """:param path: the hosts above this one, nearest first."""
-        view = View(state, feed, (self._host, *path), msg)
+    def set_view(self, state: str, feed: str, above: t.Sequence[Path] = (), msg: str = "") -> None:
+        """:param above: paths of the parents, shortest first."""
+        paths = tuple((self._host, *path) for path in above[:MAX_PATHS]) or ((self._host,),)
+        view = View(state, feed, paths, msg)
         with self._lock:
             if view == self._view:
                 return
@@ -180,7 +189,7 @@ class Offer:
         with self._lock:
             self._replace(chunks, endpoint)
             self._whole = True
-            self._view = View(HOLDING, ROOTED, (self._host,), "")
+            self._view = View(HOLDING, ROOTED, ((self._host,),), "")
             self._wake()
 
     def withdraw(self) -> None:

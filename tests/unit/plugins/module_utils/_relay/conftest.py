@@ -169,6 +169,11 @@ class Fleet:
     def peers(self) -> dict[str, Address]:
         return {host: Address("127.0.0.1", node.port) for host, node in self.nodes.items()}
 
+    def children(self, host: str, content: Content) -> int:
+        """How many hosts are asking this one for the base at the moment."""
+        offer = self.nodes[host]._offers.get(content.sha256)
+        return 0 if offer is None else len(offer._wakers)
+
     def boot(self) -> str:
         return boot_identity()
 

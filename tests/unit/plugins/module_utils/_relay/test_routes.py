@@ -26,7 +26,7 @@ def test_two_stripes_cross_each_link_with_their_own_chunks_only(fleet: t.Any, pl
     for host in "SAB":
         fleet.add(host)
     fleet.start(plain, {"A": [["S"], ["B", "S"]], "B": [["A", "S"], ["S"]]}, "cut_through")
-    fleet.until(lambda: all(fleet.base(host, plain)["from"] for host in "AB"))
+    fleet.until(lambda: [fleet.children(host, plain) for host in "SAB"] == [2, 1, 1])
     fleet.start(plain, {"S": []}, "cut_through", rate_mbps=12.0)
     fleet.wait("A", "B")
     for host, other in ("AB", "BA"):
