@@ -40,6 +40,9 @@ class Pace:
         if len(samples) > 1 and now - samples[-2].at < STEP_S:
             samples.pop()
         samples.append(_Sample(now, busy_s, received))
+        # It begins with the first byte, not with the wait for it.
+        while len(samples) > 2 and not samples[1].bytes:
+            samples.popleft()
         while len(samples) > 2 and now - samples[1].at >= WINDOW_S:
             samples.popleft()
         if self.busy_s >= WINDOW_S / 2:

@@ -208,7 +208,7 @@ class Steering:
         self._roam(roam, now, feeds)
         every = frozenset(range(len(self._current)))
         orders = {host: Order(own, lost_s=self.patience.lost) for host, own in self._owned().items()}
-        if not hopeful:
+        if roam and not hopeful:
             orders = {host: order._replace(own=every) for host, order in orders.items()}
         for host in self._roamers:
             orders.setdefault(host, Order(every, lost_s=min(ROAM_IDLE_S, self.patience.lost)))
