@@ -376,9 +376,9 @@ fleet:
   description:
     - The progress of every host of the run, by its inventory name, as this host's node knows it. The nodes tell each
       other once in a second, in fleets of more than 200 hosts once in as many seconds as there are times 200 hosts.
-    - C(bases) holds, by digest, C(state), C(bytes), C(size_bytes), C(rate_mbps), C(remaining_s) (V(none) where it cannot
-      be told), C(parents) (the hosts that it comes from at this moment) and C(msg) (why it failed, or what it waits
-      for). C(started) tells whether the host was given its part of the plan.
+    - C(bases) holds, by digest, C(state), C(bytes), C(size_bytes), C(received_bytes) (over the network, in this run),
+      C(rate_mbps), C(remaining_s) (V(none) where it cannot be told), C(parents) (the hosts that it comes from at this
+      moment) and C(msg) (why it failed, or what it waits for). C(started) tells whether the host was given its part of the plan.
     - C(age_s) is how old this is. It is V(none) for a host that has not been heard of. A host is C(stale) when nothing
       has been heard of it for 10 seconds (in a fleet of 1,000 hosts 34 seconds).
   returned: with O(state=started), O(state=finished) or O(state=progress), if O(fleet)
@@ -393,6 +393,7 @@ fleet:
           state: holding
           bytes: 629145600
           size_bytes: 629145600
+          received_bytes: 0
           rate_mbps: 0.0
           remaining_s: null
           parents: []
@@ -406,6 +407,7 @@ fleet:
           state: fetching
           bytes: 201326592
           size_bytes: 629145600
+          received_bytes: 201351168
           rate_mbps: 943.2
           remaining_s: 3.6
           parents: [kvm1]

@@ -69,7 +69,7 @@ def test_ruff() -> None:
 
 @pytest.mark.parametrize(
     ("least", "folders"),
-    [("3.8", ["plugins/modules", "plugins/module_utils"]), ("3.11", ["plugins/plugin_utils", "plugins/filter", "plugins/action"])],
+    [("3.8", ["plugins/modules", "plugins/module_utils"]), ("3.11", ["plugins/plugin_utils", "plugins/filter", "plugins/action", "plugins/callback"])],
     ids=["hosts", "controller"],
 )
 def test_oldest_python(least: str, folders: list[str]) -> None:

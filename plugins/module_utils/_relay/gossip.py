@@ -53,6 +53,7 @@ class Pace(t.NamedTuple):
 class BaseReport(t.NamedTuple):
     """One base on one host.
 
+    :param received_bytes: over the network, in this run; none at a host that had the base before.
     :param rate_mbps: in 10^6 bits per second.
     :param remaining_s: None if it cannot be told.
     """
@@ -60,6 +61,7 @@ class BaseReport(t.NamedTuple):
     state: str
     bytes: int
     size_bytes: int
+    received_bytes: int
     rate_mbps: float
     remaining_s: float | None
     parents: tuple[str, ...]
@@ -285,13 +287,14 @@ def _report(value: t.Sequence[t.Any]) -> Report:
 
 
 def _base(value: t.Sequence[t.Any]) -> BaseReport:
-    state, done, size, rate, remaining, parents, msg = value
+    state, done, size, received, rate, remaining, parents, msg = value
     if state not in _STATES or not isinstance(parents, list) or len(parents) > MAX_PARENTS:
         raise ValueError(f"a base with state {state!r}")
     return BaseReport(
         state,
         _count(done),
         _count(size),
+        _count(received),
         _number(rate),
         None if remaining is None else _number(remaining),
         tuple(_text(parent, MAX_NAME) for parent in parents),
@@ -332,6 +335,7 @@ def base_report(
         progress["state"],
         progress["bytes"],
         progress["size_bytes"],
+        progress["received_bytes"],
         round(rate_mbps, 2),
         None if remaining_s is None else round(min(remaining_s, 1e9), 1),
         tuple(parents[:MAX_PARENTS]),

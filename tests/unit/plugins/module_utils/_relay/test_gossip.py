@@ -31,7 +31,7 @@ SHA = "5" * 64
 
 
 def base(state: str = "fetching", done: int = 1, parents: tuple[str, ...] = ("a",), msg: str = "") -> BaseReport:
-    return BaseReport(state, done, 100, 8.0, 12.0, parents, msg)
+    return BaseReport(state, done, 100, done, 8.0, 12.0, parents, msg)
 
 
 def report(number: int, state: str = "fetching", done: int = 1, born: int = 1, settled: bool = False) -> Report:
@@ -232,7 +232,7 @@ def test_large_fleets_report_less_often_and_in_pieces() -> None:
 
 
 def test_the_largest_report_fits_into_a_frame() -> None:
-    progress = {"state": "failed", "bytes": 1 << 60, "size_bytes": 1 << 60, "msg": "ü" * 1000}
+    progress = {"state": "failed", "bytes": 1 << 60, "size_bytes": 1 << 60, "received_bytes": 1 << 60, "msg": "ü" * 1000}
     largest = base_report(progress, ["é" * MAX_NAME] * 20, 1e9, 1e300)
     assert (len(largest.parents), len(largest.msg)) == (MAX_PARENTS, MAX_MSG)
     # Host names of that length do not exist; those of a usual one do fit in the largest number.
@@ -255,14 +255,14 @@ def test_the_largest_report_fits_into_a_frame() -> None:
         {"b": [0.0, 1, 1 << 63, 1, 1, {}]},
         {"b": [0.0, 1, 1.5, 1, 1, {}]},
         {"b": [0.0, 1, 1, 1, 1, []]},
-        {"b": [0.0, 1, 1, 1, 1, {"../x": ["holding", 1, 1, 0, None, [], ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["idle", 1, 1, 0, None, [], ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 0, None, "kvm1", ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 0, None, ["x" * 256], ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 0, None, ["x"] * 9, ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 0, None, [], "x" * 161]}]},
-        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, "fast", None, [], ""]}]},
-        {"b": [0.0, 1, 1, 1, 1, {f"{n:064x}": ["holding", 1, 1, 0, None, [], ""] for n in range(25)}]},
+        {"b": [0.0, 1, 1, 1, 1, {"../x": ["holding", 1, 1, 1, 0, None, [], ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["idle", 1, 1, 1, 0, None, [], ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, "kvm1", ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, ["x" * 256], ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, ["x"] * 9, ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, [], "x" * 161]}]},
+        {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, "fast", None, [], ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {f"{n:064x}": ["holding", 1, 1, 1, 0, None, [], ""] for n in range(25)}]},
     ],
     ids=str,
 )
@@ -272,7 +272,7 @@ def test_news_that_cannot_be_are_refused(value: t.Any) -> None:
 
 
 def test_a_text_cannot_reach_a_terminal_with_its_controls() -> None:
-    value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 0, None, ["a\x1b[2J"], "gone\r\n\x9b1A"]}]
+    value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 1, 0, None, ["a\x1b[2J"], "gone\r\n\x9b1A"]}]
     ((_host, _age, one),) = decode({"hosts": {"b": value}}, "b")[0]
     assert (one.bases[SHA].parents, one.bases[SHA].msg) == (("a [2J",), "gone   1A")
 

@@ -1,0 +1,202 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The callback ``progress`` beside a relay of a lab: in a terminal, in a file, and when the user has enough."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+import termios
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, ChunkHasher
+from ansible_collections.basecast.fleet.tests.lab import Lab
+from ansible_collections.basecast.fleet.tests.terminal import Terminal
+
+MiB = 1024 * 1024
+SIZE = 40 * MiB
+RATE_MBPS = 16
+
+BEGIN = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - basecast.fleet.relay_certificates:
+        run: test
+        hosts: "{{ ansible_play_hosts_all }}"
+      run_once: true
+      no_log: true
+      register: credentials
+    - basecast.fleet.relay_node:
+        state: listening
+        run: test
+        host: "{{ inventory_hostname }}"
+        address: "{{ basecast_address }}"
+        credentials: "{{ credentials.certificates[inventory_hostname] }}"
+      register: listening
+    - basecast.fleet.relay_node:
+        state: started
+        run: test
+        mode: cut_through
+        pools: "{{ basecast_pools }}"
+        bases:
+          - metadata: "{{ metadata }}"
+            pool: default
+            parents: "{{ parents[inventory_hostname] }}"
+        peers: >-
+          {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
+"""
+
+WATCH = """
+- hosts: kvm3
+  gather_facts: false
+  tasks:
+    - name: Watch the relay
+      basecast.fleet.relay_node:
+        state: progress
+        run: test
+      register: watched
+      until: watched.fleet_settled
+      retries: 60
+      delay: 1
+    - name: Say what came
+      ansible.builtin.debug:
+        msg: "{{ watched.fleet | dict2items | map(attribute='value.bases') | map('dict2items') | flatten | map(attribute='value.state') }}"
+"""
+
+
+class Watcher:
+    """``ansible-playbook watch.yml`` in a terminal."""
+
+    def __init__(self, lab: Lab, playbook: Path, **environment: str) -> None:
+        self.terminal = Terminal(90, 24)
+        self.process = lab.popen_playbook(
+            [playbook],
+            extra_env={**ENABLED, "TERM": "xterm", "CI": "", "LC_ALL": "C.UTF-8", **environment},
+            stdin=self.terminal.slave,
+            stdout=self.terminal.slave,
+            stderr=self.terminal.slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(self.terminal.slave)
+
+    def until(self, pattern: str, seconds: float = 40.0) -> re.Match[str]:
+        deadline = time.monotonic() + seconds
+        while True:
+            self.terminal.read(0.2)
+            found = re.search(pattern, self.terminal.text)
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"never shown: {pattern}\n{self.terminal.text}"
+
+    def end(self, seconds: float = 60.0) -> str:
+        """What is left in the terminal at the end."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None:
+            self.terminal.read(0.1)
+            assert time.monotonic() < deadline, self.terminal.text
+        self.terminal.read(0.2)
+        self.terminal.close()
+        return self.terminal.text
+
+
+ENABLED = {"ANSIBLE_CALLBACKS_ENABLED": "basecast.fleet.progress"}
+
+ROW = r"(?m)^ kvm%d +[━╸─]{10,} +[1-9][0-9]?%% +[0-9.]+/40\.0 MiB  [0-9.]+ [kM]bit/s  ← %s +[0-9]:[0-9]{2}$"
+
+
+@pytest.mark.timeout(170)
+def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
+    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
+) -> None:
+    """One relay of some twenty seconds, seen by three: one in a terminal, one who interrupts, one that is a log."""
+    lab = fresh_lab_factory(hosts=3, rate_mbps=RATE_MBPS)
+    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
+    metadata = publish(pools["kvm1"], os.urandom(SIZE))
+    for name, text in (("begin.yml", BEGIN), ("watch.yml", WATCH)):
+        (tmp_path / name).write_text(text)
+    chain = {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}
+    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+
+    seen = Watcher(lab, tmp_path / "watch.yml")
+    impatient = Watcher(lab, tmp_path / "watch.yml", ANSIBLE_FORCE_COLOR="0")
+    logged = lab.popen_playbook(
+        [tmp_path / "watch.yml"], extra_env={**ENABLED, "BASECAST_PROGRESS_LOG_INTERVAL_S": "4"}, stderr=subprocess.STDOUT
+    )
+
+    # Asked of the last host of the chain, about all of them.
+    impatient.until(ROW % (2, "kvm1"))
+    os.write(impatient.terminal.master, b"\x03")  # Ctrl-C
+    seen.until(ROW % (2, "kvm1"))
+    seen.until(ROW % (3, "kvm2"))
+    seen.until(r"(?m)^ total .*% +[0-9.]+/80\.0 MiB  [0-9.]+ Mbit/s  0/2 done  +[0-9]:[0-9]{2} left$")
+
+    seen.terminal.resize(60, 20)
+    seen.until(r"(?m)^ kvm2 +[━╸─]{10,} +[0-9]+%  [0-9.]+ [kM]bit/s  ← kvm1 +[0-9]:[0-9]{2}$")
+    left = impatient.end()
+    assert impatient.process.returncode != 0
+    assert "interrupted" in left
+    assert "kvm2" not in left
+    assert impatient.terminal.x == 0
+
+    shown = seen.end()
+    assert seen.process.returncode == 0, shown
+    assert re.search(r"relay: 2 of 2 hosts served, 80\.0 MiB in 0:[0-9]{2}\n", shown)
+    assert "RETRYING" not in shown
+    assert "━" not in shown
+    tasks = [line for line in shown.splitlines() if line.startswith(("PLAY [", "TASK [", "ok: ", "PLAY RECAP"))]
+    assert [line.split(" *")[0].rstrip("* ") for line in tasks] == [
+        "PLAY [kvm3]",
+        "TASK [Watch the relay]",
+        "ok: [kvm3]",
+        "TASK [Say what came]",
+        "ok: [kvm3] => {",
+        "PLAY RECAP",
+    ]
+    assert '"holding"' in shown
+
+    log, _nothing = logged.communicate(timeout=60)
+    assert logged.returncode == 0, log
+    assert "\x1b" not in log
+    assert "RETRYING" not in log
+    lines = [line for line in log.splitlines() if line.startswith("relay: ")]
+    assert re.fullmatch(r"relay: 2 of 2 hosts served, 80\.0 MiB in 0:[0-9]{2}", lines[-1])
+    # Some twenty seconds, at most one line in four of them.
+    assert 2 <= len(lines[:-1]) <= 12
+    assert any(re.match(r"relay: 0 of 2 hosts done, [0-9.]+ of 80\.0 MiB \([0-9]+%\), [0-9.]+ Mbit/s, 0:[0-9]{2} left", line) for line in lines)
+
+
+def publish(pool: Path, data: bytes) -> dict[str, t.Any]:
+    """A base in a pool; its metadata."""
+    hasher = ChunkHasher()
+    hasher.update(data)
+    sha256, chunks = hasher.finish()
+    metadata = {
+        "format": 1,
+        "sha256": sha256,
+        "source_sha256": sha256,
+        "size_bytes": len(data),
+        "virtual_size_bytes": len(data),
+        "image_format": "raw",
+        "parent": None,
+        "chunk_bytes": CHUNK_BYTES,
+        "chunks_sha256": chunks.sha256,
+        "imported_at": "2026-01-01T00:00:00Z",
+        "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
+        "signatures": [],
+    }
+    partial = Store(str(pool)).partial(sha256)
+    Path(partial.disk).write_bytes(data)
+    partial.publish(metadata, chunks.to_bytes())
+    return metadata
