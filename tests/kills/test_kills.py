@@ -23,7 +23,8 @@ import pytest
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 HOSTS = 3
-LINGER_S = 5
+# Longer than a busy controller needs from one task of a host to the next.
+LINGER_S = 20
 SEED = 20261101
 POOL = "/var/lib/libvirt/images"
 
