@@ -12,14 +12,6 @@ version_added: 0.1.0
 
 description:
   - Plans how a base disk reaches all targets soonest, from a deployment-time matrix.
-  - The same input always gives the same plan.
-notes:
-  - Numba, NumPy and SciPy on the controller make plans better in the same time; the filter works without them.
-  - Without Numba the search makes far fewer moves. Fleets of up to 16 hosts get plans that are as good or nearly so, but
-    only up to about 12 are proven optimal; measured on 64 and 128 hosts, staged plans take 1 to 5 percent longer, and
-    cut-through plans 5 to 15 percent.
-  - Without SciPy cut-through plans for networks with racks or sites, and their lower bounds, are a little worse.
-  - Of equally fast networks under other names or in another order the plans are the same but for the names.
 positional: sources, targets
 options:
   _input:
@@ -38,45 +30,11 @@ options:
     description: The hosts that are to get it. By default all others. Only holders and targets relay.
     type: list
     elements: str
-  mode:
-    description:
-      - V(staged) lets a host serve once it holds the whole base.
-      - V(cut_through) lets a host forward chunks while it still receives.
-    type: str
-    choices: [staged, cut_through]
-    default: staged
-  strategy:
-    description:
-      - V(best) minimises the finish.
-      - V(preferred_paths) follows the paths of least deployment time, without regard to how busy a sender is.
-    type: str
-    choices: [best, preferred_paths]
-    default: best
-  contention:
-    description:
-      - V(port) means that a host sends at its full rate to one receiver at a time.
-      - V(independent) means that transfers do not slow each other.
-    type: str
-    choices: [port, independent]
-    default: port
-  limits:
-    description: "Limits by host (C(up_mbps), C(down_mbps)), or C(hosts) and C(links) as in a matrix; needs O(size_bytes)."
-    type: dict
-  size_bytes:
-    description: Size of the base in bytes. By default the one that the matrix was made for.
-    type: int
-  chunk_bytes:
-    description: Size of a chunk in bytes.
-    type: int
-    default: 262144
-  copies:
-    description:
-      - "How many local copies each host makes once it has the base, by host: a number, or a dictionary of numbers by pool
-        that begins with the pool that receives the base."
-    type: dict
   base:
     description: What the plan is for; kept as it is.
     type: raw
+extends_documentation_fragment:
+  - basecast.fleet.relay_options
 """
 
 EXAMPLES = r"""
@@ -108,18 +66,26 @@ RETURN = r"""
 _value:
   description:
     - "The plan. C(stages): transfers by the depth of their receiver. C(trees): who gets which share from whom.
-      C(parents): for each host and stripe whom to ask, best first. C(predicted_s), C(lower_bound_s), C(gap),
-      C(proven_optimal): how good it is. C(unreachable): targets that no path leads to. C(local): copies that stay on a host."
+      C(parents): for each host and stripe whom to ask, best first. C(unreachable): targets that no path leads to.
+      C(local): copies that stay on a host."
+    - "How good it is: C(predicted_s), C(lower_bound_s), C(bound_by) (what proves the bound), C(gap), C(proven_optimal);
+      of a cut-through plan also C(depth), the links to the last host, and C(relays), on how many others a host depends on
+      average. The options are kept for a new plan."
   type: dict
   sample:
     format: 1
     mode: staged
     strategy: best
     contention: port
+    streams: 1
+    relay_risk: 0.0001
+    recovery_s: 5.0
     size_bytes: 4294967296
     chunk_bytes: 262144
+    limits: null
     predicted_s: 73.1
     lower_bound_s: 73.1
+    bound_by: paths and growth
     gap: 0.0
     proven_optimal: true
     base: null
@@ -131,7 +97,7 @@ _value:
     trees:
       - weight: 1.0
         edges: [{from: kvm1, to: kvm2}, {from: kvm2, to: kvm3}]
-    parents: {kvm2: [[kvm1]], kvm3: [[kvm2, kvm1]]}
+    parents: {kvm2: [[kvm1, kvm3]], kvm3: [[kvm2, kvm1]]}
     unreachable: []
 """
 

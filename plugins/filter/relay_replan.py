@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Makes a new plan from what was observed. Running transfers that the change does not touch go on.
   - Times are seconds since the start of the run, as in the first plan.
+  - Options that are not given are those of the first plan, its limits included; O(effort), O(certify) and O(copies) are not
+    taken over.
 positional: matrix, observed
 options:
   _input:
@@ -31,12 +33,8 @@ options:
         C(new_targets): names."
     type: dict
     required: true
-  limits:
-    description: Limits as P(basecast.fleet.relay_plan#filter) takes them.
-    type: dict
-  copies:
-    description: Local copies as P(basecast.fleet.relay_plan#filter) takes them.
-    type: dict
+extends_documentation_fragment:
+  - basecast.fleet.relay_options
 """
 
 EXAMPLES = r"""
@@ -65,18 +63,26 @@ RETURN = r"""
 _value:
   description:
     - "The plan. C(stages): transfers by the depth of their receiver. C(trees): who gets which share from whom.
-      C(parents): for each host and stripe whom to ask, best first. C(predicted_s), C(lower_bound_s), C(gap),
-      C(proven_optimal): how good it is. C(unreachable): targets that no path leads to. C(local): copies that stay on a host."
+      C(parents): for each host and stripe whom to ask, best first. C(unreachable): targets that no path leads to.
+      C(local): copies that stay on a host."
+    - "How good it is: C(predicted_s), C(lower_bound_s), C(bound_by) (what proves the bound), C(gap), C(proven_optimal);
+      of a cut-through plan also C(depth), the links to the last host, and C(relays), on how many others a host depends on
+      average. The options are kept for a new plan."
   type: dict
   sample:
     format: 1
     mode: staged
     strategy: best
     contention: port
+    streams: 1
+    relay_risk: 0.0001
+    recovery_s: 5.0
     size_bytes: 4294967296
     chunk_bytes: 262144
+    limits: null
     predicted_s: 73.1
     lower_bound_s: 73.1
+    bound_by: paths and growth
     gap: 0.0
     proven_optimal: true
     base: null
@@ -88,7 +94,7 @@ _value:
     trees:
       - weight: 1.0
         edges: [{from: kvm1, to: kvm2}, {from: kvm2, to: kvm3}]
-    parents: {kvm2: [[kvm1]], kvm3: [[kvm2, kvm1]]}
+    parents: {kvm2: [[kvm1, kvm3]], kvm3: [[kvm2, kvm1]]}
     unreachable: []
 """
 

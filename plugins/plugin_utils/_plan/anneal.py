@@ -17,13 +17,18 @@ import typing as t
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.engine import kernel
 
+# What drawing a move and trying it cost beside looking at children, in looks.
+DRAW = 4
+TRY = 10
+
 
 @kernel
 def _scan(v: int, n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first: t.Any, nxt: t.Any, h: t.Any,
-          crit: t.Any, rel: t.Any) -> float:  # fmt: skip
-    """The tail of v from its children's; notes its critical child."""
+          crit: t.Any, rel: t.Any, tally: t.Any, most: int, rate: t.Any, ends: t.Any, parts: t.Any) -> float:  # fmt: skip
+    """The tail of v from its children's; notes its critical child, and in ``tally`` the steps that it took."""
     worst = 0.0
     critical = -1
+    steps = 1
     c = first[v]
     if v == n:
         while c >= 0:
@@ -31,6 +36,37 @@ def _scan(v: int, n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first: 
             if x > worst:
                 worst = x
                 critical = c
+            steps += 1
+            c = nxt[c]
+    elif most > 1 and rate[host[v]] > 0.0:
+        # Several at a time, as long as they stay within the port (see staged.serve).
+        row = off[host[v]]
+        full = rate[host[v]] * (1.0 + 1e-9)
+        now = 0.0
+        used = 0.0
+        running = 0
+        while c >= 0:
+            d = D[row + col[host[c]]]
+            need = 1.0 / d if d > 0.0 else 0.0
+            while running > 0 and (running >= most or used + need > full):
+                k = 0
+                for j in range(1, running):
+                    if ends[j] < ends[k]:
+                        k = j
+                now = max(now, ends[k])
+                running -= 1
+                used = used - parts[k] if running > 0 else 0.0
+                ends[k] = ends[running]
+                parts[k] = parts[running]
+            ends[running] = now + d
+            parts[running] = need
+            running += 1
+            used += need
+            x = now + d + h[c]
+            if x > worst:
+                worst = x
+                critical = c
+            steps += running
             c = nxt[c]
     else:
         row = off[host[v]]
@@ -41,7 +77,9 @@ def _scan(v: int, n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first: 
             if x > worst:
                 worst = x
                 critical = c
+            steps += 1
             c = nxt[c]
+    tally[0] += steps
     crit[v] = critical
     return worst
 
@@ -79,10 +117,11 @@ def _attach(c: int, p: int, first: t.Any, nxt: t.Any, prv: t.Any, par: t.Any, h:
 
 @kernel
 def _climb(v: int, n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first: t.Any, nxt: t.Any, prv: t.Any,
-           par: t.Any, h: t.Any, crit: t.Any, rel: t.Any) -> None:  # fmt: skip
+           par: t.Any, h: t.Any, crit: t.Any, rel: t.Any, tally: t.Any, most: int, rate: t.Any,
+           ends: t.Any, parts: t.Any) -> None:  # fmt: skip
     """Recomputes v's tail and those above it, as far as they change."""
     while True:
-        x = _scan(v, n, D, off, col, host, first, nxt, h, crit, rel)
+        x = _scan(v, n, D, off, col, host, first, nxt, h, crit, rel, tally, most, rate, ends, parts)
         if x == h[v]:
             return
         h[v] = x
@@ -95,6 +134,34 @@ def _climb(v: int, n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first:
             _detach(v, p, first, nxt, prv)
             _attach(v, p, first, nxt, prv, par, h)
         v = p
+
+
+@kernel
+def _arrivals(n: int, D: t.Any, off: t.Any, col: t.Any, host: t.Any, first: t.Any, nxt: t.Any, rel: t.Any, arrive: t.Any,
+              order: t.Any, most: int) -> None:  # fmt: skip
+    """When the host at each position has the base; with several streams, not before when."""
+    filled = 0
+    c = first[n]
+    while c >= 0:
+        arrive[c] = rel[host[c]]
+        order[filled] = c
+        filled += 1
+        c = nxt[c]
+    k = 0
+    while k < filled:
+        v = order[k]
+        k += 1
+        at = arrive[v]
+        row = off[host[v]]
+        c = first[v]
+        while c >= 0:
+            x = D[row + col[host[c]]]
+            arrive[c] = at + x
+            if most == 1:
+                at += x
+            order[filled] = c
+            filled += 1
+            c = nxt[c]
 
 
 @kernel
@@ -125,12 +192,17 @@ def _label_cost(p: int, n: int, new: int, other: int, swapped: int, D: t.Any, of
 
 @kernel
 def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, width: int, rel: t.Any, parent: t.Any,
-           moves: int, hot: float, cold: float, weight: float, seed: int, host: t.Any, pos: t.Any, first: t.Any, nxt: t.Any,
-           prv: t.Any, par: t.Any, h: t.Any, crit: t.Any, best: t.Any, order: t.Any) -> float:  # fmt: skip
+           work: int, hot: float, cold: float, weight: float, seed: int, host: t.Any, pos: t.Any, first: t.Any, nxt: t.Any,
+           prv: t.Any, par: t.Any, h: t.Any, crit: t.Any, best: t.Any, order: t.Any, arrive: t.Any, tally: t.Any,
+           most: int, rate: t.Any, ends: t.Any, parts: t.Any) -> float:  # fmt: skip
     """Improves ``parent`` (by host, -1 for holders, which are hosts 0..roots-1); returns the best finish.
 
+    ``work``: steps to take, counted as looks at a child plus DRAW and TRY for each move, so that networks on which
+    moves are cheap get more of them.
+
     The best tree is left in ``best``. ``near[v * width + k]``: the k-th best sender for host v (-1: none).
-    ``hot`` and ``cold`` are temperatures in seconds.
+    ``hot`` and ``cold`` are temperatures in seconds. ``most`` receivers at a time at a sender with a known ``rate`` (bases
+    per second; by host); ``ends`` and ``parts``: room for so many.
     """
     # ---- build the lists, deepest first
     for v in range(n + 1):
@@ -166,9 +238,9 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
         first[v] = -1
     for k in range(filled - 1, -1, -1):
         v = order[k]
-        h[v] = _scan(v, n, D, off, col, host, first, nxt, h, crit, rel)
+        h[v] = _scan(v, n, D, off, col, host, first, nxt, h, crit, rel, tally, most, rate, ends, parts)
         _attach(v, par[v], first, nxt, prv, par, h)
-    h[n] = _scan(n, n, D, off, col, host, first, nxt, h, crit, rel)
+    h[n] = _scan(n, n, D, off, col, host, first, nxt, h, crit, rel, tally, most, rate, ends, parts)
     edges = 0.0
     for v in range(roots, n):
         edges += D[off[par[v]] + col[v]]
@@ -184,16 +256,25 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
     if x == 0:
         x = 1
     temperature = hot
-    steps = moves // 64
-    factor = (cold / hot) ** (1.0 / steps) if steps > 0 and hot > 0 else 1.0
+    slope = math.log(cold / hot)
     since = 0
+    # Where everybody got the base when last looked: what surely comes too late is not tried.
+    stale = n
+    tally[0] = 0
+    move = 0
     scale = 1.0 / 4294967296.0
     free = n - roots
     every = 0 if n <= 512 else n // 8
-    for move in range(moves):
+    while tally[0] < work:
+        move += 1
+        tally[0] += DRAW
         if move & 63 == 63:
-            temperature *= factor
+            temperature = hot * math.exp(slope * tally[0] / work)
         since += 1
+        if stale > n >> 4:
+            stale = 0
+            tally[0] += n
+            _arrivals(n, D, off, col, host, first, nxt, rel, arrive, order, most)
         # ---- pick a position: mostly one on the critical path, or a sibling served before it
         x ^= (x << 13) & 4294967295
         x ^= x >> 17
@@ -267,19 +348,23 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
             if add == math.inf or _below(q, v, n, par):
                 continue
             change = add - D[off[host[p]] + col[host[v]]]
+            if arrive[q] + add + h[v] > now + threshold - alpha * (edges + change):
+                continue
+            tally[0] += TRY
             _detach(v, p, first, nxt, prv)
-            _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+            _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
             _attach(v, q, first, nxt, prv, par, h)
-            _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+            _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
             after = h[n] + alpha * (edges + change)
             if after - now <= threshold:
                 now = after
                 edges += change
+                stale += 1
             else:
                 _detach(v, q, first, nxt, prv)
-                _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+                _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
                 _attach(v, p, first, nxt, prv, par, h)
-                _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+                _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
                 continue
         else:
             x ^= (x << 13) & 4294967295
@@ -299,22 +384,35 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
                     continue
                 change = add - _label_cost(v, n, a, w, b, D, off, col, host, first, nxt, par)
                 change -= _label_cost(w, n, b, v, a, D, off, col, host, first, nxt, par)
+                limit = now + threshold - alpha * (edges + change)
+                c = crit[v]
+                if c >= 0 and w not in (c, p):
+                    late = arrive[p] + D[off[host[p]] + col[b]] + D[off[b] + col[host[c]]] + h[c]
+                    if late > limit:
+                        continue
+                c = crit[w]
+                if c >= 0 and v not in (c, q):
+                    late = arrive[q] + D[off[host[q]] + col[a]] + D[off[a] + col[host[c]]] + h[c]
+                    if late > limit:
+                        continue
+                tally[0] += TRY
                 for _unused in range(2):
                     c = host[v]
                     host[v] = host[w]
                     host[w] = c
                     pos[host[v]] = v
                     pos[host[w]] = w
-                    _climb(v, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
-                    _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
-                    _climb(w, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
-                    _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+                    _climb(v, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
+                    _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
+                    _climb(w, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
+                    _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
                     if host[v] == a:
                         break
                     after = h[n] + alpha * (edges + change)
                     if after - now <= threshold:
                         now = after
                         edges += change
+                        stale += 1
                         break
                 if host[v] == a:
                     continue
@@ -326,23 +424,30 @@ def anneal(n: int, roots: int, D: t.Any, off: t.Any, col: t.Any, near: t.Any, wi
                 if add == math.inf:
                     continue
                 change = add - D[off[host[p]] + col[a]] - D[off[host[q]] + col[b]]
+                limit = now + threshold - alpha * (edges + change)
+                if arrive[p] + D[off[host[p]] + col[b]] + h[w] > limit:
+                    continue
+                if arrive[q] + D[off[host[q]] + col[a]] + h[v] > limit:
+                    continue
+                tally[0] += TRY
                 _detach(v, p, first, nxt, prv)
                 _detach(w, q, first, nxt, prv)
                 _attach(w, p, first, nxt, prv, par, h)
                 _attach(v, q, first, nxt, prv, par, h)
-                _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
-                _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+                _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
+                _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
                 after = h[n] + alpha * (edges + change)
                 if after - now <= threshold:
                     now = after
                     edges += change
+                    stale += 1
                 else:
                     _detach(w, p, first, nxt, prv)
                     _detach(v, q, first, nxt, prv)
                     _attach(v, p, first, nxt, prv, par, h)
                     _attach(w, q, first, nxt, prv, par, h)
-                    _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
-                    _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel)
+                    _climb(p, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
+                    _climb(q, n, D, off, col, host, first, nxt, prv, par, h, crit, rel, tally, most, rate, ends, parts)
                     continue
         if now < lowest - 1e-12 and since >= every:
             lowest = now

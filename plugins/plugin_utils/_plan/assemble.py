@@ -7,84 +7,15 @@
 
 from __future__ import annotations
 
-import heapq
 import typing as t
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import Choices, depths, ranked_senders
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.staged import Transfer, children_of, top_down
 
 FORMAT = 1
-FALLBACKS = 4
-EVERYBODY, EARLY = 300, 100
-
-
-def depths(parent: Sequence[int], roots: Sequence[int]) -> list[int]:
-    """Links from a holder to each host, in one tree."""
-    depth = [0] * len(parent)
-    for v in top_down(children_of(parent), roots):
-        if parent[v] >= 0:
-            depth[v] = depth[parent[v]] + 1
-    return depth
-
-
-def ranked_senders(has: Sequence[float], rows: Sequence[Sequence[float]], roots: Sequence[int]) -> list[list[int]]:
-    """For every host the others that could give it the base soonest, best first; holders are not among them."""
-    n = len(has)
-    holders = set(roots)
-    others = [u for u in range(n) if u not in holders and has[u] < mx.INF]
-    if n > EVERYBODY:
-        # Of a large fleet only those that have it early.
-        others = heapq.nsmallest(EARLY, others, key=lambda u: (has[u], u))
-    out: list[list[int]] = []
-    for column, v in zip(zip(*rows, strict=True), range(n), strict=True):
-        if v in holders:
-            out.append([])
-            continue
-        cost = {u: has[u] + column[u] for u in others if column[u] < mx.INF}
-        out.append(heapq.nsmallest(4 * FALLBACKS, cost, key=lambda u, cost=cost: (cost[u], u)))  # type: ignore[misc]
-    return out
-
-
-def fallbacks(
-    parent: Sequence[int], ranked: Sequence[Sequence[int]], rows: Sequence[Sequence[float]], roots: Sequence[int]
-) -> list[list[int]]:
-    """For every host whom to try, in order: its parent, who else could give it the base soonest, every holder that
-    has a link to it.
-
-    Nobody below a host in the tree is among its choices, as those wait for it. One choice outside the parent's
-    own branch is kept if there is any, so that a dead host near the root does not starve a whole branch.
-    """
-    n = len(parent)
-    children = children_of(parent)
-    enter, leave, branch = [0] * n, [0] * n, list(range(n))
-    clock = 0
-    stack = [(r, False) for r in reversed(roots)]
-    while stack:
-        v, done = stack.pop()
-        if done:
-            leave[v] = clock
-            continue
-        clock += 1
-        enter[v] = clock
-        stack.append((v, True))
-        for c in children[v]:
-            branch[c] = c if parent[v] < 0 else branch[v]
-            stack.append((c, False))
-    out: list[list[int]] = []
-    for v in range(n):
-        if parent[v] < 0:
-            out.append([])
-            continue
-        usable = [u for u in ranked[v] if u != parent[v] and enter[u] and not enter[v] <= enter[u] <= leave[v]]
-        chosen = usable[:FALLBACKS]
-        if chosen and all(branch[u] == branch[v] for u in chosen):
-            away = [u for u in usable if branch[u] != branch[v]]
-            chosen[-1:] = away[:1] or chosen[-1:]
-        ends = sorted((r for r in roots if r != parent[v] and rows[r][v] < mx.INF), key=lambda r: (rows[r][v], r))
-        out.append([parent[v], *chosen, *ends])
-    return out
 
 
 def local_copies(
@@ -128,11 +59,12 @@ def staged_plan(
     transfers: Sequence[Transfer],
     roots: Sequence[int],
     ready: Mapping[int, float],
+    site: Sequence[int],
     senders: Callable[[Sequence[float]], list[list[int]]] | None = None,
 ) -> dict[str, t.Any]:
     """``stages``, ``trees``, ``parents`` and ``predicted_s`` of a staged solution.
 
-    ``senders``: ranks each host's possible senders, given when each has the base.
+    ``site``: a number for each host. ``senders``: ranks each host's possible senders, given when each has the base.
     """
     parent, has = [-1] * len(hosts), [mx.INF] * len(hosts)
     for r in roots:
@@ -146,7 +78,8 @@ def staged_plan(
             {"from": hosts[move.sender], "to": hosts[move.receiver], "start_s": move.start, "end_s": move.end}
         )
     edges = [{"from": m["from"], "to": m["to"]} for stage in stages for m in stage]
-    choices = fallbacks(parent, senders(has) if senders else ranked_senders(has, rows, roots), rows, roots)
+    ranked = senders(has) if senders else ranked_senders(has, rows, roots, site)
+    choices = Choices(ranked, rows, roots, site).of_tree(parent, has)
     return {
         "stages": stages,
         "trees": [{"weight": 1.0, "edges": edges}] if edges else [],
@@ -163,6 +96,8 @@ def cut_through_plan(
     begun: Sequence[float],
     done: Sequence[float],
     at: float,
+    site: Sequence[int],
+    senders: Callable[[Sequence[float]], list[list[int]]] | None = None,
 ) -> dict[str, t.Any]:
     """``stages``, ``trees`` and ``parents`` of a cut-through solution, the heaviest tree first.
 
@@ -171,7 +106,8 @@ def cut_through_plan(
     stages: list[list[dict[str, t.Any]]] = []
     out: list[dict[str, t.Any]] = []
     parents: dict[str, list[list[str]]] = {}
-    ranked = ranked_senders(done, rows, roots)
+    ranked = senders(done) if senders else ranked_senders(done, rows, roots, site)
+    lists = Choices(ranked, rows, roots, site)
     for weight, parent in sorted(trees, key=lambda tree: -tree[0]):
         order = [v for v in top_down(children_of(parent), roots) if parent[v] >= 0]
         out.append({"weight": weight, "edges": [{"from": hosts[parent[v]], "to": hosts[v]} for v in order]})
@@ -181,7 +117,7 @@ def cut_through_plan(
             for v in order:
                 move = {"from": hosts[parent[v]], "to": hosts[v], "start_s": at + begun[v], "end_s": at + done[v]}
                 stages[depth[v] - 1].append(move)
-        for v, list_ in enumerate(fallbacks(parent, ranked, rows, roots)):
+        for v, list_ in enumerate(lists.of_tree(parent, done)):
             if list_:
                 parents.setdefault(hosts[v], []).append([hosts[u] for u in list_])
     return {"stages": stages, "trees": out, "parents": parents}

@@ -112,8 +112,11 @@ def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
         pricing.cheapest([(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]])
 
 
-def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
-    """Weighted trees near the optimum, thinned out in several ways; raises the planner's bound."""
+def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> list[Forest]:
+    """Weighted trees near the optimum, thinned out in several ways; raises the planner's bound.
+
+    ``longer``: how many times more rounds than usual.
+    """
     pricing = Pricing(planner)
     seed = min(start, key=lambda f: f.load)
     prove(planner, pricing, seed)
@@ -131,7 +134,7 @@ def generate(planner: Planner, start: Sequence[Forest]) -> list[Forest]:
     weights: list[float] = []
     time = seed.load
     smooth: list[float] | None = None
-    for _unused in range(rounds(n)):
+    for _unused in range(int(rounds(n) * longer)):
         table = csc_matrix(np.array(columns).T)
         # Rates per base: the sum of the trees' rates is 1 / time.
         found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(2 * n, seed.load), method="highs")

@@ -3,7 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection; may change at any time.
 
-"""Cut-through plans: which trees, with which weights, and how soon that is done."""
+"""Cut-through plans: which trees, with which weights, and how soon that is done.
+
+Candidates (trees grown by least load, annealed stripes, weighted trees by column generation) are compared by their
+simulated finish and by how many relays stand between the holders and a host.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,28 @@ import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Rows
 
-# Chunks that a simulation for comparing candidates takes at most, and events that the final one may.
+# Chunks that a simulation for comparing candidates takes at most, and events that it and the final one may.
 COARSE = 8192
-EVENTS = 12_000_000 if engine.COMPILED else 1_000_000
+COARSE_EVENTS, EVENTS = (1_500_000, 6_000_000) if engine.COMPILED else (250_000, 1_000_000)
+
+
+# Where annealing starts: hot moves find other trees, cold ones repair what was grown.
+HOT, COLD = 0.3, 0.003
+# What a link of depth costs beside the load, for choosing what to simulate.
+LEVEL = 0.001
 
 
 class Net(t.NamedTuple):
-    """The network as the kernels want it: flat n*n arrays; the holders come first.
+    """The network as the kernels want it; the holders come first.
 
-    ``nic``: ports have limits of their own (``occ``, ``rcv``: port seconds per link); else a port is shared by time,
-    and both are ``D``.
+    Seconds from u to v are ``D[off[u] + col[v]]``, so that hosts may share rows. ``nic``: ports have limits of their own
+    (``occ``, ``rcv``: port seconds per link); else a port is shared by time, and both are ``D``. ``classes``: hosts
+    that look alike share rows (0: each has its own).
     """
 
     n: int
@@ -32,9 +45,22 @@ class Net(t.NamedTuple):
     D: t.Any
     occ: t.Any
     rcv: t.Any
+    off: t.Any
+    col: t.Any
     nic: int
+    sites: int
+    of: t.Any
+    sc: t.Any
     near: t.Any
     width: int
+    classes: int
+
+
+class Risk(t.NamedTuple):
+    """How probable it is that a relay dies during the run, and the seconds that this costs those behind it."""
+
+    relay: float = 0.0001
+    recovery_s: float = 5.0
 
 
 class Forest(t.NamedTuple):
@@ -46,80 +72,106 @@ class Forest(t.NamedTuple):
 
 
 class Result(t.NamedTuple):
-    """The chosen trees, their simulated finish and each host's first and last chunk, and a lower bound."""
+    """The chosen trees, their simulated finish and each host's first and last chunk, and a lower bound.
+
+    ``relays``: how many other targets a host depends on, on average; ``deepest``: links to the last host.
+    """
 
     forest: Forest
     finish: float
     begun: list[float]
     done: list[float]
     bound: float
+    relays: float
+    deepest: int
 
 
-def network(rows: Rows, roots: int, up: Sequence[float] | None, down: Sequence[float] | None) -> Net:
+def _sites(loads: SiteLoads) -> tuple[int, t.Any, t.Any]:
+    return loads.count, engine.ints(loads.of), engine.floats([*loads.out, *loads.inn, *loads.between])
+
+
+def network(rows: Rows, roots: int, up: Sequence[float] | None, down: Sequence[float] | None, sites: SiteLoads) -> Net:
     """``up``, ``down``: seconds of the whole base at each port's limit (0: none); both None: time-shared ports."""
     n = len(rows)
     near, width = search.nearest(rows, roots)
     D = engine.flat(rows)
-    if up is None or down is None:
-        return Net(n, roots, D, D, D, 0, engine.ints(near), width)
-    occ = engine.flat([[u] * n for u in up])
-    rcv = engine.flat([list(down) for _unused in rows])
-    return Net(n, roots, D, occ, rcv, 1, engine.ints(near), width)
+    occ = rcv = D
+    nic = 0
+    if up is not None and down is not None:
+        occ = engine.flat([[u] * n for u in up])
+        rcv = engine.flat([list(down) for _unused in rows])
+        nic = 1
+    off, col = engine.ints(v * n for v in range(n)), engine.ints(range(n))
+    return Net(n, roots, D, occ, rcv, off, col, nic, *_sites(sites), engine.ints(near), width, 0)
 
 
-def depth_limit(n: int) -> int:
-    """Deep trees lose time to filling the pipeline and more hosts to one that dies."""
-    return 6 + 3 * max(1, (n - 1).bit_length())
+def class_network(
+    table: Rows, class_of: Sequence[int], roots: int, near: Sequence[int], width: int, sites: SiteLoads
+) -> Net:
+    """Hosts of one class share a row of ``table``; ports are shared by time."""
+    n, count = len(class_of), len(table)
+    D = engine.flat(table)
+    off, col = engine.ints(c * count for c in class_of), engine.ints(class_of)
+    return Net(n, roots, D, D, D, off, col, 0, *_sites(sites), engine.ints(near), width, count)
+
+
+def depth_limits(n: int) -> tuple[int, int]:
+    """Deep trees lose time to filling the pipeline and more hosts to one that dies; flat ones queue at their senders."""
+    levels = max(2, (n - 1).bit_length())
+    return 2 * levels, 3 * levels
 
 
 class Planner:
     """Room to work in, and what was found so far."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, bound: float) -> None:
+        """:param bound: a lower bound of the finish."""
         self.net = net
         n = net.n
         self.out, self.inn = engine.fill_floats(n), engine.fill_floats(n)
         self.lnk = engine.fill_floats(n * n if net.nic else 1)
-        self.bound: float = self.simple_bound()
-
-    def simple_bound(self) -> float:
-        """Every host must take the base in, and the holders must send it out once, over their best links."""
-        net, n = self.net, self.net.n
-        bound = 0.0
-        for v in range(net.roots, n):
-            bound = max(bound, min(net.rcv[u * n + v] for u in range(n) if net.D[u * n + v] < INF))
-        pace = 0.0
-        for r in range(net.roots):
-            # With links that are slower than the port several run at once.
-            if net.nic:
-                free = sum(1.0 / net.D[r * n + v] for v in range(net.roots, n) if net.D[r * n + v] > 0)
-                port = net.occ[r * n]
-                pace += min(free, 1.0 / port) if port > 0 else free
-            else:
-                least = min((net.D[r * n + v] for v in range(net.roots, n)), default=INF)
-                pace += 1.0 / least if least > 0 else INF
-        return float(max(bound, 1.0 / pace if pace > 0 else 0.0))
+        self.sl = engine.fill_floats(len(net.sc))
+        self.bound = bound
 
     def grown(self, count: int, most: int) -> Forest | None:
         """``count`` trees grown one after another; None if the depth does not reach everybody."""
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
-
         net, n = self.net, self.net.n
         par = engine.fill_ints(count * n, -1)
         for v in range(n):
             self.out[v] = self.inn[v] = 0.0
-        for e in range(len(self.lnk)):
-            self.lnk[e] = 0.0
-        work = engine.fill_ints(n), engine.fill_floats(n), engine.fill_ints(n)
-        penalty = 1e-4 * self.bound
+        for loads in (self.lnk, self.sl):
+            for e in range(len(loads)):
+                loads[e] = 0.0
+        grow = self._spread if net.classes else self._grow
         for k in range(count):
-            joined = stripes.grow(
-                n, net.roots, k, 1.0 / count, net.D, net.occ, net.rcv, net.nic, self.out, self.inn, self.lnk, par,
-                work[0], most, penalty, work[1], work[2],
-            )  # fmt: skip
-            if joined < n:
+            if grow(k, 1.0 / count, par, most) < n:
                 return None
         return self.forest(par, [1.0 / count] * count)
+
+    def _grow(self, k: int, weight: float, par: t.Any, most: int) -> int:
+        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
+
+        net, n = self.net, self.net.n
+        joined = stripes.grow(
+            n, net.roots, k, weight, net.D, net.occ, net.rcv, net.off, net.col, net.nic, self.out, self.inn, self.lnk,
+            net.sites, net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 1e-4 * self.bound, engine.fill_floats(n),
+            engine.fill_ints(n),
+        )  # fmt: skip
+        return int(joined)
+
+    def _spread(self, k: int, weight: float, par: t.Any, most: int) -> int:
+        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.spread import spread  # noqa: PLC0415
+
+        net, n = self.net, self.net.n
+        sent = [float(x) for x in self.out]
+        # Who has sent least is joined first; hosts that are alike take turns.
+        order = sorted(range(net.roots, n), key=lambda v: (-sent[v], (v * 7919 + k * 104729) % 1000003))
+        joined = spread(
+            n, net.roots, k, weight, net.classes, net.D, net.col, engine.ints(order), self.out, self.inn, net.sites,
+            net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 1e-4 * self.bound, engine.fill_ints(net.classes),
+            engine.fill_ints(n),
+        )  # fmt: skip
+        return int(joined)
 
     def forest(self, par: t.Any, weights: Sequence[float]) -> Forest:
         """A Forest from flat parents, with its load."""
@@ -127,12 +179,13 @@ class Planner:
 
         net, n, count = self.net, self.net.n, len(weights)
         load = stripes.loads(
-            n, count, engine.floats(weights), net.D, net.occ, net.rcv, net.nic, par, self.out, self.inn, self.lnk
-        )
+            n, count, engine.floats(weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites, net.of, net.sc,
+            self.sl, par, self.out, self.inn, self.lnk,
+        )  # fmt: skip
         trees = [[int(p) for p in par[k * n : (k + 1) * n]] for k in range(count)]
         return Forest(trees, list(weights), float(load))
 
-    def annealed(self, forest: Forest, most: int, moves: int, seed: int) -> Forest:
+    def annealed(self, forest: Forest, most: int, moves: int, seed: int, hot: float = COLD) -> Forest:
         """The forest with hosts moved between senders."""
         from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
 
@@ -140,8 +193,9 @@ class Planner:
         par = engine.ints(p for tree in forest.trees for p in tree)
         best = engine.fill_ints(count * n)
         stripes.anneal(
-            n, net.roots, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.nic, net.near, net.width,
-            par, self.out, self.inn, self.lnk, most, moves, 0.3, 1e-3, seed, best,
+            n, net.roots, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites,
+            net.of, net.sc, self.sl, net.near, net.width, par, self.out, self.inn, self.lnk, most, moves, hot,
+            0.1 * min(hot, 0.01), seed, best, engine.fill_ints(count * n),
         )  # fmt: skip
         found = self.forest(best, forest.weights)
         return found if found.load < forest.load else forest
@@ -158,23 +212,68 @@ class Planner:
             for v, p in enumerate(forest.trees[k]):
                 if p >= 0:
                     edges[p].append((j, v))
-        start, tree, child, link = [0], [], [], []
+        off, col = [int(x) for x in net.off], [int(x) for x in net.col]
+        start, tree, child, link, at = [0], [], [], [], []
         numbers: dict[tuple[int, int], int] = {}
         for u in range(n):
             for j, v in edges[u]:
                 tree.append(j)
                 child.append(v)
                 link.append(numbers.setdefault((u, v), len(numbers)))
+                at.append(off[u] + col[v])
             start.append(len(tree))
         count = len(used)
         begun, done = engine.fill_floats(n), engine.fill_floats(n)
         finish = simulate(
             n, net.roots, count, chunks, engine.ints(portion[k] for k in used), engine.ints(start), engine.ints(tree),
-            engine.ints(child), engine.ints(link), net.D, net.occ, net.rcv, engine.fill_ints(len(tree)),
+            engine.ints(child), engine.ints(link), len(numbers), *(engine.floats(table[e] for e in at) for table in net[2:5]),
+            net.sites, net.of, net.sc, engine.fill_floats(len(net.sc)), engine.fill_ints(len(tree)),
             engine.fill_ints(n * count), engine.fill_floats(len(numbers)), engine.fill_floats(n), engine.fill_floats(n),
             engine.fill_ints(n), engine.fill_floats(n), begun, done,
         )  # fmt: skip
         return float(finish), [float(x) for x in begun], [float(x) for x in done]
+
+    def relays(self, forest: Forest) -> tuple[float, int]:
+        """How many targets stand between the holders and a host, on average and over all its stripes, and the depth."""
+        net, n = self.net, self.net.n
+        roots = range(net.roots)
+        total = [0] * n
+        deepest = 0
+        for tree in forest.trees:
+            deep = depths(tree, roots)
+            deepest = max(deepest, *deep)
+            total = [a + max(d - 1, 0) for a, d in zip(total, deep, strict=True)]
+        return math.fsum(total) / max(n - net.roots, 1), deepest
+
+
+def simple_bound(net: Net) -> float:
+    """Every host must take the base in, and the holders must send it out once, over their best links; and once into
+    and out of each site with limits."""
+    n, roots = net.n, net.roots
+    bound = 0.0
+    for v in range(roots, n):
+        bound = max(bound, min(net.rcv[u * n + v] for u in range(n) if net.D[u * n + v] < INF))
+    pace = 0.0
+    for r in range(roots):
+        # With links that are slower than the port several run at once.
+        if net.nic:
+            free = sum(1.0 / net.D[r * n + v] for v in range(roots, n) if net.D[r * n + v] > 0)
+            port = net.occ[r * n]
+            pace += min(free, 1.0 / port) if port > 0 else free
+        else:
+            least = min((net.D[r * n + v] for v in range(roots, n)), default=INF)
+            pace += 1.0 / least if least > 0 else INF
+    return float(max(bound, 1.0 / pace if pace > 0 else 0.0, site_bound(net)))
+
+
+def site_bound(net: Net) -> float:
+    """The base must come once into every site without a holder, and once out of those with all holders."""
+    held = {int(net.of[r]) for r in range(net.roots)}
+    wanted = {int(net.of[v]) for v in range(net.roots, net.n)}
+    bound = max((float(net.sc[net.sites + b]) for b in wanted - held), default=0.0)
+    if len(held) == 1 and wanted - held:
+        bound = max(bound, float(net.sc[next(iter(held))]))
+    return bound
 
 
 def portions(weights: Sequence[float], chunks: int) -> list[int]:
@@ -191,72 +290,108 @@ def portions(weights: Sequence[float], chunks: int) -> list[int]:
 def effort(n: int) -> tuple[list[int], int]:
     """Numbers of stripes to try, and moves for each."""
     if not engine.COMPILED:
-        return ([1, 2, 4, 8, 16, 32], 60_000) if n <= 64 else ([1, 4, 16], 60_000)
+        return ([1, 2, 4, 8, 16, 32], 30_000) if n <= 64 else ([1, 4, 16], 60_000)
+    if n <= 40:
+        return [1, 2, 4, 8, 16, 32, 64], 700_000
     if n <= 90:
-        return [1, 2, 4, 8, 16, 32, 64], 3_000_000
+        return [1, 2, 4, 8, 16, 32, 64, 128], 1_500_000
     if n <= 300:
-        return [1, 4, 16, 32, 64, 128], 6_000_000
-    return [1, 4], 2_000_000
+        return [1, 4, 16, 64, 128], 4_000_000
+    return [4, 16], 15_000_000
 
 
-def best(net: Net, chunks: int) -> Result:
-    """The plan with the least simulated finish among trees, chains and stripes."""
-    planner = Planner(net)
+def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -> Result:
+    """The plan with the least finish among trees, chains and stripes.
+
+    :param bound: a lower bound; ``longer``: how many times more moves than usual.
+    """
+    planner = Planner(net, bound)
     n = net.n
     counts, moves = effort(n)
+    moves = int(moves * longer)
     candidates: list[Forest] = []
-    most = depth_limit(n)
+    flat, deep = depth_limits(n)
     chunks_few = coarse_chunks(n, chunks)
     for count in counts:
-        found = planner.grown(count, most) or planner.grown(count, n)
-        if found is None:
-            continue
-        # Short and long: which of them queues less is seen only in the simulation.
-        if n <= 150:
-            candidates.append(planner.annealed(found, most, moves // 8, count + 1))
-        better = planner.annealed(found, most, moves, count)
-        candidates.append(better)
-        if better.load <= planner.bound * 1.002 and planner.simulated(better, chunks_few)[0] <= planner.bound * 1.004:
+        for most, hot in ((flat, COLD), (deep, COLD), (deep, HOT)) if n <= 300 else ((deep, COLD),):
+            # How a forest queues is seen only in the simulation: some of each kind.
+            found = planner.grown(count, most) or planner.grown(count, n)
+            if found is not None:
+                candidates.append(planner.annealed(found, most, moves, count, hot))
+        least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
+        tight = least.load <= planner.bound * 1.002
+        if tight and (n > 300 or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
             break
     chain = planner.grown(1, n)
     if chain is not None:
         candidates.append(chain)
-    if not net.nic and net.roots and n - net.roots > 1 and min(f.load for f in candidates) > planner.bound * 1.002:
+    if risk.relay * risk.recovery_s * flat > RISKY * planner.bound:
+        candidates += [f for count in counts[:3] if (f := planner.grown(count, 2 + flat // 4)) is not None]
+    tiers = not (net.nic or net.classes or net.sites > 1) and n - net.roots > 1 and n <= 300
+    if tiers and min(f.load for f in candidates) > planner.bound * 1.002:
         from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
 
-        for found in columns.generate(planner, candidates):
-            candidates += [found, planner.annealed(found, most, moves, len(found.trees))]
-    return choose(planner, candidates, chunks)
+        for found in columns.generate(planner, candidates, longer):
+            count = len(found.trees)
+            candidates += [found, planner.annealed(found, flat, moves, count), planner.annealed(found, deep, moves, count, HOT)]
+    return choose(planner, candidates, chunks, risk)
 
 
-def follow(net: Net, trees: Sequence[Sequence[int]], weights: Sequence[float], chunks: int) -> Result:
+# Shallow trees are tried where dead relays are expected to cost more than this share of the time.
+RISKY = 0.002
+
+
+def follow(net: Net, bound: float, trees: Sequence[Sequence[int]], weights: Sequence[float], chunks: int) -> Result:
     """The given trees, and what they take."""
-    planner = Planner(net)
+    planner = Planner(net, bound)
     forest = planner.forest(engine.ints(p for tree in trees for p in tree), weights)
-    return choose(planner, [forest], chunks)
+    return choose(planner, [forest], chunks, Risk())
 
 
 def coarse_chunks(n: int, chunks: int) -> int:
     """Chunks in a simulation that only compares."""
-    return max(1, min(chunks, COARSE, EVENTS // (4 * max(n, 1))))
+    return max(1, min(chunks, COARSE, COARSE_EVENTS // max(n, 1)))
 
 
-def choose(planner: Planner, candidates: list[Forest], chunks: int) -> Result:
-    """Simulates the most promising candidates, coarsely where it would take long."""
+def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) -> Result:
+    """Simulates the most promising candidates, coarsely where it would take long; the best one finely."""
     n = planner.net.n
     coarse = coarse_chunks(n, chunks)
-    fine = max(1, min(chunks, EVENTS // max(n, 1)))
-    ranked = sorted(candidates, key=lambda f: (f.load, len(f.trees)))
-    chosen, least = ranked[0], INF
-    for forest in ranked[: 20 if n <= 40 else 10 if n <= 150 else 6]:
-        if forest.load > least:
-            break
-        finish = planner.simulated(forest, coarse)[0]
+    costs = []
+    for forest in candidates:
+        relays, deepest = planner.relays(forest)
+        expected = risk.relay * risk.recovery_s * relays
+        costs.append((forest.load * (1 + LEVEL * deepest) + expected, len(forest.trees), expected))
+    ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
+    chosen, least = candidates[ranked[0]], INF
+    # A coarse simulation of very many hosts says more about the chunks than about the trees.
+    tried = ranked[: 20 if n <= 40 else 10 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
+    for k in tried:
+        forest, expected = candidates[k], costs[k][2]
+        if forest.load + expected > least:
+            continue
+        finish = planner.simulated(forest, coarse)[0] + expected
         if finish < least - EPSILON:
             chosen, least = forest, finish
     order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])
     chosen = Forest([chosen.trees[k] for k in order], [chosen.weights[k] for k in order], chosen.load)
-    finish, begun, done = planner.simulated(chosen, fine)
+    finish, begun, done = finely(planner, chosen, chunks)
+    return Result(chosen, finish, begun, done, min(planner.bound, chosen.load), *planner.relays(chosen))
+
+
+def finely(planner: Planner, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:
+    """Finish, first and last chunk by host; with more chunks than can be simulated in good time it follows from two
+    coarser simulations, as what filling and queueing cost is in proportion to a chunk."""
+    fine = max(1, min(chunks, EVENTS // (2 * max(planner.net.n, 1))))
+    finish, begun, done = planner.simulated(forest, fine)
     if not math.isfinite(finish):
-        finish = chosen.load
-    return Result(chosen, finish, begun, done, min(planner.bound, chosen.load))
+        return forest.load, begun, done
+    if fine < chunks and fine > 1:
+        half = fine // 2
+        rough = planner.simulated(forest, half)[0]
+        slope = max(0.0, rough - finish) / (1.0 / half - 1.0 / fine)
+        exact = max(forest.load, finish - slope * (1.0 / fine - 1.0 / chunks))
+        done = [x * exact / finish for x in done]
+        begun = [x * exact / finish for x in begun]
+        finish = exact
+    return finish, begun, done

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection; may change at any time.
 
-"""Staged plans for fleets whose matrix is given by classes of hosts: nothing here costs hosts squared.
+"""Plans for large fleets whose matrix is given by classes of hosts: nothing here costs hosts squared.
 
 A host with a limit, an exception or part of the base becomes a class of its own.
 """
@@ -17,11 +17,16 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF, Matrix
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import BESIDE
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads, site_loads
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.request import Request, numbered, streams_of
+
+if t.TYPE_CHECKING:
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import Result
 
 MOST_CLASSES = 3000
 NEAR = 24
-FALLBACKS = 4
 EARLY = 4
 
 
@@ -36,10 +41,20 @@ class Row:
 
 
 class Fleet:
-    """Hosts by number, holders first; ``table`` are seconds from class to class, ``members`` hosts by class."""
+    """Hosts by number, holders first; ``table`` are seconds from class to class, ``members`` hosts by class.
 
-    def __init__(self, hosts: list[str], class_of: list[int], table: list[list[float]], ready: dict[int, float]) -> None:
+    ``site``, ``sites`` and ``streams``: see ``request.Problem``.
+    """
+
+    def __init__(
+        self, hosts: list[str], class_of: list[int], table: list[list[float]], ready: dict[int, float], request: Request
+    ) -> None:
         self.hosts, self.class_of, self.table, self.ready = hosts, class_of, table, ready
+        matrix = request.matrix
+        names = [matrix.site[matrix.index[h]] for h in hosts]
+        self.site = numbered(names)
+        self.sites: SiteLoads = site_loads(matrix.limits, names, request.size_bytes)
+        self.streams = streams_of(request, hosts)
         self.members: list[list[int]] = [[] for _unused in table]
         for v, c in enumerate(class_of):
             self.members[c].append(v)
@@ -117,17 +132,18 @@ class Fleet:
         by_class = []
         for c in range(len(self.table)):
             cost = {u: has[u] + self.table[d][c] for d, group in enumerate(early) for u in group if u not in self.ready}
-            by_class.append(heapq.nsmallest(4 * FALLBACKS, cost, key=lambda u, cost=cost: (cost[u], u)))  # type: ignore[misc]
+            by_class.append(heapq.nsmallest(4 * BESIDE, cost, key=lambda u, cost=cost: (cost[u], u)))  # type: ignore[misc]
         return [[u for u in by_class[c] if u != v and self.table[self.class_of[u]][c] < INF] for v, c in enumerate(self.class_of)]
 
 
 def fleet(
-    matrix: Matrix, size_bytes: int | None, ready: Mapping[str, float], wanted: Sequence[str], left: Mapping[str, float]
+    request: Request, ready: Mapping[str, float], wanted: Sequence[str], left: Mapping[str, float]
 ) -> tuple[Fleet, list[str]]:
     """The part of a hierarchical matrix that a plan needs, and the targets that no path leads to."""
+    matrix, size_bytes = request.matrix, request.size_bytes
     inside = [*ready, *(h for h in wanted if h not in ready)]
     numbers = sorted(matrix.index[h] for h in inside)
-    alone = {i for pair in (*matrix.exceptions, *matrix.links) for i in pair} | set(matrix.up) | set(matrix.down)
+    alone = {i for pair in matrix.exceptions for i in pair} | {matrix.index[h] for h in matrix.limits.hosts}
     alone |= {matrix.index[h] for h, share in left.items() if share < 1.0}
     speakers: dict[tuple[int, int], int] = {}
     own = [speakers.setdefault((matrix.class_of[i], i if i in alone else -1), i) for i in numbers]
@@ -150,7 +166,7 @@ def fleet(
     at = {i: c for c, i in enumerate(speakers.values())}
     class_of = [at[i] for i in own]
     names = [matrix.hosts[i] for i in numbers]
-    first = Fleet(names, class_of, table, {k: ready[h] for k, h in enumerate(names) if h in ready})
+    first = Fleet(names, class_of, table, {k: ready[h] for k, h in enumerate(names) if h in ready}, request)
     seconds, _unused = first.distances()
     sums = [
         (math.fsum(x for x in row if x < INF), math.fsum(x for x in col if x < INF))
@@ -162,20 +178,22 @@ def fleet(
     )
     unreachable = [names[v] for v in range(len(names)) if seconds[v] == INF]
     ready_ = {k: first.ready[v] for k, v in enumerate(order) if v in first.ready}
-    return Fleet([names[v] for v in order], [class_of[v] for v in order], table, ready_), unreachable
+    return Fleet([names[v] for v in order], [class_of[v] for v in order], table, ready_, request), unreachable
 
 
-def tree(view: Fleet, strategy: str, contention: str) -> tuple[list[int], float]:
-    """Parents and a lower bound."""
+def tree(view: Fleet, request: Request) -> tuple[list[int], float]:
+    """Parents and a lower bound of a staged plan."""
     seconds, via = view.distances()
     bound = max(seconds, default=0.0)
-    if contention == "independent":
+    if request.contention == "independent":
         return via, bound
     targets = [v for v in range(len(view)) if v not in view.ready]
+    streams = view.streams
     if targets:
         out, inn = view.extremes()
-        bound = max(bound, st.growth(view.ready, seconds, targets, out, [inn[v] for v in targets]))
-    if strategy != "best" or not targets:
+        together = 1 if streams.single else streams.most
+        bound = max(bound, st.growth(view.ready, seconds, targets, out, [inn[v] for v in targets], together))
+    if request.strategy != "best" or not targets:
         return via, bound
     from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search  # noqa: PLC0415
 
@@ -190,6 +208,41 @@ def tree(view: Fleet, strategy: str, contention: str) -> tuple[list[int], float]
         engine.ints(view.nearest()),
         NEAR,
         engine.floats(view.ready[r] for r in range(len(view.ready))),
-        search.workspace(n),
+        search.workspace(n, streams),
+        streams,
     )
-    return search.best_of_many(room, t.cast("st.Rows", view), view.ready), bound
+    return search.best_of_many(room, t.cast("st.Rows", view), view.ready, request.effort), bound
+
+
+def flow_bound(view: Fleet) -> float:
+    """A lower bound of any cut-through plan with time-shared ports.
+
+    Every host takes the base in once, and at least one base comes into each class without a holder from outside; the
+    holders send at least one base; each of a class's hosts can receive only one thing at a time.
+    """
+    out, inn = view.extremes()
+    held = {view.class_of[r] for r in view.ready}
+    bound = max((inn[v] for v in range(len(view)) if v not in view.ready), default=0.0)
+    columns = list(zip(*view.table, strict=True))
+    for c, group in enumerate(view.members):
+        targets = [v for v in group if v not in view.ready]
+        if not targets or c in held:
+            continue
+        outside = min((x for d, x in enumerate(columns[c]) if d != c and view.members[d]), default=INF)
+        inside = min(outside, view.table[c][c])
+        if outside < INF:
+            bound = max(bound, (outside + (len(targets) - 1) * inside) / len(targets))
+    pace = sum(1.0 / out[r] if out[r] > 0 else INF for r in view.ready if out[r] < INF)
+    return max(bound, 1.0 / pace if pace > 0 else 0.0)
+
+
+def cut_through(view: Fleet, request: Request, chunks: int) -> Result:
+    """The chosen trees; every holder is there from the start."""
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import cut_through as ct  # noqa: PLC0415
+
+    roots = len(view.ready)
+    net = ct.class_network(view.table, view.class_of, roots, view.nearest(), NEAR, view.sites)
+    bound = max(flow_bound(view), ct.site_bound(net))
+    if request.strategy != "best":
+        return ct.follow(net, bound, [view.distances()[1]], [1.0], chunks)
+    return ct.best(net, bound, chunks, ct.Risk(request.relay_risk, request.recovery_s), request.effort)

@@ -11,100 +11,27 @@ Inside, a missing link and the diagonal are ``inf``; host numbers are positions 
 
 from __future__ import annotations
 
-import json
 import math
-import pathlib
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.data import choice, names, number, plain, read_input, shown
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import Limits, mbps_seconds
+
+__all__ = [
+    "FORMAT", "INF", "Matrix", "as_dict", "choice", "mbps_seconds", "names", "number", "parse", "plain", "read_input", "shown",
+]  # fmt: skip
 
 INF = math.inf
 FORMAT = 1
-
-
-def plain(value: t.Any) -> t.Any:
-    """Exact built-in types from whatever subclasses a template engine wraps data in."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    raise InvalidOption("data", type(value).__name__, "only JSON-like data is")
-
-
-def shown(value: t.Any) -> t.Any:
-    """A value short enough for a message."""
-    text = repr(value)
-    return value if len(text) <= 80 else text[:77] + "..."
-
-
-def number(option: str, value: t.Any, *, zero: bool = True, integer: bool = False) -> float:
-    """A finite, non-negative number (positive unless ``zero``), or InvalidOption naming the option."""
-    accepted = f"{'an integer' if integer else 'a number'} {'of at least' if zero else 'above'} 0 is"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidOption(option, shown(value), accepted)
-    if value < 0 or (not zero and value == 0) or (integer and int(value) != value):
-        raise InvalidOption(option, value, accepted)
-    return int(value) if integer else float(value)
-
-
-def names(option: str, value: t.Any, known: Mapping[str, int] | None = None) -> list[str]:
-    """A list of distinct host names (one name may stand alone), all of them known if ``known`` is given."""
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
-        raise InvalidOption(option, shown(value), "a list of host names is")
-    found = [str.__str__(item) for item in value]
-    if len(set(found)) != len(found):
-        twice = next(item for item in found if found.count(item) > 1)
-        raise InvalidOption(option, twice, "each host may be named once")
-    if known is not None:
-        for item in found:
-            if item not in known:
-                hosts = list(known)
-                few = ", ".join(hosts[:8]) + (f" and {len(hosts) - 8} more" if len(hosts) > 8 else "")
-                raise InvalidOption(option, item, f"the matrix has the hosts {few or '(none)'}")
-    return found
-
-
-def choice(option: str, value: t.Any, accepted: Sequence[str]) -> str:
-    """One of the accepted words."""
-    if not isinstance(value, str) or value not in accepted:
-        raise InvalidOption(option, shown(value), f"one of {', '.join(accepted)} is")
-    return str.__str__(value)
-
-
-def read_input(option: str, value: t.Any) -> t.Any:
-    """The value itself, or the content of the JSON file that it names."""
-    if not isinstance(value, (str, pathlib.PurePath)):
-        return value
-    path = pathlib.Path(value).expanduser()
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InvalidOption(option, str(value), f"a structure or the path of a readable JSON file is ({error})")
-    except ValueError as error:
-        raise InvalidOption(option, str(value), f"the file must hold JSON ({error})")
-
-
-def mbps_seconds(size_bytes: float, mbps: float) -> float:
-    """Seconds that ``size_bytes`` take at ``mbps`` (10^6 bit/s)."""
-    return size_bytes * 8.0 / (mbps * 1e6)
 
 
 class Matrix:
     """A checked deployment-time matrix, dense or hierarchical.
 
     ``rows`` is None for the hierarchical form, which has ``class_of``, ``class_seconds`` and ``exceptions``.
-    ``up``, ``down`` hold limits in mbps by host number, ``links`` by pair.
+    ``site`` names each host's site ("" where none is known).
     """
 
     def __init__(self, hosts: list[str]) -> None:
@@ -114,9 +41,8 @@ class Matrix:
         self.class_of: list[int] = []
         self.class_seconds: list[list[float]] = []
         self.exceptions: dict[tuple[int, int], float] = {}
-        self.up: dict[int, float] = {}
-        self.down: dict[int, float] = {}
-        self.links: dict[tuple[int, int], float] = {}
+        self.limits = Limits()
+        self.site = [""] * len(hosts)
         self.uncertain: set[tuple[int, int]] = set()
         self.size_bytes: int | None = None
 
@@ -133,37 +59,21 @@ class Matrix:
         found = self.exceptions.get((i, j))
         return self.class_seconds[self.class_of[i]][self.class_of[j]] if found is None else found
 
-    def add_limits(self, limits: t.Any, option: str = "limits") -> None:
-        """Merge limits: ``{"hosts": {host: {...}}, "links": [[from, to, mbps]]}`` or just ``{host: {...}}``.
-
-        A limit may only tighten one that is there already.
-        """
-        if limits is None:
+    def set_sites(self, value: t.Any, option: str = "sites") -> None:
+        """Sites by host name; hosts that are not named keep theirs."""
+        if value is None:
             return
-        accepted = '{host: {"up_mbps": n, "down_mbps": n}} or {"hosts": {...}, "links": [[from, to, mbps]]} is'
-        if not isinstance(limits, Mapping):
-            raise InvalidOption(option, shown(limits), accepted)
-        if set(limits) <= {"hosts", "links"} and not (set(limits) & set(self.index)):
-            hosts, links = limits.get("hosts") or {}, limits.get("links") or []
-        else:
-            hosts, links = limits, []
-        if not isinstance(hosts, Mapping) or not isinstance(links, (list, tuple)):
-            raise InvalidOption(option, shown(limits), accepted)
-        for host, values in hosts.items():
-            names(f"{option}.hosts", [host], self.index)
-            if not isinstance(values, Mapping) or not set(values) <= {"up_mbps", "down_mbps"}:
-                raise InvalidOption(f"{option}.{host}", shown(values), '{"up_mbps": n, "down_mbps": n} is')
-            for key, table in (("up_mbps", self.up), ("down_mbps", self.down)):
-                if values.get(key) is not None:
-                    mbps = number(f"{option}.{host}.{key}", values[key], zero=False)
-                    at = self.index[host]
-                    table[at] = min(mbps, table.get(at, INF))
-        for entry in links:
-            if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-                raise InvalidOption(f"{option}.links", shown(entry), "[from, to, mbps] is")
-            pair = self.pair(f"{option}.links", entry[:2])
-            mbps = number(f"{option}.links[{entry[0]}, {entry[1]}]", entry[2], zero=False)
-            self.links[pair] = min(mbps, self.links.get(pair, INF))
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
+            raise InvalidOption(option, shown(value), "{host: site} is")
+        for host, name in value.items():
+            if host in self.index:
+                self.site[self.index[host]] = str.__str__(name)
+
+    def check_sites(self) -> None:
+        """Every site that a limit names must have hosts."""
+        known = set(self.site) - {""}
+        for name in sorted(self.limits.sites - known):
+            raise InvalidOption("limits", name, f"the matrix has the sites {', '.join(sorted(known)) or '(none)'}; one of them")
 
     def pair(self, option: str, value: t.Any) -> tuple[int, int]:
         """Host numbers of ``[from, to]``."""
@@ -171,10 +81,6 @@ class Matrix:
             raise InvalidOption(option, shown(value), "[from, to] is")
         found = names(option, value, self.index)
         return self.index[found[0]], self.index[found[1]]
-
-    @property
-    def limited(self) -> bool:
-        return bool(self.up or self.down or self.links)
 
     def set_seconds(self, i: int, j: int, seconds: float) -> None:
         """Overwrite one link (``inf`` removes it)."""
@@ -202,23 +108,40 @@ class Matrix:
                     out[at[i]][at[j]] = seconds
         if scale != 1.0:
             out = [[x * scale for x in row] for row in out]
-        if self.limited and size_bytes:
+        if self.limits and size_bytes:
             self._apply_limits(out, chosen, size_bytes)
         for k, row in enumerate(out):
             row[k] = INF
         return out
 
     def _apply_limits(self, out: list[list[float]], chosen: Sequence[int], size_bytes: int) -> None:
-        down = [mbps_seconds(size_bytes, self.down[j]) if j in self.down else 0.0 for j in chosen]
-        for k, i in enumerate(chosen):
-            least = mbps_seconds(size_bytes, self.up[i]) if i in self.up else 0.0
+        """No transfer is quicker than any limit that it meets."""
+        limits, hosts = self.limits, [self.hosts[j] for j in chosen]
+        down = [mbps_seconds(size_bytes, limits.down[h]) if h in limits.down else 0.0 for h in hosts]
+        for k, h in enumerate(hosts):
+            least = mbps_seconds(size_bytes, limits.up[h]) if h in limits.up else 0.0
             if least or any(down):
                 out[k] = [max(x, least, d) for x, d in zip(out[k], down, strict=True)]
-        at = {j: k for k, j in enumerate(chosen)}
-        for (i, j), mbps in self.links.items():
-            if i in at and j in at:
-                row = out[at[i]]
-                row[at[j]] = max(row[at[j]], mbps_seconds(size_bytes, mbps))
+        at = {h: k for k, h in enumerate(hosts)}
+        for (a, b), mbps in limits.links.items():
+            if a in at and b in at:
+                row = out[at[a]]
+                row[at[b]] = max(row[at[b]], mbps_seconds(size_bytes, mbps))
+        if limits.of_sites:
+            self._apply_sites(out, [self.site[j] for j in chosen], size_bytes)
+
+    def _apply_sites(self, out: list[list[float]], site: Sequence[str], size_bytes: int) -> None:
+        limits = self.limits
+        for a in set(site):
+            least = {}
+            for b in set(site) - {a}:
+                mbps = min(limits.site_up.get(a, INF), limits.site_down.get(b, INF), limits.between.get((a, b), INF))
+                least[b] = mbps_seconds(size_bytes, mbps) if mbps < INF else 0.0
+            if any(least.values()):
+                floor = [least.get(b, 0.0) for b in site]
+                for k, own in enumerate(site):
+                    if own == a:
+                        out[k] = [max(x, d) for x, d in zip(out[k], floor, strict=True)]
 
 
 def _rows(option: str, value: t.Any, n: int, labels: Sequence[str], *, diagonal: bool) -> list[list[float]]:
@@ -281,7 +204,8 @@ def parse(value: t.Any, option: str = "matrix") -> Matrix:
         i, j = matrix.pair(f"{option}.exceptions", entry[:2])
         seconds = INF if entry[2] is None else number(f"{option}.exceptions[{entry[0]}, {entry[1]}]", entry[2])
         matrix.set_seconds(i, j, seconds)
-    matrix.add_limits(value.get("limits"), f"{option}.limits")
+    matrix.set_sites(value.get("sites"), f"{option}.sites")
+    matrix.limits.add(value.get("limits"), matrix.index, f"{option}.limits")
     for entry in value.get("uncertain") or []:
         matrix.uncertain.add(matrix.pair(f"{option}.uncertain", entry))
     if value.get("size_bytes") is not None:
@@ -301,6 +225,10 @@ def _parse_classes(matrix: Matrix, value: Mapping[str, t.Any], option: str) -> N
         if isinstance(c, bool) or not isinstance(c, int) or not 0 <= c < count:
             raise InvalidOption(f"{option}.class_of", shown(c), f"class numbers from 0 to {count - 1} are")
     matrix.class_of = [int(c) for c in class_of]
+    labels = value.get("classes") or labels
+    if not isinstance(labels, (list, tuple)) or len(labels) != count:
+        raise InvalidOption(f"{option}.classes", shown(labels), f"a list of {count} names is")
+    matrix.site = [str(labels[c]) for c in matrix.class_of]
 
 
 def as_dict(hosts: Sequence[str], rows: Iterable[Iterable[float]], **more: t.Any) -> dict[str, t.Any]:

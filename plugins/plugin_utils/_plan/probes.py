@@ -194,7 +194,8 @@ def deployment_matrix(
     else:
         listed = mx.names("hosts", mx.plain(hosts))
     matrix = mx.Matrix(listed)
-    matrix.add_limits(mx.plain(limits))
+    matrix.set_sites(None if sites is None else mx.plain(sites))
+    matrix.limits.add(mx.plain(limits), matrix.index)
     disks = {h: _disk_rates(f"probes.{h}", f, size) for h, f in facts.items()}
     unknown = (mx.INF, mx.INF)
     known: dict[tuple[int, int], float] = {}
@@ -211,8 +212,10 @@ def deployment_matrix(
         else:
             old.discard((a, b))
     more: dict[str, t.Any] = {"size_bytes": size}
-    if matrix.limited:
-        more["limits"] = _limits_dict(matrix)
+    if matrix.limits:
+        more["limits"] = matrix.limits.as_dict()
+    if any(matrix.site):
+        more["sites"] = {h: name for h, name in zip(listed, matrix.site, strict=True) if name}
     if measured_at is not None:
         more["measured_at"] = mx.plain(measured_at)
     if before is not None:
@@ -223,8 +226,6 @@ def deployment_matrix(
             dense[i][j] = seconds
         uncertain = _guess(dense, set(known)) if estimate else []
         return mx.as_dict(listed, dense, uncertain=[[listed[i], listed[j]] for i, j in sorted({*uncertain, *old})], **more)
-    if not isinstance(sites, Mapping):
-        raise InvalidOption("sites", mx.shown(sites), "{host: site} is")
     flat = len(listed) <= 256 if hierarchical is None else not hierarchical
     return _estimated(listed, known, old, sites, flat, more)
 
@@ -245,15 +246,6 @@ def _guess(dense: list[list[float]], known: set[tuple[int, int]]) -> list[tuple[
     for i, j in guessed:
         dense[i][j] = max(out[i], into[j])
     return guessed
-
-
-def _limits_dict(matrix: mx.Matrix) -> dict[str, t.Any]:
-    by_host: dict[str, dict[str, float]] = {}
-    for key, table in (("up_mbps", matrix.up), ("down_mbps", matrix.down)):
-        for i, mbps in table.items():
-            by_host.setdefault(matrix.hosts[i], {})[key] = mbps
-    links = [[matrix.hosts[i], matrix.hosts[j], mbps] for (i, j), mbps in sorted(matrix.links.items())]
-    return {"hosts": by_host, "links": links}
 
 
 def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int], float], size: int) -> None:

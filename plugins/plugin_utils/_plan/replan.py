@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemb
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.request import OPTIONS, Problem, Request, check, problem
 
 KEYS = ("at_s", "holders", "progress", "lost_hosts", "lost_links", "links", "new_targets")
 # A link counts as changed when it got this much slower than the plan assumed.
@@ -95,7 +96,7 @@ def _elapsed(move: Mapping[str, t.Any], at: float) -> float:
     return 1.0 - carried + carried * part
 
 
-def observe(request: relay.Request, plan: Mapping[str, t.Any], observed: Mapping[str, t.Any]) -> State:
+def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, t.Any]) -> State:
     """Checks the observation against plan and matrix."""
     matrix = request.matrix
     at = mx.number("observed.at_s", observed.get("at_s") or 0)
@@ -142,7 +143,7 @@ def observe(request: relay.Request, plan: Mapping[str, t.Any], observed: Mapping
     return State(at, holders, lost, wanted, running, left)
 
 
-def _repaired(plan: Mapping[str, t.Any], view: relay.Problem) -> list[tuple[float, list[int]]]:
+def _repaired(plan: Mapping[str, t.Any], view: Problem) -> list[tuple[float, list[int]]]:
     """The plan's trees with as little changed as can be: who lost its sender, or is new, goes to its next choice.
 
     Empty if a tree cannot be repaired.
@@ -170,8 +171,8 @@ def _repaired(plan: Mapping[str, t.Any], view: relay.Problem) -> list[tuple[floa
     return out
 
 
-def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[dict[str, t.Any], float, list[str]]:
-    """The plan's body, its lower bound and who cannot be reached, with ``kept`` transfers going on."""
+def _solve(request: Request, state: State, kept: list[Running]) -> tuple[relay.Solved, list[str]]:
+    """The plan and who cannot be reached, with ``kept`` transfers going on."""
     ready = dict.fromkeys(state.holders, state.at)
     for move in kept:
         if request.contention == "port":
@@ -183,21 +184,22 @@ def _solve(request: relay.Request, state: State, kept: list[Running]) -> tuple[d
     if relay.hierarchical(request, ready, wanted):
         moves = [(m.sender, m.receiver, m.start, m.end) for m in kept]
         holders = dict.fromkeys(state.holders, state.at)
-        body, bound, unreachable = relay.by_classes(request, ready, wanted, left, moves, holders)
-        return _with_shares(request, state, body, left), bound, unreachable
-    view, unreachable = relay.problem(request, ready, wanted, left)
-    parents, bound = relay.best_tree(request, view)
+        solved, unreachable = relay.by_classes(request, ready, wanted, left, moves, holders)
+        _with_shares(request, state, solved.body, left)
+        return solved, unreachable
+    view, unreachable = problem(request, ready, wanted, left)
     index = {h: k for k, h in enumerate(view.hosts)}
     transfers = [st.Transfer(index[m.sender], index[m.receiver], m.start, m.end) for m in kept]
-    transfers += st.schedule(view.rows, parents, view.ready, request.contention == "independent")
+    more, bound = relay.staged_transfers(request, view)
     roots = [index[h] for h in state.holders]
-    body = assemble.staged_plan(view.hosts, view.rows, transfers, roots, dict.fromkeys(roots, state.at))
-    return _with_shares(request, state, body, left), bound, unreachable
+    body = assemble.staged_plan(
+        view.hosts, view.rows, transfers + more, roots, dict.fromkeys(roots, state.at), view.site
+    )
+    _with_shares(request, state, body, left)
+    return relay.Solved(body, bound, "paths and growth"), unreachable
 
 
-def _with_shares(
-    request: relay.Request, state: State, body: dict[str, t.Any], left: Mapping[str, float]
-) -> dict[str, t.Any]:
+def _with_shares(request: Request, state: State, body: dict[str, t.Any], left: Mapping[str, float]) -> None:
     body["predicted_s"] = max(body["predicted_s"], state.at)
     for stage in body["stages"]:
         for move in stage:
@@ -206,16 +208,15 @@ def _with_shares(
                 move["share"] = share
                 if request.size_bytes:
                     move["bytes"] = round(share * request.size_bytes)
-    return body
 
 
-def relay_replan(
-    plan: t.Any, matrix: t.Any, observed: t.Any, limits: t.Any = None, copies: t.Any = None
-) -> dict[str, t.Any]:
+def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) -> dict[str, t.Any]:
     """A plan for what is left; times go on from the start of the run.
 
     Running transfers are kept, but one whose link got slower is given up (and resumed from another host) where
     that is sooner done. Raises FleetError (kind ``no_holder``) when nobody holds the base any more.
+
+    :param options: see ``request.OPTIONS``; by default as the plan has them.
     """
     plan = mx.plain(mx.read_input("plan", plan))
     if not isinstance(plan, dict) or not {"stages", "sources", "targets", "mode"} <= set(plan):
@@ -225,40 +226,42 @@ def relay_replan(
         raise InvalidOption("observed", mx.shown(observed), f"a dictionary with any of {', '.join(KEYS)} is")
     parsed = mx.parse(matrix)
     _change_links(parsed, observed)
-    request = relay.check(
-        parsed, [h for h in plan["sources"] if h in parsed.index] or parsed.hosts[:1], None, plan["mode"],
-        plan.get("strategy", "best"), plan.get("contention", "port"), limits, plan.get("size_bytes"),
-        plan.get("chunk_bytes"),
-    )  # fmt: skip
+    for key, (_default, kept) in OPTIONS.items():
+        if kept and options.get(key) is None:
+            options[key] = plan.get(key)
+    sources = [h for h in plan["sources"] if h in parsed.index] or parsed.hosts[:1]
+    request = check(parsed, sources, **options)
     state = observe(request, plan, observed)
     request = request._replace(sources=state.holders, targets=state.wanted)
     if request.mode == "cut_through":
         # Whoever receives has only part of it, so that everybody's part counts and no transfer is tied to a sender.
-        view, unreachable = relay.problem(request, dict.fromkeys(state.holders, state.at), state.wanted, state.left)
-        body, bound = relay.cut_through(request, view, state.at, _repaired(plan, view))
-        return _result(request, plan, state, body, bound, unreachable, copies)
-    body, bound, unreachable = _solve(request, state, state.running)
+        ready = dict.fromkeys(state.holders, state.at)
+        if relay.hierarchical(request, ready, state.wanted):
+            solved, unreachable = relay.by_classes(request, ready, state.wanted, state.left, [])
+        else:
+            view, unreachable = problem(request, ready, state.wanted, state.left)
+            solved = relay.cut_through(request, view, state.at, _repaired(plan, view))
+        return _result(request, plan, state, solved, unreachable)
+    solved, unreachable = _solve(request, state, state.running)
     untouched = [move for move in state.running if not move.touched]
     if len(untouched) < len(state.running):
         other = _solve(request, state, untouched)
-        if other[0]["predicted_s"] < body["predicted_s"] - EPSILON:
-            body, bound, unreachable = other
-    return _result(request, plan, state, body, bound, unreachable, copies)
+        if other[0].body["predicted_s"] < solved.body["predicted_s"] - EPSILON:
+            solved, unreachable = other
+    return _result(request, plan, state, solved, unreachable)
 
 
 def _result(
-    request: relay.Request, plan: Mapping[str, t.Any], state: State, body: Mapping[str, t.Any], bound: float,
-    unreachable: list[str], copies: t.Any,
-) -> dict[str, t.Any]:  # fmt: skip
+    request: Request, plan: Mapping[str, t.Any], state: State, solved: relay.Solved, unreachable: list[str]
+) -> dict[str, t.Any]:
     result = {
-        **relay.summary(request, body["predicted_s"], bound),
+        **relay.described(request, solved),
         "base": plan.get("base"),
         "at_s": state.at,
         "sources": state.holders,
         "targets": state.wanted,
-        **{key: body[key] for key in ("stages", "trees", "parents")},
         "unreachable": [*unreachable, *(h for h in plan["targets"] if h in state.lost)],
     }
-    if copies is not None:
-        result["local"] = relay.local(request, mx.plain(copies), result)
+    if request.copies is not None:
+        result["local"] = relay.local(request, result)
     return result

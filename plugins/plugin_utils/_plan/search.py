@@ -41,18 +41,16 @@ EXACT_WORK = 1_500_000_000 if engine.COMPILED else 4_000_000
 
 
 def effort(n: int) -> tuple[int, int]:
-    """Restarts and moves of each, by fleet size."""
+    """Restarts and steps of each (see ``anneal``), by fleet size."""
     if not engine.COMPILED:
-        return (6, 40_000) if n <= 300 else (1, 40_000)
+        return (6, 1_000_000) if n <= 300 else (1, 1_500_000)
     if n <= 18:
-        return 4, 40_000
-    if n <= 40:
-        return 12, 150_000
+        return 4, 1_500_000
     if n <= 90:
-        return 9, 200_000
+        return 12, 9_000_000
     if n <= 300:
-        return 6, 600_000
-    return 1, 1_500_000 if n <= 2000 else 3_000_000
+        return 6, 40_000_000
+    return 2, 60_000_000
 
 
 class Arrays(t.NamedTuple):
@@ -68,6 +66,7 @@ class Arrays(t.NamedTuple):
     width: int
     rel: t.Any
     work: list[t.Any]
+    streams: st.Streams
 
 
 def nearest(rows: Rows, roots: int) -> tuple[list[int], int]:
@@ -84,7 +83,7 @@ def nearest(rows: Rows, roots: int) -> tuple[list[int], int]:
     return out, width
 
 
-def arrays(rows: Rows, ready: st.Ready) -> Arrays:
+def arrays(rows: Rows, ready: st.Ready, streams: st.Streams) -> Arrays:
     """Dense problem; the holders must come first."""
     n, roots = len(rows), len(ready)
     near, width = nearest(rows, roots)
@@ -98,25 +97,29 @@ def arrays(rows: Rows, ready: st.Ready) -> Arrays:
         engine.ints(near),
         width,
         engine.floats(ready[v] for v in range(roots)),
-        workspace(n),
+        workspace(n, streams),
+        streams,
     )
 
 
-def workspace(n: int) -> list[t.Any]:
-    """host, pos, first, nxt, prv, par, h, crit, best, order."""
+def workspace(n: int, streams: st.Streams) -> list[t.Any]:
+    """host, pos, first, nxt, prv, par, h, crit, best, order, arrive, tally; most, rate, ends, parts."""
     whole = [engine.fill_ints(n + 1) for _unused in range(6)]
-    return [*whole, engine.fill_floats(n + 1), *(engine.fill_ints(n + 1) for _unused in range(3))]
+    more = [engine.fill_ints(n + 1) for _unused in range(3)]
+    most = 1 if streams.single else streams.most
+    ports = [most, engine.floats(streams.rate if most > 1 else ()), engine.fill_floats(most), engine.fill_floats(most)]
+    return [*whole, engine.fill_floats(n + 1), *more, engine.fill_floats(n + 1), engine.fill_ints(1), *ports]
 
 
 def annealed(
-    view: Arrays, parent: Sequence[int], finish: float, moves: int, setting: tuple[float, float, float, bool], seed: int
+    view: Arrays, parent: Sequence[int], finish: float, work: int, setting: tuple[float, float, float, bool], seed: int
 ) -> tuple[float, list[int]]:
     """One annealing run from ``parent``, which has this finish."""
     from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.anneal import anneal  # noqa: PLC0415
 
     hot, cold = max(setting[0] * finish, 1e-9), max(setting[1] * finish, 1e-10)
     done = anneal(
-        view.n, view.roots, view.D, view.off, view.col, view.near, view.width, view.rel, engine.ints(parent), moves,
+        view.n, view.roots, view.D, view.off, view.col, view.near, view.width, view.rel, engine.ints(parent), work,
         hot, cold, setting[2], seed, *view.work,
     )  # fmt: skip
     return float(done), [int(p) for p in view.work[8][: view.n]]
@@ -147,13 +150,14 @@ def _onward(D: t.Any, m: int, c: int, mean: bool) -> float:
     return sum(row) / len(row) if mean else min(row)
 
 
-def best_of_many(view: Arrays, rows: Rows, ready: st.Ready) -> list[int]:
+def best_of_many(view: Arrays, rows: Rows, ready: st.Ready, longer: float = 1.0) -> list[int]:
     """The best tree found for a large fleet."""
     parent = quick(view)[0]
-    finish = st.finish(rows, parent, ready)
-    restarts, moves = effort(view.n)
+    finish = st.finish(rows, parent, ready, view.streams)
+    restarts, work = effort(view.n)
+    work = int(work * longer)
     for k in range(restarts):
-        at, tree = annealed(view, parent, finish, moves, MANY[k % len(MANY)], k + 1)
+        at, tree = annealed(view, parent, finish, work, MANY[k % len(MANY)], k + 1)
         if at < finish - EPSILON:
             parent, finish = tree, at
     return parent
@@ -177,28 +181,35 @@ def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None
     return ex.tree(m, D, table)
 
 
-def best(rows: Rows, ready: st.Ready, found: Paths, bound: float) -> tuple[list[int], float]:
-    """The best tree found, and a lower bound (the finish itself where it is proven)."""
+def best(
+    rows: Rows, ready: st.Ready, found: Paths, bound: float, streams: st.Streams = st.ONE, longer: float = 1.0
+) -> tuple[list[int], float]:
+    """The best tree found, and a lower bound (the finish itself where it is proven).
+
+    ``longer``: how many times more steps than usual.
+    """
     n = len(rows)
+    single = streams.single
     if n > MANY_HOSTS:
-        return best_of_many(arrays(rows, ready), rows, ready), bound
-    parent = st.portfolio(rows, ready)
-    finish = st.finish(rows, parent, ready)
+        return best_of_many(arrays(rows, ready, streams), rows, ready, longer), bound
+    parent = st.portfolio(rows, ready, streams)
+    finish = st.finish(rows, parent, ready, streams)
     done = finish <= bound * (1 + EPSILON)
-    if not done and n - len(ready) > 1 and not (n <= 8 and len(ready) == 1):
-        view = arrays(rows, ready)
-        restarts, moves = effort(n)
+    if not done and n - len(ready) > 1 and not (n <= 8 and len(ready) == 1 and single):
+        view = arrays(rows, ready, streams)
+        restarts, work = effort(n)
+        restarts, work = max(1, round(restarts * longer**0.5)), int(work * longer**0.5)
         start, begin = parent, finish
         for k in range(restarts):
             setting = SETTINGS[k % len(SETTINGS)]
             from_ = (parent, finish) if setting[3] else (start, begin)
-            at, tree = annealed(view, *from_, moves, setting, k + 1)
+            at, tree = annealed(view, *from_, work, setting, k + 1)
             if at < finish - EPSILON:
                 parent, finish = tree, at
             if finish <= bound * (1 + EPSILON):
                 done = True
                 break
-    if not done and len(ready) == 1 and n <= (18 if engine.COMPILED else 13):
+    if not done and single and len(ready) == 1 and n <= (18 if engine.COMPILED else 13):
         offset = next(iter(ready.values()))
         reach = Paths([x - offset for x in found.seconds], found.links, found.parent, found.order)
         tree_ = exact(rows, reach, (finish - offset) * (1 - 1e-12), EXACT_WORK)

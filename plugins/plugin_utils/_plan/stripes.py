@@ -8,7 +8,11 @@
 The base is cut into K stripes, each with its own tree (``par[k * n + v]``, -1 for holders 0..roots-1) and weight.
 Loads are the seconds for which a port or link is busy: a sender's ``out``, a receiver's ``inn``, and a link's
 ``lnk`` (only where ports have limits of their own, model nic). ``occ``/``rcv``: port seconds of the whole base over
-a link, ``D`` the link's own; in the time-shared model all three are the same.
+a link, ``D`` the link's own; in the time-shared model all three are the same. Seconds from u to v are
+``D[off[u] + col[v]]``, so that hosts may share rows and columns; with ``nic`` every host has its own.
+
+Sites with limits: ``of[v]`` is v's (of ``sites``; 0: one without limits). An edge between two sites also loads three
+ports in ``sl``, whose seconds of the whole base are in ``sc``: [out of each site, into each site, from each to each].
 """
 
 from __future__ import annotations
@@ -20,8 +24,50 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.engine import
 
 
 @kernel
-def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, nic: int, out: t.Any, inn: t.Any,
-         lnk: t.Any, par: t.Any, depth: t.Any, most: int, penalty: float, cost: t.Any, via: t.Any) -> int:  # fmt: skip
+def crossing(a: int, b: int, weight: float, sites: int, sc: t.Any, sl: t.Any) -> float:
+    """The greatest load of the ports between two sites, if an edge were added."""
+    if a == b:
+        return 0.0
+    x = sl[a] + weight * sc[a]
+    y = sl[sites + b] + weight * sc[sites + b]
+    x = max(x, y)
+    e = 2 * sites + a * sites + b
+    y = sl[e] + weight * sc[e]
+    return max(x, y)
+
+
+@kernel
+def cross(a: int, b: int, weight: float, sites: int, sc: t.Any, sl: t.Any) -> None:
+    """Adds an edge's load to the ports between its sites."""
+    if a != b:
+        sl[a] += weight * sc[a]
+        sl[sites + b] += weight * sc[sites + b]
+        e = 2 * sites + a * sites + b
+        sl[e] += weight * sc[e]
+
+
+@kernel
+def _offer(u: int, v: int, n: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
+           out: t.Any, inn: t.Any, lnk: t.Any, sites: int, of: t.Any, sc: t.Any, sl: t.Any) -> float:  # fmt: skip
+    """The greatest load that the edge u > v would leave; inf if there is no link."""
+    e = off[u] + col[v]
+    if D[e] == math.inf:
+        return math.inf
+    x = out[u] + weight * occ[e]
+    y = inn[v] + weight * rcv[e]
+    x = max(x, y)
+    y = weight * D[e] + (lnk[u * n + v] if nic else 0.0)
+    x = max(x, y)
+    if sites > 1:
+        y = crossing(of[u], of[v], weight, sites, sc, sl)
+        x = max(x, y)
+    return x + 1e-7 * weight * D[e]
+
+
+@kernel
+def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
+         out: t.Any, inn: t.Any, lnk: t.Any, sites: int, of: t.Any, sc: t.Any, sl: t.Any, par: t.Any, depth: t.Any, most: int,
+         penalty: float, cost: t.Any, via: t.Any) -> int:  # fmt: skip
     """Grows tree k, Prim-like, by the edge that leaves the least load (plus ``penalty`` per link of depth).
 
     Loads are updated. Returns how many hosts were joined; the rest cannot be reached within ``most`` links.
@@ -43,15 +89,8 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
                 continue
             for v in range(roots, n):
                 if depth[v] < 0:
-                    e = u * n + v
-                    if D[e] == inf:
-                        continue
-                    x = out[u] + weight * occ[e]
-                    y = inn[v] + weight * rcv[e]
-                    x = max(x, y)
-                    y = weight * D[e] + (lnk[e] if nic else 0.0)
-                    x = max(x, y)
-                    x += penalty * (depth[u] + 1) + 1e-7 * weight * D[e]
+                    x = _offer(u, v, n, weight, D, occ, rcv, off, col, nic, out, inn, lnk, sites, of, sc, sl)
+                    x += penalty * (depth[u] + 1)
                     if x < cost[v]:
                         cost[v] = x
                         via[v] = u
@@ -64,33 +103,31 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
         if best < 0:
             return joined
         u = via[best]
-        e = u * n + best
+        e = off[u] + col[best]
         par[base + best] = u
         depth[best] = depth[u] + 1
         out[u] += weight * occ[e]
         inn[best] += weight * rcv[e]
         if nic:
-            lnk[e] += weight * D[e]
+            lnk[u * n + best] += weight * D[e]
+        crossed = sites > 1 and of[u] != of[best]
+        if crossed:
+            cross(of[u], of[best], weight, sites, sc, sl)
         joined += 1
-        # ---- u is busier now: those that hoped for it look again
+        # ---- u, or a way between sites, is busier now: those that hoped for it look again
         for v in range(roots, n):
-            if depth[v] < 0 and via[v] == u:
-                cost[v] = inf
-                via[v] = -1
-                for w in range(n):
-                    if depth[w] >= 0 and depth[w] < most and w != best:
-                        e = w * n + v
-                        if D[e] == inf:
-                            continue
-                        x = out[w] + weight * occ[e]
-                        y = inn[v] + weight * rcv[e]
-                        x = max(x, y)
-                        y = weight * D[e] + (lnk[e] if nic else 0.0)
-                        x = max(x, y)
-                        x += penalty * (depth[w] + 1) + 1e-7 * weight * D[e]
-                        if x < cost[v]:
-                            cost[v] = x
-                            via[v] = w
+            if depth[v] < 0 and via[v] >= 0:
+                w = via[v]
+                if w == u or (crossed and of[w] != of[v] and (of[w] == of[u] or of[v] == of[best])):
+                    cost[v] = inf
+                    via[v] = -1
+                    for w in range(n):
+                        if depth[w] >= 0 and depth[w] < most and w != best:
+                            x = _offer(w, v, n, weight, D, occ, rcv, off, col, nic, out, inn, lnk, sites, of, sc, sl)
+                            x += penalty * (depth[w] + 1)
+                            if x < cost[v]:
+                                cost[v] = x
+                                via[v] = w
         fresh = best
 
 
@@ -108,8 +145,8 @@ def _power(x: float, squarings: int) -> float:
 
 
 @kernel
-def loads(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, nic: int, par: t.Any, out: t.Any,
-          inn: t.Any, lnk: t.Any) -> float:  # fmt: skip
+def loads(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
+          sites: int, of: t.Any, sc: t.Any, sl: t.Any, par: t.Any, out: t.Any, inn: t.Any, lnk: t.Any) -> float:  # fmt: skip
     """Loads of ``count`` trees; returns the greatest: the time that they need but for filling the pipeline."""
     for v in range(n):
         out[v] = 0.0
@@ -117,33 +154,81 @@ def loads(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, 
     if nic:
         for e in range(n * n):
             lnk[e] = 0.0
+    if sites > 1:
+        for e in range(2 * sites + sites * sites):
+            sl[e] = 0.0
     worst = 0.0
     for k in range(count):
         for v in range(n):
             p = par[k * n + v]
             if p >= 0:
-                e = p * n + v
+                e = off[p] + col[v]
                 out[p] += weights[k] * occ[e]
                 inn[v] += weights[k] * rcv[e]
                 if nic:
-                    lnk[e] += weights[k] * D[e]
-                    worst = max(worst, lnk[e])
+                    lnk[p * n + v] += weights[k] * D[e]
+                    worst = max(worst, lnk[p * n + v])
+                else:
+                    worst = max(worst, weights[k] * D[e])
+                if sites > 1:
+                    cross(of[p], of[v], weights[k], sites, sc, sl)
     for v in range(n):
         worst = max(worst, out[v])
         worst = max(worst, inn[v])
+    if sites > 1:
+        for e in range(2 * sites + sites * sites):
+            worst = max(worst, sl[e])
     return worst
 
 
 @kernel
-def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, nic: int, near: t.Any,
-           width: int, par: t.Any, out: t.Any, inn: t.Any, lnk: t.Any, most: int, moves: int, hot: float, cold: float,
-           seed: int, best: t.Any) -> float:  # fmt: skip
+def _swing(a: int, b: int, c: int, w: float, reference: float, sharp: int, sites: int, sc: t.Any, sl: t.Any) -> float:
+    """What it changes in the sum if a host of site b, so far served from site a, is served from another site c."""
+    change = 0.0
+    enter = 0.0
+    if a != b:
+        enter -= w
+        change += _power((sl[a] - w * sc[a]) / reference, sharp) - _power(sl[a] / reference, sharp)
+        e = 2 * sites + a * sites + b
+        change += _power((sl[e] - w * sc[e]) / reference, sharp) - _power(sl[e] / reference, sharp)
+    if c != b:
+        enter += w
+        change += _power((sl[c] + w * sc[c]) / reference, sharp) - _power(sl[c] / reference, sharp)
+        e = 2 * sites + c * sites + b
+        change += _power((sl[e] + w * sc[e]) / reference, sharp) - _power(sl[e] / reference, sharp)
+    e = sites + b
+    return change + _power((sl[e] + enter * sc[e]) / reference, sharp) - _power(sl[e] / reference, sharp)
+
+
+@kernel
+def _heights(n: int, count: int, par: t.Any, tall: t.Any) -> None:
+    """How many links there are below each host, tree by tree."""
+    for e in range(count * n):
+        tall[e] = 0
+    for k in range(count):
+        base = k * n
+        for v in range(n):
+            u = par[base + v]
+            up = 1
+            while u >= 0:
+                if tall[base + u] >= up:
+                    break
+                tall[base + u] = up
+                up += 1
+                u = par[base + u]
+
+
+@kernel
+def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any,
+           nic: int, sites: int, of: t.Any, sc: t.Any, sl: t.Any, near: t.Any, width: int, par: t.Any, out: t.Any, inn: t.Any,
+           lnk: t.Any, most: int, moves: int, hot: float, cold: float, seed: int, best: t.Any, tall: t.Any) -> float:  # fmt: skip
     """Moves hosts to other senders, stripe by stripe, so that the sum of (load / reference)^16 (and higher) falls.
 
-    The best trees by greatest load are left in ``best``; returns that load.
+    The best trees by greatest load are left in ``best``; returns that load. No tree becomes deeper than ``most`` links,
+    or hardly so: heights (``tall``) are counted only now and then.
     """
     inf = math.inf
-    reference = loads(n, count, weights, D, occ, rcv, nic, par, out, inn, lnk)
+    reference = loads(n, count, weights, D, occ, rcv, off, col, nic, sites, of, sc, sl, par, out, inn, lnk)
     lowest = reference
     for e in range(count * n):
         best[e] = par[e]
@@ -153,7 +238,8 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
     if x == 0:
         x = 1
     temperature = hot
-    blocks = 64
+    blocks = 512 if n <= 300 else 64
+    every = 1 if n <= 300 else 4
     chunk = moves // blocks
     factor = (cold / hot) ** (1.0 / blocks)
     scale = 1.0 / 4294967296.0
@@ -162,13 +248,15 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
         # Blunt at first, so that all ports count; later only those that are nearly the worst.
         sharp = block * 4 // blocks
         # Recount now and then: sums of many small changes drift.
-        worst = loads(n, count, weights, D, occ, rcv, nic, par, out, inn, lnk)
+        worst = loads(n, count, weights, D, occ, rcv, off, col, nic, sites, of, sc, sl, par, out, inn, lnk)
         if worst < lowest:
             lowest = worst
             for e in range(count * n):
                 best[e] = par[e]
         reference = worst
         temperature *= factor
+        if block % every == 0:
+            _heights(n, count, par, tall)
         for _step in range(chunk):
             x ^= (x << 13) & 4294967295
             x ^= x >> 17
@@ -196,8 +284,10 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                     hops -= 1
                 if u < 0:
                     continue
-                ea = u * n + v
-                eb = v * n + up
+                if sites > 1 and (of[v] != of[up] or of[v] != of[p]):
+                    continue
+                ea = off[u] + col[v]
+                eb = off[v] + col[up]
                 if D[ea] == inf or D[eb] == inf:
                     continue
                 deep = 2
@@ -205,10 +295,10 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                 while q >= 0:
                     q = par[base + q]
                     deep += 1
-                if deep - 1 > most:
+                if deep - 1 + tall[base + up] > most:
                     continue
-                ec = u * n + up
-                ep = p * n + v
+                ec = off[u] + col[up]
+                ep = off[p] + col[v]
                 change = _power((out[u] + w * (occ[ea] - occ[ec])) / reference, sharp)
                 change -= _power(out[u] / reference, sharp)
                 change += _power((out[p] - w * occ[ep]) / reference, sharp) - _power(out[p] / reference, sharp)
@@ -218,10 +308,10 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                 change += _power((inn[up] + w * (rcv[eb] - rcv[ec])) / reference, sharp)
                 change -= _power(inn[up] / reference, sharp)
                 if nic:
-                    change += _power((lnk[ea] + w * D[ea]) / reference, sharp) - _power(lnk[ea] / reference, sharp)
-                    change += _power((lnk[eb] + w * D[eb]) / reference, sharp) - _power(lnk[eb] / reference, sharp)
-                    change += _power((lnk[ec] - w * D[ec]) / reference, sharp) - _power(lnk[ec] / reference, sharp)
-                    change += _power((lnk[ep] - w * D[ep]) / reference, sharp) - _power(lnk[ep] / reference, sharp)
+                    change += _power((lnk[u * n + v] + w * D[ea]) / reference, sharp) - _power(lnk[u * n + v] / reference, sharp)
+                    change += _power((lnk[v * n + up] + w * D[eb]) / reference, sharp) - _power(lnk[v * n + up] / reference, sharp)
+                    change += _power((lnk[u * n + up] - w * D[ec]) / reference, sharp) - _power(lnk[u * n + up] / reference, sharp)
+                    change += _power((lnk[p * n + v] - w * D[ep]) / reference, sharp) - _power(lnk[p * n + v] / reference, sharp)
                 x ^= (x << 13) & 4294967295
                 x ^= x >> 17
                 x ^= (x << 5) & 4294967295
@@ -233,10 +323,10 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                 inn[v] += w * (rcv[ea] - rcv[ep])
                 inn[up] += w * (rcv[eb] - rcv[ec])
                 if nic:
-                    lnk[ea] += w * D[ea]
-                    lnk[eb] += w * D[eb]
-                    lnk[ec] -= w * D[ec]
-                    lnk[ep] -= w * D[ep]
+                    lnk[u * n + v] += w * D[ea]
+                    lnk[v * n + up] += w * D[eb]
+                    lnk[u * n + up] -= w * D[ec]
+                    lnk[p * n + v] -= w * D[ep]
                 par[base + v] = u
                 par[base + up] = v
                 continue
@@ -255,7 +345,7 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                 q = (x * n) >> 32
             if q < 0 or q in (p, v):
                 continue
-            eq = q * n + v
+            eq = off[q] + col[v]
             if D[eq] == inf:
                 continue
             # Not below v, and not too deep.
@@ -264,28 +354,33 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
             while u >= 0 and u != v:
                 u = par[base + u]
                 deep += 1
-            if u == v or deep - 1 > most:
+            if u == v or deep - 1 + tall[base + v] > most:
                 continue
-            ep = p * n + v
+            ep = off[p] + col[v]
             change = _power((out[q] + w * occ[eq]) / reference, sharp) - _power(out[q] / reference, sharp)
             change += _power((out[p] - w * occ[ep]) / reference, sharp) - _power(out[p] / reference, sharp)
             change += _power((inn[v] + w * (rcv[eq] - rcv[ep])) / reference, sharp) - _power(inn[v] / reference, sharp)
             if nic:
-                change += _power((lnk[eq] + w * D[eq]) / reference, sharp) - _power(lnk[eq] / reference, sharp)
-                change += _power((lnk[ep] - w * D[ep]) / reference, sharp) - _power(lnk[ep] / reference, sharp)
+                change += _power((lnk[q * n + v] + w * D[eq]) / reference, sharp) - _power(lnk[q * n + v] / reference, sharp)
+                change += _power((lnk[p * n + v] - w * D[ep]) / reference, sharp) - _power(lnk[p * n + v] / reference, sharp)
+            if sites > 1 and of[p] != of[q]:
+                change += _swing(of[p], of[v], of[q], w, reference, sharp, sites, sc, sl)
             x ^= (x << 13) & 4294967295
             x ^= x >> 17
             x ^= (x << 5) & 4294967295
             if change > -temperature * math.log((x + 1) * scale):
                 continue
+            if sites > 1:
+                cross(of[p], of[v], -w, sites, sc, sl)
+                cross(of[q], of[v], w, sites, sc, sl)
             out[q] += w * occ[eq]
             out[p] -= w * occ[ep]
             inn[v] += w * (rcv[eq] - rcv[ep])
             if nic:
-                lnk[eq] += w * D[eq]
-                lnk[ep] -= w * D[ep]
+                lnk[q * n + v] += w * D[eq]
+                lnk[p * n + v] -= w * D[ep]
             par[base + v] = q
-    worst = loads(n, count, weights, D, occ, rcv, nic, par, out, inn, lnk)
+    worst = loads(n, count, weights, D, occ, rcv, off, col, nic, sites, of, sc, sl, par, out, inn, lnk)
     if worst < lowest:
         lowest = worst
         for e in range(count * n):

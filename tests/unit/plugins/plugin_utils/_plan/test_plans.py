@@ -14,7 +14,7 @@ import sys
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import relay, search, staged
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import request, search, staged
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
 from hypothesis import given, settings
@@ -91,8 +91,8 @@ def test_staged_is_never_worse_than_the_direct_star(drawn: tuple[dict[str, t.Any
 @given(networks())
 def test_the_bounds_hold_for_the_best_plan(drawn: tuple[dict[str, t.Any], list[str]]) -> None:
     matrix, sources = drawn
-    request = relay.check(matrix, sources, None, "staged", "best", "port", None, None, None)
-    view = relay.problem(request, dict.fromkeys(sources, 0.0), request.targets)[0]
+    asked = request.check(matrix, sources)
+    view = request.problem(asked, dict.fromkeys(sources, 0.0), asked.targets)[0]
     parents, found = staged.by_paths(view.rows, view.ready)
     bound = max(staged.path_bound(found), staged.growth_bound(view.rows, view.ready, found))
     assert bound <= staged.finish(view.rows, parents, view.ready) * (1 + 1e-9)
