@@ -87,7 +87,7 @@ class Result(t.NamedTuple):
 
 
 def _sites(loads: SiteLoads) -> tuple[int, t.Any, t.Any]:
-    return loads.count, engine.ints(loads.of), engine.floats([*loads.out, *loads.inn, *loads.between])
+    return loads.number, engine.ints(loads.of), engine.floats([*loads.out, *loads.inn, *loads.between])
 
 
 def network(rows: Rows, roots: int, up: Sequence[float] | None, down: Sequence[float] | None, sites: SiteLoads) -> Net:
@@ -224,9 +224,10 @@ class Planner:
             start.append(len(tree))
         count = len(used)
         begun, done = engine.fill_floats(n), engine.fill_floats(n)
+        by_edge = [engine.floats(table[e] for e in at) for table in (net.D, net.occ, net.rcv)]
         finish = simulate(
             n, net.roots, count, chunks, engine.ints(portion[k] for k in used), engine.ints(start), engine.ints(tree),
-            engine.ints(child), engine.ints(link), len(numbers), *(engine.floats(table[e] for e in at) for table in net[2:5]),
+            engine.ints(child), engine.ints(link), len(numbers), by_edge[0], by_edge[1], by_edge[2],
             net.sites, net.of, net.sc, engine.fill_floats(len(net.sc)), engine.fill_ints(len(tree)),
             engine.fill_ints(n * count), engine.fill_floats(len(numbers)), engine.fill_floats(n), engine.fill_floats(n),
             engine.fill_ints(n), engine.fill_floats(n), begun, done,

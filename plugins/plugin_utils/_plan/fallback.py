@@ -6,9 +6,8 @@
 """Whom a host asks when its parent is gone.
 
 Of every tree there is an order in which parents stand before their children. A host's choices stand before it in
-that order, so that two hosts never wait for each other, whoever dies; holders end the list. Where holders cannot be
-reached directly the list goes on with every other host that has a link, and only a host without any other choice
-names those that it serves itself.
+that order, so that two hosts never wait for each other, whoever dies; holders end the list. Where not every holder
+has a direct link, the list goes on with every other host that has one, those that the host serves itself last.
 """
 
 from __future__ import annotations
@@ -81,11 +80,13 @@ class Choices:
         for v in range(n):
             direct = [] if v in holders else [r for r in roots if rows[r][v] < mx.INF]
             self.ends.append(_spread(sorted(direct, key=lambda r, v=v: (rows[r][v], r)), site, ENDS))  # type: ignore[misc]
-        lonely = [v for v in range(n) if v not in holders and not self.ends[v]]
-        self.extra: dict[int, list[int]] = {v: self._neighbours(v, rows, n) for v in lonely}
+        lonely = [v for v in range(n) if v not in holders and len(self.ends[v]) < min(len(roots), ENDS)]
+        self.extra: dict[int, Sequence[int]] = {v: self._neighbours(v, rows, n) for v in lonely}
 
-    def _neighbours(self, v: int, rows: Sequence[Sequence[float]], n: int) -> list[int]:
+    def _neighbours(self, v: int, rows: Sequence[Sequence[float]], n: int) -> Sequence[int]:
         """Who has a link to v, those first that a holder reaches directly."""
+        if n > EVERYBODY:
+            return self.ranked[v]
         linked = sorted(
             (u for u in range(n) if u != v and rows[u][v] < mx.INF), key=lambda u: (not self.ends[u], rows[u][v], u)
         )
@@ -130,12 +131,11 @@ class Choices:
                     if all(same[u] == same[p] for u in chosen):
                         chosen[-1:] = [u for u in usable if same[u] != same[p]][:1] or chosen[-1:]
             list_ = dict.fromkeys([p, *chosen, *(r for r in self.ends[v] if r != p)])
-            more = self.extra.get(v, [])
-            if not more and len(list_) < 3:
-                more = self.ranked[v][:BESIDE]
-            away = [u for u in more if u not in list_ and not enter[v] <= enter[u] <= leave[v]]
-            list_.update(dict.fromkeys(sorted(away, key=lambda u, v=v: (*before[u], u) > (*before[v], v))))  # type: ignore[misc]
-            if len(list_) == 1:
-                list_.update(dict.fromkeys(u for u in more if u != v))
+            more = self.extra.get(v, self.ranked[v][:BESIDE] if len(list_) < 3 else [])
+            below = [u for u in more if u != v and enter[v] <= enter[u] <= leave[v]]
+            away = sorted((u for u in more if u not in below), key=lambda u, v=v: (*before[u], u) > (*before[v], v))  # type: ignore[misc]
+            list_.update(dict.fromkeys(away))
+            if v in self.extra or len(list_) == 1:
+                list_.update(dict.fromkeys(below))
             out.append(list(list_))
         return out

@@ -120,10 +120,10 @@ def _listed(pairs: Mapping[tuple[str, str], float]) -> list[list[t.Any]]:
 
 class SiteLoads(t.NamedTuple):
     """Sites with limits, by number: ``of[v]`` is each host's (0: none with a limit); seconds of the whole base at each
-    site's limit out and in, and at that of each pair (``between[a * count + b]``); 0: no limit.
+    site's limit out and in, and at that of each pair (``between[a * number + b]``); 0: no limit.
     """
 
-    count: int
+    number: int
     of: list[int]
     out: list[float]
     inn: list[float]
@@ -131,7 +131,7 @@ class SiteLoads(t.NamedTuple):
 
     @property
     def any(self) -> bool:
-        return self.count > 1
+        return self.number > 1
 
 
 def site_loads(limits: Limits, site: Sequence[str], size_bytes: int | None) -> SiteLoads:

@@ -164,7 +164,7 @@ def cut_through(
     roots = list(view.ready)
     if len(view.hosts) == len(roots):
         return Solved(nothing(at), at, "paths")
-    sites = view.sites if request.contention == "port" else view.sites._replace(count=1)
+    sites = view.sites if request.contention == "port" else view.sites._replace(number=1)
     net = ct.network(view.rows, len(roots), *_ports(request, view), sites)
     chunks = chunks_of(request)
     bound = ct.simple_bound(net)

@@ -153,7 +153,7 @@ def within_sites(
 ) -> list[Transfer]:
     """The transfers of a tree where what crosses between sites shares their limits: most urgent first, each one as
     soon as its sender and its way are free."""
-    of, count = sites.of, sites.count
+    of, count = sites.of, sites.number
     room = [1.0 / x if x > 0 else INF for x in (*sites.out, *sites.inn, *sites.between)]
     used = [0.0] * len(room)
     todo: dict[int, list[int]] = {}
