@@ -86,6 +86,62 @@ def test_one_who_sends_his_handshake_by_drops_is_thrown_out(fleet: t.Any, monkey
     assert lost
 
 
+@pytest.mark.parametrize("begin", ["handshake only", "preface by drops"])
+def test_one_with_a_certificate_who_never_asks_for_anything_is_thrown_out(
+    fleet: t.Any, monkeypatch: pytest.MonkeyPatch, begin: str
+) -> None:
+    """Its heartbeats would keep the connection alive for ever."""
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 1.0)
+    node = fleet.add("S")
+    pem = fleet.credentials("A")
+    connection = contexts(pem["ca"], pem["certificate"], pem["key"]).client.wrap_socket(knock(node.port))
+    ping = protocol.encode(protocol.PING)
+    frames = protocol.preface() + (ping * 100 if begin == "handshake only" else ping)
+    step = len(ping) if begin == "handshake only" else 1
+    since = time.monotonic()
+    with contextlib.suppress(OSError):
+        connection.settimeout(0.15)
+        for at in range(0, len(frames), step):
+            connection.sendall(frames[at : at + step])
+            with contextlib.suppress(socket.timeout):
+                while connection.recv(4096):
+                    pass
+                break
+    lost = time.monotonic() - since < 3.5
+    connection.close()
+    assert lost, "it was still there after three times the time that is allowed"
+    fleet.until(lambda: not node.door.strangers)
+
+
+def test_a_thousand_idle_connections_change_nothing_for_a_transfer(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    node = fleet.add("S")
+    fleet.add("A")
+    fleet.start(content, {"S": []}, rate_mbps=0.5)
+    fleet.start(content, {"A": ["S"]})
+    fleet.until(lambda: fleet.base("A", content)["bytes"] > 0)
+    threads = threading.active_count()
+    idle = []
+    for _number in range(1000):
+        idle.append(knock(node.port))
+    fleet.until(lambda: node.door.strangers >= transport.MAX_HANDSHAKES)
+    assert fleet.base("A", content)["state"] == "fetching", "the transfer was over before they came"
+    assert node.door.strangers <= 2 * transport.MAX_HANDSHAKES + 1
+    assert threading.active_count() - threads <= 2 * transport.MAX_HANDSHAKES + 2
+    # A newcomer of the run is let in among them, and at once.
+    fleet.add("B")
+    fleet.start(content, {"B": ["S"]})
+    fleet.until(lambda: fleet.base("B", content)["received_bytes"] > 0, 4.0)
+    node.limits.set(rate_mbps=0)
+    fleet.wait("A", "B")
+    assert fleet.base("A", content)["attempts"] == []
+    assert fleet.holds("A", content)
+    assert fleet.holds("B", content)
+    for connection in idle:
+        connection.close()
+    fleet.until(lambda: not node.door.strangers)
+
+
 @pytest.mark.parametrize("kind", ["none", "another run", "expired", "not yet valid"])
 def test_certificates_that_do_not_count(fleet: t.Any, kind: str) -> None:
     node = fleet.add("S")
