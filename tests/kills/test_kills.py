@@ -106,7 +106,7 @@ def state_of(lab: Lab) -> dict[str, t.Any]:
             "files": files,
             "running": domains,
             "backing": sorted(json.loads(part + "}")["virtual-size"] for part in backing.split("\n}\n") if part.strip()),
-            "record": json.loads(host.run("find /var/lib/basecast -name '*.json' -exec cat {} +").stdout).get("assignments"),
+            "record": json.loads(host.run("find /var/lib/basecast/services -name '*.json' -exec cat {} +").stdout).get("assignments"),
         }
     return state
 
