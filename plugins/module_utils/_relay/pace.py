@@ -54,6 +54,12 @@ class Pace:
         return self._samples[-1].busy_s - self._samples[0].busy_s
 
     @property
+    def busy_part(self) -> float:
+        """Of the window."""
+        seconds = self._samples[-1].at - self._samples[0].at
+        return self.busy_s / seconds if seconds > 0 else 0.0
+
+    @property
     def received(self) -> int:
         return self._samples[-1].bytes
 

@@ -53,6 +53,9 @@ SLOW_S = 60.0
 # share is not crossed twice for a small gain.
 BEHIND_S = 1.0
 BEHIND_PART = 0.05
+# It is the link to that one's parent that is slow if the parent owes us something for so much of the time. Otherwise
+# it waits itself, and whoever has the slow link above it is to be helped, not we.
+LINK_BOUND = 0.5
 
 
 class Patience(t.NamedTuple):
@@ -156,6 +159,7 @@ class Steering:
         self._undone = -1
         self._roamers: set[str] = set()
         self._trial: _Trial | None = None
+        self._assisted: dict[str, float] = {}
         self._trial_at = 0.0
         self._trial_pause = TRIAL_PAUSE_S
         self._last_error = ""
@@ -304,14 +308,24 @@ class Steering:
         free: list[str] = []
         for host, order in orders.items():
             missing = sum(left[stripe] for stripe in order.own) * chunk_bytes
-            pace = feeds[host].pace if host in feeds else None
-            if missing > enough * (pace.flow if pace else 0.0):
+            if host not in feeds:
+                behind |= order.own
+                continue
+            feed, pace = feeds[host], feeds[host].pace
+            stuck = not feed.asked and not pace.flow and now - pace.since > WINDOW_S
+            slow = stuck or feed.state != ROOTED or pace.busy_part > LINK_BOUND
+            if slow and missing > enough * pace.flow:
                 behind |= order.own
             # One that got nothing for long can at least bring what its parent has of the others.
-            if pace and (not missing or (not feeds[host].asked and not pace.flow and now - pace.since > WINDOW_S)):
+            if not missing or stuck:
                 free.append(host)
         for host in free:
             orders[host] = orders[host]._replace(help=frozenset(behind - orders[host].own))
+        for slow_one, until in self._assisted.items():
+            if slow_one in orders and now < until:
+                for host, order in orders.items():
+                    if host != slow_one:
+                        orders[host] = order._replace(help=order.help | (orders[slow_one].own - order.own))
 
     # -- crawling ------------------------------------------------------------------------------------------------
 
@@ -368,13 +382,10 @@ class Steering:
             for host in self.standings.usable(self.route.choices[stripe], now)
             if host != feed.parent and self.standings[host].slow_until <= now
         ]
-        for host in candidates:
-            # One that already serves another stripe has shown what it can do.
-            if host in feeds and feeds[host].state == ROOTED and feeds[host].pace.rate > 2 * BETTER_BY * feed.pace.rate:
-                self._leave(now, feed, host, feeds[host].pace.rate)
-                self._end_trial(now)
-                return
         fresh = [host for host in candidates if host not in feeds]
+        if len(fresh) < len(candidates):
+            # Those that already serve other stripes take what they have of this one when they have time.
+            self._assisted[feed.parent] = now + 2 * self._trial_pause
         if not fresh:
             self._end_trial(now)
             return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed
@@ -154,13 +155,16 @@ def relay_parts(
     """
     parts: dict[str, list[dict[str, t.Any]]] = {}
     for relay, plan in zip(relays, plans, strict=True):
+        uplinks = [{edge["to"]: edge["from"] for edge in tree["edges"]} for tree in plan.get("trees") or []]
         children, expected = _children(plan), _expected_mbps(plan)
         weights = [tree["weight"] for tree in plan.get("trees") or []]
         for host, pool in {**relay["sources"], **relay["targets"]}.items():
             parents: list[list[str]] = []
             if host in relay["targets"]:
                 planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
-                parents = [list(dict.fromkeys([*choices, *relay["sources"]])) for choices in planned]
+                parents = [
+                    _choices(choices, above, relay["sources"]) for choices, above in zip_longest(planned, uplinks[: len(planned)])
+                ]
             part = {
                 "metadata": relay["metadata"],
                 "pool": pool,
@@ -171,6 +175,15 @@ def relay_parts(
             }
             parts.setdefault(host, []).append(part)
     return parts
+
+
+def _choices(choices: Sequence[str], above: Mapping[str, str] | None, sources: t.Iterable[str]) -> list[str]:
+    """Whom a host asks in one tree: its parent, the one above that, the plan's other choices, every source.
+
+    When the parent dies, the one above it has just what is lacking, and a place that has become free.
+    """
+    beyond = [above[choices[0]]] if choices and above and choices[0] in above else []
+    return list(dict.fromkeys([*choices[:1], *beyond, *choices[1:], *sources]))
 
 
 def _expected_mbps(plan: Mapping[str, t.Any]) -> dict[str, float]:

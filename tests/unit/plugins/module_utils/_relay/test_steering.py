@@ -215,6 +215,11 @@ def test_who_is_done_helps_only_those_far_behind() -> None:
     world.step()
     assert world.orders["a"].help == {1}
     assert world.orders["b"].help == frozenset()
+    # b has nothing under way most of the time: it waits itself, and another link is the slow one.
+    world.rates = {"b": (10 * MIB, 0.1)}
+    world.run(5)
+    assert world.orders["a"].help == frozenset()
+    world.rates = {}
     world.left = [400, 400]
     world.feeds["a"].asked = 0
     world.step()

@@ -167,6 +167,9 @@ def test_relay_plans_and_parts() -> None:
     assert parts["c"][0]["expected_mbps"] == pytest.approx(100)
     assert relay_stages(plans) == {"b": 1, "c": 2}
     assert [parts[host][0]["children"] for host in ("a", "b", "c")] == [["b"], ["c"], []]
+    line = [{"weight": 1.0, "edges": [{"from": "a", "to": "d"}, {"from": "d", "to": "b"}, {"from": "b", "to": "c"}]}]
+    below = {**plans[0], "trees": line, "parents": {"c": [["b", "e", "a"]]}}
+    assert relay_parts(relays, [below])["c"][0]["parents"] == [["b", "d", "e", "a"]]
     apart = relay_plans(relays, links, mode="staged", strategy="preferred_paths", contention="independent")
     assert relay_parts(relays, apart)["a"][0]["children"] == []
     alone = relay_plans(relays, links, alive=["a", "c"])
