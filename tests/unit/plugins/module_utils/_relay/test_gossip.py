@@ -23,6 +23,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.gossip impor
     decode,
     encode,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.news import shallow_candidates
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ def test_the_table_is_the_same_whoever_is_heard_first_and_however_often(
     assert one.view(100.0) == other.view(100.0)
     assert one.settled(100.0) == other.settled(100.0)
     assert "stranger" not in one.view(100.0)
+    assert "stranger" not in "".join(one.news(0, 2, 100.0)[0])
 
 
 @given(news)
@@ -229,6 +231,35 @@ def test_large_fleets_report_less_often_and_in_pieces() -> None:
     # All of it once in the time between two reports of a host: what a line carries.
     assert size / Pace.of(len(hosts)).own_s < 50_000
     assert frames < Pace.of(len(hosts)).own_s
+
+
+def test_what_one_host_says_reaches_all_in_few_steps() -> None:
+    """Lines of the shallow tree alone, each of which carries a frame both ways in every step."""
+    hosts = [f"kvm{number:03}" for number in range(150)]
+    tables = {host: table(host, hosts) for host in hosts}
+    lines = [(host, shallow_candidates(host, hosts)[0], number) for number, host in enumerate(hosts[1:], start=1)]
+    cursors = dict.fromkeys(((one, other) for a, b, _number in lines for one, other in ((a, b), (b, a))), 0)
+
+    def step(now: float) -> None:
+        frames = []
+        for a, b, number in lines:
+            for one, other in ((a, b), (b, a)):
+                items, cursors[one, other] = tables[one].news(cursors[one, other], number, now)
+                frames.append((other, number, items))
+        for other, number, items in frames:
+            for host, age_s, its_report in decode(json.loads(encode(items)), "peer")[0]:
+                tables[other].merge(host, its_report, age_s, now, number)
+
+    steps = 0
+    tables[hosts[-1]].report(True, True, {SHA: base("holding", 100, ())}, 0.5)
+    while not all(one.view(1.0)[hosts[-1]]["bases"] for one in tables.values()):
+        steps += 1
+        step(1.0)
+    assert steps <= 6
+    for _step in range(6):
+        step(1.0)
+    # Who knows everything has nothing to tell: a line carries the same report twice at the most.
+    assert all(not tables[one].has_news(cursor) for (one, _other), cursor in cursors.items())
 
 
 def test_the_largest_report_fits_into_a_frame() -> None:
