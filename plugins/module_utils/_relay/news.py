@@ -41,6 +41,12 @@ SAMPLE_S = 1.0
 # Hosts that are tried for one line before it rests.
 MAX_CANDIDATES = 16
 
+# Lines that one node takes. A plan may give it any number of children: they have their other line.
+MAX_SERVED = 64
+
+# A line that ended sooner was none: the next candidate is called.
+HELD_S = 5.0
+
 # {"started", "settled", "bases": {sha256: progress of a job}}
 Observe = t.Callable[[], t.Dict[str, t.Any]]
 
@@ -174,8 +180,12 @@ class News:
         """Another node's line to this one, until it ends. :raises RelayError:"""
         with self._lock:
             self._served += 1
+            full = self._served > MAX_SERVED
         try:
-            self._talk(channel, message)
+            if full:
+                channel.send_message(protocol.BYE, {"msg": "this host has lines enough"})
+            else:
+                self._talk(channel, message)
         finally:
             with self._lock:
                 self._served -= 1
@@ -213,12 +223,11 @@ class News:
 
     def _call(self, host: str) -> bool:
         """Whether there was a line; it has ended."""
-        talked = False
+        begin = self._clock()
         try:
             channel = self._connect(host)
             try:
                 channel.send(protocol.NEWS, 0, gossip.encode([]))
-                talked = True
                 self._talk(channel)
             finally:
                 channel.close()
@@ -227,7 +236,7 @@ class News:
         finally:
             with self._lock:
                 self._lines.pop(host, None)
-        return talked
+        return self._clock() - begin >= HELD_S
 
     def _talk(self, channel: Channel, message: dict[str, t.Any] | None = None) -> None:
         """Tell and hear until the other side leaves or falls silent. :raises RelayError:"""

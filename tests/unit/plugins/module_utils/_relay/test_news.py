@@ -11,7 +11,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import news, protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.gossip import Pace
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.news import FAN, shallow_candidates
@@ -103,6 +103,22 @@ def test_news_reach_hosts_that_no_transfer_connects(fleet: t.Any, content: t.Any
         )
 
 
+def test_who_has_lines_enough_refuses_more_and_all_are_heard(
+    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One parent of all, which is also the first of the tree, takes a single line."""
+    monkeypatch.setattr(news, "MAX_SERVED", 1)
+    content.put(fleet.pool("A"))
+    for host in "ABCD":
+        fleet.add(host)
+    fleet.start(content, {"A": [], "B": ["A"], "C": ["A"], "D": ["A"]})
+    for by in "ABCD":
+        fleet.until(
+            lambda by=by: all(base and base["state"] == "holding" for base in seen(fleet, by).values()),
+        )
+    assert fleet.nodes["A"].news.served == 1
+
+
 def test_a_dead_host_grows_stale_and_is_not_waited_for(
     fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,7 +127,7 @@ def test_a_dead_host_grows_stale_and_is_not_waited_for(
     content.put(fleet.pool("S"))
     for host in "SABC":
         fleet.add(host)
-    fleet.start(content, {"S": [], "A": ["S"], "B": ["A"], "C": ["B"]}, rate_mbps=0.5)
+    fleet.start(content, {"S": [], "A": ["S"], "B": ["A"], "C": ["B"]}, rate_mbps=2.0)
     fleet.until(lambda: all(seen(fleet, "S").values()))
     fleet.kill("B")
     fleet.until(lambda: fleet.nodes["S"].news.view()["B"]["stale"])
@@ -128,7 +144,7 @@ def test_a_dead_host_grows_stale_and_is_not_waited_for(
     fleet.nodes["B"].news._table._own = fleet.nodes["B"].news._table._own._replace(born=1)
     peers = {host: Address("127.0.0.1", fleet.nodes[host].port) for host in "SABC"}
     fleet.nodes["B"].start([fleet.request(content, "B", ["A"])], peers)
-    fleet.until(lambda: seen(fleet, "S")["B"]["state"] == "holding")
+    fleet.until(lambda: seen(fleet, "S")["B"]["state"] == "holding", 20)
     assert not fleet.nodes["S"].news.view()["B"]["stale"]
 
 
