@@ -169,6 +169,17 @@ options:
         node's log, and nothing else.
     type: bool
     default: false
+  compression:
+    description:
+      - With V(auto) a node compresses chunks for a child where that brings them there sooner, as it measures by itself. Chunks
+        that do not become smaller are sent as they are. Both nodes need V(auto), with O(state=listening).
+      - It helps on slow links (or with low limits) and for base disks that are not compressed already. Zstandard is used where
+        both hosts have it (Python 3.14, C(backports.zstd) or C(zstandard), in Debian C(python3-zstandard)), deflate else.
+        With the shared libraries of a Debian host and one core of an AMD EPYC, deflate paid below 0.5 Gbit/s and Zstandard
+        below 2.5 Gbit/s.
+    type: str
+    choices: [none, auto]
+    default: none
   encryption:
     description:
       - Whether transfers are encrypted, with O(state=listening). All nodes of a run need the same.
@@ -534,6 +545,7 @@ def command(params: t.Mapping[str, t.Any]) -> agent.Command:
         params["linger_s"],
         params["silence_s"],
         agent.patience_of(params["patience_s"]),
+        params["compression"] == "auto",
     )
     return agent.Command(
         params["run"],
@@ -719,6 +731,7 @@ def main() -> None:
             "streams": {"type": "int"},
             "nice": {"type": "int", "default": 0},
             "io_idle": {"type": "bool", "default": False},
+            "compression": {"type": "str", "choices": ["none", "auto"], "default": "none"},
             "encryption": {"type": "bool", "default": True},
             "fleet": {"type": "bool"},
             "timeout_s": {"type": "float", "default": 3600},

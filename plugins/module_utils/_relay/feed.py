@@ -14,6 +14,7 @@ import typing as t
 
 from . import protocol
 from .channel import Channel
+from .compression import Codec, codecs
 from .endpoints.socket import Waker, poll
 from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
 from .ledger import Ranges, everything
@@ -73,6 +74,7 @@ class Feed:
         self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
         self._recalled: set[int] = set()
         self._buffer: memoryview | None = None
+        self._codec: Codec | None = None
         # The chunk list, if it is this feed that brings it.
         self._list: t.Any = None
         self._list_at = 0
@@ -142,7 +144,9 @@ class Feed:
         except RelayError as error:
             self.error = None if self._stopping or isinstance(error, Cancelled) else error
         except Exception as error:  # whatever it is, the fetch must not wait for this feed for ever
-            self._fetch.fail(RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}"))
+            self._fetch.fail(
+                RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}")
+            )
         finally:
             with self._lock:
                 waker, self._waker = self._waker, None
@@ -170,7 +174,10 @@ class Feed:
         if channel is None or waker is None:
             return
         stream = channel.stream
-        channel.send_message(protocol.OPEN, {"base": fetch.sha256, "chunks_sha256": fetch.chunks_sha256})
+        opening: dict[str, t.Any] = {"base": fetch.sha256, "chunks_sha256": fetch.chunks_sha256}
+        if fetch.compression:
+            opening["codecs"] = list(codecs())
+        channel.send_message(protocol.OPEN, opening)
         pause = min(channel.heartbeat_s, max(0.05, fetch.patience.lost / 2))
         while not self._stopping:
             fetch.check()
@@ -212,6 +219,18 @@ class Feed:
         self._buffer = self._fetch.buffer(lambda: self._stopping)
         return self._buffer[: header.length]
 
+    def _unpack(self, header: protocol.Header, payload: memoryview) -> memoryview:
+        """A chunk as it was; its digest is checked as that of any other."""
+        chunks = self._fetch.chunks
+        if chunks is None or not self._owes(header.number) or self._codec is None:
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        length = chunks.length(header.number)
+        if header.length >= length:
+            raise ProtocolError(f"{self.parent} sent a compressed chunk that is not smaller.")
+        self._buffer = self._fetch.buffer(lambda: self._stopping)
+        self._codec.decompress(payload, self._buffer[:length])
+        return self._buffer[:length]
+
     def _owes(self, index: int) -> bool:
         return index in self._asked or index in self._recalled
 
@@ -220,6 +239,12 @@ class Feed:
         if header.kind == protocol.DATA:
             self._other_bytes += protocol.HEADER_BYTES
             self._take(channel, header, payload)
+            return
+        if header.kind == protocol.PACKED:
+            view = self._unpack(header, payload)
+            # The pace of a parent is that of the base, not of the wire.
+            self._other_bytes += protocol.HEADER_BYTES + header.length - len(view)
+            self._take(channel, header, view)
             return
         self._other_bytes += protocol.HEADER_BYTES + header.length
         if header.kind == protocol.STATE:
@@ -239,7 +264,9 @@ class Feed:
                 self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
         elif header.kind == protocol.BYE:
             message = protocol.decode_message(payload)
-            raise PeerRefused(f"{self.parent}: {message.get('msg')}", peer=self.parent, foreign=bool(message.get("foreign")))
+            raise PeerRefused(
+                f"{self.parent}: {message.get('msg')}", peer=self.parent, foreign=bool(message.get("foreign"))
+            )
         elif header.kind != protocol.PING:
             raise ProtocolError(f"{self.parent} sent a frame of kind {header.kind}.")
 
@@ -273,6 +300,9 @@ class Feed:
 
     def _told(self, message: dict[str, t.Any]) -> None:
         fetch = self._fetch
+        codec = message.get("codec")
+        if self._codec is None and fetch.compression and codec in codecs():
+            self._codec = codecs()[str(codec)]()
         state, feed, paths = message.get("state"), message.get("feed"), message.get("paths")
         if not isinstance(paths, list) or feed not in (ROOTED, PENDING, LOST):
             raise ProtocolError(f"{self.parent} sent a state that cannot be read.")

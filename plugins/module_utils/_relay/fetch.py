@@ -75,6 +75,7 @@ class Fetch:
         log: t.Callable[[str], None] = lambda _line: None,
         attempts: list[Attempt] | None = None,
         others: t.Callable[[], t.Sequence[str]] = tuple,
+        compression: bool = False,
     ) -> None:
         self.sha256 = sha256
         self.size_bytes = size_bytes
@@ -87,6 +88,7 @@ class Fetch:
         self.clock = clock
         self.cancel = cancel
         self.share = share
+        self.compression = compression
         self.patience = patience
         self.throttle = throttle or Throttle(clock)
         self.log = log

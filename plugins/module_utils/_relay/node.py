@@ -16,6 +16,7 @@ import zlib
 from . import protocol
 from .channel import SILENCE_S, Channel, describe
 from .chunks import ChunkList
+from .compression import codecs
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
@@ -75,6 +76,7 @@ class Settings(t.NamedTuple):
     linger_s: float = 300.0
     silence_s: float = SILENCE_S
     patience: Patience = Patience()
+    compression: bool = False
 
 
 class BaseRequest(t.NamedTuple):
@@ -234,6 +236,7 @@ class Job:
             log=node.log,
             attempts=self._attempts,
             others=node.others,
+            compression=node.settings.compression,
         )
         with self._lock:
             self._fetch = fetch
@@ -517,7 +520,13 @@ class Node:
         if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
-        Serving(channel, offer, self.limits, self.stopping, self.meter).run()
+        Serving(channel, offer, self.limits, self.stopping, self.meter, self._codec(message.get("codecs"))).run()
+
+    def _codec(self, theirs: t.Any) -> str | None:
+        """How chunks may be compressed for a child; None for not at all."""
+        if not self.settings.compression or not isinstance(theirs, list):
+            return None
+        return next((name for name in codecs() if name in theirs), None)
 
 
 def bind(address: str, first: int, last: int, preferred: int | None = None) -> socket.socket:

@@ -29,7 +29,7 @@ PREFACE_BYTES = _PREFACE.size
 _HEADER = struct.Struct(">B3xIQ")
 HEADER_BYTES = _HEADER.size
 
-OPEN = 1  # asks for a base: message {"base", "chunks_sha256"}
+OPEN = 1  # asks for a base: message {"base", "chunks_sha256", "codecs": names of compressions, if any}
 STATE = 2  # what the server has of it: message {"state", "feed", "paths", "msg", "turn"}
 LIST = 3  # asks for the chunk list
 LIST_PART = 4  # a part of the chunk list; number: its offset
@@ -46,6 +46,7 @@ PROBE_END = 14  # no more of them
 PROBE_RESULT = 15  # what the receiver measured: message
 PROBE_ECHO = 16  # to be answered by the same; number: any
 NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
+PACKED = 18  # a chunk, compressed; number: its index
 
 LIST_PART_BYTES = 1024 * 1024
 PROBE_DATA_BYTES = 16 * 1024
@@ -73,6 +74,7 @@ _LIMITS: dict[int, int] = {
     PROBE_END: 0,
     PROBE_RESULT: MAX_MESSAGE_BYTES,
     PROBE_ECHO: 0,
+    PACKED: MAX_CHUNK_BYTES,
     NEWS: MAX_MESSAGE_BYTES,
 }
 

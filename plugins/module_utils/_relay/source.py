@@ -17,6 +17,7 @@ from collections import deque
 from . import protocol
 from .channel import Channel
 from .chunks import ChunkList
+from .compression import Press, codecs
 from .endpoints import Endpoint
 from .endpoints.socket import Waker, poll
 from .errors import PartialContent, ProtocolError
@@ -51,9 +52,10 @@ class View(t.NamedTuple):
     paths: tuple[Path, ...]
     msg: str
 
-    def message(self, turn: bool) -> dict[str, t.Any]:
-        """:param turn: false while other children come first."""
-        return {"state": self.state, "feed": self.feed, "paths": self.paths, "msg": self.msg, "turn": turn}
+    def message(self, turn: bool, codec: str | None = None) -> dict[str, t.Any]:
+        """:param turn: false while other children come first. :param codec: of compressed chunks, if there are any."""
+        told = {"state": self.state, "feed": self.feed, "paths": self.paths, "msg": self.msg, "turn": turn}
+        return told if codec is None else {**told, "codec": codec}
 
 
 # A child that is first in the order and takes nothing for so long does not hold the others up.
@@ -288,12 +290,16 @@ class Serving:
         limits: Limits,
         stop: threading.Event,
         meter: LinkMeter | None = None,
+        codec: str | None = None,
     ) -> None:
+        """:param codec: by which chunks may be made smaller, see compression.codecs."""
         self._channel = channel
         self._meter = meter or LinkMeter(time.monotonic)
         self._offer = offer
         self._limits = limits
         self._waker = Waker()
+        self._codec = codec
+        self._press = None if codec is None else Press(codecs()[codec](), time.monotonic)
         self._stop = stop
         self._wants: deque[int] = deque()
         self._list_wanted = False
@@ -341,7 +347,7 @@ class Serving:
     def _tell_news(self) -> None:
         told = self._offer.view, self._turn
         if told != self._sent_view:
-            self._channel.send_message(protocol.STATE, told[0].message(self._turn))
+            self._channel.send_message(protocol.STATE, told[0].message(self._turn, self._codec))
             self._sent_view = told
         if self._list_wanted:
             chunks = self._offer.chunks
@@ -396,9 +402,18 @@ class Serving:
         except (PartialContent, OSError) as error:
             self._channel.send(protocol.NOT_HERE, index, str(error).encode()[: protocol.MAX_MESSAGE_BYTES])
             return
+        kind = protocol.DATA
+        if self._press is not None:
+            packed = self._press.pack(view[protocol.HEADER_BYTES : protocol.HEADER_BYTES + length])
+            if packed is not None:
+                kind, length = protocol.PACKED, len(packed)
+                view[protocol.HEADER_BYTES : protocol.HEADER_BYTES + length] = packed
+        begin = time.monotonic()
         self._pause(self._limits.up.take(length, self._channel.peer))
-        protocol.pack_header(buffer, protocol.DATA, length, index)
+        protocol.pack_header(buffer, kind, length, index)
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
+        if self._press is not None:
+            self._press.sent(time.monotonic() - begin, length)
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
         self._meter.sent(self._channel.peer, length)

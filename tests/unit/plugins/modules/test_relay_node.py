@@ -36,6 +36,7 @@ PARAMS = {
     "nice": 0,
     "io_idle": False,
     "encryption": True,
+    "compression": "none",
     "pools": {"default": "/srv//pool"},
     "bases": [BASE],
 }
