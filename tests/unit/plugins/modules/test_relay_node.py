@@ -124,3 +124,18 @@ def test_a_failure_names_each_attempt_once() -> None:
     assert relay_node.told("1", base) == (
         "Base 1 did not arrive in the pool p: No living parent. Attempts: a is gone.; b is gone."
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "fleet", "wanted"),
+    [("progress", None, True), ("finished", None, False), ("started", True, True), ("progress", False, False)],
+)
+def test_only_a_look_at_the_progress_returns_the_whole_fleet_unasked(state: str, fleet: bool | None, wanted: bool) -> None:
+    assert relay_node.wants_fleet({"state": state, "fleet": fleet}) is wanted
+
+
+def test_the_fleet_stands_beside_the_node_and_not_in_it() -> None:
+    told = {"run": "r", "bases": {}, "fleet": {"kvm1": {}}, "fleet_settled": True}
+    node = {"run": "r", "bases": {}}
+    assert relay_node.answer(told) == {"changed": False, "node": node, "fleet": {"kvm1": {}}, "fleet_settled": True}
+    assert relay_node.answer({"run": "r"}, True) == {"changed": True, "node": {"run": "r"}}
