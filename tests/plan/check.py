@@ -79,11 +79,18 @@ def staged(matrix: dict[str, t.Any], plan: dict[str, t.Any], *, at: float = 0.0)
         has[b] = end
         busy[a].append((start, end))
     if plan["contention"] == "port":
+        limits = plan.get("limits") or {}
         for host, spans in busy.items():
+            up = ((limits.get("hosts") or {}).get(host) or {}).get("up_mbps")
+            if plan.get("streams", 1) > 1 and up:
+                _carried(f"{host}'s port", spans, plan["size_bytes"] * 8e-6 / up, plan["streams"])
+                continue
             spans.sort()
             for (_begin, end), (start, _end) in itertools.pairwise(spans):
                 if start < end - SLACK * (1 + end):
                     raise BadPlan(f"{host} sends twice at {start}")
+        for name, seconds_, inside in _site_ports(matrix, plan):
+            _carried(name, [(m["start_s"], m["end_s"]) for m in moves if inside(m["from"], m["to"])], seconds_, len(moves))
     missing = set(plan["targets"]) - set(has) - set(plan["unreachable"])
     if missing:
         raise BadPlan(f"never served: {sorted(missing)[:5]}")
@@ -95,6 +102,38 @@ def staged(matrix: dict[str, t.Any], plan: dict[str, t.Any], *, at: float = 0.0)
             stage_of[move["to"]] = number_
     check_parents(plan)
     return max((m["end_s"] for m in moves), default=at)
+
+
+Inside = t.Callable[[str, str], bool]
+
+
+def _site_ports(matrix: dict[str, t.Any], plan: dict[str, t.Any]) -> list[tuple[str, float, Inside]]:
+    """Name, seconds of the whole base, and which links go through it, of each port that sites share."""
+    limits, site = plan.get("limits") or {}, matrix.get("sites") or {}
+    ports: list[tuple[str, float, Inside]] = []
+
+    def port(name: str, mbps: float | None, inside: Inside) -> None:
+        if mbps:
+            ports.append((name, plan["size_bytes"] * 8e-6 / mbps, inside))
+
+    for s, both in (limits.get("sites") or {}).items():
+        port(f"out of {s}", both.get("up_mbps"), lambda a, b, s=s: site.get(a) == s != site.get(b))  # type: ignore[misc]
+        port(f"into {s}", both.get("down_mbps"), lambda a, b, s=s: site.get(a) != s == site.get(b))  # type: ignore[misc]
+    for s, o, mbps in limits.get("between") or []:
+        port(f"{s} > {o}", mbps, lambda a, b, s=s, o=o: site.get(a) == s and site.get(b) == o)  # type: ignore[misc]
+    return ports
+
+
+def _carried(name: str, spans: list[tuple[float, float]], whole: float, most: int) -> None:
+    """Whether a port that takes ``whole`` seconds for the base carries all of these transfers at full speed."""
+    changes = sorted([(end, 0, start) for start, end in spans] + [(start, 1, end) for start, end in spans])
+    used, count = 0.0, 0
+    for at, begins, other in changes:
+        share = 1.0 / abs(at - other) if at != other else 0.0
+        used += share if begins else -share
+        count += 1 if begins else -1
+        if begins and (count > most or (count > 1 and used > (1 + SLACK) / whole)):
+            raise BadPlan(f"{name} carries {count} transfers at {at}, {used * whole:.3f} of what it can")
 
 
 def check_parents(plan: dict[str, t.Any]) -> None:
@@ -154,6 +193,9 @@ def cut_through(
     def take_s(a: str, b: str) -> float:
         return links[a, b] if ports is None else ports[b][1]
 
+    shared = _site_ports(matrix, plan)
+    through = {pair: [p for p in shared if p[2](*pair)] for tree in trees for pair in ((u, v) for v, u in tree.items())}
+    site_free: collections.Counter[str] = collections.Counter()
     load: collections.Counter[tuple[str, ...]] = collections.Counter()
     lanes: dict[str, list[list[t.Any]]] = collections.defaultdict(list)
     for k, tree in enumerate(trees):
@@ -164,6 +206,8 @@ def cut_through(
             load["out", sender] += part * send_s(sender, child)
             load["in", child] += part * take_s(sender, child)
             load["link", sender, child] += part * links[sender, child]
+            for name, seconds, _inside in through[sender, child]:
+                load["site", name] += part * seconds
             lanes[sender].append([k, child, 0])
     stock: dict[tuple[str, int], int] = collections.Counter()
     for source in plan["sources"]:
@@ -195,15 +239,20 @@ def cut_through(
         if open_from[host] > now + 1e-12:
             after = open_from[host]
         else:
-            free = [lane for lane in ready if idle_from[host, lane[1]] <= now + 1e-12]
+            idle = [
+                max([idle_from[host, lane[1]], *(site_free[p[0]] for p in through[host, lane[1]])]) for lane in ready
+            ]
+            free = [lane for lane, at in zip(ready, idle, strict=True) if at <= now + 1e-12]
             if not free:
-                after = min(idle_from[host, lane[1]] for lane in ready)
+                after = min(idle)
             else:
                 lane = min(free, key=lambda lane: lane[2] / quota[lane[0]])
                 child = lane[1]
                 lane[2] += 1
                 open_from[host] = after = now + send_s(host, child) / chunks
                 idle_from[host, child] = now + links[host, child] / chunks
+                for name, seconds, _inside in through[host, child]:
+                    site_free[name] = now + seconds / chunks
                 arrives = max(idle_from[host, child], take_from[child] + take_s(host, child) / chunks)
                 take_from[child] = arrives
                 ticket += 1

@@ -168,7 +168,7 @@ class Planner:
         order = sorted(range(net.roots, n), key=lambda v: (-sent[v], (v * 7919 + k * 104729) % 1000003))
         joined = spread(
             n, net.roots, k, weight, net.classes, net.D, net.col, engine.ints(order), self.out, self.inn, net.sites,
-            net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 1e-4 * self.bound, engine.fill_ints(net.classes),
+            net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 0.1 * weight * self.bound, engine.fill_ints(net.classes),
             engine.fill_ints(n),
         )  # fmt: skip
         return int(joined)
@@ -291,14 +291,14 @@ def portions(weights: Sequence[float], chunks: int) -> list[int]:
 def effort(n: int) -> tuple[list[int], int]:
     """Numbers of stripes to try, and moves for each."""
     if not engine.COMPILED:
-        return ([1, 2, 4, 8, 16, 32], 30_000) if n <= 64 else ([1, 4, 16], 60_000)
+        return ([1, 2, 4, 8, 16, 32], min(30_000, 3_000 * n)) if n <= 64 else ([1, 4, 16], 60_000)
     if n <= 40:
-        return [1, 2, 4, 8, 16, 32, 64], 700_000
+        return [1, 2, 4, 8, 16, 32, 64], 60_000 * n
     if n <= 90:
         return [1, 2, 4, 8, 16, 32, 64, 128], 1_500_000
     if n <= 300:
         return [1, 4, 16, 64, 128], 4_000_000
-    return [4, 16], 15_000_000
+    return [16], 15_000_000
 
 
 def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -> Result:
@@ -314,7 +314,7 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     flat, deep = depth_limits(n)
     chunks_few = coarse_chunks(n, chunks)
     for count in counts:
-        for most, hot in ((flat, COLD), (deep, COLD), (deep, HOT)) if n <= 300 else ((deep, COLD),):
+        for most, hot in ((flat, COLD), (deep, COLD), (deep, HOT)) if n <= 300 else ((flat, COLD),):
             # How a forest queues is seen only in the simulation: some of each kind.
             found = planner.grown(count, most) or planner.grown(count, n)
             if found is not None:
@@ -366,7 +366,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
     # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 20 if n <= 40 else 10 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
+    tried = ranked[: 30 if n <= 40 else 10 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
     for k in tried:
         forest, expected = candidates[k], costs[k][2]
         if forest.load + expected > least:

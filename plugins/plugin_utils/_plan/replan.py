@@ -196,7 +196,7 @@ def _solve(request: Request, state: State, kept: list[Running]) -> tuple[relay.S
         view.hosts, view.rows, transfers + more, roots, dict.fromkeys(roots, state.at), view.site
     )
     _with_shares(request, state, body, left)
-    return relay.Solved(body, bound, "paths and growth"), unreachable
+    return relay.Solved(body, bound, relay.EXACT if relay.proven(view, bound) else relay.QUICK), unreachable
 
 
 def _with_shares(request: Request, state: State, body: dict[str, t.Any], left: Mapping[str, float]) -> None:

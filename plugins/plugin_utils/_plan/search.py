@@ -37,6 +37,7 @@ SETTINGS = (
 MANY = ((0.005, 0.0003, 0.1, True), (0.01, 0.0005, 0.3, True))
 # From here on every tree is made by compiled loops, without the proofs that small fleets get.
 MANY_HOSTS = 300
+ALONE_TOO = 18
 EXACT_WORK = 1_500_000_000 if engine.COMPILED else 4_000_000
 
 
@@ -194,6 +195,11 @@ def best(
         return best_of_many(arrays(rows, ready, streams), rows, ready, longer), bound
     parent = st.portfolio(rows, ready, streams)
     finish = st.finish(rows, parent, ready, streams)
+    if not single and n <= ALONE_TOO:
+        # The best tree for one receiver at a time is no worse with several.
+        other = best(rows, ready, found, bound, st.ONE, longer)[0]
+        if st.finish(rows, other, ready, streams) < finish:
+            parent, finish = other, st.finish(rows, other, ready, streams)
     done = finish <= bound * (1 + EPSILON)
     if not done and n - len(ready) > 1 and not (n <= 8 and len(ready) == 1 and single):
         view = arrays(rows, ready, streams)
