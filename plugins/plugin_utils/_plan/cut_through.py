@@ -23,13 +23,13 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 
 # Chunks that a simulation for comparing candidates takes at most, and events that it and the final one may.
 COARSE = 8192
-COARSE_EVENTS, EVENTS = (1_500_000, 6_000_000) if engine.COMPILED else (250_000, 1_000_000)
+COARSE_EVENTS, EVENTS = (1_500_000, 5_000_000) if engine.COMPILED else (250_000, 1_000_000)
 
 
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
 HOT, COLD = 0.3, 0.003
-# What a link of depth costs beside the load, for choosing what to simulate.
-LEVEL = 0.001
+# What a link of depth costs beside the load, for choosing what to simulate, and each tree, for the hosts that keep them.
+LEVEL, TREE = 0.001, 2e-5
 
 
 class Net(t.NamedTuple):
@@ -196,6 +196,7 @@ class Planner:
             n, net.roots, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites,
             net.of, net.sc, self.sl, net.near, net.width, par, self.out, self.inn, self.lnk, most, moves, hot,
             0.1 * min(hot, 0.01), seed, best, engine.fill_ints(count * n),
+            engine.fill_ints(count * n if n > 300 else 0),
         )  # fmt: skip
         found = self.forest(best, forest.weights)
         return found if found.load < forest.load else forest
@@ -295,10 +296,10 @@ def effort(n: int) -> tuple[list[int], int]:
     if n <= 40:
         return [1, 2, 4, 8, 16, 32, 64], 60_000 * n
     if n <= 90:
-        return [1, 2, 4, 8, 16, 32, 64, 128], 1_500_000
+        return [1, 4, 8, 16, 64, 128], 1_000_000
     if n <= 300:
         return [1, 4, 16, 64, 128], 4_000_000
-    return [16], 15_000_000
+    return [16], 20_000_000
 
 
 def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -> Result:
@@ -366,12 +367,12 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
     # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 30 if n <= 40 else 10 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
+    tried = ranked[: 30 if n <= 40 else 8 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
     for k in tried:
         forest, expected = candidates[k], costs[k][2]
         if forest.load + expected > least:
             continue
-        finish = planner.simulated(forest, coarse)[0] + expected
+        finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
         if finish < least - EPSILON:
             chosen, least = forest, finish
     order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])

@@ -190,6 +190,8 @@ def cut_through(
 
 def proven(view: Problem, bound: float) -> bool:
     """Whether the bound is better than the quick ones, so that it comes from a search of all plans."""
+    if len(view.hosts) > st.ALL_PLANS:
+        return False
     found = st.by_paths(view.rows, view.ready)[1]
     quick = max(st.path_bound(found), st.growth_bound(view.rows, view.ready, found, view.streams.together(view.rows)))
     return bound > quick * (1 + EPSILON)

@@ -37,7 +37,6 @@ SETTINGS = (
 MANY = ((0.005, 0.0003, 0.1, True), (0.01, 0.0005, 0.3, True))
 # From here on every tree is made by compiled loops, without the proofs that small fleets get.
 MANY_HOSTS = 300
-ALONE_TOO = 18
 EXACT_WORK = 1_500_000_000 if engine.COMPILED else 4_000_000
 
 
@@ -45,7 +44,7 @@ def effort(n: int) -> tuple[int, int]:
     """Restarts and steps of each (see ``anneal``), by fleet size."""
     if not engine.COMPILED:
         return (6, 1_000_000) if n <= 300 else (1, 1_500_000)
-    if n <= 18:
+    if n <= st.ALL_PLANS:
         return 4, 1_500_000
     if n <= 90:
         return 12, 9_000_000
@@ -195,7 +194,7 @@ def best(
         return best_of_many(arrays(rows, ready, streams), rows, ready, longer), bound
     parent = st.portfolio(rows, ready, streams)
     finish = st.finish(rows, parent, ready, streams)
-    if not single and n <= ALONE_TOO:
+    if not single and n <= st.ALL_PLANS:
         # The best tree for one receiver at a time is no worse with several.
         other = best(rows, ready, found, bound, st.ONE, longer)[0]
         if st.finish(rows, other, ready, streams) < finish:
@@ -215,7 +214,7 @@ def best(
             if finish <= bound * (1 + EPSILON):
                 done = True
                 break
-    if not done and single and len(ready) == 1 and n <= (18 if engine.COMPILED else 13):
+    if not done and single and len(ready) == 1 and n <= (st.ALL_PLANS if engine.COMPILED else 13):
         offset = next(iter(ready.values()))
         reach = Paths([x - offset for x in found.seconds], found.links, found.parent, found.order)
         tree_ = exact(rows, reach, (finish - offset) * (1 - 1e-12), EXACT_WORK)

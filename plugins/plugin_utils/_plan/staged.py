@@ -26,6 +26,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 
 Ready = Mapping[int, float]
 FULL = 1.0 + 1e-9
+# The largest fleet of which all plans may be searched.
+ALL_PLANS = 18
 
 
 class Streams(t.NamedTuple):

@@ -221,11 +221,13 @@ def _heights(n: int, count: int, par: t.Any, tall: t.Any) -> None:
 @kernel
 def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any,
            nic: int, sites: int, of: t.Any, sc: t.Any, sl: t.Any, near: t.Any, width: int, par: t.Any, out: t.Any, inn: t.Any,
-           lnk: t.Any, most: int, moves: int, hot: float, cold: float, seed: int, best: t.Any, tall: t.Any) -> float:  # fmt: skip
+           lnk: t.Any, most: int, moves: int, hot: float, cold: float, seed: int, best: t.Any, tall: t.Any,
+           urgent: t.Any) -> float:  # fmt: skip
     """Moves hosts to other senders, stripe by stripe, so that the sum of (load / reference)^16 (and higher) falls.
 
     The best trees by greatest load are left in ``best``; returns that load. No tree becomes deeper than ``most`` links,
-    or hardly so: heights (``tall``) are counted only now and then.
+    or hardly so: heights (``tall``) are counted only now and then. ``urgent``: room for all edges, or none; with it half of
+    the moves are for edges at ports that are nearly the busiest, without which few of many hosts would be the right ones.
     """
     inf = math.inf
     reference = loads(n, count, weights, D, occ, rcv, off, col, nic, sites, of, sc, sl, par, out, inn, lnk)
@@ -257,6 +259,13 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
         temperature *= factor
         if block % every == 0:
             _heights(n, count, par, tall)
+        pressed = 0
+        if len(urgent) > 0:
+            for e in range(count * n):
+                p = par[e]
+                if p >= 0 and (out[p] > 0.95 * worst or inn[e % n] > 0.95 * worst):
+                    urgent[pressed] = e
+                    pressed += 1
         for _step in range(chunk):
             x ^= (x << 13) & 4294967295
             x ^= x >> 17
@@ -266,6 +275,13 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
             x ^= x >> 17
             x ^= (x << 5) & 4294967295
             v = roots + ((x * free) >> 32)
+            if pressed > 0 and x & 1:
+                x ^= (x << 13) & 4294967295
+                x ^= x >> 17
+                x ^= (x << 5) & 4294967295
+                v = urgent[(x * pressed) >> 32]
+                k = v // n
+                v -= k * n
             base = k * n
             p = par[base + v]
             x ^= (x << 13) & 4294967295
