@@ -504,3 +504,40 @@ def test_a_relay_that_loses_power_in_the_middle_costs_seconds(
     received = [int(number) for number in re.findall(r'received_bytes[\\"]+: (\d+)', ended.stdout)]
     assert len(received) == 3
     assert max(received) < 1.15 * size
+
+
+@pytest.mark.timeout(150)
+def test_pools_that_fail_cost_their_own_hosts_and_nobody_else(
+    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
+) -> None:
+    """A chain: kvm2 is full before the base is whole, kvm3's pool is read-only, kvm4's partial is removed under it."""
+    size = 24 * 1024 * 1024
+    lab = fresh_lab_factory(hosts=5, rate_mbps=50, pools={"default": ("tmpfs", 64)})
+    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
+    metadata = publish(pools["kvm1"], os.urandom(size))
+    sha256 = metadata["sha256"]
+    lab.hosts["kvm2"].fill_pool("default", 8 * 1024 * 1024)
+    lab.hosts["kvm3"].run(["mount", "-o", "remount,bind,ro", lab.hosts["kvm3"].pools["default"]])
+    chain = {"kvm1": [], **{f"kvm{n}": [f"kvm{n - 1}", "kvm1"] for n in range(2, 6)}}
+    for name, text in (("begin.yml", BEGIN), ("end.yml", END)):
+        (tmp_path / name).write_text(text)
+    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
+    assert begun.returncode == 0, begun.stdout + begun.stderr
+    partial = pools["kvm4"] / "bases" / ".partial" / sha256
+    wait_until(lambda: (partial / "map").exists() and (partial / "map").read_bytes().count(1) > 5)
+    shutil.rmtree(partial)
+    ended = lab.playbook([tmp_path / "end.yml"])
+    told = {
+        host: re.search(rf"fatal: \[{host}\].*?did not arrive in the pool default: ([^\"]*)", ended.stdout)
+        for host in lab.hosts
+    }
+    assert {host for host, found in told.items() if found} == {"kvm2", "kvm3", "kvm4"}, ended.stdout
+    assert "No space left on device" in told["kvm2"].group(1)  # type: ignore[union-attr]
+    assert "Read-only file system" in told["kvm3"].group(1)  # type: ignore[union-attr]
+    assert "No such file or directory" in told["kvm4"].group(1)  # type: ignore[union-attr]
+    for name in ("kvm2", "kvm3", "kvm4"):
+        assert Store(str(pools[name])).find(sha256) is None
+        assert not (pools[name] / "bases" / sha256).exists()
+    found = Store(str(pools["kvm5"])).find(sha256)
+    assert found is not None
+    assert hash_file(found.path)[0] == sha256

@@ -80,6 +80,7 @@ class Feed:
         self._list_at = 0
         # Time accounts.
         self._turn = True
+        self._holding = False
         self._idle_since = fetch.clock()
         self._busy_s = 0.0
         self._busy_since: float | None = None
@@ -259,6 +260,7 @@ class Feed:
                 self._ranges.append((first, first + number))
                 fetch.saw(first, number)
                 self._below = max(self._below, first + number)
+            self._idle_since = fetch.clock()
         elif header.kind == protocol.NOT_HERE:
             if self._owes(header.number):
                 self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
@@ -316,6 +318,7 @@ class Feed:
         # A parent that waits for us on every path has nobody else.
         short = [tuple(map(str, path)) for path in paths[:MAX_PATHS] if isinstance(path, list) and len(path) < MAX_PATH]
         self.paths = [path for path in short if fetch.host not in path]
+        self._holding = state == HOLDING
         now = ROOTED if state == HOLDING else str(feed) if self.paths else LOST
         if now != self.state:
             self.state, self._idle_since = now, fetch.clock()
@@ -401,6 +404,10 @@ class Feed:
         waited = fetch.clock() - self._idle_since
         if self.state == LOST and waited > self._order.lost_s:
             raise PeerRefused(f"{self.parent} has no living parent itself.", peer=self.parent)
+        if self.state == ROOTED and fetch.share and not self._holding and waited > fetch.patience.pending:
+            # Whoever is next to the cause leaves it much sooner; this is for causes that nobody thought of.
+            fetch.steering.standings[self.parent].stalled = True
+            raise PeerRefused(f"{self.parent} has got nothing new for {waited:.0f} s.", peer=self.parent)
         if self.state == PENDING:
             standing = fetch.steering.standings[self.parent]
             patience = fetch.patience.lost if standing.waited else fetch.patience.pending

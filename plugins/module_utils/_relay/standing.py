@@ -33,6 +33,8 @@ class Standing:
         self.foreign = ""
         # It was once waited for at length.
         self.waited = False
+        # It said that more would come, and nothing came.
+        self.stalled = False
         self.slow_until = 0.0
         self.last_tried = 0.0
         self._pause = BACKOFF_FIRST_S
@@ -61,6 +63,7 @@ class Standing:
 
     def progressed(self) -> None:
         self._pause = BACKOFF_FIRST_S
+        self.stalled = False
 
     def forgive(self) -> None:
         """There is a new plan: whoever is in it is tried at once."""

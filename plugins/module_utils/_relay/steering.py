@@ -253,7 +253,8 @@ class Steering:
 
     def _has_hope(self, feed: FeedView) -> bool:
         """Its parent has a holder above it, or may yet be told its part."""
-        return feed.state == ROOTED or (feed.state == PENDING and not self.standings[feed.parent].waited)
+        standing = self.standings[feed.parent]
+        return (feed.state == ROOTED and not standing.stalled) or (feed.state == PENDING and not standing.waited)
 
     def _give_up_if_all_refuse(self) -> None:
         hosts = [*self.route.hosts, *self._others()]

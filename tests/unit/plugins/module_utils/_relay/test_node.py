@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 import typing as t
@@ -156,16 +158,17 @@ def test_a_base_damaged_at_its_only_holder_is_an_error_and_never_a_file(fleet: t
     assert (fleet.pool("A") / "partial" / content.sha256 / "map").read_bytes()[16 + 8] == 0
 
 
-def test_a_full_disk_fails_that_host_only_and_is_resumed_when_there_is_space(fleet: t.Any, content: t.Any) -> None:
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
+def test_a_pool_that_fails_fails_that_host_only_and_is_resumed_later(fleet: t.Any, content: t.Any, error: int) -> None:
     content.put(fleet.pool("S"))
     failing = [10]
     fleet.add("S")
-    fleet.add("A", wrap_endpoint=lambda endpoint: FaultyEndpoint(endpoint, failing_write=failing[0]))
+    fleet.add("A", wrap_endpoint=lambda endpoint: FaultyEndpoint(endpoint, failing_write=failing[0], error=error))
     fleet.add("B")
     fleet.start(content, {"S": [], "A": ["S"], "B": ["A", "S"]}, "cut_through")
     fleet.wait("A", "B")
     assert fleet.base("A", content)["state"] == "failed"
-    assert "No space left on device" in fleet.base("A", content)["msg"]
+    assert os.strerror(error) in fleet.base("A", content)["msg"]
     assert not (fleet.pool("A") / content.sha256).exists()
     assert fleet.base("B", content)["state"] == "holding"
     assert fleet.holds("B", content)
