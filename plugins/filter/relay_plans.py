@@ -76,6 +76,17 @@ _value:
     assumed:
       description: Whether links were taken as alike because none was known.
       type: bool
+    links:
+      description: For each link that is used C(from), C(to), C(bytes) and C(seconds).
+      type: list
+      elements: dict
+      sample:
+        - {from: kvm1, to: kvm2, bytes: 4294967296, seconds: 36.5}
+    arrivals:
+      description: For each target C(at_s), when it has the base, and C(from), from whom.
+      type: dict
+      sample:
+        kvm2: {at_s: 36.5, from: [kvm1]}
   sample: [{"format": 1, "mode": "cut_through", "sources": ["kvm1"], "targets": ["kvm2"], "assumed": false}]
 """
 

@@ -215,6 +215,12 @@ options:
     description: A base without any living parent for so many seconds has failed.
     type: float
     default: 60
+  discard:
+    description:
+      - Whether, with O(state=stopped), what was received of O(bases) and is not complete is deleted, instead of kept for the
+        next run to go on with.
+    type: bool
+    default: false
   state_dir:
     description:
       - Directory in which this host keeps, as C(links.json), what the node measured of the links that leave it. Probes and
@@ -618,6 +624,18 @@ def answer(node: dict[str, t.Any], changed: bool = False) -> dict[str, t.Any]:
     return {"changed": changed, "node": node, **of_fleet}
 
 
+def discarded(base: t.Mapping[str, t.Any]) -> bool:
+    """Delete what is there of a base that is not complete; whether there was anything. Another run's is left alone."""
+    store = Store(base["pool_path"])
+    if not any(one["sha256"] == base["metadata"]["sha256"] for one in store.partials()):
+        return False
+    try:
+        store.partial(base["metadata"]["sha256"]).discard()
+    except StoreBusy:
+        return False
+    return True
+
+
 def finished(runtime: agent.Runtime, timeout_s: float, fleet: bool) -> dict[str, t.Any]:
     """The node's data when everything is there. :raises FleetError: if something failed, or is not there in time"""
     deadline = time.monotonic() + timeout_s
@@ -665,7 +683,8 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
     if state == "stopped":
         if module.check_mode:
             return {"changed": runtime.process() is not None, "node": {}}
-        return {"changed": agent.stopped(runtime), "node": {}}
+        unwanted = bases(params) if params["discard"] else []
+        return {"changed": any([agent.stopped(runtime), *(discarded(base) for base in unwanted)]), "node": {}}
     if state == "started":
         given = part(params)
         if module.check_mode:
@@ -739,6 +758,7 @@ def main() -> None:
             "linger_s": {"type": "float", "default": 300},
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
+            "discard": {"type": "bool", "default": False},
             "state_dir": {"type": "path", "default": "/var/lib/basecast"},
             "runtime_dir": {"type": "path", "default": "/run/basecast"},
         },

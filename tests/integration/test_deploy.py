@@ -174,6 +174,16 @@ def test_plan_shows_what_is_there_and_changes_nothing(lab: Lab, deployed: Outcom
 
 
 @pytest.mark.timeout(400)
+def test_a_saved_plan_is_run_as_long_as_it_fits(lab: Lab, deployed: Outcome) -> None:
+    file = lab.state / "saved.json"
+    assert deploy(lab, MANIFEST, "-e", f"basecast_plan_file={file}", playbook="plan").code == 0
+    assert deploy(lab, MANIFEST, "-e", f"plan_file={file}").code == 0
+    refused = nothing_changed_by(lab, lambda: deploy(lab, manifest(per_host=2), "-e", f"plan_file={file}"))
+    assert refused.code != 0
+    assert "The machine web-4 was not planned, and is on kvm1, create now." in refused.out
+
+
+@pytest.mark.timeout(400)
 def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Outcome) -> None:
     edited = manifest(
         memory_mib=160,

@@ -27,7 +27,7 @@ from .daemon import Process, spawn, start_time, yield_to_others
 from .errors import ControlFailed, RelayError
 from .history import LinkHistory
 from .link_meter import rows_of
-from .node import THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
+from .node import STAGED, THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
 from .steering import Patience, route_of
 from .tls import contexts
 from .transport import Address
@@ -269,7 +269,8 @@ def keep_measured(node: Node, history: LinkHistory) -> None:
     probed, now = node.prober.result(), time.time()
     try:
         history.note(probed["links"], "probe", now, probed["disks"])
-        history.note(rows_of(node.host, node.meter.rates()), "transfer", now)
+        # Chunk by chunk a child may have several parents, and each only a part of its link.
+        history.note(rows_of(node.host, node.meter.rates()), "transfer", now, at_least=node.mode != STAGED)
     except OSError as error:
         node.log(f"what was measured could not be kept: {error}")
 

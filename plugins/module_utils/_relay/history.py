@@ -62,11 +62,19 @@ class LinkHistory:
             del row["at"]
         return {"links": links, **slowest(kept["disks"]), "disks_age_s": round(max(0.0, now - kept["disks_at"]), 1)}
 
-    def note(self, rows: t.Sequence[Row], by: str, now: float, disks: t.Mapping[str, t.Any] | None = None) -> None:
+    def note(
+        self,
+        rows: t.Sequence[Row],
+        by: str,
+        now: float,
+        disks: t.Mapping[str, t.Any] | None = None,
+        at_least: bool = False,
+    ) -> None:
         """Keep newly measured links, and forget what was known of the same.
 
         :param rows: ``{"from", "to", "mbps", "latency_s"}``; a row without a latency leaves the known one.
         :param by: ``probe`` or ``transfer``.
+        :param at_least: the links may be quicker than measured: a row that is slower than what is known is left out.
         """
         if not rows and not disks:
             return
@@ -77,7 +85,10 @@ class LinkHistory:
             kept = self._load()
             links = {(row["from"], row["to"]): row for row in kept["links"]}
             for row in rows:
-                before = links.pop((row["from"], row["to"]), {})
+                before = links.get((row["from"], row["to"]), {})
+                if at_least and before.get("mbps", 0.0) > row["mbps"]:
+                    continue
+                links.pop((row["from"], row["to"]), None)
                 links[row["from"], row["to"]] = {
                     "from": row["from"],
                     "to": row["to"],

@@ -285,6 +285,8 @@ class News:
             channel.check_silence()
             return None
         header, payload = channel.receive()
+        # Signs of life that come as often as this side waits for them must not keep it from sending its own.
+        channel.beat()
         if header.kind == protocol.NEWS:
             return protocol.decode_message(payload)
         if header.kind != protocol.PING:

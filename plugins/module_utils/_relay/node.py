@@ -350,7 +350,9 @@ class Node:
                 return "interrupted by a signal"
             if now - self._born > self.settings.ttl_s:
                 return f"time to live of {self.settings.ttl_s:g} s passed"
-            if self.door.peers > self.news.served or not self.settled:
+            # Who has everything stays as long as others of the fleet have not: they may still need it, and the controller
+            # asks in the order of its plan.
+            if self.door.peers > self.news.served or not self.settled or not self.news.settled():
                 self.touch()
             if now - self._contact > self.settings.linger_s:
                 return f"no contact for {self.settings.linger_s:g} s after the last work"

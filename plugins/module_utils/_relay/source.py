@@ -330,6 +330,8 @@ class Serving:
                     self._handle()
                 elif seconds:
                     self._channel.check_silence()
+                if seconds:
+                    # After its signs of life, too: a child that sends them as often as this one waits would hear none.
                     self._channel.beat()
         finally:
             self._satisfied()

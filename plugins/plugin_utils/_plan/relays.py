@@ -126,8 +126,31 @@ def relay_plans(
         matrix = matrix_of(links, relay["size_bytes"], hosts, sites)
         targets = [host for host in hosts if host not in sources]
         plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, **options)
-        plans.append({**plan, "assumed": not _has_links(links)})
+        plans.append({**plan, "assumed": not _has_links(links), **overview(plan)})
     return plans
+
+
+def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the plan's text says: ``links`` [{"from", "to", "bytes", "seconds"}] and ``arrivals`` {host: {"at_s", "from"}}.
+
+    ``seconds`` are from the receiver's first chunk to its last.
+    """
+    total = sum(tree["weight"] for tree in plan["trees"]) or 1.0
+    moves = {move["to"]: move for stage in plan["stages"] for move in stage}
+    carried: dict[tuple[str, str], float] = {}
+    for tree in plan["trees"]:
+        for edge in tree["edges"]:
+            pair = (edge["from"], edge["to"])
+            share = moves.get(edge["to"], {}).get("share", 1.0)
+            carried[pair] = carried.get(pair, 0.0) + tree["weight"] / total * share * (plan.get("size_bytes") or 0)
+    senders: dict[str, list[str]] = {}
+    for sender, host in sorted(carried, key=lambda pair: -carried[pair]):
+        senders.setdefault(host, []).append(sender)
+    links = [
+        {"from": a, "to": b, "bytes": round(count), "seconds": moves[b]["end_s"] - moves[b]["start_s"] if b in moves else None}
+        for (a, b), count in carried.items()
+    ]
+    return {"links": links, "arrivals": {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}}
 
 
 def matrix_of(links: t.Any, size_bytes: int, hosts: Sequence[str], sites: Mapping[str, str] | None) -> dict[str, t.Any]:

@@ -34,6 +34,15 @@ def test_what_is_noted_is_read_with_its_age(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "state").iterdir()] == ["links.json"]
 
 
+def test_a_rate_that_a_link_has_at_least_never_makes_it_slower(tmp_path: Path) -> None:
+    history = LinkHistory(str(tmp_path))
+    history.note([row("kvm2", 90.0)], "probe", 1.0)
+    history.note([row("kvm2", 50.0), row("kvm3", 50.0)], "transfer", 2.0, at_least=True)
+    assert {(link["to"], link["mbps"]) for link in history.read(3.0)["links"]} == {("kvm2", 90.0), ("kvm3", 50.0)}
+    history.note([row("kvm2", 95.0)], "transfer", 3.0, at_least=True)
+    assert history.read(3.0)["links"][-1]["mbps"] == 95.0
+
+
 def test_a_clock_that_was_set_back_makes_measurements_unknown(tmp_path: Path) -> None:
     history = LinkHistory(str(tmp_path))
     history.note([row("kvm2")], "probe", 5000.0)

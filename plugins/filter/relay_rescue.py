@@ -1,0 +1,108 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_rescue
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Plan a running relay again after what a watch has found
+description:
+  - Takes what came of asking hosts and measuring links, as P(basecast.fleet.relay_watch#filter) wanted it, and plans what is
+    left again, see P(basecast.fleet.relay_replan#filter), where a host or a link was lost, a host is back, or a link is much
+    slower or faster than the plan takes it for.
+positional: alive, lost, now
+options:
+  _input:
+    description: The state of the watch, as P(basecast.fleet.relay_watch#filter) returned it.
+    type: dict
+    required: true
+  alive:
+    description: By host, RV(basecast.fleet.relay_node#module:node) of the hosts that answered.
+    type: dict
+    required: true
+  lost:
+    description: By host, why it did not answer.
+    type: dict
+    required: true
+  now:
+    description: Seconds since the epoch.
+    type: float
+    required: true
+  probed:
+    description: Links that were measured, as RV(basecast.fleet.link_probe#module:links).
+    type: list
+    elements: dict
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Plan again without a host that did not answer
+  ansible.builtin.debug:
+    msg: "{{ (seen | basecast.fleet.relay_rescue({}, {'kvm3': 'unreachable'}, 1030)).lines }}"
+  vars:
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+    watch: {relays: "{{ plan.service.relays }}", plans: "{{ plan.relay }}", began: 1000, watcher: kvm1}
+    seen: "{{ watch | basecast.fleet.relay_watch({'fleet': {'kvm3': {'bases': {}, 'stale': true}}}, 1030) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The state of the watch.
+  type: dict
+  contains:
+    plans:
+      description: The plans as they are now.
+      type: list
+      elements: dict
+    concerned:
+      description: Hosts with a new part.
+      type: list
+      elements: str
+    parts:
+      description: Their parts, as O(basecast.fleet.relay_node#module:bases) takes them.
+      type: dict
+    lines:
+      description: What happened, for people.
+      type: list
+      elements: str
+      sample:
+        - >-
+          After 30 s: kvm3 is lost (unreachable). Planned again: kvm4 from kvm2; the last host is predicted to have its bases
+          after 61 s (before: 55 s).
+    lost:
+      description: Hosts that are lost at present.
+      type: dict
+    failed:
+      description: Why nothing more can be delivered.
+      type: str
+    done:
+      description: Whether the watch is over.
+      type: bool
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.rescue import decide
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.watch import Answers
+
+
+def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = ()) -> dict[str, t.Any]:
+    """The filter: see the documentation above."""
+    try:
+        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), plain(list(probed)))
+    except (FleetError, KeyError, TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"relay_rescue": relay_rescue}

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: relay_watch
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: What is to be done about a running relay
+description:
+  - Takes what one living host tells of the whole fleet's progress, and says whether anything is to be done. A host may be
+    silent, or fetch from somebody else than planned, a transfer may be much slower or faster than planned, a lost host may be
+    due to be tried again, or everything may be there.
+positional: news, now
+options:
+  _input:
+    description:
+      - The state of the watch, as this filter or P(basecast.fleet.relay_rescue#filter) returned it.
+      - "At first C(relays) (of P(basecast.fleet.service_plan#filter)), C(plans) (of P(basecast.fleet.relay_plans#filter)),
+        C(began) (seconds since the epoch), C(watcher) (the host that is asked), and optionally C(measured) and C(sites) (as for
+        P(basecast.fleet.relay_plans#filter)), C(lost) and C(settings)."
+      - "C(settings) are C(patience_s) (how long to hope when nobody holds the base), C(timeout_s) (of the watch), C(retry_s) (how
+        often lost hosts are tried), and C(measure_s) (how often links to hosts that still wait are measured; V(0) is never)."
+    type: dict
+    required: true
+  news:
+    description: The result of M(basecast.fleet.relay_node) with O(basecast.fleet.relay_node#module:state=progress).
+    type: dict
+    required: true
+  now:
+    description: Seconds since the epoch.
+    type: float
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ask whether anything is to be done
+  ansible.builtin.debug:
+    msg: "{{ (watch | basecast.fleet.relay_watch(news, 1030)).act }}"
+  vars:
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+    watch: {relays: "{{ plan.service.relays }}", plans: "{{ plan.relay }}", began: 1000, watcher: kvm1}
+    # as relay_node returns it
+    news: {fleet: {kvm1: {bases: {}, stale: false}, kvm2: {bases: {}, stale: true}}}
+"""
+
+RETURN = r"""
+_value:
+  description: The state of the watch.
+  type: dict
+  contains:
+    act:
+      description: Whether there is anything to do. Without, the same host can be asked again.
+      type: bool
+    ask:
+      description: Hosts that are to be asked themselves, since they are silent, or to find out why they do not follow the plan.
+      type: list
+      elements: str
+    rounds:
+      description: Links that are to be measured, as P(basecast.fleet.probe_rounds#filter) gives them.
+      type: list
+      elements: list
+    watcher:
+      description: The host to ask for the progress.
+      type: str
+    done:
+      description: Whether the watch is over.
+      type: bool
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.watch import look
+
+
+def relay_watch(state: t.Any, news: t.Any, now: t.Any) -> dict[str, t.Any]:
+    """The filter: see the documentation above."""
+    try:
+        told = plain(news) if isinstance(news, dict) else {}
+        return look(plain(state), told, float(now))
+    except (FleetError, KeyError, TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"relay_watch": relay_watch}

@@ -1,0 +1,65 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: saved_plan_changes
+author: "basecast.fleet contributors (@basecast)"
+version_added: 0.1.0
+short_description: Whether a saved plan still fits
+description:
+  - Compares a plan that P(basecast.fleet.service_plan#filter) made now with one that was saved. Other hosts, other machines, or
+    other holders of a base mean that the saved one must not be run.
+positional: plan
+options:
+  _input:
+    description: What the playbook C(plan) wrote to C(basecast_plan_file).
+    type: dict
+    required: true
+  plan:
+    description: The plan of P(basecast.fleet.service_plan#filter), made now.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: A saved plan fits itself
+  ansible.builtin.assert:
+    that: (saved | basecast.fleet.saved_plan_changes(saved.service)) | length == 0
+  vars:
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    saved: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What has changed, one sentence each; empty if the saved plan can be run.
+  type: list
+  elements: str
+  sample:
+    - The machine web-2 was on kvm2, missing, and is on kvm3, missing now.
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.saved import saved_plan_changes
+
+
+def changes_of(saved: t.Any, plan: t.Any) -> list[str]:
+    """The filter: see the documentation above."""
+    try:
+        return saved_plan_changes(plain(saved), plain(plan))
+    except (FleetError, KeyError, TypeError, ValueError) as error:
+        raise AnsibleFilterError(f"basecast.fleet.saved_plan_changes: {error}") from error
+
+
+class FilterModule:
+    """Filter plugin."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"saved_plan_changes": changes_of}
