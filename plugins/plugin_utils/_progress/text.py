@@ -16,20 +16,20 @@ from .fleet import DONE, FAILED, FETCHING, SILENT, UNKNOWN, Fleet, Row, Total
 MiB = 1024 * 1024
 UNITS = ((1024 * 1024 * MiB, "TiB"), (1024 * MiB, "GiB"), (MiB, "MiB"), (1024, "KiB"))
 
-# Columns. A host's name, a bar and a percentage are always there; the others as far as there is room.
+# Columns. A host's name, a gauge and a percentage are always there; the others as far as there is room.
 HOST_MOST, TIME = 28, 9
-BAR_LEAST, BAR_USUAL, BAR_MOST = 10, 16, 36
+GAUGE_LEAST, GAUGE_USUAL, GAUGE_MOST = 10, 16, 36
 PARENTS_LEAST, PARENTS_MOST = 14, 30
 WIDTH_LEAST = 24
 
 
 class Style(t.NamedTuple):
-    """How a terminal shows things: what a bar is made of, and the codes before texts of a kind.
+    """How a terminal shows things: what a gauge is made of, and the codes before texts of a kind.
 
-    :param bar: full, half full, empty.
+    :param strokes: of a gauge: full, half full, empty.
     """
 
-    bar: tuple[str, str, str]
+    strokes: tuple[str, str, str]
     arrow: str
     dots: str
     codes: t.Mapping[str, str]
@@ -127,10 +127,11 @@ def pad(text: str, width: int, right: bool = False) -> str:
     return space + text if right else text + space
 
 
-def bar(done: int, size: int, width: int, style: Style, kind: str) -> str:
+def gauge(done: int, size: int, width: int, style: Style, kind: str) -> str:
     halves = 2 * width if done >= size else min(2 * width - 1, int(2 * width * done / size))
     full, half = divmod(halves, 2)
-    return style.paint(kind, style.bar[0] * full + style.bar[1] * half) + style.paint("dim", style.bar[2] * (width - full - half))
+    there = style.strokes[0] * full + style.strokes[1] * half
+    return style.paint(kind, there) + style.paint("dim", style.strokes[2] * (width - full - half))
 
 
 # -- the view of a terminal --------------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ class Columns(t.NamedTuple):
     """Widths; 0 leaves a column out."""
 
     host: int
-    bar: int
+    gauge: int
     amount: int
     rate: int
     parents: int
@@ -153,19 +154,19 @@ class Columns(t.NamedTuple):
 
     @classmethod
     def of(cls, width: int, host: int, amount: int, rate: int, parents: int) -> Columns:
-        """What there is room for, the most telling first; what is left makes the bar and the names of parents longer."""
+        """What there is room for, the most telling first; what is left makes the gauge and the names of parents longer."""
         host = min(host, HOST_MOST, max(4, width // 3))
-        free = width - len("  ") - host - BAR_LEAST - len(" 100%")
+        free = width - len("  ") - host - GAUGE_LEAST - len(" 100%")
         given = {}
         for name, wanted in (("time", TIME), ("rate", rate), ("parents", min(parents, PARENTS_LEAST)), ("amount", amount)):
             given[name] = wanted if wanted + 2 <= free else 0
             free -= given[name] + 2 if given[name] else 0
-        longer = max(0, min(BAR_USUAL - BAR_LEAST, free))
+        longer = max(0, min(GAUGE_USUAL - GAUGE_LEAST, free))
         if given["parents"]:
             wider = max(0, min(parents, PARENTS_MOST) - given["parents"])
             given["parents"] += max(0, min(wider, free - longer))
             free -= max(0, min(wider, free - longer))
-        return cls(host, max(0, min(BAR_LEAST + free, BAR_MOST)), **given)
+        return cls(host, max(0, min(GAUGE_LEAST + free, GAUGE_MOST)), **given)
 
 
 def told(row: Row) -> str:
@@ -240,7 +241,7 @@ def _head(name: str, done: int, size: int, columns: Columns, style: Style, kind:
     share = f"{percent(done, size) if size else 0:>4}%"
     if bold:
         label, share = style.paint("total", label), style.paint("total", share)
-    return f" {label} {bar(done, size or 1, columns.bar, style, kind)}{share}"
+    return f" {label} {gauge(done, size or 1, columns.gauge, style, kind)}{share}"
 
 
 def _tail(cells_of: t.Sequence[tuple[int, str, bool, str]], style: Style) -> str:

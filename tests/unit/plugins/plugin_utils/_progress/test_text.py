@@ -150,8 +150,8 @@ def test_amounts() -> None:
     assert [text.percent(done, 1000) for done in (0, 9, 999, 1000)] == [0, 0, 99, 100]
 
 
-def test_a_bar_is_full_only_at_the_end() -> None:
+def test_a_gauge_is_full_only_at_the_end() -> None:
     def shown(done: int) -> str:
-        return plain([text.bar(done, 1000, 4, text.UNICODE, "fetching")])
+        return plain([text.gauge(done, 1000, 4, text.UNICODE, "fetching")])
 
     assert [shown(done) for done in (0, 125, 250, 999, 1000)] == ["────", "╸───", "━───", "━━━╸", "━━━━"]
