@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import fallback, relay
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as some
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[5]))
+
+from tests.plan import check
 
 INSTANCES = pathlib.Path(__file__).resolve().parents[4] / "plan" / "instances"
 Links = set[tuple[str, str]]
@@ -102,14 +109,34 @@ def _above(host: str, parent: dict[str, str]) -> list[str]:
     return out
 
 
-def test_a_choice_lies_in_another_site() -> None:
-    hosts = [f"{site}{k}" for site in "xyz" for k in range(6)]
-    near, far = 10, 100
-    seconds = [[0 if a == b else near if a[0] == b[0] else far for b in hosts] for a in hosts]
-    matrix = {"format": 1, "hosts": hosts, "seconds": seconds, "sites": {host: host[0] for host in hosts}}
-    plan = relay_plan(matrix, ["x0"])
-    late = [host for stage in plan["stages"][2:] for host in (move["to"] for move in stage) if host[0] != "x"]
-    assert late
-    for host in late:
-        parent, *others = plan["parents"][host][0]
-        assert any(other[0] != parent[0] for other in others if other != "x0"), plan["parents"][host]
+def test_a_choice_lies_in_another_branch_and_in_another_site() -> None:
+    """The holder 0 serves 1 to 5 in one site and 7 in another; 1 serves 6, for which 7 is the worst of all choices."""
+    ranked = [[], [], [], [], [], [], [2, 3, 4, 5, 7], []]
+    rows = [[1.0] * 8 for _unused in range(8)]
+    parent, at = [-1, 0, 0, 0, 0, 0, 1, 0], [0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0]
+    assert fallback.Choices(ranked, rows, [0], [0, 1, 1, 1, 1, 1, 1, 2]).of_tree(parent, at)[6] == [1, 2, 3, 4, 7, 0]
+    assert fallback.Choices(ranked, rows, [0], [0] * 8).of_tree(parent, at)[6] == [1, 2, 3, 4, 5, 0]
+    below = [-1, 0, 1, 1, 1, 1, 1, 0]
+    ranked[6] = [2, 3, 4, 5, 7]
+    assert fallback.Choices(ranked, rows, [0], [0] * 8).of_tree(below, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 2.0])[6] == [1, 2, 3, 4, 7, 0]
+
+
+@pytest.mark.parametrize("limits", [None, {"sites": {"1": {"down_mbps": 300}}}])
+def test_large_fleets_cut_through_by_classes(monkeypatch: pytest.MonkeyPatch, limits: t.Any) -> None:
+    monkeypatch.setattr(relay, "DENSE_HOSTS", 3)
+    hosts = [f"h{k}" for k in range(30)]
+    matrix = {
+        "format": 1, "hosts": hosts, "class_of": [k % 3 for k in range(30)], "size_bytes": 2**30, "limits": limits,
+        "class_seconds": [[10, 60, 80], [60, 12, 90], [80, 90, 15]], "exceptions": [["h0", "h1", None]],
+    }  # fmt: skip
+    plan = relay_plan(matrix, ["h0"], mode="cut_through", chunk_bytes=2**20, effort=0.02)
+    dense = {**matrix, "sites": {h: str(k % 3) for k, h in enumerate(hosts)}}
+    finish, load = check.cut_through(dense, plan, 1024)
+    assert finish == pytest.approx(plan["predicted_s"], rel=0.05)
+    assert plan["lower_bound_s"] <= load * (1 + 1e-6)
+    assert finish <= 2.2 * plan["lower_bound_s"]
+    assert len(plan["parents"]) == 29
+    assert all(len(stripes) == len(plan["trees"]) for stripes in plan["parents"].values())
+    # After a host is lost the rest is planned by classes too.
+    again = relay_replan(plan, matrix, {"at_s": 5, "lost_hosts": ["h7"], "progress": {"h3": {"bytes": 2**29, "from": "h0"}}})
+    assert set(again["parents"]) == set(hosts) - {"h0", "h7"}

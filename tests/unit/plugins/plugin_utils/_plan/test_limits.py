@@ -108,21 +108,33 @@ def test_cut_through_plans_know_what_sites_share(matrix: dict[str, t.Any]) -> No
 
 
 def test_what_crosses_between_sites_shares_their_limit() -> None:
-    hosts = ["a0", *(f"b{k}" for k in range(6))]
-    seconds = [[0 if a == b else 10 for b in hosts] for a in hosts]
-    sites = {h: h[0] for h in hosts}
-    matrix = {"format": 1, "hosts": hosts, "seconds": seconds, "size_bytes": SIZE, "sites": sites}
-    free = relay_plan(matrix, ["a0"], mode="cut_through")
-    tight = relay_plan(matrix, ["a0"], mode="cut_through", limits={"sites": {"b": {"down_mbps": 80}}})
-    assert free["predicted_s"] < 11
-    # The base comes in once at 80 mbps, not once for each host.
-    assert tight["lower_bound_s"] == pytest.approx(12.5)
-    assert tight["predicted_s"] < 13.5
-    for tree in tight["trees"]:
-        assert sum(edge["from"] == "a0" for edge in tree["edges"]) == 1
-    # Two links of 100 mbps do not go through 150 at a time.
-    staged = relay_plan(matrix, ["a0", "b0"], limits={"sites": {"a": {"up_mbps": 150}}})
-    assert check.staged(matrix, staged) == pytest.approx(staged["predicted_s"])
+    hosts = [*(f"a{k}" for k in range(4)), *(f"b{k}" for k in range(4))]
+    seconds = [[0 if a == b else 10 + (a[0] == b[0]) for b in hosts] for a in hosts]
+    matrix = {"format": 1, "hosts": hosts, "seconds": seconds, "size_bytes": SIZE, "sites": {h: h[0] for h in hosts}}
+    crossed = {}
+    for name, limits in (("free", None), ("tight", {"sites": {"b": {"down_mbps": 100}}})):
+        plan = relay_plan(matrix, ["a0"], mode="cut_through", limits=limits, chunk_bytes=SIZE // 500, effort=0.3)
+        total = sum(tree["weight"] for tree in plan["trees"])
+        cut = [(tree["weight"] / total, sum(e["from"][0] == "a" and e["to"][0] == "b" for e in tree["edges"])) for tree in plan["trees"]]
+        crossed[name] = sum(weight * count for weight, count in cut)
+        assert check.cut_through(matrix, plan, 500)[0] == pytest.approx(plan["predicted_s"], rel=0.01)
+    # The site takes the base in once in ten seconds; links between the sites are the quicker ones.
+    assert crossed["free"] > 1.5
+    assert crossed["tight"] < 1.2
+    assert plan["predicted_s"] < 13
+
+
+def test_two_transfers_that_do_not_go_through_together_follow_each_other() -> None:
+    hosts = ["a0", "a1", "b0", "b1"]
+    seconds = [[0 if a == b else None if b[0] == "a" or a[0] == b[0] else 10 for b in hosts] for a in hosts]
+    matrix = {"format": 1, "hosts": hosts, "seconds": seconds, "size_bytes": SIZE, "sites": {h: h[0] for h in hosts}}
+    for limits, finish in (
+        ({"sites": {"a": {"up_mbps": 200}}}, 10), ({"sites": {"a": {"up_mbps": 150}}}, 20),
+        ({"sites": {"b": {"down_mbps": 150}}}, 20), ({"between": [["a", "b", 150]]}, 20), ({"between": [["b", "a", 150]]}, 10),
+    ):  # fmt: skip
+        plan = relay_plan(matrix, ["a0", "a1"], limits=limits)
+        assert check.staged(matrix, plan) == pytest.approx(finish)
+        assert plan["predicted_s"] == pytest.approx(finish)
 
 
 def test_limits_go_on_in_a_new_plan() -> None:
