@@ -453,6 +453,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._module import (
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._names import check_sha256
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import agent
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import Listed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
     ControlFailed,
     PartialInUse,
@@ -489,7 +490,7 @@ class StoreClaim:
         self.disk = partial.disk
         self.map = partial.map
 
-    def publish(self, metadata: dict[str, t.Any], chunks: bytes) -> Held:
+    def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
         try:
             base = self._partial.publish(metadata, chunks)
         except FleetError as error:

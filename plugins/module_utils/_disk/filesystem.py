@@ -97,19 +97,20 @@ def sync_file(path: str) -> None:
         os.close(descriptor)
 
 
-def write_file(path: str, data: bytes, mode: int) -> None:
-    """A new file with these bytes, on disk when this returns. The name must be free."""
+def write_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
+    """A new file with these bytes, in one piece or several, on disk when this returns. The name must be free."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(data)
+            for part in (data,) if isinstance(data, bytes) else data:
+                file.write(part)
         os.fchmod(descriptor, mode)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def replace_file(path: str, data: bytes, mode: int) -> None:
+def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
     """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.getpid()}.tmp")
     remove_file(temporary)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import mmap
 import os
 import stat
@@ -27,6 +26,7 @@ import typing as t
 
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
+from .._relay.chunks import Listed, digest_of, parts
 from . import filesystem, lock, references
 from .errors import NameTaken, StoreBusy
 from .references import Reference
@@ -425,7 +425,7 @@ class Partial:
         if os.path.lexists(self.disk):
             filesystem.set_immutable(self.disk, False)
 
-    def publish(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> Base:
+    def publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> Base:
         """Make it a base. When the base is there already, this one is discarded and that one returned.
 
         The caller vouches for the bytes; size and chunk list are checked here once more.
@@ -439,9 +439,9 @@ class Partial:
         with self.store.changing(shared=True):  # so that the parent is not removed in between
             return self._publish(metadata, chunks)
 
-    def _publish(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> Base:
+    def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> Base:
         self._check(metadata, chunks)
-        filesystem.replace_file(os.path.join(self.directory, "chunks"), chunks, filesystem.BASE_MODE)
+        filesystem.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), filesystem.BASE_MODE)
         filesystem.replace_file(
             os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
         )
@@ -482,12 +482,12 @@ class Partial:
             os.rename(self.directory, target)
             filesystem.remove_tree(doomed)
 
-    def _check(self, metadata: t.Mapping[str, t.Any], chunks: bytes) -> None:
+    def _check(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> None:
         problem = metadata_problem(dict(metadata), self.sha256)
         size = os.lstat(self.disk).st_size
         if not problem and size != metadata["size_bytes"]:
             problem = f"the file has {size} bytes instead of {metadata['size_bytes']}"
-        if not problem and hashlib.sha256(chunks).hexdigest() != metadata["chunks_sha256"]:
+        if not problem and digest_of(chunks) != metadata["chunks_sha256"]:
             problem = "the chunk list has another digest than the metadata says"
         if not problem and metadata["parent"] is not None and self.store.find(metadata["parent"]) is None:
             problem = f"its parent {metadata['parent']} is not in the same pool"

@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import struct
+import tempfile
 import typing as t
 
 from .errors import BadChunkList
@@ -27,7 +27,51 @@ MAX_CHUNK_BYTES = 16 * 1024 * 1024
 _HEADER = struct.Struct(">8sQQ")
 HEADER_BYTES = _HEADER.size
 
-Buffer = t.Union[bytes, bytearray, memoryview, mmap.mmap]
+# What is read of a list at once.
+_PART_BYTES = 1024 * 1024
+
+
+class FileBytes:
+    """The bytes of a file, read where they are asked for.
+
+    The list of 200 GiB has 25 MiB: mapped, it would stay resident in every node.
+    """
+
+    def __init__(self, file: t.BinaryIO, length: int) -> None:
+        self._file = file  # closes itself with the last reference
+        self._length = length
+
+    @classmethod
+    def open(cls, path: str) -> FileBytes:
+        file = open(path, "rb", buffering=0)
+        return cls(t.cast(t.BinaryIO, file), os.fstat(file.fileno()).st_size)
+
+    @classmethod
+    def temporary(cls, directory: str | None, length: int) -> FileBytes:
+        """So many bytes to be written, in a file without a name."""
+        file = tempfile.TemporaryFile(buffering=0, dir=directory)
+        os.ftruncate(file.fileno(), length)
+        return cls(t.cast(t.BinaryIO, file), length)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _step = part.indices(self._length)
+        data = os.pread(self._file.fileno(), max(0, stop - start), start)
+        if len(data) < stop - start:
+            raise BadChunkList(f"The chunk list ends after {start + len(data)} of {self._length} bytes.")
+        return data
+
+    def write(self, offset: int, data: Buffer) -> None:
+        rest = memoryview(data)
+        while rest:
+            count = os.pwrite(self._file.fileno(), rest, offset)
+            rest, offset = rest[count:], offset + count
+
+
+Buffer = t.Union[bytes, bytearray, memoryview]
+Listed = t.Union[bytes, FileBytes]
 
 
 def chunk_count(size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> int:
@@ -40,6 +84,20 @@ def list_bytes(size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> int:
     return HEADER_BYTES + DIGEST_BYTES * chunk_count(size_bytes, chunk_bytes)
 
 
+def parts(listed: Listed) -> t.Iterator[bytes]:
+    """All of it, piece by piece."""
+    for offset in range(0, len(listed), _PART_BYTES):
+        yield listed[offset : offset + _PART_BYTES]
+
+
+def digest_of(listed: Listed) -> str:
+    """SHA-256, hexadecimal."""
+    hasher = hashlib.sha256()
+    for part in parts(listed):
+        hasher.update(part)
+    return hasher.hexdigest()
+
+
 class ChunkList:
     """The digests of a file's chunks, over its serialised form.
 
@@ -47,11 +105,11 @@ class ChunkList:
     SHA-256 for each chunk.
     """
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Listed) -> None:
         """:raises BadChunkList: if header and length do not fit each other."""
         if len(data) < HEADER_BYTES:
             raise BadChunkList(f"A chunk list has at least {HEADER_BYTES} bytes, this one has {len(data)}.")
-        magic, size_bytes, chunk_bytes = _HEADER.unpack_from(data)
+        magic, size_bytes, chunk_bytes = _HEADER.unpack(data[:HEADER_BYTES])
         if magic != MAGIC:
             raise BadChunkList(f"A chunk list begins with {MAGIC!r}, this one with {magic!r}.")
         if not MIN_CHUNK_BYTES <= chunk_bytes <= MAX_CHUNK_BYTES:
@@ -81,19 +139,20 @@ class ChunkList:
 
     @classmethod
     def open(cls, path: str) -> ChunkList:
-        """The list in a file, mapped into memory and not read: the list of 200 GiB has 25 MiB."""
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < HEADER_BYTES:
-                raise BadChunkList(f"{path} is too short for a chunk list.", path=path)
-            return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        """The list in a file, which stays open as long as the list lives."""
+        return cls(FileBytes.open(path))
 
     @property
     def sha256(self) -> str:
         """Digest of the serialised form, hexadecimal."""
-        return hashlib.sha256(self._data).hexdigest()
+        return digest_of(self._data)
+
+    @property
+    def serialised(self) -> Listed:
+        return self._data
 
     def to_bytes(self) -> bytes:
-        return bytes(self._data)
+        return self._data[:]
 
     @property
     def list_bytes(self) -> int:
@@ -102,7 +161,7 @@ class ChunkList:
 
     def part(self, offset: int, length: int) -> bytes:
         """At most so many bytes of the serialised form."""
-        return bytes(self._data[offset : offset + length])
+        return self._data[offset : offset + length]
 
     def offset(self, index: int) -> int:
         """Where the chunk begins in the file."""
@@ -114,11 +173,22 @@ class ChunkList:
 
     def digest(self, index: int) -> bytes:
         start = HEADER_BYTES + DIGEST_BYTES * self._checked(index)
-        return bytes(self._data[start : start + DIGEST_BYTES])
+        return self._data[start : start + DIGEST_BYTES]
 
     def is_zero(self, index: int) -> bool:
         """Whether the chunk is nothing but zero bytes (it need not be sent or written)."""
         return self.digest(index) == (self._last_zero if index == self.count - 1 else self._zero)
+
+    def zeros(self) -> t.Iterator[int]:
+        """The chunks for which ``is_zero`` holds."""
+        for first in range(0, self.count, _PART_BYTES // DIGEST_BYTES):
+            start = HEADER_BYTES + DIGEST_BYTES * first
+            digests = self._data[start : start + _PART_BYTES]
+            for index in range(first, first + len(digests) // DIGEST_BYTES):
+                at = DIGEST_BYTES * (index - first)
+                wanted = self._last_zero if index == self.count - 1 else self._zero
+                if digests[at : at + DIGEST_BYTES] == wanted:
+                    yield index
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < self.count:

@@ -14,6 +14,7 @@ import typing as t
 
 from . import protocol
 from .channel import Channel
+from .chunks import FileBytes
 from .compression import Codec, codecs
 from .endpoints.socket import Waker, poll
 from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
@@ -76,7 +77,7 @@ class Feed:
         self._buffer: memoryview | None = None
         self._codec: Codec | None = None
         # The chunk list, if it is this feed that brings it.
-        self._list: t.Any = None
+        self._list: FileBytes | None = None
         self._list_at = 0
         # Time accounts.
         self._turn = True
@@ -334,11 +335,10 @@ class Feed:
     def _take_list(self, offset: int, payload: memoryview) -> None:
         if self._list is None or offset != self._list_at or offset + len(payload) > len(self._list):
             raise ProtocolError(f"{self.parent} sent a part of a chunk list that was not asked for.")
-        self._list[offset : offset + len(payload)] = payload
+        self._fetch.list_part(self, self._list, offset, payload)
         self._list_at += len(payload)
-        self._fetch.list_progress(self)
         if self._list_at == len(self._list):
-            data, self._list = self._list, b""
+            data, self._list = self._list, None
             self._fetch.bring_list(data, self)
 
     def _account(self) -> None:

@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import mmap
 import queue
 import threading
 import typing as t
 
 from .channel import Channel, describe
-from .chunks import ChunkList, chunk_count, list_bytes
+from .chunks import ChunkList, FileBytes, chunk_count, digest_of, list_bytes
 from .endpoints import Endpoint
 from .errors import BadChunkList, Cancelled, CorruptChunk, RelayError, StorageFailed
 from .feed import Feed
@@ -52,6 +50,7 @@ class Fetch:
     :param trusted: whether that map can be believed without reading the chunks again; ``trust`` is called after that.
     :param offer: told what children may have; each chunk at once if ``share``.
     :param others: hosts of the run that may have the base when nobody of the plan is left.
+    :param scratch: directory for the chunk list while it comes.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Fetch:
         attempts: list[Attempt] | None = None,
         others: t.Callable[[], t.Sequence[str]] = tuple,
         compression: bool = False,
+        scratch: str | None = None,
     ) -> None:
         self.sha256 = sha256
         self.size_bytes = size_bytes
@@ -101,6 +101,7 @@ class Fetch:
         self.steering = Steering(route, patience, clock(), others, self.note_attempt, self._missing)
         # Chunks that somebody had who answered since there is no holder in sight any more.
         self._seen = bytearray()
+        self._scratch = scratch
         self._trusted = trusted
         self._trust = trust
         self._route = route
@@ -115,7 +116,7 @@ class Fetch:
         self._view_lock = threading.Lock()
         self._list_feed: Feed | None = None
         self._list_at = 0.0
-        self._brought: tuple[t.Any, Feed] | None = None
+        self._brought: tuple[FileBytes, Feed] | None = None
         self._free: queue.Queue[memoryview] = queue.Queue()
         self._surplus = 0
         self._received: queue.Queue[tuple[int, memoryview, memoryview, Feed] | None] = queue.Queue()
@@ -318,7 +319,7 @@ class Fetch:
         self._failure = self._failure or error
         self._changed.set()
 
-    def claim_list(self, feed: Feed) -> t.Any:
+    def claim_list(self, feed: Feed) -> FileBytes | None:
         """A place for the chunk list, if this feed is to bring it: one at a time does."""
         now = self.clock()
         with self._lock:
@@ -329,16 +330,23 @@ class Fetch:
             if not better and now - self._list_at < LIST_STALL_S:
                 return None
             self._list_feed, self._list_at = feed, now
-        # Not on the heap: the list of 200 GiB has 25 MiB, and this goes back to the system in one piece.
-        return mmap.mmap(-1, list_bytes(self.size_bytes, self.chunk_bytes))
+        try:
+            return FileBytes.temporary(self._scratch, list_bytes(self.size_bytes, self.chunk_bytes))
+        except OSError as error:
+            self.fail(storage_failure(error))
+            return None
 
-    def list_progress(self, feed: Feed) -> None:
+    def list_part(self, feed: Feed, place: FileBytes, offset: int, payload: memoryview) -> None:
+        try:
+            place.write(offset, payload)
+        except OSError as error:
+            self.fail(storage_failure(error))
         if self._list_feed is feed:
             self._list_at = self.clock()
 
-    def bring_list(self, data: t.Any, feed: Feed) -> None:
+    def bring_list(self, data: FileBytes, feed: Feed) -> None:
         """:raises BadChunkList: nothing of it is believed unless its digest is the run's."""
-        found = hashlib.sha256(data).hexdigest()
+        found = digest_of(data)
         if found != self.chunks_sha256:
             raise BadChunkList(
                 f"{feed.parent} sent a chunk list with digest {found}, not {self.chunks_sha256}.", peer=feed.parent
@@ -386,8 +394,8 @@ class Fetch:
                 self._trust()
                 self.log(f"base {self.sha256[:12]}: {check.size} bytes verified again, {check.wrong} chunks wrong")
             marks = self.endpoint.marks()
-            for index in range(chunks.count):
-                if not marks[index] and chunks.is_zero(index):
+            for index in chunks.zeros():
+                if not marks[index]:
                     self.endpoint.mark(index)
                     marks[index] = 1
         except OSError as error:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import typing as t
@@ -15,7 +16,7 @@ import zlib
 
 from . import protocol
 from .channel import SILENCE_S, Channel, describe
-from .chunks import ChunkList
+from .chunks import ChunkList, Listed
 from .compression import codecs
 from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
@@ -53,7 +54,7 @@ class Claim(t.Protocol):
     disk: str
     map: str
 
-    def publish(self, metadata: dict[str, t.Any], chunks: bytes) -> Held: ...
+    def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held: ...
 
     def discard(self) -> None: ...
 
@@ -237,6 +238,7 @@ class Job:
             attempts=self._attempts,
             others=node.others,
             compression=node.settings.compression,
+            scratch=os.path.dirname(claim.disk),
         )
         with self._lock:
             self._fetch = fetch
@@ -248,7 +250,7 @@ class Job:
         try:
             chunks = fetch.run()
             node.await_base(metadata.get("parent"))
-            held = claim.publish(metadata, chunks.to_bytes())
+            held = claim.publish(metadata, chunks.serialised)
             kept = True
             self._bytes, self._received_from = fetch.bytes, fetch.received_from
             self._hold(held, received=True)

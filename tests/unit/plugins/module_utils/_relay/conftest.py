@@ -17,7 +17,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList, Listed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
@@ -44,8 +44,8 @@ class DirectoryClaim:
         self.disk = str(directory / "disk")
         self.map = str(directory / "map")
 
-    def publish(self, metadata: dict[str, t.Any], chunks: bytes) -> Held:
-        (self._directory / "chunks").write_bytes(chunks)
+    def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
+        (self._directory / "chunks").write_bytes(chunks[:])
         os.unlink(self.map)
         os.rename(self._directory, self._published)
         self.close()

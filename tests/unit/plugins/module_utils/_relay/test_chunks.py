@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks impor
     CHUNK_BYTES,
     ChunkHasher,
     ChunkList,
+    FileBytes,
+    digest_of,
     hash_file,
+    list_bytes,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import BadChunkList
 from hypothesis import given
@@ -51,7 +56,7 @@ def test_serialised_form_is_header_then_digests() -> None:
     assert ChunkList.from_bytes(raw) == chunks
 
 
-def test_a_mapped_file_equals_the_list_in_memory(tmp_path: Path) -> None:
+def test_a_list_in_a_file_equals_the_list_in_memory(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(b"abc" * 300_000)
     sha256, chunks = hash_file(str(disk))
@@ -61,6 +66,37 @@ def test_a_mapped_file_equals_the_list_in_memory(tmp_path: Path) -> None:
     assert mapped == chunks
     assert mapped.sha256 == chunks.sha256
     assert (mapped.count, mapped.offset(3), mapped.length(3)) == (4, 3 * CHUNK_BYTES, 900_000 - 3 * CHUNK_BYTES)
+
+
+def test_chunks_of_zero_bytes_are_found() -> None:
+    data = b"\1" * CHUNK_BYTES + bytes(2 * CHUNK_BYTES) + b"\1" * CHUNK_BYTES + bytes(77)
+    hasher = ChunkHasher()
+    hasher.update(data)
+    chunks = hasher.finish()[1]
+    assert list(chunks.zeros()) == [1, 2, 4] == [index for index in range(5) if chunks.is_zero(index)]
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_list_of_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
+    size = 200 * 1024**3
+    length = list_bytes(size)
+    place = FileBytes.temporary(str(tmp_path), length)
+    assert not list(tmp_path.iterdir())
+    place.write(0, ChunkList.from_digests(0, CHUNK_BYTES, b"").to_bytes()[:8] + struct.pack(">QQ", size, CHUNK_BYTES))
+    place.write(length - 32, hashlib.sha256(bytes(CHUNK_BYTES)).digest())
+    (tmp_path / "chunks").write_bytes(place[:])
+    before = resident_bytes()
+    for chunks in (ChunkList(place), ChunkList.open(str(tmp_path / "chunks"))):
+        assert chunks.count == 819_200
+        assert list(chunks.zeros()) == [819_199]
+        assert chunks.sha256 == digest_of(place)
+    assert resident_bytes() - before < 10 * 1024**2
+    os.truncate(tmp_path / "chunks", length - 1)
+    with pytest.raises(BadChunkList, match="ends after"):
+        chunks.digest(819_199)
 
 
 @pytest.mark.parametrize(
