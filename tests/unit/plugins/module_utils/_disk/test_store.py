@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NameTaken, StoreBusy, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import MAP_HEADER_BYTES, Store, map_bytes
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkList, FileBytes
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base
 
 DATA = b"content".ljust(300 * 1024, b"\0")
@@ -47,6 +48,20 @@ def test_publishing_what_is_there_gives_what_is_there(store: Store) -> None:
     again = put_base(store, DATA, imported_at="2027-01-01T00:00:00Z")
     assert again == first
     assert os.listdir(os.path.join(store.directory, ".partial")) == []
+
+
+def test_a_base_that_came_over_the_network_is_published_with_its_list_from_a_file(store: Store) -> None:
+    raw = chunks_of(DATA)
+    metadata = metadata_of(DATA)
+    partial = store.partial(metadata["sha256"])
+    with open(partial.disk, "wb") as file:
+        file.write(DATA)
+    place = FileBytes.temporary(os.path.dirname(partial.disk), len(raw))
+    for offset in range(0, len(raw), 10):
+        place.write(offset, raw[offset : offset + 10])
+    base = partial.publish(metadata, ChunkList(place).serialised)
+    assert sorted(os.listdir(base.directory)) == ["base.json", "chunks", "disk"]
+    assert filesystem.read_file(base.chunks_path) == raw
 
 
 @pytest.mark.parametrize(
