@@ -278,6 +278,10 @@ def hear(state: State, answers: Answers, now: float) -> list[str]:
             reasons.append(f"{host} is back")
             state["restarted"] = [*state.get("restarted", []), host]
             state["lost_links"] = [pair for pair in state["lost_links"] if host not in pair]
+        elif node.get("started") is False:
+            # Its process had ended, for want of memory perhaps; asking has started another, which knows nothing of the plan.
+            reasons.append(f"the relay node of {host} had to be started again")
+            state["restarted"] = [*state.get("restarted", []), host]
         for a, b, error in _failed_links(state, host, node):
             if [a, b] not in state["lost_links"]:
                 # What one end cannot reach is taken as lost both ways: a node cannot tell which direction is.

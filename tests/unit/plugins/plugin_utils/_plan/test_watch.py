@@ -150,6 +150,18 @@ def test_a_host_that_is_back_is_planned_for_and_gets_its_part() -> None:
     assert "3" in state["plans"][0]["targets"]
 
 
+def test_a_node_whose_process_had_ended_is_given_its_part_again() -> None:
+    state = {**begin(EXAMPLE_1), "settings": {**SETTINGS, "measure_s": 0}}
+    running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    state = look(state, news(running, stale="1"), BEGAN + 5)
+    state = decide(state, Answers({"1": {"started": False, "bases": {}}}, {}), BEGAN + 5)
+    assert "the relay node of 1 had to be started again" in state["lines"][0]
+    assert state["lost"] == {}
+    assert state["concerned"] == ["1"]
+    assert state["parts"]["1"][0]["parents"][0][0] == "S"
+    assert not look(state, news(running, stale="1"), BEGAN + 6)["act"]
+
+
 def test_before_the_end_a_lost_host_is_tried_once_more() -> None:
     state = begin(EXAMPLE_1)
     served = {"S": base("holding"), "1": base("holding"), "2": base("holding"), "3": base("fetching")}
