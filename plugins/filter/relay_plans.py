@@ -32,6 +32,11 @@ options:
   sites:
     description: The site of each host, see P(basecast.fleet.deployment_matrix#filter).
     type: dict
+  settings:
+    description:
+      - "What each host's node is told to keep to, C({host: {rate_mbps, link_mbps: {other host: mbps}}}), in 10^6 bits per second
+        with V(0) for no limit. Other keys are not looked at."
+    type: dict
   mode:
     description: See P(basecast.fleet.relay_plan#filter).
     type: str
@@ -106,6 +111,7 @@ def relay_plans(
     mode: str = "cut_through",
     strategy: str = "best",
     contention: str = "port",
+    settings: t.Any = None,
 ) -> list[dict[str, t.Any]]:
     try:
         return plans_of(
@@ -113,6 +119,7 @@ def relay_plans(
             plain(links),
             None if hosts is None else plain(list(hosts)),
             sites=None if sites is None else plain(sites),
+            settings=None if settings is None else plain(settings),
             mode=str(mode),
             strategy=str(strategy),
             contention=str(contention),

@@ -107,6 +107,7 @@ def relay_plans(
     alive: Sequence[str] | None = None,
     mode: str = "cut_through",
     sites: Mapping[str, str] | None = None,
+    settings: Mapping[str, Mapping[str, t.Any]] | None = None,
     **options: t.Any,
 ) -> list[dict[str, t.Any]]:
     """One relay plan for each relay.
@@ -115,7 +116,8 @@ def relay_plans(
     :param alive: hosts that can take part; others are left out.
     :param mode: as in the playbooks, chunk by chunk unless asked otherwise.
     :param sites: {host: site}; links that nobody measured are estimated by those of the same sites.
-    :param options: strategy, contention, limits: as relay_plan takes them.
+    :param settings: {host: {"rate_mbps", "link_mbps": {host: 10^6 bit/s}}}, 0 for no limit: what the nodes keep to.
+    :param options: strategy, contention: as relay_plan takes them.
     """
     plans = []
     for relay in relays:
@@ -125,7 +127,10 @@ def relay_plans(
             raise FleetError(f"{relay['base']}: no host that holds it is left ({', '.join(relay['sources'])})", kind="source_lost")
         matrix = matrix_of(links, relay["size_bytes"], hosts, sites)
         targets = [host for host in hosts if host not in sources]
-        plan = relay_plan(matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, **options)
+        limits = limits_of(settings or {}, hosts)
+        plan = relay_plan(
+            matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, limits=limits, **options
+        )
         plans.append({**plan, "assumed": not _has_links(links), **overview(plan)})
     return plans
 
@@ -151,6 +156,21 @@ def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
         for (a, b), count in carried.items()
     ]
     return {"links": links, "arrivals": {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}}
+
+
+def limits_of(settings: Mapping[str, Mapping[str, t.Any]], hosts: Sequence[str]) -> dict[str, t.Any] | None:
+    """Limits of these hosts as relay_plan takes them; None without any. A link may be limited by both of its ends."""
+    rates = {host: float(settings.get(host, {}).get("rate_mbps") or 0) for host in hosts}
+    ports = {host: {"up_mbps": mbps, "down_mbps": mbps} for host, mbps in rates.items() if mbps > 0}
+    links: dict[tuple[str, str], float] = {}
+    for host in hosts:
+        for peer, value in (settings.get(host, {}).get("link_mbps") or {}).items():
+            if peer in hosts and peer != host and float(value) > 0:
+                for pair in ((host, peer), (peer, host)):
+                    links[pair] = min(links.get(pair, float(value)), float(value))
+    if not ports and not links:
+        return None
+    return {"hosts": ports, "links": [[a, b, mbps] for (a, b), mbps in links.items()]}
 
 
 def matrix_of(links: t.Any, size_bytes: int, hosts: Sequence[str], sites: Mapping[str, str] | None) -> dict[str, t.Any]:

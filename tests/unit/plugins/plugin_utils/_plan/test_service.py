@@ -153,6 +153,19 @@ def test_the_record_rises_only_when_assignments_change() -> None:
     assert service_plan(manifest(per_host=2), hosts)["record"]["generation"] == 2
 
 
+def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
+    hosts = {"a": host(held()), "b": host(), "c": host()}
+    relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
+    links = [{"from": x, "to": y, "mbps": 100} for x in "abc" for y in "abc" if x != y]
+    (free,) = relay_plans(relays, links, mode="staged")
+    (slow,) = relay_plans(relays, links, mode="staged", settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}})
+    assert slow["predicted_s"] > 5 * free["predicted_s"]
+    # Each end may limit the link, by name.
+    (around,) = relay_plans(relays, links, mode="staged", settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}})
+    assert relay_parts(relays, [around])["c"][0]["parents"] == [["b", "a"]]
+    assert around["predicted_s"] < 2.1 * free["predicted_s"]
+
+
 def test_relay_plans_and_parts() -> None:
     hosts = {"a": host(held()), "b": host(), "c": host()}
     relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
