@@ -52,6 +52,24 @@ LISTEN = f"""
 """
 
 
+NETWORK = f"""
+- hosts: all
+  gather_facts: false
+  vars:
+    basecast_state_dir: "{{{{ runtime_dir }}}}-state"
+    basecast_runtime_dir: "{{{{ runtime_dir }}}}"
+  tasks:
+    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/settings.yml
+    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_prepare.yml
+      vars:
+        relay_hosts: "{{{{ ansible_play_hosts_all }}}}"
+    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_listen.yml
+    - ansible.builtin.debug:
+        msg: "NODE {{{{ basecast_node | to_json }}}}"
+    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_stop.yml
+"""
+
+
 def listening_at(address: str, port: int) -> bool:
     with socket.socket() as connection:
         return connection.connect_ex((address, port)) == 0
@@ -103,6 +121,41 @@ def test_keys_are_in_the_memory_of_their_node_only(site: Site) -> None:
             site.call(host, state="stopped")
     for node in nodes.values():
         assert not listening_at(node["address"], node["port"])
+
+
+def test_variables_of_the_network_reach_the_nodes_and_a_run_without_encryption_says_so(site: Site) -> None:
+    (site.directory / "network.yml").write_text(NETWORK)
+    given = {
+        "basecast_encryption": False,
+        "basecast_rate_mbps": 300,
+        "basecast_link_mbps": {"kvm1": 20},
+        "basecast_streams": 4,
+        "basecast_compression": "auto",
+        "basecast_nice": 3,
+        "basecast_io_idle": True,
+    }
+    done = subprocess.run(
+        [ANSIBLE_PLAYBOOK, "-i", "inventory.json", "network.yml", "-e", json.dumps(given)],
+        cwd=site.directory,
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
+            "ANSIBLE_HOME": str(site.directory / "home"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    nodes = [line for line in done.stdout.splitlines() if "NODE {" in line]
+    assert len(nodes) == len(HOSTS), done.stdout
+    limits = {"rate_mbps": 300.0, "links": {"kvm1": 20.0}, "streams": 4}
+    for line in nodes:
+        node = json.loads(json.loads("{" + line.strip() + "}")["msg"].partition(" ")[2])
+        assert (node["encryption"], node["limits"]) == (False, limits)
+    assert "ATTENTION: basecast_encryption is off" in done.stdout
+    assert "do not encrypt" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("dies", ["the one that fetches", "the one that waits"])
