@@ -66,11 +66,11 @@ def once(field: Field, tool: Tool, size: int, incident_s: float | None) -> Run:
         return Run(None, dict.fromkeys(field.receivers, "missing"), None, 0.0, said=f"{type(error).__name__}: {error}"[-2000:])
 
 
-def measured(scenario: Scenario) -> dict[str, t.Any]:
+def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
+    """The scenario's results after each tool, so that a run that is broken off leaves what it has."""
     say(f"{scenario.title}:")
     with Field(scenario) as field:
-        found = [measure(field, TOOLS[name]) for name in scenario.tools]
-        return {
+        whole: dict[str, t.Any] = {
             "name": scenario.name,
             "title": scenario.title,
             "kind": scenario.kind,
@@ -78,8 +78,11 @@ def measured(scenario: Scenario) -> dict[str, t.Any]:
             "rate_mbps": scenario.rate_mbps,
             "between_mbps": scenario.between_mbps,
             "file_system": field.fs,
-            "results": [results.as_json(one) for one in found],
+            "results": [],
         }
+        for name in scenario.tools:
+            whole["results"].append(results.as_json(measure(field, TOOLS[name])))
+            yield whole
 
 
 def main(argv: list[str]) -> int:
@@ -106,9 +109,11 @@ def main(argv: list[str]) -> int:
     }
     options.output.mkdir(parents=True, exist_ok=True)
     for scenario in scenarios:
-        found["scenarios"].append(measured(scenario))
-        found["seconds"] = round(time.monotonic() - begin, 1)
-        write(found, options.output)
+        before = found["scenarios"]
+        for whole in measured(scenario):
+            found["scenarios"] = [*before, whole]
+            found["seconds"] = round(time.monotonic() - begin, 1)
+            write(found, options.output)
     say("")
     say(results.text(found))
     say(f"{found['seconds']:.0f} s in all; results in {options.output}")

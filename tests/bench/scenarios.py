@@ -16,7 +16,7 @@ Kind = t.Literal["spread", "sites", "kill", "single", "memory"]
 
 OURS = ("relay", "relay-staged")
 PEERS = (
-    "rsync", "nbdcopy", "clush", "clush-tree", "aria2", "uftp", "udpcast", "taktuk-chain", "taktuk-tree", "mbuffer",
+    "mbuffer", "uftp", "udpcast", "taktuk-chain", "aria2", "taktuk-tree", "rsync", "nbdcopy", "clush", "clush-tree",
 )  # fmt: skip
 
 
@@ -84,11 +84,11 @@ FULL = (
     Scenario("hosts32", "32 hosts, 50 Mbit/s each", "spread", 32, 50, 128, OURS + PEERS),
     Scenario(
         "sites", "two sites of 4 hosts, 20 Mbit/s between them, 200 Mbit/s inside", "sites", 7, 200, 32,
-        ("relay", "rsync", "aria2", "uftp", "udpcast", "taktuk-chain", "mbuffer"), between_mbps=20,
+        ("relay", "mbuffer", "uftp", "udpcast", "taktuk-chain", "aria2", "rsync"), between_mbps=20,
     ),
     Scenario(
         "kill", "8 hosts, 200 Mbit/s each, one relay killed in the middle", "kill", 8, 200, 128,
-        ("relay", "aria2", "udpcast", "taktuk-chain", "clush-tree", "mbuffer"), most_s=30,
+        ("relay", "mbuffer", "taktuk-chain", "clush-tree", "aria2", "udpcast"), most_s=30,
     ),
     Scenario(
         "single", "one to one, unshaped", "single", 1, None, 1024,
