@@ -39,7 +39,7 @@ def rounds(n: int) -> int:
     """How many times the master is solved at most."""
     if n <= 40:
         return 120
-    return 110 if n <= 150 else 40
+    return 60 if n <= 90 else 40 if n <= 150 else 12
 
 
 class Pricing:
@@ -125,7 +125,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     n = planner.net.n
     trees: list[list[int]] = []
     known: set[tuple[int, ...]] = set()
-    for forest in sorted(start, key=lambda f: f.load)[:3]:
+    for forest in sorted(start, key=lambda f: f.load)[: 3 if n <= 150 else 1]:
         for tree in forest.trees:
             if tuple(tree) not in known:
                 known.add(tuple(tree))

@@ -23,7 +23,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import 
 
 # Chunks that a simulation for comparing candidates takes at most, and events that it and the final one may.
 COARSE = 8192
-COARSE_EVENTS, EVENTS = (1_500_000, 5_000_000) if engine.COMPILED else (250_000, 1_000_000)
+COARSE_EVENTS, EVENTS = (1_000_000, 5_000_000) if engine.COMPILED else (250_000, 1_000_000)
 
 
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
@@ -298,7 +298,7 @@ def effort(n: int) -> tuple[list[int], int]:
     if n <= 90:
         return [1, 4, 8, 16, 64, 128], 1_000_000
     if n <= 300:
-        return [1, 4, 16, 64, 128], 4_000_000
+        return [1, 4, 16, 64, 128], 5_000_000
     return [16], 20_000_000
 
 
@@ -313,13 +313,13 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     moves = int(moves * longer)
     candidates: list[Forest] = []
     flat, deep = depth_limits(n)
+    # How a forest queues is seen only in the simulation: some of each kind.
+    kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2 if n <= 300 else 1]
     chunks_few = coarse_chunks(n, chunks)
     for count in counts:
-        for most, hot in ((flat, COLD), (deep, COLD), (deep, HOT)) if n <= 300 else ((flat, COLD),):
-            # How a forest queues is seen only in the simulation: some of each kind.
-            found = planner.grown(count, most) or planner.grown(count, n)
-            if found is not None:
-                candidates.append(planner.annealed(found, most, moves, count, hot))
+        found = planner.grown(count, flat) or planner.grown(count, n)
+        if found is not None:
+            candidates += [planner.annealed(found, most, moves, count, hot) for most, hot in kinds]
         least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
         tight = least.load <= planner.bound * 1.002
         if tight and (n > 300 or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
@@ -335,7 +335,9 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
 
         for found in columns.generate(planner, candidates, longer):
             count = len(found.trees)
-            candidates += [found, planner.annealed(found, flat, moves, count), planner.annealed(found, deep, moves, count, HOT)]
+            candidates += [found, planner.annealed(found, flat, moves, count)]
+            if n <= 40:
+                candidates.append(planner.annealed(found, deep, moves, count, HOT))
     return choose(planner, candidates, chunks, risk)
 
 
@@ -367,7 +369,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
     # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 30 if n <= 40 else 8 if n <= 150 else 6] if n <= 300 and len(candidates) > 1 else []
+    tried = ranked[: 30 if n <= 40 else 8 if n <= 90 else 5] if n <= 300 and len(candidates) > 1 else []
     for k in tried:
         forest, expected = candidates[k], costs[k][2]
         if forest.load + expected > least:

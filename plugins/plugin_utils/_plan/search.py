@@ -47,7 +47,7 @@ def effort(n: int) -> tuple[int, int]:
     if n <= st.ALL_PLANS:
         return 4, 1_500_000
     if n <= 90:
-        return 12, 9_000_000
+        return 12, 8_000_000
     if n <= 300:
         return 6, 40_000_000
     return 2, 60_000_000

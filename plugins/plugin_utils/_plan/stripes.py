@@ -241,7 +241,7 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
         x = 1
     temperature = hot
     blocks = 512 if n <= 300 else 256
-    every = 1 if n <= 300 else 4
+    every = 1 if n <= 90 else 4
     chunk = moves // blocks
     factor = (cold / hot) ** (1.0 / blocks)
     scale = 1.0 / 4294967296.0
