@@ -19,7 +19,7 @@ from ansible_collections.basecast.fleet.tests.lab import Lab
 from ansible_collections.basecast.fleet.tests.lab.relay_run import RelayRun
 
 HOSTS = 8
-SIZE = 96 * 1024 * 1024
+SIZE = 64 * 1024 * 1024
 RATES = (40, 60, 100, 150, 200)
 MODES = ("staged", "cut_through")
 
@@ -36,11 +36,10 @@ class Row(t.NamedTuple):
         return self.predicted_s / self.measured_s
 
 
-def measure(seed: int, modes: t.Sequence[str] = MODES, hosts: int = HOSTS, size_bytes: int = SIZE) -> list[Row]:
+def measure(seed: int, modes: t.Sequence[str] = MODES, hosts: int = HOSTS, size_bytes: int = SIZE) -> t.Iterator[Row]:
     """:raises RuntimeError: with what the playbook said, if a host did not get the base."""
     chosen = random.Random(seed)
     rates = {f"kvm{number}": (chosen.choice(RATES), chosen.choice(RATES)) for number in range(1, hosts + 1)}
-    rows = []
     with Lab(hosts=hosts, rate_mbps=rates) as lab:
         for mode in modes:
             run = RelayRun(lab, size_bytes)
@@ -55,8 +54,7 @@ def measure(seed: int, modes: t.Sequence[str] = MODES, hosts: int = HOSTS, size_
             watch = facts["kvm1"]["basecast_watch"]
             # The first plan's word, not that of one which was made when it was clear how things went.
             predicted = (watch.get("first_predicted_s") or [watch["plans"][0]["predicted_s"]])[0]
-            rows.append(Row(seed, mode, predicted, max(arrived.values()) - began, watch.get("replans", 0)))
-    return rows
+            yield Row(seed, mode, predicted, max(arrived.values()) - began, watch.get("replans", 0))
 
 
 def main() -> int:
