@@ -294,7 +294,7 @@ def effort(n: int) -> tuple[list[int], int]:
     if not engine.COMPILED:
         return ([1, 2, 4, 8, 16, 32], min(30_000, 3_000 * n)) if n <= 64 else ([1, 4, 16], 60_000)
     if n <= 40:
-        return [1, 2, 4, 8, 16, 32, 64], 60_000 * n
+        return [1, 2, 4, 8, 16, 32, 64], 2_000_000 if n > 8 else 60_000 * n
     if n <= 90:
         return [1, 4, 8, 16, 64, 128], 1_000_000
     if n <= 300:

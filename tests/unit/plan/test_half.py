@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 from tests.plan import figures
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("mode", list(figures.FIGURES))
 def test_the_smaller_half_reaches_its_figures(mode: str) -> None:
     rows = [figures.row_of(instance, mode) for instance in figures.smaller_half(figures.recorded())]

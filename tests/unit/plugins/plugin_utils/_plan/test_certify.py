@@ -19,6 +19,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import 
 
 INSTANCES = pathlib.Path(__file__).resolve().parents[4] / "plan" / "instances"
 COLLECTIONS = pathlib.Path(__file__).resolve().parents[5] / ".collections"
+# Searches take their steps, however busy the machine.
+pytestmark = pytest.mark.timeout(400)
 
 
 def instance(name: str) -> tuple[dict[str, t.Any], float]:

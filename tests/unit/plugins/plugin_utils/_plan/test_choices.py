@@ -26,6 +26,8 @@ INSTANCES = pathlib.Path(__file__).resolve().parents[4] / "plan" / "instances"
 Links = set[tuple[str, str]]
 # Shrinking takes minutes here, and these networks are small enough to read.
 QUICKLY = (Phase.explicit, Phase.reuse, Phase.generate)
+# Searches take their steps, however busy the machine.
+pytestmark = pytest.mark.timeout(400)
 
 
 def links_of(matrix: dict[str, t.Any]) -> Links:

@@ -26,6 +26,8 @@ from tests.plan import check
 
 SIZE = 125_000_000  # 1000 Mbit: at n mbps it takes 1000 / n seconds
 QUICK = settings(max_examples=20, deadline=None)
+# Searches take their steps, however busy the machine.
+pytestmark = pytest.mark.timeout(400)
 
 
 def star(n: int, mbps: float, **limits: t.Any) -> dict[str, t.Any]:

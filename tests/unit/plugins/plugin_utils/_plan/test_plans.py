@@ -52,6 +52,8 @@ OPTIONS = some.fixed_dictionaries(
     }
 )
 QUICK = settings(max_examples=30, deadline=None)
+# Searches take their steps, however busy the machine.
+pytestmark = pytest.mark.timeout(400)
 
 
 def reachable(matrix: dict[str, t.Any], sources: list[str]) -> set[str]:
