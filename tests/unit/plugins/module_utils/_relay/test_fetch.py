@@ -84,7 +84,8 @@ class Site:
             offer.set_whole(self.chunks, self.endpoints[name])
             return
         # It is itself still fetching, from a holder that is none of our business.
-        offer.set_view(FETCHING, ROOTED if name == "p0" else LOST, [("elsewhere",)])
+        above = self.parents[name].get("above", "elsewhere")
+        offer.set_view(FETCHING, ROOTED if name == "p0" else LOST, [(above,)])
         offer.set_parts(self.chunks, self.endpoints[name])
         for index in has:
             offer.announce([index])
@@ -235,6 +236,24 @@ def test_what_a_parent_had_before_a_new_connection_is_not_asked_for() -> None:
     assert bytes(site.endpoint.data) == DATA
     assert site.connections == {"p0": 2}, fetch.attempts
     assert len(fetch.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("above", "sentence"),
+    [("me", "p0 has no living parent itself"), ("elsewhere", "p0 has got nothing new for")],
+    ids=["it waits for us", "it waits for nothing"],
+)
+def test_a_parent_that_will_never_have_more_is_given_up(above: str, sentence: str) -> None:
+    site = Site({"p0": {"has": list(range(6)), "above": above}})
+    # Longer than the longest pause between two attempts.
+    fetch = site.fetch(alone=4.5)
+    ended = threading.Event()
+    threading.Thread(target=lambda: ended.wait(20) or fetch.fail(RelayError("it hangs")), daemon=True).start()
+    with pytest.raises(RelayError, match="No living parent for"):
+        fetch.run()
+    ended.set()
+    site.close()
+    assert any(sentence in attempt.error for attempt in fetch.attempts), fetch.attempts
 
 
 def test_a_chunk_list_that_is_not_the_runs_is_refused() -> None:

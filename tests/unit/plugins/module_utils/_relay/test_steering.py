@@ -84,6 +84,31 @@ def test_each_stripe_has_its_parent_and_equal_parents_share_a_feed() -> None:
     assert world.own() == {"a": [0, 2], "b": [1]}
 
 
+def test_while_nobody_has_answered_yet_each_feed_has_its_own_stripes() -> None:
+    world = World([["a"], ["b"]])
+    world.states = dict.fromkeys("ab", s.CONNECTING)
+    for _number in range(3):
+        world.step()
+        assert world.own() == {"a": [0], "b": [1]}
+
+
+def test_at_the_end_of_the_file_a_crawling_parent_gives_back_what_was_asked_for() -> None:
+    world = World(["a", "b"], expected_mbps=80.0)
+    world.left = [10]
+    world.rates = {"a": (0.05 * MIB, 1.0)}
+    for _number in range(30):
+        if "b" in world.step():
+            break
+    assert world.orders["a"].recall
+    assert world.orders["b"].limit == s.TRIAL_CHUNKS
+    plenty = World(["a", "b"], expected_mbps=80.0)
+    plenty.left = [1000]
+    plenty.rates = world.rates
+    while "b" not in plenty.step():
+        assert plenty.now < 120
+    assert not plenty.orders["a"].recall
+
+
 def test_a_lost_parent_is_replaced_by_its_stripes_next_choice() -> None:
     world = World([["a", "s"], ["b", "s"]])
     world.left = [LONG, LONG]
