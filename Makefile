@@ -32,7 +32,7 @@ test: setup ## everything: static checks, unit, integration, kills, molecule
 .PHONY: lint test-unit test-integration test-kills test-molecule sanity
 lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy
 	@tools/run-tests lint
-test-unit: setup ## unit tests (under two minutes)
+test-unit: setup ## unit tests, with the smaller half of the relay instances
 	@tools/run-tests unit
 test-integration: setup ## tests on lab hosts
 	@tools/run-tests integration
