@@ -35,7 +35,6 @@ TERM = {"TERM": "xterm-256color"}
         ("live", Terminal(), {**TERM, "CI": "true"}, True, "default", True),
         ("live", io.StringIO(), TERM, False, "default", False),
     ],
-    ids=str,
 )
 def test_it_draws_only_where_somebody_looks_at_a_terminal(
     mode: str, out: t.Any, environment: dict[str, str], no_colour: bool, stdout_callback: str, live: bool
