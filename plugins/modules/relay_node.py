@@ -39,7 +39,8 @@ options:
       - V(started) gives it its part of the plan; it begins at once. Given again with other parents, transfers that the
         change does not touch go on, and failed bases are tried again.
       - V(finished) waits until every base of this host is there or has failed, and fails if one has.
-      - V(progress) returns the same data without waiting. Asked of any one host, it shows the whole fleet, see O(fleet).
+      - V(progress) returns the same data, without waiting unless O(wait_s) is given. Asked of any one host, it shows the
+        whole fleet, see O(fleet).
       - V(limited) changes O(rate_mbps), O(links) and O(streams) of a running node, and nothing else.
       - V(stopped) ends the node and waits until it is gone. That there is none is fine.
     type: str
@@ -194,6 +195,12 @@ options:
       - The default is V(true) with O(state=progress) and V(false) otherwise, since a play that asks every host would get
         it from each of them.
     type: bool
+  wait_s:
+    description:
+      - How long O(state=progress) waits for something that a watcher acts on, in seconds. It answers earlier when the fleet
+        has settled, when a base of a host has failed, or when a host falls silent or is heard again.
+    type: float
+    default: 0
   timeout_s:
     description: How long O(state=finished) waits, in seconds.
     type: float
@@ -295,10 +302,11 @@ EXAMPLES = r"""
   basecast.fleet.relay_node:
     state: progress
     run: nightly
+    wait_s: 10
   register: watched
   until: watched.fleet_settled
-  retries: 900
-  delay: 2
+  retries: 180
+  delay: 0
   run_once: true
 
 - name: In working hours, send less, and least of all over the line to another site
@@ -660,6 +668,33 @@ def finished(runtime: agent.Runtime, timeout_s: float, fleet: bool) -> dict[str,
     raise FleetError(" ".join(sentences), node=node, failed=failed, late=late)
 
 
+def watched(runtime: agent.Runtime, wait_s: float, fleet: bool) -> dict[str, t.Any]:
+    """The node's data once something has happened to the fleet, or after so many seconds."""
+    if wait_s < 0:
+        raise InvalidOption("wait_s", wait_s, "it has to be 0 or more")
+    deadline = time.monotonic() + wait_s
+    node = runtime.ask("progress", fleet=fleet or wait_s > 0)
+    before = attention(node)
+    while not node["fleet_settled"] and attention(node) == before:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        # The answer of a large fleet is large.
+        time.sleep(min(left, max(0.5, len(node["fleet"]) / 500)))
+        node = runtime.ask("progress", fleet=True)
+    if not fleet:
+        node.pop("fleet", None)
+    return node
+
+
+def attention(node: t.Mapping[str, t.Any]) -> list[tuple[str, bool, bool]]:
+    """What a watcher of the fleet may have to act on."""
+    return [
+        (host, told["stale"], any(base["state"] == "failed" for base in told["bases"].values()))
+        for host, told in (node.get("fleet") or {}).items()
+    ]
+
+
 def told(sha256: str, base: t.Mapping[str, t.Any]) -> str:
     """One sentence on a base that failed, with each attempt."""
     attempts = "; ".join(attempt["error"] for attempt in base["attempts"])
@@ -711,7 +746,7 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
             # The reader wants the same data, whether it went well or not.
             node = answer(error.fields.pop("node", {}))
             module.fail_json(msg=error.message, failure=error.fields, **{**node, "changed": False})
-    return answer(runtime.ask("progress", fleet=fleet))
+    return answer(watched(runtime, params["wait_s"], fleet))
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -754,6 +789,7 @@ def main() -> None:
             "compression": {"type": "str", "choices": ["none", "auto"], "default": "none"},
             "encryption": {"type": "bool", "default": True},
             "fleet": {"type": "bool"},
+            "wait_s": {"type": "float", "default": 0},
             "timeout_s": {"type": "float", "default": 3600},
             "ttl_s": {"type": "float", "default": 14400},
             "linger_s": {"type": "float", "default": 300},

@@ -209,7 +209,10 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         (lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base"),
         (lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000"),
         (lambda m: m["machines"][0]["disks"][0].update(pool="fast"), "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default"),
-        (lambda m: m["machines"][0]["disks"][0].update(size_gib=0.03), "machines[0].disks[0].size_gib: 0.03 GiB is less than tiny 1 itself has; at least 0.047 GiB"),
+        (
+            lambda m: m["machines"][0]["disks"][0].update(size_gib=0.03),
+            "machines[0].disks[0].size_gib: 0.03 GiB is less than tiny 1 itself has; at least 0.047 GiB",
+        ),
         (lambda m: m["machines"][0].update(memory_mib=2**26), "machines[0].memory_mib: web-4 with 67108864 MiB does not fit on kvm1"),
         (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
         (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),

@@ -73,6 +73,21 @@ WATCH = """
         msg: "{{ watched.fleet | dict2items | map(attribute='value.bases') | map('dict2items') | flatten | map(attribute='value.state') }}"
 """
 
+WAIT = """
+- hosts: kvm3
+  gather_facts: false
+  tasks:
+    - basecast.fleet.relay_node:
+        state: progress
+        run: test
+        wait_s: 150
+      register: watched
+    - ansible.builtin.assert:
+        that:
+          - watched.fleet_settled
+          - watched.fleet.kvm2.bases.values() | map(attribute='state') == ['holding']
+"""
+
 
 class Watcher:
     """``ansible-playbook watch.yml`` in a terminal."""
@@ -119,11 +134,11 @@ ROW = r"(?m)^ kvm%d +[━╸─]{10,} +[1-9][0-9]?%% +[0-9.]+/40\.0 MiB  [0-9.]+
 def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
     fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
 ) -> None:
-    """One relay of some twenty seconds, seen by three: one in a terminal, one who interrupts, one that is a log."""
+    """One relay of some twenty seconds, seen by four: a terminal, one who interrupts, a log, and one who waits for its end."""
     lab = fresh_lab_factory(hosts=3, rate_mbps=RATE_MBPS)
     pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
     metadata = publish(pools["kvm1"], os.urandom(SIZE))
-    for name, text in (("begin.yml", BEGIN), ("watch.yml", WATCH)):
+    for name, text in (("begin.yml", BEGIN), ("watch.yml", WATCH), ("wait.yml", WAIT)):
         (tmp_path / name).write_text(text)
     chain = {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}
     begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
@@ -134,6 +149,8 @@ def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
     logged = lab.popen_playbook(
         [tmp_path / "watch.yml"], extra_env={**ENABLED, "BASECAST_PROGRESS_LOG_INTERVAL_S": "4"}, stderr=subprocess.STDOUT
     )
+
+    waiting = lab.popen_playbook([tmp_path / "wait.yml"])
 
     # Asked of the last host of the chain, about all of them.
     impatient.until(ROW % (2, "kvm1"))
@@ -165,6 +182,9 @@ def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
         "PLAY RECAP",
     ]
     assert '"holding"' in shown
+
+    waited, _nothing = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, waited
 
     log, _nothing = logged.communicate(timeout=60)
     assert logged.returncode == 0, log

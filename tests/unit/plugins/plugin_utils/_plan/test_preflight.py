@@ -43,7 +43,8 @@ def test_everything_that_is_missing_is_told_for_every_host_at_once() -> None:
         "shop.yml: machines[0].disks[0].pool: 'default' of b, /p, cannot be written to",
         "b: every port of 47700-47799 on 192.0.2.1 is taken; set basecast_port_range to others",
     ]
-    assert "'fast' is not a pool of a; its pools are: default" in problems(service_plan(manifest(disk={"pool": "fast"}), {"a": host(held()), "b": host(held())}))
+    elsewhere = service_plan(manifest(disk={"pool": "fast"}), {"a": host(held()), "b": host(held())})
+    assert "'fast' is not a pool of a; its pools are: default" in problems(elsewhere)
 
 
 def test_a_host_that_only_imports_needs_qemu_img_and_one_that_only_relays_nothing() -> None:
