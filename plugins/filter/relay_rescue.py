@@ -58,13 +58,16 @@ _value:
       description: The plans as they are now.
       type: list
       elements: dict
+      sample: [{"base": "debian-12 20261101", "mode": "cut_through", "predicted_s": 61.0}]
     concerned:
       description: Hosts with a new part.
       type: list
       elements: str
+      sample: [kvm4]
     parts:
       description: Their parts, as O(basecast.fleet.relay_node#module:bases) takes them.
       type: dict
+      sample: {"kvm4": [{"metadata": {}, "pool": "default", "parents": [["kvm2", "kvm1"]]}]}
     lines:
       description: What happened, for people.
       type: list
@@ -76,12 +79,15 @@ _value:
     lost:
       description: Hosts that are lost at present.
       type: dict
+      sample: {"kvm3": {"since": 1030.0, "next": 1060.0, "why": "unreachable"}}
     failed:
-      description: Why nothing more can be delivered.
+      description: Why nothing more can be delivered; V(null) as long as something can.
       type: str
+      sample: null
     done:
       description: Whether the watch is over.
       type: bool
+      sample: false
 """
 
 import typing as t
@@ -93,10 +99,10 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.rescue import
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.watch import Answers
 
 
-def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = ()) -> dict[str, t.Any]:
+def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), plain(list(probed)))
+        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), plain(list(probed or [])))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from error
 

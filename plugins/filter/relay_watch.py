@@ -55,20 +55,25 @@ _value:
     act:
       description: Whether there is anything to do. Without, the same host can be asked again.
       type: bool
+      sample: true
     ask:
       description: Hosts that are to be asked themselves, since they are silent, or to find out why they do not follow the plan.
       type: list
       elements: str
+      sample: [kvm3]
     rounds:
       description: Links that are to be measured, as P(basecast.fleet.probe_rounds#filter) gives them.
       type: list
       elements: list
+      sample: [[[kvm1, kvm4]]]
     watcher:
       description: The host to ask for the progress.
       type: str
+      sample: kvm1
     done:
       description: Whether the watch is over.
       type: bool
+      sample: false
 """
 
 import typing as t

@@ -48,7 +48,7 @@ LISTEN = f"""
         kept: "{{{{ basecast_node }}}}"
         cacheable: true
     - ansible.builtin.debug:
-        msg: "{{{{ basecast_outcome | default('listening') }}}}"
+        msg: "{{{{ basecast_outcome or 'listening' }}}}"
 """
 
 

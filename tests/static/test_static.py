@@ -83,7 +83,8 @@ def test_mypy(part: str) -> None:
         files = [f"{COLLECTION}/{name}" for name in tracked("plugins/**/*.py")]
         run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *files, cwd=ROOT / ".collections")
     else:
-        run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *tracked("tests/lab/*.py", "tests/demo/*.py", "tests/integration/*.py", "tests/kills/*.py", "tests/bench/*.py"))
+        files = tracked(*(f"tests/{part}/*.py" for part in ("lab", "demo", "integration", "kills", "bench")))
+        run("mypy", "--config-file", str(ROOT / "pyproject.toml"), *files)
 
 
 def test_changelog() -> None:
