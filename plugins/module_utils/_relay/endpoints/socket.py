@@ -24,15 +24,6 @@ KEEPALIVE_INTERVAL_S = 2
 KEEPALIVE_PROBES = 4
 
 
-# On a link slower than the processor bytes come by the packet, and waking up for each costs more than its bytes do. While
-# much is expected, the kernel wakes the reader only for so many (SO_RCVLOWAT; also at the end of the stream, when its
-# buffer is full, and after the stream's timeout).
-BATCH_BYTES = 64 * 1024
-
-# What TLS may hold of the expected bytes already, as the part of a record that is not complete.
-HELD_BYTES = 20 * 1024
-
-
 def tune(connection: socket.socket) -> None:
     """Small frames go at once; a peer that lost power is noticed by the kernel too."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -46,7 +37,6 @@ def tune(connection: socket.socket) -> None:
 class SocketStream:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._low_water = 1
 
     def set_timeout(self, seconds: float) -> None:
         self._socket.settimeout(seconds)
@@ -61,22 +51,11 @@ class SocketStream:
 
     def receive_into(self, view: memoryview) -> int:
         try:
-            self._wake_at(len(view) - HELD_BYTES)
-            count = self._socket.recv_into(view)
-            if count == len(view):
-                # What comes next may be small, and somebody else may poll for it.
-                self._wake_at(1)
-            return count
+            return self._socket.recv_into(view)
         except (socket.timeout, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise StreamTimeout from error
         except ValueError as error:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
-
-    def _wake_at(self, expected: int) -> None:
-        low_water = max(1, min(BATCH_BYTES, expected))
-        if low_water != self._low_water:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
-            self._low_water = low_water
 
     def readable(self) -> bool:
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
