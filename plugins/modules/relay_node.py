@@ -378,8 +378,8 @@ node:
         - C(state) is V(waiting) (for a parent), V(fetching), V(holding) (it is in the pool) or V(failed), for the reason in C(msg).
         - C(bytes) of C(size_bytes) are verified and stored; C(received_bytes) came over the network in this run.
           C(received_from) tells how much by sender. C(parents) are the hosts that it comes from at this moment, C(from)
-          is the one through which it is connected to a holder. C(attempts) is what went wrong with others. C(seconds)
-          is how long it took.
+          is the one through which it is connected to a holder. C(attempts) is what went wrong with others, with the C(mbps)
+          that one delivered at last that was left for being slow. C(seconds) is how long it took.
       type: dict
       sample:
         4f1d...:
@@ -397,6 +397,7 @@ node:
           attempts:
             - parent: kvm2
               error: kvm2 has been silent for 6.0 s.
+              mbps: null
 fleet:
   description:
     - The progress of every host of the run, by its inventory name, as this host's node knows it. The nodes tell each

@@ -38,8 +38,14 @@ MAX_ATTEMPTS_KEPT = 40
 
 
 class Attempt(t.NamedTuple):
+    """Why a parent is not fetched from any more.
+
+    :param mbps: what it delivered at last, in 10^6 bit/s, if it was left for being slow.
+    """
+
     parent: str
     error: str
+    mbps: float | None = None
 
 
 class Fetch:
@@ -299,8 +305,8 @@ class Fetch:
             for feed in self._running():
                 feed.wake()
 
-    def note_attempt(self, parent: str, error: str) -> None:
-        attempt = Attempt(parent, error)
+    def note_attempt(self, parent: str, error: str, mbps: float | None = None) -> None:
+        attempt = Attempt(parent, error, mbps)
         with self._lock:
             if attempt in self.attempts:
                 return

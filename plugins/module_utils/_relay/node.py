@@ -151,7 +151,7 @@ class Job:
             "received_from": self._received_from if fetch is None else fetch.received_from,
             "seconds": round(self._watch.seconds, 3),
             "msg": self._msg,
-            "attempts": [{"parent": one.parent, "error": one.error} for one in list(self._attempts)],
+            "attempts": [one._asdict() for one in list(self._attempts)],
         }
 
     def _run(self) -> None:

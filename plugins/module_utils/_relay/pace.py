@@ -13,6 +13,7 @@ from collections import deque
 
 # Over which time a rate is taken, and how often it is looked at, in seconds.
 WINDOW_S = 4.0
+LAST_S = 1.0
 STEP_S = 0.25
 
 
@@ -68,6 +69,13 @@ class Pace:
         """While busy; 0 if it never was."""
         busy = self.busy_s
         return (self._samples[-1].bytes - self._samples[0].bytes) / busy if busy > 0 else 0.0
+
+    @property
+    def last(self) -> float:
+        """By the clock, over the last second: 0 from a parent that is cut off, whose other rates only fall slowly."""
+        end = self._samples[-1]
+        begin = next((one for one in reversed(self._samples) if end.at - one.at >= LAST_S), self._samples[0])
+        return (end.bytes - begin.bytes) / (end.at - begin.at) if end.at > begin.at else 0.0
 
     @property
     def flow(self) -> float:

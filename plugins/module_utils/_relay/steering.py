@@ -135,7 +135,7 @@ class _Trial(t.NamedTuple):
 
 class Steering:
     """:param others: hosts of the run that may have the base, whatever the plan says.
-    :param note: told (host, sentence) when a parent is left for being slow.
+    :param note: told (host, sentence, mbps at last) when a parent is left for being slow.
     :param missing: a sentence on what is missing, for the error when there is no hope.
     """
 
@@ -145,7 +145,7 @@ class Steering:
         patience: Patience,
         now: float,
         others: t.Callable[[], t.Sequence[str]] = tuple,
-        note: t.Callable[[str, str], None] = lambda _host, _text: None,
+        note: t.Callable[[str, str, float], None] = lambda _host, _text, _mbps: None,
         missing: t.Callable[[], str] = str,
     ) -> None:
         self.standings = Standings()
@@ -414,6 +414,7 @@ class Steering:
             old.parent,
             f"{old.parent} delivered {old.pace.rate * 8 / 1e6:.1f} Mbit/s where {better} delivers "
             f"{rate * 8 / 1e6:.1f}: it was left.",
+            round(old.pace.last * 8 / 1e6, 3),
         )
         self._trial_pause = TRIAL_PAUSE_S / 2
 

@@ -294,7 +294,7 @@ SILENT = ("has been silent", "cannot be reached")
 
 
 def _failed_links(state: Mapping[str, t.Any], host: str, node: Mapping[str, t.Any]) -> Iterable[tuple[str, str, str]]:
-    """Links over which a host tried in vain to fetch, though the other end lives."""
+    """Links over which a host tried in vain to fetch, or left a parent from which nothing came, though the other end lives."""
     fleet = state.get("fleet") or {}
     for base in (node.get("bases") or {}).values():
         if base.get("state") != "fetching":
@@ -302,8 +302,13 @@ def _failed_links(state: Mapping[str, t.Any], host: str, node: Mapping[str, t.An
         for attempt in base.get("attempts") or []:
             parent = attempt["parent"]
             alive = parent not in state["lost"] and parent in fleet and not fleet[parent].get("stale")
-            if alive and base.get("from") != parent and any(words in attempt["error"] for words in SILENT):
+            if alive and base.get("from") != parent and _is_cut(attempt):
                 yield parent, host, attempt["error"]
+
+
+def _is_cut(attempt: Mapping[str, t.Any]) -> bool:
+    """A node leaves a slow parent sooner than silence is sure: then what came at last tells."""
+    return attempt.get("mbps") == 0 or any(words in attempt["error"] for words in SILENT)
 
 
 def parents_now(parts: Mapping[str, Sequence[Mapping[str, t.Any]]]) -> dict[str, str]:

@@ -38,11 +38,11 @@ class World:
         self.left: list[int] | None = None
         self.rates: dict[str, tuple[float, float]] = {}
         self.states: dict[str, str] = {}
-        self.told: list[str] = []
+        self.told: list[tuple[str, float]] = []
         self.orders: dict[str, s.Order] = {}
         route_of = s.route_of(parents, **route)
         self.steering = s.Steering(
-            route_of, s.Patience(), self.now, lambda: others, lambda _host, text: self.told.append(text)
+            route_of, s.Patience(), self.now, lambda: others, lambda _host, text, mbps: self.told.append((text, mbps))
         )
 
     def step(self, seconds: float = 0.25) -> dict[str, s.Order]:
@@ -190,9 +190,24 @@ def test_a_crawling_parent_is_left_within_seconds_and_not_taken_again() -> None:
     world.rates = {"a": (0.2 * MIB, 1.0)}
     world.run(5.5)
     assert world.own() == {"b": [0]}
-    assert world.told == ["a delivered 1.7 Mbit/s where b delivers 83.9: it was left."]
+    ((text, mbps),) = world.told
+    assert text == "a delivered 1.7 Mbit/s where b delivers 83.9: it was left."
+    assert mbps == pytest.approx(1.7, abs=0.1)
     world.run(50)
     assert world.own() == {"b": [0]}
+
+
+def test_a_parent_that_is_cut_off_is_left_with_word_of_it() -> None:
+    """Sooner than it would count as silent, while its rate of the last seconds still is something."""
+    world = World(["a", "b"], expected_mbps=80.0)
+    world.left = [LONG]
+    world.run(4)
+    world.rates = {"a": (0.0, 1.0)}
+    world.run(6)
+    assert world.own() == {"b": [0]}
+    ((text, mbps),) = world.told
+    assert mbps == 0
+    assert "a delivered 0.0" not in text
 
 
 def test_a_parent_that_slows_down_is_left() -> None:

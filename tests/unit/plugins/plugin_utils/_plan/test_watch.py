@@ -106,6 +106,19 @@ def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
     assert not look(state, news({**at_18, "3": base("fetching", 0.01, "1"), "2": base("fetching", 0.1, "3")}), BEGAN + 19)["act"]
 
 
+@pytest.mark.parametrize(("mbps_at_last", "lost"), [(0.0, True), (1.2, False), (None, False)], ids=["nothing", "little", "unknown"])
+def test_a_parent_that_was_left_while_nothing_came_from_it_is_a_lost_link(mbps_at_last: float | None, lost: bool) -> None:
+    """Its child does not wait until silence is sure."""
+    state = {**begin({**EXAMPLE_1, "1>3": 25, "S>2": 45}), "settings": {**SETTINGS, "measure_s": 0}}
+    at_18 = {"S": base("holding"), "1": base("holding"), "2": base("fetching", 0.1, "S", 1.0), "3": base("fetching", 0.0, "2")}
+    state = look(state, news(at_18), BEGAN + 18)
+    told = node("S", "1 delivered 2.4 Mbit/s where S delivers 8.0: it was left.")
+    told["bases"][DIGEST]["attempts"][0]["mbps"] = mbps_at_last
+    state = decide(state, Answers({"2": told}, {}), BEGAN + 18)
+    assert sorted(state["lost_links"]) == ([["1", "2"], ["2", "1"]] if lost else [])
+    assert (first_parents(state) == {"3": "1", "2": "3"}) is lost
+
+
 def test_example_4_the_source_dies_after_one_host_has_it() -> None:
     state = begin(dict.fromkeys(EXAMPLE_1, 15) | {"S>1": 10, "S>2": 20, "S>3": 20})
     at_12 = {"S": base("holding"), "1": base("holding"), "2": base("fetching", 0.6, "S"), "3": base("fetching", 0.6, "S")}
