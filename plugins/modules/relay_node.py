@@ -474,6 +474,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay_module impor
 
 CREDENTIALS = ("ca", "certificate", "key")
 
+# How long to wait for the lock of a partial that is to be deleted.
+LOCK_S = 5.0
+
 
 class StoreShelf:
     """The base store, as the relay node wants to see pools."""
@@ -640,7 +643,8 @@ def discarded(base: t.Mapping[str, t.Any]) -> bool:
     if not any(one["sha256"] == base["metadata"]["sha256"] for one in store.partials()):
         return False
     try:
-        store.partial(base["metadata"]["sha256"]).discard()
+        # Of a process that has just been ended a thread may still be in a write, and have the lock.
+        store.partial(base["metadata"]["sha256"], LOCK_S).discard()
     except StoreBusy:
         return False
     return True

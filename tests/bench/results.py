@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import typing as t
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 FORMAT = 1
@@ -182,43 +182,54 @@ def shown(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
+def _exits(one: ToolResult) -> str:
+    return ", ".join(sorted({"none" if run.exit is None else str(run.exit) for run in one.runs}))
+
+
+def _remark(one: ToolResult) -> str:
+    return f"not run: {one.missing}" if one.missing else f"FAILED: {one.failure}" if one.failure else ""
+
+
+Column = tuple[str, Callable[[ToolResult], str]]
+
+_TOOL: Column = ("tool", lambda one: one.title)
+_SECONDS: Column = ("seconds", lambda one: shown(one.seconds, ".2f"))
+_CPU: Column = ("CPU s per GiB", lambda one: shown(one.cpu_s_per_gib, ".2f"))
+_END: list[Column] = [("runs", lambda one: str(len(one.runs))), ("", _remark)]
+
+_SPREAD: list[Column] = [
+    _TOOL,
+    ("file, MiB", lambda one: f"{one.size_bytes / 1024**2:g}"),
+    _SECONDS,
+    ("over limit", lambda one: shown(one.ratio, ".3f")),
+    ("CPU s per GiB and host", _CPU[1]),
+    ("on the wire", lambda one: shown(one.most("wire_ratio"), ".3f")),
+    ("received", lambda one: shown(one.most("payload_ratio"), ".4f")),
+    *_END,
+]
+
+COLUMNS: dict[str, list[Column]] = {
+    "single": [_TOOL, _SECONDS, ("GB/s", lambda one: shown(one.gb_per_s, ".2f")), _CPU, *_END],
+    "kill": [
+        _TOOL,
+        _SECONDS,
+        ("undisturbed", lambda one: shown(one.most("undisturbed_s"), ".2f")),
+        ("ratio", lambda one: shown(one.disturbed_ratio, ".2f")),
+        ("exit", _exits),
+        *_END,
+    ],
+    "memory": [_TOOL, _SECONDS, ("most resident, MiB", lambda one: shown(one.most("resident_mib"), ".1f")), *_END],
+    "spread": _SPREAD,
+    "sites": _SPREAD,
+}
+
+
 def rows(scenario: Mapping[str, t.Any]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of a scenario's table, best first."""
     found = [from_json(result) for result in scenario["results"]]
     found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
-    kind = scenario["kind"]
-    if kind == "single":
-        heading = ["tool", "seconds", "GB/s", "CPU s per GiB", "runs", ""]
-    elif kind == "kill":
-        heading = ["tool", "seconds", "undisturbed", "ratio", "exit", "runs", ""]
-    elif kind == "memory":
-        heading = ["tool", "seconds", "most resident, MiB", "runs", ""]
-    else:
-        heading = [
-            "tool", "file, MiB", "seconds", "over limit", "CPU s per GiB and host", "on the wire", "received", "runs", "",
-        ]  # fmt: skip
-    return heading, [_cells(one, kind) for one in found]
-
-
-def _cells(one: ToolResult, kind: str) -> list[str]:
-    remark = f"not run: {one.missing}" if one.missing else f"FAILED: {one.failure}" if one.failure else ""
-    number = str(len(one.runs))
-    if kind == "single":
-        return [one.title, shown(one.seconds, ".2f"), shown(one.gb_per_s, ".2f"), shown(one.cpu_s_per_gib, ".2f"), number, remark]
-    if kind == "kill":
-        exits = ", ".join(sorted({"none" if run.exit is None else str(run.exit) for run in one.runs}))
-        undisturbed = one.most("undisturbed_s")
-        return [
-            one.title, shown(one.seconds, ".2f"), shown(undisturbed, ".2f"), shown(one.disturbed_ratio, ".2f"), exits,
-            number, remark,
-        ]  # fmt: skip
-    if kind == "memory":
-        return [one.title, shown(one.seconds, ".1f"), shown(one.most("resident_mib"), ".1f"), number, remark]
-    return [
-        one.title, f"{one.size_bytes / 1024**2:g}", shown(one.seconds, ".2f"), shown(one.ratio, ".3f"),
-        shown(one.cpu_s_per_gib, ".2f"), shown(one.most("wire_ratio"), ".3f"), shown(one.most("payload_ratio"), ".4f"),
-        number, remark,
-    ]  # fmt: skip
+    columns = COLUMNS[scenario["kind"]]
+    return [name for name, _cell in columns], [[cell(one) for _name, cell in columns] for one in found]
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

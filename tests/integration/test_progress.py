@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import subprocess
@@ -17,44 +16,13 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, ChunkHasher
+from ansible_collections.basecast.fleet.tests.integration.relay_site import begin_relay, put_base
 from ansible_collections.basecast.fleet.tests.lab import Lab
 from ansible_collections.basecast.fleet.tests.terminal import Terminal
 
 MiB = 1024 * 1024
 SIZE = 40 * MiB
 RATE_MBPS = 16
-
-BEGIN = """
-- hosts: all
-  gather_facts: false
-  tasks:
-    - basecast.fleet.relay_certificates:
-        run: test
-        hosts: "{{ ansible_play_hosts_all }}"
-      run_once: true
-      no_log: true
-      register: credentials
-    - basecast.fleet.relay_node:
-        state: listening
-        run: test
-        host: "{{ inventory_hostname }}"
-        address: "{{ basecast_address }}"
-        credentials: "{{ credentials.certificates[inventory_hostname] }}"
-      register: listening
-    - basecast.fleet.relay_node:
-        state: started
-        run: test
-        mode: cut_through
-        pools: "{{ basecast_pools }}"
-        bases:
-          - metadata: "{{ metadata }}"
-            pool: default
-            parents: "{{ parents[inventory_hostname] }}"
-        peers: >-
-          {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
-"""
 
 WATCH = """
 - hosts: kvm3
@@ -136,13 +104,10 @@ def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
 ) -> None:
     """One relay of some twenty seconds, seen by four: a terminal, one who interrupts, a log, and one who waits for its end."""
     lab = fresh_lab_factory(hosts=3, rate_mbps=RATE_MBPS)
-    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
-    metadata = publish(pools["kvm1"], os.urandom(SIZE))
-    for name, text in (("begin.yml", BEGIN), ("watch.yml", WATCH), ("wait.yml", WAIT)):
+    for name, text in (("watch.yml", WATCH), ("wait.yml", WAIT)):
         (tmp_path / name).write_text(text)
-    chain = {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}
-    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
-    assert begun.returncode == 0, begun.stdout + begun.stderr
+    metadata = put_base(lab, SIZE)[1]
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]})
 
     seen = Watcher(lab, tmp_path / "watch.yml")
     impatient = Watcher(lab, tmp_path / "watch.yml", ANSIBLE_FORCE_COLOR="0")
@@ -195,28 +160,3 @@ def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
     # Some twenty seconds, at most one line in four of them.
     assert 2 <= len(lines[:-1]) <= 12
     assert any(re.match(r"relay: 0 of 2 hosts done, [0-9.]+ of 80\.0 MiB \([0-9]+%\), [0-9.]+ Mbit/s, 0:[0-9]{2} left", line) for line in lines)
-
-
-def publish(pool: Path, data: bytes) -> dict[str, t.Any]:
-    """A base in a pool; its metadata."""
-    hasher = ChunkHasher()
-    hasher.update(data)
-    sha256, chunks = hasher.finish()
-    metadata = {
-        "format": 1,
-        "sha256": sha256,
-        "source_sha256": sha256,
-        "size_bytes": len(data),
-        "virtual_size_bytes": len(data),
-        "image_format": "raw",
-        "parent": None,
-        "chunk_bytes": CHUNK_BYTES,
-        "chunks_sha256": chunks.sha256,
-        "imported_at": "2026-01-01T00:00:00Z",
-        "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
-        "signatures": [],
-    }
-    partial = Store(str(pool)).partial(sha256)
-    Path(partial.disk).write_bytes(data)
-    partial.publish(metadata, chunks.to_bytes())
-    return metadata

@@ -6,254 +6,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, ChunkHasher, hash_file
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
+from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, begin_relay, put_base, wait_until
 from ansible_collections.basecast.fleet.tests.lab import Lab
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-ANSIBLE_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
-HOSTS = ("kvm1", "kvm 2", "kvm3")
-
-PLAYBOOK = """
-- hosts: all
-  gather_facts: false
-  vars:
-    peers: >-
-      {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
-  tasks:
-    - basecast.fleet.relay_certificates:
-        run: "{{ run }}"
-        hosts: "{{ ansible_play_hosts_all }}"
-      run_once: true
-      no_log: true
-      register: credentials
-    - basecast.fleet.relay_node:
-        state: listening
-        run: "{{ run }}"
-        host: "{{ inventory_hostname }}"
-        address: "{{ basecast_address }}"
-        credentials: "{{ credentials.certificates[inventory_hostname] }}"
-        runtime_dir: "{{ runtime_dir }}"
-        state_dir: "{{ runtime_dir }}-state"
-      register: listening
-    - basecast.fleet.link_probe:
-        state: started
-        run: "{{ run }}"
-        host: "{{ inventory_hostname }}"
-        rounds: "{{ ansible_play_hosts_all | basecast.fleet.probe_rounds }}"
-        peers: "{{ peers }}"
-        pools: "{{ basecast_pools }}"
-        runtime_dir: "{{ runtime_dir }}"
-    - basecast.fleet.link_probe:
-        state: collected
-        run: "{{ run }}"
-        host: "{{ inventory_hostname }}"
-        runtime_dir: "{{ runtime_dir }}"
-      register: probe
-    - basecast.fleet.relay_node:
-        state: started
-        run: "{{ run }}"
-        pools: "{{ basecast_pools }}"
-        bases:
-          - metadata: "{{ metadata }}"
-            pool: default
-            parents: "{{ parents[inventory_hostname] }}"
-        peers: "{{ peers }}"
-        runtime_dir: "{{ runtime_dir }}"
-      register: started
-    - basecast.fleet.relay_node:
-        state: finished
-        run: "{{ run }}"
-        runtime_dir: "{{ runtime_dir }}"
-        timeout_s: 30
-      register: finished
-    - ansible.builtin.copy:
-        dest: "{{ result_file }}"
-        content: "{{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars))) | to_json }}"
-        mode: "0600"
-      run_once: true
-      delegate_to: localhost
-    - basecast.fleet.relay_node:
-        state: stopped
-        run: "{{ run }}"
-        runtime_dir: "{{ runtime_dir }}"
-"""
-
-
-CALL = """
-import importlib, json, sys
-from ansible.module_utils.testing import patch_module_args
-module = importlib.import_module("ansible_collections.basecast.fleet.plugins.modules." + sys.argv[1])
-with patch_module_args(json.loads(sys.argv[2])):
-    module.main()
-"""
-
-
-def publish(pool: Path, data: bytes) -> dict[str, t.Any]:
-    """A base in a pool; its metadata."""
-    hasher = ChunkHasher()
-    hasher.update(data)
-    sha256, chunks = hasher.finish()
-    metadata = {
-        "format": 1,
-        "sha256": sha256,
-        "source_sha256": sha256,
-        "size_bytes": len(data),
-        "virtual_size_bytes": len(data),
-        "image_format": "raw",
-        "parent": None,
-        "chunk_bytes": CHUNK_BYTES,
-        "chunks_sha256": chunks.sha256,
-        "imported_at": "2026-01-01T00:00:00Z",
-        "imported_from": {"kind": "path", "name": "image", "image_format": "raw"},
-        "signatures": [],
-    }
-    partial = Store(str(pool)).partial(sha256)
-    Path(partial.disk).write_bytes(data)
-    partial.publish(metadata, chunks.to_bytes())
-    return metadata
-
-
-def wait_until(condition: t.Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition was not reached in time"
-        time.sleep(0.02)
-
-
-class Site:
-    """Pools, addresses and an inventory of hosts that are all this machine."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.result: dict[str, t.Any] = {}
-        self.peers: dict[str, dict[str, t.Any]] = {}
-        self.output = ""
-        now = datetime.datetime.now(datetime.UTC)
-        self.credentials = make_certificates("test", HOSTS, 600, now)
-        hosts: dict[str, dict[str, t.Any]] = {}
-        for number, host in enumerate(HOSTS):
-            (directory / f"pool{number}").mkdir()
-            hosts[host] = {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": "/usr/bin/python3",
-                "basecast_address": f"127.0.0.{number + 11}",
-                "basecast_pools": {"default": str(directory / f"pool{number}")},
-                "runtime_dir": str(directory / f"run{number}"),
-            }
-        self.hosts = hosts
-        (directory / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-        (directory / "relay.yml").write_text(PLAYBOOK)
-
-    def pool(self, host: str) -> Path:
-        return Path(self.hosts[host]["basecast_pools"]["default"])
-
-    def put_base(self, host: str, size_bytes: int) -> dict[str, t.Any]:
-        return publish(self.pool(host), os.urandom(size_bytes // 2).ljust(size_bytes, b"\0"))
-
-    def play(self, *options: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        result_file = self.directory / "result.json"
-        extra = {"run": "test", "result_file": str(result_file), **variables}
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
-            "ANSIBLE_LOCALHOST_WARNING": "false",
-            "ANSIBLE_PIPELINING": "true",
-            "ANSIBLE_HOME": str(self.directory / "home"),
-        }
-        command = [str(ANSIBLE_PLAYBOOK), "-i", "inventory.json", "relay.yml", "-e", json.dumps(extra), *options]
-        done = subprocess.run(
-            command, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=100, check=False
-        )
-        if result_file.exists():
-            self.result = json.loads(result_file.read_text())
-            result_file.unlink()
-        return done
-
-    def call(self, where: str, /, **options: t.Any) -> dict[str, t.Any]:
-        """One module on one host, without a controller: what it returns."""
-        arguments = {"run": "test", "runtime_dir": self.hosts[where]["runtime_dir"], **options}
-        done = subprocess.run(
-            [sys.executable, "-c", CALL, "relay_node", json.dumps(arguments)],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT / ".collections")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        self.output += done.stdout + done.stderr
-        return t.cast("dict[str, t.Any]", json.loads(done.stdout.splitlines()[-1]))
-
-    def listen(self, host: str, **options: t.Any) -> dict[str, t.Any]:
-        answer = self.call(
-            host,
-            state="listening",
-            host=host,
-            address=self.hosts[host]["basecast_address"],
-            credentials=self.credentials[host],
-            state_dir=self.hosts[host]["runtime_dir"] + "-state",
-            **options,
-        )
-        assert "node" in answer, answer
-        self.peers[host] = answer["node"]
-        return answer
-
-    def start(self, host: str, metadata: dict[str, t.Any], parents: list[str], **options: t.Any) -> dict[str, t.Any]:
-        return self.call(
-            host,
-            state="started",
-            pools=self.hosts[host]["basecast_pools"],
-            peers=self.peers,
-            bases=[{"metadata": metadata, "pool": "default", "parents": parents}],
-            **options,
-        )
-
-    def base(self, host: str) -> dict[str, t.Any]:
-        """The only base of a host, as its node tells."""
-        (base,) = self.call(host)["node"]["bases"].values()
-        return t.cast("dict[str, t.Any]", base)
-
-    def kill(self, host: str) -> None:
-        """As if the process had met the out-of-memory killer."""
-        pid = self.peers[host]["pid"]
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not start_time(pid))
-
-    def end(self) -> None:
-        for number in range(len(HOSTS)):
-            for pidfile in (self.directory / f"run{number}").glob("*/node.pid"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(json.loads(pidfile.read_text())["pid"], signal.SIGKILL)
-
-
-@pytest.fixture
-def site() -> t.Iterator[Site]:
-    # A short path: that of a unix socket has at most 107 characters.
-    directory = Path(tempfile.mkdtemp(prefix="relay-"))
-    site = Site(directory)
-    yield site
-    site.end()
-    subprocess.run(["chattr", "-R", "-i", str(directory)], capture_output=True, check=False)
-    shutil.rmtree(directory)
 
 
 def test_a_chain_of_nodes_through_the_modules(site: Site) -> None:
@@ -424,36 +194,6 @@ def test_what_cannot_be_is_an_error_of_the_module(site: Site, options: dict[str,
     assert not list((site.directory / "run0").glob("test/node.sock"))
 
 
-BEGIN = """
-- hosts: all
-  gather_facts: false
-  tasks:
-    - basecast.fleet.relay_certificates:
-        run: test
-        hosts: "{{ ansible_play_hosts_all }}"
-      run_once: true
-      no_log: true
-      register: credentials
-    - basecast.fleet.relay_node:
-        state: listening
-        run: test
-        host: "{{ inventory_hostname }}"
-        address: "{{ basecast_address }}"
-        credentials: "{{ credentials.certificates[inventory_hostname] }}"
-      register: listening
-    - basecast.fleet.relay_node:
-        state: started
-        run: test
-        mode: cut_through
-        pools: "{{ basecast_pools }}"
-        bases:
-          - metadata: "{{ metadata }}"
-            pool: default
-            parents: "{{ parents[inventory_hostname] }}"
-        peers: >-
-          {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
-"""
-
 END = """
 - hosts: all
   gather_facts: false
@@ -471,27 +211,27 @@ END = """
 """
 
 
+def end_relay(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+    playbook = lab.state / "end.yml"
+    playbook.write_text(END)
+    return lab.playbook([playbook, *options])
+
+
 @pytest.mark.timeout(150)
-def test_a_relay_that_loses_power_in_the_middle_costs_seconds(
-    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_relay_that_loses_power_in_the_middle_costs_seconds(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     """A chain of four hosts at 100 Mbit/s: the second is gone in silence, the third goes on from the first."""
     size = 40 * 1024 * 1024
     lab = fresh_lab_factory(hosts=4, rate_mbps=100)
-    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
-    metadata = publish(pools["kvm1"], os.urandom(size))
+    pools, metadata = put_base(lab, size)
     sha256 = metadata["sha256"]
     chain = {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"], "kvm4": ["kvm3", "kvm2", "kvm1"]}
-    for name, text in (("begin.yml", BEGIN), ("end.yml", END)):
-        (tmp_path / name).write_text(text)
-    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
-    assert begun.returncode == 0, begun.stdout + begun.stderr
+    begin_relay(lab, metadata, chain)
     partial = pools["kvm4"] / "bases" / ".partial" / sha256 / "map"
     wait_until(lambda: partial.exists() and partial.read_bytes().count(1) > 5)
     assert not Store(str(pools["kvm2"])).find(sha256), "the transfer was over before the power was cut"
     lab.hosts["kvm2"].power_cut()
     cut_at = time.monotonic()
-    ended = lab.playbook([tmp_path / "end.yml", "--limit", "kvm1,kvm3,kvm4"])
+    ended = end_relay(lab, "--limit", "kvm1,kvm3,kvm4")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     # Six seconds of silence, and what was left of four seconds of transfer.
     assert time.monotonic() - cut_at < 30
@@ -507,34 +247,25 @@ def test_a_relay_that_loses_power_in_the_middle_costs_seconds(
 
 
 @pytest.mark.timeout(150)
-def test_pools_that_fail_cost_their_own_hosts_and_nobody_else(
-    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_pools_that_fail_cost_their_own_hosts_and_nobody_else(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     """A chain: kvm2 is full before the base is whole, kvm3's pool is read-only, kvm4's partial is removed under it."""
     size = 24 * 1024 * 1024
     lab = fresh_lab_factory(hosts=5, rate_mbps=50, pools={"default": ("tmpfs", 64)})
-    pools = {name: host.path(host.pools["default"]) for name, host in lab.hosts.items()}
-    metadata = publish(pools["kvm1"], os.urandom(size))
+    pools, metadata = put_base(lab, size)
     sha256 = metadata["sha256"]
     lab.hosts["kvm2"].fill_pool("default", 8 * 1024 * 1024)
     lab.hosts["kvm3"].run(["mount", "-o", "remount,bind,ro", lab.hosts["kvm3"].pools["default"]])
     chain = {"kvm1": [], **{f"kvm{n}": [f"kvm{n - 1}", "kvm1"] for n in range(2, 6)}}
-    for name, text in (("begin.yml", BEGIN), ("end.yml", END)):
-        (tmp_path / name).write_text(text)
-    begun = lab.playbook([tmp_path / "begin.yml", "-e", json.dumps({"metadata": metadata, "parents": chain})])
-    assert begun.returncode == 0, begun.stdout + begun.stderr
+    begin_relay(lab, metadata, chain)
     partial = pools["kvm4"] / "bases" / ".partial" / sha256
     wait_until(lambda: (partial / "map").exists() and (partial / "map").read_bytes().count(1) > 5)
     shutil.rmtree(partial)
-    ended = lab.playbook([tmp_path / "end.yml"])
-    told = {
-        host: re.search(rf"fatal: \[{host}\].*?did not arrive in the pool default: ([^\"]*)", ended.stdout)
-        for host in lab.hosts
-    }
-    assert {host for host, found in told.items() if found} == {"kvm2", "kvm3", "kvm4"}, ended.stdout
-    assert "No space left on device" in told["kvm2"].group(1)  # type: ignore[union-attr]
-    assert "Read-only file system" in told["kvm3"].group(1)  # type: ignore[union-attr]
-    assert "No such file or directory" in told["kvm4"].group(1)  # type: ignore[union-attr]
+    ended = end_relay(lab)
+    told = dict(re.findall(r"fatal: \[(.*?)\].*?did not arrive in the pool default: ([^\"]*)", ended.stdout))
+    assert told.keys() == {"kvm2", "kvm3", "kvm4"}, ended.stdout
+    assert "No space left on device" in told["kvm2"]
+    assert "Read-only file system" in told["kvm3"]
+    assert "No such file or directory" in told["kvm4"]
     for name in ("kvm2", "kvm3", "kvm4"):
         assert Store(str(pools[name])).find(sha256) is None
         assert not (pools[name] / "bases" / sha256).exists()

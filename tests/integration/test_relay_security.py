@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import typing as t
 from pathlib import Path
 
@@ -17,16 +16,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
-from ansible_collections.basecast.fleet.tests.integration.test_relay import (
-    ANSIBLE_PLAYBOOK,
-    CHECKOUT,
-    HOSTS,
-    Site,
-    site,
-    wait_until,
-)
-
-__all__ = ["site"]
+from ansible_collections.basecast.fleet.tests.integration.relay_site import CHECKOUT, HOSTS, Site, wait_until
 
 LISTEN = f"""
 - hosts: all
@@ -77,26 +67,16 @@ def listening_at(address: str, port: int) -> bool:
 
 def test_keys_are_in_the_memory_of_their_node_only(site: Site) -> None:
     """Hosts on which no module's file can be written: who needs one for the key fails."""
-    (site.directory / "listen.yml").write_text(LISTEN)
     cache = site.directory / "facts"
     log = site.directory / "ansible.log"
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, "-i", "inventory.json", "listen.yml", "-vvv"],
-        cwd=site.directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
-            "ANSIBLE_PIPELINING": "false",
-            "ANSIBLE_REMOTE_TEMP": "/dev/null/nowhere",
-            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
-            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(cache),
-            "ANSIBLE_LOG_PATH": str(log),
-            "ANSIBLE_HOME": str(site.directory / "home"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
+    done = site.run_playbook(
+        LISTEN,
+        "-vvv",
+        ANSIBLE_PIPELINING="false",
+        ANSIBLE_REMOTE_TEMP="/dev/null/nowhere",
+        ANSIBLE_CACHE_PLUGIN="ansible.builtin.jsonfile",
+        ANSIBLE_CACHE_PLUGIN_CONNECTION=str(cache),
+        ANSIBLE_LOG_PATH=str(log),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     noted = [json.loads(path.read_text()) for path in site.directory.glob("run*/test/node.pid")]
@@ -124,7 +104,6 @@ def test_keys_are_in_the_memory_of_their_node_only(site: Site) -> None:
 
 
 def test_variables_of_the_network_reach_the_nodes_and_a_run_without_encryption_says_so(site: Site) -> None:
-    (site.directory / "network.yml").write_text(NETWORK)
     given = {
         "basecast_encryption": False,
         "basecast_rate_mbps": 300,
@@ -134,19 +113,7 @@ def test_variables_of_the_network_reach_the_nodes_and_a_run_without_encryption_s
         "basecast_nice": 3,
         "basecast_io_idle": True,
     }
-    done = subprocess.run(
-        [ANSIBLE_PLAYBOOK, "-i", "inventory.json", "network.yml", "-e", json.dumps(given)],
-        cwd=site.directory,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"),
-            "ANSIBLE_HOME": str(site.directory / "home"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = site.run_playbook(NETWORK, "-e", json.dumps(given))
     assert done.returncode == 0, done.stdout + done.stderr
     nodes = [line for line in done.stdout.splitlines() if "NODE {" in line]
     assert len(nodes) == len(HOSTS), done.stdout

@@ -4,12 +4,11 @@
 
 # Private to this collection; may change at any time.
 
-"""Files that appear whole or not at all, in directories that libvirt's own user can pass through."""
+"""Directories that libvirt's own user can pass through, and the ends of files that guests write."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 
 from .._errors import FleetError
 
@@ -33,39 +32,6 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         return
     os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
-
-
-def write_whole(path: str, content: bytes) -> None:
-    """Replace a file in one step, mode 0600; it is on the disk when this returns."""
-    directory = os.path.dirname(path)
-    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=directory)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        remove(temporary)
-        raise
-    sync_directory(directory)
-
-
-def sync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove(path: str) -> bool:
-    """Whether there was something to remove."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def read_tail(path: str, limit_bytes: int) -> bytes:

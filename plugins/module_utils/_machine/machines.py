@@ -13,10 +13,11 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from .._disk import filesystem
 from .._errors import FleetError, InvalidOption
 from .backing import Layer, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, with_chains
-from .files import make_directory, remove
+from .files import make_directory
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .owner import Owner
 from .reports import console_tail, read_report
@@ -262,7 +263,7 @@ class Machines:
             if self._check:
                 continue
             for path in leftovers:
-                remove(path)
+                filesystem.remove_file(path)
             try:
                 os.rmdir(directory)
             except OSError:  # it still has disks

@@ -12,9 +12,10 @@ import json
 import os
 import typing as t
 
+from .._disk import filesystem
 from .._errors import FleetError
 from .._names import check_name, is_name
-from .files import make_directory, read_tail, remove, write_whole
+from .files import SECRET_MODE, make_directory, read_tail
 
 _SUFFIX = ".json"
 _LARGEST = 64 * 1024 * 1024
@@ -59,10 +60,10 @@ class ServiceRecords:
 
     def write(self, service: str, record: t.Mapping[str, t.Any]) -> None:
         make_directory(self._directory)
-        write_whole(self._path(service), json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
+        filesystem.replace_file(self._path(service), filesystem.json_bytes(record), SECRET_MODE)
 
     def remove(self, service: str) -> bool:
-        return remove(self._path(service))
+        return filesystem.remove_file(self._path(service))
 
     def _path(self, service: str) -> str:
         return os.path.join(self._directory, check_name("service", service) + _SUFFIX)

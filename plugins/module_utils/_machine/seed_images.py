@@ -14,7 +14,8 @@ import secrets
 import typing as t
 from dataclasses import dataclass
 
-from .files import SECRET_MODE, check_pool, make_directory, remove, sync_directory, write_whole
+from .._disk import filesystem
+from .files import SECRET_MODE, check_pool, make_directory
 from .iso import Runner, find_tool, write_iso
 from .seed import SeedWish, seed_digest, seed_files, seed_outline
 
@@ -94,7 +95,7 @@ class SeedImages:
     def _write(self, directory: str, image: str, wish: SeedWish, digest: str, token: str) -> None:
         make_directory(directory)
         new = os.path.join(directory, ".new-" + IMAGE)
-        remove(new)
+        filesystem.remove_file(new)
         # The tool would make it readable for all; an existing file keeps its mode.
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE))
         try:
@@ -107,8 +108,8 @@ class SeedImages:
                 os.close(handle)
             os.rename(new, image)
         finally:
-            remove(new)
-        sync_directory(directory)
+            filesystem.remove_file(new)
+        filesystem.sync_directory(directory)
         record = {
             "format": 1,
             "digest": digest,
@@ -118,4 +119,4 @@ class SeedImages:
             "outline": seed_outline(wish),
         }
         # Last: only a complete image has a record.
-        write_whole(os.path.join(directory, RECORD), json.dumps(record, indent=1, sort_keys=True).encode() + b"\n")
+        filesystem.replace_file(os.path.join(directory, RECORD), filesystem.json_bytes(record), SECRET_MODE)

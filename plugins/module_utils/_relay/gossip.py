@@ -32,7 +32,7 @@ _STATES = (WAITING, FETCHING, HOLDING, FAILED)
 _HEX = frozenset("0123456789abcdef")
 
 
-class Pace(t.NamedTuple):
+class Cadence(t.NamedTuple):
     """How often a host reports. In a large fleet less often: what one connection carries stays below 50 KB/s.
 
     :param own_s: while bytes arrive; a change of state is told at once.
@@ -45,7 +45,7 @@ class Pace(t.NamedTuple):
     stale_s: float
 
     @classmethod
-    def of(cls, hosts: int) -> Pace:
+    def of(cls, hosts: int) -> Cadence:
         alive_s = max(2.0, hosts / 100)
         return cls(max(1.0, hosts / 200), alive_s, 4.0 + 3 * alive_s)
 
@@ -135,10 +135,10 @@ class Table:
 
     def report(self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float) -> bool:
         """This host's own news; whether they are to be told: they are new, or the last ones are old."""
-        old, pace = self._own, self.pace
+        old, cadence = self._own, self.cadence
         age = now - self._records[self.host].heard_at
         urgent = started != old.started or settled != old.settled or _gist(bases) != _gist(old.bases)
-        if not urgent and age < (pace.own_s if dict(bases) != old.bases else pace.alive_s):
+        if not urgent and age < (cadence.own_s if dict(bases) != old.bases else cadence.alive_s):
             return False
         self._own = Report(old.born, old.number + 1, started, settled, dict(bases))
         self._put(self.host, self._own, now, 0)
@@ -181,8 +181,8 @@ class Table:
         return set(self._hosts)
 
     @property
-    def pace(self) -> Pace:
-        return Pace.of(len(self._hosts))
+    def cadence(self) -> Cadence:
+        return Cadence.of(len(self._hosts))
 
     def has_news(self, cursor: int) -> bool:
         """Whether there is anything after the cursor."""
@@ -213,7 +213,7 @@ class Table:
     def is_stale(self, host: str, now: float) -> bool:
         """Whether nothing was heard of a host for too long. This host is always heard."""
         heard_at = self._records[host].heard_at if host in self._records else self._since
-        return host != self.host and now - heard_at > self.pace.stale_s
+        return host != self.host and now - heard_at > self.cadence.stale_s
 
     def settled(self, now: float) -> bool:
         """Whether there is nothing to wait for: no host that is heard has a base on its way.
@@ -223,7 +223,7 @@ class Table:
         for host in self._hosts:
             report = self._records[host].report if host in self._records else None
             if report is None or not report.started:
-                if now - self._since <= self.pace.stale_s:
+                if now - self._since <= self.cadence.stale_s:
                     return False
             elif not report.settled and not self.is_stale(host, now):
                 return False

@@ -15,11 +15,13 @@ import math
 import typing as t
 from collections.abc import Sequence
 
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search, stripes
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Rows
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.simulate import simulate
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.spread import spread
 
 # Chunks that a simulation for comparing candidates takes at most, and events that it and the final one may.
 COARSE = 8192
@@ -149,8 +151,6 @@ class Planner:
         return self.forest(par, [1.0 / count] * count)
 
     def _grow(self, k: int, weight: float, par: t.Any, most: int) -> int:
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
-
         net, n = self.net, self.net.n
         joined = stripes.grow(
             n, net.roots, k, weight, net.D, net.occ, net.rcv, net.off, net.col, net.nic, self.out, self.inn, self.lnk,
@@ -160,8 +160,6 @@ class Planner:
         return int(joined)
 
     def _spread(self, k: int, weight: float, par: t.Any, most: int) -> int:
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.spread import spread  # noqa: PLC0415
-
         net, n = self.net, self.net.n
         sent = [float(x) for x in self.out]
         # Who has sent least is joined first; hosts that are alike take turns.
@@ -175,8 +173,6 @@ class Planner:
 
     def forest(self, par: t.Any, weights: Sequence[float]) -> Forest:
         """A Forest from flat parents, with its load."""
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
-
         net, n, count = self.net, self.net.n, len(weights)
         load = stripes.loads(
             n, count, engine.floats(weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites, net.of, net.sc,
@@ -187,8 +183,6 @@ class Planner:
 
     def annealed(self, forest: Forest, most: int, moves: int, seed: int, hot: float = COLD) -> Forest:
         """The forest with hosts moved between senders."""
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import stripes  # noqa: PLC0415
-
         net, n, count = self.net, self.net.n, len(forest.trees)
         par = engine.ints(p for tree in forest.trees for p in tree)
         best = engine.fill_ints(count * n)
@@ -203,8 +197,6 @@ class Planner:
 
     def simulated(self, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:
         """Finish, first and last chunk by host."""
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.simulate import simulate  # noqa: PLC0415
-
         net, n = self.net, self.net.n
         portion = portions(forest.weights, chunks)
         used = [k for k, p in enumerate(portion) if p]

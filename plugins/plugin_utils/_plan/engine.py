@@ -8,6 +8,9 @@
 The loops are written in what both understand, over flat arrays; interpreted they work on lists, as indexing NumPy
 arrays from Python is slower. Both do the same arithmetic, so that the same number of moves gives the same plan;
 the interpreted engine is given fewer moves.
+
+Numba takes half a second to import, and SciPy another one: whoever needs them is imported where it is used (PLC0415), so
+that other plans and filters do not wait for them.
 """
 
 from __future__ import annotations

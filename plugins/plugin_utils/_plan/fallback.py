@@ -57,8 +57,8 @@ def ranked_senders(
         if v in holders:
             out.append([])
             continue
-        cost = {u: has[u] + column[u] for u in others if column[u] < mx.INF}
-        out.append(_spread(sorted(cost, key=lambda u, cost=cost: (cost[u], u)), site, 6 * BESIDE))  # type: ignore[misc]
+        soonest = sorted((has[u] + column[u], u) for u in others if column[u] < mx.INF)
+        out.append(_spread([u for _at, u in soonest], site, 6 * BESIDE))
     return out
 
 
@@ -78,8 +78,8 @@ class Choices:
         holders = set(roots)
         self.ends: list[list[int]] = []
         for v in range(n):
-            direct = [] if v in holders else [r for r in roots if rows[r][v] < mx.INF]
-            self.ends.append(_spread(sorted(direct, key=lambda r, v=v: (rows[r][v], r)), site, ENDS))  # type: ignore[misc]
+            direct = [] if v in holders else sorted((rows[r][v], r) for r in roots if rows[r][v] < mx.INF)
+            self.ends.append(_spread([r for _seconds, r in direct], site, ENDS))
         lonely = [v for v in range(n) if v not in holders and len(self.ends[v]) < min(len(roots), ENDS)]
         self.extra: dict[int, Sequence[int]] = {v: self._neighbours(v, rows, n) for v in lonely}
 
@@ -133,8 +133,9 @@ class Choices:
             list_ = dict.fromkeys([p, *chosen, *(r for r in self.ends[v] if r != p)])
             more = self.extra.get(v, self.ranked[v][:BESIDE] if len(list_) < 3 else [])
             below = [u for u in more if u != v and enter[v] <= enter[u] <= leave[v]]
-            away = sorted((u for u in more if u not in below), key=lambda u, v=v: (*before[u], u) > (*before[v], v))  # type: ignore[misc]
-            list_.update(dict.fromkeys(away))
+            away = [((*before[u], u) > (*before[v], v), u) for u in more if u not in below]
+            for after in (False, True):
+                list_.update((u, None) for late, u in away if late is after)
             if v in self.extra or len(list_) == 1:
                 list_.update(dict.fromkeys(below))
             out.append(list(list_))

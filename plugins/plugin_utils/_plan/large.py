@@ -111,8 +111,7 @@ class Fleet:
         columns = list(zip(*self.table, strict=True))
         out: list[int] = []
         ranking = [
-            [d for d in sorted(range(len(self.table)), key=lambda d, col=col: (col[d], d)) if col[d] < INF]  # type: ignore[misc]
-            for col in columns
+            [d for seconds, d in sorted((x, d) for d, x in enumerate(col)) if seconds < INF] for col in columns
         ]
         for v, c in enumerate(self.class_of):
             found: list[int] = []
@@ -131,8 +130,8 @@ class Fleet:
         early = [heapq.nsmallest(EARLY, group, key=lambda u: (has[u], u)) for group in self.members]
         by_class = []
         for c in range(len(self.table)):
-            cost = {u: has[u] + self.table[d][c] for d, group in enumerate(early) for u in group if u not in self.ready}
-            by_class.append(heapq.nsmallest(4 * BESIDE, cost, key=lambda u, cost=cost: (cost[u], u)))  # type: ignore[misc]
+            soonest = ((has[u] + self.table[d][c], u) for d, group in enumerate(early) for u in group if u not in self.ready)
+            by_class.append([u for _at, u in heapq.nsmallest(4 * BESIDE, soonest)])
         return [[u for u in by_class[c] if u != v and self.table[self.class_of[u]][c] < INF] for v, c in enumerate(self.class_of)]
 
 

@@ -50,7 +50,6 @@ def best_tree(request: Request, view: Problem, rows: st.Rows | None = None) -> t
     if request.contention == "port":
         bound = max(bound, st.growth_bound(rows, view.ready, found, view.streams.together(rows)))
         if request.strategy == "best":
-            # Only here, as it brings NumPy and Numba with it.
             from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import search  # noqa: PLC0415
 
             parents, bound = search.best(rows, view.ready, found, bound, view.streams, request.effort)

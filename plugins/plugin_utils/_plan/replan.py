@@ -163,7 +163,7 @@ def _repaired(plan: Mapping[str, t.Any], view: Problem) -> list[tuple[float, lis
             below = set(st.top_down(st.children_of(parent), [v]))
             choices = plan["parents"].get(view.hosts[v], [])
             listed = [index[h] for h in (choices[number] if number < len(choices) else []) if h in index]
-            listed += sorted(range(n), key=lambda u, v=v: (view.rows[u][v], u))  # type: ignore[misc]
+            listed += [u for _seconds, u in sorted((view.rows[u][v], u) for u in range(n))]
             parent[v] = next((u for u in listed if u not in below and view.rows[u][v] < mx.INF), -1)
             if parent[v] < 0:
                 return []

@@ -12,7 +12,10 @@ import typing as t
 from collections.abc import Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import exact as ex
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.anneal import anneal
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.greedy import greedy
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Paths, Rows, shortest
 
@@ -115,8 +118,6 @@ def annealed(
     view: Arrays, parent: Sequence[int], finish: float, work: int, setting: tuple[float, float, float, bool], seed: int
 ) -> tuple[float, list[int]]:
     """One annealing run from ``parent``, which has this finish."""
-    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.anneal import anneal  # noqa: PLC0415
-
     hot, cold = max(setting[0] * finish, 1e-9), max(setting[1] * finish, 1e-10)
     done = anneal(
         view.n, view.roots, view.D, view.off, view.col, view.near, view.width, view.rel, engine.ints(parent), work,
@@ -127,8 +128,6 @@ def annealed(
 
 def quick(view: Arrays) -> tuple[list[int], float]:
     """The best of earliest completion and its variants that look ahead, for many hosts."""
-    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.greedy import greedy  # noqa: PLC0415
-
     n, m = view.n, view.classes
     parent, first = engine.fill_ints(n), engine.fill_ints(m)
     chosen, least = [], INF
@@ -165,8 +164,6 @@ def best_of_many(view: Arrays, rows: Rows, ready: st.Ready, longer: float = 1.0)
 
 def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None:
     """A tree that finishes before ``limit``; [] if there is none, None if it takes too long to know. One holder."""
-    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import exact as ex  # noqa: PLC0415
-
     n = len(rows)
     m = n - 1
     sp = [shortest(rows, {v: 0.0}).seconds for v in range(n)]

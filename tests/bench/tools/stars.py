@@ -18,11 +18,11 @@ class Star(Peer):
     def copies(self, receivers: int) -> float:
         return float(receivers)
 
-
-def all_at_once(commands: list[str]) -> str:
-    """A script that runs them side by side, and fails if one fails."""
-    started = "\n".join(f"{command} & pids+=($!)" for command in commands)
-    return f'pids=()\n{started}\nrc=0\nfor pid in "${{pids[@]}}"; do wait "$pid" || rc=$?; done\nexit $rc'
+    def to_each(self, field: Field, command: str) -> Cast:
+        """The command for every receiver's ADDRESS, side by side; fails if one fails."""
+        started = "\n".join(f"{command.replace('ADDRESS', field.address(name))} & pids+=($!)" for name in field.receivers)
+        script = f'pids=()\n{started}\nrc=0\nfor pid in "${{pids[@]}}"; do wait "$pid" || rc=$?; done\nexit $rc'
+        return Cast(field.source, {field.source: script})
 
 
 class Rsync(Star):
@@ -32,8 +32,7 @@ class Rsync(Star):
     packages = {"rsync": "rsync", "ssh": "openssh-client"}
 
     def cast(self, field: Field, size: int) -> Cast:
-        commands = [f"rsync -W --inplace -e '{SSH}' {FILE} root@{field.address(name)}:{FILE}" for name in field.receivers]
-        return Cast(field.source, {field.source: all_at_once(commands)})
+        return self.to_each(field, f"rsync -W --inplace -e '{SSH}' {FILE} root@ADDRESS:{FILE}")
 
 
 class Scp(Star):
@@ -43,9 +42,7 @@ class Scp(Star):
     packages = {"scp": "openssh-client"}
 
     def cast(self, field: Field, size: int) -> Cast:
-        command = SSH.replace("ssh", "scp -q", 1)
-        commands = [f"{command} {FILE} root@{field.address(name)}:{FILE}" for name in field.receivers]
-        return Cast(field.source, {field.source: all_at_once(commands)})
+        return self.to_each(field, f"{SSH.replace('ssh', 'scp -q', 1)} {FILE} root@ADDRESS:{FILE}")
 
 
 class Nbdcopy(Star):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import typing as t
 
 import pytest
@@ -92,7 +93,9 @@ def test_links_and_devices_are_not_opened(tmp_path: t.Any) -> None:
 
 def test_replacing_is_whole_or_nothing(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
-    filesystem.replace_file(str(path), b"old", 0o644)
+    path.write_bytes(b"older")
+    filesystem.replace_file(str(path), b"old", 0o600)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
     def fail(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "full")

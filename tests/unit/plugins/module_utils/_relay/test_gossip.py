@@ -16,7 +16,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.gossip impor
     MAX_NAME,
     MAX_PARENTS,
     BaseReport,
-    Pace,
+    Cadence,
     Report,
     Table,
     base_report,
@@ -210,8 +210,8 @@ def test_settled_means_that_nobody_who_is_heard_has_work() -> None:
 
 
 def test_large_fleets_report_less_often_and_in_pieces() -> None:
-    assert Pace.of(8) == (1.0, 2.0, 10.0)
-    assert Pace.of(10_000) == (50.0, 100.0, 304.0)
+    assert Cadence.of(8) == (1.0, 2.0, 10.0)
+    assert Cadence.of(10_000) == (50.0, 100.0, 304.0)
     hosts = [f"kvm{number:05}.example.org" for number in range(10_000)]
     one = Table(hosts[0], 1, 0.0)
     one.set_hosts(hosts, 0.0)
@@ -229,8 +229,8 @@ def test_large_fleets_report_less_often_and_in_pieces() -> None:
     view = other.view(1.0)
     assert all(view[host]["bases"] for host in hosts[2:])
     # All of it once in the time between two reports of a host: what a line carries.
-    assert size / Pace.of(len(hosts)).own_s < 50_000
-    assert frames < Pace.of(len(hosts)).own_s
+    assert size / Cadence.of(len(hosts)).own_s < 50_000
+    assert frames < Cadence.of(len(hosts)).own_s
 
 
 def test_what_one_host_says_reaches_all_in_few_steps() -> None:

@@ -13,7 +13,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import news, protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.gossip import Pace
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.gossip import Cadence
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.news import FAN, shallow_candidates
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
 from hypothesis import given
@@ -123,7 +123,7 @@ def test_a_dead_host_grows_stale_and_is_not_waited_for(
     fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent in the middle dies: its child is waited for until it has found somebody else."""
-    monkeypatch.setattr(Pace, "of", classmethod(lambda cls, _hosts: cls(0.2, 0.4, 2.0)))
+    monkeypatch.setattr(Cadence, "of", classmethod(lambda cls, _hosts: cls(0.2, 0.4, 2.0)))
     content.put(fleet.pool("S"))
     for host in "SABC":
         fleet.add(host)
@@ -152,7 +152,7 @@ def test_hosts_that_were_not_known_are_asked_for_again(
     fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gets its part long after the others called it, and knew none of the hosts they told of."""
-    monkeypatch.setattr(Pace, "of", classmethod(lambda cls, _hosts: cls(60.0, 60.0, 200.0)))
+    monkeypatch.setattr(Cadence, "of", classmethod(lambda cls, _hosts: cls(60.0, 60.0, 200.0)))
     for host in "SAB":
         content.put(fleet.pool(host))
         fleet.add(host)
