@@ -13,6 +13,7 @@ docs/lab.md tells what it offers.
 
 from __future__ import annotations
 
-from ._lab import Host, Lab, LabError, LabTimeout, Pair, Result
+from ._host import Host, LabError, LabTimeout, Pair, Result
+from ._lab import Lab
 
 __all__ = ["Host", "Lab", "LabError", "LabTimeout", "Pair", "Result"]

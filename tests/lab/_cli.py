@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from ansible_collections.basecast.fleet.tests.lab import _lab
-from ansible_collections.basecast.fleet.tests.lab._lab import Lab, LabError, PoolSpec, Rate
+from ansible_collections.basecast.fleet.tests.lab import _state
+from ansible_collections.basecast.fleet.tests.lab._host import FILE_SYSTEMS, LabError, Rate
+from ansible_collections.basecast.fleet.tests.lab._lab import SSH_OPTIONS, Lab, PoolSpec
 
 DEFAULT_NAME = "lab"
 
@@ -80,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
         )
         sub.add_argument(
             "--pool", type=named_pool, action="append", default=[], metavar="NAME=FS[:MIB]",
-            help=f"a pool of every host; FS is one of {', '.join(_lab.FILE_SYSTEMS)} (default: default=dir)",
+            help=f"a pool of every host; FS is one of {', '.join(FILE_SYSTEMS)} (default: default=dir)",
         )  # fmt: skip
         if name == "run":
             sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
@@ -110,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("free-pool", "undo fill-pool", "host", "pool")
     sub = add("add-pool", "give a host one more pool", "host", "pool")
-    sub.add_argument("--fs", choices=_lab.FILE_SYSTEMS, default="dir")
+    sub.add_argument("--fs", choices=FILE_SYSTEMS, default="dir")
     sub.add_argument("--size", type=int, metavar="MIB")
     add("share-pool", "make one folder the pool of several hosts", "pool").add_argument(
         "hosts", nargs="+", metavar="HOST"
@@ -134,7 +135,7 @@ def new_lab(options: argparse.Namespace, detached: bool) -> Lab:
 def current(options: argparse.Namespace) -> Path:
     if options.name is None and os.environ.get("BASECAST_LAB"):
         return Path(os.environ["BASECAST_LAB"])
-    return _lab.lab_root() / (options.name or DEFAULT_NAME)
+    return _state.lab_root() / (options.name or DEFAULT_NAME)
 
 
 def own_argv(options: argparse.Namespace) -> list[str]:
@@ -158,9 +159,9 @@ def foreground(lab: Lab, argv: list[str]) -> int:
 
 
 def running() -> list[Path]:
-    root = _lab.lab_root()
+    root = _state.lab_root()
     return (
-        sorted(entry for entry in root.iterdir() if entry.is_dir() and not _lab.is_stale(entry))
+        sorted(entry for entry in root.iterdir() if entry.is_dir() and not _state.is_stale(entry))
         if root.is_dir()
         else []
     )
@@ -168,7 +169,7 @@ def running() -> list[Path]:
 
 def run_command(options: argparse.Namespace) -> int:
     if options.command not in ("up", "run") and os.geteuid() == 0:
-        _lab.sweep(_lab.lab_root())
+        _state.sweep(_state.lab_root())
     match options.command:
         case "up":
             started = time.monotonic()
@@ -204,7 +205,7 @@ def run_command(options: argparse.Namespace) -> int:
             print(lab.inventory if options.path else lab.inventory.read_text(), end="\n" if options.path else "")
         case "exec":
             argv = own_argv(options)
-            ssh = ["ssh", *_lab.SSH_OPTIONS, "-o", "ConnectTimeout=5", "-i", str(lab.state / "key")]
+            ssh = ["ssh", *SSH_OPTIONS, "-o", "ConnectTimeout=5", "-i", str(lab.state / "key")]
             line = argv[0] if len(argv) == 1 else shlex.join(argv)
             return foreground(lab, [*ssh, *(["-t"] if sys.stdin.isatty() else []), f"root@{host.address}", line])
         case "controller":

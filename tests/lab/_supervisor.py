@@ -21,172 +21,21 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import signal
 import socket
-import stat
-import subprocess
 import sys
 import time
 import traceback
 import typing as t
-import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
-from ansible_collections.basecast.fleet.tests.lab import _linux
+from ansible_collections.basecast.fleet.tests.lab import _linux, _pools, _trees
+from ansible_collections.basecast.fleet.tests.lab._common import ENVIRONMENT, LabHost, Pool, Refused, command
+from ansible_collections.basecast.fleet.tests.lab._network import Network
 
-BRIDGE = "br0"
-CONTROLLER = "10.77.0.1"
-PREFIX = 16
-DEAD_MAC = "02:bc:de:ad:00:00"
 READY_S = 30.0
-FILL_FILE = ".lab-fill"
-
-# A host sees the machine's own programs, but none of the machine's own data.
-MASKED = (
-    "/root",
-    "/srv",
-    "/var/tmp",
-    "/var/lib/basecast",
-    "/var/lib/libvirt",
-    "/var/log/libvirt",
-    "/var/cache/libvirt",
-    "/etc/libvirt/qemu",
-    "/etc/libvirt/storage",
-    "/etc/libvirt/secrets",
-    "/etc/libvirt/nwfilter",
-)
-
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "SHELL": "/bin/bash",
-}
-
-SSHD_CONFIG = """\
-Port 22
-HostKey /etc/basecast-lab/host_key
-AuthorizedKeysFile /etc/basecast-lab/authorized_keys
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-StrictModes no
-UsePAM no
-UseDNS no
-MaxStartups 200
-MaxSessions 200
-PidFile /run/sshd.pid
-Subsystem sftp internal-sftp
-"""
-
-SSH_CONFIG = """\
-Host *
-  StrictHostKeyChecking no
-  UserKnownHostsFile /dev/null
-  LogLevel ERROR
-"""
-
-QEMU_CONF = {
-    "root": """\
-user = "root"
-group = "root"
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
-stdio_handler = "file"
-remember_owner = 0
-""",
-    # Debian's own user, group and ownership (nothing said about them: the package's defaults hold).
-    # security_driver: there is no AppArmor in a lab host; the rest: no cgroups, no virtlogd.
-    "debian": """\
-security_driver = "none"
-cgroup_controllers = []
-stdio_handler = "file"
-""",
-}
-
-# As Debian ships it, but for no-ping: dnsmasq otherwise takes 3 s to see that an address is free.
-DEFAULT_NETWORK = """\
-<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
-  <name>default</name>
-  <uuid>{uuid}</uuid>
-  <forward mode='nat'/>
-  <bridge name='virbr0' stp='off' delay='0'/>
-  <ip address='192.168.122.1' netmask='255.255.255.0'>
-    <dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp>
-  </ip>
-  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
-</network>
-"""
-
-
-class Refused(Exception):
-    """A request that cannot be carried out: the message is for the one who asked."""
-
-
-@dataclass
-class Pool:
-    name: str
-    path: str
-    """Where the host sees it."""
-    fs: str
-    source: Path
-    """Where the supervisor sees it; for a plain directory this is also where everybody else does."""
-    shared: bool = False
-    size_mib: int | None = None
-
-
-@dataclass
-class LabHost:
-    name: str
-    index: int
-    address: str
-    up_mbps: float | None
-    down_mbps: float | None
-    folder: Path
-    pools: dict[str, Pool] = field(default_factory=dict)
-    pid: int = 0
-    net: int = -1
-    cut: bool = False
-    slow: tuple[float | None, float | None] | None = None
-
-    @property
-    def port(self) -> str:
-        return f"p{self.index}"
-
-    @property
-    def mac(self) -> str:
-        return f"02:bc:00:00:{self.index >> 8:02x}:{self.index & 255:02x}"
-
-    @property
-    def root(self) -> Path:
-        return self.folder / "root"
-
-    def rates(self) -> tuple[float | None, float | None]:
-        return self.slow if self.slow is not None else (self.up_mbps, self.down_mbps)
-
-
-def command(*argv: str | Path, stdin: str | None = None, net: int = -1, check: bool = True) -> str:
-    """Runs a program, in the network namespace of the descriptor `net` if one is given."""
-    enter = (lambda: _linux.setns(net, _linux.CLONE_NEWNET)) if net >= 0 else None
-    done = subprocess.run(
-        [str(arg) for arg in argv],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=enter,
-        env=ENVIRONMENT,
-    )
-    if check and done.returncode != 0:
-        raise Refused(
-            f"{' '.join(map(str, argv))}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
-        )
-    return done.stdout
 
 
 class Supervisor:
@@ -195,7 +44,6 @@ class Supervisor:
         self.lock = lock
         self.spec: dict[str, t.Any] = json.loads((state / "spec.json").read_text())
         self.libvirt: str | None = self.spec["libvirt"] or None
-        self.pairs: dict[tuple[str, str], dict[str, t.Any]] = {}
         self.hosts: dict[str, LabHost] = {}
         for index, entry in enumerate(self.spec["hosts"], start=1):
             number = 10 + index
@@ -207,116 +55,26 @@ class Supervisor:
                 down_mbps=entry["down_mbps"],
                 folder=state / "hosts" / entry["name"],
             )
+        self.network = Network(self.hosts)
 
     # ---- start
 
     def start(self) -> None:
         _linux.mount("none", "/", flags=_linux.MS_REC | _linux.MS_SLAVE)
         _linux.mount("proc", "/proc", "proc", _linux.MS_NOSUID)
-        command("ip", "-batch", "-", stdin="\n".join((
-            "link set lo up",
-            f"link add {BRIDGE} type bridge forward_delay 0 stp_state 0",
-            f"addr add {CONTROLLER}/{PREFIX} brd + dev {BRIDGE}",
-            f"link set {BRIDGE} up",
-        )))  # fmt: skip
-        filtering = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-        if filtering.exists():
-            filtering.write_text("0")  # costs, and there is nothing to filter
+        self.network.make_bridge()
         for host in self.hosts.values():
-            self.make_files(host)
+            _trees.make_files(host, self.hosts.values(), self.state, self.spec["labs"], self.libvirt)
             for pool in self.spec["pools"]:
-                self.make_pool(host, pool["name"], pool["fs"], pool["size_mib"])
+                _pools.make_pool(host, pool["name"], pool["fs"], pool["size_mib"])
         for host in self.hosts.values():
             self.boot(host)
         self.wait_ready(list(self.hosts.values()))
 
-    def make_files(self, host: LabHost) -> None:
-        """The host's file tree: the machine's own below, a memory file system above."""
-        host.root.mkdir(parents=True)
-        layer = host.folder / "layer"
-        layer.mkdir()
-        _linux.mount("lab", layer, "tmpfs", data="mode=0755")
-        upper, work = layer / "upper", layer / "work"
-        upper.mkdir(mode=0o755)
-        work.mkdir()
-        for masked in (*MASKED, self.spec["labs"]):
-            self.mask(upper, masked)
-        files = {
-            "etc/hostname": f"{host.name}\n",
-            "etc/hosts": "127.0.0.1 localhost\n"
-            + f"{CONTROLLER} controller\n"
-            + "".join(f"{other.address} {other.name}\n" for other in self.hosts.values()),
-            "etc/machine-id": uuid.uuid4().hex + "\n",
-            "etc/basecast-lab/sshd_config": SSHD_CONFIG,
-            "etc/basecast-lab/authorized_keys": (self.state / "key.pub").read_text(),
-            "etc/basecast-lab/host_key": (self.state / "host_key").read_text(),
-            "root/.ssh/id_ed25519": (self.state / "key").read_text(),
-            "root/.ssh/config": SSH_CONFIG,
-        }
-        if self.libvirt:
-            network = DEFAULT_NETWORK.format(uuid=uuid.uuid4())
-            files |= {
-                "etc/libvirt/libvirtd.conf": f'auth_unix_rw = "none"\nhost_uuid = "{uuid.uuid4()}"\n',
-                "etc/libvirt/qemu.conf": QEMU_CONF[self.libvirt],
-                "etc/libvirt/qemu/networks/default.xml": network,
-            }
-        for name, text in files.items():
-            path = upper / name
-            self.make_parents(upper, path.parent)
-            private = path.name in {"host_key", "id_ed25519"}
-            path.touch(mode=0o600 if private else 0o644)
-            path.write_text(text)
-        (upper / "root/.ssh").chmod(0o700)
-        if self.libvirt:
-            autostart = upper / "etc/libvirt/qemu/networks/autostart"
-            autostart.mkdir(exist_ok=True)
-            (autostart / "default.xml").symlink_to("/etc/libvirt/qemu/networks/default.xml")
-        _linux.mount("lab", host.root, "overlay", data=f"lowerdir=/,upperdir={upper},workdir={work}")
-        _linux.mount("none", host.root, flags=_linux.MS_SHARED)
-
-    def make_parents(self, upper: Path, folder: Path) -> None:
-        """Folders of the upper layer are what the host sees, so they keep the machine's owner and mode."""
-        parts = folder.relative_to(upper).parts
-        for depth in range(1, len(parts) + 1):
-            mine = upper.joinpath(*parts[:depth])
-            if mine.exists():
-                continue
-            mine.mkdir(mode=0o755)
-            theirs = Path("/", *parts[:depth])
-            if theirs.is_dir():
-                self.copy_mode(theirs, mine)
-
-    @staticmethod
-    def copy_mode(theirs: Path, mine: Path) -> None:
-        found = theirs.stat()
-        os.chown(mine, found.st_uid, found.st_gid)
-        mine.chmod(stat.S_IMODE(found.st_mode))
-
-    def mask(self, upper: Path, folder: str) -> None:
-        """Hides what the machine has in a folder; sub-folders stay, empty, with their owners and modes."""
-        mine = upper / folder.lstrip("/")
-        self.make_parents(upper, mine)
-        os.setxattr(mine, "trusted.overlay.opaque", b"y")
-        if not folder.startswith(("/etc/", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt")):
-            return
-        for path, folders, _files in os.walk(folder):
-            for name in folders:
-                theirs = Path(path, name)
-                if theirs.is_symlink():
-                    continue
-                copy = upper / str(theirs).lstrip("/")
-                copy.mkdir(exist_ok=True)
-                self.copy_mode(theirs, copy)
-            if Path(path) != Path(folder):
-                folders[:] = []
-
     # ---- boot and end of a host
 
     def boot(self, host: LabHost) -> None:
-        if host.net >= 0:
-            os.close(host.net)
-            host.net = -1
-            command("ip", "link", "del", host.port, check=False)
+        self.network.disconnect(host)
         for name, mode in (("run", "0755"), ("tmp", "1777")):
             folder = host.root / name
             if folder.is_mount():
@@ -344,21 +102,7 @@ class Supervisor:
                 if ready.read(1) != b"1":
                     raise Refused(f"host {host.name} did not start; see {self.state}/lab.log")
             host.pid = pid
-            host.net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            command("ip", "-batch", "-", stdin="\n".join((
-                f"link add {host.port} type veth peer name eth0 address {host.mac} netns {pid}",
-                f"link set {host.port} master {BRIDGE}",
-            )))  # fmt: skip
-            command("ip", "-batch", "-", net=host.net, stdin="\n".join((
-                "link set lo up",
-                f"addr add {host.address}/{PREFIX} brd + dev eth0",
-                "link set eth0 up",
-                f"route add default via {CONTROLLER}",
-            )))  # fmt: skip
-            self.shape(host)
-            for (source, target), pair in self.pairs.items():
-                if source == host.name:
-                    self.shape_pair(host, self.hosts[target], pair)
+            self.network.connect(host)
             os.write(go_w, b"1")
         finally:
             os.close(go_w)
@@ -377,7 +121,7 @@ class Supervisor:
         root = host.root
         _linux.mount("proc", root / "proc", "proc", _linux.MS_NOSUID | _linux.MS_NODEV)
         _linux.mount("sysfs", root / "sys", "sysfs", _linux.MS_NOSUID | _linux.MS_NODEV)
-        self.make_dev(root / "dev")
+        _trees.make_dev(root / "dev")
         _linux.pivot_into(root)
         os.write(ready, b"1")
         os.close(ready)
@@ -400,25 +144,6 @@ class Supervisor:
                 os.wait()
             except ChildProcessError:
                 signal.pause()
-
-    @staticmethod
-    def make_dev(dev: Path) -> None:
-        _linux.mount("lab", dev, "tmpfs", _linux.MS_NOSUID, "mode=0755")
-        for name, major, minor in (
-            ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
-            ("net/tun", 10, 200),
-        ):  # fmt: skip
-            (dev / name).parent.mkdir(exist_ok=True)
-            os.mknod(dev / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-            (dev / name).chmod(0o666)
-        for name, target in (
-            ("ptmx", "pts/ptmx"), ("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"),
-        ):  # fmt: skip
-            (dev / name).symlink_to(target)
-        for name in ("pts", "shm"):
-            (dev / name).mkdir()
-        _linux.mount("devpts", dev / "pts", "devpts", data="newinstance,ptmxmode=0666,mode=620,gid=5")
-        _linux.mount("lab", dev / "shm", "tmpfs", _linux.MS_NOSUID | _linux.MS_NODEV, "mode=1777")
 
     def wait_ready(self, hosts: list[LabHost]) -> None:
         deadline = time.monotonic() + READY_S
@@ -482,152 +207,6 @@ class Supervisor:
             os.waitpid(host.pid, 0)
             host.pid = 0
 
-    # ---- links
-
-    def shape(self, host: LabHost) -> None:
-        """Sets a link's state and its rates: the way up on the host's own side, the way down on the bridge's."""
-        up, down = host.rates()
-        script = [
-            f"class replace dev eth0 parent 1: classid 1:ffff {htb(up)}",
-            f"class replace dev eth0 parent 1:ffff classid 1:1 {htb(up)}",
-            f"qdisc replace dev eth0 parent 1:1 {bfifo(up)}",
-        ]
-        has_htb = "qdisc htb" in command("tc", "qdisc", "show", "dev", "eth0", net=host.net)
-        if not has_htb:
-            script.insert(0, "qdisc replace dev eth0 root handle 1: htb default 1")
-        slow_pairs = any(pair.get("mbps") for (source, _to), pair in self.pairs.items() if source == host.name)
-        if has_htb or slow_pairs or up is not None:
-            command("tc", "-batch", "-", net=host.net, stdin="\n".join(script))
-        if down is None:
-            command("tc", "qdisc", "del", "dev", host.port, "root", check=False)
-        else:
-            command("tc", "qdisc", "replace", "dev", host.port, "root", *tbf(down).split())
-        command("ip", "link", "set", host.port, "down" if host.cut else "up")
-
-    def shape_pair(self, source: LabHost, target: LabHost, pair: dict[str, t.Any]) -> None:
-        """Traffic of one direction only; the other direction is another pair."""
-        if source.net < 0:
-            return
-        number = 0x10 + target.index
-        # A neighbour nobody answers for drops in silence. A route would tell the sender at once.
-        if pair.get("cut"):
-            dead = ("lladdr", DEAD_MAC, "dev", "eth0", "nud", "permanent")
-            command("ip", "neigh", "replace", target.address, *dead, net=source.net)
-        else:
-            command("ip", "neigh", "del", target.address, "dev", "eth0", net=source.net, check=False)
-        class_id = f"1:{number:x}"
-        where = ("dev", "eth0", "parent", "1:", "protocol", "ip", "prio", str(number))
-        if pair.get("mbps"):
-            self.shape(source)
-            for line in (
-                f"class replace dev eth0 parent 1:ffff classid {class_id} {htb(pair['mbps'])}",
-                f"qdisc replace dev eth0 parent {class_id} {bfifo(pair['mbps'])}",
-            ):
-                command("tc", *line.split(), net=source.net)
-            command("tc", "filter", "del", *where, net=source.net, check=False)
-            match = ("u32", "match", "ip", "dst", f"{target.address}/32", "flowid", class_id)
-            command("tc", "filter", "add", *where, *match, net=source.net)
-        else:
-            command("tc", "filter", "del", *where, net=source.net, check=False)
-            command("tc", "class", "del", "dev", "eth0", "classid", class_id, net=source.net, check=False)
-
-    # ---- pools
-
-    def make_pool(self, host: LabHost, name: str, fs: str, size_mib: int | None) -> Pool:
-        if name in host.pools:
-            raise Refused(f"host {host.name} has a pool {name!r} already")
-        source = host.folder / "pools" / name
-        source.mkdir(parents=True)
-        pool = Pool(name, pool_path(name), fs, source, size_mib=None if fs == "dir" else size_mib or 1024)
-        try:
-            self.make_file_system(host, pool)
-            source.chmod(0o711)
-            self.show_pool(host, pool)
-        except (Refused, OSError):
-            if source.is_mount():
-                _linux.umount(source)
-            shutil.rmtree(source)
-            raise
-        return pool
-
-    def make_file_system(self, host: LabHost, pool: Pool) -> None:
-        if pool.fs == "dir":
-            return
-        if pool.fs == "tmpfs":
-            _linux.mount("lab", pool.source, "tmpfs", data=f"size={pool.size_mib}m")
-            return
-        options = {
-            "ext4": ["-q", "-F", "-m0", "-E", "lazy_itable_init=1,nodiscard"],
-            "xfs": ["-q", "-f", "-K", "-m", "reflink=1"],
-            "btrfs": ["-q", "-f", "-K"],
-        }[pool.fs]
-        image = pool.source.with_name(f"{pool.name}.img")
-        with open(image, "wb") as file:
-            file.truncate((pool.size_mib or 0) * 1024 * 1024)
-        device = -1
-        try:
-            command(f"mkfs.{pool.fs}", *options, image)
-            node, device = _linux.attach_loop(image, host.folder / "layer" / "dev")
-            _linux.mount(node, pool.source, pool.fs)
-        except (Refused, OSError):
-            image.unlink()
-            raise
-        finally:
-            if device >= 0:
-                os.close(device)
-
-    @staticmethod
-    def show_pool(host: LabHost, pool: Pool) -> None:
-        """Makes the pool appear at its place in the host, running or not."""
-        target = Path(f"{host.root}{pool.path}")
-        target.mkdir(parents=True, exist_ok=True)
-        _linux.mount(pool.source, target, flags=_linux.MS_BIND)
-        host.pools[pool.name] = pool
-
-    def fill(self, pool: Pool, leave_bytes: int) -> dict[str, t.Any]:
-        if pool.fs == "dir":
-            raise Refused(
-                f"pool {pool.name!r} is a plain directory on this machine's own disk, which the lab does not fill: "
-                "give the pool a file system of its own (dir -> ext4, xfs, btrfs or tmpfs, with a size)"
-            )
-        path = pool.source / FILL_FILE
-        with open(path, "ab") as file:
-            for _attempt in range(64):
-                found = os.statvfs(pool.source)
-                extra = found.f_bavail * found.f_frsize - leave_bytes
-                if extra < found.f_frsize:
-                    break
-                size = file.tell()
-                for part in (extra, extra // 2, extra // 4, 1 << 20):
-                    try:
-                        # btrfs and xfs need room for their own records of a large extent
-                        os.posix_fallocate(file.fileno(), size, max(min(part, extra), found.f_frsize))
-                        break
-                    except OSError:
-                        continue
-                else:
-                    break
-                file.seek(0, os.SEEK_END)
-            os.fsync(file.fileno())
-        found = os.statvfs(pool.source)
-        return {"free_bytes": found.f_bavail * found.f_frsize}
-
-    def share(self, name: str, hosts: list[LabHost]) -> None:
-        if len(hosts) < 2:
-            raise Refused(f"pool {name!r} can be shared between two hosts at least")
-        owner = next((host for host in hosts if name in host.pools), None)
-        if owner is None:
-            source = self.state / "shared" / name
-            source.mkdir(parents=True)
-            source.chmod(0o711)
-            pool = Pool(name, pool_path(name), "dir", source)
-        else:
-            pool = owner.pools[name]
-        pool.shared = True
-        for host in hosts:
-            if host.pools.get(name) is not pool:
-                self.show_pool(host, pool)
-
     # ---- requests
 
     def host(self, request: dict[str, t.Any], key: str = "host") -> LabHost:
@@ -668,27 +247,25 @@ class Supervisor:
                     host.slow = (request["up_mbps"], request["down_mbps"])
                 else:
                     host.cut, host.slow = False, None
-                self.shape(host)
+                self.network.shape(host)
             case "pair":
                 source, target = self.host(request, "source"), self.host(request, "target")
                 if source is target:
                     raise Refused(f"host {source.name} has no link to itself")
-                pair = self.pairs.setdefault((source.name, target.name), {})
+                pair = self.network.pairs.setdefault((source.name, target.name), {})
                 if request["state"] == "restore":
                     pair.clear()
                 else:
                     pair.update({"cut": True} if request["state"] == "cut" else {"mbps": request["mbps"]})
-                self.shape_pair(source, target, pair)
+                self.network.shape_pair(source, target, pair)
             case "add_pool":
-                self.make_pool(self.host(request), request["pool"], request["fs"], request["size_mib"])
+                _pools.make_pool(self.host(request), request["pool"], request["fs"], request["size_mib"])
             case "share_pool":
-                self.share(request["pool"], [self.host({"host": name}) for name in request["hosts"]])
+                _pools.share(self.state, request["pool"], [self.host({"host": name}) for name in request["hosts"]])
             case "fill_pool":
-                return self.fill(self.pool(request), request["leave_bytes"])
+                return _pools.fill(self.pool(request), request["leave_bytes"])
             case "free_pool":
-                pool = self.pool(request)
-                (pool.source / FILL_FILE).unlink(missing_ok=True)
-                command("sync", "-f", pool.source)  # btrfs gives room back only then
+                _pools.free(self.pool(request))
             case other:
                 raise Refused(f"unknown request {other!r}")
         return self.status()
@@ -716,7 +293,11 @@ class Supervisor:
                 }
                 for host in self.hosts.values()
             },
-            "pairs": [{"from": source, "to": target, **pair} for (source, target), pair in self.pairs.items() if pair],
+            "pairs": [
+                {"from": source, "to": target, **pair}
+                for (source, target), pair in self.network.pairs.items()
+                if pair
+            ],
             "libvirt": self.libvirt,
         }
 
@@ -764,28 +345,6 @@ class Supervisor:
                 return
             if pid in hosts:
                 hosts[pid].pid = 0
-
-
-def htb(mbps: float | None) -> str:
-    rate = f"{mbps * 1000:.0f}kbit" if mbps else "100gbit"
-    size = burst(mbps) if mbps else 4_000_000
-    return f"htb rate {rate} ceil {rate} burst {size} cburst {size} quantum 60000"
-
-
-def bfifo(mbps: float | None) -> str:
-    return f"bfifo limit {max(int(mbps * 1e6 / 8 * 0.06), 131072) if mbps else 8_000_000}"
-
-
-def tbf(mbps: float) -> str:
-    return f"tbf rate {mbps * 1000:.0f}kbit burst {burst(mbps)} latency 60ms"
-
-
-def burst(mbps: float) -> int:
-    return max(int(mbps * 1e6 / 8 * 0.016), 16384)
-
-
-def pool_path(name: str) -> str:
-    return "/var/lib/libvirt/images" if name == "default" else f"/srv/pools/{name}"
 
 
 def supervise(state: Path, lock: int, ready: int, life: int) -> t.NoReturn:

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pools of hosts: folders or file systems that appear in the hosts' file trees."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import typing as t
+from pathlib import Path
+
+from . import _linux
+from ._common import LabHost, Pool, Refused, command
+
+FILL_FILE = ".lab-fill"
+
+
+def make_pool(host: LabHost, name: str, fs: str, size_mib: int | None) -> Pool:
+    if name in host.pools:
+        raise Refused(f"host {host.name} has a pool {name!r} already")
+    source = host.folder / "pools" / name
+    source.mkdir(parents=True)
+    pool = Pool(name, pool_path(name), fs, source, size_mib=None if fs == "dir" else size_mib or 1024)
+    try:
+        make_file_system(host, pool)
+        source.chmod(0o711)
+        show_pool(host, pool)
+    except (Refused, OSError):
+        if source.is_mount():
+            _linux.umount(source)
+        shutil.rmtree(source)
+        raise
+    return pool
+
+
+def make_file_system(host: LabHost, pool: Pool) -> None:
+    if pool.fs == "dir":
+        return
+    if pool.fs == "tmpfs":
+        _linux.mount("lab", pool.source, "tmpfs", data=f"size={pool.size_mib}m")
+        return
+    options = {
+        "ext4": ["-q", "-F", "-m0", "-E", "lazy_itable_init=1,nodiscard"],
+        "xfs": ["-q", "-f", "-K", "-m", "reflink=1"],
+        "btrfs": ["-q", "-f", "-K"],
+    }[pool.fs]
+    image = pool.source.with_name(f"{pool.name}.img")
+    with open(image, "wb") as file:
+        file.truncate((pool.size_mib or 0) * 1024 * 1024)
+    device = -1
+    try:
+        command(f"mkfs.{pool.fs}", *options, image)
+        node, device = _linux.attach_loop(image, host.folder / "layer" / "dev")
+        _linux.mount(node, pool.source, pool.fs)
+    except (Refused, OSError):
+        image.unlink()
+        raise
+    finally:
+        if device >= 0:
+            os.close(device)
+
+
+def show_pool(host: LabHost, pool: Pool) -> None:
+    """Makes the pool appear at its place in the host, running or not."""
+    target = Path(f"{host.root}{pool.path}")
+    target.mkdir(parents=True, exist_ok=True)
+    _linux.mount(pool.source, target, flags=_linux.MS_BIND)
+    host.pools[pool.name] = pool
+
+
+def fill(pool: Pool, leave_bytes: int) -> dict[str, t.Any]:
+    if pool.fs == "dir":
+        raise Refused(
+            f"pool {pool.name!r} is a plain directory on this machine's own disk, which the lab does not fill: "
+            "give the pool a file system of its own (dir -> ext4, xfs, btrfs or tmpfs, with a size)"
+        )
+    path = pool.source / FILL_FILE
+    with open(path, "ab") as file:
+        for _attempt in range(64):
+            found = os.statvfs(pool.source)
+            extra = found.f_bavail * found.f_frsize - leave_bytes
+            if extra < found.f_frsize:
+                break
+            size = file.tell()
+            for part in (extra, extra // 2, extra // 4, 1 << 20):
+                try:
+                    # btrfs and xfs need room for their own records of a large extent
+                    os.posix_fallocate(file.fileno(), size, max(min(part, extra), found.f_frsize))
+                    break
+                except OSError:
+                    continue
+            else:
+                break
+            file.seek(0, os.SEEK_END)
+        os.fsync(file.fileno())
+    found = os.statvfs(pool.source)
+    return {"free_bytes": found.f_bavail * found.f_frsize}
+
+
+def free(pool: Pool) -> None:
+    (pool.source / FILL_FILE).unlink(missing_ok=True)
+    command("sync", "-f", pool.source)  # btrfs gives room back only then
+
+
+def share(state: Path, name: str, hosts: list[LabHost]) -> None:
+    if len(hosts) < 2:
+        raise Refused(f"pool {name!r} can be shared between two hosts at least")
+    owner = next((host for host in hosts if name in host.pools), None)
+    if owner is None:
+        source = state / "shared" / name
+        source.mkdir(parents=True)
+        source.chmod(0o711)
+        pool = Pool(name, pool_path(name), "dir", source)
+    else:
+        pool = owner.pools[name]
+    pool.shared = True
+    for host in hosts:
+        if host.pools.get(name) is not pool:
+            show_pool(host, pool)
+
+
+def pool_path(name: str) -> str:
+    return "/var/lib/libvirt/images" if name == "default" else f"/srv/pools/{name}"
