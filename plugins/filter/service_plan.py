@@ -25,6 +25,13 @@ options:
       - Each is what M(basecast.fleet.base_disk_import) returned, with the keys C(host) and C(pool).
     type: dict
     default: {}
+  files:
+    description:
+      - Files of the controller from which bases would be imported, by the base's name in the manifest.
+      - Each is what M(ansible.builtin.stat) returned as C(stat), with the C(checksum) by SHA-256 where the manifest has one.
+      - A file that is missing, or is another one, is a problem.
+    type: dict
+    default: {}
   memory_overcommit:
     description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
     type: float
@@ -95,10 +102,22 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service impor
 
 
 def service_plan(
-    manifest: t.Any, hosts: t.Any, groups: t.Any = None, imported: t.Any = None, memory_overcommit: float = 1.0
+    manifest: t.Any,
+    hosts: t.Any,
+    groups: t.Any = None,
+    imported: t.Any = None,
+    memory_overcommit: float = 1.0,
+    files: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
-        return plan(plain(manifest), plain(hosts), plain(groups or {}), plain(imported or {}), float(memory_overcommit))
+        return plan(
+            plain(manifest),
+            plain(hosts),
+            plain(groups or {}),
+            plain(imported or {}),
+            float(memory_overcommit),
+            plain(files or {}),
+        )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

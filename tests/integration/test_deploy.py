@@ -41,6 +41,12 @@ MANIFEST: dict[str, t.Any] = {
 }
 
 
+def other_base(made: dict[str, t.Any], path: str, **more: t.Any) -> None:
+    """New machines get a base that is a file of the controller."""
+    made["bases"].append({"name": "other", "version": "1", "source": {"controller": path}, **more})
+    made["machines"][0]["disks"][0].update(base="other")
+
+
 def manifest(**group: t.Any) -> dict[str, t.Any]:
     made = copy.deepcopy(MANIFEST)
     made["machines"][0].update(group)
@@ -208,6 +214,8 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         (lambda m: m["machines"][0].update(hots=[]), "machines[0].hots: unknown key (did you mean hosts?)"),
         (lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base"),
         (lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000"),
+        (lambda m: other_base(m, __file__, sha256="0" * 64), "bases[1].sha256: the manifest says 0000"),
+        (lambda m: other_base(m, "nowhere.qcow2"), "bases[1].source.controller: there is no file nowhere.qcow2 on the controller"),
         (lambda m: m["machines"][0]["disks"][0].update(pool="fast"), "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default"),
         (
             lambda m: m["machines"][0]["disks"][0].update(size_gib=0.03),
@@ -217,7 +225,7 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
         (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),
     ],
-    ids=["unknown-key", "missing-base", "wrong-digest", "missing-pool", "too-small-disk", "too-much-memory", "escaping-name", "unknown-host"],
+    ids=["unknown-key", "missing-base", "wrong-digest", "wrong-file", "missing-file", "missing-pool", "too-small-disk", "too-much-memory", "escaping-name", "unknown-host"],
 )
 def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outcome, change: t.Callable[[t.Any], None], words: str) -> None:
     bad = manifest(per_host=2)
@@ -227,6 +235,19 @@ def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outc
     assert words in done.out
     assert "Traceback" not in done.out
     assert set(done.changed.values()) == {0}
+
+
+@pytest.mark.timeout(400)
+def test_of_a_file_that_cannot_be_imported_no_upload_is_left(lab: Lab, deployed: Outcome, tmp_path: Path) -> None:
+    image = tmp_path / "half.qcow2"
+    whole = images.tiny(version="v1", pad_mib=PAD_MIB).read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    bad = manifest(per_host=2)
+    other_base(bad, str(image))
+    done = deploy(lab, bad)
+    assert done.code != 0
+    assert "bases[1]: Import the base on kvm1" in done.out
+    assert not list(lab.hosts["kvm1"].path(f"{POOL}/bases/.incoming").glob("*"))
 
 
 @pytest.mark.timeout(400)

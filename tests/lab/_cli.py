@@ -53,14 +53,17 @@ def named_pool(text: str) -> tuple[str, PoolSpec]:
 
 
 def parser() -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(prog="lab", description="A lab of hosts in namespaces of this machine.")
+    main = argparse.ArgumentParser(
+        prog="lab", description="A lab of hosts in namespaces of this machine.", allow_abbrev=False
+    )
     main.add_argument(
         "--name", default=None, help=f"which lab (default: the one this shell is in, or {DEFAULT_NAME!r})"
     )
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, help_: str, *arguments: str, **options: t.Any) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help_, description=help_, **options)
+        # Not abbreviated: `up --name x` would be understood as `up --names x`.
+        sub = commands.add_parser(name, help=help_, description=help_, allow_abbrev=False, **options)
         for argument in arguments:
             sub.add_argument(argument, metavar=argument.upper())
         return sub

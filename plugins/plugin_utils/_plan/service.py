@@ -12,7 +12,7 @@ Called twice by a deployment: before anything changes, and again when imports ha
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import one_line
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed, held_base, place_machines
@@ -31,12 +31,14 @@ def service_plan(
     groups: Mapping[str, Sequence[str]] | None = None,
     imported: Mapping[str, Mapping[str, t.Any]] | None = None,
     memory_overcommit: float = 1.0,
+    files: Mapping[str, Mapping[str, t.Any]] | None = None,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
     :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
         with ``host`` and ``pool``.
     :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
+    :param files: what ``stat`` says of files of the controller that would be imported, by the base's name.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, problems``.
         ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
         exists, create, unreachable or outside. ``hosts[h]`` has ``fetch`` (bases that must cross the network to it),
@@ -52,6 +54,7 @@ def service_plan(
     }
     creating = [machine for machine in machines if machine["state"] == "create"]
     _demand(bases, creating, hosts, manifest, problems)
+    problems += _wrong_files(bases, files or {})
     work = {
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
@@ -220,6 +223,16 @@ def _demand(
         pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
         if source["pool"] and source["pool"] not in pools:
             problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
+
+
+def _wrong_files(bases: Mapping[str, Mapping[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
+    for name, file in files.items():
+        place, source, wanted = (bases[name][key] for key in ("place", "source", "wanted_sha256"))
+        path = source["path"]
+        if not file.get("isreg"):
+            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
+        elif wanted and file.get("checksum") != wanted:
+            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file.get('checksum')}"
 
 
 def _import_pool(

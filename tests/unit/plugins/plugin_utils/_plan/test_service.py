@@ -85,6 +85,21 @@ def test_a_url_and_a_file_of_the_controller_go_to_the_first_host_that_needs_them
         assert service_plan(manifest(source=source), {"a": host(), "b": host()})["bases"]["tiny"]["import_on"] == "a"
 
 
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ({"isreg": True, "checksum": A}, ""),
+        ({"isreg": True, "checksum": B}, f"bases[0].sha256: the manifest says {A}, but y.qcow2 of the controller has {B}"),
+        ({"exists": False}, "bases[0].source.controller: there is no file y.qcow2 on the controller"),
+    ],
+    ids=["right", "another", "missing"],
+)
+def test_a_file_of_the_controller_is_looked_at_before_anything_is_changed(file: dict[str, t.Any], problem: str) -> None:
+    plan = service_plan(manifest(source={"controller": "y.qcow2"}, sha256=A, hosts=["a"]), {"a": host()}, files={"tiny": file})
+    assert problem in problems(plan)
+    assert bool(problems(plan)) is bool(problem)
+
+
 def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
     child = held(A, parent=B, chain=[B, A])
     parent = held(B, names=[])
