@@ -18,6 +18,11 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.staged import
 FORMAT = 1
 
 
+def moves_of(plan: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
+    """{receiver: transfer} of a plan; a receiver of several trees has its last one."""
+    return {move["to"]: move for stage in plan["stages"] for move in stage}
+
+
 def local_copies(
     copies: t.Any, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]
 ) -> list[dict[str, t.Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
@@ -141,7 +142,7 @@ def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
     ``seconds`` are from the receiver's first chunk to its last.
     """
     total = sum(tree["weight"] for tree in plan["trees"]) or 1.0
-    moves = {move["to"]: move for stage in plan["stages"] for move in stage}
+    moves = moves_of(plan)
     carried: dict[tuple[str, str], float] = {}
     for tree in plan["trees"]:
         for edge in tree["edges"]:

@@ -43,10 +43,6 @@ class State(t.NamedTuple):
     left: dict[str, float]
 
 
-def _moves(plan: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
-    return {move["to"]: move for stage in plan["stages"] for move in stage}
-
-
 def _change_links(matrix: mx.Matrix, observed: Mapping[str, t.Any]) -> None:
     for entry in observed.get("lost_links") or []:
         i, j = matrix.pair("observed.lost_links", entry)
@@ -62,7 +58,7 @@ def _progress(
     plan: Mapping[str, t.Any], observed: Mapping[str, t.Any], at: float, size: int | None
 ) -> dict[str, tuple[str | None, float, float]]:
     """By host: from whom, since when, and which share of the base it has; by default as the plan foresaw."""
-    moves = _moves(plan)
+    moves = assemble.moves_of(plan)
     found: dict[str, tuple[str | None, float, float]] = {}
     given = observed.get("progress")
     if given:
@@ -103,7 +99,7 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     lost = set(mx.names("observed.lost_hosts", observed.get("lost_hosts") or []))
     new = mx.names("observed.new_targets", observed.get("new_targets") or [], matrix.index)
     if observed.get("holders") is None:
-        held = [*plan["sources"], *(h for h, m in _moves(plan).items() if m["end_s"] <= at + EPSILON)]
+        held = [*plan["sources"], *(h for h, m in assemble.moves_of(plan).items() if m["end_s"] <= at + EPSILON)]
     else:
         held = mx.names("observed.holders", observed["holders"])
     holders = [h for h in held if h not in lost and h in matrix.index]
@@ -118,7 +114,7 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     targets = dict.fromkeys([*plan["targets"], *new])
     wanted = [h for h in targets if h not in have and h not in lost]
     mx.names("plan.targets", wanted, matrix.index)
-    moves = _moves(plan)
+    moves = assemble.moves_of(plan)
     running: list[Running] = []
     left: dict[str, float] = {}
     for host, (sender, start, share) in _progress(plan, observed, at, request.size_bytes).items():

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import watch
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import matrix_of, overview, relay_parts
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
 
@@ -149,7 +150,7 @@ def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.
     """Rates by receiver. Those of transfers that go on from an earlier plan are the links'."""
     rates = watch.expected_rates(plan, relay["size_bytes"])
     if plan["mode"] == "staged":
-        for host, move in watch.moves_of(plan).items():
+        for host, move in moves_of(plan).items():
             seconds = matrix.sub([matrix.index[move["from"]], matrix.index[host]], relay["size_bytes"])[0][1]
             if 0 < seconds < mx.INF:
                 rates[host] = relay["size_bytes"] * 8e-6 / seconds

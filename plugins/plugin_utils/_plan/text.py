@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
 
 ROWS = 400
@@ -70,7 +71,7 @@ def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
         for edge in tree["edges"]:
             pair = (edge["from"], edge["to"])
             weight[pair] = weight.get(pair, 0.0) + tree["weight"] / total
-    times = {m["to"]: m for stage in plan["stages"] for m in stage}
+    times = moves_of(plan)
     whole = plan.get("size_bytes")
     lines += ["", "Links:"]
     lines += table(

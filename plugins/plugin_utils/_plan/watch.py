@@ -25,6 +25,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
+
 State = dict[str, t.Any]
 Fleet = Mapping[str, Mapping[str, t.Any]]
 
@@ -103,11 +105,6 @@ def base_of(fleet: Fleet, host: str, sha256: str) -> Base:
 
 def hosts_of(state: Mapping[str, t.Any]) -> list[str]:
     return list(dict.fromkeys(h for relay in state["relays"] for h in [*relay["sources"], *relay["targets"]]))
-
-
-def moves_of(plan: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
-    """{receiver: transfer}; a receiver of several trees has its last one."""
-    return {move["to"]: move for stage in plan["stages"] for move in stage}
 
 
 def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> State:
