@@ -225,7 +225,10 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
         (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),
     ],
-    ids=["unknown-key", "missing-base", "wrong-digest", "wrong-file", "missing-file", "missing-pool", "too-small-disk", "too-much-memory", "escaping-name", "unknown-host"],
+    ids=[
+        "unknown-key", "missing-base", "wrong-digest", "wrong-file", "missing-file",
+        "missing-pool", "too-small-disk", "too-much-memory", "escaping-name", "unknown-host",
+    ],
 )
 def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outcome, change: t.Callable[[t.Any], None], words: str) -> None:
     bad = manifest(per_host=2)
