@@ -69,7 +69,9 @@ class Site:
         ours, theirs = socket.socketpair()
         number = self.connections[name] - 1
         offer = Offer(name, self.sha256)
-        thread = threading.Thread(target=self._serve, args=(theirs, offer))
+        limits = Limits(time.monotonic)
+        limits.set(rate_mbps=faults.get("mbps"))
+        thread = threading.Thread(target=self._serve, args=(theirs, offer, limits))
         thread.start()
         self.threads.append(thread)
         self.offers.append(offer)
@@ -90,11 +92,11 @@ class Site:
         for index in has:
             offer.announce([index])
 
-    def _serve(self, connection: socket.socket, offer: Offer) -> None:
+    def _serve(self, connection: socket.socket, offer: Offer, limits: Limits) -> None:
         channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0, heartbeat_s=0.05)
         with contextlib.suppress(RelayError, OSError):
             channel.receive()
-            Serving(channel, offer, Limits(time.monotonic), self.stop).run()
+            Serving(channel, offer, limits, self.stop).run()
         channel.close()
 
     def fetch(self, alone: float = 0.4, trusted: bool = True) -> Fetch:
@@ -197,6 +199,20 @@ def test_what_a_lost_parent_was_asked_for_is_asked_from_the_next() -> None:
     assert bytes(site.endpoint.data) == DATA
     assert site.connections == {"p0": 1, "p1": 1}
     assert fetch.received_bytes < len(DATA)
+
+
+def test_what_a_crawling_parent_was_asked_for_is_recalled_and_comes_from_another() -> None:
+    """It was asked for everything at once: without that, nothing would be left to try another with."""
+    site = Site({"p0": {"mbps": 0.02}, "p1": {}})
+    fetch = site.fetch(alone=5.0)
+    ended = threading.Event()
+    threading.Thread(target=lambda: ended.wait(35) or fetch.fail(RelayError("it hangs")), daemon=True).start()
+    fetch.run()
+    ended.set()
+    site.close()
+    assert bytes(site.endpoint.data) == DATA
+    assert [attempt.error for attempt in fetch.attempts if "it was left" in attempt.error], fetch.attempts
+    assert fetch.received_from["p1"] > len(DATA) // 2, fetch.received_from
 
 
 def test_a_parent_that_lives_again_is_used_again() -> None:
