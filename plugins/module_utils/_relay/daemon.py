@@ -45,13 +45,17 @@ class Process(t.NamedTuple):
 
 
 def start_time(pid: int) -> int:
-    """In clock ticks since the boot; 0 if there is no such process (a zombie is none)."""
+    """In clock ticks since the boot; 0 if there is no such process.
+
+    A zombie is none, unless other threads of it are still ending: up to then its files, locks and sockets are open.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    state, threads, began = fields[0], int(fields[17]), int(fields[19])
+    return 0 if state in (b"Z", b"X") and threads <= 1 else began
 
 
 def yield_to_others(nice: int, idle_io: bool) -> None:

@@ -78,8 +78,7 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     except FleetError as error:
         if error.fields.get("kind") != "no_holder":
             raise
-        names = ", ".join(out["lost"]) or "none"
-        return _hopeless(out, f"no host that can still be reached holds the base (lost: {names}); nothing more can be delivered", now)
+        return _hopeless(out, watch.nobody_holds(out["lost"]), now)
     out.pop("hopeless_since", None)
     before, after = relay_parts(out["relays"], out["plans"]), relay_parts(out["relays"], plans)
     restarted = out.get("restarted") or []

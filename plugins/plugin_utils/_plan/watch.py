@@ -133,7 +133,10 @@ def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> S
         last = [host for host in lost if not lost[host].get("last")]
         for host in last:
             lost[host] = {**lost[host], "last": True}
-        return {**out, "act": True, "ask": ask + last, "done": not (ask or last)}
+        done = not (ask or last)
+        # The nodes may have given up before the watch did.
+        failed = nobody_holds(lost) if done and _is_orphaned(out, fleet) else out["failed"]
+        return {**out, "act": True, "ask": ask + last, "done": done, "failed": failed}
     rounds = _rounds_due(out, fleet, now) if not (ask or changed) else []
     return {
         **out,
@@ -153,6 +156,22 @@ def _settled(state: Mapping[str, t.Any], fleet: Fleet) -> bool:
         for host in relay["targets"]
         if host not in state["lost"]
     )
+
+
+def _is_orphaned(state: Mapping[str, t.Any], fleet: Fleet) -> bool:
+    """Whether hosts lack a base that nobody holds who can be reached."""
+    for relay in state["relays"]:
+        hosts = [h for h in [*relay["sources"], *relay["targets"]] if h not in state["lost"]]
+        states = {host: base_of(fleet, host, relay["sha256"]).state for host in hosts}
+        held = any(told == "holding" or (host in relay["sources"] and told != "failed") for host, told in states.items())
+        if hosts and not held:
+            return True
+    return False
+
+
+def nobody_holds(lost: Iterable[str]) -> str:
+    names = ", ".join(lost) or "none"
+    return f"no host that can still be reached holds the base (lost: {names}); nothing more can be delivered"
 
 
 def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:

@@ -148,6 +148,19 @@ def test_example_4_the_source_dies_before_anybody_has_it() -> None:
     assert "no host that can still be reached holds the base" in state["failed"]
 
 
+@pytest.mark.parametrize("holder", ["", "3"], ids=["nobody", "a target"])
+def test_example_4_when_the_nodes_give_up_before_the_watch_does(holder: str) -> None:
+    """What they leave is of use only if somebody holds the base."""
+    state = begin(EXAMPLE_1)
+    given_up = {"S": base("holding"), **{host: base("holding" if host == holder else "failed", 0.5) for host in "123"}}
+    state = look({**state, "watcher": "1"}, news(given_up, stale="S"), BEGAN + 14)
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 14)
+    state = look(state, news(given_up, stale="S"), BEGAN + 15)
+    state = look(decide(state, Answers({}, {"S": "no route"}), BEGAN + 15), news(given_up, stale="S"), BEGAN + 16)
+    assert state["done"]
+    assert ("no host that can still be reached holds the base (lost: S)" in str(state["failed"])) is (not holder)
+
+
 def test_a_host_that_is_back_is_planned_for_and_gets_its_part() -> None:
     state = begin(EXAMPLE_1)
     running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
