@@ -232,6 +232,7 @@ class Field:
             self._start(name, "racer", f"{waiting}(\n{script}\n){ended}")
         self._wait(lambda: all((self.shared / f"waits.{name}").exists() for name in cast.racers), READY_S)
 
+        self.take_memory(size)
         carried, processor = self.received_on_links(), machine.ProcessorTime(self.lab)
         begin = time.time()
         # Every host waits in open(), which returns as soon as somebody opens the pipe for writing.
@@ -256,6 +257,10 @@ class Field:
             wire_ratio=self.wire_ratio(carried, size, dead),
             said="" if whole and code == 0 else self._log(cast.operator),
         )
+
+    def take_memory(self, size: int) -> None:
+        """As much as all copies of so many bytes of the file will take."""
+        machine.take_memory(len(self.receivers) * min(size, self.scenario.data_bytes))
 
     def wire_ratio(self, before: Mapping[str, int], size: int, dead: set[str]) -> float:
         after = self.received_on_links()

@@ -17,6 +17,12 @@ CONTROLLER = "10.77.0.1"
 PREFIX = 16
 DEAD_MAC = "02:bc:de:ad:00:00"
 
+# Debian's. The kernel gives its own default to every new namespace, and what a transfer takes would depend on that: BBR,
+# for one, stops each connection for 0.2 s every 10 s.
+CONGESTION_CONTROL = "cubic"
+AVAILABLE, CHOSEN = (f"/proc/sys/net/ipv4/tcp_{which}congestion_control" for which in ("available_", ""))
+CHOOSE = f"grep -qw {CONGESTION_CONTROL} {AVAILABLE} && echo {CONGESTION_CONTROL} > {CHOSEN}"
+
 
 class Network:
     def __init__(self, hosts: dict[str, LabHost]) -> None:
@@ -38,6 +44,7 @@ class Network:
     def connect(self, host: LabHost) -> None:
         """Gives a host that just started its link."""
         host.net = os.open(f"/proc/{host.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        command("sh", "-c", CHOOSE, net=host.net, check=False)
         command("ip", "-batch", "-", stdin="\n".join((
             f"link add {host.port} type veth peer name eth0 address {host.mac} netns {host.pid}",
             f"link set {host.port} master {BRIDGE}",

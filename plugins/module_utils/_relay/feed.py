@@ -70,6 +70,7 @@ class Feed:
         self._not_here: set[int] = set()
         self._unreadable = 0
         self._spoilt: RelayError | None = None
+        self._told_pace = 0
         self._blamed: queue.Queue[CorruptChunk] = queue.Queue()
         self._generation = -1
         self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
@@ -187,6 +188,7 @@ class Feed:
             if fetch.chunks is None:
                 self._want_list(channel)
             self._ask(channel)
+            self._tell_pace(channel)
             self._judge()
             if not stream.readable():
                 readable, woken = poll(stream.fileno(), waker.fileno(), pause)
@@ -382,6 +384,12 @@ class Feed:
             self._recalled.difference_update(indexes)
             if fresh:
                 channel.send(protocol.WANT, 0, protocol.encode_indexes(fresh))
+
+    def _tell_pace(self, channel: Channel) -> None:
+        pace = self._order.pace
+        if pace != self._told_pace:
+            self._told_pace = pace
+            channel.send(protocol.PACE, pace)
 
     def _recall(self) -> None:
         """Others may ask for what was asked for here; what comes all the same is taken."""

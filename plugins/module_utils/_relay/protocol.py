@@ -47,6 +47,7 @@ PROBE_RESULT = 15  # what the receiver measured: message
 PROBE_ECHO = 16  # to be answered by the same; number: any
 NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
 PACKED = 18  # a chunk, compressed; number: its index
+PACE = 19  # asks for at most so many bytes per second; number: how many, 0 for any
 
 LIST_PART_BYTES = 1024 * 1024
 PROBE_DATA_BYTES = 16 * 1024
@@ -76,6 +77,7 @@ _LIMITS: dict[int, int] = {
     PROBE_ECHO: 0,
     PACKED: MAX_CHUNK_BYTES,
     NEWS: MAX_MESSAGE_BYTES,
+    PACE: 0,
 }
 
 

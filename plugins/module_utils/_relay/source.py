@@ -61,6 +61,9 @@ class View(t.NamedTuple):
 # A child that is first in the order and takes nothing for so long does not hold the others up.
 STALL_S = 1.0
 
+# A child that took less than its pace for a while may have that much more at once.
+PACE_BURST_S = 0.2
+
 # Announcements that are looked at together: few enough to cost little memory for a child that comes late.
 NEWS = 16384
 
@@ -306,6 +309,9 @@ class Serving:
         self._sent_view: tuple[View, bool] | None = None
         self._turn = True
         self._cursor = 0
+        # Bytes per second that the child wants at the most, if not 0, and from when on it takes the next chunk.
+        self._pace = 0
+        self._next_at = 0.0
 
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
@@ -316,11 +322,12 @@ class Serving:
                 seconds = self._channel.heartbeat_s
                 self._turn = not self._wants or self._may_send()
                 self._tell_news()
-                if self._wants and self._turn:
-                    self._send_chunk(self._wants.popleft())
-                    seconds = 0.0
-                elif self._wants:
+                if self._wants and not self._turn:
                     seconds = min(seconds, STALL_S / 2)
+                elif self._wants:
+                    seconds = min(seconds, self._too_early_s())
+                    if not seconds:
+                        self._send_chunk(self._wants.popleft())
                 readable = self._channel.stream.readable()
                 if not readable:
                     readable, woken = poll(self._channel.stream.fileno(), waker.fileno(), seconds)
@@ -340,6 +347,13 @@ class Serving:
 
     def _may_send(self) -> bool:
         return self._offer.order.may_send(self._channel.peer) and self._limits.streams.may_send(self._waker)
+
+    def _too_early_s(self) -> float:
+        seconds = max(0.0, self._next_at - time.monotonic())
+        if seconds:
+            # It is not the link that keeps it waiting.
+            self._meter.pause(self._channel.peer)
+        return seconds
 
     def _satisfied(self) -> None:
         self._meter.pause(self._channel.peer)
@@ -378,6 +392,8 @@ class Serving:
             if len(self._wants) + header.length // 8 > protocol.MAX_ITEMS:
                 raise ProtocolError(f"{self._channel.peer} asks for too many chunks at once.")
             self._wants.extend(protocol.decode_indexes(payload, chunks.count))
+        elif header.kind == protocol.PACE:
+            self._pace = header.number
         elif header.kind != protocol.PING:
             raise ProtocolError(f"{self._channel.peer} sent a frame of kind {header.kind}.")
 
@@ -416,6 +432,8 @@ class Serving:
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         if self._press is not None:
             self._press.sent(time.monotonic() - begin, length)
+        if self._pace:
+            self._next_at = max(self._next_at, begin - PACE_BURST_S) + length / self._pace
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
         self._meter.sent(self._channel.peer, length)

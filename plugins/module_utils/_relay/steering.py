@@ -57,6 +57,12 @@ BEHIND_PART = 0.05
 # it waits itself, and whoever has the slow link above it is to be helped, not we.
 LINK_BOUND = 0.5
 
+# How much more than its share of the expected rate a parent may send. Every link of a good plan is full: a parent that
+# catches up with its own stripe takes the room of another one, and all below that one fall behind. Some more is needed
+# to catch up at all.
+BALANCE = 1.1
+BALANCE_STEP = 1.05
+
 
 class Patience(t.NamedTuple):
     """How long a host waits, in seconds.
@@ -118,6 +124,7 @@ class Order(t.NamedTuple):
     :param limit: how many chunks it may ask for in all, on trial.
     :param lost_s: how long it stays with a parent that has neither anything for us nor a living parent.
     :param recall: let others ask for what it has asked for, but for what comes next.
+    :param pace: bytes per second that the parent is not to exceed; 0 for any number.
     """
 
     own: frozenset[int]
@@ -125,6 +132,7 @@ class Order(t.NamedTuple):
     limit: int | None = None
     lost_s: float = 3.0
     recall: bool = False
+    pace: int = 0
 
 
 class _Trial(t.NamedTuple):
@@ -220,6 +228,7 @@ class Steering:
             self._give_up_if_all_refuse()
         if left is not None:
             self._help(now, feeds, orders, left, chunk_bytes)
+            self._balance(feeds, orders, left)
         if left is not None and self._trial is not None and self._trial.against in orders:
             against = orders[self._trial.against]
             orders[self._trial.parent] = Order(against.own, limit=TRIAL_CHUNKS)
@@ -327,6 +336,22 @@ class Steering:
                 for host, order in orders.items():
                     if host != slow_one:
                         orders[host] = order._replace(help=order.help | (orders[slow_one].own - order.own))
+
+    def _balance(self, feeds: t.Mapping[str, FeedView], orders: dict[str, Order], left: t.Sequence[int]) -> None:
+        """As long as several parents have something to bring, each gets its share of this host's link."""
+        if not self.route.expected_mbps:
+            return
+        owned = {host: order.own for host, order in orders.items() if order.own}
+        if len(owned) < 2 or not all(any(left[stripe] for stripe in own) for own in owned.values()):
+            return
+        rate = self.route.expected_mbps * 1e6 / 8
+        got = sum(feed.pace.last for feed in feeds.values())
+        # Where the links carry more than was expected, all may have more, and more again. In steps: a new order costs
+        # something.
+        while rate * BALANCE_STEP < got:
+            rate *= BALANCE_STEP
+        for host, own in owned.items():
+            orders[host] = orders[host]._replace(pace=int(BALANCE * self._share(own) * rate))
 
     # -- crawling ------------------------------------------------------------------------------------------------
 

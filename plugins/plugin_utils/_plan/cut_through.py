@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search, stripes
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.flatten import flatten
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Rows
@@ -30,6 +31,8 @@ COARSE_EVENTS, EVENTS = (1_000_000, 5_000_000) if engine.COMPILED else (250_000,
 
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
 HOT, COLD = 0.3, 0.003
+# How often a tree is gone through to make it shallower.
+FLATTENING = 20
 # What a link of depth costs beside the load, for choosing what to simulate, and each tree, for the hosts that keep them.
 LEVEL, TREE = 0.001, 2e-5
 
@@ -194,6 +197,18 @@ class Planner:
         )  # fmt: skip
         found = self.forest(best, forest.weights)
         return found if found.load < forest.load else forest
+
+    def flattened(self, forest: Forest) -> Forest:
+        """The forest with shallower trees, of hardly more load."""
+        net, n, count = self.net, self.net.n, len(forest.trees)
+        par = engine.ints(p for tree in forest.trees for p in tree)
+        weights = engine.floats(forest.weights)
+        self.forest(par, forest.weights)
+        flatten(
+            n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
+            forest.load * (1 + 1e-9), engine.fill_ints(n), engine.fill_ints(n), FLATTENING,
+        )  # fmt: skip
+        return self.forest(par, forest.weights)
 
     def simulated(self, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:
         """Finish, first and last chunk by host."""
@@ -361,14 +376,17 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
     # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 30 if n <= 40 else 8 if n <= 90 else 5] if n <= 300 and len(candidates) > 1 else []
+    tried = ranked[: 20 if n <= 40 else 8 if n <= 90 else 5] if n <= 300 and len(candidates) > 1 else []
     for k in tried:
-        forest, expected = candidates[k], costs[k][2]
-        if forest.load + expected > least:
+        if candidates[k].load + costs[k][2] > least:
             continue
-        finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
-        if finish < least - EPSILON:
-            chosen, least = forest, finish
+        flat = planner.flattened(candidates[k])
+        # Where links differ, shallower trees may queue more.
+        for forest in [candidates[k], flat] if flat.trees != candidates[k].trees else [flat]:
+            expected = risk.relay * risk.recovery_s * planner.relays(forest)[0]
+            finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
+            if finish < least - EPSILON:
+                chosen, least = forest, finish
     order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])
     chosen = Forest([chosen.trees[k] for k in order], [chosen.weights[k] for k in order], chosen.load)
     finish, begun, done = finely(planner, chosen, chunks)

@@ -194,6 +194,7 @@ class Relay(Tool):
         deadline = time.monotonic() + 4 * self.copies(len(field.receivers)) * limit + 30
         watches = {name: Watch(runtimes[name], deadline) for name in field.receivers}
 
+        field.take_memory(size)
         carried, processor = field.received_on_links(), machine.ProcessorTime(field.lab)
         begin = time.time()
         with fate(field, incident) as dead:

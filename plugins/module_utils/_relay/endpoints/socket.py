@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import socket
@@ -112,5 +113,5 @@ def poll(stream_fd: int, waker_fd: int | None, seconds: float) -> tuple[bool, bo
     poller.register(stream_fd, select.POLLIN)
     if waker_fd is not None:
         poller.register(waker_fd, select.POLLIN)
-    ready = {descriptor for descriptor, _event in poller.poll(int(seconds * 1000))}
+    ready = {descriptor for descriptor, _event in poller.poll(math.ceil(seconds * 1000))}
     return stream_fd in ready, waker_fd in ready
