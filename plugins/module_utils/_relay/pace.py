@@ -61,6 +61,11 @@ class Pace:
         return self.busy_s / seconds if seconds > 0 else 0.0
 
     @property
+    def whole(self) -> bool:
+        """Whether the window is full."""
+        return self._samples[-1].at - self._samples[0].at >= WINDOW_S
+
+    @property
     def received(self) -> int:
         return self._samples[-1].bytes
 

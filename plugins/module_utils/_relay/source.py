@@ -393,7 +393,7 @@ class Serving:
                 raise ProtocolError(f"{self._channel.peer} asks for too many chunks at once.")
             self._wants.extend(protocol.decode_indexes(payload, chunks.count))
         elif header.kind == protocol.PACE:
-            self._pace = header.number
+            self._pace, self._next_at = header.number, 0.0
         elif header.kind != protocol.PING:
             raise ProtocolError(f"{self._channel.peer} sent a frame of kind {header.kind}.")
 

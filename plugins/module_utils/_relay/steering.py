@@ -12,6 +12,7 @@ another delivers. When nobody of the plan is left, any host of the run may have 
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .errors import PeerLost, PeerRefused, RelayError
@@ -57,11 +58,12 @@ BEHIND_PART = 0.05
 # it waits itself, and whoever has the slow link above it is to be helped, not we.
 LINK_BOUND = 0.5
 
-# How much more than its share of the expected rate a parent may send. Every link of a good plan is full: a parent that
+# How much more than its share of this host's rate a parent may send. Every link of a good plan is full: a parent that
 # catches up with its own stripe takes the room of another one, and all below that one fall behind. Some more is needed
-# to catch up at all.
-BALANCE = 1.1
-BALANCE_STEP = 1.05
+# to catch up at all. The rate is what was reached, if it is near the expected one, and changes in steps.
+BALANCE = 1.08
+BALANCE_NEAR = 0.8
+BALANCE_STEPS = 50
 
 
 class Patience(t.NamedTuple):
@@ -171,6 +173,7 @@ class Steering:
         self._trial_at = 0.0
         self._trial_pause = TRIAL_PAUSE_S
         self._last_error = ""
+        self._reached = 0.0
         self.route = route
         self._current: list[str | None] = []
         self.set_route(route)
@@ -186,6 +189,7 @@ class Steering:
         ]
         self._trial = None
         self._trial_at = 0.0
+        self._reached = 0.0
         self.standings.forgive()
 
     def ended(self, parent: str, error: RelayError | None, now: float) -> None:
@@ -344,12 +348,14 @@ class Steering:
         owned = {host: order.own for host, order in orders.items() if order.own}
         if len(owned) < 2 or not all(any(left[stripe] for stripe in own) for own in owned.values()):
             return
-        rate = self.route.expected_mbps * 1e6 / 8
-        got = sum(feed.pace.last for feed in feeds.values())
-        # Where the links carry more than was expected, all may have more, and more again. In steps: a new order costs
-        # something.
-        while rate * BALANCE_STEP < got:
-            rate *= BALANCE_STEP
+        expected = self.route.expected_mbps * 1e6 / 8
+        # Of a whole window: the least of several seconds, and never less than it was before, so that a parent that fails
+        # does not slow the others down.
+        self._reached = max(self._reached, sum(feed.pace.flow for feed in feeds.values() if feed.pace.whole))
+        rate = self._reached if self._reached > BALANCE_NEAR * expected else expected
+        # Where the links carry more, all may have more at once, and more again.
+        rate = max(rate, sum(feed.pace.last for feed in feeds.values()))
+        rate = math.ceil(rate / expected * BALANCE_STEPS) / BALANCE_STEPS * expected
         for host, own in owned.items():
             orders[host] = orders[host]._replace(pace=int(BALANCE * self._share(own) * rate))
 

@@ -264,3 +264,54 @@ def test_who_is_done_helps_only_those_far_behind() -> None:
     world.feeds["a"].asked = 0
     world.step()
     assert world.orders["a"].help == frozenset()
+
+
+EXPECTED = 20 * MIB * 8 / 1e6
+
+
+def paces(world: World) -> dict[str, float]:
+    """What each parent may send, as a part of what is expected."""
+    return {host: order.pace / (20 * MIB) for host, order in world.orders.items()}
+
+
+def balanced(**rates: float) -> World:
+    world = World([["a", "c"], ["b", "c"]], weights=[3, 1], expected_mbps=EXPECTED)
+    world.left = [LONG, LONG]
+    world.rates = {host: (rate * MIB, 1.0) for host, rate in rates.items()}
+    world.run(10)
+    return world
+
+
+def test_of_several_parents_each_keeps_to_its_share() -> None:
+    assert paces(balanced(a=15, b=5)) == pytest.approx({"a": 0.75 * s.BALANCE, "b": 0.25 * s.BALANCE}, rel=0.01)
+
+
+def test_the_share_is_that_of_what_the_links_carry() -> None:
+    assert sum(paces(balanced(a=13.5, b=4.5)).values()) == pytest.approx(0.9 * s.BALANCE, rel=0.03)
+    assert sum(paces(balanced(a=45, b=15)).values()) == pytest.approx(3 * s.BALANCE, rel=0.03), "more than expected"
+    assert sum(paces(balanced(a=5, b=1)).values()) == pytest.approx(s.BALANCE, rel=0.03), "far less: something else is wrong"
+
+
+def test_a_parent_that_fails_does_not_slow_the_others_down() -> None:
+    world = balanced(a=14, b=5)
+    before = paces(world)["b"]
+    world.rates["a"] = (0.0, 1.0)
+    for _number in range(40):
+        world.step()
+        assert paces(world).get("b", before) >= before or not paces(world)["b"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parents": ["a", "b"]},
+        {"expected_mbps": None},
+        {"left": [LONG, 0]},
+    ],
+    ids=["one parent", "not measured", "one is done"],
+)
+def test_who_disturbs_nobody_may_send_what_it_can(change: dict[str, t.Any]) -> None:
+    world = World(change.get("parents", [["a"], ["b"]]), expected_mbps=change.get("expected_mbps", EXPECTED))
+    world.left = change.get("left", [LONG, LONG])[: len(world.steering.route.choices)]
+    world.run(10)
+    assert set(paces(world).values()) == {0}

@@ -259,3 +259,31 @@ def test_identity_needs_one_name() -> None:
 
     with pytest.raises(WrongIdentity):
         transport.tls.identity(Peer())  # type: ignore[arg-type]
+
+
+def test_a_child_gets_its_chunks_no_faster_than_it_wants(fleet: t.Any, content: t.Any) -> None:
+    """At a byte per second the second chunk would come after hours: everything else is answered before it."""
+    content.put(fleet.pool("S"))
+    node = fleet.add("S")
+    fleet.start(content, {"S": []})
+    fleet.nodes["B"] = fleet.add("B")
+    fleet.nodes["B"].set_peers({"S": Address("127.0.0.1", node.port)})
+    channel = fleet.nodes["B"].connect("S")
+
+    def comes(kind: int) -> protocol.Header:
+        while True:
+            header, _payload = channel.receive()
+            if header.kind == kind:
+                return header
+            assert header.kind not in (protocol.DATA, protocol.LIST_PART)
+
+    request = {"base": content.metadata["sha256"], "chunks_sha256": content.metadata["chunks_sha256"]}
+    channel.send_message(protocol.OPEN, request)
+    channel.send(protocol.PACE, 1)
+    channel.send(protocol.WANT, 0, protocol.encode_indexes([0, 1]))
+    assert comes(protocol.DATA).number == 0
+    channel.send(protocol.LIST)
+    comes(protocol.LIST_PART)
+    channel.send(protocol.PACE, 0)
+    assert comes(protocol.DATA).number == 1
+    channel.close()

@@ -1,0 +1,69 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Shallower trees: still trees, of no more load, and less deep."""
+
+from __future__ import annotations
+
+import random
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import cut_through, limits
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+
+def planner_of(rows: list[list[float]], ports: float | None) -> cut_through.Planner:
+    n = len(rows)
+    sites = limits.SiteLoads(1, [0] * n, [0.0], [0.0], [0.0])
+    port = None if ports is None else [ports] * n
+    return cut_through.Planner(cut_through.network(rows, 1, port, port, sites), 1.0)
+
+
+def forest_of(planner: cut_through.Planner, count: int, seed: int) -> cut_through.Forest:
+    """Random trees: each host below one that comes a little earlier in some order."""
+    n, chance = planner.net.n, random.Random(seed)
+    breadth = chance.choice([2, 4, n])
+    flat: list[int] = []
+    for _tree in range(count):
+        order = [0, *chance.sample(range(1, n), n - 1)]
+        parents = [-1] * n
+        for place, host in enumerate(order[1:], start=1):
+            parents[host] = order[chance.randrange(max(0, place - breadth), place)]
+        flat += parents
+    return planner.forest(cut_through.engine.ints(flat), [1.0 / count] * count)
+
+
+def children(tree: t.Sequence[int]) -> list[int]:
+    return sorted(tree.count(host) for host in range(len(tree)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(some.integers(3, 24), some.integers(1, 3), some.integers(0, 10**6), some.booleans(), some.booleans())
+def test_trees_become_shallower_and_nothing_worse(n: int, count: int, seed: int, alike: bool, ports: bool) -> None:
+    chance = random.Random(seed)
+    rows = [[0.0 if u == v else 1.0 if alike else chance.uniform(0.5, 4.0) for v in range(n)] for u in range(n)]
+    planner = planner_of(rows, 0.4 if ports else None)
+    before = forest_of(planner, count, seed)
+    after = planner.flattened(before)
+    assert after.load <= before.load * (1 + 1e-6)
+    assert after.weights == before.weights
+    for old, new in zip(before.trees, after.trees, strict=True):
+        assert new[0] == -1
+        deep = cut_through.depths(new, [0])
+        assert all(1 <= deep[host] < n for host in range(1, n)), "everybody hangs on the holder"
+        assert sum(deep) <= sum(cut_through.depths(old, [0]))
+        assert children(new) == children(old)
+
+
+@pytest.mark.parametrize("n", [9, 33])
+def test_between_equal_links_a_chain_with_leaves_becomes_a_tree(n: int) -> None:
+    """Every second host has two children: one that has two itself, and one that has none."""
+    planner = planner_of([[float(u != v) for v in range(n)] for u in range(n)], None)
+    spine = [max(0, 2 * ((host - 1) // 2) - 1) for host in range(1, n)]
+    before = planner.forest(cut_through.engine.ints([-1, *spine]), [1.0])
+    after = planner.flattened(before)
+    assert planner.relays(before)[1] == n // 2
+    assert planner.relays(after)[1] <= (n - 1).bit_length()
