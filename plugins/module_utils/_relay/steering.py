@@ -349,8 +349,7 @@ class Steering:
         if len(owned) < 2 or not all(any(left[stripe] for stripe in own) for own in owned.values()):
             return
         expected = self.route.expected_mbps * 1e6 / 8
-        # Of a whole window: the least of several seconds, and never less than it was before, so that a parent that fails
-        # does not slow the others down.
+        # Over whole windows, and never less than before, so that a parent that fails does not slow the others down.
         self._reached = max(self._reached, sum(feed.pace.flow for feed in feeds.values() if feed.pace.whole))
         rate = self._reached if self._reached > BALANCE_NEAR * expected else expected
         # Where the links carry more, all may have more at once, and more again.

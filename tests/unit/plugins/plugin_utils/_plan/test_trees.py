@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Shallower trees: still trees, of no more load, and less deep."""
+"""Trees of cut-through plans: how they grow, and how they become shallower."""
 
 from __future__ import annotations
 
@@ -67,3 +67,18 @@ def test_between_equal_links_a_chain_with_leaves_becomes_a_tree(n: int) -> None:
     after = planner.flattened(before)
     assert planner.relays(before)[1] == n // 2
     assert planner.relays(after)[1] <= (n - 1).bit_length()
+
+
+@pytest.mark.parametrize("stripes", [1, 4])
+def test_trees_grow_over_a_shared_way_once(stripes: int) -> None:
+    """Two sites whose hosts are equally near to each other; the way between the sites is ten times slower than a link."""
+    n = 12
+    of = [1 + host % 2 for host in range(n)]
+    sites = limits.SiteLoads(3, of, [0.0] * 3, [0.0] * 3, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0])
+    rows = [[0.1 * (u != v) for v in range(n)] for u in range(n)]
+    planner = cut_through.Planner(cut_through.network(rows, 1, None, None, sites), 1.0)
+    grown = planner.grown(stripes, n)
+    assert grown is not None
+    for tree in grown.trees:
+        assert sum(parent >= 0 and of[parent] != of[host] for host, parent in enumerate(tree)) == 1
+    assert grown.load == pytest.approx(1.0)
