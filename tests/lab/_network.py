@@ -20,8 +20,10 @@ DEAD_MAC = "02:bc:de:ad:00:00"
 # Debian's. The kernel gives its own default to every new namespace, and what a transfer takes would depend on that: BBR,
 # for one, stops each connection for 0.2 s every 10 s.
 CONGESTION_CONTROL = "cubic"
-AVAILABLE, CHOSEN = (f"/proc/sys/net/ipv4/tcp_{which}congestion_control" for which in ("available_", ""))
-CHOOSE = f"grep -qw {CONGESTION_CONTROL} {AVAILABLE} && echo {CONGESTION_CONTROL} > {CHOSEN}"
+CHOOSE = (
+    f"cd /proc/sys/net/ipv4 && grep -qw {CONGESTION_CONTROL} tcp_available_congestion_control && "
+    f"echo {CONGESTION_CONTROL} > tcp_congestion_control"
+)
 
 
 class Network:

@@ -24,7 +24,7 @@ from .errors import PartialContent, ProtocolError
 from .limits import Limits
 from .link_meter import LinkMeter
 from .operations import LoadChunk
-from .stats import Clock
+from .stats import Clock, TokenBucket
 
 # States of a base on a host.
 WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
@@ -309,9 +309,8 @@ class Serving:
         self._sent_view: tuple[View, bool] | None = None
         self._turn = True
         self._cursor = 0
-        # Bytes per second that the child wants at the most, if not 0, and from when on it takes the next chunk.
-        self._pace = 0
-        self._next_at = 0.0
+        # What the child wants at the most.
+        self._pace = TokenBucket(None, time.monotonic, PACE_BURST_S)
 
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
@@ -349,7 +348,7 @@ class Serving:
         return self._offer.order.may_send(self._channel.peer) and self._limits.streams.may_send(self._waker)
 
     def _too_early_s(self) -> float:
-        seconds = max(0.0, self._next_at - time.monotonic())
+        seconds = self._pace.wait_s
         if seconds:
             # It is not the link that keeps it waiting.
             self._meter.pause(self._channel.peer)
@@ -393,7 +392,7 @@ class Serving:
                 raise ProtocolError(f"{self._channel.peer} asks for too many chunks at once.")
             self._wants.extend(protocol.decode_indexes(payload, chunks.count))
         elif header.kind == protocol.PACE:
-            self._pace, self._next_at = header.number, 0.0
+            self._pace.set_rate(header.number or None)
         elif header.kind != protocol.PING:
             raise ProtocolError(f"{self._channel.peer} sent a frame of kind {header.kind}.")
 
@@ -432,8 +431,7 @@ class Serving:
         self._channel.send_frame(view[: protocol.HEADER_BYTES + length])
         if self._press is not None:
             self._press.sent(time.monotonic() - begin, length)
-        if self._pace:
-            self._next_at = max(self._next_at, begin - PACE_BURST_S) + length / self._pace
+        self._pace.take(length)
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
         self._meter.sent(self._channel.peer, length)

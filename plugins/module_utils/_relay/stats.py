@@ -47,6 +47,12 @@ class TokenBucket:
             self._free_at += count / self._rate
             return max(0.0, wait)
 
+    @property
+    def wait_s(self) -> float:
+        """Seconds until something may be sent."""
+        with self._lock:
+            return max(0.0, self._free_at - self._clock()) if self._rate else 0.0
+
 
 class Stopwatch:
     """Seconds from its start until it is stopped, or until now."""

@@ -203,7 +203,7 @@ class Planner:
         net, n, count = self.net, self.net.n, len(forest.trees)
         par = engine.ints(p for tree in forest.trees for p in tree)
         weights = engine.floats(forest.weights)
-        self.forest(par, forest.weights)
+        self.forest(par, forest.weights)  # brings its loads into our room
         flatten(
             n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
             forest.load * (1 + 1e-9), engine.fill_ints(n), engine.fill_ints(n), FLATTENING,
@@ -380,10 +380,12 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     for k in tried:
         if candidates[k].load + costs[k][2] > least:
             continue
+        both = [(candidates[k], costs[k][2])]
         flat = planner.flattened(candidates[k])
-        # Where links differ, shallower trees may queue more.
-        for forest in [candidates[k], flat] if flat.trees != candidates[k].trees else [flat]:
-            expected = risk.relay * risk.recovery_s * planner.relays(forest)[0]
+        if flat.trees != candidates[k].trees:
+            # Where links differ, shallower trees may queue more.
+            both.append((flat, risk.relay * risk.recovery_s * planner.relays(flat)[0]))
+        for forest, expected in both:
             finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
             if finish < least - EPSILON:
                 chosen, least = forest, finish
