@@ -11,6 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import typing as t
+from collections import Counter
 
 from . import protocol
 from .channel import Channel
@@ -35,6 +36,9 @@ MAX_WINDOW_BYTES = 8 * 1024 * 1024
 
 # What a feed keeps of what it asked for when the rest is recalled.
 KEEP = 2
+
+# A parent that got nothing new for so long is not asked for what it does not have: others may come to have it.
+AHEAD_IDLE_S = 1.0
 
 # A parent whose disk cannot give so many chunks is left for somebody else.
 MAX_UNREADABLE = 32
@@ -65,7 +69,11 @@ class Feed:
         self._have = bytearray(fetch.count)
         self._ranges: Ranges = everything(0)
         self._below = fetch.count
+        # What it was asked for: of what it has, and of what it will have.
         self._asked: set[int] = set()
+        self._ahead: set[int] = set()
+        self._takes_ahead = False
+        self._front = 0
         self._asked_ever = 0
         self._not_here: set[int] = set()
         self._unreadable = 0
@@ -74,7 +82,8 @@ class Feed:
         self._blamed: queue.Queue[CorruptChunk] = queue.Queue()
         self._generation = -1
         self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
-        self._recalled: set[int] = set()
+        # What may come though it is not asked for any more, how often.
+        self._recalled: Counter[int] = Counter()
         self._buffer: memoryview | None = None
         self._codec: Codec | None = None
         # The chunk list, if it is this feed that brings it.
@@ -123,7 +132,7 @@ class Feed:
 
     @property
     def asked(self) -> int:
-        return len(self._asked)
+        return len(self._asked) + len(self._ahead)
 
     @property
     def received_bytes(self) -> int:
@@ -161,7 +170,7 @@ class Feed:
                 self._fetch.release(self._buffer)
             self.state = LOST
             self.ended = True
-            self._fetch.feed_ended(self, self._asked)
+            self._fetch.feed_ended(self, self._asked | self._ahead)
 
     def _connect(self) -> None:
         channel = self._fetch.connect(self.parent)
@@ -220,8 +229,17 @@ class Feed:
         chunks = self._fetch.chunks
         if chunks is None or not self._owes(header.number) or header.length != chunks.length(header.number):
             raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        if header.number in self._ahead:
+            # It has come there, and is on its way.
+            self._has(header.number)
+            self._account()
         self._buffer = self._fetch.buffer(lambda: self._stopping)
         return self._buffer[: header.length]
+
+    def _has(self, index: int) -> None:
+        self._have[index] = 1
+        self._ahead.discard(index)
+        self._asked.add(index)
 
     def _unpack(self, header: protocol.Header, payload: memoryview) -> memoryview:
         """A chunk as it was; its digest is checked as that of any other."""
@@ -236,7 +254,7 @@ class Feed:
         return self._buffer[:length]
 
     def _owes(self, index: int) -> bool:
-        return index in self._asked or index in self._recalled
+        return index in self._asked or index in self._ahead or self._recalled[index] > 0
 
     def _handle(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
         fetch = self._fetch
@@ -263,7 +281,11 @@ class Feed:
                 self._ranges.append((first, first + number))
                 fetch.saw(first, number)
                 self._below = max(self._below, first + number)
+                for index in [one for one in self._ahead if first <= one < first + number and self._have[one]]:
+                    self._has(index)
+            self._takes_ahead = True
             self._idle_since = fetch.clock()
+            self._account()
         elif header.kind == protocol.NOT_HERE:
             if self._owes(header.number):
                 self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
@@ -277,8 +299,8 @@ class Feed:
 
     def _take(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
         fetch = self._fetch
-        self._asked.discard(header.number)
-        self._recalled.discard(header.number)
+        self._came(header.number)
+        self._takes_ahead = True
         self._idle_since = fetch.clock()
         buffer, self._buffer = self._buffer, None
         if buffer is not None:
@@ -293,8 +315,7 @@ class Feed:
         fetch = self._fetch
         error = PeerRefused(f"{self.parent} cannot read chunk {index}: {reason}", peer=self.parent)
         fetch.note_attempt(self.parent, error.message)
-        self._recalled.discard(index)
-        self._asked.discard(index)
+        self._came(index)
         self._idle_since = fetch.clock()
         self._account()
         self._spoil(index, error)
@@ -302,6 +323,13 @@ class Feed:
         self._unreadable += 1
         if self._unreadable >= MAX_UNREADABLE:
             raise error
+
+    def _came(self, index: int) -> None:
+        if index in self._asked or index in self._ahead:
+            self._asked.discard(index)
+            self._ahead.discard(index)
+        else:
+            self._recalled[index] -= 1
 
     def _told(self, message: dict[str, t.Any]) -> None:
         fetch = self._fetch
@@ -359,31 +387,37 @@ class Feed:
             return
         if ledger.generation != self._generation or order != self._obeyed:
             self._generation, self._obeyed = ledger.generation, order
-            self._ranges, self._below = everything(self._fetch.count), self._fetch.count
+            self._ranges, self._below, self._front = everything(self._fetch.count), self._fetch.count, 0
             self._note_wrong()
-            if order.recall and len(self._asked) > KEEP:
-                self._recall()
+            if order.recall and self.asked > KEEP:
+                self._recall(channel, sorted(self._asked | self._ahead)[KEEP:])
+                self._window = KEEP
                 return
+            self._recall(channel, self._ahead - (ledger.of_stripes(self._ahead, order.own) if order.ahead else set()))
+        if self._ahead and self._fetch.clock() - self._idle_since > AHEAD_IDLE_S:
+            self._takes_ahead = False
+            self._recall(channel, self._ahead)
         # In lots, so that a request costs little beside its chunks.
-        room = self._window - len(self._asked)
+        room = self._window - self.asked
         if order.limit is not None:
             room = min(room, order.limit - self._asked_ever)
-        elif room < self._window // 4 and self._asked:
+        elif room < self._window // 4 and self.asked:
             return
         if room <= 0:
             return
         indexes = ledger.take(self._have, self._ranges, room, order.own)
+        if order.ahead and self._takes_ahead and order.limit is None and len(indexes) < room:
+            more, self._front = ledger.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
+            self._ahead.update(more)
+            if more:
+                channel.send(protocol.WANT, 0, protocol.encode_indexes(more))
         if not indexes and not self._asked and order.help:
             indexes, self._below = ledger.take_last(self._have, self._below, self._window // 4, order.help)
         if indexes:
             self._asked.update(indexes)
             self._asked_ever += len(indexes)
             self._account()
-            # What was recalled is still on its way from here: it is not asked for twice.
-            fresh = [index for index in indexes if index not in self._recalled]
-            self._recalled.difference_update(indexes)
-            if fresh:
-                channel.send(protocol.WANT, 0, protocol.encode_indexes(fresh))
+            channel.send(protocol.WANT, 0, protocol.encode_indexes(indexes))
 
     def _tell_pace(self, channel: Channel) -> None:
         pace = self._order.pace
@@ -391,12 +425,16 @@ class Feed:
             self._told_pace = pace
             channel.send(protocol.PACE, pace)
 
-    def _recall(self) -> None:
-        """Others may ask for what was asked for here; what comes all the same is taken."""
-        recalled = sorted(self._asked)[KEEP:]
+    def _recall(self, channel: Channel, indexes: t.Collection[int]) -> None:
+        """Others may ask for what was asked for here; what is on its way already is taken."""
+        if not indexes:
+            return
+        recalled = list(indexes)
+        channel.send(protocol.CANCEL, 0, protocol.encode_indexes(recalled))
         self._asked.difference_update(recalled)
+        self._ahead.difference_update(recalled)
         self._recalled.update(recalled)
-        self._window = KEEP
+        self._account()
         self._fetch.give_back(recalled)
 
     def _judge(self) -> None:

@@ -14,6 +14,9 @@ from collections import deque
 
 from .stripes import Stripes
 
+# So many missing chunks of other stripes are passed over before others get the lock.
+MOST_LOOKS = 4096
+
 # Ranges of chunks, as (first, end), that a feed has not looked at yet.
 Ranges = t.Deque[t.Tuple[int, int]]
 
@@ -113,6 +116,32 @@ class Ledger:
                     taken.append(index)
                 below = index
         return taken, below
+
+    def take_ahead(self, front: int, most: int, own: t.Container[int], but: t.Container[int]) -> tuple[list[int], int]:
+        """At most so many missing chunks of these stripes from ``front`` on, whoever has them; and how far it looked.
+
+        :param but: chunks that are passed over.
+        """
+        taken: list[int] = []
+        states, pattern = self._states, self._pattern
+        size = len(pattern)
+        with self._lock:
+            for _look in range(MOST_LOOKS):
+                if len(taken) >= most:
+                    break
+                index = states.find(self.MISSING, front)
+                if index < 0:
+                    return taken, len(states)
+                if pattern[index % size] in own and index not in but:
+                    states[index] = self.ASKED
+                    taken.append(index)
+                front = index + 1
+        return taken, front
+
+    def of_stripes(self, indexes: t.Iterable[int], own: t.Container[int]) -> set[int]:
+        """Those that belong to one of these stripes."""
+        pattern = self._pattern
+        return {index for index in indexes if pattern[index % len(pattern)] in own}
 
     def done(self, index: int) -> None:
         with self._lock:

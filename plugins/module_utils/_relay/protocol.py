@@ -20,7 +20,7 @@ import typing as t
 from .chunks import MAX_CHUNK_BYTES
 from .errors import ProtocolError, VersionMismatch
 
-VERSION = 1
+VERSION = 2
 
 _PREFACE = struct.Struct(">8sI")
 _MAGIC = b"BCRELAY\n"
@@ -33,8 +33,8 @@ OPEN = 1  # asks for a base: message {"base", "chunks_sha256", "codecs": names o
 STATE = 2  # what the server has of it: message {"state", "feed", "paths", "msg", "turn"}
 LIST = 3  # asks for the chunk list
 LIST_PART = 4  # a part of the chunk list; number: its offset
-HAVE = 5  # chunks that can be asked for: ranges
-WANT = 6  # asks for chunks: indexes
+HAVE = 5  # chunks that are there: ranges, perhaps none; from the first one on any chunk can be asked for
+WANT = 6  # asks for chunks, now or as soon as they are there: indexes
 DATA = 7  # a chunk; number: its index
 NOT_HERE = 8  # a chunk that was asked for and cannot be read; number: its index
 PING = 9  # still alive
@@ -48,6 +48,7 @@ PROBE_ECHO = 16  # to be answered by the same; number: any
 NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
 PACKED = 18  # a chunk, compressed; number: its index
 PACE = 19  # asks for at most so many bytes per second; number: how many, 0 for any
+CANCEL = 20  # chunks that are not wanted any more: indexes
 
 LIST_PART_BYTES = 1024 * 1024
 PROBE_DATA_BYTES = 16 * 1024
@@ -78,6 +79,7 @@ _LIMITS: dict[int, int] = {
     PACKED: MAX_CHUNK_BYTES,
     NEWS: MAX_MESSAGE_BYTES,
     PACE: 0,
+    CANCEL: MAX_ITEMS * _INDEX.size,
 }
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import typing as t
@@ -66,6 +67,9 @@ PACE_BURST_S = 0.2
 
 # Announcements that are looked at together: few enough to cost little memory for a child that comes late.
 NEWS = 16384
+
+# A child that has asked for chunks before they are here gets them at once; of all others it hears so often.
+NEWS_PAUSE_S = 0.5
 
 # Chunks that are on their way from the disk to the children at the same time, in bytes: whoever comes when all are
 # taken waits for the slowest of many.
@@ -163,7 +167,9 @@ class Offer:
         self._shared: _Shared | None = None
         self._whole = False
         self._announced: array[int] = array("Q")
-        self._wakers: set[Waker] = set()
+        # The same by chunk, and of each child what it waits for.
+        self._here = bytearray()
+        self._children: dict[Waker, set[int]] = {}
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
 
@@ -186,8 +192,15 @@ class Offer:
     def announce(self, indexes: t.Iterable[int]) -> None:
         """These chunks are verified and stored."""
         with self._lock:
+            begin = len(self._announced)
             self._announced.extend(indexes)
-            self._wake()
+            fresh = self._announced[begin:]
+            for index in fresh:
+                self._here[index] = 1
+            for waker, awaited in self._children.items():
+                # Who waits for others is not disturbed.
+                if not awaited or not awaited.isdisjoint(fresh):
+                    waker.wake()
 
     def set_whole(self, chunks: ChunkList, endpoint: Endpoint) -> None:
         """The base lies in the store, complete."""
@@ -202,6 +215,7 @@ class Offer:
         with self._lock:
             self._replace(None, None)
             self._whole = False
+            self._here = bytearray()
             del self._announced[:]
             self._wake()
 
@@ -233,6 +247,26 @@ class Offer:
             # In order, so that neighbours of several stripes become ranges.
             return protocol.encode_ranges(sorted(fresh)), cursor + len(fresh)
 
+    def sort(self, wanted: t.Iterable[int], awaited: set[int]) -> list[int]:
+        """Which of these chunks are here; the others are added to what a child waits for."""
+        with self._lock:
+            if self._whole:
+                return list(wanted)
+            here: list[int] = []
+            for index in wanted:
+                if self._here[index]:
+                    here.append(index)
+                else:
+                    awaited.add(index)
+            return here
+
+    def arrived(self, awaited: set[int]) -> list[int]:
+        """What a child waited for and is here now, in the order of the file; it is not awaited any more."""
+        with self._lock:
+            came = sorted(awaited) if self._whole else sorted(index for index in awaited if self._here[index])
+            awaited.difference_update(came)
+            return came
+
     def load(self, index: int, view: memoryview) -> int:
         """Read a chunk; its length. :raises OSError: PartialContent:"""
         with self._lock:
@@ -255,23 +289,26 @@ class Offer:
             with self._lock:
                 self._wake()
 
-    def subscribe(self, waker: Waker) -> None:
+    def subscribe(self, waker: Waker, awaited: set[int]) -> None:
+        """:param awaited: the chunks that this child waits for; of others it is not told at once."""
         with self._lock:
-            self._wakers.add(waker)
+            self._children[waker] = awaited
 
     def unsubscribe(self, waker: Waker) -> None:
         with self._lock:
-            self._wakers.discard(waker)
-            if not self._wakers and self._shared is not None:
+            self._children.pop(waker, None)
+            if not self._children and self._shared is not None:
                 self._shared.endpoint.settle()
 
     def readers(self) -> int:
         """How many children there are at the moment."""
-        return len(self._wakers)
+        return len(self._children)
 
     def _replace(self, chunks: ChunkList | None, endpoint: Endpoint | None) -> None:
         """Offers own their endpoints: the one before is closed when nobody reads it any more."""
         old = self._shared
+        if chunks is not None and len(self._here) != chunks.count:
+            self._here = bytearray(chunks.count)
         self._chunks = chunks
         self._shared = None if endpoint is None else _Shared(endpoint)
         if old is not None:
@@ -279,7 +316,7 @@ class Offer:
             old.close_if_unused()
 
     def _wake(self) -> None:
-        for waker in self._wakers:
+        for waker in self._children:
             waker.wake()
 
 
@@ -304,7 +341,11 @@ class Serving:
         self._codec = codec
         self._press = None if codec is None else Press(codecs()[codec](), time.monotonic)
         self._stop = stop
+        # What the child wants, as far as it is here, and what it wants as soon as it is.
         self._wants: deque[int] = deque()
+        self._awaited: set[int] = set()
+        self._begun = False
+        self._news_at = -math.inf
         self._list_wanted = False
         self._sent_view: tuple[View, bool] | None = None
         self._turn = True
@@ -315,10 +356,12 @@ class Serving:
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
         waker = self._waker
-        self._offer.subscribe(waker)
+        self._offer.subscribe(waker, self._awaited)
         try:
             while not self._stop.is_set():
                 seconds = self._channel.heartbeat_s
+                if self._awaited:
+                    self._wants.extend(self._offer.arrived(self._awaited))
                 self._turn = not self._wants or self._may_send()
                 self._tell_news()
                 if self._wants and not self._turn:
@@ -369,6 +412,17 @@ class Serving:
             if chunks is not None:
                 self._send_list(chunks)
                 self._list_wanted = False
+        self._tell_chunks()
+
+    def _tell_chunks(self) -> None:
+        if not self._begun and self._offer.chunks is not None:
+            # There may be none yet: now the child can ask for what is still to come.
+            self._begun = True
+            self._channel.send(protocol.HAVE)
+        now = time.monotonic()
+        if self._awaited and now - self._news_at < NEWS_PAUSE_S:
+            return
+        self._news_at = now
         while True:
             payloads, self._cursor = self._offer.news(self._cursor)
             for payload in payloads:
@@ -388,9 +442,17 @@ class Serving:
             chunks = self._offer.chunks
             if chunks is None:
                 raise ProtocolError(f"{self._channel.peer} asks for chunks that were not offered.")
-            if len(self._wants) + header.length // 8 > protocol.MAX_ITEMS:
+            if len(self._wants) + len(self._awaited) + header.length // 8 > protocol.MAX_ITEMS:
                 raise ProtocolError(f"{self._channel.peer} asks for too many chunks at once.")
-            self._wants.extend(protocol.decode_indexes(payload, chunks.count))
+            wanted = protocol.decode_indexes(payload, chunks.count)
+            self._wants.extend(self._offer.sort(wanted, self._awaited))
+        elif header.kind == protocol.CANCEL:
+            chunks = self._offer.chunks
+            cancelled = set(protocol.decode_indexes(payload, 0 if chunks is None else chunks.count))
+            self._awaited.difference_update(cancelled)
+            self._wants = deque(index for index in self._wants if index not in cancelled)
+            if not self._wants:
+                self._satisfied()
         elif header.kind == protocol.PACE:
             self._pace.set_rate(header.number or None)
         elif header.kind != protocol.PING:

@@ -115,7 +115,7 @@ class FeedView(t.Protocol):
 
     @property
     def asked(self) -> int:
-        """How many chunks are under way."""
+        """How many chunks it was asked for that have not come."""
 
 
 class Order(t.NamedTuple):
@@ -127,6 +127,7 @@ class Order(t.NamedTuple):
     :param lost_s: how long it stays with a parent that has neither anything for us nor a living parent.
     :param recall: let others ask for what it has asked for, but for what comes next.
     :param pace: bytes per second that the parent is not to exceed; 0 for any number.
+    :param ahead: ask also for what the parent does not have yet: nobody else is to bring it.
     """
 
     own: frozenset[int]
@@ -135,6 +136,7 @@ class Order(t.NamedTuple):
     lost_s: float = 3.0
     recall: bool = False
     pace: int = 0
+    ahead: bool = False
 
 
 class _Trial(t.NamedTuple):
@@ -223,9 +225,9 @@ class Steering:
         roam = now - self._without_hope >= min(ROAM_AFTER_S, self.patience.alone / 2) or not any(self._current)
         self._roam(roam, now, feeds)
         every = frozenset(range(len(self._current)))
-        orders = {host: Order(own, lost_s=self.patience.lost) for host, own in self._owned().items()}
+        orders = {host: Order(own, lost_s=self.patience.lost, ahead=True) for host, own in self._owned().items()}
         if roam and not hopeful:
-            orders = {host: order._replace(own=every) for host, order in orders.items()}
+            orders = {host: order._replace(own=every, ahead=False) for host, order in orders.items()}
         for host in self._roamers:
             orders.setdefault(host, Order(every, lost_s=min(ROAM_IDLE_S, self.patience.lost)))
         if not orders:

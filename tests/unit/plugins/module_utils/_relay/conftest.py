@@ -172,7 +172,7 @@ class Fleet:
     def children(self, host: str, content: Content) -> int:
         """How many hosts are asking this one for the base at the moment."""
         offer = self.nodes[host]._offers.get(content.sha256)
-        return 0 if offer is None else len(offer._wakers)
+        return 0 if offer is None else offer.readers()
 
     def boot(self) -> str:
         return boot_identity()
