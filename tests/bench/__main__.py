@@ -78,6 +78,7 @@ def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
             "rate_mbps": scenario.rate_mbps,
             "between_mbps": scenario.between_mbps,
             "file_system": field.fs,
+            "congestion_control": field.congestion_control,
             "results": [],
         }
         for name in scenario.tools:

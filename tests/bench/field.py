@@ -96,6 +96,7 @@ class Field:
             self.receivers = self.lab.names[1:]
             self.shared = self.host(self.source).path(SHARED)
             self._file = (-1, "")
+            self.congestion_control = self.host(self.source).run("cat /proc/sys/net/ipv4/tcp_congestion_control").stdout.strip()
             if scenario.between_mbps:
                 self._divide(scenario.between_mbps)
             for name in self.lab.names:

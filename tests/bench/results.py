@@ -36,7 +36,7 @@ SCHEMA: dict[str, t.Any] = {
     "$defs": {
         "scenario": {
             "type": "object",
-            "required": ["name", "title", "kind", "receivers", "rate_mbps", "between_mbps", "results"],
+            "required": ["name", "title", "kind", "receivers", "rate_mbps", "between_mbps", "congestion_control", "results"],
             "properties": {
                 "receivers": {"type": "integer", "minimum": 1},
                 "rate_mbps": _number,

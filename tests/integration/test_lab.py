@@ -133,6 +133,11 @@ def test_hosts_have_their_own_names_files_and_processes(lab: Lab) -> None:
     assert one.run(["ssh", "kvm2", "hostname"]).stdout == "kvm2\n"
 
 
+def test_transfers_do_not_depend_on_what_this_machine_is_set_to(lab: Lab) -> None:
+    for host in lab.hosts.values():
+        assert host.run("cat /proc/sys/net/ipv4/tcp_congestion_control").stdout == "cubic\n"
+
+
 @pytest.mark.parametrize("where", ["/etc/fleet-test", "/var/lib/libvirt/images/a/b", "/tmp/x", "/run/x", "/root/x"])
 def test_files_are_seen_from_outside(lab: Lab, tmp_path: Path, where: str) -> None:
     host = lab.hosts["kvm2"]

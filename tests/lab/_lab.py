@@ -23,6 +23,7 @@ from pathlib import Path
 
 from . import _linux
 from ._host import Host, LabError, Pair, Rate, both_ways, check_pool
+from ._network import CONGESTION_CONTROL, permit_congestion_control
 from ._state import claim, is_stale, lab_root, remove_stale
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -137,6 +138,8 @@ class Lab:
     def up(self) -> Lab:
         """Starts the lab; returns when every host's sshd (and libvirtd) answers."""
         self.check_machine(bool(self._spec["libvirt"]), [pool["fs"] for pool in self._spec["pools"]])
+        if not permit_congestion_control():
+            print(f"lab: hosts keep this machine's TCP congestion control, as {CONGESTION_CONTROL} may not be chosen", file=sys.stderr)
         lock = claim(self.state)
         owner = -1 if self.detached else os.pidfd_open(os.getpid())
         ready_r, ready_w = os.pipe()

@@ -31,7 +31,7 @@ def tool(*runs: Run, name: str = "relay", **more: t.Any) -> ToolResult:
 
 def found(*all_results: ToolResult, kind: str = "spread") -> dict[str, t.Any]:
     scenario = {
-        "name": "x", "title": "two hosts", "kind": kind, "receivers": 2, "rate_mbps": 200, "between_mbps": None,
+        "name": "x", "title": "two hosts", "kind": kind, "receivers": 2, "rate_mbps": 200, "between_mbps": None, "congestion_control": "cubic",
         "results": [results.as_json(one) for one in all_results],
     }  # fmt: skip
     return {
