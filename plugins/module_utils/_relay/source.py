@@ -215,7 +215,7 @@ class Offer:
         with self._lock:
             self._replace(None, None)
             self._whole = False
-            self._here = bytearray()
+            self._here = bytearray(len(self._here))
             del self._announced[:]
             self._wake()
 

@@ -1,0 +1,340 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Chunks that are asked for before the parent has them: both ends of one connection, the other played by the test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import feed as feed_module
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import Channel
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.ledger import Ledger, everything
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import FAILED, FETCHING, LOST, ROOTED, Offer, Serving
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.stripes import Stripes
+
+CHUNK = 4096
+COUNT = 40
+DATA = os.urandom(CHUNK * COUNT)
+
+
+def chunk_list() -> tuple[str, ChunkList]:
+    hasher = ChunkHasher(CHUNK)
+    hasher.update(DATA)
+    return hasher.finish()
+
+
+SHA256, CHUNKS = chunk_list()
+
+
+class End:
+    """The test's end of a connection."""
+
+    def __init__(self, peer: str) -> None:
+        self.theirs, ours = socket.socketpair()
+        self.channel = Channel(SocketStream(ours), peer, time.monotonic, silence_s=5.0, heartbeat_s=0.05)
+
+    def frame(self, *kinds: int) -> tuple[int, int, bytes]:
+        """The next frame of these kinds; others are passed over."""
+        while True:
+            header, payload = self.channel.receive()
+            if header.kind in kinds:
+                return header.kind, header.number, bytes(payload)
+            self.channel.beat()
+
+    def send(self, kind: int, number: int = 0, payload: bytes = b"") -> None:
+        self.channel.send(kind, number, payload)
+
+
+# ---- the parent
+
+
+class Parent:
+    """A host that has nothing yet, with a child that the test plays."""
+
+    def __init__(self) -> None:
+        self.offer = Offer("parent", SHA256)
+        self.offer.set_view(FETCHING, ROOTED, [("holder",)])
+        self.child = End("parent")
+        self.stop = threading.Event()
+        channel = Channel(SocketStream(self.child.theirs), "child", time.monotonic, silence_s=5.0, heartbeat_s=0.05)
+        self._thread = threading.Thread(target=self._serve, args=(channel,))
+        self._thread.start()
+
+    def _serve(self, channel: Channel) -> None:
+        try:
+            Serving(channel, self.offer, Limits(time.monotonic), self.stop).run()
+        except RelayError as error:
+            self.error = error
+        finally:
+            channel.close()
+
+    def begin(self) -> None:
+        self.offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+
+    def close(self) -> None:
+        self.stop.set()
+        self.child.channel.close()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def parent() -> t.Iterator[Parent]:
+    parent = Parent()
+    yield parent
+    parent.close()
+
+
+def test_a_parent_says_when_it_can_be_asked_for_what_is_still_to_come(parent: Parent) -> None:
+    kind, _number, _payload = parent.child.frame(protocol.STATE)
+    parent.begin()
+    kind, _number, payload = parent.child.frame(protocol.HAVE)
+    assert (kind, payload) == (protocol.HAVE, b"")
+
+
+def test_a_chunk_is_sent_as_soon_as_it_is_there_and_without_a_word_before(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.frame(protocol.HAVE, protocol.PING)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([5, 3, 7]))
+    parent.child.frame(protocol.PING)
+    parent.offer.announce([9, 7])
+    kind, number, payload = parent.child.frame(protocol.DATA, protocol.HAVE)
+    assert (kind, number, payload) == (protocol.DATA, 7, DATA[7 * CHUNK : 8 * CHUNK])
+    parent.offer.announce([3])
+    parent.offer.announce([5])
+    assert [parent.child.frame(protocol.DATA)[1] for _each in range(2)] == [3, 5]
+
+
+def test_of_other_chunks_a_child_that_waits_is_told_seldom_but_surely(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([0]))
+    parent.child.frame(protocol.PING)
+    begin = time.monotonic()
+    for index in range(10, 40):
+        parent.offer.announce([index])
+        time.sleep(0.01)
+    told: set[int] = set()
+    frames = 0
+    while len(told) < 30:
+        _kind, _number, payload = parent.child.frame(protocol.HAVE)
+        told |= {index for first, number in protocol.decode_ranges(payload, COUNT) for index in range(first, first + number)}
+        frames += 1
+    assert told == set(range(10, 40))
+    assert frames <= 2 + (time.monotonic() - begin) / 0.5
+
+
+def test_what_is_cancelled_is_not_sent_any_more(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([1, 2, 3]))
+    parent.child.send(protocol.CANCEL, 0, protocol.encode_indexes([1, 3, 30]))
+    parent.child.frame(protocol.PING)
+    parent.offer.announce([1, 2, 3, 4])
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([4]))
+    assert sorted(parent.child.frame(protocol.DATA)[1] for _each in range(2)) == [2, 4]
+    assert parent.child.frame(protocol.DATA, protocol.PING)[0] == protocol.PING
+
+
+def test_what_a_child_waits_for_comes_when_the_base_is_whole(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([8, 6]))
+    parent.child.frame(protocol.PING)
+    parent.offer.set_whole(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    assert [parent.child.frame(protocol.DATA)[1] for _each in range(2)] == [6, 8]
+
+
+def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([8, 6]))
+    parent.child.frame(protocol.PING)
+    parent.offer.withdraw()
+    parent.offer.set_view(FAILED, LOST, (), "no room")
+    _kind, _number, payload = parent.child.frame(protocol.STATE)
+    _kind, _number, payload = parent.child.frame(protocol.STATE)
+    assert protocol.decode_message(payload)["msg"] == "no room"
+    parent.child.send(protocol.PING)
+    assert parent.child.frame(protocol.PING)
+
+
+# ---- the child
+
+
+class Child:
+    """A fetch whose parents the test plays."""
+
+    def __init__(self, *parents: str, stripes: int = 1) -> None:
+        self.parents: dict[str, End] = {}
+        self.endpoint = MemoryEndpoint(len(DATA), CHUNK)
+        self.stop = threading.Event()
+        self.offer = Offer("child", SHA256)
+        self.failure: RelayError | None = None
+        choices = [[*parents[nth:], *parents[:nth]] for nth in range(stripes)]
+        self.fetch = Fetch(
+            SHA256, len(DATA), CHUNK, CHUNKS.sha256, "child", route_of(choices), self._connect, self.endpoint, self.offer,
+            time.monotonic, self.stop, share=True, patience=Patience(5.0, 5.0, 5.0),
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _connect(self, name: str) -> Channel:
+        end = End("child")
+        self.parents[name] = end
+        return Channel(SocketStream(end.theirs), name, time.monotonic, silence_s=5.0, heartbeat_s=0.05)
+
+    def _run(self) -> None:
+        try:
+            self.fetch.run()
+        except RelayError as error:
+            self.failure = error
+
+    def greet(self, name: str, list_too: bool = True) -> End:
+        """The parent says that a holder is above it, and gives the chunk list."""
+        deadline = time.monotonic() + 5
+        while name not in self.parents:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        end = self.parents[name]
+        end.frame(protocol.OPEN)
+        end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [[name, "S"]], "turn": True})
+        if list_too:
+            end.frame(protocol.LIST)
+            end.send(protocol.LIST_PART, 0, CHUNKS.part(0, protocol.LIST_PART_BYTES))
+        return end
+
+    def wanted(self, end: End) -> list[int]:
+        return protocol.decode_indexes(end.frame(protocol.WANT)[2], COUNT)
+
+    def give(self, end: End, index: int) -> None:
+        end.send(protocol.DATA, index, DATA[index * CHUNK : (index + 1) * CHUNK])
+
+    def ended(self) -> bool:
+        self._thread.join(5)
+        return not self._thread.is_alive() and self.failure is None
+
+    def close(self) -> None:
+        self.stop.set()
+        self.fetch.abort()
+        for end in self.parents.values():
+            end.channel.close()
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def child_of() -> t.Iterator[t.Callable[..., Child]]:
+    children: list[Child] = []
+
+    def make(*parents: str, **options: t.Any) -> Child:
+        children.append(Child(*parents, **options))
+        return children[-1]
+
+    yield make
+    for child in children:
+        child.close()
+
+
+def test_a_child_asks_for_what_its_parent_is_still_to_get(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE)
+    wanted = child.wanted(end)
+    assert wanted == list(range(len(wanted)))
+    for index in wanted:
+        child.give(end, index)
+    while len(wanted) < COUNT:
+        more = child.wanted(end)
+        wanted += more
+        for index in more:
+            child.give(end, index)
+    assert sorted(wanted) == list(range(COUNT))
+    assert child.ended()
+    assert bytes(child.endpoint.data) == DATA
+
+
+def test_a_child_asks_nobody_before_it_was_told_that_it_can(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    assert end.frame(protocol.WANT, protocol.PING)[0] == protocol.PING
+
+
+def test_each_parent_is_asked_ahead_for_its_own_stripes_only(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p", "q", stripes=2)
+    ends = [child.greet("p"), child.greet("q", list_too=False)]
+    stripes = Stripes((1.0, 1.0))
+    for stripe, end in enumerate(ends):
+        end.send(protocol.HAVE)
+        assert {stripes.of(index) for index in child.wanted(end)} == {stripe}
+
+
+def test_what_a_parent_waits_for_too_long_others_may_bring(
+    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "AHEAD_IDLE_S", 0.3)
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE)
+    wanted = child.wanted(end)
+    cancelled = protocol.decode_indexes(end.frame(protocol.CANCEL)[2], COUNT)
+    assert sorted(cancelled) == wanted
+    ledger = child.fetch.ledger
+    assert ledger is not None
+    assert ledger.take(bytearray(b"\1" * COUNT), everything(COUNT), COUNT, {0})
+    # It was on its way all the same.
+    child.give(end, wanted[0])
+    deadline = time.monotonic() + 5
+    while not child.endpoint.marks()[wanted[0]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert child.failure is None
+
+
+def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> None:
+    """A link that crawls is busy, a parent that waits is not: the header of a chunk makes the difference."""
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE)
+    (first, *_rest) = child.wanted(end)
+    (feed,) = child.fetch._feeds.values()
+    assert feed._busy_since is None
+    frame = protocol.encode(protocol.DATA, first, DATA[first * CHUNK : (first + 1) * CHUNK])
+    end.channel.send_frame(frame[:100])
+    deadline = time.monotonic() + 5
+    while feed._busy_since is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    end.channel.send_frame(frame[100:])
+
+
+# ---- the ledger
+
+
+def test_ahead_goes_on_where_it_was_and_passes_over_what_is_not_to_be_asked() -> None:
+    ledger = Ledger(bytearray(1 if index in (0, 3) else 0 for index in range(12)), Stripes((1.0, 1.0)))
+    pattern = Stripes((1.0, 1.0))
+    own = [index for index in range(12) if pattern.of(index) == 0 and index not in (0, 3)]
+    taken, front = ledger.take_ahead(0, 2, {0}, {own[0]})
+    assert taken == own[1:3]
+    more, front = ledger.take_ahead(front, 9, {0}, ())
+    assert more == own[3:]
+    assert front == 12
+    assert ledger.take_ahead(0, 9, {0}, ()) == ([own[0]], 12)
+    assert ledger.of_stripes(range(12), {1}) == {index for index in range(12) if pattern.of(index) == 1}
