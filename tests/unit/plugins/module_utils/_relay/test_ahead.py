@@ -169,7 +169,6 @@ def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> No
     parent.offer.withdraw()
     parent.offer.set_view(FAILED, LOST, (), "no room")
     _kind, _number, payload = parent.child.frame(protocol.STATE)
-    _kind, _number, payload = parent.child.frame(protocol.STATE)
     assert protocol.decode_message(payload)["msg"] == "no room"
     parent.child.send(protocol.PING)
     assert parent.child.frame(protocol.PING)
