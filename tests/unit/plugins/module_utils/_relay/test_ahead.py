@@ -18,7 +18,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay import proto
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream, Waker, poll
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.ledger import Ledger, everything
@@ -138,6 +138,21 @@ def test_of_other_chunks_a_child_that_waits_is_told_seldom_but_surely(parent: Pa
         frames += 1
     assert told == set(range(10, 40))
     assert frames <= 2 + (time.monotonic() - begin) / 0.5
+
+
+def test_only_what_it_waits_for_wakes_a_child() -> None:
+    offer = Offer("parent", SHA256)
+    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    waiting, idle = Waker(), Waker()
+    offer.subscribe(waiting, {3, 4})
+    offer.subscribe(idle, set())
+    offer.announce([5, 6])
+    assert not poll(waiting.fileno(), None, 0)[0]
+    assert poll(idle.fileno(), None, 0)[0]
+    offer.announce([7, 4])
+    assert poll(waiting.fileno(), None, 0)[0]
+    waiting.close()
+    idle.close()
 
 
 def test_what_is_cancelled_is_not_sent_any_more(parent: Parent) -> None:
