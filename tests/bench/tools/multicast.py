@@ -12,6 +12,9 @@ from .base import Peer
 # What of a link's rate is offered to it: more is lost packets, which cost more than they bring.
 SHARE = 0.95
 
+# Receivers that wait find a sender by its next hello: with its own choice that would be a second of the time.
+HELLO_MS = 100
+
 
 def rate_kbps(field: Field) -> int:
     mbps = field.scenario.narrowest_mbps or 1000.0
@@ -41,14 +44,17 @@ class Uftp(Peer):
 class Udpcast(Peer):
     name = "udpcast"
     title = "udpcast, multicast"
-    note = f"udp-receiver waits on all hosts before the start; udp-sender --full-duplex at {SHARE:g} of the rate, unencrypted."
+    note = (
+        f"udp-receiver waits on all hosts before the start; udp-sender --full-duplex at {SHARE:g} of the rate, "
+        f"a hello every {HELLO_MS} ms, unencrypted."
+    )
     packages = {"udp-sender": "udpcast", "udp-receiver": "udpcast"}
 
     def cast(self, field: Field, size: int) -> Cast:
         receiver = f"udp-receiver --interface eth0 --nokbd --file {FILE}; stamp"
         racer = (
             f"udp-sender --interface eth0 --nokbd --full-duplex --min-receivers {len(field.receivers)} --max-wait 10 "
-            f"--max-bitrate {rate_kbps(field)}k --retries-until-drop 30 --file {FILE}"
+            f"--max-bitrate {rate_kbps(field)}k --rexmit-hello-interval {HELLO_MS} --retries-until-drop 30 --file {FILE}"
         )
         ready = dict.fromkeys(field.receivers, "ss -Hlun sport = :9000 | grep -q .")
         return Cast(field.source, {field.source: racer}, dict.fromkeys(field.receivers, receiver), ready, tuple(field.receivers))
