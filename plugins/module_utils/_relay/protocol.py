@@ -49,7 +49,7 @@ NEWS = 17  # the progress of hosts, both ways: message {"hosts", "again"}
 PACKED = 18  # a chunk, compressed; number: its index
 PACE = 19  # asks for at most so many bytes per second; number: how many, 0 for any
 
-LIST_PART_BYTES = 1024 * 1024
+LIST_PART_BYTES = 64 * 1024  # of the list at once: each child that fetches it costs some copies of a part
 PROBE_DATA_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEMS = 4096

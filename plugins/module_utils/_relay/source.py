@@ -162,7 +162,7 @@ class Offer:
         self._chunks: ChunkList | None = None
         self._shared: _Shared | None = None
         self._whole = False
-        self._announced: array[int] = array("Q")
+        self._announced: array[int] = array("I")  # 200 GiB have 819,200
         self._wakers: set[Waker] = set()
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
