@@ -137,6 +137,7 @@ class Lab:
     def up(self) -> Lab:
         """Starts the lab; returns when every host's sshd (and libvirtd) answers."""
         self.check_machine(bool(self._spec["libvirt"]), [pool["fs"] for pool in self._spec["pools"]])
+        _linux.make_room_for_neighbours(len(self._spec["hosts"]))
         lock = claim(self.state)
         owner = -1 if self.detached else os.pidfd_open(os.getpid())
         ready_r, ready_w = os.pipe()
