@@ -166,6 +166,8 @@ class Offer:
         self._wakers: set[Waker] = set()
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
+        # How often what had been announced turned out to be gone: children of before have to come anew.
+        self.retractions = 0
 
     def set_view(self, state: str, feed: str, above: t.Sequence[Path] = (), msg: str = "") -> None:
         """:param above: paths of the parents, shortest first."""
@@ -204,6 +206,11 @@ class Offer:
             self._whole = False
             del self._announced[:]
             self._wake()
+
+    def retract(self) -> None:
+        """The same, and children must forget what was announced: their connections end."""
+        self.retractions += 1
+        self.withdraw()
 
     @property
     def view(self) -> View:
@@ -309,6 +316,7 @@ class Serving:
         self._sent_view: tuple[View, bool] | None = None
         self._turn = True
         self._cursor = 0
+        self._retractions = offer.retractions
         # What the child wants at the most.
         self._pace = TokenBucket(None, time.monotonic, PACE_BURST_S)
 
@@ -318,6 +326,9 @@ class Serving:
         self._offer.subscribe(waker)
         try:
             while not self._stop.is_set():
+                if self._offer.retractions != self._retractions:
+                    self._channel.send_message(protocol.BYE, {"msg": "what this host had of the base is gone"})
+                    return
                 seconds = self._channel.heartbeat_s
                 self._turn = not self._wants or self._may_send()
                 self._tell_news()
