@@ -34,9 +34,9 @@ MIN_WINDOW_BYTES = 1024 * 1024
 FIRST_WINDOW_BYTES = 2 * 1024 * 1024
 MAX_WINDOW_BYTES = 8 * 1024 * 1024
 
-# How long a parent that waits for another run of its host may have nothing new, in seconds, while others could be tried. Two
-# runs may wait for each other over several hosts; if each leaves such a parent, that ends.
-OTHER_RUN_S = 10.0
+# How long a parent that waits for another run on its host may have nothing new, in seconds. Two runs may wait for each
+# other over several hosts; as whoever has such a parent leaves it, that ends.
+OTHER_RUN_S = 6.0
 
 # What a feed keeps of what it asked for when the rest is recalled.
 KEEP = 2

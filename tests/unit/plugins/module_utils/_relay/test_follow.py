@@ -276,6 +276,26 @@ def test_children_leave_a_parent_whose_other_run_brings_nothing(fleet: t.Any, co
     fleet.wait("A")
 
 
+def test_runs_that_wait_for_each_other_do_so_for_seconds(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run has A and B, the other C and D on the same hosts. A's parent B waits for D, whose parent C waits for A."""
+    monkeypatch.setattr(feed, "OTHER_RUN_S", 0.6)
+    content.put(fleet.pool("S"))
+    for host, other in (("A", "C"), ("B", "D")):
+        (fleet.directory / other).symlink_to(fleet.pool(host))
+    for host in "SABCD":
+        fleet.add(host)
+    fleet.start(content, {"A": ["B", "S"], "D": ["C", "S"]}, "cut_through")
+    fleet.until(lambda: all(fleet.base(host, content)["state"] == "fetching" for host in "AD"))
+    fleet.start(content, {"B": ["S"], "C": ["S"]}, "cut_through")
+    fleet.until(lambda: all("another process" in fleet.base(host, content)["msg"] for host in "BC"))
+    fleet.start(content, {"S": []}, "cut_through")
+    fleet.wait(*"ABCD", seconds=2.5)
+    assert [fleet.base(host, content)["state"] for host in "ABCD"] == ["holding"] * 4
+    assert [fleet.base(host, content)["received_bytes"] for host in "BC"] == [0, 0]
+    fleet.until(lambda: fleet.base("S", content)["sent_bytes"] >= 2 * content.wire_bytes)
+    assert fleet.base("S", content)["sent_bytes"] == 2 * content.wire_bytes
+
+
 def test_children_forget_what_is_gone(fleet: t.Any, content: t.Any) -> None:
     """The other run's partial is deleted: this host begins anew, and its child asks again for nothing but what is there."""
     content.put(fleet.pool("S"))
