@@ -447,6 +447,7 @@ fleet_settled:
   sample: false
 """
 
+import os
 import time
 import typing as t
 
@@ -468,6 +469,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors impor
     PartialInUse,
     StorageFailed,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.follow import Place
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Held, Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.stripes import MAX_STRIPES
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
@@ -485,11 +487,16 @@ class StoreShelf:
         base = Store(pool_path).find(sha256)
         return None if base is None else Held(base.path, base.chunks_path)
 
+    def place(self, pool_path: str, sha256: str) -> Place:
+        directory = Store(pool_path).partial_directory(sha256)
+        return Place(*(os.path.join(directory, name) for name in ("disk", "map", "chunks")))
+
     def claim(self, pool_path: str, sha256: str) -> StoreClaim:
         try:
             return StoreClaim(Store(pool_path).partial(sha256))
         except StoreBusy as error:
-            raise PartialInUse(f"Another run fetches this base into {pool_path}: {error.message}") from error
+            who = f" (process {error.fields['pid']})" if error.fields["pid"] else ""
+            raise PartialInUse(f"Another run{who} fetches this base into {pool_path}; this one waits for it.") from error
         except FleetError as error:
             raise StorageFailed(error.message) from error
 

@@ -99,21 +99,22 @@ BEGIN = """
   gather_facts: false
   tasks:
     - basecast.fleet.relay_certificates:
-        run: test
+        run: "{{ run }}"
         hosts: "{{ ansible_play_hosts_all }}"
       run_once: true
       no_log: true
       register: credentials
     - basecast.fleet.relay_node:
         state: listening
-        run: test
+        run: "{{ run }}"
         host: "{{ inventory_hostname }}"
         address: "{{ basecast_address }}"
         credentials: "{{ credentials.certificates[inventory_hostname] }}"
+        rate_mbps: "{{ rates[inventory_hostname] | default(0) }}"
       register: listening
     - basecast.fleet.relay_node:
         state: started
-        run: test
+        run: "{{ run }}"
         mode: cut_through
         pools: "{{ basecast_pools }}"
         bases:
@@ -171,10 +172,18 @@ def put_base(lab: Lab, size_bytes: int) -> tuple[dict[str, Path], dict[str, t.An
     return pools, publish(pools["kvm1"], os.urandom(size_bytes))
 
 
-def begin_relay(lab: Lab, metadata: t.Mapping[str, t.Any], parents: t.Mapping[str, t.Sequence[str]]) -> None:
+def begin_relay(
+    lab: Lab,
+    metadata: t.Mapping[str, t.Any],
+    parents: t.Mapping[str, t.Sequence[str]],
+    run: str = "test",
+    rates: t.Mapping[str, float] | None = None,
+) -> None:
+    """:param rates: 10^6 bit/s that hosts send at most."""
     playbook = lab.state / "begin.yml"
     playbook.write_text(BEGIN)
-    done = lab.playbook([playbook, "-e", json.dumps({"metadata": metadata, "parents": parents})])
+    given = {"metadata": metadata, "parents": parents, "run": run, "rates": rates or {}}
+    done = lab.playbook([playbook, "--limit", ",".join(parents), "-e", json.dumps(given)])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -625,6 +625,18 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         Lab(hosts=1).up()
 
 
+def test_each_of_many_hosts_finds_every_other_one(tmp_path: Path) -> None:
+    """Hosts share the machine's table of neighbours: who finds no place there is not reached."""
+    for name in ("gc_thresh2", "gc_thresh3"):
+        (tmp_path / name).write_text("1024\n")
+    _linux.make_room_for_neighbours(8, tmp_path)
+    assert (tmp_path / "gc_thresh3").read_text() == "1024\n"
+    _linux.make_room_for_neighbours(32, tmp_path)
+    for name in ("gc_thresh2", "gc_thresh3"):
+        assert int((tmp_path / name).read_text()) > 33 * 33
+    _linux.make_room_for_neighbours(32, tmp_path / "missing")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

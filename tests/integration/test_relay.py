@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
@@ -272,3 +273,48 @@ def test_pools_that_fail_cost_their_own_hosts_and_nobody_else(fresh_lab_factory:
     found = Store(str(pools["kvm5"])).find(sha256)
     assert found is not None
     assert hash_file(found.path)[0] == sha256
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("killed", [False, True], ids=["both live", "the first is killed"])
+def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh_lab_factory: t.Callable[..., Lab], killed: bool) -> None:
+    """The second run finds the first one fetching at kvm2; its kvm3 has no other way than over that host."""
+    size = 24 * 1024 * 1024
+    lab = fresh_lab_factory(hosts=3, rate_mbps=100)
+    lab.pair("kvm1", "kvm3").cut()
+    pools, metadata = put_base(lab, size)
+    sha256 = metadata["sha256"]
+    runtimes = {
+        (run, host): Runtime(str(lab.hosts[host].path("/run/basecast")), run) for run in ("first", "second") for host in ("kvm2", "kvm3")
+    }
+
+    def base(run: str, host: str) -> dict[str, t.Any]:
+        return t.cast("dict[str, t.Any]", runtimes[run, host].ask("progress")["bases"][sha256])
+
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"]}, "first", {"kvm1": 16})
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}, "second", {"kvm1": 16})
+    wait_until(lambda: base("second", "kvm3")["received_bytes"] > 4 * 1024 * 1024)
+    first, waiting = base("first", "kvm2"), base("second", "kvm2")
+    assert first["state"] == "fetching"
+    assert (waiting["state"], waiting["received_bytes"]) == ("waiting", 0)
+    assert "fetches this base into" in waiting["msg"]
+    if killed:
+        pid = runtimes["first", "kvm2"].ask("progress")["pid"]
+        lab.hosts["kvm2"].run(["kill", "-9", str(pid)])
+    wait_until(lambda: base("second", "kvm3")["state"] in ("holding", "failed"), 60)
+    wait_until(lambda: base("second", "kvm2")["state"] in ("holding", "failed"), 5)
+    second, child = base("second", "kvm2"), base("second", "kvm3")
+    assert (second["state"], child["state"]) == ("holding", "holding"), (second, child)
+    if killed:
+        # What was on its way when it was killed comes again, and what came after we looked.
+        assert 0 < second["received_bytes"] < 1.02 * size - first["bytes"] + 1024 * 1024
+    else:
+        assert second["received_bytes"] == 0
+        assert base("first", "kvm2")["received_bytes"] < 1.02 * size
+    assert list(child["received_from"]) == ["kvm2"]
+    assert child["received_bytes"] < 1.02 * size
+    for name in ("kvm2", "kvm3"):
+        found = Store(str(pools[name])).find(sha256)
+        assert found is not None
+        assert hash_file(found.path)[0] == sha256
+        assert os.listdir(pools[name] / "bases" / ".partial") == []

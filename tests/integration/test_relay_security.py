@@ -148,7 +148,7 @@ def test_two_controllers_share_a_fetch_and_neither_is_hurt_when_the_other_dies(s
     wait_until(lambda: base("test")["received_bytes"] > 1024 * 1024)
     start("other", "kvm1", [])
     start("other", "kvm3", ["kvm1"])
-    wait_until(lambda: "Another run fetches this base" in base("other")["msg"])
+    wait_until(lambda: "fetches this base into" in base("other")["msg"])
     victim, survivor = ("test", "other") if dies == "the one that fetches" else ("other", "test")
     pid = peers[victim]["kvm3"]["pid"]
     os.kill(pid, 9)

@@ -140,6 +140,7 @@ class Lab:
         self.check_machine(bool(self._spec["libvirt"]), [pool["fs"] for pool in self._spec["pools"]])
         if not permit_congestion_control():
             print(f"lab: hosts keep this machine's TCP congestion control, as {CONGESTION_CONTROL} may not be chosen", file=sys.stderr)
+        _linux.make_room_for_neighbours(len(self._spec["hosts"]))
         lock = claim(self.state)
         owner = -1 if self.detached else os.pidfd_open(os.getpid())
         ready_r, ready_w = os.pipe()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -30,6 +31,8 @@ MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MS_SHARED = 1 << 20
 MNT_DETACH = 2
+
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -191,3 +194,17 @@ def remove_tree(path: Path) -> None:
             if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
                 clear_immutable(full)
     shutil.rmtree(path)
+
+
+def make_room_for_neighbours(hosts: int, table: Path = NEIGHBOURS) -> None:
+    """All network namespaces share the machine's one table of neighbours, and each host may have every other one in it.
+
+    What finds no place there cannot be reached. The table only becomes larger: another lab may count on that.
+    """
+    wanted = 2 * (hosts + 1) ** 2
+    for name in ("gc_thresh3", "gc_thresh2"):
+        limit = table / name
+        # Inside a container it is not there, or not ours.
+        with contextlib.suppress(OSError, ValueError):
+            if int(limit.read_text()) < wanted:
+                limit.write_text(str(wanted))

@@ -7,7 +7,7 @@
 """The base store of one pool: base disks by digest, the partial ones on their way, and what refers to them.
 
     <pool>/bases/<sha256>/{disk, base.json, chunks}
-    <pool>/bases/.partial/<sha256>/{disk, map, lock}
+    <pool>/bases/.partial/<sha256>/{disk, map, chunks, lock}
     <pool>/bases/.refs/<sha256>/*.json
 
 A base appears by one rename when everything in it is on disk, and disappears by one rename before it is deleted.

@@ -23,7 +23,7 @@ import time
 import typing as t
 
 from . import control, probe
-from .daemon import Process, spawn, start_time, yield_to_others
+from .daemon import Process, spawn, start_time, stay_small, yield_to_others
 from .errors import ControlFailed, RelayError
 from .history import LinkHistory
 from .link_meter import rows_of
@@ -181,6 +181,7 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
 
     def main() -> None:
         threading.stack_size(THREAD_STACK_BYTES)
+        stay_small()
         try:
             yield_to_others(command.nice, command.idle_io)
         except OSError as error:

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -77,6 +79,21 @@ def yield_to_others(nice: int, idle_io: bool) -> None:
         )
         if done.returncode:
             raise OSError(done.returncode, done.stderr.decode(errors="replace").strip() or "ionice failed")
+
+
+# mallopt() of the GNU C library: numbers of its options.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+
+
+def stay_small() -> None:
+    """Buffers that are freed go back to the system. Before threads are started; other C libraries do without.
+
+    Otherwise each thread allocates in a heap of its own, up to eight for a processor, and what is freed stays in them.
+    """
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((_ARENA_MAX, 4), (_MMAP_THRESHOLD, 128 * 1024), (_TRIM_THRESHOLD, 1024 * 1024)):
+            mallopt(option, value)
 
 
 def spawn(main: t.Callable[[], None], keep: t.Container[int], log_path: str) -> Process:

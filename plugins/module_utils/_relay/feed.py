@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import typing as t
@@ -21,7 +22,7 @@ from .endpoints.socket import Waker, poll
 from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
 from .ledger import Ranges, everything
 from .pace import Pace
-from .source import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, Path
+from .source import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, WAITING, Path
 from .steering import CONNECTING, Order
 
 if t.TYPE_CHECKING:
@@ -33,6 +34,10 @@ WINDOW_S = 1.0
 MIN_WINDOW_BYTES = 1024 * 1024
 FIRST_WINDOW_BYTES = 2 * 1024 * 1024
 MAX_WINDOW_BYTES = 8 * 1024 * 1024
+
+# How long a parent that waits for another run on its host may have nothing new, in seconds. Two runs may wait for each
+# other over several hosts; as whoever has such a parent leaves it, that ends.
+OTHER_RUN_S = 6.0
 
 # What a feed keeps of what it asked for when the rest is recalled.
 KEEP = 2
@@ -92,6 +97,7 @@ class Feed:
         # Time accounts.
         self._turn = True
         self._holding = False
+        self._waiting = False
         self._idle_since = fetch.clock()
         self._busy_s = 0.0
         self._busy_since: float | None = None
@@ -350,6 +356,7 @@ class Feed:
         short = [tuple(map(str, path)) for path in paths[:MAX_PATHS] if isinstance(path, list) and len(path) < MAX_PATH]
         self.paths = [path for path in short if fetch.host not in path]
         self._holding = state == HOLDING
+        self._waiting = state == WAITING
         now = ROOTED if state == HOLDING else str(feed) if self.paths else LOST
         if now != self.state:
             self.state, self._idle_since = now, fetch.clock()
@@ -450,6 +457,11 @@ class Feed:
         waited = fetch.clock() - self._idle_since
         if self.state == LOST and waited > self._order.lost_s:
             raise PeerRefused(f"{self.parent} has no living parent itself.", peer=self.parent)
+        if self.state == ROOTED and self._waiting:
+            # In a staged run nothing comes before the base is whole.
+            if waited > min(fetch.patience.pending, OTHER_RUN_S if fetch.share else math.inf):
+                raise PeerRefused(f"{self.parent} waits for another run, which has got nothing new.", peer=self.parent)
+            return
         if self.state == ROOTED and fetch.share and not self._holding and waited > fetch.patience.pending:
             # Whoever is next to the cause leaves it much sooner; this is for causes that nobody thought of.
             fetch.steering.standings[self.parent].stalled = True

@@ -57,6 +57,7 @@ class Fetch:
     :param offer: told what children may have; each chunk at once if ``share``.
     :param others: hosts of the run that may have the base when nobody of the plan is left.
     :param scratch: directory for the chunk list while it comes.
+    :param keep_list: told the chunk list as soon as it is known and right.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Fetch:
         others: t.Callable[[], t.Sequence[str]] = tuple,
         compression: bool = False,
         scratch: str | None = None,
+        keep_list: t.Callable[[ChunkList], None] = lambda _chunks: None,
     ) -> None:
         self.sha256 = sha256
         self.size_bytes = size_bytes
@@ -108,6 +110,7 @@ class Fetch:
         # Chunks that somebody had who answered since there is no holder in sight any more.
         self._seen = bytearray()
         self._scratch = scratch
+        self._keep_list = keep_list
         self._trusted = trusted
         self._trust = trust
         self._route = route
@@ -393,6 +396,7 @@ class Fetch:
                 f"The chunk list is that of a file of {chunks.size_bytes} bytes in chunks of {chunks.chunk_bytes}, "
                 f"the base has {self.size_bytes} in chunks of {self.chunk_bytes}."
             )
+        self._keep_list(chunks)
         try:
             if not self._trusted:
                 check = Recheck(self.endpoint, chunks, self.cancel)

@@ -22,6 +22,7 @@ from .endpoints import Endpoint
 from .endpoints.file import PartialFile, WholeFile
 from .errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
 from .fetch import Attempt, Fetch, storage_failure
+from .follow import Follower, Place, keep_list
 from .limits import Limits
 from .link_meter import LinkMeter
 from .news import News
@@ -65,6 +66,9 @@ class Shelf(t.Protocol):
     """The pools of this host, as far as the node needs them."""
 
     def held(self, pool_path: str, sha256: str) -> Held | None: ...
+
+    def place(self, pool_path: str, sha256: str) -> Place:
+        """Where the partial of a base is, whoever holds it."""
 
     def claim(self, pool_path: str, sha256: str) -> Claim:
         """:raises PartialInUse: another process is fetching it; RelayError: OSError:"""
@@ -177,11 +181,34 @@ class Job:
 
     def _bring(self) -> None:
         node, request = self._node, self.request
+        place = node.shelf.place(request.pool_path, request.sha256)
+        follower = Follower(
+            place,
+            request.metadata,
+            self.offer,
+            node.clock,
+            node.mode == CUT_THROUGH,
+            node.settings.patience.pending,
+            node.wrap_endpoint,
+        )
+        try:
+            claim = self._await_claim(follower)
+            if claim is not None:
+                self._fetch_into(claim, place, follower)
+        except BaseException:
+            self.offer.withdraw()
+            raise
+        finally:
+            follower.close()
+
+    def _await_claim(self, follower: Follower) -> Claim | None:
+        """The right to write the partial; None if the base has come without that. :raises RelayError:"""
+        node, request = self._node, self.request
         while True:
             held = node.shelf.held(request.pool_path, request.sha256)
             if held is not None:
                 self._hold(held)
-                return
+                return None
             if not self.request.route.hosts:
                 raise RelayError(
                     f"The base {request.sha256} is not in the pool {request.pool} ({request.pool_path}), "
@@ -191,6 +218,8 @@ class Job:
                 claim = node.shelf.claim(request.pool_path, request.sha256)
             except PartialInUse as error:
                 self._msg = error.message
+                follower.look(error.message)
+                self._bytes = follower.bytes
                 if node.stopping.wait(LOCK_RETRY_S):
                     raise Cancelled("The node is being stopped.") from error
                 continue
@@ -198,13 +227,13 @@ class Job:
         self._msg = ""
         # Between the look and the lock another process may have published it.
         held = node.shelf.held(request.pool_path, request.sha256)
-        if held is not None:
-            claim.close()
-            self._hold(held)
-            return
-        self._fetch_into(claim)
+        if held is None:
+            return claim
+        claim.discard()
+        self._hold(held)
+        return None
 
-    def _fetch_into(self, claim: Claim) -> None:
+    def _fetch_into(self, claim: Claim, place: Place, follower: Follower) -> None:
         node, request, metadata = self._node, self.request, self.request.metadata
         try:
             endpoint = PartialFile(
@@ -217,6 +246,14 @@ class Job:
         except BaseException:
             claim.close()
             raise
+        follower.hand_over(endpoint.marks())
+
+        def keep(chunks: ChunkList) -> None:
+            try:
+                keep_list(place.chunks, chunks)
+            except OSError as error:
+                node.log(f"chunk list of {request.sha256[:12]}: other runs cannot read it: {error}")
+
         fetch = Fetch(
             request.sha256,
             metadata["size_bytes"],
@@ -239,6 +276,7 @@ class Job:
             others=node.others,
             compression=node.settings.compression,
             scratch=os.path.dirname(claim.disk),
+            keep_list=keep,
         )
         with self._lock:
             self._fetch = fetch
@@ -255,8 +293,8 @@ class Job:
             self._bytes, self._received_from = fetch.bytes, fetch.received_from
             self._hold(held, received=True)
         except BaseException:
-            self.offer.withdraw()
             if not kept:
+                self.offer.withdraw()
                 self._give_up(claim, endpoint)
             raise
         finally:

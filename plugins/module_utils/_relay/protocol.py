@@ -50,7 +50,7 @@ PACKED = 18  # a chunk, compressed; number: its index
 PACE = 19  # asks for at most so many bytes per second; number: how many, 0 for any
 CANCEL = 20  # chunks that are not wanted any more: indexes
 
-LIST_PART_BYTES = 1024 * 1024
+LIST_PART_BYTES = 64 * 1024  # of the list at once: each child that fetches it costs some copies of a part
 PROBE_DATA_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_ITEMS = 4096

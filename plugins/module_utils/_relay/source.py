@@ -166,12 +166,14 @@ class Offer:
         self._chunks: ChunkList | None = None
         self._shared: _Shared | None = None
         self._whole = False
-        self._announced: array[int] = array("Q")
+        self._announced: array[int] = array("I")  # 200 GiB have 819,200
         # The same by chunk, and of each child what it waits for.
         self._here = bytearray()
         self._children: dict[Waker, set[int]] = {}
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
+        # How often what had been announced turned out to be gone: children of before have to come anew.
+        self.retractions = 0
 
     def set_view(self, state: str, feed: str, above: t.Sequence[Path] = (), msg: str = "") -> None:
         """:param above: paths of the parents, shortest first."""
@@ -218,6 +220,11 @@ class Offer:
             self._here = bytearray(len(self._here))
             del self._announced[:]
             self._wake()
+
+    def retract(self) -> None:
+        """The same, and children must forget what was announced: their connections end."""
+        self.retractions += 1
+        self.withdraw()
 
     @property
     def view(self) -> View:
@@ -350,6 +357,7 @@ class Serving:
         self._sent_view: tuple[View, bool] | None = None
         self._turn = True
         self._cursor = 0
+        self._retractions = offer.retractions
         # What the child wants at the most.
         self._pace = TokenBucket(None, time.monotonic, PACE_BURST_S)
 
@@ -359,6 +367,9 @@ class Serving:
         self._offer.subscribe(waker, self._awaited)
         try:
             while not self._stop.is_set():
+                if self._offer.retractions != self._retractions:
+                    self._channel.send_message(protocol.BYE, {"msg": "what this host had of the base is gone"})
+                    return
                 seconds = self._channel.heartbeat_s
                 if self._awaited:
                     self._wants.extend(self._offer.arrived(self._awaited))

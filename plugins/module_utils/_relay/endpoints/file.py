@@ -146,6 +146,18 @@ class PartialFile:
         self._disk = self._map = -1
 
 
+def marks_of(descriptor: int, count: int) -> bytes | None:
+    """The map that another process writes, as far as it can be believed: it is that of so many chunks, and of this boot.
+
+    :raises OSError:
+    """
+    header, boot = _MAP_HEADER.pack(MAP_MAGIC, count), boot_identity().encode().ljust(_BOOT_BYTES)[:_BOOT_BYTES]
+    found = os.pread(descriptor, len(header) + count + _BOOT_BYTES, 0)
+    marks = found[len(header) : len(header) + count]
+    usable = found[: len(header)] == header and found[len(header) + count :] == boot and not marks.strip(b"\0\1")
+    return marks if usable else None
+
+
 def boot_identity() -> str:
     """Differs from boot to boot, and from host to host."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

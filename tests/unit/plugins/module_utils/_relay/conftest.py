@@ -21,6 +21,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks impor
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.follow import Place
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import (
     BaseRequest,
     Held,
@@ -66,6 +67,10 @@ class DirectoryShelf:
     def held(self, pool_path: str, sha256: str) -> Held | None:
         directory = Path(pool_path) / sha256
         return Held(str(directory / "disk"), str(directory / "chunks")) if directory.exists() else None
+
+    def place(self, pool_path: str, sha256: str) -> Place:
+        directory = Path(pool_path) / "partial" / sha256
+        return Place(*(str(directory / name) for name in Place._fields))
 
     def claim(self, pool_path: str, sha256: str) -> DirectoryClaim:
         pool = Path(pool_path)

@@ -20,6 +20,32 @@ print("ready", flush=True)
 ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
 """
 
+# Threads that live on have used and freed 4 MiB each: what the process has resident then, in KiB beyond before.
+SPENDTHRIFT = """
+import re, sys, threading
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import daemon
+
+def resident():
+    with open("/proc/self/status") as file:
+        return int(re.search(r"VmRSS:\\s+(\\d+)", file.read()).group(1))
+
+def work(done):
+    for size in (256 * 1024, 1024 * 1024):
+        held = [bytearray(b"x") * size for _number in range(4)]
+        del held
+    done.wait()
+    threading.Event().wait()
+
+if sys.argv[1:] == ["small"]:
+    daemon.stay_small()
+done = threading.Barrier(17)
+before = resident()
+for _number in range(16):
+    threading.Thread(target=work, args=(done,), daemon=True).start()
+done.wait()
+print(resident() - before)
+"""
+
 
 def until(condition: t.Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
@@ -54,3 +80,12 @@ def test_a_process_lives_as_long_as_one_of_its_threads() -> None:
         assert headless.stdin is not None
         headless.stdin.close()
         assert process.wait(10)
+
+
+def test_what_threads_free_does_not_stay_in_memory() -> None:
+    """Without it each of them keeps some."""
+    grown = [
+        int(subprocess.run([sys.executable, "-c", SPENDTHRIFT, *options], stdout=subprocess.PIPE, check=True).stdout)
+        for options in ((), ("small",))
+    ]
+    assert grown[1] < 4 * 1024, grown
