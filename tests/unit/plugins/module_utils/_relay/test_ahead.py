@@ -41,6 +41,13 @@ def chunk_list() -> tuple[str, ChunkList]:
 SHA256, CHUNKS = chunk_list()
 
 
+def until(condition: t.Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not reached in time"
+        time.sleep(0.005)
+
+
 class End:
     """The test's end of a connection."""
 
@@ -222,10 +229,7 @@ class Child:
 
     def greet(self, name: str, list_too: bool = True) -> End:
         """The parent says that a holder is above it, and gives the chunk list."""
-        deadline = time.monotonic() + 5
-        while name not in self.parents:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: name in self.parents)
         end = self.parents[name]
         end.frame(protocol.OPEN)
         end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [[name, "S"]], "turn": True})
@@ -311,13 +315,10 @@ def test_what_a_parent_waits_for_too_long_others_may_bring(
     assert sorted(cancelled) == wanted
     ledger = child.fetch.ledger
     assert ledger is not None
-    assert ledger.take(bytearray(b"\1" * COUNT), everything(COUNT), COUNT, {0})
+    until(lambda: bool(ledger.take(bytearray(b"\1" * COUNT), everything(COUNT), COUNT, {0})))
     # It was on its way all the same.
     child.give(end, wanted[0])
-    deadline = time.monotonic() + 5
-    while not child.endpoint.marks()[wanted[0]]:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: child.endpoint.marks()[wanted[0]] == 1)
     assert child.failure is None
 
 
@@ -331,10 +332,7 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     assert feed._busy_since is None
     frame = protocol.encode(protocol.DATA, first, DATA[first * CHUNK : (first + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
-    deadline = time.monotonic() + 5
-    while feed._busy_since is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: feed._busy_since is not None)
     end.channel.send_frame(frame[100:])
 
 
