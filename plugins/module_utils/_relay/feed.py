@@ -39,6 +39,9 @@ MAX_WINDOW_BYTES = 8 * 1024 * 1024
 # other over several hosts; as whoever has such a parent leaves it, that ends.
 OTHER_RUN_S = 6.0
 
+# A feed that brings less than this in a second stores its chunks itself: it would only wait for the next one meanwhile.
+OWN_HANDS_BYTES = 32 * 1024 * 1024
+
 # What a feed keeps of what it asked for when the rest is recalled.
 KEEP = 2
 
@@ -62,6 +65,8 @@ class Feed:
         self.pace = Pace(fetch.clock())
         self.error: RelayError | None = None
         self.ended = False
+        # Whether its chunks are stored by this thread.
+        self.own_hands = True
         self._fetch = fetch
         self._order = order
         self._obeyed: Order | None = None
@@ -149,6 +154,7 @@ class Feed:
         since = self._busy_since
         busy = self._busy_s + (0.0 if since is None else now - since)
         self.pace.note(now, busy, max(0, self.received_bytes - self._other_bytes))
+        self.own_hands = self.pace.last < OWN_HANDS_BYTES
         if self.pace.busy_s > 0:
             window = min(max(self.pace.rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
             self._window = max(2, int(window) // self._fetch.chunk_bytes)

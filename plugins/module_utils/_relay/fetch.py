@@ -129,6 +129,8 @@ class Fetch:
         self._free: queue.Queue[memoryview] = queue.Queue()
         self._surplus = 0
         self._received: queue.Queue[tuple[int, memoryview, memoryview, Feed] | None] = queue.Queue()
+        self._storing = threading.Lock()
+        self._closed = False
 
     # -- called from outside -------------------------------------------------------------------------------------
 
@@ -153,6 +155,9 @@ class Fetch:
             self._stop_feeds()
             self._received.put(None)
             writer.join()
+            with self._storing:
+                # Whatever a feed still has in its hands: the endpoint is not ours any more.
+                self._closed = True
         if self.chunks is None:
             raise RelayError("The fetch ended without a chunk list.")
         return self.chunks
@@ -383,7 +388,10 @@ class Fetch:
         self._free.put(buffer)
 
     def hand_over(self, index: int, buffer: memoryview, view: memoryview, feed: Feed) -> None:
-        self._received.put((index, buffer, view, feed))
+        if feed.own_hands:
+            self._finish(index, buffer, view, feed)
+        else:
+            self._received.put((index, buffer, view, feed))
 
     # -- the chunk list ------------------------------------------------------------------------------------------
 
@@ -419,17 +427,20 @@ class Fetch:
         for feed in self._running():
             feed.wake()
 
-    # -- the writer's thread -------------------------------------------------------------------------------------
+    # -- the writer's thread, or a feed's ------------------------------------------------------------------------
 
     def _write_received(self) -> None:
         while True:
             item = self._received.get()
             if item is None:
                 return
-            index, buffer, view, feed = item
-            if self._failure is None and self.chunks is not None and self.ledger is not None:
+            self._finish(*item)
+
+    def _finish(self, index: int, buffer: memoryview, view: memoryview, feed: Feed) -> None:
+        with self._storing:
+            if self._failure is None and not self._closed and self.chunks is not None and self.ledger is not None:
                 self._store(self.chunks, self.ledger, index, view, feed)
-            self.release(buffer)
+        self.release(buffer)
 
     def _store(self, chunks: ChunkList, ledger: Ledger, index: int, view: memoryview, feed: Feed) -> None:
         if ledger.is_done(index):
