@@ -13,8 +13,8 @@ import typing as t
 
 from ._errors import FleetError, InvalidOption
 from ._names import check_name
-from ._relay.agent import Runtime
 from ._relay.errors import ControlFailed, RelayError
+from ._relay.runtime import Runtime
 
 
 @contextlib.contextmanager

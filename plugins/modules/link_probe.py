@@ -221,12 +221,12 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.capacity import memory_available_mib
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.footprint import available_bytes
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.history import LinkHistory
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import turns_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
 from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
 
 EMPTY: dict[str, t.Any] = {
@@ -267,7 +267,7 @@ def collected(runtime: Runtime, host: str, history: LinkHistory, timeout_s: floa
     result["links"] += [{"from": host, "to": partner, "mbps": None, "by": "probe", "age_s": 0.0} for partner in sorted(lost)]
     for key in ("unmeasured", "complete", "cpus", "load_1m"):
         result[key] = probed[key]
-    result["memory_available_mib"] = memory_available_mib()
+    result["memory_available_mib"] = available_bytes() // (1024 * 1024)
     return result
 
 

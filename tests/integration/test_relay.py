@@ -19,12 +19,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, begin_relay, put_base, wait_until
 from ansible_collections.basecast.fleet.tests.lab import Lab
+from ansible_collections.basecast.fleet.tests.lab.relay_run import RelayRun
 
 
 def test_a_chain_of_nodes_through_the_modules(site: Site) -> None:
@@ -318,3 +319,38 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
         assert found is not None
         assert hash_file(found.path)[0] == sha256
         assert os.listdir(pools[name] / "bases" / ".partial") == []
+
+
+@pytest.mark.timeout(150)
+def test_two_controllers_at_once_and_the_death_of_one(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    """Both run the whole playbook, from measuring to the end; the first is killed while bases arrive."""
+    size = 24 * 1024 * 1024
+    lab = fresh_lab_factory(hosts=3, rate_mbps=25)
+    first = RelayRun(lab, size)
+    second = first.beside()
+    targets = [host for host in lab.hosts if host != first.source]
+    first.begin()
+    second.begin()
+    wait_until(lambda: all(first.share(host) > 0.1 for host in targets), 60)
+    assert first.process is not None
+    first.process.kill()
+    first.process.wait()
+    told = second.end(90)
+    assert second.process is not None
+    assert second.process.returncode == 0, second.said[-3000:]
+    for host in targets:
+        node = told[host]["basecast_relay_result"]
+        assert [base["state"] for base in node["bases"].values()] == ["holding"]
+        received = [base["received_bytes"] for base in node["bases"].values()]
+        # The first run's nodes live on for a while. Through a descriptor, since the path of a socket has to be short.
+        descriptor = os.open(lab.hosts[host].path("/run/basecast"), os.O_RDONLY | os.O_DIRECTORY)
+        for run in os.listdir(descriptor):
+            bases = Runtime(f"/proc/self/fd/{descriptor}", run).ask("progress")["bases"]
+            received += [base["received_bytes"] for base in bases.values()]
+        os.close(descriptor)
+        assert len(received) == 2
+        assert min(received) == 0
+        assert size < max(received) < 1.02 * size
+        found = Store(str(lab.hosts[host].path(lab.hosts[host].pools["default"]))).find(first.sha256)
+        assert found is not None
+        assert hash_file(found.path)[0] == first.sha256

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import subprocess
@@ -77,6 +78,14 @@ class RelayRun:
         lab.hosts[source].run(f"rm /root/image-{number}.raw")
         (self.sha256,) = {folder.name for folder in pool.glob("[0-9a-f]*")} - before
         self.metadata: dict[str, t.Any] = json.loads((pool / self.sha256 / "base.json").read_text())
+
+    def beside(self) -> RelayRun:
+        """Another controller's run of the same base to the same hosts."""
+        other = copy.copy(self)
+        other.output = self.lab.state / "relay-beside.out"
+        other.result_file = self.lab.state / "result-beside.json"
+        other.process = None
+        return other
 
     def begin(self, *options: str, **variables: t.Any) -> None:
         """:param variables: of the playbook."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -86,12 +86,13 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def stay_small() -> None:
-    """Buffers that are freed go back to the system. Before threads are started; other C libraries do without.
+    """Buffers that are freed go back to the system. Before threads are started; where it cannot be asked for, do without.
 
     Otherwise each thread allocates in a heap of its own, up to eight for a processor, and what is freed stays in them.
     """
-    with contextlib.suppress(AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        # Not every Python has it.
+        mallopt = importlib.import_module("ctypes").CDLL(None).mallopt
         for option, value in ((_ARENA_MAX, 4), (_MMAP_THRESHOLD, 128 * 1024), (_TRIM_THRESHOLD, 1024 * 1024)):
             mallopt(option, value)
 

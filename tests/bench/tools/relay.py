@@ -18,7 +18,6 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.agent import Runtime
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import (
     CHUNK_BYTES,
     HEADER_BYTES,
@@ -27,6 +26,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks impor
     chunk_count,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
 from ansible_collections.basecast.fleet.tests.lab import LabError

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -28,3 +30,15 @@ def test_rounds_are_pairs() -> None:
 def test_other_rounds_are_refused(rounds: t.Any, message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         checked_rounds(rounds)
+
+
+def test_nothing_of_the_node_travels_to_a_host_that_only_asks_it() -> None:
+    """What the module imports is packed, sent and compiled for each host and task."""
+    name = "ansible_collections.basecast.fleet.plugins.modules.link_probe"
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys, {name}; print(*sys.modules)"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+    ours = [module.rpartition(".")[2] for module in told if "basecast.fleet.plugins.module_utils." in module]
+    assert "runtime" in ours
+    assert not {"agent", "node", "fetch", "transport", "store"} & set(ours)
+    assert "ssl" not in told

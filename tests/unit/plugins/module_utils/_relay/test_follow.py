@@ -232,6 +232,21 @@ def test_a_node_that_waits_serves_its_children_what_the_other_one_has(fleet: t.A
     assert not list((fleet.pool("A") / "partial").iterdir())
 
 
+def test_a_base_that_appears_before_the_lock_is_free_leaves_no_partial(
+    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run publishes between our look at the store and our lock, which is on a partial that is made by that."""
+    content.put(fleet.pool("A"))
+    shelf = fleet.add("A").shelf
+    looks = iter([None])
+    held = shelf.held
+    monkeypatch.setattr(shelf, "held", lambda *where: next(looks, held(*where)))
+    fleet.start(content, {"A": ["S"]}, "cut_through")
+    fleet.wait("A")
+    assert fleet.base("A", content)["state"] == "holding"
+    assert not list((fleet.pool("A") / "partial").iterdir())
+
+
 def test_a_slow_run_does_not_exhaust_the_patience_of_children(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The only parent waits, and what it waits for takes many times as long as a host may be without any parent."""
     monkeypatch.setattr(feed, "OTHER_RUN_S", 0.4)
