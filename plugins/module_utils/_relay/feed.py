@@ -21,7 +21,6 @@ from .compression import Codec, codecs
 from .endpoints.socket import Waker, poll
 from .errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
 from .ledger import Ranges, everything
-from .pace import Pace
 from .source import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, WAITING, Path
 from .steering import CONNECTING, Order
 
@@ -38,9 +37,6 @@ MAX_WINDOW_BYTES = 8 * 1024 * 1024
 # How long a parent that waits for another run on its host may have nothing new, in seconds. Two runs may wait for each
 # other over several hosts; as whoever has such a parent leaves it, that ends.
 OTHER_RUN_S = 6.0
-
-# A feed that brings less than this in a second stores its chunks itself: it would only wait for the next one meanwhile.
-OWN_HANDS_BYTES = 32 * 1024 * 1024
 
 # What a feed keeps of what it asked for when the rest is recalled.
 KEEP = 2
@@ -62,10 +58,9 @@ class Feed:
         self.parent = parent
         self.state = CONNECTING
         self.paths: list[Path] = []
-        self.pace = Pace(fetch.clock())
         self.error: RelayError | None = None
         self.ended = False
-        # Whether its chunks are stored by this thread.
+        # Whether its chunks are stored by its own thread.
         self.own_hands = True
         self._fetch = fetch
         self._order = order
@@ -150,13 +145,16 @@ class Feed:
         channel = self._channel
         return 0 if channel is None else channel.received_bytes
 
-    def sample(self, now: float) -> None:
+    def measure(self, now: float) -> tuple[float, int]:
+        """Seconds in which the parent owed us something, and bytes of the base that came, since the begin."""
         since = self._busy_since
         busy = self._busy_s + (0.0 if since is None else now - since)
-        self.pace.note(now, busy, max(0, self.received_bytes - self._other_bytes))
-        self.own_hands = self.pace.last < OWN_HANDS_BYTES
-        if self.pace.busy_s > 0:
-            window = min(max(self.pace.rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
+        return busy, max(0, self.received_bytes - self._other_bytes)
+
+    def expect(self, rate: float | None) -> None:
+        """What this connection brings in a second while the parent owes us something; None: not known yet."""
+        if rate is not None:
+            window = min(max(rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
             self._window = max(2, int(window) // self._fetch.chunk_bytes)
 
     # -- the feed's thread ---------------------------------------------------------------------------------------

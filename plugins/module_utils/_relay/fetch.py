@@ -17,6 +17,7 @@ from .chunks import ChunkList, FileBytes, chunk_count, digest_of, list_bytes
 from .endpoints import Endpoint
 from .errors import BadChunkList, Cancelled, CorruptChunk, RelayError, StorageFailed
 from .feed import Feed
+from .lanes import Lanes
 from .ledger import Ledger
 from .limits import Throttle
 from .operations import Recheck, StoreChunk
@@ -118,7 +119,7 @@ class Fetch:
         self._failure: RelayError | None = None
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, Lanes] = {}
         self._stopped: list[Feed] = []
         self._ended: queue.Queue[Feed] = queue.Queue()
         self._received_from: dict[str, int] = {}
@@ -179,7 +180,7 @@ class Fetch:
     @property
     def parents(self) -> list[str]:
         """The hosts that it comes from at this moment."""
-        return [feed.parent for feed in self._running() if feed.state == ROOTED]
+        return [lanes.parent for lanes in self._parents() if lanes.state == ROOTED]
 
     @property
     def received_bytes(self) -> int:
@@ -191,21 +192,26 @@ class Fetch:
         """The same by sender."""
         with self._lock:
             received = dict(self._received_from)
-            for feed in [*self._feeds.values(), *self._stopped]:
+            running = [feed for lanes in self._feeds.values() for feed in lanes.feeds]
+            for feed in [*running, *self._stopped]:
                 received[feed.parent] = received.get(feed.parent, 0) + feed.received_bytes
         return {host: count for host, count in received.items() if count}
 
     # -- from whom -----------------------------------------------------------------------------------------------
 
-    def _running(self) -> list[Feed]:
+    def _parents(self) -> list[Lanes]:
         with self._lock:
             return list(self._feeds.values())
+
+    def _running(self) -> list[Feed]:
+        with self._lock:
+            return [feed for lanes in self._feeds.values() for feed in lanes.feeds]
 
     def _steer(self) -> None:
         now = self.clock()
         with self._lock:
             route, changed, self._route_changed = self._route, self._route_changed, False
-        if not any(feed.state == ROOTED for feed in self._running()):
+        if not any(lanes.state == ROOTED for lanes in self._parents()):
             self._seen = self._seen or bytearray(self.count)
         elif self._seen:
             self._seen = bytearray()
@@ -214,27 +220,32 @@ class Fetch:
             if self.ledger is not None:
                 self.ledger.restripe(Stripes(route.weights))
         self._reap(now)
-        for feed in self._running():
-            feed.sample(now)
+        for lanes in self._parents():
+            lanes.sample(now)
         with self._lock:
             feeds = dict(self._feeds)
         left = None if self.ledger is None else self.ledger.left
         orders = self.steering.decide(now, feeds, left, self.chunk_bytes)
         for host in feeds.keys() - orders.keys():
             with self._lock:
-                self._stopped.append(self._feeds.pop(host))
+                self._stopped.extend(self._feeds.pop(host).feeds)
             feeds[host].stop()
         for host, order in orders.items():
-            if host in feeds:
-                feeds[host].order(order)
-            else:
-                self._open(host, order)
+            if host not in feeds:
+                self._open(host, order, now)
+                continue
+            if order.limit is None and feeds[host].worth_another(now):
+                self._open(host, order, now)
+            feeds[host].order(order)
         self.feed_changed()
 
-    def _open(self, host: str, order: Order) -> None:
+    def _open(self, host: str, order: Order, now: float) -> None:
         feed = Feed(self, host, order)
         with self._lock:
-            self._feeds[host] = feed
+            if host in self._feeds:
+                self._feeds[host].widen(feed, now)
+            else:
+                self._feeds[host] = Lanes(feed, now)
         # One of its own, so that slow feeds cannot hold all buffers of the others.
         self._free.put(memoryview(bytearray(self.chunk_bytes)))
         feed.start()
@@ -243,22 +254,32 @@ class Fetch:
         while not self._ended.empty():
             feed = self._ended.get()
             with self._lock:
-                current = self._feeds.get(feed.parent) is feed
-                if current:
-                    del self._feeds[feed.parent]
-                else:
+                lanes = self._feeds.get(feed.parent)
+                first = lanes is not None and feed is lanes.feeds[0]
+                further = lanes is not None and feed in lanes.feeds[1:]
+                if lanes is None or not (first or further):
                     self._stopped.remove(feed)
+                elif further:
+                    lanes.narrow(feed)
+                else:
+                    self._stopped.extend(lanes.feeds[1:])
+                    del self._feeds[feed.parent]
                 received = self._received_from.get(feed.parent, 0)
                 self._received_from[feed.parent] = received + feed.received_bytes
             if feed.error is not None:
                 parent, error = feed.parent, feed.error
-                self.note_attempt(parent, error.message if parent in error.message else f"{parent}: {error.message}")
-            if current:
+                message = error.message if parent in error.message else f"{parent}: {error.message}"
+                if further:
+                    self.log(f"base {self.sha256[:12]}: one connection less: {message}")
+                else:
+                    self.note_attempt(parent, message)
+            if lanes is not None and first:
+                lanes.stop()
                 self.steering.ended(feed.parent, feed.error, now)
 
     def _stop_feeds(self) -> None:
         with self._lock:
-            self._stopped.extend(self._feeds.values())
+            self._stopped.extend(feed for lanes in self._feeds.values() for feed in lanes.feeds)
             self._feeds.clear()
             feeds = list(self._stopped)
         for feed in feeds:
@@ -281,10 +302,10 @@ class Fetch:
     def feed_changed(self) -> None:
         """Tell the children where our bytes come from in the end."""
         with self._view_lock:
-            feeds = self._running()
+            feeds = self._parents()
             first = not self.attempts and any(feed.state == CONNECTING for feed in feeds)
             state = LOST
-            told: list[Feed] = []
+            told: list[Lanes] = []
             for state in (ROOTED, PENDING, LOST):
                 told = [feed for feed in feeds if feed.state == state and (feed.paths or state == LOST)]
                 if told or (first and state == PENDING):
@@ -437,17 +458,22 @@ class Fetch:
             self._finish(*item)
 
     def _finish(self, index: int, buffer: memoryview, view: memoryview, feed: Feed) -> None:
-        with self._storing:
-            if self._failure is None and not self._closed and self.chunks is not None and self.ledger is not None:
-                self._store(self.chunks, self.ledger, index, view, feed)
+        if self._failure is None and self.chunks is not None and self.ledger is not None:
+            self._store(self.chunks, self.ledger, index, view, feed)
         self.release(buffer)
 
     def _store(self, chunks: ChunkList, ledger: Ledger, index: int, view: memoryview, feed: Feed) -> None:
         if ledger.is_done(index):
             # Another parent was quicker.
             return
+        operation = StoreChunk(self.endpoint, chunks, index, view, feed.parent)
         try:
-            StoreChunk(self.endpoint, chunks, index, view, feed.parent).run()
+            operation.verify()
+            with self._storing:
+                if self._closed:
+                    return
+                operation.run()
+                self.bytes += len(view)
         except CorruptChunk as error:
             self.note_attempt(feed.parent, error.message)
             self.steering.standings[feed.parent].strike(error.message)
@@ -459,7 +485,6 @@ class Fetch:
         except Exception as error:  # the feeds wait for this thread: it must not die in silence
             self.fail(RelayError(f"Unexpected {type(error).__name__} while storing chunk {index}: {error}"))
         else:
-            self.bytes += len(view)
             ledger.done(index)
             if self.share:
                 self.offer.announce([index])

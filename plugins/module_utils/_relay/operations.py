@@ -17,7 +17,7 @@ from .errors import Cancelled, CorruptChunk, PartialContent
 
 
 class StoreChunk:
-    """Verify the bytes of a chunk, write them, and only then mark it."""
+    """Verify the bytes of a chunk; then write them, and only then mark it."""
 
     def __init__(self, endpoint: Endpoint, chunks: ChunkList, index: int, view: memoryview, peer: str) -> None:
         self.size = len(view)
@@ -27,14 +27,17 @@ class StoreChunk:
         self._view = view
         self._peer = peer
 
-    def run(self) -> None:
-        """:raises CorruptChunk: naming who sent it; OSError: the pool."""
+    def verify(self) -> None:
+        """:raises CorruptChunk: naming who sent it."""
         if hashlib.sha256(self._view).digest() != self._chunks.digest(self._index):
             raise CorruptChunk(
                 f"{self._peer} sent wrong bytes for chunk {self._index} (offset {self._chunks.offset(self._index)}).",
                 peer=self._peer,
                 chunk=self._index,
             )
+
+    def run(self) -> None:
+        """:raises OSError: the pool."""
         self._endpoint.write(self._chunks.offset(self._index), self._view)
         self._endpoint.mark(self._index)
 

@@ -169,7 +169,7 @@ class Offer:
         self._announced: array[int] = array("I")  # 200 GiB have 819,200
         # The same by chunk, and of each child what it waits for.
         self._here = bytearray()
-        self._children: dict[Waker, set[int]] = {}
+        self._children: dict[Waker, tuple[str, set[int]]] = {}
         self._buffers: _Buffers | None = None
         self.sent_bytes = 0
         # How often what had been announced turned out to be gone: children of before have to come anew.
@@ -199,7 +199,7 @@ class Offer:
             fresh = self._announced[begin:]
             for index in fresh:
                 self._here[index] = 1
-            for waker, awaited in self._children.items():
+            for waker, (_child, awaited) in self._children.items():
                 # Who waits for others is not disturbed.
                 if not awaited or not awaited.isdisjoint(fresh):
                     waker.wake()
@@ -296,10 +296,10 @@ class Offer:
             with self._lock:
                 self._wake()
 
-    def subscribe(self, waker: Waker, awaited: set[int]) -> None:
+    def subscribe(self, waker: Waker, child: str, awaited: set[int]) -> None:
         """:param awaited: the chunks that this child waits for; of others it is not told at once."""
         with self._lock:
-            self._children[waker] = awaited
+            self._children[waker] = (child, awaited)
 
     def unsubscribe(self, waker: Waker) -> None:
         with self._lock:
@@ -308,8 +308,9 @@ class Offer:
                 self._shared.endpoint.settle()
 
     def readers(self) -> int:
-        """How many children there are at the moment."""
-        return len(self._children)
+        """How many children there are at the moment, however many connections each has."""
+        # Without the lock: endpoints ask while it is held.
+        return len({child for child, _awaited in list(self._children.values())})
 
     def _replace(self, chunks: ChunkList | None, endpoint: Endpoint | None) -> None:
         """Offers own their endpoints: the one before is closed when nobody reads it any more."""
@@ -364,7 +365,7 @@ class Serving:
     def run(self) -> None:
         """:raises PeerLost: when the child leaves; ProtocolError:"""
         waker = self._waker
-        self._offer.subscribe(waker, self._awaited)
+        self._offer.subscribe(waker, self._channel.peer, self._awaited)
         try:
             while not self._stop.is_set():
                 if self._offer.retractions != self._retractions:

@@ -110,8 +110,10 @@ class FeedView(t.Protocol):
     """What steering looks at."""
 
     parent: str
-    state: str
     pace: Pace
+
+    @property
+    def state(self) -> str: ...
 
     @property
     def asked(self) -> int:

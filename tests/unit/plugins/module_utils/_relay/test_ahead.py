@@ -151,8 +151,8 @@ def test_only_what_it_waits_for_wakes_a_child() -> None:
     offer = Offer("parent", SHA256)
     offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
     waiting, idle = Waker(), Waker()
-    offer.subscribe(waiting, {3, 4})
-    offer.subscribe(idle, set())
+    offer.subscribe(waiting, "a", {3, 4})
+    offer.subscribe(idle, "b", set())
     offer.announce([5, 6])
     assert not poll(waiting.fileno(), None, 0)[0]
     assert poll(idle.fileno(), None, 0)[0]
@@ -328,7 +328,7 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     end = child.greet("p")
     end.send(protocol.HAVE)
     (first, *_rest) = child.wanted(end)
-    (feed,) = child.fetch._feeds.values()
+    (feed,) = child.fetch._running()
     assert feed._busy_since is None
     frame = protocol.encode(protocol.DATA, first, DATA[first * CHUNK : (first + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
