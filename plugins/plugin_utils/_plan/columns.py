@@ -5,9 +5,10 @@
 
 """Weighted trees by column generation, and the lower bound that its prices prove.
 
-Master: the most that trees may carry in all, no port being busy for more than the time there is. Pricing: ports
-have prices, and the cheapest tree by them is either the next column or proof that there is none. Any prices give a
-bound: nobody can do better than cost of the cheapest tree / sum of prices. The master needs SciPy; without it the
+Master: the most that trees may carry in all, no port (and, where ports have limits of their own, no link) being busy for
+more than the time there is. Pricing: ports and links have prices, and the cheapest tree by them is either the next
+column or proof that there is none. Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of
+prices. The master needs SciPy; without it the
 bound still comes from the loads of the annealed trees as prices, and the annealed trees are the plan.
 """
 
@@ -33,6 +34,7 @@ except ImportError:
     MASTER = False
 
 GAP = 1.003
+Prices = t.Mapping[int, float]
 
 
 def rounds(n: int) -> int:
@@ -53,15 +55,24 @@ class Pricing:
         self.work: list[t.Any] = [f(m * m), i(m * m), i(m * m), i(m), i(m), i(m), f(m), i(2 * m), i(2 * m), i(2 * m)]
         self.parent = i(m)
 
-    def cheapest(self, out: Sequence[float], inn: Sequence[float]) -> tuple[float, list[int]]:
-        """Cost and parents of the cheapest tree; raises the planner's bound by what the prices prove."""
+    def cheapest(
+        self, out: Sequence[float], inn: Sequence[float], links: Prices | None = None
+    ) -> tuple[float, list[int]]:
+        """Cost and parents of the cheapest tree; raises the planner's bound by what the prices prove.
+
+        ``links``: those of links with one, by u * n + v.
+        """
+        links = links or {}
         net, n, m, roots = self.net, self.net.n, self.m, self.net.roots
         origin = [0] * n
         flat: t.Any
         if engine.COMPILED:
-            links = net.D.reshape(n, n)
+            seconds, occ, rcv = (table.reshape(n, n) for table in (net.D, net.occ, net.rcv))
             with np.errstate(invalid="ignore"):
-                full = np.where(np.isinf(links), np.inf, links * (np.asarray(out)[:, None] + np.asarray(inn)[None, :]))
+                full = occ * np.asarray(out)[:, None] + rcv * np.asarray(inn)[None, :]
+            full[np.isinf(seconds)] = np.inf
+            for e, price in links.items():
+                full[e // n, e % n] += net.D[e] * price
             cost = np.empty((m, m))
             cost[1:, 1:] = full[roots:, roots:]
             cost[0, 1:] = full[:roots, roots:].min(axis=0)
@@ -72,10 +83,11 @@ class Pricing:
             flat = [INF] * (m * m)
             for v in range(roots, n):
                 for u in range(n):
-                    d = net.D[u * n + v]
-                    if d == INF:
+                    e = u * n + v
+                    if net.D[e] == INF:
                         continue
-                    x, at = d * (out[u] + inn[v]), max(u - roots + 1, 0) * m + v - roots + 1
+                    x = net.occ[e] * out[u] + net.rcv[e] * inn[v] + net.D[e] * links.get(e, 0.0)
+                    at = max(u - roots + 1, 0) * m + v - roots + 1
                     if x < flat[at]:
                         flat[at] = x
                         if u < roots:
@@ -86,19 +98,23 @@ class Pricing:
         for v in range(roots, n):
             p = int(self.parent[v - roots + 1])
             parent[v] = origin[v] if p == 0 else p + roots - 1
-        prices = sum(out) + sum(inn)
+        prices = sum(out) + sum(inn) + sum(links.values())
         if prices > 0 and total < INF:
             self.planner.bound = max(self.planner.bound, total / prices)
         return total, parent
 
 
-def _column(planner: Planner, parent: Sequence[int]) -> list[float]:
-    n, D = planner.net.n, planner.net.D
-    column = [0.0] * (2 * n)
+def _column(planner: Planner, parent: Sequence[int]) -> dict[int, float]:
+    """Seconds by port or link that the base takes over this tree: senders, receivers, and links from 2n on."""
+    net, n = planner.net, planner.net.n
+    column: dict[int, float] = {}
     for v, p in enumerate(parent):
         if p >= 0:
-            column[p] += D[p * n + v]
-            column[n + v] += D[p * n + v]
+            e = p * n + v
+            column[p] = column.get(p, 0.0) + net.occ[e]
+            column[n + v] = net.rcv[e]
+            if net.nic:
+                column[2 * n + e] = net.D[e]
     return column
 
 
@@ -108,8 +124,13 @@ def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
     flat = engine.ints(p for tree in forest.trees for p in tree)
     planner.forest(flat, forest.weights)
     out, inn = [float(x) for x in planner.out], [float(x) for x in planner.inn]
+    used = {p * n + v for tree in forest.trees for v, p in enumerate(tree) if p >= 0} if planner.net.nic else ()
+    links = {e: float(planner.lnk[e]) for e in sorted(used)}
     for power in (4, 8, 16, 32, 64):
-        pricing.cheapest([(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]])
+        pricing.cheapest(
+            [(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]],
+            {e: (x / forest.load) ** power for e, x in links.items()},
+        )  # fmt: skip
 
 
 def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> list[Forest]:
@@ -133,11 +154,15 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     columns = [_column(planner, tree) for tree in trees]
     weights: list[float] = []
     time = seed.load
-    smooth: list[float] | None = None
+    smooth: dict[int, float] | None = None
     for _unused in range(int(rounds(n) * longer)):
-        table = csc_matrix(np.array(columns).T)
+        # A row for each port and link that some tree uses.
+        used, rows = np.unique(np.array([at for column in columns for at in column]), return_inverse=True)
+        at_column = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+        seconds = np.array([x for column in columns for x in column.values()])
+        table = csc_matrix((seconds, (rows, at_column)), shape=(len(used), len(columns)))
         # Rates per base: the sum of the trees' rates is 1 / time.
-        found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(2 * n, seed.load), method="highs")
+        found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(len(used), seed.load), method="highs")
         if found.status != 0:
             break
         weights = [float(x) for x in found.x]
@@ -148,12 +173,16 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
         if duals.sum() <= 0:
             break
         # Prices that jump from one extreme to the other make poor trees: move half the way.
-        smooth_now = duals / duals.sum()
-        mixed = smooth_now if smooth is None else 0.5 * np.array(smooth) + 0.5 * smooth_now
-        smooth = list(mixed)
+        now = {int(at): float(price) for at, price in zip(used, duals / duals.sum(), strict=True) if price > 0}
+        mixed = now if smooth is None else {
+            at: 0.5 * smooth.get(at, 0.0) + 0.5 * now.get(at, 0.0) for at in sorted({*smooth, *now})
+        }  # fmt: skip
+        smooth = mixed
         fresh = 0
-        for prices in (mixed, smooth_now):
-            _price, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
+        for prices in (mixed, now):
+            ports = [prices.get(at, 0.0) for at in range(2 * n)]
+            links = {at - 2 * n: price for at, price in prices.items() if at >= 2 * n}
+            _price, tree = pricing.cheapest(ports[:n], ports[n:], links)
             if tuple(tree) not in known:
                 known.add(tuple(tree))
                 trees.append(tree)
@@ -163,11 +192,11 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
             break
     if not weights:
         return []
-    used = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)
+    carrying = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)
     out: list[Forest] = []
-    for keep in (len(used), 32, 12):
-        part = used[:keep]
-        if len(part) < min(keep, len(used)) or (keep != len(used) and keep >= len(used)):
+    for keep in (len(carrying), 32, 12):
+        part = carrying[:keep]
+        if len(part) < min(keep, len(carrying)) or (keep != len(carrying) and keep >= len(carrying)):
             continue
         whole = sum(w for w, _unused in part)
         flat = engine.ints(p for _unused, k in part for p in trees[k])

@@ -31,6 +31,8 @@ COARSE_EVENTS, EVENTS = (1_000_000, 5_000_000) if engine.COMPILED else (250_000,
 
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
 HOT, COLD = 0.3, 0.003
+# The load that is good enough, over the bound.
+NEAR_LOAD = 1.002
 # How often a tree is gone through to make it shallower.
 FLATTENING = 20
 # What a link of depth costs beside the load, for choosing what to simulate, and each tree, for the hosts that keep them.
@@ -196,7 +198,7 @@ class Planner:
             engine.fill_ints(count * n if n > 300 else 0),
         )  # fmt: skip
         found = self.forest(best, forest.weights)
-        return found if found.load < forest.load else forest
+        return found if found.load <= forest.load * (1 + 1e-9) else forest
 
     def flattened(self, forest: Forest) -> Forest:
         """The forest with shallower trees, of hardly more load."""
@@ -256,23 +258,35 @@ class Planner:
 
 
 def simple_bound(net: Net) -> float:
-    """Every host must take the base in, and the holders must send it out once, over their best links; and once into
-    and out of each site with limits."""
+    """What must pass through ports and sites, in seconds.
+
+    Every host must take the base in, and the holders must send it out once, over their best links; and once into and
+    out of each site with limits. Where ports have limits of their own, all senders together must send it once for
+    each target (Kumar, Ross 2006).
+    """
     n, roots = net.n, net.roots
-    bound = 0.0
+    bound = site_bound(net)
     for v in range(roots, n):
         bound = max(bound, min(net.rcv[u * n + v] for u in range(n) if net.D[u * n + v] < INF))
-    pace = 0.0
-    for r in range(roots):
+    if not net.nic:
+        least = [min((net.D[r * n + v] for v in range(roots, n)), default=INF) for r in range(roots)]
+        return _at_pace(1.0, [1.0 / x if x > 0 else INF for x in least], bound)
+    # No link brings a host more than it takes in by the bound so far.
+    rates = [[1.0 / x if (x := max(net.D[u * n + v], bound)) > 0 else INF for v in range(roots, n)] for u in range(n)]
+    for v in range(roots, n):
+        bound = _at_pace(1.0, [rates[u][v - roots] for u in range(n) if u != v], bound)
+    out = []
+    for u in range(n):
         # With links that are slower than the port several run at once.
-        if net.nic:
-            free = sum(1.0 / net.D[r * n + v] for v in range(roots, n) if net.D[r * n + v] > 0)
-            port = net.occ[r * n]
-            pace += min(free, 1.0 / port) if port > 0 else free
-        else:
-            least = min((net.D[r * n + v] for v in range(roots, n)), default=INF)
-            pace += 1.0 / least if least > 0 else INF
-    return float(max(bound, 1.0 / pace if pace > 0 else 0.0, site_bound(net)))
+        free = sum(x for k, x in enumerate(rates[u]) if k + roots != u)
+        out.append(min(free, 1.0 / net.occ[u * n]) if net.occ[u * n] > 0 else free)
+    return _at_pace(n - roots, out, _at_pace(1.0, out[:roots], bound))
+
+
+def _at_pace(bases: float, rates: Sequence[float], bound: float) -> float:
+    """The bound, or the seconds in which so many bases pass at these rates together, if that is more."""
+    pace = sum(rates)
+    return float(max(bound, bases / pace if pace > 0 else 0.0))
 
 
 def site_bound(net: Net) -> float:
@@ -323,29 +337,37 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     # How a forest queues is seen only in the simulation: some of each kind.
     kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2 if n <= 300 else 1]
     chunks_few = coarse_chunks(n, chunks)
+    weighted = not (net.classes or net.sites > 1) and n - net.roots > 1 and n <= 300
     for count in counts:
         found = planner.grown(count, flat) or planner.grown(count, n)
         if found is not None:
             candidates += [planner.annealed(found, most, moves, count, hot) for most, hot in kinds]
         least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
-        tight = least.load <= planner.bound * 1.002
+        tight = least.load <= planner.bound * NEAR_LOAD
         if tight and (n > 300 or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
+            break
+        if weighted and net.nic and count >= 4 and least.load > planner.bound * NEAR_LOAD and _columns().MASTER:
+            # Stripes of one size come near the best loads slowly; weighted trees reach them.
             break
     chain = planner.grown(1, n)
     if chain is not None:
         candidates.append(chain)
     if risk.relay * risk.recovery_s * flat > RISKY * planner.bound:
         candidates += [f for count in counts[:3] if (f := planner.grown(count, 2 + flat // 4)) is not None]
-    tiers = not (net.nic or net.classes or net.sites > 1) and n - net.roots > 1 and n <= 300
-    if tiers and min(f.load for f in candidates) > planner.bound * 1.002:
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
-
-        for found in columns.generate(planner, candidates, longer):
+    if weighted and min(f.load for f in candidates) > planner.bound * NEAR_LOAD:
+        for found in _columns().generate(planner, candidates, longer):
             count = len(found.trees)
             candidates += [found, planner.annealed(found, flat, moves, count)]
             if n <= 40:
                 candidates.append(planner.annealed(found, deep, moves, count, HOT))
     return choose(planner, candidates, chunks, risk)
+
+
+def _columns() -> t.Any:
+    """The column generation, imported where it is needed: see ``engine``."""
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
+
+    return columns
 
 
 # Shallow trees are tried where dead relays are expected to cost more than this share of the time.
@@ -368,6 +390,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     """Simulates the most promising candidates, coarsely where it would take long; the best one finely."""
     n = planner.net.n
     coarse = coarse_chunks(n, chunks)
+    candidates = [f for k, f in enumerate(candidates) if f not in candidates[:k]]
     costs = []
     for forest in candidates:
         relays, deepest = planner.relays(forest)
