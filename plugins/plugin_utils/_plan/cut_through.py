@@ -29,6 +29,8 @@ COARSE = 8192
 COARSE_EVENTS, EVENTS = (1_000_000, 5_000_000) if engine.COMPILED else (250_000, 1_000_000)
 
 
+# More hosts than these get fewer, longer searches: see ``effort``, ``legs`` and ``choose``.
+MANY_HOSTS = 300
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
 HOT, COLD = 0.3, 0.003
 # The load that is good enough, over the bound.
@@ -195,7 +197,7 @@ class Planner:
             n, net.roots, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites,
             net.of, net.sc, self.sl, net.near, net.width, par, self.out, self.inn, self.lnk, most, moves, hot,
             0.1 * min(hot, 0.01), seed, best, engine.fill_ints(count * n),
-            engine.fill_ints(count * n if n > 300 else 0),
+            engine.fill_ints(count * n if n > MANY_HOSTS else 0),
         )  # fmt: skip
         found = self.forest(best, forest.weights)
         return found if found.load <= forest.load * (1 + 1e-9) else forest
@@ -318,9 +320,9 @@ def effort(n: int) -> tuple[list[int], int]:
         return [1, 2, 4, 8, 16, 32, 64], 2_000_000 if n > 8 else 60_000 * n
     if n <= 90:
         return [1, 4, 8, 16, 64, 128], 1_000_000
-    if n <= 300:
+    if n <= MANY_HOSTS:
         return [1, 4, 16, 64, 128], 5_000_000
-    return [16], 20_000_000
+    return [16, 32], 20_000_000
 
 
 def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -> Result:
@@ -331,20 +333,21 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     planner = Planner(net, bound)
     n = net.n
     counts, moves = effort(n)
-    moves = int(moves * longer)
     candidates: list[Forest] = []
     flat, deep = depth_limits(n)
     # How a forest queues is seen only in the simulation: some of each kind.
-    kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2 if n <= 300 else 1]
+    kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2]
     chunks_few = coarse_chunks(n, chunks)
-    weighted = not (net.classes or net.sites > 1) and n - net.roots > 1 and n <= 300
+    weighted = not (net.classes or net.sites > 1) and n - net.roots > 1 and n <= MANY_HOSTS
     for count in counts:
         found = planner.grown(count, flat) or planner.grown(count, n)
-        if found is not None:
-            candidates += [planner.annealed(found, most, moves, count, hot) for most, hot in kinds]
+        if found is not None and n > MANY_HOSTS:
+            candidates += legs(planner, found, flat, moves, count, longer)
+        elif found is not None:
+            candidates += [planner.annealed(found, most, int(moves * longer), count, hot) for most, hot in kinds]
         least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
         tight = least.load <= planner.bound * NEAR_LOAD
-        if tight and (n > 300 or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
+        if tight and (n > MANY_HOSTS or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
             break
         if weighted and net.nic and count >= 4 and least.load > planner.bound * NEAR_LOAD and _columns().MASTER:
             # Stripes of one size come near the best loads slowly; weighted trees reach them.
@@ -357,10 +360,24 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     if weighted and min(f.load for f in candidates) > planner.bound * NEAR_LOAD:
         for found in _columns().generate(planner, candidates, longer):
             count = len(found.trees)
-            candidates += [found, planner.annealed(found, flat, moves, count)]
+            more = int(moves * longer)
+            candidates += [found, planner.annealed(found, flat, more, count)]
             if n <= 40:
-                candidates.append(planner.annealed(found, deep, moves, count, HOT))
+                candidates.append(planner.annealed(found, deep, more, count, HOT))
     return choose(planner, candidates, chunks, risk)
+
+
+def legs(planner: Planner, start: Forest, most: int, moves: int, seed: int, longer: float) -> list[Forest]:
+    """What annealing leaves after ``moves``, and after each doubling of them.
+
+    So a longer search has all that a shorter one has to choose from: less load may queue more.
+    """
+    spent = min(longer, 1.0)
+    found = [planner.annealed(start, most, int(moves * spent), seed)]
+    while 2 * spent <= longer:
+        found.append(planner.annealed(found[-1], most, int(moves * spent), seed + len(found)))
+        spent *= 2
+    return found
 
 
 def _columns() -> t.Any:
@@ -390,7 +407,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     """Simulates the most promising candidates, coarsely where it would take long; the best one finely."""
     n = planner.net.n
     coarse = coarse_chunks(n, chunks)
-    candidates = [f for k, f in enumerate(candidates) if f not in candidates[:k]]
+    candidates = [heaviest_first(f) for k, f in enumerate(candidates) if f not in candidates[:k]]
     costs = []
     for forest in candidates:
         relays, deepest = planner.relays(forest)
@@ -398,24 +415,29 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
         costs.append((forest.load * (1 + LEVEL * deepest) + expected, len(forest.trees), expected))
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
-    # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 20 if n <= 40 else 8 if n <= 90 else 5] if n <= 300 and len(candidates) > 1 else []
-    for k in tried:
+    tried = ranked if n > MANY_HOSTS else ranked[: 20 if n <= 40 else 8 if n <= 90 else 5]
+    for k in tried if len(candidates) > 1 else []:
         if candidates[k].load + costs[k][2] > least:
             continue
         both = [(candidates[k], costs[k][2])]
-        flat = planner.flattened(candidates[k])
+        flat = planner.flattened(candidates[k]) if n <= MANY_HOSTS else candidates[k]
         if flat.trees != candidates[k].trees:
             # Where links differ, shallower trees may queue more.
             both.append((flat, risk.relay * risk.recovery_s * planner.relays(flat)[0]))
         for forest, expected in both:
-            finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
+            # A coarse simulation of very many hosts says more about the chunks than about the trees.
+            rough = finely(planner, forest, chunks) if n > MANY_HOSTS else planner.simulated(forest, coarse)
+            finish = rough[0] * (1 + TREE * len(forest.trees)) + expected
             if finish < least - EPSILON:
                 chosen, least = forest, finish
-    order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])
-    chosen = Forest([chosen.trees[k] for k in order], [chosen.weights[k] for k in order], chosen.load)
     finish, begun, done = finely(planner, chosen, chunks)
     return Result(chosen, finish, begun, done, min(planner.bound, chosen.load), *planner.relays(chosen))
+
+
+def heaviest_first(forest: Forest) -> Forest:
+    """The forest in the order in which a plan lists its trees, which decides between chunks that are as urgent."""
+    order = sorted(range(len(forest.trees)), key=lambda k: -forest.weights[k])
+    return Forest([forest.trees[k] for k in order], [forest.weights[k] for k in order], forest.load)
 
 
 def finely(planner: Planner, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:

@@ -82,3 +82,18 @@ def test_trees_grow_over_a_shared_way_once(stripes: int) -> None:
     for tree in grown.trees:
         assert sum(parent >= 0 and of[parent] != of[host] for host, parent in enumerate(tree)) == 1
     assert grown.load == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_longer_search_for_many_hosts_is_never_worse(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sites: trees of less load queue more, which only the simulation tells."""
+    n, chance = cut_through.MANY_HOSTS + 20, random.Random(seed)
+    site = [chance.randrange(3) for _host in range(n)]
+    rows = [
+        [0.0 if u == v else (1.0 if site[u] == site[v] else 9.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)
+    ]
+    monkeypatch.setattr(cut_through, "effort", lambda _hosts: ([4], 100_000))
+    net = planner_of(rows, None).net
+    risk = cut_through.Risk(relay=0.0)
+    finishes = [cut_through.best(net, 0.1, 400, risk, longer).finish for longer in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    assert finishes == sorted(finishes, reverse=True)
