@@ -15,10 +15,11 @@ bound still comes from the loads of the annealed trees as prices, and the anneal
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.arborescence import arborescence
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 
 if t.TYPE_CHECKING:
@@ -34,14 +35,17 @@ except ImportError:
     MASTER = False
 
 GAP = 1.003
-Prices = t.Mapping[int, float]
+# How much later than the best a plan may be whose ports have more room, and what a link of mean depth costs in it beside
+# the ports' seconds. Tried with 32 and 64 hosts: less leaves deep trees, more leaves busy ports.
+SLACKS, DEEP = (0.01, 0.02, 0.03), 0.05
+Prices = Mapping[int, float]
 
 
 def rounds(n: int) -> int:
     """How many times the master is solved at most."""
     if n <= 40:
         return 120
-    return 60 if n <= 90 else 40 if n <= 150 else 12
+    return 100 if n <= 90 else 40 if n <= 150 else 12
 
 
 class Pricing:
@@ -118,6 +122,14 @@ def _column(planner: Planner, parent: Sequence[int]) -> dict[int, float]:
     return column
 
 
+def _table(columns: Sequence[Mapping[int, float]]) -> tuple[t.Any, t.Any]:
+    """The ports and links that some tree uses, and a matrix with a row for each and the trees as columns."""
+    used, rows = np.unique(np.array([at for column in columns for at in column]), return_inverse=True)
+    which = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    seconds = np.array([x for column in columns for x in column.values()])
+    return used, csc_matrix((seconds, (rows, which)), shape=(len(used), len(columns)))
+
+
 def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
     """Raises the bound by taking the loads, to some power, as prices."""
     n = planner.net.n
@@ -133,8 +145,8 @@ def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
         )  # fmt: skip
 
 
-def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> list[Forest]:
-    """Weighted trees near the optimum, thinned out in several ways; raises the planner's bound.
+def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> tuple[list[Forest], list[Forest]]:
+    """Weighted trees near the optimum, thinned out in several ways, and with more room; raises the planner's bound.
 
     ``longer``: how many times more rounds than usual.
     """
@@ -142,7 +154,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     seed = min(start, key=lambda f: f.load)
     prove(planner, pricing, seed)
     if not MASTER:
-        return []
+        return [], []
     n = planner.net.n
     trees: list[list[int]] = []
     known: set[tuple[int, ...]] = set()
@@ -156,11 +168,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     time = seed.load
     smooth: dict[int, float] | None = None
     for _unused in range(int(rounds(n) * longer)):
-        # A row for each port and link that some tree uses.
-        used, rows = np.unique(np.array([at for column in columns for at in column]), return_inverse=True)
-        at_column = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
-        seconds = np.array([x for column in columns for x in column.values()])
-        table = csc_matrix((seconds, (rows, at_column)), shape=(len(used), len(columns)))
+        used, table = _table(columns)
         # Rates per base: the sum of the trees' rates is 1 / time.
         found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(len(used), seed.load), method="highs")
         if found.status != 0:
@@ -191,14 +199,28 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
         if not fresh:
             break
     if not weights:
-        return []
-    carrying = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)
-    out: list[Forest] = []
-    for keep in (len(carrying), 32, 12):
-        part = carrying[:keep]
-        if len(part) < min(keep, len(carrying)) or (keep != len(carrying) and keep >= len(carrying)):
-            continue
-        whole = sum(w for w, _unused in part)
-        flat = engine.ints(p for _unused, k in part for p in trees[k])
-        out.append(planner.forest(flat, [w / whole for w, _unused in part]))
-    return out
+        return [], []
+    out = [_forest(planner, trees, weights, keep) for keep in (len(trees), 32, 12)]
+    roots = range(planner.net.roots)
+    cost = [sum(c.values()) * (1 + DEEP * sum(depths(tree, roots)) / n) for c, tree in zip(columns, trees, strict=True)]
+    eased = [_forest(planner, trees, _eased(columns, cost, time * (1 + slack)), len(trees)) for slack in SLACKS]
+    return [f for f in out if f.trees], [f for f in eased if f.trees]
+
+
+def _forest(planner: Planner, trees: Sequence[Sequence[int]], weights: Sequence[float], keep: int) -> Forest:
+    """The heaviest trees, as many as are kept; none if the weights say nothing."""
+    carrying = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)[:keep]
+    whole = sum(w for w, _unused in carrying)
+    flat = engine.ints(p for _unused, k in carrying for p in trees[k])
+    return planner.forest(flat, [w / whole for w, _unused in carrying])
+
+
+def _eased(columns: Sequence[Mapping[int, float]], cost: Sequence[float], limit: float) -> list[float]:
+    """Weights of the trees with which no port is busy for longer than the limit, at the least cost; [] if there are none.
+
+    Where all ports are busy all the time, chunks wait for each other.
+    """
+    used, table = _table(columns)
+    one = np.ones((1, len(columns)))
+    found = linprog(cost, A_ub=table, b_ub=np.full(len(used), limit), A_eq=one, b_eq=[1.0], method="highs")
+    return [float(x) for x in found.x] if found.status == 0 else []

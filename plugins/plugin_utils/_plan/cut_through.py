@@ -317,9 +317,9 @@ def effort(n: int) -> tuple[list[int], int]:
     if not engine.COMPILED:
         return ([1, 2, 4, 8, 16, 32], min(30_000, 3_000 * n)) if n <= 64 else ([1, 4, 16], 60_000)
     if n <= 40:
-        return [1, 2, 4, 8, 16, 32, 64], 2_000_000 if n > 8 else 60_000 * n
+        return [1, 2, 4, 8, 16, 32, 64], 1_500_000 if n > 8 else 60_000 * n
     if n <= 90:
-        return [1, 4, 8, 16, 64, 128], 1_000_000
+        return [1, 4, 8, 16, 64], 1_000_000
     if n <= MANY_HOSTS:
         return [1, 4, 16, 64, 128], 5_000_000
     return [16, 32], 20_000_000
@@ -358,7 +358,9 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     if risk.relay * risk.recovery_s * flat > RISKY * planner.bound:
         candidates += [f for count in counts[:3] if (f := planner.grown(count, 2 + flat // 4)) is not None]
     if weighted and min(f.load for f in candidates) > planner.bound * NEAR_LOAD:
-        for found in _columns().generate(planner, candidates, longer):
+        weighted_trees, eased = _columns().generate(planner, candidates, longer)
+        candidates += eased
+        for found in weighted_trees:
             count = len(found.trees)
             more = int(moves * longer)
             candidates += [found, planner.annealed(found, flat, more, count)]
