@@ -5,19 +5,21 @@
 
 """Weighted trees by column generation, and the lower bound that its prices prove.
 
-Master: the most that trees may carry in all, no port being busy for more than the time there is. Pricing: ports
-have prices, and the cheapest tree by them is either the next column or proof that there is none. Any prices give a
-bound: nobody can do better than cost of the cheapest tree / sum of prices. The master needs SciPy; without it the
+Master: the most that trees may carry in all, no port (and, where ports have limits of their own, no link) being busy for
+more than the time there is. Pricing: ports and links have prices, and the cheapest tree by them is either the next
+column or proof that there is none. Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of
+prices. The master needs SciPy; without it the
 bound still comes from the loads of the annealed trees as prices, and the annealed trees are the plan.
 """
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.arborescence import arborescence
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
 
 if t.TYPE_CHECKING:
@@ -33,13 +35,17 @@ except ImportError:
     MASTER = False
 
 GAP = 1.003
+# How much later than the best a plan may be whose ports have more room, and what a link of mean depth costs in it beside
+# the ports' seconds. Tried with 32 and 64 hosts: less leaves deep trees, more leaves busy ports.
+SLACKS, DEEP = (0.01, 0.02, 0.03), 0.05
+Prices = Mapping[int, float]
 
 
 def rounds(n: int) -> int:
     """How many times the master is solved at most."""
     if n <= 40:
         return 120
-    return 60 if n <= 90 else 40 if n <= 150 else 12
+    return 100 if n <= 90 else 40 if n <= 150 else 12
 
 
 class Pricing:
@@ -53,15 +59,24 @@ class Pricing:
         self.work: list[t.Any] = [f(m * m), i(m * m), i(m * m), i(m), i(m), i(m), f(m), i(2 * m), i(2 * m), i(2 * m)]
         self.parent = i(m)
 
-    def cheapest(self, out: Sequence[float], inn: Sequence[float]) -> tuple[float, list[int]]:
-        """Cost and parents of the cheapest tree; raises the planner's bound by what the prices prove."""
+    def cheapest(
+        self, out: Sequence[float], inn: Sequence[float], links: Prices | None = None
+    ) -> tuple[float, list[int]]:
+        """Cost and parents of the cheapest tree; raises the planner's bound by what the prices prove.
+
+        ``links``: those of links with one, by u * n + v.
+        """
+        links = links or {}
         net, n, m, roots = self.net, self.net.n, self.m, self.net.roots
         origin = [0] * n
         flat: t.Any
         if engine.COMPILED:
-            links = net.D.reshape(n, n)
+            seconds, occ, rcv = (table.reshape(n, n) for table in (net.D, net.occ, net.rcv))
             with np.errstate(invalid="ignore"):
-                full = np.where(np.isinf(links), np.inf, links * (np.asarray(out)[:, None] + np.asarray(inn)[None, :]))
+                full = occ * np.asarray(out)[:, None] + rcv * np.asarray(inn)[None, :]
+            full[np.isinf(seconds)] = np.inf
+            for e, price in links.items():
+                full[e // n, e % n] += net.D[e] * price
             cost = np.empty((m, m))
             cost[1:, 1:] = full[roots:, roots:]
             cost[0, 1:] = full[:roots, roots:].min(axis=0)
@@ -72,10 +87,11 @@ class Pricing:
             flat = [INF] * (m * m)
             for v in range(roots, n):
                 for u in range(n):
-                    d = net.D[u * n + v]
-                    if d == INF:
+                    e = u * n + v
+                    if net.D[e] == INF:
                         continue
-                    x, at = d * (out[u] + inn[v]), max(u - roots + 1, 0) * m + v - roots + 1
+                    x = net.occ[e] * out[u] + net.rcv[e] * inn[v] + net.D[e] * links.get(e, 0.0)
+                    at = max(u - roots + 1, 0) * m + v - roots + 1
                     if x < flat[at]:
                         flat[at] = x
                         if u < roots:
@@ -86,20 +102,32 @@ class Pricing:
         for v in range(roots, n):
             p = int(self.parent[v - roots + 1])
             parent[v] = origin[v] if p == 0 else p + roots - 1
-        prices = sum(out) + sum(inn)
+        prices = sum(out) + sum(inn) + sum(links.values())
         if prices > 0 and total < INF:
             self.planner.bound = max(self.planner.bound, total / prices)
         return total, parent
 
 
-def _column(planner: Planner, parent: Sequence[int]) -> list[float]:
-    n, D = planner.net.n, planner.net.D
-    column = [0.0] * (2 * n)
+def _column(planner: Planner, parent: Sequence[int]) -> dict[int, float]:
+    """Seconds by port or link that the base takes over this tree: senders, receivers, and links from 2n on."""
+    net, n = planner.net, planner.net.n
+    column: dict[int, float] = {}
     for v, p in enumerate(parent):
         if p >= 0:
-            column[p] += D[p * n + v]
-            column[n + v] += D[p * n + v]
+            e = p * n + v
+            column[p] = column.get(p, 0.0) + net.occ[e]
+            column[n + v] = net.rcv[e]
+            if net.nic:
+                column[2 * n + e] = net.D[e]
     return column
+
+
+def _table(columns: Sequence[Mapping[int, float]]) -> tuple[t.Any, t.Any]:
+    """The ports and links that some tree uses, and a matrix with a row for each and the trees as columns."""
+    used, rows = np.unique(np.array([at for column in columns for at in column]), return_inverse=True)
+    which = np.repeat(np.arange(len(columns)), [len(column) for column in columns])
+    seconds = np.array([x for column in columns for x in column.values()])
+    return used, csc_matrix((seconds, (rows, which)), shape=(len(used), len(columns)))
 
 
 def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
@@ -108,12 +136,17 @@ def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
     flat = engine.ints(p for tree in forest.trees for p in tree)
     planner.forest(flat, forest.weights)
     out, inn = [float(x) for x in planner.out], [float(x) for x in planner.inn]
+    used = {p * n + v for tree in forest.trees for v, p in enumerate(tree) if p >= 0} if planner.net.nic else ()
+    links = {e: float(planner.lnk[e]) for e in sorted(used)}
     for power in (4, 8, 16, 32, 64):
-        pricing.cheapest([(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]])
+        pricing.cheapest(
+            [(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]],
+            {e: (x / forest.load) ** power for e, x in links.items()},
+        )  # fmt: skip
 
 
-def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> list[Forest]:
-    """Weighted trees near the optimum, thinned out in several ways; raises the planner's bound.
+def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> tuple[list[Forest], list[Forest]]:
+    """Weighted trees near the optimum, thinned out in several ways, and with more room; raises the planner's bound.
 
     ``longer``: how many times more rounds than usual.
     """
@@ -121,7 +154,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     seed = min(start, key=lambda f: f.load)
     prove(planner, pricing, seed)
     if not MASTER:
-        return []
+        return [], []
     n = planner.net.n
     trees: list[list[int]] = []
     known: set[tuple[int, ...]] = set()
@@ -133,11 +166,11 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     columns = [_column(planner, tree) for tree in trees]
     weights: list[float] = []
     time = seed.load
-    smooth: list[float] | None = None
+    smooth: dict[int, float] | None = None
     for _unused in range(int(rounds(n) * longer)):
-        table = csc_matrix(np.array(columns).T)
+        used, table = _table(columns)
         # Rates per base: the sum of the trees' rates is 1 / time.
-        found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(2 * n, seed.load), method="highs")
+        found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(len(used), seed.load), method="highs")
         if found.status != 0:
             break
         weights = [float(x) for x in found.x]
@@ -148,12 +181,16 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
         if duals.sum() <= 0:
             break
         # Prices that jump from one extreme to the other make poor trees: move half the way.
-        smooth_now = duals / duals.sum()
-        mixed = smooth_now if smooth is None else 0.5 * np.array(smooth) + 0.5 * smooth_now
-        smooth = list(mixed)
+        now = {int(at): float(price) for at, price in zip(used, duals / duals.sum(), strict=True) if price > 0}
+        mixed = now if smooth is None else {
+            at: 0.5 * smooth.get(at, 0.0) + 0.5 * now.get(at, 0.0) for at in sorted({*smooth, *now})
+        }  # fmt: skip
+        smooth = mixed
         fresh = 0
-        for prices in (mixed, smooth_now):
-            _price, tree = pricing.cheapest(prices[:n].tolist(), prices[n:].tolist())
+        for prices in (mixed, now):
+            ports = [prices.get(at, 0.0) for at in range(2 * n)]
+            links = {at - 2 * n: price for at, price in prices.items() if at >= 2 * n}
+            _price, tree = pricing.cheapest(ports[:n], ports[n:], links)
             if tuple(tree) not in known:
                 known.add(tuple(tree))
                 trees.append(tree)
@@ -162,14 +199,28 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
         if not fresh:
             break
     if not weights:
-        return []
-    used = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)
-    out: list[Forest] = []
-    for keep in (len(used), 32, 12):
-        part = used[:keep]
-        if len(part) < min(keep, len(used)) or (keep != len(used) and keep >= len(used)):
-            continue
-        whole = sum(w for w, _unused in part)
-        flat = engine.ints(p for _unused, k in part for p in trees[k])
-        out.append(planner.forest(flat, [w / whole for w, _unused in part]))
-    return out
+        return [], []
+    out = [_forest(planner, trees, weights, keep) for keep in (len(trees), 32, 12)]
+    roots = range(planner.net.roots)
+    cost = [sum(c.values()) * (1 + DEEP * sum(depths(tree, roots)) / n) for c, tree in zip(columns, trees, strict=True)]
+    eased = [_forest(planner, trees, _eased(columns, cost, time * (1 + slack)), len(trees)) for slack in SLACKS]
+    return [f for f in out if f.trees], [f for f in eased if f.trees]
+
+
+def _forest(planner: Planner, trees: Sequence[Sequence[int]], weights: Sequence[float], keep: int) -> Forest:
+    """The heaviest trees, as many as are kept; none if the weights say nothing."""
+    carrying = sorted(((w, k) for k, w in enumerate(weights) if w > 1e-9), reverse=True)[:keep]
+    whole = sum(w for w, _unused in carrying)
+    flat = engine.ints(p for _unused, k in carrying for p in trees[k])
+    return planner.forest(flat, [w / whole for w, _unused in carrying])
+
+
+def _eased(columns: Sequence[Mapping[int, float]], cost: Sequence[float], limit: float) -> list[float]:
+    """Weights of the trees with which no port is busy for longer than the limit, at the least cost; [] if there are none.
+
+    Where all ports are busy all the time, chunks wait for each other.
+    """
+    used, table = _table(columns)
+    one = np.ones((1, len(columns)))
+    found = linprog(cost, A_ub=table, b_ub=np.full(len(used), limit), A_eq=one, b_eq=[1.0], method="highs")
+    return [float(x) for x in found.x] if found.status == 0 else []

@@ -29,8 +29,12 @@ COARSE = 8192
 COARSE_EVENTS, EVENTS = (1_000_000, 5_000_000) if engine.COMPILED else (250_000, 1_000_000)
 
 
+# More hosts than these get fewer, longer searches: see ``effort``, ``legs`` and ``choose``.
+MANY_HOSTS = 300
 # Where annealing starts: hot moves find other trees, cold ones repair what was grown.
 HOT, COLD = 0.3, 0.003
+# The load that is good enough, over the bound.
+NEAR_LOAD = 1.002
 # How often a tree is gone through to make it shallower.
 FLATTENING = 20
 # What a link of depth costs beside the load, for choosing what to simulate, and each tree, for the hosts that keep them.
@@ -193,10 +197,10 @@ class Planner:
             n, net.roots, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.sites,
             net.of, net.sc, self.sl, net.near, net.width, par, self.out, self.inn, self.lnk, most, moves, hot,
             0.1 * min(hot, 0.01), seed, best, engine.fill_ints(count * n),
-            engine.fill_ints(count * n if n > 300 else 0),
+            engine.fill_ints(count * n if n > MANY_HOSTS else 0),
         )  # fmt: skip
         found = self.forest(best, forest.weights)
-        return found if found.load < forest.load else forest
+        return found if found.load <= forest.load * (1 + 1e-9) else forest
 
     def flattened(self, forest: Forest) -> Forest:
         """The forest with shallower trees, of hardly more load."""
@@ -256,23 +260,35 @@ class Planner:
 
 
 def simple_bound(net: Net) -> float:
-    """Every host must take the base in, and the holders must send it out once, over their best links; and once into
-    and out of each site with limits."""
+    """What must pass through ports and sites, in seconds.
+
+    Every host must take the base in, and the holders must send it out once, over their best links; and once into and
+    out of each site with limits. Where ports have limits of their own, all senders together must send it once for
+    each target (Kumar, Ross 2006).
+    """
     n, roots = net.n, net.roots
-    bound = 0.0
+    bound = site_bound(net)
     for v in range(roots, n):
         bound = max(bound, min(net.rcv[u * n + v] for u in range(n) if net.D[u * n + v] < INF))
-    pace = 0.0
-    for r in range(roots):
+    if not net.nic:
+        least = [min((net.D[r * n + v] for v in range(roots, n)), default=INF) for r in range(roots)]
+        return _at_pace(1.0, [1.0 / x if x > 0 else INF for x in least], bound)
+    # No link brings a host more than it takes in by the bound so far.
+    rates = [[1.0 / x if (x := max(net.D[u * n + v], bound)) > 0 else INF for v in range(roots, n)] for u in range(n)]
+    for v in range(roots, n):
+        bound = _at_pace(1.0, [rates[u][v - roots] for u in range(n) if u != v], bound)
+    out = []
+    for u in range(n):
         # With links that are slower than the port several run at once.
-        if net.nic:
-            free = sum(1.0 / net.D[r * n + v] for v in range(roots, n) if net.D[r * n + v] > 0)
-            port = net.occ[r * n]
-            pace += min(free, 1.0 / port) if port > 0 else free
-        else:
-            least = min((net.D[r * n + v] for v in range(roots, n)), default=INF)
-            pace += 1.0 / least if least > 0 else INF
-    return float(max(bound, 1.0 / pace if pace > 0 else 0.0, site_bound(net)))
+        free = sum(x for k, x in enumerate(rates[u]) if k + roots != u)
+        out.append(min(free, 1.0 / net.occ[u * n]) if net.occ[u * n] > 0 else free)
+    return _at_pace(n - roots, out, _at_pace(1.0, out[:roots], bound))
+
+
+def _at_pace(bases: float, rates: Sequence[float], bound: float) -> float:
+    """The bound, or the seconds in which so many bases pass at these rates together, if that is more."""
+    pace = sum(rates)
+    return float(max(bound, bases / pace if pace > 0 else 0.0))
 
 
 def site_bound(net: Net) -> float:
@@ -301,12 +317,12 @@ def effort(n: int) -> tuple[list[int], int]:
     if not engine.COMPILED:
         return ([1, 2, 4, 8, 16, 32], min(30_000, 3_000 * n)) if n <= 64 else ([1, 4, 16], 60_000)
     if n <= 40:
-        return [1, 2, 4, 8, 16, 32, 64], 2_000_000 if n > 8 else 60_000 * n
+        return [1, 2, 4, 8, 16, 32, 64], 1_500_000 if n > 8 else 60_000 * n
     if n <= 90:
-        return [1, 4, 8, 16, 64, 128], 1_000_000
-    if n <= 300:
+        return [1, 4, 8, 16, 64], 1_000_000
+    if n <= MANY_HOSTS:
         return [1, 4, 16, 64, 128], 5_000_000
-    return [16], 20_000_000
+    return [16, 32], 20_000_000
 
 
 def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -> Result:
@@ -317,35 +333,60 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     planner = Planner(net, bound)
     n = net.n
     counts, moves = effort(n)
-    moves = int(moves * longer)
     candidates: list[Forest] = []
     flat, deep = depth_limits(n)
     # How a forest queues is seen only in the simulation: some of each kind.
-    kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2 if n <= 300 else 1]
+    kinds = [(flat, COLD), (deep, COLD), (deep, HOT)][: 3 if n <= 90 else 2]
     chunks_few = coarse_chunks(n, chunks)
+    weighted = not (net.classes or net.sites > 1) and n - net.roots > 1 and n <= MANY_HOSTS
     for count in counts:
         found = planner.grown(count, flat) or planner.grown(count, n)
-        if found is not None:
-            candidates += [planner.annealed(found, most, moves, count, hot) for most, hot in kinds]
+        if found is not None and n > MANY_HOSTS:
+            candidates += legs(planner, found, flat, moves, count, longer)
+        elif found is not None:
+            candidates += [planner.annealed(found, most, int(moves * longer), count, hot) for most, hot in kinds]
         least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
-        tight = least.load <= planner.bound * 1.002
-        if tight and (n > 300 or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
+        tight = least.load <= planner.bound * NEAR_LOAD
+        if tight and (n > MANY_HOSTS or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
+            break
+        if weighted and net.nic and count >= 4 and least.load > planner.bound * NEAR_LOAD and _columns().MASTER:
+            # Stripes of one size come near the best loads slowly; weighted trees reach them.
             break
     chain = planner.grown(1, n)
     if chain is not None:
         candidates.append(chain)
     if risk.relay * risk.recovery_s * flat > RISKY * planner.bound:
         candidates += [f for count in counts[:3] if (f := planner.grown(count, 2 + flat // 4)) is not None]
-    tiers = not (net.nic or net.classes or net.sites > 1) and n - net.roots > 1 and n <= 300
-    if tiers and min(f.load for f in candidates) > planner.bound * 1.002:
-        from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
-
-        for found in columns.generate(planner, candidates, longer):
+    if weighted and min(f.load for f in candidates) > planner.bound * NEAR_LOAD:
+        weighted_trees, eased = _columns().generate(planner, candidates, longer)
+        candidates += eased
+        for found in weighted_trees:
             count = len(found.trees)
-            candidates += [found, planner.annealed(found, flat, moves, count)]
+            more = int(moves * longer)
+            candidates += [found, planner.annealed(found, flat, more, count)]
             if n <= 40:
-                candidates.append(planner.annealed(found, deep, moves, count, HOT))
+                candidates.append(planner.annealed(found, deep, more, count, HOT))
     return choose(planner, candidates, chunks, risk)
+
+
+def legs(planner: Planner, start: Forest, most: int, moves: int, seed: int, longer: float) -> list[Forest]:
+    """What annealing leaves after ``moves``, and after each doubling of them.
+
+    So a longer search has all that a shorter one has to choose from: less load may queue more.
+    """
+    spent = min(longer, 1.0)
+    found = [planner.annealed(start, most, int(moves * spent), seed)]
+    while 2 * spent <= longer:
+        found.append(planner.annealed(found[-1], most, int(moves * spent), seed + len(found)))
+        spent *= 2
+    return found
+
+
+def _columns() -> t.Any:
+    """The column generation, imported where it is needed: see ``engine``."""
+    from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns  # noqa: PLC0415
+
+    return columns
 
 
 # Shallow trees are tried where dead relays are expected to cost more than this share of the time.
@@ -368,6 +409,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     """Simulates the most promising candidates, coarsely where it would take long; the best one finely."""
     n = planner.net.n
     coarse = coarse_chunks(n, chunks)
+    candidates = [heaviest_first(f) for k, f in enumerate(candidates) if f not in candidates[:k]]
     costs = []
     for forest in candidates:
         relays, deepest = planner.relays(forest)
@@ -375,24 +417,29 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
         costs.append((forest.load * (1 + LEVEL * deepest) + expected, len(forest.trees), expected))
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
-    # A coarse simulation of very many hosts says more about the chunks than about the trees.
-    tried = ranked[: 20 if n <= 40 else 8 if n <= 90 else 5] if n <= 300 and len(candidates) > 1 else []
-    for k in tried:
+    tried = ranked if n > MANY_HOSTS else ranked[: 20 if n <= 40 else 8 if n <= 90 else 5]
+    for k in tried if len(candidates) > 1 else []:
         if candidates[k].load + costs[k][2] > least:
             continue
         both = [(candidates[k], costs[k][2])]
-        flat = planner.flattened(candidates[k])
+        flat = planner.flattened(candidates[k]) if n <= MANY_HOSTS else candidates[k]
         if flat.trees != candidates[k].trees:
             # Where links differ, shallower trees may queue more.
             both.append((flat, risk.relay * risk.recovery_s * planner.relays(flat)[0]))
         for forest, expected in both:
-            finish = planner.simulated(forest, coarse)[0] * (1 + TREE * len(forest.trees)) + expected
+            # A coarse simulation of very many hosts says more about the chunks than about the trees.
+            rough = finely(planner, forest, chunks) if n > MANY_HOSTS else planner.simulated(forest, coarse)
+            finish = rough[0] * (1 + TREE * len(forest.trees)) + expected
             if finish < least - EPSILON:
                 chosen, least = forest, finish
-    order = sorted(range(len(chosen.trees)), key=lambda k: -chosen.weights[k])
-    chosen = Forest([chosen.trees[k] for k in order], [chosen.weights[k] for k in order], chosen.load)
     finish, begun, done = finely(planner, chosen, chunks)
     return Result(chosen, finish, begun, done, min(planner.bound, chosen.load), *planner.relays(chosen))
+
+
+def heaviest_first(forest: Forest) -> Forest:
+    """The forest in the order in which a plan lists its trees, which decides between chunks that are as urgent."""
+    order = sorted(range(len(forest.trees)), key=lambda k: -forest.weights[k])
+    return Forest([forest.trees[k] for k in order], [forest.weights[k] for k in order], forest.load)
 
 
 def finely(planner: Planner, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:

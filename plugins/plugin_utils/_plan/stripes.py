@@ -396,8 +396,9 @@ def anneal(n: int, roots: int, count: int, weights: t.Any, D: t.Any, occ: t.Any,
                 lnk[q * n + v] += w * D[eq]
                 lnk[p * n + v] -= w * D[ep]
             par[base + v] = q
+    # Of trees with the same greatest load the last ones leave most room at the other ports.
     worst = loads(n, count, weights, D, occ, rcv, off, col, nic, sites, of, sc, sl, par, out, inn, lnk)
-    if worst < lowest:
+    if worst <= lowest * (1.0 + 1e-9):
         lowest = worst
         for e in range(count * n):
             best[e] = par[e]

@@ -10,7 +10,7 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import cut_through, limits
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import columns, cut_through, limits
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -82,3 +82,35 @@ def test_trees_grow_over_a_shared_way_once(stripes: int) -> None:
     for tree in grown.trees:
         assert sum(parent >= 0 and of[parent] != of[host] for host, parent in enumerate(tree)) == 1
     assert grown.load == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_longer_search_for_many_hosts_is_never_worse(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sites: trees of less load queue more, which only the simulation tells."""
+    n, chance = cut_through.MANY_HOSTS + 20, random.Random(seed)
+    site = [chance.randrange(3) for _host in range(n)]
+    rows = [
+        [0.0 if u == v else (1.0 if site[u] == site[v] else 9.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)
+    ]
+    monkeypatch.setattr(cut_through, "effort", lambda _hosts: ([4], 100_000))
+    net = planner_of(rows, None).net
+    risk = cut_through.Risk(relay=0.0)
+    finishes = [cut_through.best(net, 0.1, 400, risk, longer).finish for longer in (1.0, 2.0, 4.0, 8.0, 16.0)]
+    assert finishes == sorted(finishes, reverse=True)
+
+
+@pytest.mark.skipif(not cut_through.engine.COMPILED, reason="weighted trees need Numba and SciPy")
+def test_weighted_trees_with_more_room_queue_less() -> None:
+    """Four racks, slow between them: with the least load nearly all ports are busy all the time."""
+    pytest.importorskip("scipy")
+    n, chance = 20, random.Random(1)
+    rows = [[0.0 if u == v else (1.0 if u // 5 == v // 5 else 6.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)]
+    planner = planner_of(rows, None)
+    start = [grown for count in (4, 16, 32) if (grown := planner.grown(count, n))]
+    weighted, eased = columns.generate(planner, start)
+    least = min(weighted, key=lambda forest: forest.load)
+    for forest in eased:
+        assert least.load < forest.load <= least.load * 1.04
+        assert sum(forest.weights) == pytest.approx(1.0)
+    best = min(planner.simulated(forest, 4096)[0] for forest in eased)
+    assert best < min(planner.simulated(forest, 4096)[0] for forest in weighted)
