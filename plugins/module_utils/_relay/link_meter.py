@@ -13,7 +13,8 @@ import typing as t
 
 from .stats import Clock
 
-# What the kernel takes in before anything has arrived at the other end would make a link look quicker than it is.
+# What the kernel takes in before anything has arrived at the other end would make a link look quicker than it is: at
+# the begin, and after each pause, in which its buffers have emptied.
 SKIPPED_BYTES = 8 * 1024 * 1024
 
 # Less than this is no better than a probe.
@@ -74,6 +75,7 @@ class LinkMeter:
             self._busy.pop(peer, None)
             if peer in self._peers:
                 self._peers[peer].last = None
+                self._peers[peer].skipped = 0
 
     def rates(self) -> dict[str, float]:
         """10^6 bit/s by peer, of those to which enough was sent."""

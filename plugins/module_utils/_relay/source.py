@@ -460,7 +460,8 @@ class Serving:
             self._wants.extend(self._offer.sort(wanted, self._awaited))
         elif header.kind == protocol.CANCEL:
             chunks = self._offer.chunks
-            cancelled = set(protocol.decode_indexes(payload, 0 if chunks is None else chunks.count))
+            # All of it may have gone while the request was on its way.
+            cancelled = set() if chunks is None else set(protocol.decode_indexes(payload, chunks.count))
             self._awaited.difference_update(cancelled)
             self._wants = deque(index for index in self._wants if index not in cancelled)
             if not self._wants:

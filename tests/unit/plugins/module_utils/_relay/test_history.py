@@ -96,10 +96,21 @@ def test_waiting_for_a_peer_is_not_counted() -> None:
     clock = Clock()
     meter = LinkMeter(clock)
     for _number in range(6):
-        send(meter, clock, "B", 8, 0.1)
+        send(meter, clock, "B", 20, 0.1)
         meter.pause("B")
         clock.now += 60
     assert meter.rates() == {"B": pytest.approx(8 * MIB / 1e5, rel=0.01)}
+
+
+def test_chunks_that_come_one_by_one_say_nothing_of_the_link() -> None:
+    """They go into the kernel's empty buffers at once, however slow the link is."""
+    clock = Clock()
+    meter = LinkMeter(clock)
+    for _number in range(5000):
+        send(meter, clock, "B", 1, 0.001)
+        meter.pause("B")
+        clock.now += 0.1
+    assert meter.rates() == {}
 
 
 def test_what_is_shared_with_another_peer_says_nothing_of_the_link() -> None:
