@@ -187,7 +187,8 @@ class Relay(Tool):
             )
             for name in field.lab.names
         }
-        runtimes = {name: self.runtime(field, name) for name in field.lab.names}
+        # Whoever is served first, and serves others, hears of it first.
+        runtimes = {name: self.runtime(field, name) for name in sorted(field.lab.names, key=self._depths(plan).__getitem__)}
         victim = self._victim(field, plan)
         incident = None if incident_s is None else Incident(incident_s, victim)
         limit = field.scenario.limit_s(size) or 20.0
@@ -226,14 +227,23 @@ class Relay(Tool):
         return Runtime(str(field.path(name, RUNTIME)), RUN)
 
     @staticmethod
-    def _victim(field: Field, plan: dict[str, t.Any]) -> str:
+    def _depths(plan: dict[str, t.Any], trees: int | None = None) -> dict[str, int]:
+        """Links from the source to each host, in that of the first so many trees in which it is nearest; 0 for the source."""
+        depths: dict[str, int] = {}
+        for tree in plan["trees"][:trees]:
+            parents = {edge["to"]: edge["from"] for edge in tree["edges"]}
+            for name in {*parents, *parents.values()}:
+                depth, at = 0, name
+                while at in parents:
+                    depth, at = depth + 1, parents[at]
+                depths[name] = min(depth, depths.get(name, depth))
+        return depths
+
+    @classmethod
+    def _victim(cls, field: Field, plan: dict[str, t.Any]) -> str:
         """A host that passes on, in the middle of the plan."""
-        parents = {edge["to"]: edge["from"] for edge in plan["trees"][0]["edges"]}
-
-        def depth(name: str) -> int:
-            return 1 + depth(parents[name]) if name in parents else 0
-
-        relaying = sorted({parent for parent in parents.values() if parent != field.source}, key=depth)
+        depths = cls._depths(plan, 1)
+        relaying = sorted({edge["from"] for edge in plan["trees"][0]["edges"]} - {field.source}, key=lambda name: (depths[name], name))
         return relaying[len(relaying) // 2] if relaying else field.receivers[0]
 
     @staticmethod
