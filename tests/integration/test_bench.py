@@ -47,6 +47,7 @@ def test_the_relay_and_its_peers_race_and_are_judged() -> None:
     assert half.failure == "1 of 2 truncated, exit 0"
     found = {
         "name": "smoke", "title": "two hosts", "kind": "spread", "receivers": 2, "rate_mbps": 200, "between_mbps": None,
+        "congestion_control": field.congestion_control,
         "results": [results.as_json(one) for one in (relay, rsync, half)],
     }  # fmt: skip
     jsonschema.validate(found, {**results.SCHEMA["$defs"]["scenario"], "$defs": results.SCHEMA["$defs"]})
