@@ -93,11 +93,14 @@ class Channel:
             raise PeerLost(f"{self.peer} has been silent for {silent:.1f} s.", peer=self.peer)
 
     def receive(
-        self, place: t.Callable[[protocol.Header], memoryview] | None = None
+        self,
+        place: t.Callable[[protocol.Header], memoryview] | None = None,
+        between: t.Callable[[protocol.Header], None] = lambda _header: None,
     ) -> tuple[protocol.Header, memoryview]:
         """The next frame.
 
         :param place: gives the buffer that the payload of DATA goes to.
+        :param between: called while its payload comes, after each part.
         :raises PeerLost: connection closed, broken or silent.
         """
         # The time that we spent elsewhere is not the peer's silence.
@@ -108,7 +111,7 @@ class Channel:
             payload = place(header)
         else:
             payload = memoryview(bytearray(header.length))
-        self._fill(payload)
+        self._fill(payload, between=lambda: between(header))
         return header, payload
 
     def receive_message(self, kind: int) -> dict[str, t.Any]:
@@ -121,7 +124,7 @@ class Channel:
                 raise protocol.ProtocolError(f"{self.peer} sent a frame of kind {header.kind} instead of {kind}.")
             self.beat()
 
-    def _fill(self, view: memoryview, beat: bool = True) -> None:
+    def _fill(self, view: memoryview, beat: bool = True, between: t.Callable[[], None] = lambda: None) -> None:
         while view:
             try:
                 count = self.stream.receive_into(view)
@@ -137,6 +140,7 @@ class Channel:
             self._heard = self._clock()
             self.received_bytes += count
             view = view[count:]
+            between()
 
     def abort(self) -> None:
         """End the connection at once, from any thread: who waits for it gets PeerLost."""

@@ -44,6 +44,11 @@ KEEP = 2
 # A parent that got nothing new for so long is not asked for what it does not have: others may come to have it.
 AHEAD_IDLE_S = 1.0
 
+# How long a parent that is left may take to finish the chunk that is half here, and how long it may bring nothing of
+# it, in seconds.
+LEAVE_S = 4.0
+LEAVE_IDLE_S = 0.5
+
 # A parent whose disk cannot give so many chunks is left for somebody else.
 MAX_UNREADABLE = 32
 
@@ -52,7 +57,7 @@ MAX_PATH = 128
 
 
 class Feed:
-    """In a thread of its own from ``start`` until ``ended``. Others may call ``order``, ``blame``, ``wake``, ``stop``."""
+    """In a thread of its own from ``start`` until ``ended``; what others may call stands together."""
 
     def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:
         self.parent = parent
@@ -69,6 +74,9 @@ class Feed:
         self._waker: Waker | None = None
         self._channel: Channel | None = None
         self._stopping = False
+        self._dismissed_at: float | None = None
+        # When a part of the last chunk came after that.
+        self._part_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"feed-{parent}", daemon=True)
         # What the parent has, and what became of it here.
         self._have = bytearray(fetch.count)
@@ -124,6 +132,16 @@ class Feed:
             if self._waker is not None:
                 self._waker.wake()
 
+    def dismiss(self, now: float) -> None:
+        """End the connection as soon as the chunk that is half here has come, see ``overdue``."""
+        self._dismissed_at = now
+        self.wake()
+
+    def overdue(self, now: float) -> bool:
+        """Whether it was dismissed and has had its time."""
+        at = self._dismissed_at
+        return at is not None and (now - at > LEAVE_S or now - (self._part_at or at) > LEAVE_IDLE_S)
+
     def stop(self) -> None:
         """End the connection at once, whatever is under way."""
         with self._lock:
@@ -164,7 +182,8 @@ class Feed:
             self._connect()
             self._transfer()
         except RelayError as error:
-            self.error = None if self._stopping or isinstance(error, Cancelled) else error
+            unasked = self._stopping or self._dismissed_at is not None
+            self.error = None if unasked or isinstance(error, Cancelled) else error
         except Exception as error:  # whatever it is, the fetch must not wait for this feed for ever
             self._fetch.fail(
                 RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}")
@@ -201,7 +220,7 @@ class Feed:
             opening["codecs"] = list(codecs())
         channel.send_message(protocol.OPEN, opening)
         pause = min(channel.heartbeat_s, max(0.05, fetch.patience.lost / 2))
-        while not self._stopping:
+        while not self._stopping and self._dismissed_at is None:
             fetch.check()
             self._note_wrong()
             if fetch.chunks is None:
@@ -217,9 +236,17 @@ class Feed:
                     channel.check_silence()
                     channel.beat()
                     continue
-            header, payload = channel.receive(self._place)
+            header, payload = channel.receive(self._place, self._part)
             self._handle(channel, header, payload)
             channel.beat()
+
+    def _part(self, header: protocol.Header) -> None:
+        """Dismissed while a chunk comes: that one is taken, and others may ask for the rest at once."""
+        chunk = header.kind in (protocol.DATA, protocol.PACKED)
+        if chunk and self._dismissed_at is not None and self._channel is not None:
+            if self._part_at is None:
+                self._recall(self._channel, (self._asked | self._ahead) - {header.number})
+            self._part_at = self._fetch.clock()
 
     def _note_wrong(self) -> None:
         """:raises CorruptChunk: if it was once too often."""
@@ -417,18 +444,17 @@ class Feed:
         if room <= 0:
             return
         indexes = ledger.take(self._have, self._ranges, room, order.own)
+        ahead: list[int] = []
         if order.ahead and self._takes_ahead and order.limit is None and len(indexes) < room:
-            more, self._front = ledger.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
-            self._ahead.update(more)
-            if more:
-                channel.send(protocol.WANT, 0, protocol.encode_indexes(more))
+            ahead, self._front = ledger.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
         if not indexes and not self._asked and order.help:
             indexes, self._below = ledger.take_last(self._have, self._below, self._window // 4, order.help)
-        if indexes:
+        if indexes or ahead:
             self._asked.update(indexes)
+            self._ahead.update(ahead)
             self._asked_ever += len(indexes)
             self._account()
-            channel.send(protocol.WANT, 0, protocol.encode_indexes(indexes))
+            channel.send(protocol.WANT, 0, protocol.encode_indexes([*indexes, *ahead]))
 
     def _tell_pace(self, channel: Channel) -> None:
         pace = self._order.pace

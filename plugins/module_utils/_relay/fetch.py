@@ -229,7 +229,10 @@ class Fetch:
         for host in feeds.keys() - orders.keys():
             with self._lock:
                 self._stopped.extend(self._feeds.pop(host).feeds)
-            feeds[host].stop()
+            feeds[host].dismiss(now)
+        for feed in list(self._stopped):
+            if feed.overdue(now):
+                feed.stop()
         for host, order in orders.items():
             if host not in feeds:
                 self._open(host, order, now)

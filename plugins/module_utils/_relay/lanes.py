@@ -95,6 +95,10 @@ class Lanes:
         self._gone_bytes += feed.measure(self._widened_at)[1]
         self._most = len(self.feeds)
 
+    def dismiss(self, now: float) -> None:
+        for feed in self.feeds:
+            feed.dismiss(now)
+
     def stop(self) -> None:
         for feed in self.feeds:
             feed.stop()

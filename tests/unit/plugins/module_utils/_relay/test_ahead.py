@@ -19,7 +19,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel impo
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream, Waker, poll
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.ledger import Ledger, everything
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
@@ -334,6 +334,64 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     end.channel.send_frame(frame[:100])
     until(lambda: feed._busy_since is not None)
     end.channel.send_frame(frame[100:])
+
+
+# ---- a parent that is left
+
+
+def half_a_chunk(child: Child, end: End) -> tuple[list[int], int, bytes]:
+    """What was asked for, the chunk of which half has come, and the other half of its frame."""
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    wanted = child.wanted(end)
+    frame = protocol.encode(protocol.DATA, wanted[0], DATA[wanted[0] * CHUNK : (wanted[0] + 1) * CHUNK])
+    end.channel.send_frame(frame[:100])
+    (feed,) = child.fetch._running()
+    until(lambda: feed.received_bytes > 0 and feed._buffer is not None)
+    child.fetch.set_route(route_of([["q"]]))
+    return wanted, wanted[0], frame[100:]
+
+
+def test_a_parent_that_is_left_finishes_its_chunk_while_others_bring_the_rest(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    wanted, index, rest = half_a_chunk(child, end)
+    other = child.greet("q", list_too=False)
+    end.channel.send_frame(rest[:100])
+    cancelled = protocol.decode_indexes(end.frame(protocol.CANCEL)[2], COUNT)
+    assert sorted(cancelled) == wanted[1:]
+    end.channel.send_frame(rest[100:])
+    until(lambda: child.endpoint.marks()[index] == 1)
+    with pytest.raises(PeerLost, match="closed the connection"):
+        end.frame(protocol.WANT)
+    other.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    asked: list[int] = []
+    while len(asked) < COUNT - 1:
+        more = child.wanted(other)
+        asked += more
+        for each in more:
+            child.give(other, each)
+    assert sorted(asked) == [each for each in range(COUNT) if each != index]
+    assert child.ended()
+    assert bytes(child.endpoint.data) == DATA
+
+
+def test_a_parent_that_is_left_and_brings_nothing_is_not_waited_for(
+    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "LEAVE_S", 60.0)
+    child = child_of("p")
+    end = child.greet("p")
+    _wanted, index, _rest = half_a_chunk(child, end)
+    other = child.greet("q", list_too=False)
+    other.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    asked: list[int] = []
+    while len(asked) < COUNT:
+        more = child.wanted(other)
+        asked += more
+        for each in more:
+            child.give(other, each)
+    assert index in asked
+    assert child.ended()
 
 
 # ---- the ledger
