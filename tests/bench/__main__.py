@@ -109,12 +109,14 @@ def main(argv: list[str]) -> int:
         "scenarios": [],
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    for scenario in scenarios:
-        before = found["scenarios"]
-        for whole in measured(scenario):
-            found["scenarios"] = [*before, whole]
-            found["seconds"] = round(time.monotonic() - begin, 1)
-            write(found, options.output)
+    with machine.keeping_memory() as kept:
+        found["machine"]["keeps_free_memory"] = kept
+        for scenario in scenarios:
+            before = found["scenarios"]
+            for whole in measured(scenario):
+                found["scenarios"] = [*before, whole]
+                found["seconds"] = round(time.monotonic() - begin, 1)
+                write(found, options.output)
     say("")
     say(results.text(found))
     say(f"{found['seconds']:.0f} s in all; results in {options.output}")

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import hashlib
+import pathlib
 import typing as t
 
 import jsonschema
 import pytest
-from ansible_collections.basecast.fleet.tests.bench import results
+from ansible_collections.basecast.fleet.tests.bench import machine, results
 from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
 from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
 from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
@@ -136,3 +137,19 @@ def test_info_hash_is_found_by_parsing() -> None:
     info = b"d6:lengthi5e4:name5:image6:pieces20:4:infod6:lengthi9e12e"
     torrent = b"d8:announce8:http://x13:creation datei7e4:info" + info + b"e"
     assert info_hash(torrent) == hashlib.sha1(info, usedforsecurity=False).hexdigest()
+
+
+def test_a_machine_keeps_its_memory_while_it_measures_and_not_after(tmp_path: pathlib.Path) -> None:
+    knob = tmp_path / "min_free_ms"
+    knob.write_text("5\n")
+    with pytest.raises(KeyError), machine.keeping_memory(knob) as kept:
+        assert kept
+        assert knob.read_text() == str(machine.KEEP_MS)
+        raise KeyError
+    assert knob.read_text() == "5"
+
+
+def test_a_machine_that_cannot_keep_its_memory_is_measured_all_the_same(tmp_path: pathlib.Path) -> None:
+    with machine.keeping_memory(tmp_path / "none") as kept:
+        assert not kept
+    assert not list(tmp_path.iterdir())
