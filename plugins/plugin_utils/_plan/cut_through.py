@@ -20,6 +20,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback impo
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.flatten import flatten
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.nearer import nearer
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON, Rows
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.simulate import simulate
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.spread import spread
@@ -37,6 +38,8 @@ HOT, COLD = 0.3, 0.003
 NEAR_LOAD = 1.002
 # How often a tree is gone through to make it shallower.
 FLATTENING = 20
+# How often a tree is gone through for shorter links.
+SHORTENING = 5
 # What a link of depth costs beside the load, for choosing what to simulate, and each tree, for the hosts that keep them.
 LEVEL, TREE = 0.001, 2e-5
 
@@ -162,7 +165,7 @@ class Planner:
         joined = stripes.grow(
             n, net.roots, k, weight, net.D, net.occ, net.rcv, net.off, net.col, net.nic, self.out, self.inn, self.lnk,
             net.sites, net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 1e-4 * self.bound, engine.fill_floats(n),
-            engine.fill_ints(n),
+            engine.fill_ints(n), engine.fill_floats(3 * n),
         )  # fmt: skip
         return int(joined)
 
@@ -211,6 +214,18 @@ class Planner:
         flatten(
             n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
             forest.load * (1 + 1e-9), engine.fill_ints(n), engine.fill_ints(n), FLATTENING,
+        )  # fmt: skip
+        return self.forest(par, forest.weights)
+
+    def nearer(self, forest: Forest) -> Forest:
+        """The forest with shorter links, of hardly more load."""
+        net, n, count = self.net, self.net.n, len(forest.trees)
+        par = engine.ints(p for tree in forest.trees for p in tree)
+        weights = engine.floats(forest.weights)
+        self.forest(par, forest.weights)  # brings its loads into our room
+        nearer(
+            n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
+            forest.load * (1 + 1e-9), engine.fill_ints(n), SHORTENING,
         )  # fmt: skip
         return self.forest(par, forest.weights)
 
@@ -421,12 +436,13 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
     for k in tried if len(candidates) > 1 else []:
         if candidates[k].load + costs[k][2] > least:
             continue
-        both = [(candidates[k], costs[k][2])]
-        flat = planner.flattened(candidates[k]) if n <= MANY_HOSTS else candidates[k]
-        if flat.trees != candidates[k].trees:
+        kinds = [candidates[k]]
+        if n <= MANY_HOSTS:
+            kinds = [planner.nearer(candidates[k])]
             # Where links differ, shallower trees may queue more.
-            both.append((flat, risk.relay * risk.recovery_s * planner.relays(flat)[0]))
-        for forest, expected in both:
+            kinds += [flat for flat in [planner.flattened(kinds[0])] if flat.trees != kinds[0].trees]
+        for forest in kinds:
+            expected = risk.relay * risk.recovery_s * planner.relays(forest)[0]
             # A coarse simulation of very many hosts says more about the chunks than about the trees.
             rough = finely(planner, forest, chunks) if n > MANY_HOSTS else planner.simulated(forest, coarse)
             finish = rough[0] * (1 + TREE * len(forest.trees)) + expected

@@ -31,7 +31,7 @@ def _fits(n: int, u: int, v: int, instead: int, weight: float, limit: float, D: 
 
 
 @kernel
-def _move(n: int, u: int, v: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
+def move(n: int, u: int, v: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
           out: t.Any, inn: t.Any, lnk: t.Any) -> None:  # fmt: skip
     """u serves v, or with a negative weight does not any more."""
     e = off[u] + col[v]
@@ -100,10 +100,10 @@ def flatten(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any
                     continue
                 x = chosen
                 q = par[base + x]
-                _move(n, p, v, -w, D, occ, rcv, off, col, nic, out, inn, lnk)
-                _move(n, q, x, -w, D, occ, rcv, off, col, nic, out, inn, lnk)
-                _move(n, q, v, w, D, occ, rcv, off, col, nic, out, inn, lnk)
-                _move(n, p, x, w, D, occ, rcv, off, col, nic, out, inn, lnk)
+                move(n, p, v, -w, D, occ, rcv, off, col, nic, out, inn, lnk)
+                move(n, q, x, -w, D, occ, rcv, off, col, nic, out, inn, lnk)
+                move(n, q, v, w, D, occ, rcv, off, col, nic, out, inn, lnk)
+                move(n, p, x, w, D, occ, rcv, off, col, nic, out, inn, lnk)
                 par[base + v] = q
                 par[base + x] = p
                 # Of what is below them the next round knows the depth.

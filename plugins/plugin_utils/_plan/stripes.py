@@ -67,10 +67,11 @@ def _offer(u: int, v: int, n: int, weight: float, D: t.Any, occ: t.Any, rcv: t.A
 @kernel
 def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
          out: t.Any, inn: t.Any, lnk: t.Any, sites: int, of: t.Any, sc: t.Any, sl: t.Any, par: t.Any, depth: t.Any, most: int,
-         penalty: float, cost: t.Any, via: t.Any) -> int:  # fmt: skip
+         penalty: float, cost: t.Any, via: t.Any, low: t.Any) -> int:  # fmt: skip
     """Grows tree k, Prim-like, by the edge that leaves the least load (plus ``penalty`` per link of depth).
 
     Loads are updated. Returns how many hosts were joined; the rest cannot be reached within ``most`` links.
+    ``cost``, ``via``: room for n numbers each; ``low``: for 3 n.
     """
     inf = math.inf
     base = k * n
@@ -79,6 +80,15 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
         depth[v] = 0 if v < roots else -1
         cost[v] = inf
         via[v] = -1
+        # The least that a link to v, or from v, adds.
+        low[v] = low[n + v] = low[2 * n + v] = inf
+    for u in range(n):
+        for v in range(roots, n):
+            e = off[u] + col[v]
+            if u != v and D[e] < inf:
+                low[v] = min(low[v], weight * rcv[e])
+                low[n + v] = min(low[n + v], 1e-7 * weight * D[e])
+                low[2 * n + u] = min(low[2 * n + u], weight * occ[e])
     joined = roots
     fresh = 0
     while True:
@@ -123,6 +133,8 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
                     via[v] = -1
                     for w in range(n):
                         if depth[w] >= 0 and depth[w] < most and w != best:
+                            if max(out[w] + low[2 * n + w], inn[v] + low[v]) + low[n + v] + penalty * (depth[w] + 1) >= cost[v]:
+                                continue
                             x = _offer(w, v, n, weight, D, occ, rcv, off, col, nic, out, inn, lnk, sites, of, sc, sl)
                             x += penalty * (depth[w] + 1)
                             if x < cost[v]:

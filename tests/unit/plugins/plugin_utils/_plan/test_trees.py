@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Trees of cut-through plans: how they grow, and how they become shallower."""
+"""Trees of cut-through plans: how they grow, and how they come to have shorter links and fewer of them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,91 @@ def test_trees_become_shallower_and_nothing_worse(n: int, count: int, seed: int,
         assert all(1 <= deep[host] < n for host in range(1, n)), "everybody hangs on the holder"
         assert sum(deep) <= sum(cut_through.depths(old, [0]))
         assert children(new) == children(old)
+
+
+def seconds(planner: cut_through.Planner, forest: cut_through.Forest) -> float:
+    """Of all links together."""
+    n = planner.net.n
+    return sum(
+        weight * planner.net.D[parent * n + host]
+        for tree, weight in zip(forest.trees, forest.weights, strict=True)
+        for host, parent in enumerate(tree)
+        if parent >= 0
+    )
+
+
+def crossings(forest: cut_through.Forest, of: t.Sequence[int]) -> list[int]:
+    """Of each tree the links from site to site."""
+    return [sum(p >= 0 and of[p] != of[host] for host, p in enumerate(tree)) for tree in forest.trees]
+
+
+@settings(deadline=None, max_examples=300)
+@given(some.integers(3, 12), some.integers(1, 4), some.integers(0, 10**6), some.booleans(), some.booleans())
+def test_links_become_shorter_and_nothing_worse(n: int, count: int, seed: int, apart: bool, ports: bool) -> None:
+    chance = random.Random(seed)
+    of = [host % 3 if apart else 0 for host in range(n)]
+    rows = [[0.0 if u == v else chance.uniform(0.5, 4.0) for v in range(n)] for u in range(n)]
+    ways = [0.0] * 6 + [9.0 * (a != b) for a in range(3) for b in range(3)]
+    port = [0.4] * n if ports else None
+    sites = limits.SiteLoads(3, of, ways[:3], ways[3:6], ways[6:])
+    planner = cut_through.Planner(cut_through.network(rows, 1, port, port, sites), 1.0)
+    before = forest_of(planner, count, seed)
+    after = planner.nearer(before)
+    assert after.load <= before.load * (1 + 1e-6)
+    assert after.weights == before.weights
+    assert (seconds(planner, after) < seconds(planner, before)) == (after.trees != before.trees)
+    assert all(new <= old for new, old in zip(crossings(after, of), crossings(before, of), strict=True))
+    for tree in after.trees:
+        assert all(1 <= deep < n for deep in cut_through.depths(tree, [0])[1:]), "everybody hangs on the holder"
+
+
+def test_what_comes_from_a_site_does_not_go_back_there() -> None:
+    of = [0, 0, 1, 1]
+    rows = [[0.0 if u == v else 1.0 if of[u] == of[v] else 9.0 for v in range(4)] for u in range(4)]
+    planner = planner_of(rows, None)
+    # To the other site and back: the host there has room to be served at home, or to send it over itself.
+    back = planner.forest(cut_through.engine.ints([-1, 2, 0, 2]), [1.0])
+    assert crossings(planner.nearer(back), of) == [1]
+
+
+def test_whoever_has_room_serves_the_hosts_that_are_near() -> None:
+    rows = [[0.0 if u == v else 9.0 for v in range(4)] for u in range(4)]
+    rows[1][3] = rows[0][1] = 1.0
+    planner = planner_of(rows, None)
+    before = planner.forest(cut_through.engine.ints([-1, 0, 0, 2]), [1.0])
+    assert planner.nearer(before).trees == [[-1, 0, 0, 1]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(some.integers(3, 20), some.integers(0, 10**6), some.booleans(), some.integers(2, 20))
+def test_a_tree_grows_by_the_edge_that_leaves_the_least_load(n: int, seed: int, ports: bool, most: int) -> None:
+    chance = random.Random(seed)
+    rows = [[0.0 if u == v else chance.uniform(0.5, 4.0) for v in range(n)] for u in range(n)]
+    planner = planner_of(rows, 2.0 if ports else None)
+    grown = planner.grown(2, most)
+    out, inn = [0.0] * n, [0.0] * n
+    lnk = [[0.0] * n for _host in range(n)]
+    for tree in grown.trees if grown else ():
+        deep = {0: 0}
+
+        def cost(u: int, v: int, deep: dict[int, int] = deep) -> float:
+            sent, received = (1.0, 1.0) if ports else (rows[u][v] / 2, rows[u][v] / 2)
+            load = max(out[u] + sent, inn[v] + received, rows[u][v] / 2 + (lnk[u][v] if ports else 0.0))
+            return load + 1e-7 * rows[u][v] / 2 + 1e-4 * (deep[u] + 1)
+
+        while len(deep) < n:
+            u, v = min(
+                ((u, v) for u in deep if deep[u] < most for v in range(1, n) if v not in deep), key=lambda edge: cost(*edge)
+            )
+            # Several may be as good.
+            joined = [v for v in range(1, n) if v not in deep and tree[v] in deep]
+            like = min(joined, key=lambda v: cost(tree[v], v))
+            assert cost(tree[like], like) == pytest.approx(cost(u, v), rel=1e-12)
+            u, v = tree[like], like
+            out[u] += 1.0 if ports else rows[u][v] / 2
+            inn[v] += 1.0 if ports else rows[u][v] / 2
+            lnk[u][v] += rows[u][v] / 2
+            deep[v] = deep[u] + 1
 
 
 @pytest.mark.parametrize("n", [9, 33])
