@@ -336,6 +336,51 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     end.channel.send_frame(frame[100:])
 
 
+def test_who_sends_wrong_bytes_is_named_at_once_and_not_asked_for_them_again(child_of: t.Callable[..., Child]) -> None:
+    """Though it says once more that it has them, and the connection goes on with all other chunks."""
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    wanted = child.wanted(end)
+    assert wanted == list(range(COUNT))
+    end.send(protocol.DATA, wanted[0], bytes(CHUNK))
+    until(lambda: bool(child.fetch.attempts))
+    assert child.fetch.attempts[0].error == "p sent wrong bytes for chunk 0 (offset 0)."
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    for index in wanted[1:]:
+        child.give(end, index)
+    with pytest.raises(PeerLost, match="closed the connection"):
+        end.frame(protocol.WANT)
+    assert child.endpoint.marks() == bytearray([0] + [1] * (COUNT - 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "payload", "sentence"),
+    [
+        (protocol.DATA, 0, DATA[:CHUNK], "a chunk that was not asked for"),
+        (protocol.DATA, 1, DATA[: CHUNK - 1], "a chunk that was not asked for"),
+        (protocol.DATA, 1, DATA[: CHUNK + 1], "a chunk that was not asked for"),
+        (protocol.PACKED, 0, b"x", "a chunk that was not asked for"),
+        (protocol.PACKED, 1, bytes(CHUNK), "a compressed chunk that is not smaller"),
+    ],
+    ids=["twice", "too short", "too long", "compressed and twice", "compressed and not smaller"],
+)
+def test_what_cannot_be_the_chunk_that_was_asked_for_is_not_taken(
+    child_of: t.Callable[..., Child], kind: int, number: int, payload: bytes, sentence: str
+) -> None:
+    child = child_of("p")
+    child.fetch.compression = True
+    end = child.greet("p")
+    told = {"state": FETCHING, "feed": ROOTED, "paths": [["p", "S"]], "turn": True, "codec": "deflate"}
+    end.channel.send_message(protocol.STATE, told)
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert child.wanted(end)[:2] == [0, 1]
+    child.give(end, 0)
+    end.send(kind, number, payload)
+    until(lambda: bool(child.fetch.attempts))
+    assert child.fetch.attempts[0].error == f"p sent {sentence}."
+
+
 # ---- a parent that is left
 
 

@@ -282,6 +282,17 @@ def test_a_chunk_list_that_is_not_the_runs_is_refused() -> None:
     assert not any(site.endpoint.marks())
 
 
+def test_a_chunk_list_of_another_size_is_refused() -> None:
+    """As many chunks and the right digest: then it is the size that was told wrong."""
+    site = Site({"p0": {}})
+    fetch = site.fetch()
+    fetch.size_bytes -= 1
+    with pytest.raises(RelayError, match="The chunk list is that of a file of"):
+        fetch.run()
+    site.close()
+    assert not any(site.endpoint.marks())
+
+
 def test_the_bucket_keeps_the_rate_and_allows_a_small_burst() -> None:
     now = [100.0]
     bucket = TokenBucket(1000.0, lambda: now[0], burst_s=0.5)

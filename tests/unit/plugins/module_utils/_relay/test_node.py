@@ -160,6 +160,43 @@ def test_a_base_damaged_at_its_only_holder_is_an_error_and_never_a_file(fleet: t
     assert (fleet.pool("A") / "partial" / content.sha256 / "map").read_bytes()[16 + 8] == 0
 
 
+@pytest.mark.parametrize("fault", ["another list", "cut short"])
+def test_a_base_in_the_pool_that_is_not_the_runs_is_served_to_nobody(fleet: t.Any, content: t.Any, content_of: t.Any, fault: str) -> None:
+    content.put(fleet.pool("S"))
+    directory = fleet.pool("S") / content.sha256
+    if fault == "another list":
+        (directory / "chunks").write_bytes(content_of(os.urandom(len(content.data))).chunks.to_bytes())
+    else:
+        os.truncate(directory / "disk", len(content.data) - 1)
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("S", "A")
+    message = {"another list": "is not the chunk list of this run", "cut short": f"has {len(content.data) - 1} bytes"}
+    assert message[fault] in fleet.base("S", content)["msg"]
+    assert [fleet.base(host, content)["state"] for host in "SA"] == ["failed", "failed"]
+    assert fleet.base("S", content)["sent_bytes"] == 0
+
+
+@pytest.mark.parametrize("fault", ["disk", "map"])
+def test_a_partial_that_does_not_fit_is_begun_anew(fleet: t.Any, content: t.Any, fault: str) -> None:
+    content.put(fleet.pool("S"))
+    content.put_partial(fleet.pool("A"), range(20), boot_identity())
+    directory = fleet.pool("A") / "partial" / content.sha256
+    if fault == "disk":
+        os.truncate(directory / "disk", 5 * CHUNK)
+    else:
+        data = bytearray((directory / "map").read_bytes())
+        data[16 + 3] = 7
+        (directory / "map").write_bytes(data)
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("A")
+    assert fleet.holds("A", content)
+    fleet.until(lambda: fleet.base("S", content)["sent_bytes"] == content.wire_bytes)
+
+
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO], ids=errno.errorcode.get)
 def test_a_pool_that_fails_fails_that_host_only_and_is_resumed_later(fleet: t.Any, content: t.Any, error: int) -> None:
     content.put(fleet.pool("S"))

@@ -10,7 +10,15 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import steering as s
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, PeerRefused
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
+    BadChunkList,
+    PeerLost,
+    PeerRefused,
+    ProtocolError,
+    RelayError,
+    VersionMismatch,
+    WrongIdentity,
+)
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.pace import Pace
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import LOST, PENDING, ROOTED
 
@@ -152,6 +160,16 @@ def test_hope_ends() -> None:
     world.end("b", PeerRefused("b has another base", foreign=True))
     with pytest.raises(PeerRefused, match="No parent can serve this base: a has another base"):
         world.run(1)
+
+
+@pytest.mark.parametrize(("error", "times"), [(WrongIdentity, 1), (VersionMismatch, 1), (BadChunkList, 1), (ProtocolError, 3)])
+def test_who_is_not_what_it_should_be_is_not_asked_again(error: type[RelayError], times: int) -> None:
+    world = World(["a"])
+    for _time in range(times):
+        world.run(2)
+        world.end("a", error("a is not what it should be"))
+    with pytest.raises(PeerRefused, match="No parent can serve this base: a is not what it should be"):
+        world.run(2)
 
 
 def test_a_parent_that_has_not_begun_is_waited_for_once() -> None:

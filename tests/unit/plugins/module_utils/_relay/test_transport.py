@@ -142,6 +142,19 @@ def test_a_thousand_idle_connections_change_nothing_for_a_transfer(fleet: t.Any,
     fleet.until(lambda: not node.door.strangers)
 
 
+def test_strangers_who_do_not_leave_when_told_have_few_places_too(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_HANDSHAKES", 4)
+    monkeypatch.setattr(transport, "_abort", lambda _connection: None)
+    node = fleet.add("S")
+    idle = [knock(node.port) for _number in range(12)]
+    for connection in idle[8:]:
+        assert answer(connection) == b""
+    assert node.door.strangers == 8
+    for connection in idle:
+        connection.close()
+    fleet.until(lambda: not node.door.strangers)
+
+
 @pytest.mark.parametrize("kind", ["none", "another run", "expired", "not yet valid"])
 def test_certificates_that_do_not_count(fleet: t.Any, kind: str) -> None:
     node = fleet.add("S")
