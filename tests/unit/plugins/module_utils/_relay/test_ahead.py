@@ -78,6 +78,7 @@ class Parent:
         self.offer.set_view(FETCHING, ROOTED, [("holder",)])
         self.child = End("parent")
         self.stop = threading.Event()
+        self.error: RelayError | None = None
         channel = Channel(SocketStream(self.child.theirs), "child", time.monotonic, silence_s=5.0, heartbeat_s=0.05)
         self._thread = threading.Thread(target=self._serve, args=(channel,))
         self._thread.start()
@@ -194,6 +195,24 @@ def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> No
     assert protocol.decode_message(payload)["msg"] == "no room"
     parent.child.send(protocol.PING)
     assert parent.child.frame(protocol.PING)
+
+
+@pytest.mark.parametrize(
+    ("offered", "times", "sentence"),
+    [(False, 1, "asks for chunks that were not offered"), (True, 2, "asks for too many chunks at once")],
+    ids=["nothing is offered", "too many"],
+)
+def test_a_child_that_asks_for_what_cannot_be_is_sent_away(parent: Parent, offered: bool, times: int, sentence: str) -> None:
+    if offered:
+        parent.begin()
+        parent.offer.announce([0])
+    with pytest.raises(PeerLost):
+        for _time in range(times):
+            parent.child.send(protocol.WANT, 0, protocol.encode_indexes([0] * protocol.MAX_ITEMS))
+        for _chunk in range(times * protocol.MAX_ITEMS):
+            parent.child.frame(protocol.DATA)
+    assert parent.error is not None
+    assert parent.error.message == f"child {sentence}."
 
 
 # ---- the child
@@ -381,6 +400,36 @@ def test_what_cannot_be_the_chunk_that_was_asked_for_is_not_taken(
     assert child.fetch.attempts[0].error == f"p sent {sentence}."
 
 
+@pytest.mark.parametrize(
+    ("kind", "number", "payload", "sentence"),
+    [
+        (protocol.LIST_PART, 7, CHUNKS.part(0, 100), "a part of a chunk list that was not asked for"),
+        (protocol.LIST_PART, 0, CHUNKS.to_bytes() + b"x", "a part of a chunk list that was not asked for"),
+        (protocol.STATE, 0, b'{"feed": "rooted", "paths": "p"}', "a state that cannot be read"),
+        (protocol.STATE, 0, b'{"feed": "?", "paths": []}', "a state that cannot be read"),
+        (protocol.WANT, 0, b"", f"a frame of kind {protocol.WANT}"),
+    ],
+    ids=["list elsewhere", "list too long", "paths", "feed", "a frame for parents"],
+)
+def test_what_a_parent_may_not_say(child_of: t.Callable[..., Child], kind: int, number: int, payload: bytes, sentence: str) -> None:
+    child = child_of("p")
+    end = child.greet("p", list_too=False)
+    end.frame(protocol.LIST)
+    end.send(kind, number, payload)
+    until(lambda: bool(child.fetch.attempts))
+    assert child.fetch.attempts[0].error == f"p sent {sentence}."
+
+
+def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    (feed,) = child.fetch._running()
+    until(lambda: feed.state == ROOTED)
+    circle = [f"kvm{number}" for number in range(feed_module.MAX_PATH)]
+    end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [circle], "turn": True})
+    until(lambda: feed.state == LOST)
+
+
 # ---- a parent that is left
 
 
@@ -437,6 +486,19 @@ def test_a_parent_that_is_left_and_brings_nothing_is_not_waited_for(
             child.give(other, each)
     assert index in asked
     assert child.ended()
+
+
+def test_what_comes_after_the_end_of_a_fetch_is_not_written(child_of: t.Callable[..., Child]) -> None:
+    """Of a thread that was about to store it: the partial is not ours any more."""
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    child.wanted(end)
+    (feed,) = child.fetch._running()
+    child.close()
+    chunk = memoryview(bytearray(DATA[:CHUNK]))
+    child.fetch.hand_over(0, chunk, chunk, feed)
+    assert not any(child.endpoint.marks())
 
 
 # ---- the ledger

@@ -293,6 +293,23 @@ def test_a_chunk_list_of_another_size_is_refused() -> None:
     assert not any(site.endpoint.marks())
 
 
+@pytest.mark.parametrize(("where", "sentence"), [("endpoint", "storing chunk"), ("throttle", "fetching from p0")])
+def test_a_defect_ends_the_fetch_with_word_of_it(where: str, sentence: str) -> None:
+    site = Site({"p0": {}})
+    fetch = site.fetch()
+
+    def defect(*_arguments: t.Any) -> t.NoReturn:
+        raise ValueError("it cannot be")
+
+    if where == "endpoint":
+        site.endpoint.write = defect  # type: ignore[method-assign]
+    else:
+        fetch.throttle.take = defect  # type: ignore[method-assign]
+    with pytest.raises(RelayError, match=f"Unexpected ValueError while {sentence}.*: it cannot be"):
+        fetch.run()
+    site.close()
+
+
 def test_the_bucket_keeps_the_rate_and_allows_a_small_burst() -> None:
     now = [100.0]
     bucket = TokenBucket(1000.0, lambda: now[0], burst_s=0.5)

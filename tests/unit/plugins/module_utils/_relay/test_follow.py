@@ -98,7 +98,7 @@ def test_children_of_a_staged_run_get_nothing_of_a_part(partial: Partial) -> Non
     follower.close()
 
 
-@pytest.mark.parametrize("fault", ["another boot", "another map", "another list", "half a list", "no partial"])
+@pytest.mark.parametrize("fault", ["another boot", "another map", "another list", "half a list", "half a disk", "no partial"])
 def test_what_cannot_be_believed_is_not_offered(partial: Partial, content_of: t.Any, fault: str) -> None:
     partial.store(1)
     keep_list(partial.place.chunks, partial.content.chunks)
@@ -111,6 +111,8 @@ def test_what_cannot_be_believed_is_not_offered(partial: Partial, content_of: t.
         keep_list(partial.place.chunks, content_of(os.urandom(len(partial.content.data)), CHUNK).chunks)
     elif fault == "half a list":
         Path(partial.place.chunks).write_bytes(partial.content.chunks.to_bytes()[:-5])
+    elif fault == "half a disk":
+        os.truncate(partial.place.disk, len(partial.content.data) // 2)
     else:
         shutil.rmtree(partial.directory)
     follower = partial.follower()

@@ -183,9 +183,9 @@ def test_a_partial_that_does_not_fit_is_begun_anew(fleet: t.Any, content: t.Any,
     content.put(fleet.pool("S"))
     content.put_partial(fleet.pool("A"), range(20), boot_identity())
     directory = fleet.pool("A") / "partial" / content.sha256
-    if fault == "disk":
-        os.truncate(directory / "disk", 5 * CHUNK)
-    else:
+    # Zero chunks are not written: what stood in their places has to go.
+    (directory / "disk").write_bytes(b"x" * (5 * CHUNK if fault == "disk" else len(content.data)))
+    if fault == "map":
         data = bytearray((directory / "map").read_bytes())
         data[16 + 3] = 7
         (directory / "map").write_bytes(data)
@@ -195,6 +195,35 @@ def test_a_partial_that_does_not_fit_is_begun_anew(fleet: t.Any, content: t.Any,
     fleet.wait("A")
     assert fleet.holds("A", content)
     fleet.until(lambda: fleet.base("S", content)["sent_bytes"] == content.wire_bytes)
+
+
+@pytest.mark.parametrize("name", ["disk", "map"])
+def test_a_link_in_place_of_a_partial_is_not_followed(fleet: t.Any, content: t.Any, name: str) -> None:
+    directory = fleet.pool("A") / "partial" / content.sha256
+    directory.mkdir(parents=True)
+    target = fleet.directory / "target"
+    target.write_bytes(b"mine")
+    (directory / name).symlink_to(target)
+    fleet.add("A")
+    fleet.start(content, {"A": ["S"]})
+    fleet.wait("A")
+    assert "The pool cannot take the base: Too many levels of symbolic links" in fleet.base("A", content)["msg"]
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_partial_that_was_verified_again_is_believed_from_then_on(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    content.put_partial(fleet.pool("A"), range(20), "another")
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": []}, rate_mbps=1.0)
+    fleet.start(content, {"A": ["S"]})
+    fleet.until(lambda: fleet.base("A", content)["bytes"] > 0)
+    marks = (fleet.pool("A") / "partial" / content.sha256 / "map").read_bytes()
+    assert marks[-36:].decode().strip() == boot_identity()
+    fleet.nodes["S"].limits.set(rate_mbps=0)
+    fleet.wait("A")
+    assert fleet.holds("A", content)
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO], ids=errno.errorcode.get)

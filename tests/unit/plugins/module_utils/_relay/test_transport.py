@@ -143,6 +143,8 @@ def test_a_thousand_idle_connections_change_nothing_for_a_transfer(fleet: t.Any,
 
 
 def test_strangers_who_do_not_leave_when_told_have_few_places_too(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And little time."""
+    monkeypatch.setattr(transport, "HANDSHAKE_S", 3.0)
     monkeypatch.setattr(transport, "MAX_HANDSHAKES", 4)
     monkeypatch.setattr(transport, "_abort", lambda _connection: None)
     node = fleet.add("S")
@@ -150,9 +152,39 @@ def test_strangers_who_do_not_leave_when_told_have_few_places_too(fleet: t.Any, 
     for connection in idle[8:]:
         assert answer(connection) == b""
     assert node.door.strangers == 8
+    fleet.until(lambda: not node.door.strangers)
     for connection in idle:
         connection.close()
-    fleet.until(lambda: not node.door.strangers)
+
+
+def test_a_node_has_so_many_peers_and_not_more(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_PEERS", 1)
+    for host in "SAB":
+        fleet.add(host)
+    for host in "AB":
+        fleet.nodes[host].set_peers(fleet.peers())
+    channel = fleet.nodes["A"].connect("S")
+    channel.send_message(protocol.OPEN, {"base": content.sha256})
+    fleet.until(lambda: fleet.nodes["S"].door.peers == 1)
+    with pytest.raises(PeerLost):
+        fleet.nodes["B"].connect("S")
+    channel.close()
+    fleet.until(lambda: fleet.nodes["S"].door.peers == 0)
+    fleet.nodes["B"].connect("S").close()
+
+
+def test_a_node_without_a_plan_remembers_so_many_bases_and_not_more(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_ITEMS", 2)
+    node = fleet.add("S")
+    fleet.add("A").set_peers(fleet.peers())
+    channels = [fleet.nodes["A"].connect("S") for _number in range(3)]
+    for number, channel in enumerate(channels):
+        channel.send_message(protocol.OPEN, {"base": f"{number:064}"})
+        kind = protocol.STATE if number < 2 else protocol.BYE
+        assert channel.receive_message(kind)
+    assert len(node._offers) == 2
+    for channel in channels:
+        channel.close()
 
 
 @pytest.mark.parametrize("kind", ["none", "another run", "expired", "not yet valid"])
@@ -170,6 +202,7 @@ def test_certificates_that_do_not_count(fleet: t.Any, kind: str) -> None:
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client.check_hostname = False
         client.load_verify_locations(cadata=pem["ca"])
+        client.set_alpn_protocols([transport.tls.ENCRYPTED])
     else:
         client = contexts(pem["ca"], pem["certificate"], pem["key"]).client
     with pytest.raises((ssl.SSLError, ConnectionError)), client.wrap_socket(knock(node.port)) as connection:
