@@ -430,6 +430,43 @@ def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child]) -> N
     until(lambda: feed.state == LOST)
 
 
+def test_a_parent_that_cannot_read_so_many_chunks_is_left(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert len(child.wanted(end)) > feed_module.MAX_UNREADABLE
+    (feed,) = child.fetch._running()
+    for index in range(feed_module.MAX_UNREADABLE):
+        end.send(protocol.NOT_HERE, index, b"Input/output error")
+    until(lambda: feed.ended)
+    assert "p cannot read chunk 31: Input/output error" in str(feed.error)
+
+
+def test_what_a_lost_parent_was_asked_for_ahead_comes_from_the_next(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p", "q")
+    end = child.greet("p")
+    end.send(protocol.HAVE)
+    assert child.wanted(end)
+    end.channel.close()
+    other = child.greet("q", list_too=False)
+    other.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert child.wanted(other) == list(range(COUNT))
+
+
+def test_who_is_done_takes_the_last_chunks_of_a_stripe_that_nobody_brings(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p", "q", stripes=2)
+    end = child.greet("p")
+    until(lambda: "q" in child.parents)
+    child.parents["q"].channel.send_message(protocol.STATE, {"state": FETCHING, "feed": LOST, "paths": [], "turn": True})
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    stripes = Stripes((1.0, 1.0))
+    own = child.wanted(end)
+    assert own == [index for index in range(COUNT) if stripes.of(index) == 0]
+    for index in own:
+        child.give(end, index)
+    assert child.wanted(end) == [index for index in reversed(range(COUNT)) if stripes.of(index) == 1]
+
+
 # ---- a parent that is left
 
 
@@ -469,10 +506,12 @@ def test_a_parent_that_is_left_finishes_its_chunk_while_others_bring_the_rest(ch
     assert bytes(child.endpoint.data) == DATA
 
 
+@pytest.mark.parametrize(("in_all", "idle"), [(60.0, 0.5), (0.5, 60.0)], ids=["idle", "in all"])
 def test_a_parent_that_is_left_and_brings_nothing_is_not_waited_for(
-    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch, in_all: float, idle: float
 ) -> None:
-    monkeypatch.setattr(feed_module, "LEAVE_S", 60.0)
+    monkeypatch.setattr(feed_module, "LEAVE_S", in_all)
+    monkeypatch.setattr(feed_module, "LEAVE_IDLE_S", idle)
     child = child_of("p")
     end = child.greet("p")
     _wanted, index, _rest = half_a_chunk(child, end)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import Channel
@@ -20,7 +21,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import FETCHING, LOST, ROOTED, Offer, Serving
@@ -291,6 +292,15 @@ def test_a_chunk_list_of_another_size_is_refused() -> None:
         fetch.run()
     site.close()
     assert not any(site.endpoint.marks())
+
+
+def test_a_pool_that_cannot_even_take_the_chunk_list_is_an_error(tmp_path: Path) -> None:
+    site = Site({"p0": {}})
+    fetch = site.fetch()
+    fetch._scratch = str(tmp_path / "gone")
+    with pytest.raises(StorageFailed, match="The pool cannot take the base: No such file or directory"):
+        fetch.run()
+    site.close()
 
 
 @pytest.mark.parametrize(("where", "sentence"), [("endpoint", "storing chunk"), ("throttle", "fetching from p0")])

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import feed, protocol, standing
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkList
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import PartialFile, boot_identity
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.follow import Follower, Place, keep_list
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import PENDING, ROOTED, WAITING, Offer
@@ -247,6 +247,24 @@ def test_a_base_that_appears_before_the_lock_is_free_leaves_no_partial(
     fleet.wait("A")
     assert fleet.base("A", content)["state"] == "holding"
     assert not list((fleet.pool("A") / "partial").iterdir())
+
+
+def test_who_fails_while_it_waits_offers_nothing_any_more(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    content.put_partial(fleet.pool("A"), range(20), boot_identity())
+    keep_list(str(fleet.pool("A") / "partial" / content.sha256 / "chunks"), content.chunks)
+    (fleet.pool("A") / f"{content.sha256}.lock").touch()
+    shelf = fleet.add("A").shelf
+    fleet.start(content, {"A": ["S"]}, "cut_through")
+    offer = fleet.nodes["A"]._offers[content.sha256]
+    fleet.until(lambda: bool(offer.news(0)[0]))
+
+    def gone(*_where: str) -> t.NoReturn:
+        raise StorageFailed("The pool is gone.")
+
+    monkeypatch.setattr(shelf, "claim", gone)
+    fleet.wait("A")
+    assert (offer.view.state, offer.view.msg) == ("failed", "The pool is gone.")
+    assert (offer.chunks, offer.news(0)[0]) == (None, [])
 
 
 def test_a_slow_run_does_not_exhaust_the_patience_of_children(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

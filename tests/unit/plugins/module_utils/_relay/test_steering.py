@@ -190,6 +190,15 @@ def test_a_new_plan_keeps_what_comes_from_its_first_choice() -> None:
     assert world.own() == {"a": [0], "c": [1]}
 
 
+def test_a_new_plan_forgives() -> None:
+    world = World(["a"])
+    world.step()
+    world.end("a", WrongIdentity("a is somebody else"))
+    world.steering.set_route(s.route_of(["a"]))
+    world.step()
+    assert world.own() == {"a": [0]}
+
+
 @pytest.mark.parametrize("expected", [None, 80.0], ids=["no expectation", "expected"])
 def test_an_undisturbed_transfer_keeps_its_parents(expected: float | None) -> None:
     """Even when it is so long that others are looked at: they share a link, and are not better."""
@@ -228,13 +237,36 @@ def test_a_parent_that_is_cut_off_is_left_with_word_of_it() -> None:
     assert "a delivered 0.0" not in text
 
 
-def test_a_parent_that_slows_down_is_left() -> None:
+@pytest.mark.parametrize("left", [10_000, 12], ids=["much is left", "15 s are left"])
+def test_a_parent_that_slows_down_is_left(left: int) -> None:
     world = World(["a", "b"])
-    world.left = [10_000]
+    world.left = [LONG]
     world.run(6)
+    world.left = [left]
     world.rates = {"a": (0.2 * MIB, 1.0)}
     world.run(12)
     assert world.own() == {"b": [0]}
+
+
+def test_a_parent_that_crawls_is_kept_for_the_last_seconds() -> None:
+    world = World(["a", "b"], expected_mbps=80.0)
+    world.left = [2]
+    world.rates = {"a": (0.2 * MIB, 1.0)}
+    assert world.run(20) == {"a"}
+
+
+def test_who_was_left_for_crawling_comes_after_all_others() -> None:
+    world = World(["a", "b", "c"], expected_mbps=80.0)
+    world.left = [LONG]
+    world.rates = {"a": (0.2 * MIB, 1.0)}
+    world.run(5.5)
+    assert world.own() == {"b": [0]}
+    world.rates["b"] = world.rates["a"]
+    assert "a" not in world.run(15)
+    assert world.own() == {"c": [0]}
+    world.end("c")
+    world.step(0.1)
+    assert world.own() == {"a": [0]}, "as slow as b, and nobody else is left"
 
 
 def test_a_slow_parent_stays_where_the_others_are_no_better() -> None:
@@ -246,20 +278,31 @@ def test_a_slow_parent_stays_where_the_others_are_no_better() -> None:
     assert world.told == []
 
 
-def test_a_parent_that_waits_for_its_own_parent_does_not_crawl() -> None:
+@pytest.mark.parametrize("rate", [(10 * MIB, 0.05), (0.2 * MIB, 0.3)], ids=["at once", "too little to judge by"])
+def test_a_parent_that_waits_for_its_own_parent_does_not_crawl(rate: tuple[float, float]) -> None:
     """Little comes from it, but at once when it has something."""
     world = World(["a", "b"], expected_mbps=80.0)
     world.left = [LONG]
-    world.rates = {"a": (10 * MIB, 0.05)}
+    world.rates = {"a": rate}
     assert world.run(60) == {"a"}
 
 
 def test_one_stripe_that_crawls_beside_the_others_moves() -> None:
+    """Alone it would not: what is left of it takes no more than 12 s."""
     world = World([["a", "c"], ["b", "c"]])
-    world.left = [LONG, LONG]
+    world.left = [24, 24]
     world.rates = {"a": (0.5 * MIB, 1.0)}
     world.run(8)
     assert world.own() == {"c": [0], "b": [1]}
+
+
+def test_who_brings_another_stripe_helps_the_one_that_crawls() -> None:
+    world = World([["a", "b"], ["b", "a"]])
+    world.left = [24, 24]
+    world.rates = {"a": (0.5 * MIB, 1.0)}
+    world.run(8)
+    assert world.own() == {"a": [0], "b": [1]}
+    assert (world.orders["a"].help, world.orders["b"].help) == (frozenset(), {0})
 
 
 def test_who_is_done_helps_only_those_far_behind() -> None:
