@@ -14,7 +14,9 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import feed as feed_module
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import fetch as fetch_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay import source as source_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
@@ -24,7 +26,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.ledger import Ledger, everything
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import FAILED, FETCHING, LOST, ROOTED, Offer, Serving
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import BALANCE, Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.stripes import Stripes
 
 CHUNK = 4096
@@ -213,6 +215,21 @@ def test_a_child_that_asks_for_what_cannot_be_is_sent_away(parent: Parent, offer
             parent.child.frame(protocol.DATA)
     assert parent.error is not None
     assert parent.error.message == f"child {sentence}."
+
+
+def test_what_is_on_its_way_to_all_children_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "BUFFERED_BYTES", 3 * (protocol.HEADER_BYTES + CHUNK))
+    offer = Offer("parent", SHA256)
+    assert offer.buffers is None
+    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    buffers = offer.buffers
+    assert buffers is not None
+    taken = [buffers.take(0) for _child in range(4)]
+    assert taken.pop() is None
+    for buffer in taken:
+        assert buffer is not None
+        buffers.give(buffer)
+    assert buffers.take(0) in taken
 
 
 # ---- the child
@@ -465,6 +482,37 @@ def test_who_is_done_takes_the_last_chunks_of_a_stripe_that_nobody_brings(child_
     for index in own:
         child.give(end, index)
     assert child.wanted(end) == [index for index in reversed(range(COUNT)) if stripes.of(index) == 1]
+
+
+def test_the_chunk_list_comes_from_another_parent_when_the_first_one_stalls(
+    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "LIST_STALL_S", 0.3)
+    child = child_of("p", "q", stripes=2)
+    child.greet("p", list_too=False).frame(protocol.LIST)
+    other = child.greet("q")
+    other.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert child.wanted(other)
+
+
+def test_several_parents_are_told_their_pace(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p", "q", stripes=2)
+    ends = [child.greet("p"), child.greet("q", list_too=False)]
+    child.fetch.set_route(route_of([["p", "q"], ["q", "p"]], [3.0, 1.0], expected_mbps=80.0))
+    for end, share in zip(ends, (0.75, 0.25), strict=True):
+        assert end.frame(protocol.PACE)[1] == pytest.approx(BALANCE * share * 10e6, abs=1)
+
+
+def test_compressed_chunks_are_taken_only_by_those_who_asked_for_them(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    told = {"state": FETCHING, "feed": ROOTED, "paths": [["p", "S"]], "turn": True, "codec": "deflate"}
+    end.channel.send_message(protocol.STATE, told)
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert 0 in child.wanted(end)
+    end.send(protocol.PACKED, 0, b"x")
+    until(lambda: bool(child.fetch.attempts))
+    assert child.fetch.attempts[0].error == "p sent a chunk that was not asked for."
 
 
 # ---- a parent that is left

@@ -133,6 +133,18 @@ def test_a_slow_link_carries_less(fleet: t.Any, content_of: t.Any, monkeypatch: 
     assert fleet.base("B", content)["received_bytes"] >= content.wire_bytes
 
 
+def test_a_host_that_may_not_compress_sends_chunks_as_they_are(fleet: t.Any, content_of: t.Any) -> None:
+    content = content_of(text(30 * CHUNK))
+    content.put(fleet.pool("S"))
+    fleet.add("S", settings=QUICK._replace(compression=False))
+    fleet.add("A", settings=QUICK)
+    fleet.start(content, {"S": []}, links={"A": 8.0})
+    fleet.start(content, {"A": ["S"]})
+    fleet.wait("A")
+    assert fleet.holds("A", content)
+    assert fleet.base("A", content)["received_bytes"] >= content.wire_bytes
+
+
 @pytest.mark.parametrize("mode", ["staged", "cut_through"])
 def test_digests_are_those_of_the_bytes_as_they_are(fleet: t.Any, content_of: t.Any, mode: str) -> None:
     content = content_of(text(30 * CHUNK))

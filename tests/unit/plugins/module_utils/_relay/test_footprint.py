@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def test_what_a_source_reads_for_a_child_does_not_stay(tmp_path: Path) -> None:
     children[0] = 0
     file.settle()
     assert cached(path) < 3 * MIB, "read-ahead and the region under way, at most"
+    file.close()
+
+
+def test_a_source_reads_regions_ahead(tmp_path: Path) -> None:
+    path = source(tmp_path / "disk")
+    file = WholeFile(str(path), readers=lambda: 1)
+    read(file, 0, CHUNK)
+    deadline = time.monotonic() + 5
+    while cached(path) < 2 * REGION:
+        assert time.monotonic() < deadline, "only what was asked for was read"
+        time.sleep(0.01)
+    assert cached(path) < 4 * REGION
     file.close()
 
 

@@ -17,6 +17,8 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol, transport
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import STUCK_SEND_S, Channel
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import StreamTimeout
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, WrongIdentity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
@@ -298,6 +300,23 @@ def test_an_encrypted_key_is_an_error_and_asks_nobody(fleet: t.Any) -> None:
             contexts(*credentials)
 
 
+def test_a_peer_that_takes_nothing_is_lost_in_the_end() -> None:
+    now = [0.0]
+
+    class Full:
+        def set_timeout(self, _seconds: float) -> None:
+            pass
+
+        def send(self, _view: memoryview) -> int:
+            now[0] += 10.0
+            raise StreamTimeout
+
+    channel = Channel(t.cast("t.Any", Full()), "kvm1", lambda: now[0])
+    with pytest.raises(PeerLost, match="kvm1 takes nothing any more"):
+        channel.send(protocol.PING)
+    assert now[0] == STUCK_SEND_S + 10.0
+
+
 def test_identity_needs_one_name() -> None:
     class Peer:
         def getpeercert(self) -> dict[str, t.Any]:
@@ -328,6 +347,7 @@ def test_a_child_gets_its_chunks_no_faster_than_it_wants(fleet: t.Any, content: 
     channel.send(protocol.PACE, 1)
     channel.send(protocol.WANT, 0, protocol.encode_indexes([0, 1]))
     assert comes(protocol.DATA).number == 0
+    comes(protocol.PING)
     channel.send(protocol.LIST)
     comes(protocol.LIST_PART)
     channel.send(protocol.PACE, 0)
