@@ -9,8 +9,12 @@ import subprocess
 import sys
 import time
 import typing as t
+from pathlib import Path
 
+import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import Process, start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
 
 # Its first thread ends by the system call for that (60 on x86-64, 93 on 64-bit ARM); another one lives on for a line of input.
 HEADLESS = """
@@ -89,3 +93,15 @@ def test_what_threads_free_does_not_stay_in_memory() -> None:
         for options in ((), ("small",))
     ]
     assert grown[1] < 4 * 1024, grown
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o702])
+def test_a_directory_that_is_open_to_others_is_not_used(tmp_path: Path, mode: int) -> None:
+    runtime = Runtime(str(tmp_path), "run")
+    Path(runtime.directory).mkdir()
+    Path(runtime.directory).chmod(mode)
+    with pytest.raises(RelayError, match="belongs to somebody else or is open to others"), runtime.locked():
+        pass
+    Path(runtime.directory).chmod(0o700)
+    with runtime.locked() as is_current:
+        assert is_current()

@@ -108,6 +108,16 @@ def test_what_is_received_for_no_child_leaves_on_its_way_to_the_disk(tmp_path: P
     assert cached(tmp_path / "disk") < MIB
 
 
+def test_what_was_being_written_when_it_was_to_leave_is_told_again(tmp_path: Path) -> None:
+    file = partial(tmp_path, lambda: 0)
+    write(file, 0, 9 * REGION)
+    os.sync()
+    write(file, 9 * REGION, 14 * REGION)
+    os.fdatasync(file._disk)
+    assert cached(tmp_path / "disk") < 8 * REGION
+    file.close()
+
+
 def test_children_find_what_was_received_in_the_cache(tmp_path: Path) -> None:
     """One waits for the whole file (the memory of this machine is more than four times as large)."""
     file = partial(tmp_path, lambda: 1)

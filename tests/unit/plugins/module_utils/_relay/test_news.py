@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import typing as t
 
@@ -203,3 +204,25 @@ def test_lines_do_not_keep_a_node_alive(fleet: t.Any, content: t.Any) -> None:
     assert called.live().startswith("no contact for 1 s")
     assert called.news.served
     assert time.monotonic() - begin < 10
+
+
+def test_who_has_everything_stays_as_long_as_others_have_not(fleet: t.Any, content: t.Any) -> None:
+    """They may still need it, though nobody asks for anything yet."""
+    from .conftest import QUICK
+
+    for host in "SA":
+        content.put(fleet.pool(host))
+    for host in "SAB":
+        fleet.add(host, QUICK._replace(linger_s=0.5))
+    fleet.start(content, {"A": []}, rate_mbps=0.5)
+    fleet.start(content, {"S": [], "B": ["A"]})
+    ended: list[str] = []
+    life = threading.Thread(target=lambda: ended.append(fleet.nodes["S"].live()))
+    life.start()
+    fleet.until(lambda: fleet.base("B", content)["received_bytes"] > 10 * 16 * 1024)
+    assert not ended
+    fleet.nodes["A"].limits.set(rate_mbps=0)
+    fleet.wait("B")
+    life.join(10)
+    assert ended
+    assert ended[0].startswith("no contact for 0.5 s")
