@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse, StorageFailed
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 
 METADATA = {"sha256": "1" * 64, "chunks_sha256": "2" * 64, "size_bytes": 10, "chunk_bytes": 4096}
@@ -139,3 +142,30 @@ def test_the_fleet_stands_beside_the_node_and_not_in_it() -> None:
     node = {"run": "r", "bases": {}}
     assert relay_node.answer(told) == {"changed": False, "node": node, "fleet": {"kvm1": {}}, "fleet_settled": True}
     assert relay_node.answer({"run": "r"}, True) == {"changed": True, "node": {"run": "r"}}
+
+
+def test_a_partial_that_somebody_writes_is_not_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_node, "LOCK_S", 0.0)
+    base = {"metadata": METADATA, "pool_path": str(tmp_path)}
+    assert not relay_node.discarded(base)
+    partial = Store(str(tmp_path)).partial("1" * 64)
+    Path(partial.disk).write_bytes(b"half")
+    assert not relay_node.discarded(base)
+    assert Path(partial.disk).read_bytes() == b"half"
+    partial.close()
+    assert relay_node.discarded(base)
+    assert not Path(partial.directory).exists()
+    assert not relay_node.discarded(base)
+
+
+def test_what_the_store_refuses_is_a_failure_of_the_pool(tmp_path: Path) -> None:
+    shelf = relay_node.StoreShelf()
+    claim = shelf.claim(str(tmp_path), "1" * 64)
+    with pytest.raises(PartialInUse, match="Another run"):
+        shelf.claim(str(tmp_path), "1" * 64)
+    Path(claim.disk).write_bytes(b"half")
+    with pytest.raises(StorageFailed, match="cannot be published"):
+        claim.publish(METADATA, b"")
+    claim.discard()
+    with pytest.raises(StorageFailed, match="does not exist"):
+        shelf.claim(str(tmp_path / "gone"), "1" * 64)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
+import pty
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol, transport
@@ -289,15 +293,42 @@ def test_a_peer_that_breaks_the_protocol_loses_its_connection_only(
     assert fleet.holds("A", content)
 
 
-def test_an_encrypted_key_is_an_error_and_asks_nobody(fleet: t.Any) -> None:
+def encrypted(key: str) -> str:
+    loaded = serialization.load_pem_private_key(key.encode(), None)
+    by = serialization.BestAvailableEncryption(b"x")
+    return loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, by).decode()
+
+
+def test_credentials_that_cannot_be_used(fleet: t.Any) -> None:
     pem = fleet.credentials("A")
-    key = serialization.load_pem_private_key(pem["key"].encode(), None)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
-    )
-    for credentials in ((pem["ca"], pem["certificate"], secret.decode()), ("none", pem["certificate"], pem["key"])):
+    for credentials in ((pem["ca"], pem["certificate"], encrypted(pem["key"])), ("none", pem["certificate"], pem["key"])):
         with pytest.raises(RelayError, match="credentials cannot be used"):
             contexts(*credentials)
+
+
+USE = """
+import sys
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
+contexts(*(open(path).read() for path in sys.argv[1:]))
+"""
+
+
+def test_an_encrypted_key_asks_nobody_who_sits_at_the_terminal(fleet: t.Any, tmp_path: Path) -> None:
+    pem = {**fleet.credentials("A"), "key": encrypted(fleet.credentials("A")["key"])}
+    paths = [tmp_path / name for name in ("ca", "certificate", "key")]
+    for path in paths:
+        path.write_text(pem[path.name])
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-c", USE, *map(str, paths)])
+    said = b""
+    with contextlib.suppress(OSError):
+        while b"phrase" not in said and (part := os.read(terminal, 4096)):
+            said += part
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert b"phrase" not in said
+    assert b"credentials cannot be used" in said
 
 
 def test_a_peer_that_takes_nothing_is_lost_in_the_end() -> None:
