@@ -304,7 +304,7 @@ def test_a_pool_that_cannot_even_take_the_chunk_list_is_an_error(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("where", "sentence"), [("endpoint", "storing chunk"), ("throttle", "fetching from p0")])
-def test_a_defect_ends_the_fetch_with_word_of_it(where: str, sentence: str) -> None:
+def test_a_defect_ends_the_fetch_with_word_of_it(monkeypatch: pytest.MonkeyPatch, where: str, sentence: str) -> None:
     site = Site({"p0": {}})
     fetch = site.fetch()
 
@@ -312,9 +312,9 @@ def test_a_defect_ends_the_fetch_with_word_of_it(where: str, sentence: str) -> N
         raise ValueError("it cannot be")
 
     if where == "endpoint":
-        site.endpoint.write = defect  # type: ignore[method-assign]
+        monkeypatch.setattr(site.endpoint, "write", defect)
     else:
-        fetch.throttle.take = defect  # type: ignore[method-assign]
+        monkeypatch.setattr(fetch.throttle, "take", defect)
     with pytest.raises(RelayError, match=f"Unexpected ValueError while {sentence}.*: it cannot be"):
         fetch.run()
     site.close()
