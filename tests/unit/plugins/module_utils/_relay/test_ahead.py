@@ -177,6 +177,36 @@ def test_what_is_cancelled_is_not_sent_any_more(parent: Parent) -> None:
     assert parent.child.frame(protocol.DATA, protocol.PING)[0] == protocol.PING
 
 
+def test_what_is_here_can_be_cancelled_too(parent: Parent) -> None:
+    parent.begin()
+    parent.offer.announce([1, 2, 3])
+    parent.child.send(protocol.PACE, 1)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([1, 2, 3]))
+    assert parent.child.frame(protocol.DATA)[1] == 1
+    parent.child.send(protocol.CANCEL, 0, protocol.encode_indexes([2]))
+    parent.child.send(protocol.PACE, 0)
+    assert parent.child.frame(protocol.DATA)[1] == 3
+
+
+def test_what_is_being_read_is_closed_afterwards() -> None:
+    """Its descriptor may be another file's as soon as it is closed."""
+    offer = Offer("parent", SHA256)
+    told: list[str] = []
+
+    class Endpoint(MemoryEndpoint):
+        def read_into(self, offset: int, view: memoryview) -> None:
+            offer.withdraw()
+            super().read_into(offset, view)
+            told.append("read")
+
+        def close(self) -> None:
+            told.append("closed")
+
+    offer.set_parts(CHUNKS, Endpoint(len(DATA), CHUNK, DATA))
+    assert offer.load(0, memoryview(bytearray(CHUNK))) == CHUNK
+    assert told == ["read", "closed"]
+
+
 def test_what_a_child_waits_for_comes_when_the_base_is_whole(parent: Parent) -> None:
     parent.begin()
     parent.child.frame(protocol.HAVE)
@@ -513,6 +543,19 @@ def test_compressed_chunks_are_taken_only_by_those_who_asked_for_them(child_of: 
     end.send(protocol.PACKED, 0, b"x")
     until(lambda: bool(child.fetch.attempts))
     assert child.fetch.attempts[0].error == "p sent a chunk that was not asked for."
+
+
+def test_who_waits_for_its_turn_does_not_call_its_parent_slow(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    told = {"state": FETCHING, "feed": ROOTED, "paths": [["p", "S"]], "turn": False}
+    end.channel.send_message(protocol.STATE, told)
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    assert child.wanted(end)
+    (feed,) = child.fetch._running()
+    assert feed._busy_since is None
+    end.channel.send_message(protocol.STATE, {**told, "turn": True})
+    until(lambda: feed._busy_since is not None)
 
 
 # ---- a parent that is left
