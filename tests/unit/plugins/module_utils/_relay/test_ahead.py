@@ -558,6 +558,23 @@ def test_who_waits_for_its_turn_does_not_call_its_parent_slow(child_of: t.Callab
     until(lambda: feed._busy_since is not None)
 
 
+def test_what_parents_that_are_gone_needed_is_given_back(child_of: t.Callable[..., Child]) -> None:
+    """A buffer for each connection, as long as it lasts."""
+    names = [f"p{number}" for number in range(6)]
+    child = child_of(*names)
+    for name in names[:-1]:
+        end = child.greet(name, list_too=child.fetch.chunks is None)
+        end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+        child.wanted(end)
+        end.channel.close()
+    last = child.greet(names[-1], list_too=False)
+    last.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    for index in child.wanted(last):
+        child.give(last, index)
+    assert child.ended()
+    assert child.fetch._free.qsize() == fetch_module.BUFFERS + 1
+
+
 # ---- a parent that is left
 
 
