@@ -7,7 +7,8 @@
 
 Master: the most that trees may carry in all, no port (and, where ports have limits of their own, no link) being busy for
 more than the time there is. Pricing: ports and links have prices, and the cheapest tree by them is either the next
-column or proof that there is none. Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of
+column or proof that there is none; a lot of further columns comes from raising the prices of what it uses (multiplicative
+weights: Garg, Könemann 1998). Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of
 prices. The master needs SciPy; without it the
 bound still comes from the loads of the annealed trees as prices, and the annealed trees are the plan.
 """
@@ -37,15 +38,16 @@ except ImportError:
 GAP = 1.003
 # How much later than the best a plan may be whose ports have more room, and what a link of mean depth costs in it beside
 # the ports' seconds. Tried with 32 and 64 hosts: less leaves deep trees, more leaves busy ports.
-SLACKS, DEEP = (0.01, 0.02, 0.03), 0.05
+SLACKS, DEEP = (0.01, 0.02, 0.03, 0.05), 0.05
+# Trees for each solution of the master, and how much dearer a port becomes that such a tree keeps busy all the time; a
+# port without a price gets that part of the mean. Tried with 64 and 256 hosts.
+LOT, DEARER, LEAST_PRICE = 16, 0.2, 0.001
 Prices = Mapping[int, float]
 
 
 def rounds(n: int) -> int:
     """How many times the master is solved at most."""
-    if n <= 40:
-        return 120
-    return 100 if n <= 90 else 40 if n <= 150 else 12
+    return 25 if n <= 90 else 15
 
 
 class Pricing:
@@ -188,14 +190,12 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
         smooth = mixed
         fresh = 0
         for prices in (mixed, now):
-            ports = [prices.get(at, 0.0) for at in range(2 * n)]
-            links = {at - 2 * n: price for at, price in prices.items() if at >= 2 * n}
-            _price, tree = pricing.cheapest(ports[:n], ports[n:], links)
-            if tuple(tree) not in known:
-                known.add(tuple(tree))
-                trees.append(tree)
-                columns.append(_column(planner, tree))
-                fresh += 1
+            for tree, column in _lot(planner, pricing, prices, time):
+                if tuple(tree) not in known:
+                    known.add(tuple(tree))
+                    trees.append(tree)
+                    columns.append(column)
+                    fresh += 1
         if not fresh:
             break
     if not weights:
@@ -205,6 +205,26 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     cost = [sum(c.values()) * (1 + DEEP * sum(depths(tree, roots)) / n) for c, tree in zip(columns, trees, strict=True)]
     eased = [_forest(planner, trees, _eased(columns, cost, time * (1 + slack)), len(trees)) for slack in SLACKS]
     return [f for f in out if f.trees], [f for f in eased if f.trees]
+
+
+def _lot(
+    planner: Planner, pricing: Pricing, prices: Prices, time: float
+) -> t.Iterator[tuple[list[int], dict[int, float]]]:
+    """Cheapest trees, each after the ports of those before have become dearer (multiplicative weights).
+
+    A tree is found in a hundredth of the time that the master takes, so one solution of it is used for many.
+    """
+    n = planner.net.n
+    prices = dict(prices)
+    least = LEAST_PRICE / max(len(prices), 1)
+    for _unused in range(LOT):
+        ports = [prices.get(at, 0.0) for at in range(2 * n)]
+        links = {at - 2 * n: price for at, price in prices.items() if at >= 2 * n}
+        _price, tree = pricing.cheapest(ports[:n], ports[n:], links)
+        column = _column(planner, tree)
+        yield tree, column
+        for at, seconds in column.items():
+            prices[at] = max(prices.get(at, 0.0), least) * (1.0 + DEARER * seconds / time)
 
 
 def _forest(planner: Planner, trees: Sequence[Sequence[int]], weights: Sequence[float], keep: int) -> Forest:

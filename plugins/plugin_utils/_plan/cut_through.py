@@ -432,7 +432,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
         costs.append((forest.load * (1 + LEVEL * deepest) + expected, len(forest.trees), expected))
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
-    tried = ranked if n > MANY_HOSTS else ranked[: 20 if n <= 40 else 8 if n <= 90 else 5]
+    tried = ranked if n > MANY_HOSTS else ranked[: 20 if n <= 40 else 10 if n <= 90 else 8 if n <= 150 else 5]
     for k in tried if len(candidates) > 1 else []:
         if candidates[k].load + costs[k][2] > least:
             continue
