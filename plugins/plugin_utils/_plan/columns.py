@@ -8,9 +8,9 @@
 Master: the most that trees may carry in all, no port (and, where ports have limits of their own, no link) being busy for
 more than the time there is. Pricing: ports and links have prices, and the cheapest tree by them is either the next
 column or proof that there is none; a lot of further columns comes from raising the prices of what it uses (multiplicative
-weights: Garg, Könemann 1998). Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of
-prices. The master needs SciPy; without it the
-bound still comes from the loads of the annealed trees as prices, and the annealed trees are the plan.
+weights: Garg, Könemann 1998). Any prices give a bound: nobody can do better than cost of the cheapest tree / sum of prices.
+The master needs SciPy; without it the bound still comes from the loads of the annealed trees as prices, and the annealed
+trees are the plan.
 """
 
 from __future__ import annotations
