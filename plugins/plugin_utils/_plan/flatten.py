@@ -32,7 +32,7 @@ def _fits(n: int, u: int, v: int, instead: int, weight: float, limit: float, D: 
 
 @kernel
 def move(n: int, u: int, v: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
-          out: t.Any, inn: t.Any, lnk: t.Any) -> None:  # fmt: skip
+         out: t.Any, inn: t.Any, lnk: t.Any) -> None:  # fmt: skip
     """u serves v, or with a negative weight does not any more."""
     e = off[u] + col[v]
     out[u] += weight * occ[e]

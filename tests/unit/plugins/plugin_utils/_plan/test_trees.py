@@ -122,21 +122,18 @@ def test_a_tree_grows_by_the_edge_that_leaves_the_least_load(n: int, seed: int, 
     lnk = [[0.0] * n for _host in range(n)]
     for tree in grown.trees if grown else ():
         deep = {0: 0}
-
-        def cost(u: int, v: int, deep: dict[int, int] = deep) -> float:
-            sent, received = (1.0, 1.0) if ports else (rows[u][v] / 2, rows[u][v] / 2)
-            load = max(out[u] + sent, inn[v] + received, rows[u][v] / 2 + (lnk[u][v] if ports else 0.0))
-            return load + 1e-7 * rows[u][v] / 2 + 1e-4 * (deep[u] + 1)
-
         while len(deep) < n:
-            u, v = min(
-                ((u, v) for u in deep if deep[u] < most for v in range(1, n) if v not in deep), key=lambda edge: cost(*edge)
-            )
+            costs: dict[tuple[int, int], float] = {}
+            for u in deep:
+                for v in range(1, n):
+                    if deep[u] < most and v not in deep:
+                        added = 1.0 if ports else rows[u][v] / 2
+                        link = rows[u][v] / 2 + (lnk[u][v] if ports else 0.0)
+                        load = max(out[u] + added, inn[v] + added, link)
+                        costs[u, v] = load + 1e-7 * rows[u][v] / 2 + 1e-4 * (deep[u] + 1)
             # Several may be as good.
-            joined = [v for v in range(1, n) if v not in deep and tree[v] in deep]
-            like = min(joined, key=lambda v: cost(tree[v], v))
-            assert cost(tree[like], like) == pytest.approx(cost(u, v), rel=1e-12)
-            u, v = tree[like], like
+            u, v = min(((p, v) for v, p in enumerate(tree) if v not in deep and p in deep), key=costs.__getitem__)
+            assert costs[u, v] == pytest.approx(min(costs.values()), rel=1e-12)
             out[u] += 1.0 if ports else rows[u][v] / 2
             inn[v] += 1.0 if ports else rows[u][v] / 2
             lnk[u][v] += rows[u][v] / 2
@@ -195,7 +192,7 @@ def test_weighted_trees_with_more_room_queue_less() -> None:
     weighted, eased = columns.generate(planner, start)
     least = min(weighted, key=lambda forest: forest.load)
     for forest in eased:
-        assert least.load < forest.load <= least.load * 1.04
+        assert least.load < forest.load <= least.load * (1.01 + max(columns.SLACKS))
         assert sum(forest.weights) == pytest.approx(1.0)
     best = min(planner.simulated(forest, 4096)[0] for forest in eased)
     assert best < min(planner.simulated(forest, 4096)[0] for forest in weighted)
