@@ -124,13 +124,13 @@ def test_a_tree_grows_by_the_edge_that_leaves_the_least_load(n: int, seed: int, 
         deep = {0: 0}
         while len(deep) < n:
             costs: dict[tuple[int, int], float] = {}
-            for u in deep:
+            for u, depth in deep.items():
                 for v in range(1, n):
-                    if deep[u] < most and v not in deep:
+                    if depth < most and v not in deep:
                         added = 1.0 if ports else rows[u][v] / 2
                         link = rows[u][v] / 2 + (lnk[u][v] if ports else 0.0)
                         load = max(out[u] + added, inn[v] + added, link)
-                        costs[u, v] = load + 1e-7 * rows[u][v] / 2 + 1e-4 * (deep[u] + 1)
+                        costs[u, v] = load + 1e-7 * rows[u][v] / 2 + 1e-4 * (depth + 1)
             # Several may be as good.
             u, v = min(((p, v) for v, p in enumerate(tree) if v not in deep and p in deep), key=costs.__getitem__)
             assert costs[u, v] == pytest.approx(min(costs.values()), rel=1e-12)
