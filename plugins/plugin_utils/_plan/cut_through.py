@@ -207,25 +207,20 @@ class Planner:
 
     def flattened(self, forest: Forest) -> Forest:
         """The forest with shallower trees, of hardly more load."""
-        net, n, count = self.net, self.net.n, len(forest.trees)
-        par = engine.ints(p for tree in forest.trees for p in tree)
-        weights = engine.floats(forest.weights)
-        self.forest(par, forest.weights)  # brings its loads into our room
-        flatten(
-            n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
-            forest.load * (1 + 1e-9), engine.fill_ints(n), engine.fill_ints(n), FLATTENING,
-        )  # fmt: skip
-        return self.forest(par, forest.weights)
+        return self._improved(forest, flatten, engine.fill_ints(self.net.n), engine.fill_ints(self.net.n), FLATTENING)
 
     def nearer(self, forest: Forest) -> Forest:
         """The forest with shorter links, of hardly more load."""
-        net, n, count = self.net, self.net.n, len(forest.trees)
+        return self._improved(forest, nearer, engine.fill_ints(self.net.n), SHORTENING)
+
+    def _improved(self, forest: Forest, by: t.Callable[..., int], *room_and_rounds: t.Any) -> Forest:
+        """What a kernel that changes trees and keeps to a load makes of the forest."""
+        net, count = self.net, len(forest.trees)
         par = engine.ints(p for tree in forest.trees for p in tree)
-        weights = engine.floats(forest.weights)
         self.forest(par, forest.weights)  # brings its loads into our room
-        nearer(
-            n, count, weights, net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par, self.out, self.inn, self.lnk,
-            forest.load * (1 + 1e-9), engine.fill_ints(n), SHORTENING,
+        by(
+            net.n, count, engine.floats(forest.weights), net.D, net.occ, net.rcv, net.off, net.col, net.nic, net.of, par,
+            self.out, self.inn, self.lnk, forest.load * (1 + 1e-9), *room_and_rounds,
         )  # fmt: skip
         return self.forest(par, forest.weights)
 

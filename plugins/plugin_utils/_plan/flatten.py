@@ -42,6 +42,17 @@ def move(n: int, u: int, v: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any
 
 
 @kernel
+def levels(n: int, base: int, par: t.Any, depth: t.Any) -> None:
+    """Links from the holders to each host, in the tree that begins at ``base``."""
+    for v in range(n):
+        depth[v] = 0
+        u = par[base + v]
+        while u >= 0:
+            depth[v] += 1
+            u = par[base + u]
+
+
+@kernel
 def _below(v: int, u: int, base: int, par: t.Any) -> bool:
     """Whether v gets its chunks by way of u."""
     while v >= 0 and v != u:
@@ -69,12 +80,7 @@ def flatten(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any
             if u >= 0:
                 kids[u] += 1
         for _round in range(rounds):
-            for v in range(n):
-                depth[v] = 0
-                u = par[base + v]
-                while u >= 0:
-                    depth[v] += 1
-                    u = par[base + u]
+            levels(n, base, par, depth)
             before = swaps
             for v in range(n):
                 if kids[v] == 0 or depth[v] < 2:

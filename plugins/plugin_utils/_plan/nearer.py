@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.engine import kernel
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.flatten import move
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.flatten import levels, move
 
 # A link is shorter from this part of another one's seconds on.
 SHORTER = 0.95
@@ -73,12 +73,7 @@ def nearer(n: int, count: int, weights: t.Any, D: t.Any, occ: t.Any, rcv: t.Any,
         w = weights[k]
         for _round in range(rounds):
             before = moves
-            for v in range(n):
-                depth[v] = 0
-                u = par[base + v]
-                while u >= 0:
-                    depth[v] += 1
-                    u = par[base + u]
+            levels(n, base, par, depth)
             for v in range(n):
                 p = par[base + v]
                 if p < 0:
