@@ -34,6 +34,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import c
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 
+from .ends import Child, Parent
+
 CHUNK = 16 * 1024
 QUICK = Settings(ttl_s=60, linger_s=30, silence_s=0.9, patience=Patience(pending=3.0, lost=0.5, alone=3.0))
 
@@ -234,3 +236,23 @@ def content() -> Content:
 
 
 __all__ = ["ChunkList"]
+
+
+@pytest.fixture
+def parent() -> t.Iterator[Parent]:
+    parent = Parent()
+    yield parent
+    parent.close()
+
+
+@pytest.fixture
+def child_of() -> t.Iterator[t.Callable[..., Child]]:
+    children: list[Child] = []
+
+    def make(*parents: str, **options: t.Any) -> Child:
+        children.append(Child(*parents, **options))
+        return children[-1]
+
+    yield make
+    for child in children:
+        child.close()
