@@ -18,7 +18,8 @@ options:
     type: raw
     required: true
   matrix:
-    description: The matrix (or its path); with it the table of preferred paths is shown too.
+    description:
+      - The matrix (or its path); with it the table of preferred paths is shown too. A plan that has C(paths) shows those.
     type: raw
 """
 

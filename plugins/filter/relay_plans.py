@@ -52,6 +52,11 @@ options:
     type: str
     choices: [port, independent]
     default: port
+  paths:
+    description:
+      - Add to each plan the table of preferred paths, see RV(_value[].paths).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -81,6 +86,18 @@ _value:
     assumed:
       description: Whether links were taken as alike because none was known.
       type: bool
+    estimated:
+      description: Whether the base is still to be imported, so that its size is taken for that of its source.
+      type: bool
+    paths:
+      description:
+        - Rows as P(basecast.fleet.preferred_paths#filter) returns them, of the links that lead to targets. Of more than 20
+          hosts only those of preferred links, of more than 300 hosts none.
+      returned: with O(paths=true)
+      type: list
+      elements: dict
+      sample:
+        - {link: [kvm1, kvm2], seconds: 36.5, preferred: true, tie: false, precondition: null}
     links:
       description: For each link that is used C(from), C(to), C(bytes) and C(seconds).
       type: list
@@ -112,6 +129,7 @@ def relay_plans(
     strategy: str = "best",
     contention: str = "port",
     settings: t.Any = None,
+    paths: bool = False,
 ) -> list[dict[str, t.Any]]:
     try:
         return plans_of(
@@ -123,6 +141,7 @@ def relay_plans(
             mode=str(mode),
             strategy=str(strategy),
             contention=str(contention),
+            paths=bool(paths),
         )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

@@ -27,9 +27,10 @@ options:
     default: {}
   files:
     description:
-      - Files of the controller from which bases would be imported, by the base's name in the manifest.
-      - Each is what M(ansible.builtin.stat) returned as C(stat), with the C(checksum) by SHA-256 where the manifest has one.
-      - A file that is missing, or is another one, is a problem.
+      - Files from which bases would be imported, by the base's name in the manifest.
+      - Each is what M(ansible.builtin.stat) returned as C(stat), for a file of the controller with the C(checksum) by SHA-256
+        where the manifest has one. For a URL it is what M(ansible.builtin.uri) returned of a C(HEAD) request.
+      - A file that is missing, or is another one, is a problem. From a file's size the relay of its base is foreseen.
     type: dict
     default: {}
   memory_overcommit:

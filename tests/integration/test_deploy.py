@@ -297,27 +297,78 @@ def test_a_dead_host_is_a_result_and_everybody_else_is_served(fresh_lab_factory:
     assert again.changed["kvm3"] == 0
 
 
+class WebServer:
+    """Serves a folder from the controller's side of a lab; ``asked`` are the requests."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
+                super().__init__(*args, directory=str(folder), **kwargs)
+
+            def log_message(self, format: str, *args: t.Any) -> None:
+                asked.append(format % args)
+
+        self._server = lab.in_controller(lambda: http.server.ThreadingHTTPServer(("", 0), Handler))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        controller = lab.exec_in_controller(["ip", "-4", "-o", "addr", "show", "scope", "global"]).stdout.split("inet ")[1].split("/")[0]
+        self.url = f"http://{controller}:{self._server.server_port}"
+
+    def __enter__(self) -> t.Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.mark.timeout(400)
+def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True)
+    image = images.tiny(version="v1", pad_mib=PAD_MIB)
+    give(lab.hosts["kvm1"])
+    (tmp_path / "link.qcow2").symlink_to(image)
+    wanted = manifest()
+    wanted["machines"][0]["disks"] = [{"name": f"disk-{name}", "base": name} for name in ("tiny", "url", "controller", "secret")]
+    file = lab.state / "plan.json"
+    with WebServer(lab, tmp_path) as server:
+        for name, source in {
+            "url": {"url": f"{server.url}/link.qcow2"},
+            "controller": {"controller": str(tmp_path / "link.qcow2")},
+            "secret": {"url": f"{server.url}/absent.qcow2"},  # its size cannot be told
+        }.items():
+            wanted["bases"].append({"name": name, "version": "1", "source": source})
+        shown = nothing_changed_by(lab, lambda: deploy(lab, wanted, "-e", f"basecast_plan_file={file}", playbook="plan"))
+        assert [line.split()[0] for line in server.asked if "/link" in line] == ['"HEAD']
+        assert not [line for line in server.asked if "GET" in line]
+    assert shown.code == 0, shown
+    plans = json.loads(file.read_text())["relay"]
+    size = image.stat().st_size
+    assert [(plan["base"], plan["size_bytes"], plan["sources"], sorted(plan["arrivals"])) for plan in plans] == [
+        (f"{name} 1", size, ["kvm1"], ["kvm2", "kvm3"]) for name in ("tiny", "url", "controller")
+    ]
+    lines = [line.strip(' ",') for line in shown.out.splitlines()]
+    assert "Relay plan of tiny 1: cut_through, strategy best, contention port" in lines
+    assert len([line for line in lines if re.fullmatch(r"kvm1 > kvm2 .* yes +-", line)]) == 3
+    assert "would be relayed to kvm2, kvm3; in which order is planned once its size is known" in lines
+    wanted["bases"][0]["source"]["path"] = "images/none.qcow2"
+    refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
+    assert refused.code != 0
+    assert "there is no file images/none.qcow2 on kvm1" in refused.out
+
+
 @pytest.mark.timeout(400)
 def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     lab = fresh_lab_factory(hosts=2, libvirt=True)
     image = images.tiny(version="v1", pad_mib=PAD_MIB)
     shutil.copy(image, tmp_path / "tiny.qcow2")
-    asked: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
-            super().__init__(*args, directory=str(tmp_path), **kwargs)
-
-        def log_message(self, format: str, *args: t.Any) -> None:
-            asked.append(format % args)
-
-    server = lab.in_controller(lambda: http.server.ThreadingHTTPServer(("", 0), Handler))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with WebServer(lab, tmp_path) as server:
         wanted = manifest(hosts=["kvm1", "kvm2"])
-        controller = lab.exec_in_controller(["ip", "-4", "-o", "addr", "show", "scope", "global"]).stdout.split("inet ")[1].split("/")[0]
-        wanted["bases"][0]["source"] = {"url": f"http://{controller}:{server.server_port}/tiny.qcow2"}
+        wanted["bases"][0]["source"] = {"url": f"{server.url}/tiny.qcow2"}
         wanted["bases"][0]["sha256"] = "0" * 64
         wrong = deploy(lab, wanted)
         assert wrong.code != 0
@@ -326,15 +377,11 @@ def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_facto
         for host in lab.hosts.values():
             assert bases(host) == []
             assert not [f for f in host.path(f"{POOL}/bases").rglob("*") if f.is_file() and f.stat().st_size > 1000]
-        asked.clear()
+        server.asked.clear()
         wanted["bases"][0]["sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
         done = deploy(lab, wanted, "--forks", "1")
         assert done.code == 0, done
-        assert len([line for line in asked if "GET" in line]) == 1
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        assert len([line for line in server.asked if "GET" in line]) == 1
 
 
 @pytest.mark.timeout(400)

@@ -171,5 +171,7 @@ def _base_text(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str
         host for host, work in plan["hosts"].items() if any(f["base"] == base["name"] for f in work["fetch"]) and host != base["import_on"]
     ]
     if targets:
-        lines.append(f"    would be relayed to {', '.join(targets)}")
+        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
+        how = "; in which order is planned once its size is known" if unknown else ""
+        lines.append(f"    would be relayed to {', '.join(targets)}{how}")
     return lines

@@ -14,6 +14,7 @@ from itertools import zip_longest
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
@@ -34,7 +35,8 @@ def relays_of(
 ) -> list[dict[str, t.Any]]:
     """What has to cross the network: per base disk its sources and targets, ``{host: pool}`` each; parents come first.
 
-    A base of which nothing is known yet but its name (it is still to be imported) has no ``sha256``.
+    A base that is still to be imported has no ``sha256``, is ``estimated``, and its ``size_bytes`` are those of the source or
+    None: a conversion changes them.
     """
     relays: dict[str, dict[str, t.Any]] = {}
     for name, base in bases.items():
@@ -60,7 +62,8 @@ def relays_of(
                 {
                     "base": base["title"] if own else f"{base['title']} (parent {digest[:12]})",
                     "sha256": digest,
-                    "size_bytes": (metadata or {}).get("size_bytes"),
+                    "size_bytes": metadata["size_bytes"] if metadata else base["source_bytes"] if own else None,
+                    "estimated": metadata is None,
                     "metadata": metadata,
                     "sources": {},
                     "targets": {},
@@ -109,6 +112,7 @@ def relay_plans(
     mode: str = "cut_through",
     sites: Mapping[str, str] | None = None,
     settings: Mapping[str, Mapping[str, t.Any]] | None = None,
+    paths: bool = False,
     **options: t.Any,
 ) -> list[dict[str, t.Any]]:
     """One relay plan for each relay.
@@ -118,6 +122,7 @@ def relay_plans(
     :param mode: as in the playbooks, chunk by chunk unless asked otherwise.
     :param sites: {host: site}; links that nobody measured are estimated by those of the same sites.
     :param settings: {host: {"rate_mbps", "link_mbps": {host: 10^6 bit/s}}}, 0 for no limit: what the nodes keep to.
+    :param paths: also with the table of preferred paths.
     :param options: strategy, contention: as relay_plan takes them.
     """
     plans = []
@@ -132,8 +137,23 @@ def relay_plans(
         plan = relay_plan(
             matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, limits=limits, **options
         )
-        plans.append({**plan, "assumed": not _has_links(links), **overview(plan)})
+        plan |= {"assumed": not _has_links(links), "estimated": relay.get("estimated", False), **overview(plan)}
+        plans.append({**plan, "paths": paths_of(plan, matrix)} if paths else plan)
     return plans
+
+
+# Up to so many hosts a table of preferred paths has every link, up to so many those that are preferred.
+ALL_LINKS, MOST_LINKS = 20, 300
+
+
+def paths_of(plan: Mapping[str, t.Any], matrix: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """Rows of preferred_paths of links to the plan's targets, as many of them as people read."""
+    hosts = len({*plan["sources"], *plan["targets"]})
+    if hosts > MOST_LINKS or not plan["targets"]:
+        return []
+    rows = preferred_paths(matrix, plan["sources"], plan["targets"])
+    wanted = set(plan["targets"])
+    return [row for row in rows if row["link"][1] in wanted and (hosts <= ALL_LINKS or row["preferred"])]
 
 
 def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:

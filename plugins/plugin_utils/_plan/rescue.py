@@ -14,8 +14,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import watch
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import matrix_of, overview, relay_parts
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import matrix_of, overview, paths_of, relay_parts
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.text import paths_text
 
 State = dict[str, t.Any]
 
@@ -73,7 +74,8 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
             matrix = _matrix(out, relay)
             new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at))
-            plans.append({**new, "assumed": plan.get("assumed", False), **overview(new)})
+            plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
+            plans.append({**plan, "paths": paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))
     except FleetError as error:
         if error.fields.get("kind") != "no_holder":
@@ -100,9 +102,14 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
         "parts": {host: after[host] for host in changed},
         "concerned": changed,
         "restarted": [],
-        "lines": [line],
+        "lines": [line, *_tables(plans)],
         "replans": out.get("replans", 0) + 1,
     }
+
+
+def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The preferred paths to those who still lack something."""
+    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan["paths"])]]
 
 
 def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.Any]], after: Sequence[Mapping[str, t.Any]]) -> bool:
@@ -142,6 +149,9 @@ def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
         for a, b, mbps in out["rates"]:
             if a in index and b in index:
                 matrix["seconds"][index[a]][index[b]] = mx.mbps_seconds(relay["size_bytes"], mbps)
+        for a, b in out["lost_links"]:
+            if a in index and b in index:
+                matrix["seconds"][index[a]][index[b]] = None
     return matrix
 
 

@@ -38,7 +38,7 @@ def service_plan(
     :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
         with ``host`` and ``pool``.
     :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
-    :param files: what ``stat`` says of files of the controller that would be imported, by the base's name.
+    :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, problems``.
         ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
         exists, create, unreachable or outside. ``hosts[h]`` has ``fetch`` (bases that must cross the network to it),
@@ -54,7 +54,7 @@ def service_plan(
     }
     creating = [machine for machine in machines if machine["state"] == "create"]
     _demand(bases, creating, hosts, manifest, problems)
-    problems += _wrong_files(bases, files or {})
+    problems += _look_at_files(bases, files or {})
     work = {
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
@@ -178,6 +178,7 @@ def _base(
         "wanted_sha256": base["sha256"],
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
         "source": base["source"],
+        "source_bytes": None,
         "place": base["place"],
         "holders": holders,
         "needed_on": [],
@@ -225,14 +226,19 @@ def _demand(
             problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
 
 
-def _wrong_files(bases: Mapping[str, Mapping[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
+def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
+    """Notes the sizes of what would be imported; what stands in the way of it, as sentences."""
     for name, file in files.items():
-        place, source, wanted = (bases[name][key] for key in ("place", "source", "wanted_sha256"))
+        base = bases[name]
+        place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
         path = source["path"]
-        if not file.get("isreg"):
+        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
+        if source["kind"] == "controller" and not file.get("isreg"):
             yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
-        elif wanted and file.get("checksum") != wanted:
-            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file.get('checksum')}"
+        elif source["kind"] == "host" and not file.get("isreg"):
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+        elif wanted and file.get("checksum") and file["checksum"] != wanted:
+            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
 
 
 def _import_pool(

@@ -106,9 +106,11 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
         raise InvalidOption("plan", mx.shown(plan), "a plan as relay_plan returns it is")
     gap = plan["predicted_s"] - plan["lower_bound_s"]
     relative = f" ({gap / plan['lower_bound_s']:.1%})" if plan["lower_bound_s"] else ""
+    of = f" of {plan['base']}" if plan.get("base") else ""
+    about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
     lines = [
-        f"Relay plan: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
-        f"  from {', '.join(plan['sources'])} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}",
+        f"Relay plan{of}: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
+        f"  from {', '.join(plan['sources'])} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
         f"  predicted finish {duration(plan['predicted_s'])}, lower bound {duration(plan['lower_bound_s'])}, "
         f"gap {duration(gap)}{relative}" + (", proven optimal" if plan.get("proven_optimal") else ""),
     ]
@@ -122,12 +124,17 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
         pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
         start = "after the copy between the pools" if entry["start_s"] is None else f"from {duration(entry['start_s'])}"
         lines.append(f"  {entry['host']}: {entry['count']} local copies{pool}, stage {entry['stage']}, {start}")
-    if matrix is not None:
-        rows = preferred_paths(matrix, plan["sources"], plan["targets"])
-        cells = []
-        for row in rows:
-            word = ("yes (tie)" if row["tie"] else "yes") if row["preferred"] else "no"
-            after = f"after {row['precondition']}" if row["precondition"] else "-"
-            cells.append([" > ".join(row["link"]), duration(row["seconds"]), word, after])
-        lines += ["", "Preferred paths:", *table(["link", "time", "preferred", "precondition"], cells)]
+    rows = preferred_paths(matrix, plan["sources"], plan["targets"]) if matrix is not None else plan.get("paths")
+    if rows:
+        lines += ["", *paths_text(rows)]
     return "\n".join(lines) + "\n"
+
+
+def paths_text(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The table of preferred paths."""
+    cells = []
+    for row in rows:
+        word = ("yes (tie)" if row["tie"] else "yes") if row["preferred"] else "no"
+        after = f"after {row['precondition']}" if row["precondition"] else "-"
+        cells.append([" > ".join(row["link"]), duration(row["seconds"]), word, after])
+    return ["Preferred paths:", *table(["link", "time", "preferred", "precondition"], cells)]

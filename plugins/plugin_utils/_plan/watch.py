@@ -12,7 +12,7 @@ The state of a watch is plain data:
 
 - ``relays`` and ``plans`` (as relay_plans takes and gives them), ``measured`` and ``sites`` (what they were made from),
   ``began`` and ``watched_from`` (seconds since the epoch: the first, and every host had its part), ``settings``
-  ({"patience_s", "timeout_s", "retry_s", "measure_s"});
+  ({"patience_s", "timeout_s", "retry_s", "measure_s"}), ``paths`` (whether new plans come with tables of preferred paths);
 - what was seen: ``fleet`` (the last news), ``lost`` ({host: {"since", "next", "why"}}), ``lost_links`` ([from, to]) and
   ``rates`` ([from, to, mbps], over what was measured before);
 - what is to be done next: ``watcher`` (whom to ask for news), ``ask`` (hosts to be asked themselves), ``rounds`` (links to be

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 import pytest
@@ -11,6 +12,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest impo
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report, plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import UNKNOWN_DIGEST, machine_work, service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.text import relay_plan_text
 
 A, B = "a" * 64, "b" * 64
 
@@ -100,6 +102,38 @@ def test_a_file_of_the_controller_is_looked_at_before_anything_is_changed(file: 
     assert bool(problems(plan)) is bool(problem)
 
 
+def test_a_file_of_a_host_is_looked_at_before_anything_is_changed() -> None:
+    gone = service_plan(manifest(hosts=["a"]), {"a": host()}, files={"tiny": {"exists": False}})
+    assert "bases[0].source.path: there is no file tiny.qcow2 on a" in problems(gone)
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ({"host": "a", "path": "y"}, {"isreg": True, "size": 3000}),
+        ({"controller": "y"}, {"isreg": True, "size": 3000}),
+        ({"url": "http://x/y"}, {"status": 200, "content_length": "3000"}),
+    ],
+    ids=["host", "controller", "url"],
+)
+def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: dict[str, str], seen: dict[str, t.Any]) -> None:
+    plan = service_plan(manifest(source=source), {"a": host(), "b": host()}, files={"tiny": seen})
+    assert plan["problems"] == []
+    (relay,) = plan["relays"]
+    assert (relay["sources"], relay["targets"], relay["size_bytes"], relay["estimated"]) == ({"a": "default"}, {"b": "default"}, 3000, True)
+    (foreseen,) = relay_plans(plan["relays"], None)
+    text = relay_plan_text(foreseen)
+    assert "Relay plan of tiny 1: " in text
+    assert "base of 2.9 KiB (its source's size: it is still to be imported)" in text
+    assert plan_text(plan)[-1] == "    would be relayed to b"
+
+
+def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"status": 200, "content_length": ""}})
+    assert plan["relays"][0]["size_bytes"] is None
+    assert plan_text(plan)[-1] == "    would be relayed to b; in which order is planned once its size is known"
+
+
 def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
     child = held(A, parent=B, chain=[B, A])
     parent = held(B, names=[])
@@ -179,6 +213,18 @@ def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
     (around,) = relay_plans(relays, links, mode="staged", settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}})
     assert relay_parts(relays, [around])["c"][0]["parents"] == [["b", "a"]]
     assert around["predicted_s"] < 2.1 * free["predicted_s"]
+
+
+def test_relay_plans_with_the_table_of_preferred_paths() -> None:
+    names = [f"h{number}" for number in range(21)]
+    for count, rows in ((20, 19 * 19), (21, 20)):
+        hosts = {name: host(*([held()] if name == "h0" else [])) for name in names[:count]}
+        relays = service_plan(manifest(hosts=names[:count]), hosts)["relays"]
+        (plan,) = relay_plans(relays, [{"from": x, "to": y, "mbps": 100} for x in hosts for y in hosts if x != y], paths=True)
+        assert len(plan["paths"]) == rows
+        assert {"link": ["h0", "h1"], "preferred": True, "tie": False, "precondition": None}.items() <= plan["paths"][0].items()
+        assert re.search("  h0 > h1 +0.0 s  yes        -\n", relay_plan_text(plan).split("Preferred paths:")[1])
+    assert "paths" not in relay_plans(relays, None)[0]
 
 
 def test_relay_plans_and_parts() -> None:

@@ -36,7 +36,13 @@ def begin(links: dict[str, float], targets: str = "123", **options: t.Any) -> di
     }  # fmt: skip
     usual = {"mode": "staged", "strategy": "preferred_paths", "contention": "independent"}
     plans = relay_plans([relay], rows(links), **{**usual, **options})
-    return {"relays": [relay], "plans": plans, "began": BEGAN, "measured": rows(links), "settings": SETTINGS, "watcher": "S"}
+    return {"relays": [relay], "plans": plans, "began": BEGAN, "measured": rows(links), "settings": SETTINGS, "watcher": "S", "paths": True}
+
+
+def table(state: dict[str, t.Any]) -> dict[str, str]:
+    """What the table of preferred paths says, by link."""
+    lines = state["lines"][state["lines"].index("Preferred paths:") + 2 :]
+    return {"".join(line.split()[:3]): " ".join(line.split()[5:]) for line in lines}
 
 
 def base(state: str, share: float = 1.0, parent: str = "", rate: float = 0.0) -> dict[str, t.Any]:
@@ -91,6 +97,10 @@ def test_example_2_a_link_that_nobody_uses_is_measured_quicker() -> None:
     assert "the link from S to 3 was measured" in state["lines"][0]
     assert "Planned again: 2 from 3, 3 from S; the last host" in state["lines"][0]
     assert state["plans"][0]["predicted_s"] == pytest.approx(17, abs=0.1)
+    shown = table(state)
+    assert {link for link, word in shown.items() if word.startswith("yes")} == {"S>1", "S>3", "3>2"}
+    assert shown["3>2"] == "yes after 3"
+    assert set(shown) == set(EXAMPLE_1)
 
 
 def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
@@ -102,6 +112,7 @@ def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
     assert sorted(state["lost_links"]) == [["1", "2"], ["2", "1"]]
     assert first_parents(state) == {"3": "1", "2": "3"}
     assert "the link between 1 and 2 is lost" in state["lines"][0]
+    assert table(state) == {"S>2": "no -", "S>3": "no -", "1>3": "yes -", "2>3": "no -", "3>2": "yes after 3"}
     # The same news again is no reason to do anything.
     assert not look(state, news({**at_18, "3": base("fetching", 0.01, "1"), "2": base("fetching", 0.1, "3")}), BEGAN + 19)["act"]
 
