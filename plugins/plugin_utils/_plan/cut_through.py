@@ -15,7 +15,7 @@ import math
 import typing as t
 from collections.abc import Sequence
 
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, search, stripes
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import engine, nested, search, stripes
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.fallback import depths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.flatten import flatten
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.limits import SiteLoads
@@ -36,6 +36,8 @@ MANY_HOSTS = 300
 HOT, COLD = 0.3, 0.003
 # The load that is good enough, over the bound.
 NEAR_LOAD = 1.002
+# The load over the bound with which trees of classes are good enough, and the chunks from which on it says enough.
+ENOUGH_LOAD, FULL = 1.09, 1024
 # How often a tree is gone through to make it shallower.
 FLATTENING = 20
 # How often a tree is gone through for shorter links.
@@ -159,6 +161,21 @@ class Planner:
             if grow(k, 1.0 / count, par, most) < n:
                 return None
         return self.forest(par, [1.0 / count] * count)
+
+    def nests(self, counts: Sequence[int] = nested.STRIPES) -> list[Forest]:
+        """So many trees of classes and of hosts in them, those with the least load first; none where that does not do."""
+        net = self.net
+        classes = nested.classes_of(net) if net.classes else None
+        if classes is None:
+            return []
+        found = []
+        for count in counts:
+            for most in (nested.levels_of(classes), classes.number):
+                par = nested.grown(net, classes, count, most, self.bound)
+                if par is not None:
+                    found.append(self.forest(par, [1.0 / count] * count))
+                    break
+        return sorted(found, key=lambda f: f.load)
 
     def _grow(self, k: int, weight: float, par: t.Any, most: int) -> int:
         net, n = self.net, self.net.n
@@ -303,12 +320,7 @@ def _at_pace(bases: float, rates: Sequence[float], bound: float) -> float:
 
 def site_bound(net: Net) -> float:
     """The base must come once into every site without a holder, and once out of those with all holders."""
-    held = {int(net.of[r]) for r in range(net.roots)}
-    wanted = {int(net.of[v]) for v in range(net.roots, net.n)}
-    bound = max((float(net.sc[net.sites + b]) for b in wanted - held), default=0.0)
-    if len(held) == 1 and wanted - held:
-        bound = max(bound, float(net.sc[next(iter(held))]))
-    return bound
+    return max(nested.sure_crossings(net), default=0.0)
 
 
 def portions(weights: Sequence[float], chunks: int) -> list[int]:
@@ -341,7 +353,21 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     :param bound: a lower bound; ``longer``: how many times more moves than usual.
     """
     planner = Planner(net, bound)
-    n = net.n
+    flat, _deep = depth_limits(net.n)
+    risky = risk.relay * risk.recovery_s * flat > RISKY * bound
+    nests = planner.nests()
+    # Simulations of few chunks make many stripes look worse than they are.
+    events = 2 * EVENTS if nests and longer > 1.0 else EVENTS
+    if nests and nests[0].load <= ENOUGH_LOAD * bound and chunks >= FULL and not (risky or longer > 1.0):
+        return choose(planner, nests[:1], chunks, risk, 2 * EVENTS)
+    if nests and longer > 1.0:
+        nests += legs(planner, nests[0], flat, effort(net.n)[1], 1, longer)
+    return choose(planner, nests + searched(planner, chunks, risky, longer), chunks, risk, events)
+
+
+def searched(planner: Planner, chunks: int, risky: bool, longer: float) -> list[Forest]:
+    """Grown and annealed stripes, a chain, weighted trees, and flat trees where deep ones are ``risky``."""
+    net, n = planner.net, planner.net.n
     counts, moves = effort(n)
     candidates: list[Forest] = []
     flat, deep = depth_limits(n)
@@ -350,11 +376,11 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     chunks_few = coarse_chunks(n, chunks)
     weighted = not (net.classes or net.sites > 1) and n - net.roots > 1 and n <= MANY_HOSTS
     for count in counts:
-        found = planner.grown(count, flat) or planner.grown(count, n)
-        if found is not None and n > MANY_HOSTS:
-            candidates += legs(planner, found, flat, moves, count, longer)
-        elif found is not None:
-            candidates += [planner.annealed(found, most, int(moves * longer), count, hot) for most, hot in kinds]
+        grown = planner.grown(count, flat) or planner.grown(count, n)
+        if grown is not None and n > MANY_HOSTS:
+            candidates += legs(planner, grown, flat, moves, count, longer)
+        elif grown is not None:
+            candidates += [planner.annealed(grown, most, int(moves * longer), count, hot) for most, hot in kinds]
         least = min(candidates, key=lambda f: f.load, default=Forest([], [], INF))
         tight = least.load <= planner.bound * NEAR_LOAD
         if tight and (n > MANY_HOSTS or planner.simulated(least, chunks_few)[0] <= planner.bound * 1.004):
@@ -365,18 +391,18 @@ def best(net: Net, bound: float, chunks: int, risk: Risk, longer: float = 1.0) -
     chain = planner.grown(1, n)
     if chain is not None:
         candidates.append(chain)
-    if risk.relay * risk.recovery_s * flat > RISKY * planner.bound:
+    if risky:
         candidates += [f for count in counts[:3] if (f := planner.grown(count, 2 + flat // 4)) is not None]
     if weighted and min(f.load for f in candidates) > planner.bound * NEAR_LOAD:
         weighted_trees, eased = _columns().generate(planner, candidates, longer)
         candidates += eased
-        for found in weighted_trees:
-            count = len(found.trees)
+        for trees in weighted_trees:
+            count = len(trees.trees)
             more = int(moves * longer)
-            candidates += [found, planner.annealed(found, flat, more, count)]
+            candidates += [trees, planner.annealed(trees, flat, more, count)]
             if n <= 40:
-                candidates.append(planner.annealed(found, deep, more, count, HOT))
-    return choose(planner, candidates, chunks, risk)
+                candidates.append(planner.annealed(trees, deep, more, count, HOT))
+    return candidates
 
 
 def legs(planner: Planner, start: Forest, most: int, moves: int, seed: int, longer: float) -> list[Forest]:
@@ -415,8 +441,11 @@ def coarse_chunks(n: int, chunks: int) -> int:
     return max(1, min(chunks, COARSE, COARSE_EVENTS // max(n, 1)))
 
 
-def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) -> Result:
-    """Simulates the most promising candidates, coarsely where it would take long; the best one finely."""
+def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk, events: int = EVENTS) -> Result:
+    """Simulates the most promising candidates, coarsely where it would take long; the best one finely.
+
+    ``events``: how many a fine simulation may take.
+    """
     n = planner.net.n
     coarse = coarse_chunks(n, chunks)
     candidates = [heaviest_first(f) for k, f in enumerate(candidates) if f not in candidates[:k]]
@@ -427,6 +456,7 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
         costs.append((forest.load * (1 + LEVEL * deepest) + expected, len(forest.trees), expected))
     ranked = sorted(range(len(candidates)), key=lambda k: costs[k][:2])
     chosen, least = candidates[ranked[0]], INF
+    known: tuple[float, list[float], list[float]] | None = None
     tried = ranked if n > MANY_HOSTS else ranked[: 20 if n <= 40 else 10 if n <= 90 else 8 if n <= 150 else 5]
     for k in tried if len(candidates) > 1 else []:
         if candidates[k].load + costs[k][2] > least:
@@ -439,11 +469,12 @@ def choose(planner: Planner, candidates: list[Forest], chunks: int, risk: Risk) 
         for forest in kinds:
             expected = risk.relay * risk.recovery_s * planner.relays(forest)[0]
             # A coarse simulation of very many hosts says more about the chunks than about the trees.
-            rough = finely(planner, forest, chunks) if n > MANY_HOSTS else planner.simulated(forest, coarse)
-            finish = rough[0] * (1 + TREE * len(forest.trees)) + expected
+            fine = finely(planner, forest, chunks, events) if n > MANY_HOSTS else None
+            rough = (fine or planner.simulated(forest, coarse))[0]
+            finish = rough * (1 + TREE * len(forest.trees)) + expected
             if finish < least - EPSILON:
-                chosen, least = forest, finish
-    finish, begun, done = finely(planner, chosen, chunks)
+                chosen, least, known = forest, finish, fine
+    finish, begun, done = known or finely(planner, chosen, chunks, events)
     return Result(chosen, finish, begun, done, min(planner.bound, chosen.load), *planner.relays(chosen))
 
 
@@ -453,10 +484,10 @@ def heaviest_first(forest: Forest) -> Forest:
     return Forest([forest.trees[k] for k in order], [forest.weights[k] for k in order], forest.load)
 
 
-def finely(planner: Planner, forest: Forest, chunks: int) -> tuple[float, list[float], list[float]]:
+def finely(planner: Planner, forest: Forest, chunks: int, events: int) -> tuple[float, list[float], list[float]]:
     """Finish, first and last chunk by host; with more chunks than can be simulated in good time it follows from two
     coarser simulations, as what filling and queueing cost is in proportion to a chunk."""
-    fine = max(1, min(chunks, EVENTS // (2 * max(planner.net.n, 1))))
+    fine = max(1, min(chunks, events // (2 * max(planner.net.n, 1))))
     finish, begun, done = planner.simulated(forest, fine)
     if not math.isfinite(finish):
         return forest.load, begun, done
