@@ -145,6 +145,7 @@ class Planner:
         self.out, self.inn = engine.fill_floats(n), engine.fill_floats(n)
         self.lnk = engine.fill_floats(n * n if net.nic else 1)
         self.sl = engine.fill_floats(len(net.sc))
+        self.nearest: t.Any = None
         self.bound = bound
 
     def grown(self, count: int, most: int) -> Forest | None:
@@ -182,9 +183,17 @@ class Planner:
         joined = stripes.grow(
             n, net.roots, k, weight, net.D, net.occ, net.rcv, net.off, net.col, net.nic, self.out, self.inn, self.lnk,
             net.sites, net.of, net.sc, self.sl, par, engine.fill_ints(n), most, 1e-4 * self.bound, engine.fill_floats(n),
-            engine.fill_ints(n), engine.fill_floats(3 * n),
+            engine.fill_ints(n), engine.fill_floats(3 * n), self._nearest(), engine.fill_ints(n),
         )  # fmt: skip
         return int(joined)
+
+    def _nearest(self) -> t.Any:
+        """For each host all hosts, the shortest link from it first."""
+        if self.nearest is None:
+            n, D = self.net.n, self.net.D
+            rows = ([float(x) for x in D[u * n : (u + 1) * n]] for u in range(n))
+            self.nearest = engine.ints(v for row in rows for v in sorted(range(n), key=row.__getitem__))
+        return self.nearest
 
     def _spread(self, k: int, weight: float, par: t.Any, most: int) -> int:
         net, n = self.net, self.net.n

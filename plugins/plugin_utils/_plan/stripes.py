@@ -67,15 +67,17 @@ def _offer(u: int, v: int, n: int, weight: float, D: t.Any, occ: t.Any, rcv: t.A
 @kernel
 def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t.Any, off: t.Any, col: t.Any, nic: int,
          out: t.Any, inn: t.Any, lnk: t.Any, sites: int, of: t.Any, sc: t.Any, sl: t.Any, par: t.Any, depth: t.Any, most: int,
-         penalty: float, cost: t.Any, via: t.Any, low: t.Any) -> int:  # fmt: skip
+         penalty: float, cost: t.Any, via: t.Any, low: t.Any, nearest: t.Any, ahead: t.Any) -> int:  # fmt: skip
     """Grows tree k, Prim-like, by the edge that leaves the least load (plus ``penalty`` per link of depth).
 
     Loads are updated. Returns how many hosts were joined; the rest cannot be reached within ``most`` links.
-    ``cost``, ``via``: room for n numbers each; ``low``: for 3 n.
+    ``cost``, ``via``, ``ahead``: room for n numbers each; ``low``: for 3 n. ``nearest``: for each host all hosts, the shortest
+    link from it first; ``ahead``: how many of them have been joined already.
     """
     inf = math.inf
     base = k * n
     for v in range(n):
+        ahead[v] = 0
         par[base + v] = -1
         depth[v] = 0 if v < roots else -1
         cost[v] = inf
@@ -124,6 +126,16 @@ def grow(n: int, roots: int, k: int, weight: float, D: t.Any, occ: t.Any, rcv: t
         if crossed:
             cross(of[u], of[best], weight, sites, sc, sl)
         joined += 1
+        # ---- what a sender adds at least, over the links to those that still wait
+        if not nic:
+            for w in range(n):
+                if depth[w] >= 0:
+                    i = ahead[w]
+                    while i < n and depth[nearest[w * n + i]] >= 0:
+                        i += 1
+                    if i < n and i > ahead[w]:
+                        low[2 * n + w] = weight * D[off[w] + col[nearest[w * n + i]]]
+                    ahead[w] = i
         # ---- u, or a way between sites, is busier now: those that hoped for it look again
         for v in range(roots, n):
             if depth[v] < 0 and via[v] >= 0:
