@@ -36,6 +36,8 @@ except ImportError:
     MASTER = False
 
 GAP = 1.003
+# How many times the master is solved at most, and with how many trees beside new ones: its time rises faster than these.
+ROUNDS, MOST = 25, 300
 # How much later than the best a plan may be whose ports have more room, and what a link of mean depth costs in it beside
 # the ports' seconds. Tried with 32 and 64 hosts: less leaves deep trees, more leaves busy ports.
 SLACKS, DEEP = (0.01, 0.02, 0.03, 0.05), 0.05
@@ -43,11 +45,6 @@ SLACKS, DEEP = (0.01, 0.02, 0.03, 0.05), 0.05
 # port without a price gets that part of the mean. Tried with 64 and 256 hosts.
 LOT, DEARER, LEAST_PRICE = 16, 0.2, 0.001
 Prices = Mapping[int, float]
-
-
-def rounds(n: int) -> int:
-    """How many times the master is solved at most."""
-    return 25 if n <= 90 else 15
 
 
 class Pricing:
@@ -169,19 +166,25 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     weights: list[float] = []
     time = seed.load
     smooth: dict[int, float] | None = None
-    for _unused in range(int(rounds(n) * longer)):
-        used, table = _table(columns)
+    kept = list(range(len(columns)))
+    for _unused in range(int(ROUNDS * longer)):
+        used, table = _table([columns[k] for k in kept])
         # Rates per base: the sum of the trees' rates is 1 / time.
-        found = linprog(-np.full(len(columns), seed.load), A_ub=table, b_ub=np.full(len(used), seed.load), method="highs")
+        found = linprog(-np.full(len(kept), seed.load), A_ub=table, b_ub=np.full(len(used), seed.load), method="highs")
         if found.status != 0:
             break
-        weights = [float(x) for x in found.x]
+        weights = [0.0] * len(columns)
+        for k, x in zip(kept, found.x, strict=True):
+            weights[k] = float(x)
         time = seed.load / sum(weights)
         if time <= planner.bound * GAP:
             break
         duals = np.maximum(-found.ineqlin.marginals, 0.0)
         if duals.sum() <= 0:
             break
+        dear = table.T @ duals
+        order = sorted(range(len(kept)), key=lambda k: (found.x[k] <= 0, dear[k], k))
+        kept = [kept[k] for k in order[:MOST]]
         # Prices that jump from one extreme to the other make poor trees: move half the way.
         now = {int(at): float(price) for at, price in zip(used, duals / duals.sum(), strict=True) if price > 0}
         mixed = now if smooth is None else {
@@ -193,6 +196,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
             for tree, column in _lot(planner, pricing, prices, time):
                 if tuple(tree) not in known:
                     known.add(tuple(tree))
+                    kept.append(len(columns))
                     trees.append(tree)
                     columns.append(column)
                     fresh += 1

@@ -276,8 +276,9 @@ class Planner:
         finish = simulate(
             n, net.roots, count, chunks, engine.ints(portion[k] for k in used), engine.ints(start), engine.ints(tree),
             engine.ints(child), engine.ints(link), len(numbers), by_edge[0], by_edge[1], by_edge[2],
-            net.sites, net.of, net.sc, engine.fill_floats(len(net.sc)), engine.fill_ints(len(tree)),
-            engine.fill_ints(n * count), engine.fill_floats(len(numbers)), engine.fill_floats(n), engine.fill_floats(n),
+            net.nic, net.sites, net.of, net.sc, engine.fill_floats(len(net.sc)), engine.fill_ints(len(tree)),
+            engine.fill_ints(n * count), engine.fill_ints(n * (count + 1)), engine.fill_ints(len(tree)), engine.fill_ints(n),
+            engine.fill_floats(len(numbers)), engine.fill_floats(n), engine.fill_floats(n),
             engine.fill_ints(n), engine.fill_floats(n), begun, done,
         )  # fmt: skip
         return float(finish), [float(x) for x in begun], [float(x) for x in done]
