@@ -55,6 +55,12 @@ options:
   max_age_s:
     description: Links whose C(age_s) is greater are listed as uncertain.
     type: float
+  shared_pools:
+    description:
+      - Lists of hosts whose pool is the same storage, kept with the matrix. Plans bring the base to one host of each list, and
+        to none where one of them holds it.
+    type: list
+    elements: list
 """
 
 EXAMPLES = r"""

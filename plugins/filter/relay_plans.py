@@ -105,7 +105,7 @@ _value:
       sample:
         - {from: kvm1, to: kvm2, bytes: 4294967296, seconds: 36.5}
     arrivals:
-      description: For each target C(at_s), when it has the base, and C(from), from whom.
+      description: For each target C(at_s), when it has the base, and C(from), from whom, or whose pool it C(shares).
       type: dict
       sample:
         kvm2: {at_s: 36.5, from: [kvm1]}

@@ -297,6 +297,27 @@ def test_a_dead_host_is_a_result_and_everybody_else_is_served(fresh_lab_factory:
     assert again.changed["kvm3"] == 0
 
 
+@pytest.mark.timeout(400)
+def test_hosts_that_mount_the_same_pool_get_a_base_once(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=4, libvirt=True)
+    lab.share_pool("default", ["kvm2", "kvm3"])
+    give(lab.hosts["kvm1"])
+    wanted = manifest(hosts=["kvm2", "kvm3", "kvm4"])
+    file = lab.state / "plan.json"
+    planned = deploy(lab, wanted, "-e", f"basecast_plan_file={file}", playbook="plan")
+    assert planned.code == 0, planned
+    assert "kvm3 has the same pool as kvm2, and the base when that has it" in planned.out
+    done = deploy(lab, wanted)
+    assert done.code == 0, done
+    assert set(done.states.values()) == {"deployed"}
+    told = [base for name in ("kvm2", "kvm3") for base in done.report["hosts"][name]["relay"]["bases"].values()]
+    received = sorted(base["received_bytes"] for base in told)
+    # Whichever of them began first fetched it; the other saw it come.
+    assert received[0] == 0
+    assert told[0]["size_bytes"] <= received[1] < 1.02 * told[0]["size_bytes"]
+    assert deploy(lab, wanted).changed == {host: 0 for host in lab.hosts}
+
+
 class WebServer:
     """Serves a folder from the controller's side of a lab; ``asked`` are the requests."""
 

@@ -31,7 +31,7 @@ class Matrix:
     """A checked deployment-time matrix, dense or hierarchical.
 
     ``rows`` is None for the hierarchical form, which has ``class_of``, ``class_seconds`` and ``exceptions``.
-    ``site`` names each host's site ("" where none is known).
+    ``site`` names each host's site ("" where none is known); ``shared_pools`` are groups of hosts whose pool is the same storage.
     """
 
     def __init__(self, hosts: list[str]) -> None:
@@ -43,6 +43,7 @@ class Matrix:
         self.exceptions: dict[tuple[int, int], float] = {}
         self.limits = Limits()
         self.site = [""] * len(hosts)
+        self.shared_pools: list[list[str]] = []
         self.uncertain: set[tuple[int, int]] = set()
         self.size_bytes: int | None = None
 
@@ -68,6 +69,18 @@ class Matrix:
         for host, name in value.items():
             if host in self.index:
                 self.site[self.index[host]] = str.__str__(name)
+
+    def set_shared_pools(self, value: t.Any, option: str = "shared_pools") -> None:
+        """Groups of host names; a host can be in one of them."""
+        if not isinstance(value, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in value):
+            raise InvalidOption(option, shown(value), "a list of lists of hosts that have the same pool is")
+        self.shared_pools = [names(option, group, self.index) for group in value]
+        seen: set[str] = set()
+        for group in self.shared_pools:
+            for host in group:
+                if host in seen:
+                    raise InvalidOption(option, host, "each host in one list only is")
+                seen.add(host)
 
     def check_sites(self) -> None:
         """Every site that a limit names must have hosts."""
@@ -206,6 +219,7 @@ def parse(value: t.Any, option: str = "matrix") -> Matrix:
         matrix.set_seconds(i, j, seconds)
     matrix.set_sites(value.get("sites"), f"{option}.sites")
     matrix.limits.add(value.get("limits"), matrix.index, f"{option}.limits")
+    matrix.set_shared_pools(value.get("shared_pools") or [], f"{option}.shared_pools")
     for entry in value.get("uncertain") or []:
         matrix.uncertain.add(matrix.pair(f"{option}.uncertain", entry))
     if value.get("size_bytes") is not None:

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import sharing
 
 Rows = Sequence[Sequence[float]]
 EPSILON = 1e-9
@@ -72,13 +73,13 @@ def preferred_paths(matrix: t.Any, sources: t.Any, targets: t.Any = None, size_b
     """Rows ``{link: [from, to], seconds, preferred, tie, precondition}`` for every link among the hosts.
 
     ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.
-    Only sources and ``targets`` (default: all hosts) relay. ``tie``: another preferred link leads to the same host.
+    Only sources and ``targets`` (default: all hosts) relay, and one host of each shared pool. ``tie``: another preferred link leads to the same host.
     """
     parsed = mx.parse(matrix)
     held = mx.names("sources", mx.plain(sources), parsed.index)
     wanted = mx.names("targets", mx.plain(targets), parsed.index) if targets is not None else parsed.hosts
     size = None if size_bytes is None else int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
-    inside = set(held) | set(wanted)
+    inside = set(held) | set(sharing.apart(parsed, held, [h for h in wanted if h not in held]).targets)
     chosen = [i for i, h in enumerate(parsed.hosts) if h in inside]
     rows = parsed.sub(chosen, size or parsed.size_bytes)
     at = {parsed.hosts[i]: k for k, i in enumerate(chosen)}

@@ -174,6 +174,7 @@ def deployment_matrix(
     hierarchical: t.Any = None,
     estimate: t.Any = False,
     max_age_s: t.Any = None,
+    shared_pools: t.Any = None,
 ) -> dict[str, t.Any]:
     """The matrix for an image of ``size_bytes`` from measured links.
 
@@ -183,7 +184,7 @@ def deployment_matrix(
     median of their pair of sites and listed as uncertain; from 257 hosts on (or ``hierarchical``) the result then
     has the hierarchical form. ``previous`` fills what was not measured this time. With ``estimate`` and without sites,
     a link that nobody measured is taken for as slow as the slower of what usually leaves the one and reaches the other
-    end, and is uncertain; so are rows older than ``max_age_s``.
+    end, and is uncertain; so are rows older than ``max_age_s``. ``shared_pools``: groups of hosts, kept with the matrix.
     """
     size = int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
     rows, facts = _flatten(mx.read_input("probes", probes))
@@ -196,6 +197,7 @@ def deployment_matrix(
     matrix = mx.Matrix(listed)
     matrix.set_sites(None if sites is None else mx.plain(sites))
     matrix.limits.add(mx.plain(limits), matrix.index)
+    matrix.set_shared_pools(mx.plain(shared_pools or []))
     disks = {h: _disk_rates(f"probes.{h}", f, size) for h, f in facts.items()}
     unknown = (mx.INF, mx.INF)
     known: dict[tuple[int, int], float] = {}
@@ -214,6 +216,8 @@ def deployment_matrix(
     more: dict[str, t.Any] = {"size_bytes": size}
     if matrix.limits:
         more["limits"] = matrix.limits.as_dict()
+    if matrix.shared_pools:
+        more["shared_pools"] = matrix.shared_pools
     if any(matrix.site):
         more["sites"] = {h: name for h, name in zip(listed, matrix.site, strict=True) if name}
     if measured_at is not None:

@@ -11,7 +11,7 @@ import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, large
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, large, sharing
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON
@@ -233,17 +233,18 @@ def relay_plan(matrix: t.Any, sources: t.Any, targets: t.Any = None, base: t.Any
     """
     request = check(matrix, sources, targets, **options)
     ready = dict.fromkeys(request.sources, 0.0)
-    if hierarchical(request, ready, request.targets):
-        solved, unreachable = by_classes(request, ready, request.targets, {}, [])
+    wanted, shares = sharing.apart(request.matrix, request.sources, request.targets)
+    if hierarchical(request, ready, wanted):
+        solved, unreachable = by_classes(request, ready, wanted, {}, [])
     else:
-        view, unreachable = problem(request, ready, request.targets)
+        view, unreachable = problem(request, ready, wanted)
         solved = staged(request, view) if request.mode == "staged" else cut_through(request, view, 0.0)
     plan = {
-        **described(request, solved),
+        **sharing.told(described(request, solved), shares),
         "base": mx.plain(base),
         "sources": request.sources,
         "targets": request.targets,
-        "unreachable": unreachable,
+        "unreachable": sharing.also(unreachable, shares),
     }
     if request.copies is not None:
         plan["local"] = local(request, plan)
@@ -257,4 +258,7 @@ def local(request: Request, plan: Mapping[str, t.Any]) -> list[dict[str, t.Any]]
     for number, stage in enumerate(plan["stages"], 1):
         for move in stage:
             has[move["to"]], depth[move["to"]] = move["end_s"], number
+    for host, first in (plan.get("shares") or {}).items():
+        if first in has:
+            has[host], depth[host] = has[first], depth[first]
     return assemble.local_copies(mx.plain(request.copies), request.matrix.index, has, depth)

@@ -36,7 +36,8 @@ def relays_of(
     """What has to cross the network: per base disk its sources and targets, ``{host: pool}`` each; parents come first.
 
     A base that is still to be imported has no ``sha256``, is ``estimated``, and its ``size_bytes`` are those of the source or
-    None: a conversion changes them.
+    None: a conversion changes them. ``shared_pools``: lists of targets whose pool is the same storage; a target that shares
+    it with a source has the base.
     """
     relays: dict[str, dict[str, t.Any]] = {}
     for name, base in bases.items():
@@ -54,7 +55,10 @@ def relays_of(
             held = {host: pool for host in hosts if (pool := _pool_holding(hosts[host], digest)) is not None}
             sources = {**held, **(holders if own else {})}
             metadata = base["metadata"] if own else _metadata_of(digest, hosts)
-            lacking = {host: pool for host, pool in targets.items() if host not in sources}
+            storage = {_storage(hosts, host, pool) for host, pool in sources.items()} - {None}
+            lacking = {
+                host: pool for host, pool in targets.items() if host not in sources and _storage(hosts, host, pool) not in storage
+            }
             if not lacking:
                 continue
             relay = relays.setdefault(
@@ -67,9 +71,11 @@ def relays_of(
                     "metadata": metadata,
                     "sources": {},
                     "targets": {},
+                    "shared_pools": [],
                 },
             )
             relay["targets"].update(lacking)
+            relay["shared_pools"] = _shared_pools(relay["targets"], hosts)
             # More sources than targets cannot help; with many holders only some are bothered.
             relay["sources"] = dict(list(sources.items())[: len(relay["targets"]) + 2])
     return list(relays.values())
@@ -83,6 +89,21 @@ def _chain(base: Mapping[str, t.Any], hosts: Observed) -> list[t.Any]:
                 if held["sha256"] == base["sha256"] and held.get("chain"):
                     return list(held["chain"])
     return [base["sha256"]]
+
+
+def _storage(hosts: Observed, host: str, pool: str) -> str | None:
+    """What the pools of two hosts have in common if they are the same storage."""
+    content = ((hosts.get(host) or {}).get("pools") or {}).get(pool) or {}
+    return (content.get("filesystem") or {}).get("identity")
+
+
+def _shared_pools(targets: Mapping[str, str], hosts: Observed) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for host, pool in targets.items():
+        storage = _storage(hosts, host, pool)
+        if storage is not None:
+            groups.setdefault(storage, []).append(host)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _pool_holding(facts: Mapping[str, t.Any], digest: str | None) -> str | None:
@@ -131,7 +152,7 @@ def relay_plans(
         sources = [host for host in relay["sources"] if host in hosts]
         if not sources:
             raise FleetError(f"{relay['base']}: no host that holds it is left ({', '.join(relay['sources'])})", kind="source_lost")
-        matrix = matrix_of(links, relay["size_bytes"], hosts, sites)
+        matrix = matrix_of(links, relay, hosts, sites)
         targets = [host for host in hosts if host not in sources]
         limits = limits_of(settings or {}, hosts)
         plan = relay_plan(
@@ -176,7 +197,11 @@ def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
         {"from": a, "to": b, "bytes": round(count), "seconds": moves[b]["end_s"] - moves[b]["start_s"] if b in moves else None}
         for (a, b), count in carried.items()
     ]
-    return {"links": links, "arrivals": {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}}
+    arrivals: dict[str, dict[str, t.Any]] = {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}
+    for host, first in (plan.get("shares") or {}).items():
+        at = arrivals[first]["at_s"] if first in arrivals else plan.get("at_s", 0.0)
+        arrivals[host] = {"at_s": at, "from": [], "shares": first}
+    return {"links": links, "arrivals": arrivals}
 
 
 def limits_of(settings: Mapping[str, Mapping[str, t.Any]], hosts: Sequence[str]) -> dict[str, t.Any] | None:
@@ -194,11 +219,14 @@ def limits_of(settings: Mapping[str, Mapping[str, t.Any]], hosts: Sequence[str])
     return {"hosts": ports, "links": [[a, b, mbps] for (a, b), mbps in links.items()]}
 
 
-def matrix_of(links: t.Any, size_bytes: int, hosts: Sequence[str], sites: Mapping[str, str] | None) -> dict[str, t.Any]:
+def matrix_of(
+    links: t.Any, relay: Mapping[str, t.Any], hosts: Sequence[str], sites: Mapping[str, str] | None
+) -> dict[str, t.Any]:
     """The matrix of a relay: of what is known, with estimates for the rest, so that nobody is left out for want of a probe."""
     if not _has_links(links):
         links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
-    return deployment_matrix(links, size_bytes, hosts=list(hosts), sites=sites or None, estimate=True)
+    shared = [mates for group in relay.get("shared_pools") or [] if len(mates := [h for h in group if h in hosts]) > 1]
+    return deployment_matrix(links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared)
 
 
 def _has_links(links: t.Any) -> bool:
@@ -280,6 +308,8 @@ def relay_stages(plans: Sequence[Mapping[str, t.Any]], deepest: int = 16) -> dic
         for depth, stage in enumerate(plan.get("stages") or [], start=1):
             for transfer in stage:
                 stages[transfer["to"]] = min(deepest, max(depth, stages.get(transfer["to"], 1)))
+        for host, first in (plan.get("shares") or {}).items():
+            stages[host] = max(stages.get(first, 1), stages.get(host, 1))
         for host in plan.get("targets") or []:
             stages.setdefault(host, 1)
     return stages

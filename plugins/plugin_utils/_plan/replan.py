@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, relay
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import assemble, relay, sharing
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import staged as st
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import EPSILON
@@ -33,12 +33,13 @@ class Running(t.NamedTuple):
 
 
 class State(t.NamedTuple):
-    """What the observation says."""
+    """What the observation says; ``wanted`` are the targets to be planned for, ``shares``: see ``sharing.Apart``."""
 
     at: float
     holders: list[str]
     lost: set[str]
     wanted: list[str]
+    shares: dict[str, str]
     running: list[Running]
     left: dict[str, float]
 
@@ -102,7 +103,10 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
         held = [*plan["sources"], *(h for h, m in assemble.moves_of(plan).items() if m["end_s"] <= at + EPSILON)]
     else:
         held = mx.names("observed.holders", observed["holders"])
-    holders = [h for h in held if h not in lost and h in matrix.index]
+    targets = dict.fromkeys([*plan["targets"], *new])
+    taking_part = {*plan["sources"], *targets, *held}
+    # What a lost host has brought into a shared pool is still there.
+    holders = [h for h in sharing.with_mates(matrix, held) if h in taking_part and h not in lost and h in matrix.index]
     if not holders:
         raise FleetError(
             "no host that can still be reached holds the base"
@@ -111,7 +115,6 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
             lost=sorted(lost),
         )
     have = set(holders)
-    targets = dict.fromkeys([*plan["targets"], *new])
     wanted = [h for h in targets if h not in have and h not in lost]
     mx.names("plan.targets", wanted, matrix.index)
     moves = assemble.moves_of(plan)
@@ -136,7 +139,10 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
             if not observed.get("progress") and abs(whole - before) <= EPSILON * (1 + before):
                 end = float(move["end_s"])
         running.append(Running(sender, host, start, end, touched))
-    return State(at, holders, lost, wanted, running, left)
+    wanted, shares = sharing.apart(matrix, holders, wanted, left, {move.receiver for move in running})
+    running = [move for move in running if move.receiver in wanted]
+    left = {host: share for host, share in left.items() if host in wanted}
+    return State(at, holders, lost, wanted, shares, running, left)
 
 
 def _repaired(plan: Mapping[str, t.Any], view: Problem) -> list[tuple[float, list[int]]]:
@@ -251,12 +257,12 @@ def _result(
     request: Request, plan: Mapping[str, t.Any], state: State, solved: relay.Solved, unreachable: list[str]
 ) -> dict[str, t.Any]:
     result = {
-        **relay.described(request, solved),
+        **sharing.told(relay.described(request, solved), state.shares),
         "base": plan.get("base"),
         "at_s": state.at,
         "sources": state.holders,
-        "targets": state.wanted,
-        "unreachable": [*unreachable, *(h for h in plan["targets"] if h in state.lost)],
+        "targets": [*state.wanted, *state.shares],
+        "unreachable": [*sharing.also(unreachable, state.shares), *(h for h in plan["targets"] if h in state.lost)],
     }
     if request.copies is not None:
         result["local"] = relay.local(request, result)

@@ -143,7 +143,7 @@ def _hopeless(out: State, why: str, now: float) -> State:
 def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What was measured, and over it what was observed since."""
     hosts = [*relay["sources"], *(host for host in relay["targets"] if host not in relay["sources"])]
-    matrix = matrix_of(out.get("measured"), relay["size_bytes"], hosts, out.get("sites"))
+    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"))
     if "seconds" in matrix:
         index = {host: number for number, host in enumerate(hosts)}
         for a, b, mbps in out["rates"]:

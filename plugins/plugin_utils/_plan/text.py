@@ -120,6 +120,8 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
         _staged(plan, lines)
     else:
         _striped(plan, lines)
+    for host, first in (plan.get("shares") or {}).items():
+        lines.append(f"  {host} has the same pool as {first}, and the base when that has it")
     for entry in plan.get("local") or []:
         pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
         start = "after the copy between the pools" if entry["start_s"] is None else f"from {duration(entry['start_s'])}"

@@ -183,7 +183,7 @@ def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
     else:
         for relay, plan in zip(state["relays"], state["plans"], strict=True):
             base = base_of(fleet, host, relay["sha256"])
-            if base.state != "fetching" or host not in relay["targets"]:
+            if base.state != "fetching" or host not in relay["targets"] or host in plan.get("shares", {}):
                 continue
             first = first_parents(plan, host)
             known_s = now - max(state.get("watched_from", state["began"]), state["began"] + plan.get("at_s", 0.0))

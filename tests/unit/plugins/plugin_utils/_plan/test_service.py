@@ -128,6 +128,26 @@ def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: di
     assert plan_text(plan)[-1] == "    would be relayed to b"
 
 
+def on_storage(identity: str | None, *bases: dict[str, t.Any]) -> dict[str, t.Any]:
+    facts = host(*bases)
+    facts["pools"]["default"]["filesystem"] = {"identity": identity}
+    return facts
+
+
+def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    hosts = {"a": on_storage("net:1", held()), "b": on_storage("net:1"), "c": on_storage("net:2"), "d": on_storage("net:2"), "e": on_storage(None)}
+    plan = service_plan(manifest(hosts=names), hosts)
+    (relay,) = plan["relays"]
+    # b has what a has, though it was not seen there yet.
+    assert (set(relay["targets"]), relay["shared_pools"]) == ({"c", "d", "e"}, [["c", "d"]])
+    (made,) = relay_plans(plan["relays"], None)
+    assert {edge["to"] for tree in made["trees"] for edge in tree["edges"]} == {"c", "e"}
+    assert made["arrivals"]["d"]["shares"] == "c"
+    (alone,) = relay_plans(plan["relays"], None, alive=["a", "d", "e"])
+    assert {edge["to"] for tree in alone["trees"] for edge in tree["edges"]} == {"d", "e"}
+
+
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
     plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"status": 200, "content_length": ""}})
     assert plan["relays"][0]["size_bytes"] is None

@@ -238,6 +238,15 @@ def test_two_watchers_that_do_not_answer_in_turn() -> None:
     assert state["watcher"] == "2"
 
 
+def test_a_host_that_shares_its_pool_with_a_receiver_needs_no_parent() -> None:
+    state = begin(EXAMPLE_1)
+    (plan,) = state["plans"]
+    shared = {**state, "plans": [{**plan, "shares": {"2": "1"}}]}
+    at_20 = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.2), "3": base("holding")}
+    assert look(state, news(at_20), BEGAN + 20)["ask"] == ["2"]
+    assert look(shared, news(at_20), BEGAN + 20)["ask"] == []
+
+
 def test_a_host_that_has_no_parent_yet_is_given_time() -> None:
     state = {**begin(EXAMPLE_1), "watched_from": BEGAN + 20, "settings": {**SETTINGS, "measure_s": 0}}
     starting = {"S": base("holding"), "1": base("fetching"), "2": base("fetching"), "3": base("fetching")}
