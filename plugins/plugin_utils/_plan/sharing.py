@@ -40,7 +40,7 @@ def apart(
     for group in matrix.shared_pools:
         members = [host for host in group if host in wanted]
         held = [host for host in group if host in holders]
-        if not members or (len(members) == 1 and not held):
+        if not members:
             continue
         keys = {host: ((left or {}).get(host, 1.0), host not in receiving, *_nearness(matrix, holders, host)) for host in members}
         first = held[0] if held else min(members, key=keys.__getitem__)

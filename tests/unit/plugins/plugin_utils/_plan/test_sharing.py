@@ -76,6 +76,11 @@ def test_when_the_receiver_of_a_shared_pool_is_lost_another_goes_on_with_what_is
     again = relay_replan(plan, matrix, {"at_s": 4, "lost_hosts": ["a"], "progress": {"a": half, "b": {"bytes": 2**29, "from": None}}})
     assert (receivers(again), again.get("shares")) == ({"b"}, None)
     assert again["predicted_s"] == pytest.approx(9.0, abs=0.2)
+    # What two of them tell of the same copy is one transfer: of whoever is receiving it.
+    both = relay_replan(plan, matrix, {"at_s": 4, "progress": {"a": {**half, "from": None}, "b": half}})
+    assert (receivers(both), both["shares"]) == ({"b"}, {"a": "b"})
+    twice = relay_replan(plan, matrix, {"at_s": 4, "progress": {"a": half, "b": half}})
+    assert (receivers(twice), twice["shares"]) == ({"a"}, {"b": "a"})
     # As long as both live, whoever has most goes on.
     more = relay_replan(plan, matrix, {"at_s": 4, "progress": {"b": half}})
     assert (receivers(more), more["shares"], sorted(more["targets"])) == ({"b"}, {"a": "b"}, ["a", "b"])
