@@ -120,7 +120,8 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     moves = assemble.moves_of(plan)
     running: list[Running] = []
     left: dict[str, float] = {}
-    for host, (sender, start, share) in _progress(plan, observed, at, request.size_bytes).items():
+    progress = _progress(plan, observed, at, request.size_bytes)
+    for host, (sender, start, share) in progress.items():
         if host not in wanted:
             continue
         left[host] = 1.0 - share
@@ -139,7 +140,8 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
             if not observed.get("progress") and abs(whole - before) <= EPSILON * (1 + before):
                 end = float(move["end_s"])
         running.append(Running(sender, host, start, end, touched))
-    wanted, shares = sharing.apart(matrix, holders, wanted, left, {move.receiver for move in running})
+    receiving = {host for host, (sender, _start, _share) in progress.items() if sender is not None}
+    wanted, shares = sharing.apart(matrix, holders, wanted, left, receiving)
     running = [move for move in running if move.receiver in wanted]
     left = {host: share for host, share in left.items() if host in wanted}
     return State(at, holders, lost, wanted, shares, running, left)
