@@ -315,7 +315,7 @@ def test_hosts_that_mount_the_same_pool_get_a_base_once(fresh_lab_factory: t.Cal
     # Whichever of them began first fetched it; the other saw it come.
     assert received[0] == 0
     assert told[0]["size_bytes"] <= received[1] < 1.02 * told[0]["size_bytes"]
-    assert deploy(lab, wanted).changed == {host: 0 for host in lab.hosts}
+    assert deploy(lab, wanted).changed == dict.fromkeys(lab.hosts, 0)
 
 
 class WebServer:

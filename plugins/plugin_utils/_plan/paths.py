@@ -73,7 +73,8 @@ def preferred_paths(matrix: t.Any, sources: t.Any, targets: t.Any = None, size_b
     """Rows ``{link: [from, to], seconds, preferred, tie, precondition}`` for every link among the hosts.
 
     ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.
-    Only sources and ``targets`` (default: all hosts) relay, and one host of each shared pool. ``tie``: another preferred link leads to the same host.
+    Only sources and ``targets`` (default: all hosts) relay, and one host of each shared pool. ``tie``: another preferred link
+    leads to the same host.
     """
     parsed = mx.parse(matrix)
     held = mx.names("sources", mx.plain(sources), parsed.index)
