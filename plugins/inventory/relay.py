@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Computes from saved measurements in which order a base would be relayed, and puts hosts into the groups
     C(relay_stage_1) to C(relay_stage_n), the holders into C(relay_sources), and hosts that no path leads to into
-    C(relay_unreachable).
+    C(relay_unreachable). A host that has the same pool as another one (C(shared_pools) of the matrix) is where that is.
   - It contacts nobody. Measurements are made by the playbook C(basecast.fleet.probe).
   - The file's name must end in V(relay.yml) or V(relay.yaml).
 options:
@@ -105,14 +105,18 @@ class InventoryModule(BaseInventoryPlugin):
             strategy=self.get_option("strategy"),
             contention=self.get_option("contention"),
         )
-        self._add("relay_sources", plan["sources"])
+        shares = plan.get("shares", {})
+        mates = {move["to"]: [h for h, first in shares.items() if first == move["to"]] for stage in plan["stages"] for move in stage}
+        self._add("relay_sources", [*plan["sources"], *(h for h, first in shares.items() if first in plan["sources"])])
         self._add("relay_unreachable", plan["unreachable"])
         for number, stage in enumerate(plan["stages"], 1):
-            self._add(f"{self.get_option('group_prefix')}{number}", [move["to"] for move in stage])
             for move in stage:
-                self.inventory.set_variable(move["to"], "relay_stage", number)
-                self.inventory.set_variable(move["to"], "relay_parents", plan["parents"][move["to"]][0])
-                self.inventory.set_variable(move["to"], "relay_ready_s", move["end_s"])
+                hosts = [move["to"], *mates[move["to"]]]
+                self._add(f"{self.get_option('group_prefix')}{number}", hosts)
+                for host in hosts:
+                    self.inventory.set_variable(host, "relay_stage", number)
+                    self.inventory.set_variable(host, "relay_parents", plan["parents"][host][0])
+                    self.inventory.set_variable(host, "relay_ready_s", move["end_s"])
 
     def _add(self, group: str, hosts: t.Iterable[str]) -> None:
         self.inventory.add_group(group)

@@ -51,6 +51,15 @@ def test_stages(tmp_path: pathlib.Path) -> None:
     assert variables["c"] == {"relay_stage": 2, "relay_ready_s": 20.0}
 
 
+def test_hosts_of_a_shared_pool_are_where_the_one_is_that_receives_for_them(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MATRIX, "shared_pools", [["c", "d"]])
+    found, variables = groups(tmp_path)
+    assert found == {"relay_sources": ["a"], "relay_unreachable": [], "relay_stage_1": ["b"], "relay_stage_2": ["c", "d"]}
+    assert variables["d"]["relay_ready_s"] == variables["c"]["relay_ready_s"]
+    monkeypatch.setitem(MATRIX, "shared_pools", [["a", "d"]])
+    assert groups(tmp_path)[0]["relay_sources"] == ["a", "d"]
+
+
 def test_only_known_hosts_are_targets(tmp_path: pathlib.Path) -> None:
     found, _unused = groups(tmp_path, known="a,c,")
     assert {name: hosts for name, hosts in found.items() if hosts} == {"relay_sources": ["a"], "relay_stage_1": ["c"]}
