@@ -91,7 +91,7 @@ _value:
       type: bool
     paths:
       description:
-        - Rows as P(basecast.fleet.preferred_paths#filter) returns them, of the links that lead to targets. Of more than 20
+        - Rows as P(basecast.fleet.preferred_paths#filter) returns them, of the links that lead to targets. Of more than 12
           hosts only those of preferred links, of more than 300 hosts none.
       returned: with O(paths=true)
       type: list

@@ -164,7 +164,7 @@ def relay_plans(
 
 
 # Up to so many hosts a table of preferred paths has every link, up to so many those that are preferred.
-ALL_LINKS, MOST_LINKS = 20, 300
+ALL_LINKS, MOST_LINKS = 12, 300
 
 
 def paths_of(plan: Mapping[str, t.Any], matrix: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
