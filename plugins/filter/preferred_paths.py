@@ -66,7 +66,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
 
 
 def preferred_paths_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

@@ -107,7 +107,7 @@ class InventoryModule(BaseInventoryPlugin):
         )
         shares = plan.get("shares", {})
         mates = {move["to"]: [h for h, first in shares.items() if first == move["to"]] for stage in plan["stages"] for move in stage}
-        self._add("relay_sources", [*plan["sources"], *(h for h, first in shares.items() if first in plan["sources"])])
+        self._add("relay_sources", plan["sources"])
         self._add("relay_unreachable", plan["unreachable"])
         for number, stage in enumerate(plan["stages"], 1):
             for move in stage:

@@ -91,7 +91,10 @@ def staged(matrix: dict[str, t.Any], plan: dict[str, t.Any], *, at: float = 0.0)
                     raise BadPlan(f"{host} sends twice at {start}")
         for name, seconds_, inside in _site_ports(matrix, plan):
             _carried(name, [(m["start_s"], m["end_s"]) for m in moves if inside(m["from"], m["to"])], seconds_, len(moves))
-    missing = set(plan["targets"]) - set(has) - set(plan["unreachable"])
+    shared = sharing(matrix, plan)
+    if shared & set(has):
+        raise BadPlan(f"served although they share: {sorted(shared & set(has))[:5]}")
+    missing = set(plan["targets"]) - set(has) - set(plan["unreachable"]) - shared
     if missing:
         raise BadPlan(f"never served: {sorted(missing)[:5]}")
     stage_of = dict.fromkeys(plan["sources"], 0)
@@ -136,6 +139,17 @@ def _carried(name: str, spans: list[tuple[float, float]], whole: float, most: in
             raise BadPlan(f"{name} carries {count} transfers at {at}, {used * whole:.3f} of what it can")
 
 
+def sharing(matrix: dict[str, t.Any], plan: dict[str, t.Any]) -> set[str]:
+    """The targets that have the base because another host of their shared pool has it."""
+    shares = plan.get("shares") or {}
+    for host, first in shares.items():
+        if not any({host, first} <= set(group) for group in matrix.get("shared_pools") or []):
+            raise BadPlan(f"{host} and {first} do not share a pool")
+        if host not in plan["targets"] or first in shares or first not in [*plan["targets"], *plan["sources"]]:
+            raise BadPlan(f"{host} shares with {first}, who gets no copy")
+    return set(shares)
+
+
 def check_parents(plan: dict[str, t.Any]) -> None:
     """The first choice of every stripe is the tree's parent; no list repeats itself; no dead end."""
     for number, tree in enumerate(plan["trees"]):
@@ -171,7 +185,8 @@ def cut_through(
     """
     links = _links(matrix)
     check_parents(plan)
-    targets = [h for h in plan["targets"] if h not in plan["unreachable"]]
+    shared = sharing(matrix, plan)
+    targets = [h for h in plan["targets"] if h not in plan["unreachable"] and h not in shared]
     trees = [{e["to"]: e["from"] for e in tree["edges"]} for tree in plan["trees"]]
     for tree in trees:
         if set(tree) != set(targets):

@@ -11,7 +11,6 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import sharing
 
 Rows = Sequence[Sequence[float]]
 EPSILON = 1e-9
@@ -67,48 +66,3 @@ def shortest(rows: Rows, ready: Mapping[int, float]) -> Paths:
                 continue
             seconds[v], links[v], parent[v] = new, hops, best
     return Paths(seconds, links, parent, order)
-
-
-def preferred_paths(matrix: t.Any, sources: t.Any, targets: t.Any = None, size_bytes: t.Any = None) -> list[dict[str, t.Any]]:
-    """Rows ``{link: [from, to], seconds, preferred, tie, precondition}`` for every link among the hosts.
-
-    ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.
-    Only sources and ``targets`` (default: all hosts) relay, and one host of each shared pool. ``tie``: another preferred link
-    leads to the same host.
-    """
-    parsed = mx.parse(matrix)
-    held = mx.names("sources", mx.plain(sources), parsed.index)
-    wanted = mx.names("targets", mx.plain(targets), parsed.index) if targets is not None else parsed.hosts
-    size = None if size_bytes is None else int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
-    inside = set(held) | set(sharing.apart(parsed, held, [h for h in wanted if h not in held]).targets)
-    chosen = [i for i, h in enumerate(parsed.hosts) if h in inside]
-    rows = parsed.sub(chosen, size or parsed.size_bytes)
-    at = {parsed.hosts[i]: k for k, i in enumerate(chosen)}
-    hosts = [parsed.hosts[i] for i in chosen]
-    ready = {at[h]: 0.0 for h in held}
-    found = shortest(rows, ready).seconds
-
-    def preferred(i: int, j: int) -> bool:
-        if j in ready or found[i] == mx.INF or rows[i][j] == mx.INF:
-            return False
-        through = found[i] + rows[i][j]
-        return through <= found[j] or close(through, found[j])
-
-    n = len(hosts)
-    into = [sum(preferred(i, j) for i in range(n)) for j in range(n)]
-    table = []
-    for i in range(n):
-        for j in range(n):
-            if rows[i][j] == mx.INF:
-                continue
-            yes = preferred(i, j)
-            table.append(
-                {
-                    "link": [hosts[i], hosts[j]],
-                    "seconds": rows[i][j],
-                    "preferred": yes,
-                    "tie": yes and into[j] > 1,
-                    "precondition": hosts[i] if yes and i not in ready else None,
-                }
-            )
-    return table

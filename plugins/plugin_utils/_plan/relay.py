@@ -232,6 +232,8 @@ def relay_plan(matrix: t.Any, sources: t.Any, targets: t.Any = None, base: t.Any
     :param options: see ``request.OPTIONS``.
     """
     request = check(matrix, sources, targets, **options)
+    held = sharing.with_mates(request.matrix, request.sources, request.targets)
+    request = request._replace(sources=held, targets=[h for h in request.targets if h not in held])
     ready = dict.fromkeys(request.sources, 0.0)
     wanted, shares = sharing.apart(request.matrix, request.sources, request.targets)
     if hierarchical(request, ready, wanted):

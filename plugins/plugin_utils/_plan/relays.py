@@ -14,8 +14,8 @@ from itertools import zip_longest
 
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Observed
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
 
@@ -36,8 +36,8 @@ def relays_of(
     """What has to cross the network: per base disk its sources and targets, ``{host: pool}`` each; parents come first.
 
     A base that is still to be imported has no ``sha256``, is ``estimated``, and its ``size_bytes`` are those of the source or
-    None: a conversion changes them. ``shared_pools``: lists of targets whose pool is the same storage; a target that shares
-    it with a source has the base.
+    None: a conversion changes them. ``shared_pools``: lists of targets whose pool is the same storage; a host that shares
+    it with a source is one too.
     """
     relays: dict[str, dict[str, t.Any]] = {}
     for name, base in bases.items():
@@ -56,9 +56,8 @@ def relays_of(
             sources = {**held, **(holders if own else {})}
             metadata = base["metadata"] if own else _metadata_of(digest, hosts)
             storage = {_storage(hosts, host, pool) for host, pool in sources.items()} - {None}
-            lacking = {
-                host: pool for host, pool in targets.items() if host not in sources and _storage(hosts, host, pool) not in storage
-            }
+            sources |= {host: pool for host, pool in targets.items() if _storage(hosts, host, pool) in storage and host not in sources}
+            lacking = {host: pool for host, pool in targets.items() if host not in sources}
             if not lacking:
                 continue
             relay = relays.setdefault(
@@ -199,8 +198,8 @@ def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
     ]
     arrivals: dict[str, dict[str, t.Any]] = {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}
     for host, first in (plan.get("shares") or {}).items():
-        at = arrivals[first]["at_s"] if first in arrivals else plan.get("at_s", 0.0)
-        arrivals[host] = {"at_s": at, "from": [], "shares": first}
+        if first in arrivals:
+            arrivals[host] = {"at_s": arrivals[first]["at_s"], "from": [], "shares": first}
     return {"links": links, "arrivals": arrivals}
 
 

@@ -104,9 +104,9 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     else:
         held = mx.names("observed.holders", observed["holders"])
     targets = dict.fromkeys([*plan["targets"], *new])
-    taking_part = {*plan["sources"], *targets, *held}
     # What a lost host has brought into a shared pool is still there.
-    holders = [h for h in sharing.with_mates(matrix, held) if h in taking_part and h not in lost and h in matrix.index]
+    there = sharing.with_mates(matrix, held, {*plan["sources"], *targets})
+    holders = [h for h in there if h not in lost and h in matrix.index]
     if not holders:
         raise FleetError(
             "no host that can still be reached holds the base"

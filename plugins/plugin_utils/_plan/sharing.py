@@ -12,9 +12,10 @@ go on where that one dies.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import INF, Matrix
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import shortest
 
 
 class Apart(t.NamedTuple):
@@ -31,33 +32,48 @@ def apart(
     left: Mapping[str, float] | None = None,
     receiving: Collection[str] = (),
 ) -> Apart:
-    """One target of each group that has no holder: of those that lack least, and receive it already, the one nearest to a
-    holder.
+    """One target of each group: of those that lack least, and receive it already, the nearest to a holder.
 
+    :param holders: with their mates, see ``with_mates``.
     :param left: the share of the base that a host still lacks; all of it by default.
     """
+    if not matrix.shared_pools:
+        return Apart(list(targets), {})
+    near = _seconds(matrix, holders, targets)
     wanted, shares = set(targets), {}
     for group in matrix.shared_pools:
         members = [host for host in group if host in wanted]
-        held = [host for host in group if host in holders]
-        if not members:
-            continue
-        keys = {host: ((left or {}).get(host, 1.0), host not in receiving, *_nearness(matrix, holders, host)) for host in members}
-        first = held[0] if held else min(members, key=keys.__getitem__)
-        shares.update({host: first for host in members if host != first})
+        keys = {
+            host: (near[host] == INF, (left or {}).get(host, 1.0), host not in receiving, near[host], matrix.index[host])
+            for host in members
+        }
+        for host in members:
+            first = min(members, key=keys.__getitem__)
+            if host != first:
+                shares[host] = first
+    found = [host for host in targets if host not in shares]
+    alone = _seconds(matrix, holders, found)
+    if any(near[host] < alone[host] == INF for host in found):
+        # One of a group is on the only way to others: all that can be reached receive for themselves.
+        shares = {host: first for host, first in shares.items() if near[host] == INF}
     return Apart([host for host in targets if host not in shares], shares)
 
 
-def _nearness(matrix: Matrix, holders: Iterable[str], host: str) -> tuple[float, int]:
-    j = matrix.index[host]
-    return min((matrix.seconds(matrix.index[h], j) for h in holders if h in matrix.index), default=INF), j
+def _seconds(matrix: Matrix, holders: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
+    """How far each target is from a holder: along the shortest path, in large fleets over the direct link."""
+    if not matrix.dense:
+        held = [matrix.index[host] for host in holders]
+        return {host: min(matrix.seconds(i, matrix.index[host]) for i in held) for host in targets}
+    hosts = [*holders, *targets]
+    found = shortest(matrix.sub([matrix.index[host] for host in hosts], None), dict.fromkeys(range(len(holders)), 0.0))
+    return dict(zip(hosts, found.seconds, strict=True))
 
 
-def with_mates(matrix: Matrix, hosts: Sequence[str]) -> list[str]:
-    """The hosts, and all that share their pools with one of them."""
-    there = set(hosts)
-    mates = [host for group in matrix.shared_pools if there.intersection(group) for host in group]
-    return list(dict.fromkeys([*hosts, *mates]))
+def with_mates(matrix: Matrix, holders: Sequence[str], others: Collection[str]) -> list[str]:
+    """The holders, and those of the others that share their pools with one of them."""
+    there = set(holders)
+    mates = [host for group in matrix.shared_pools if there.intersection(group) for host in group if host in others]
+    return list(dict.fromkeys([*holders, *mates]))
 
 
 def told(plan: dict[str, t.Any], shares: Mapping[str, str]) -> dict[str, t.Any]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.assemble import moves_of
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
 
 ROWS = 400
 

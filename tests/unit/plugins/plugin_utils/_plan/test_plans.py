@@ -79,6 +79,21 @@ def test_staged_serves_everybody_once_from_holders(drawn: tuple[dict[str, t.Any]
 
 
 @QUICK
+@given(networks(least=3, most=7), some.sampled_from(["staged", "cut_through"]), some.data())
+def test_with_shared_pools_everybody_is_served_whom_the_network_can_serve(drawn: tuple[dict[str, t.Any], list[str]], mode: str, data: t.Any) -> None:
+    matrix, sources = drawn
+    order = data.draw(some.permutations(matrix["hosts"]))
+    cut = data.draw(some.integers(2, len(order)))
+    shared = {**matrix, "shared_pools": [order[:cut], order[cut:]]}
+    plan = relay_plan(shared, sources, mode=mode, size_bytes=2**26)
+    finish = check.staged(shared, plan) if mode == "staged" else check.cut_through(shared, plan, 256)[0]
+    assert finish == pytest.approx(plan["predicted_s"], rel=1e-6)
+    # Nobody is left out whom another of the group would have had the base for.
+    within = reachable(matrix, [host for group in shared["shared_pools"] if set(sources) & set(group) for host in group])
+    assert set(plan["unreachable"]) == {h for group in shared["shared_pools"] if not within & set(group) for h in group}
+
+
+@QUICK
 @given(networks(), some.sampled_from(["best", "preferred_paths"]))
 def test_staged_is_never_worse_than_the_direct_star(drawn: tuple[dict[str, t.Any], list[str]], strategy: str) -> None:
     matrix, sources = drawn

@@ -140,7 +140,7 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
     plan = service_plan(manifest(hosts=names), hosts)
     (relay,) = plan["relays"]
     # b has what a has, though it was not seen there yet.
-    assert (set(relay["targets"]), relay["shared_pools"]) == ({"c", "d", "e"}, [["c", "d"]])
+    assert (set(relay["sources"]), set(relay["targets"]), relay["shared_pools"]) == ({"a", "b"}, {"c", "d", "e"}, [["c", "d"]])
     (made,) = relay_plans(plan["relays"], None)
     assert {edge["to"] for tree in made["trees"] for edge in tree["edges"]} == {"c", "e"}
     assert made["arrivals"]["d"]["shares"] == "c"

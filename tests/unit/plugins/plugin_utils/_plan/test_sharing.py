@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import relay
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import parse
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import overview, relay_parts, relay_stages
@@ -47,10 +47,21 @@ def test_one_host_of_a_shared_pool_receives_and_the_others_have_it_then(mode: st
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_where_a_holder_shares_its_pool_nothing_is_sent(mode: str) -> None:
+def test_who_shares_a_holders_pool_is_a_holder_too(mode: str) -> None:
     plan = relay_plan(matrix_of(["S", "a", "b"], hosts="Sab"), ["S"], mode=mode)
-    assert (receivers(plan), plan["shares"], plan["predicted_s"]) == (set(), {"a": "S", "b": "S"}, 0.0)
-    assert overview(plan)["arrivals"]["a"]["at_s"] == 0.0
+    assert (plan["sources"], receivers(plan), plan["predicted_s"]) == (["S", "a", "b"], set(), 0.0)
+    served = relay_plan(matrix_of(["S", "a"], hosts="Sabc", Sb=90.0, Sc=90.0), ["S"], mode=mode)
+    assert served["targets"] == ["b", "c"]
+    assert served["predicted_s"] == pytest.approx(20.0 if mode == "staged" else 10.0, rel=0.01)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_who_is_on_the_only_way_to_others_receives_too(mode: str) -> None:
+    """b is nearer to the source than a, but only a reaches d; c is reached by nobody."""
+    rows = [[0, 9, 5, None, None], [9, 0, None, None, 9], [5, None, 0, None, None], [9, 9, 9, 0, 9], [9, 9, 9, None, 0]]
+    matrix = {"format": 1, "hosts": list("Sabcd"), "seconds": rows, "size_bytes": 2**30, "shared_pools": [["a", "b", "c"]]}
+    plan = relay_plan(matrix, ["S"], mode=mode)
+    assert (receivers(plan), plan["shares"], plan["unreachable"]) == ({"a", "b", "d"}, {"c": "b"}, [])
 
 
 def test_a_group_that_no_path_leads_to_is_unreachable_as_a_whole() -> None:

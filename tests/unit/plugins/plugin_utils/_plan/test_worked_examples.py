@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.paths import preferred_paths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
 
