@@ -98,6 +98,15 @@ def test_when_the_receiver_of_a_shared_pool_is_lost_another_goes_on_with_what_is
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_who_cannot_be_served_does_not_receive_for_the_others_whatever_it_has(mode: str) -> None:
+    matrix = matrix_of(["a", "b"], hosts="Sab")
+    plan = relay_plan(matrix, ["S"], mode=mode)
+    lost = [["S", "a"], ["b", "a"]]
+    again = relay_replan(plan, matrix, {"at_s": 4, "lost_links": lost, "progress": {"a": {"bytes": 2**29, "from": "S"}}})
+    assert (receivers(again), again["shares"], again["unreachable"]) == ({"b"}, {"a": "b"}, [])
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_what_a_lost_host_has_brought_is_there_for_the_others(mode: str) -> None:
     matrix = matrix_of(["a", "b"], hosts="Sabc", Sa=8.0, Sc=90.0)
     plan = relay_plan(matrix, ["S"], mode=mode)
