@@ -380,6 +380,10 @@ def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_la
     refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
     assert refused.code != 0
     assert "there is no file images/none.qcow2 on kvm1" in refused.out
+    wanted["bases"][0]["source"]["pool"] = "nope"
+    refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
+    assert "'nope' is not a pool of kvm1; these are: default" in refused.out
+    assert refused.out.count("[ERROR]") == 1, refused
 
 
 @pytest.mark.timeout(400)

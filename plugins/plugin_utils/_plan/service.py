@@ -232,12 +232,14 @@ def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mappi
         base = bases[name]
         place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
         path = source["path"]
-        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
         if source["kind"] == "controller" and not file.get("isreg"):
             yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
-        elif source["kind"] == "host" and not file.get("isreg"):
+            continue
+        if source["kind"] == "host" and not file.get("isreg"):
             yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
-        elif wanted and file.get("checksum") and file["checksum"] != wanted:
+            continue
+        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
+        if wanted and file.get("checksum") and file["checksum"] != wanted:
             yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
 
 

@@ -103,8 +103,10 @@ def test_a_file_of_the_controller_is_looked_at_before_anything_is_changed(file: 
 
 
 def test_a_file_of_a_host_is_looked_at_before_anything_is_changed() -> None:
-    gone = service_plan(manifest(hosts=["a"]), {"a": host()}, files={"tiny": {"exists": False}})
-    assert "bases[0].source.path: there is no file tiny.qcow2 on a" in problems(gone)
+    for seen in ({"exists": False}, {"exists": True, "isreg": False, "isdir": True, "size": 4096}):
+        plan = service_plan(manifest(hosts=["a", "b"]), {"a": host(), "b": host()}, files={"tiny": seen})
+        assert "bases[0].source.path: there is no file tiny.qcow2 on a" in problems(plan)
+        assert plan["relays"][0]["size_bytes"] is None
 
 
 @pytest.mark.parametrize(
