@@ -166,7 +166,7 @@ def class_tree(count: int, D: t.Any, held: t.Any, inside: t.Any, weight: float, 
                 continue
             price = seconds * (selling[x] + buying[c])
             # One stripe alone may be too much for a port.
-            busy = max(weight * seconds, weight * seconds + (1.0 - weight) * inside[c]) / goal
+            busy = (weight * seconds + (1.0 - weight) * inside[c]) / goal
             if busy > 1.0:
                 price *= busy**12
             if sites > 1 and site[x] != site[c]:

@@ -149,10 +149,8 @@ def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
         for a, b, mbps in out["rates"]:
             if a in index and b in index:
                 matrix["seconds"][index[a]][index[b]] = mx.mbps_seconds(relay["size_bytes"], mbps)
-        for a, b in out["lost_links"]:
-            if a in index and b in index:
-                matrix["seconds"][index[a]][index[b]] = None
-    return matrix
+    lost = [[a, b, None] for a, b in out["lost_links"] if a in hosts and b in hosts]
+    return {**matrix, "exceptions": [*matrix.get("exceptions", []), *lost]}
 
 
 def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.Matrix) -> dict[str, float]:
@@ -187,7 +185,6 @@ def _observed(
         "holders": list(dict.fromkeys(holders)),
         "progress": progress,
         "lost_hosts": gone,
-        "lost_links": [pair for pair in out["lost_links"] if set(pair) <= set(hosts)],
         "new_targets": new,
     }
 

@@ -149,26 +149,28 @@ def simulate(n: int, roots: int, count: int, total: int, portion: t.Any, start: 
         else:
             chosen = -1
             least = inf
-            if heaps and waiting[v] > 0:
-                chosen = _pop(start[v], waiting[v], ready, sent, portion, tree)
-                waiting[v] -= 1
-            for e in range(start[v], start[v + 1] if not heaps else start[v]):
-                j = tree[e]
-                if sent[e] < have[v * count + j]:
-                    idle = link_free[link[e]]
-                    if sites > 1 and of[v] != of[child[e]]:
-                        a = of[v]
-                        b = of[child[e]]
-                        idle = max(idle, busy[a])
-                        idle = max(idle, busy[sites + b])
-                        idle = max(idle, busy[2 * sites + a * sites + b])
-                    if idle <= now + 1e-12:
-                        progress = sent[e] / portion[j]
-                        if progress < least:
-                            least = progress
-                            chosen = e
-                    elif idle < again:
-                        again = idle
+            if heaps:
+                if waiting[v] > 0:
+                    chosen = _pop(start[v], waiting[v], ready, sent, portion, tree)
+                    waiting[v] -= 1
+            else:
+                for e in range(start[v], start[v + 1]):
+                    j = tree[e]
+                    if sent[e] < have[v * count + j]:
+                        idle = link_free[link[e]]
+                        if sites > 1 and of[v] != of[child[e]]:
+                            a = of[v]
+                            b = of[child[e]]
+                            idle = max(idle, busy[a])
+                            idle = max(idle, busy[sites + b])
+                            idle = max(idle, busy[2 * sites + a * sites + b])
+                        if idle <= now + 1e-12:
+                            progress = sent[e] / portion[j]
+                            if progress < least:
+                                least = progress
+                                chosen = e
+                        elif idle < again:
+                            again = idle
             if chosen >= 0:
                 c = child[chosen]
                 sent[chosen] += 1
