@@ -202,7 +202,7 @@ def describe(xml: str) -> Description:
     owner, spec, number, group = None, {}, None, None
     if ours is not None:
         owner = _owner(ours)
-        number, group = decimal(ours.get("number", "0"), "its metadata: number"), ours.get("group", "")
+        number, group = _number(ours, owner), ours.get("group", "")
         spec = _spec(ours.findtext(_SPEC, ""))
     disks, seed = _disks(root)
     cpus = decimal(root.findtext("vcpu", "1").strip(), "its definition: vcpu")
@@ -299,6 +299,16 @@ def _owner(ours: ET.Element) -> Owner:
         if not (is_host_label(value) if key == "machine" else is_name(value)):
             raise Malformed(f"its metadata: {key}", f"{value[:80]!r} is not a name")
     return Owner(**names)
+
+
+def _number(ours: ET.Element, owner: Owner) -> int:
+    """Where somebody has damaged it, the one in the machine's name: it must not be given to another machine."""
+    for text in (ours.get("number", ""), owner.machine.rpartition("-")[2]):
+        try:
+            return decimal(text, "number", high=10**9)
+        except Malformed:
+            continue
+    return 0
 
 
 def _spec(text: str) -> dict[str, t.Any]:

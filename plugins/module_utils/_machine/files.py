@@ -38,6 +38,10 @@ def make_directory(path: str) -> None:
     os.chmod(path, DIRECTORY_MODE)  # whatever the umask is
 
 
+def is_machine_directory(directory: str) -> bool:
+    return _below_pool(directory) is not None
+
+
 def open_machine_directory(directory: str, make: bool = False) -> SafeDirectory:
     """The directory POOL/machines/SERVICE/MACHINE; below the pool no link is followed.
 

@@ -167,7 +167,7 @@ class LibvirtHost:
         handles = _call("list the networks", self._connection.listAllNetworks)
         return {handle.name(): bool(_call("look at the networks", handle.isActive)) for handle in handles}
 
-    def has_interface(self, name: str) -> bool:
+    def has_bridge(self, name: str) -> bool:
         return os.path.exists(os.path.join("/sys/class/net", name))
 
     def security_models(self) -> list[str]:

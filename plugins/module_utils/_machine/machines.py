@@ -13,11 +13,12 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from .._disk.errors import UnsafePath
 from .._errors import FleetError, InvalidOption
 from .._untrusted import Malformed
 from .backing import Layer, Places, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
-from .files import check_log, open_machine_directory, remove_empty_directory
+from .files import check_log, is_machine_directory, open_machine_directory, remove_empty_directory
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .owner import Owner
 from .reports import console_tail, read_report
@@ -48,6 +49,7 @@ class Machine:
     running: bool = False
     report: dict[str, t.Any] | None = None
     report_expected: bool = False
+    report_error: FleetError | None = None  # why what the guest said cannot be read
     drift: list[dict[str, t.Any]] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed, for programs
@@ -89,7 +91,7 @@ class Machine:
             "console_tail": tail,
             "drift": self.drift,
             "actions": self.actions,
-            "problem": self.problem,
+            "problem": self.problem or (self.report_error.message if self.report_error else None),
         }
 
     def last_lines(self, lines: int = 20) -> list[str]:
@@ -205,7 +207,7 @@ class Machines:
         pending = []
         for machine in machines:
             self._read_report(machine)
-            if machine.report is None and machine.problem is None and machine.running and machine.report_expected:
+            if machine.problem is None and machine.running and self._may_still_report(machine):
                 pending.append(machine)
         while pending and not self._check:
             now = self._clock()
@@ -216,7 +218,7 @@ class Machines:
                 # Asked before the report is read: a guest may report and power off.
                 machine.running = not look_at_domains or self._still_runs(machine)
                 self._read_report(machine)
-                if machine.report is not None or machine.problem is not None:
+                if not self._may_still_report(machine):
                     pending.remove(machine)
                 elif not machine.running:
                     machine.fail("stopped", self._silence(machine, f"stopped after {now - begin:.0f} s without a report"))
@@ -384,7 +386,7 @@ class Machines:
         for (name, is_bridge), users in wanted.items():
             who = f"wanted by {', '.join(dict.fromkeys(users))}"
             if is_bridge:
-                if not self._host.has_interface(name):
+                if not self._host.has_bridge(name):
                     problems.append(f"The bridge {name}, {who}, does not exist on the host.")
             elif not networks.get(name, False):
                 state = "is not active" if name in networks else "does not exist"
@@ -480,7 +482,7 @@ class Machines:
 
     def _seed_record(self, machine: Machine) -> SeedRecord | None:
         seed = machine.found.seed if machine.found else None
-        return read_record(os.path.dirname(seed)) if seed and os.path.basename(seed) == IMAGE else None
+        return read_record(os.path.dirname(seed)) if seed and is_machine_directory(os.path.dirname(seed)) else None
 
     def _read_report(self, machine: Machine) -> None:
         """What the guest has said so far, and whether it was asked to say anything."""
@@ -491,8 +493,16 @@ class Machines:
             record = self._seed_record(machine)
             machine.report_expected = record is not None and record.token is not None
             machine.report = read_report(found.report, record.token) if record and record.token else None
+            machine.report_error = None
         except FleetError as error:
-            machine.fail("unreadable", f"{machine.owner.machine}: what its guest reported cannot be read: {error.message}")
+            machine.report_error = error
+
+    @staticmethod
+    def _may_still_report(machine: Machine) -> bool:
+        """A guest that printed half a report may print a whole one yet; a pipe in the file's place stays what it is."""
+        if isinstance(machine.report_error, UnsafePath):
+            return False
+        return machine.report is None and machine.report_expected
 
     def _silence(self, machine: Machine, what: str) -> str:
         tail = machine.last_lines(10)
@@ -501,8 +511,13 @@ class Machines:
         return f"{machine.owner.machine} (accelerator {accelerator}) {what}; {end}"
 
     def _judge(self, machine: Machine) -> None:
-        """A report can also say that something is wrong."""
+        """A report can also say that something is wrong, or make no sense."""
         report = machine.report
+        if machine.report_error is not None and machine.reason in (None, "silent", "stopped"):
+            machine.problem = None  # silence, explained
+            machine.fail(
+                "unreadable", f"{machine.owner.machine}: what its guest reported cannot be read: {machine.report_error.message}"
+            )
         if report is None or machine.problem:
             return
         record = self._seed_record(machine)

@@ -40,7 +40,7 @@ def find_report(content: bytes, token: str) -> dict[str, t.Any] | None:
             found = _checked(text, token) or found
         except Malformed as error:
             # A guest may print anything; only what proves to be this machine's says something about it.
-            if token.encode() in text[:_TOKEN_WITHIN]:
+            if f'"{token}"'.encode() in text[:_TOKEN_WITHIN]:
                 problem = error
     if found is None and problem is not None:
         raise problem

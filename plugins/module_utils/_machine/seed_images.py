@@ -130,8 +130,9 @@ def _found(path: str) -> tuple[SeedRecord | None, bool]:
     try:
         with open_machine_directory(path) as directory:
             try:
-                return _record(directory), directory.has(IMAGE)
+                found = _record(directory)
             except Malformed:
-                return None, directory.has(IMAGE)
+                return None, False
+            return found, found is not None and directory.has(IMAGE)
     except FileNotFoundError:
         return None, False

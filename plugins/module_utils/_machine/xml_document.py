@@ -60,4 +60,4 @@ def parse_xml(text: str, place: str = "the XML of libvirt") -> ET.Element:
         if isinstance(error, Malformed):
             raise
         raise Malformed(place, f"it is not XML: {clean(error, 200)}")
-    return t.cast(ET.Element, root)
+    return root

@@ -73,12 +73,13 @@ def _taken(manifest: Manifest, assignments: Sequence[Mapping[str, t.Any]], hosts
                     f" {domain['domain']} on {host}; undefine that domain or give it another UUID"
                 )
         other = by_name.get((entry["host"], owner.domain))
-        if other and (entry["host"], entry["machine"]) not in mine and not other.get("problem"):
-            if other.get("uuid") != owner.domain_uuid:
-                yield (
-                    f"{entry['place']}: machine {entry['machine']} would be the domain {owner.domain} on {entry['host']},"
-                    f" which exists and {_whose(other)}; rename that domain, or choose another name for the service"
-                )
+        if other is None or (entry["host"], entry["machine"]) in mine or other.get("problem"):
+            continue
+        if other.get("uuid") != owner.domain_uuid:
+            yield (
+                f"{entry['place']}: machine {entry['machine']} would be the domain {owner.domain} on {entry['host']},"
+                f" which exists and {_whose(other)}; rename that domain, or choose another name for the service"
+            )
 
 
 def _whose(domain: Mapping[str, t.Any]) -> str:

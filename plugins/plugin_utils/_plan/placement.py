@@ -119,7 +119,9 @@ def _place_group(
         if quota is not None:
             room = quota.get(host, 0) > sum(1 for other in kept.values() if other == host)
         else:
-            room = len(kept) < budget and (exists or host in candidates)
+            # A host that answers but cannot tell its machines most likely has those that were recorded for it.
+            silent = bool(hosts.get(host, {}).get("reachable")) and not answers(hosts[host])
+            room = len(kept) < budget and (exists or silent or host in candidates)
         if room:
             kept[number] = host
         elif exists:

@@ -42,9 +42,9 @@ def service_plan(
     :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems``.
         ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
-        exists, create, unreachable, unknown (whether it exists) or outside. ``hosts[h]`` has ``fetch`` (bases that must cross the network to it),
-        ``clones`` (bases that must be copied to another of its pools), ``references``, ``disks``, ``seeds``,
-        ``machines`` and ``record``, each what the module of that step takes.
+        exists, create, unreachable, unknown (whether it exists) or outside. ``hosts[h]`` has ``fetch`` (bases that
+        must cross the network to it), ``clones`` (bases that must be copied to another of its pools), ``references``,
+        ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of that step takes.
     """
     placement = place_machines(manifest, hosts, groups)
     problems: list[str] = list(placement["problems"])
