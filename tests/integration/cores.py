@@ -41,7 +41,7 @@ def core(release: str) -> Path | None:
     cache = os.environ.get("BASECAST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "basecast-fleet"
     made = Path(cache) / "cores" / f"{release}-{interpreter.name}"
     made.parent.mkdir(parents=True, exist_ok=True)
-    with open(made.with_suffix(".lock"), "w") as lock:
+    with open(f"{made}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / ".complete").exists():
             shutil.rmtree(made, ignore_errors=True)
