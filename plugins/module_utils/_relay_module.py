@@ -14,7 +14,7 @@ import typing as t
 from ._errors import FleetError, InvalidOption
 from ._names import check_name
 from ._relay.errors import ControlFailed, RelayError
-from ._relay.runtime import Runtime
+from ._relay.node.run_directory import Runtime
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import Runtime
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, begin_relay, put_base, wait_until
 from ansible_collections.basecast.fleet.tests.lab import Lab

@@ -24,9 +24,9 @@ import struct
 import time
 import typing as t
 
+from .._base_format.chunk_list import Listed, digest_of, parts
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from .._relay.chunks import Listed, digest_of, parts
 from . import filesystem, lock, references
 from .errors import NameTaken, StoreBusy
 from .references import Reference

@@ -17,18 +17,18 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import (
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import (
     CHUNK_BYTES,
     HEADER_BYTES,
     ChunkHasher,
     ChunkList,
     chunk_count,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import Runtime
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_parts, relay_plans
 from ansible_collections.basecast.fleet.tests.lab import LabError
 from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
 
