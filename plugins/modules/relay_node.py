@@ -649,7 +649,7 @@ def discarded(base: t.Mapping[str, t.Any]) -> bool:
     return True
 
 
-def finished(runtime: process.Runtime, timeout_s: float, fleet: bool) -> dict[str, t.Any]:
+def finished(runtime: process.RunDirectory, timeout_s: float, fleet: bool) -> dict[str, t.Any]:
     """The node's data when everything is there. :raises FleetError: if something failed, or is not there in time"""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -672,7 +672,7 @@ def finished(runtime: process.Runtime, timeout_s: float, fleet: bool) -> dict[st
     raise FleetError(" ".join(sentences), node=node, failed=failed, late=late)
 
 
-def watched(runtime: process.Runtime, wait_s: float, fleet: bool) -> dict[str, t.Any]:
+def watched(runtime: process.RunDirectory, wait_s: float, fleet: bool) -> dict[str, t.Any]:
     """The node's data once something has happened to the fleet, or after so many seconds."""
     if wait_s < 0:
         raise InvalidOption("wait_s", wait_s, "it has to be 0 or more")
@@ -706,7 +706,7 @@ def told(sha256: str, base: t.Mapping[str, t.Any]) -> str:
     return f"{sentence} Attempts: {attempts}" if attempts and attempts not in base["msg"] else sentence
 
 
-def act(module: AnsibleModule, runtime: process.Runtime) -> dict[str, t.Any]:
+def act(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.Any]:
     params, state = module.params, module.params["state"]
     fleet = wants_fleet(params)
     if state == "listening":

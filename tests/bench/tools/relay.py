@@ -26,7 +26,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_parts, relay_plans
 from ansible_collections.basecast.fleet.tests.lab import LabError
@@ -223,8 +223,8 @@ class Relay(Tool):
         )
 
     @staticmethod
-    def runtime(field: Field, name: str) -> Runtime:
-        return Runtime(str(field.path(name, RUNTIME)), RUN)
+    def runtime(field: Field, name: str) -> RunDirectory:
+        return RunDirectory(str(field.path(name, RUNTIME)), RUN)
 
     @staticmethod
     def _depths(plan: dict[str, t.Any], trees: int | None = None) -> dict[str, int]:
@@ -323,7 +323,7 @@ class LargeRelay(Relay):
 class Watch(threading.Thread):
     """Waits for one node to be done, and notes when it was."""
 
-    def __init__(self, runtime: Runtime, deadline: float) -> None:
+    def __init__(self, runtime: RunDirectory, deadline: float) -> None:
         super().__init__(daemon=True)
         self._runtime = runtime
         self._deadline = deadline

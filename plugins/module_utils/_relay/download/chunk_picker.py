@@ -21,7 +21,7 @@ MOST_LOOKS = 4096
 Ranges = t.Deque[t.Tuple[int, int]]
 
 
-class Ledger:
+class ChunkPicker:
     """Shared by all feeds of a base. Thread-safe.
 
     :param marks: 1 for each chunk that is there already.

@@ -56,7 +56,7 @@ MAX_UNREADABLE = 32
 MAX_PATH = 128
 
 
-class Feed:
+class Connection:
     """In a thread of its own from ``start`` until ``ended``; what others may call stands together."""
 
     def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:

@@ -20,10 +20,10 @@ from ..errors import BadChunkList, Cancelled, CorruptChunk, RelayError, StorageF
 from ..upload.rate_limits import Throttle
 from ..upload.session import FETCHING, LOST, PENDING, ROOTED, Offer
 from ..wire.channel import Channel, describe
-from .chunk_picker import Ledger
-from .connection import Feed
-from .parent import Lanes
-from .parent_selection import CONNECTING, Order, Patience, Route, Steering
+from .chunk_picker import ChunkPicker
+from .connection import Connection
+from .parent import Parent
+from .parent_selection import CONNECTING, Order, ParentSelection, Patience, Route
 from .stripes import Stripes
 
 # Received and not yet written, in chunks, beside one for each feed: lets hashing run beside receiving.
@@ -102,12 +102,12 @@ class Fetch:
         self.throttle = throttle or Throttle(clock)
         self.log = log
         self.chunks: ChunkList | None = None
-        self.ledger: Ledger | None = None
+        self.ledger: ChunkPicker | None = None
         self.count = chunk_count(size_bytes, chunk_bytes)
         self.bytes = 0
         self.source: str | None = None
         self.attempts: list[Attempt] = [] if attempts is None else attempts
-        self.steering = Steering(route, patience, clock(), others, self.note_attempt, self._missing)
+        self.steering = ParentSelection(route, patience, clock(), others, self.note_attempt, self._missing)
         # Chunks that somebody had who answered since there is no holder in sight any more.
         self._seen = bytearray()
         self._scratch = scratch
@@ -119,17 +119,17 @@ class Fetch:
         self._failure: RelayError | None = None
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._feeds: dict[str, Lanes] = {}
-        self._stopped: list[Feed] = []
-        self._ended: queue.Queue[Feed] = queue.Queue()
+        self._feeds: dict[str, Parent] = {}
+        self._stopped: list[Connection] = []
+        self._ended: queue.Queue[Connection] = queue.Queue()
         self._received_from: dict[str, int] = {}
         self._view_lock = threading.Lock()
-        self._list_feed: Feed | None = None
+        self._list_feed: Connection | None = None
         self._list_at = 0.0
-        self._brought: tuple[FileBytes, Feed] | None = None
+        self._brought: tuple[FileBytes, Connection] | None = None
         self._free: queue.Queue[memoryview] = queue.Queue()
         self._surplus = 0
-        self._received: queue.Queue[tuple[int, memoryview, memoryview, Feed] | None] = queue.Queue()
+        self._received: queue.Queue[tuple[int, memoryview, memoryview, Connection] | None] = queue.Queue()
         self._storing = threading.Lock()
         self._closed = False
 
@@ -199,11 +199,11 @@ class Fetch:
 
     # -- from whom -----------------------------------------------------------------------------------------------
 
-    def _parents(self) -> list[Lanes]:
+    def _parents(self) -> list[Parent]:
         with self._lock:
             return list(self._feeds.values())
 
-    def _running(self) -> list[Feed]:
+    def _running(self) -> list[Connection]:
         with self._lock:
             return [feed for lanes in self._feeds.values() for feed in lanes.feeds]
 
@@ -243,12 +243,12 @@ class Fetch:
         self.feed_changed()
 
     def _open(self, host: str, order: Order, now: float) -> None:
-        feed = Feed(self, host, order)
+        feed = Connection(self, host, order)
         with self._lock:
             if host in self._feeds:
                 self._feeds[host].widen(feed, now)
             else:
-                self._feeds[host] = Lanes(feed, now)
+                self._feeds[host] = Parent(feed, now)
         # One of its own, so that slow feeds cannot hold all buffers of the others.
         self._free.put(memoryview(bytearray(self.chunk_bytes)))
         feed.start()
@@ -293,7 +293,7 @@ class Fetch:
 
     # -- called by feeds -----------------------------------------------------------------------------------------
 
-    def feed_ended(self, feed: Feed, asked: t.Iterable[int]) -> None:
+    def feed_ended(self, feed: Connection, asked: t.Iterable[int]) -> None:
         with self._lock:
             if self._list_feed is feed:
                 self._list_feed = None
@@ -308,7 +308,7 @@ class Fetch:
             feeds = self._parents()
             first = not self.attempts and any(feed.state == CONNECTING for feed in feeds)
             state = LOST
-            told: list[Lanes] = []
+            told: list[Parent] = []
             for state in (ROOTED, PENDING, LOST):
                 told = [feed for feed in feeds if feed.state == state and (feed.paths or state == LOST)]
                 if told or (first and state == PENDING):
@@ -357,7 +357,7 @@ class Fetch:
         self._failure = self._failure or error
         self._changed.set()
 
-    def claim_list(self, feed: Feed) -> FileBytes | None:
+    def claim_list(self, feed: Connection) -> FileBytes | None:
         """A place for the chunk list, if this feed is to bring it: one at a time does."""
         now = self.clock()
         with self._lock:
@@ -374,7 +374,7 @@ class Fetch:
             self.fail(storage_failure(error))
             return None
 
-    def list_part(self, feed: Feed, place: FileBytes, offset: int, payload: memoryview) -> None:
+    def list_part(self, feed: Connection, place: FileBytes, offset: int, payload: memoryview) -> None:
         try:
             place.write(offset, payload)
         except OSError as error:
@@ -382,7 +382,7 @@ class Fetch:
         if self._list_feed is feed:
             self._list_at = self.clock()
 
-    def bring_list(self, data: FileBytes, feed: Feed) -> None:
+    def bring_list(self, data: FileBytes, feed: Connection) -> None:
         """:raises BadChunkList: nothing of it is believed unless its digest is the run's."""
         found = digest_of(data)
         if found != self.chunks_sha256:
@@ -411,7 +411,7 @@ class Fetch:
                 return
         self._free.put(buffer)
 
-    def hand_over(self, index: int, buffer: memoryview, view: memoryview, feed: Feed) -> None:
+    def hand_over(self, index: int, buffer: memoryview, view: memoryview, feed: Connection) -> None:
         if feed.own_hands:
             self._finish(index, buffer, view, feed)
         else:
@@ -444,7 +444,7 @@ class Fetch:
             raise storage_failure(error) from error
         self.bytes = sum(chunks.length(index) for index in range(chunks.count) if marks[index])
         self.chunks = chunks
-        self.ledger = Ledger(marks, Stripes(self.steering.route.weights))
+        self.ledger = ChunkPicker(marks, Stripes(self.steering.route.weights))
         if self.share:
             self.offer.set_parts(chunks, self.endpoint)
             self.offer.announce(index for index in range(chunks.count) if marks[index])
@@ -460,12 +460,12 @@ class Fetch:
                 return
             self._finish(*item)
 
-    def _finish(self, index: int, buffer: memoryview, view: memoryview, feed: Feed) -> None:
+    def _finish(self, index: int, buffer: memoryview, view: memoryview, feed: Connection) -> None:
         if self._failure is None and self.chunks is not None and self.ledger is not None:
             self._store(self.chunks, self.ledger, index, view, feed)
         self.release(buffer)
 
-    def _store(self, chunks: ChunkList, ledger: Ledger, index: int, view: memoryview, feed: Feed) -> None:
+    def _store(self, chunks: ChunkList, ledger: ChunkPicker, index: int, view: memoryview, feed: Connection) -> None:
         if ledger.is_done(index):
             # Another parent was quicker.
             return

@@ -16,11 +16,11 @@ import os
 import typing as t
 
 from .parent_selection import Order
-from .throughput import LAST_S, Pace
+from .throughput import LAST_S, Throughput
 
 if t.TYPE_CHECKING:
     from ..upload.session import Path
-    from .connection import Feed
+    from .connection import Connection
 
 # A connection that brings less than this in a second stores its chunks itself.
 OWN_HANDS_BYTES = 32 * 1024 * 1024
@@ -34,13 +34,13 @@ MOST_LANES = 4
 CORES_PER_LANE = 4
 
 
-class Lanes:
+class Parent:
     """:param first: the connection that tells how the parent is; when it ends, the others end too."""
 
-    def __init__(self, first: Feed, now: float) -> None:
+    def __init__(self, first: Connection, now: float) -> None:
         self.parent = first.parent
         self.feeds = [first]
-        self.pace = Pace(now)
+        self.pace = Throughput(now)
         self._most = max(1, min(MOST_LANES, len(os.sched_getaffinity(0)) // CORES_PER_LANE))
         self._widened_at = now
         self._busy_s = 0.0
@@ -85,11 +85,11 @@ class Lanes:
             and self.pace.busy_part > OWED_PART
         )
 
-    def widen(self, feed: Feed, now: float) -> None:
+    def widen(self, feed: Connection, now: float) -> None:
         self.feeds.append(feed)
         self._widened_at = now
 
-    def narrow(self, feed: Feed) -> None:
+    def narrow(self, feed: Connection) -> None:
         """A further connection has ended; there will be no other one."""
         self.feeds.remove(feed)
         self._gone_bytes += feed.measure(self._widened_at)[1]

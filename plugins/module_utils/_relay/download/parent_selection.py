@@ -17,9 +17,9 @@ import typing as t
 
 from ..errors import PeerLost, PeerRefused, RelayError
 from ..upload.session import LOST, PENDING, ROOTED
-from .peer_record import Standings
+from .peer_record import PeerRecords
 from .stripes import Stripes
-from .throughput import WINDOW_S, Pace
+from .throughput import WINDOW_S, Throughput
 
 # A feed that has not been told anything by its parent yet.
 CONNECTING = "connecting"
@@ -106,11 +106,11 @@ def route_of(
     return Route(choices, tuple(weights) if weights else (1.0,) * len(choices), expected_mbps)
 
 
-class FeedView(t.Protocol):
+class ConnectionView(t.Protocol):
     """What steering looks at."""
 
     parent: str
-    pace: Pace
+    pace: Throughput
 
     @property
     def state(self) -> str: ...
@@ -147,7 +147,7 @@ class _Trial(t.NamedTuple):
     since: float
 
 
-class Steering:
+class ParentSelection:
     """:param others: hosts of the run that may have the base, whatever the plan says.
     :param note: told (host, sentence, mbps at last) when a parent is left for being slow.
     :param missing: a sentence on what is missing, for the error when there is no hope.
@@ -162,7 +162,7 @@ class Steering:
         note: t.Callable[[str, str, float], None] = lambda _host, _text, _mbps: None,
         missing: t.Callable[[], str] = str,
     ) -> None:
-        self.standings = Standings()
+        self.standings = PeerRecords()
         self.patience = patience
         self._others = others
         self._note = note
@@ -208,7 +208,7 @@ class Steering:
             self._last_error = message
 
     def decide(
-        self, now: float, feeds: t.Mapping[str, FeedView], left: t.Sequence[int] | None, chunk_bytes: int
+        self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None, chunk_bytes: int
     ) -> dict[str, Order]:
         """An order for each feed that is to be there.
 
@@ -254,7 +254,7 @@ class Steering:
 
     # -- hope ----------------------------------------------------------------------------------------------------
 
-    def _hope(self, now: float, feeds: t.Mapping[str, FeedView], left: t.Sequence[int] | None) -> None:
+    def _hope(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None) -> None:
         undone = -1 if left is None else sum(left)
         if undone != self._undone:
             self._undone = undone
@@ -268,7 +268,7 @@ class Steering:
                 f"last: {self._last_error or 'nothing answered'} {self._missing()}".rstrip()
             )
 
-    def _has_hope(self, feed: FeedView) -> bool:
+    def _has_hope(self, feed: ConnectionView) -> bool:
         """Its parent has a holder above it, or may yet be told its part."""
         standing = self.standings[feed.parent]
         return (feed.state == ROOTED and not standing.stalled) or (feed.state == PENDING and not standing.waited)
@@ -280,7 +280,7 @@ class Steering:
             planned = [self.standings[host].banned or self.standings[host].foreign for host in self.route.hosts]
             raise PeerRefused(f"No parent can serve this base: {'; '.join(planned) or 'the plan names none'}")
 
-    def _pick(self, stripe: int, now: float, feeds: t.Mapping[str, FeedView]) -> str | None:
+    def _pick(self, stripe: int, now: float, feeds: t.Mapping[str, ConnectionView]) -> str | None:
         usable = self.standings.usable(self.route.choices[stripe], now)
         if usable:
             return min(usable, key=lambda host: self.standings[host].slow_until > now)
@@ -288,7 +288,7 @@ class Steering:
         rooted = [feed for feed in feeds.values() if feed.state == ROOTED and feed.parent != on_trial]
         return max(rooted, key=lambda feed: feed.pace.flow).parent if rooted else None
 
-    def _roam(self, roam: bool, now: float, feeds: t.Mapping[str, FeedView]) -> None:
+    def _roam(self, roam: bool, now: float, feeds: t.Mapping[str, ConnectionView]) -> None:
         rooted = [host for host in self._roamers if host in feeds and feeds[host].state == ROOTED]
         if rooted:
             # Somebody outside the plan can serve us: it takes over what has nobody better.
@@ -315,7 +315,7 @@ class Steering:
     def _help(
         self,
         now: float,
-        feeds: t.Mapping[str, FeedView],
+        feeds: t.Mapping[str, ConnectionView],
         orders: dict[str, Order],
         left: t.Sequence[int],
         chunk_bytes: int,
@@ -345,7 +345,7 @@ class Steering:
                     if host != slow_one:
                         orders[host] = order._replace(help=order.help | (orders[slow_one].own - order.own))
 
-    def _balance(self, feeds: t.Mapping[str, FeedView], orders: dict[str, Order], left: t.Sequence[int]) -> None:
+    def _balance(self, feeds: t.Mapping[str, ConnectionView], orders: dict[str, Order], left: t.Sequence[int]) -> None:
         """As long as several parents have something to bring, each gets its share of this host's link."""
         if not self.route.expected_mbps:
             return
@@ -368,7 +368,7 @@ class Steering:
         return sum(self._shares[stripe] for stripe in own) or 1.0
 
     def _try_others(
-        self, now: float, feeds: t.Mapping[str, FeedView], left: t.Sequence[int], chunk_bytes: int
+        self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int], chunk_bytes: int
     ) -> None:
         """Leave a parent that has chunks for us and delivers far slower than the next choice does."""
         if self._trial is not None:
@@ -385,9 +385,9 @@ class Steering:
     def _is_suspect(
         self,
         now: float,
-        feed: FeedView,
+        feed: ConnectionView,
         missing: int,
-        feeds: t.Mapping[str, FeedView],
+        feeds: t.Mapping[str, ConnectionView],
         owned: t.Mapping[str, frozenset[int]],
     ) -> bool:
         pace = feed.pace
@@ -410,7 +410,7 @@ class Steering:
         # Nothing to compare with: a small look at the next choice costs little beside a long transfer.
         return seconds > UNKNOWN_WORTH_S
 
-    def _begin_trial(self, now: float, feed: FeedView, own: frozenset[int], feeds: t.Mapping[str, FeedView]) -> None:
+    def _begin_trial(self, now: float, feed: ConnectionView, own: frozenset[int], feeds: t.Mapping[str, ConnectionView]) -> None:
         stripe = max(own, key=lambda one: self._shares[one])
         candidates = [
             host
@@ -428,7 +428,7 @@ class Steering:
         self.standings[host].last_tried = now
         self._trial = _Trial(host, feed.parent, now)
 
-    def _judge_trial(self, trial: _Trial, now: float, feeds: t.Mapping[str, FeedView], chunk_bytes: int) -> bool:
+    def _judge_trial(self, trial: _Trial, now: float, feeds: t.Mapping[str, ConnectionView], chunk_bytes: int) -> bool:
         """Whether it is over."""
         old, new = feeds.get(trial.against), feeds.get(trial.parent)
         if old is None or new is None:
@@ -441,7 +441,7 @@ class Steering:
             self._leave(now, old, new.parent, new.pace.rate)
         return True
 
-    def _leave(self, now: float, old: FeedView, better: str, rate: float) -> None:
+    def _leave(self, now: float, old: ConnectionView, better: str, rate: float) -> None:
         self.standings[old.parent].slow_until = now + SLOW_S
         self._current = [better if host == old.parent else host for host in self._current]
         self._note(

@@ -22,7 +22,7 @@ BACKOFF_LAST_S = 4.0
 BACKOFF_FOREIGN_S = 30.0
 
 
-class Standing:
+class PeerRecord:
     """Of one host."""
 
     def __init__(self) -> None:
@@ -71,14 +71,14 @@ class Standing:
         self.retry_at = self.slow_until = 0.0
 
 
-class Standings:
+class PeerRecords:
     """Of every host that was ever thought of."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Standing] = {}
+        self._of: dict[str, PeerRecord] = {}
 
-    def __getitem__(self, host: str) -> Standing:
-        return self._of.setdefault(host, Standing())
+    def __getitem__(self, host: str) -> PeerRecord:
+        return self._of.setdefault(host, PeerRecord())
 
     def usable(self, hosts: t.Iterable[str], now: float) -> list[str]:
         return [host for host in hosts if self[host].usable(now)]

@@ -23,7 +23,7 @@ class _Sample(t.NamedTuple):
     bytes: int
 
 
-class Pace:
+class Throughput:
     """Rates over the last seconds, in bytes per second.
 
     A parent is busy with us while chunks that it said it has are under way. One that waits for its own parent is not

@@ -15,7 +15,7 @@ import typing as t
 
 from ..._base_format.chunk_list import chunk_count
 from ..errors import PartialContent
-from .page_cache import Footprint
+from .page_cache import PageCache
 
 MAP_MAGIC = b"BCMAP001"
 _MAP_HEADER = struct.Struct(">8sQ")
@@ -27,13 +27,13 @@ _BOOT_BYTES = 36
 class WholeFile:
     """A base that lies in the store.
 
-    :param received: whether it has just come, see Footprint; readers: how many children read it at the moment.
+    :param received: whether it has just come, see PageCache; readers: how many children read it at the moment.
     """
 
     def __init__(self, path: str, received: bool = False, readers: t.Callable[[], int] = lambda: 0) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size_bytes = os.fstat(self._descriptor).st_size
-        self._footprint = Footprint(self._descriptor, received, readers)
+        self._footprint = PageCache(self._descriptor, received, readers)
 
     def read_into(self, offset: int, view: memoryview) -> None:
         self._footprint.reading(offset, len(view))
@@ -79,10 +79,10 @@ class PartialFile:
         boot_id = (boot_identity() if boot is None else boot).encode().ljust(_BOOT_BYTES)[:_BOOT_BYTES]
         header = _MAP_HEADER.pack(MAP_MAGIC, count)
         self._disk = self._map = -1
-        self._footprint: Footprint | None = None
+        self._footprint: PageCache | None = None
         try:
             self._disk = os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self._footprint = Footprint(self._disk, True, readers)
+            self._footprint = PageCache(self._disk, True, readers)
             self._map = os.open(map_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             found = os.pread(self._map, len(header) + count + _BOOT_BYTES, 0)
             marks = found[len(header) : len(header) + count]

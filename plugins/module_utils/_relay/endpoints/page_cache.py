@@ -40,7 +40,7 @@ class _Region:
         self.read = 0
 
 
-class Footprint:
+class PageCache:
     """Keeps in the cache what children are still going to read, and drops the rest.
 
     :param ours: whether all cached pages of the file come from us: it was just received. Of another file, regions that

@@ -22,16 +22,16 @@ from ..endpoints import Endpoint
 from ..endpoints.files import PartialFile, WholeFile
 from ..errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
 from ..measure.prober import Prober
-from ..status.gossip import News
+from ..status.gossip import Gossip
 from ..upload.link_meter import LinkMeter
 from ..upload.rate_limits import Limits
-from ..upload.session import FAILED, FETCHING, FOREIGN, HOLDING, LOST, PENDING, WAITING, Offer, Serving
-from ..upload.shared_partial import Follower, Place, keep_list
+from ..upload.session import FAILED, FETCHING, FOREIGN, HOLDING, LOST, PENDING, WAITING, Offer, Session
+from ..upload.shared_partial import Place, SharedPartial, keep_list
 from ..wire import protocol
 from ..wire.channel import SILENCE_S, Channel, describe
 from ..wire.compression import codecs
 from ..wire.tls import Contexts
-from ..wire.transport import CONNECT_S, Address, Door, Transport
+from ..wire.transport import CONNECT_S, Acceptor, Address, Transport
 
 STAGED, CUT_THROUGH = "staged", "cut_through"
 
@@ -49,7 +49,7 @@ class Held(t.NamedTuple):
     chunks: str
 
 
-class Claim(t.Protocol):
+class Lease(t.Protocol):
     """The right to write a partial, until one of the last three is called."""
 
     disk: str
@@ -62,7 +62,7 @@ class Claim(t.Protocol):
     def close(self) -> None: ...
 
 
-class Shelf(t.Protocol):
+class BaseStore(t.Protocol):
     """The pools of this host, as far as the node needs them."""
 
     def held(self, pool_path: str, sha256: str) -> Held | None: ...
@@ -70,7 +70,7 @@ class Shelf(t.Protocol):
     def place(self, pool_path: str, sha256: str) -> Place:
         """Where the partial of a base is, whoever holds it."""
 
-    def claim(self, pool_path: str, sha256: str) -> Claim:
+    def claim(self, pool_path: str, sha256: str) -> Lease:
         """:raises PartialInUse: another process is fetching it; RelayError: OSError:"""
 
 
@@ -182,7 +182,7 @@ class Job:
     def _bring(self) -> None:
         node, request = self._node, self.request
         place = node.shelf.place(request.pool_path, request.sha256)
-        follower = Follower(
+        follower = SharedPartial(
             place,
             request.metadata,
             self.offer,
@@ -201,7 +201,7 @@ class Job:
         finally:
             follower.close()
 
-    def _await_claim(self, follower: Follower) -> Claim | None:
+    def _await_claim(self, follower: SharedPartial) -> Lease | None:
         """The right to write the partial; None if the base has come without that. :raises RelayError:"""
         node, request = self._node, self.request
         while True:
@@ -233,7 +233,7 @@ class Job:
         self._hold(held)
         return None
 
-    def _fetch_into(self, claim: Claim, place: Place, follower: Follower) -> None:
+    def _fetch_into(self, claim: Lease, place: Place, follower: SharedPartial) -> None:
         node, request, metadata = self._node, self.request, self.request.metadata
         try:
             endpoint = PartialFile(
@@ -305,7 +305,7 @@ class Job:
             if not fetch.share or fetch.chunks is None:
                 endpoint.close()
 
-    def _give_up(self, claim: Claim, endpoint: PartialFile) -> None:
+    def _give_up(self, claim: Lease, endpoint: PartialFile) -> None:
         """What is verified is kept for the next run; an empty partial is of no use to anybody."""
         try:
             if any(endpoint.marks()):
@@ -344,7 +344,7 @@ class Node:
         host: str,
         listener: socket.socket,
         contexts: Contexts,
-        shelf: Shelf,
+        shelf: BaseStore,
         clock: Clock,
         settings: Settings = Settings(),  # noqa: B008 - immutable
         log: t.Callable[[str], None] = lambda _line: None,
@@ -364,9 +364,9 @@ class Node:
         self.meter = LinkMeter(clock)
         self.limits = Limits(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
-        self.news = News(host, born, clock, self.connect, self.stopping, self._observed)
+        self.news = Gossip(host, born, clock, self.connect, self.stopping, self._observed)
         self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
-        self.door = Door(listener, self.transport, self._welcome, self.stopping, clock, log)
+        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, log)
         self._peers: dict[str, Address] = {}
         self._jobs: dict[str, Job] = {}
         self._offers: dict[str, Offer] = {}
@@ -562,7 +562,7 @@ class Node:
         if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
-        Serving(channel, offer, self.limits, self.stopping, self.meter, self._codec(message.get("codecs"))).run()
+        Session(channel, offer, self.limits, self.stopping, self.meter, self._codec(message.get("codecs"))).run()
 
     def _codec(self, theirs: t.Any) -> str | None:
         """How chunks may be compressed for a child; None for not at all."""

@@ -28,8 +28,8 @@ from ..wire.tls import contexts
 from ..wire.transport import Address
 from . import control_socket
 from .daemon import Process, spawn, start_time, stay_small, yield_to_others
-from .node import STAGED, THREAD_STACK_BYTES, BaseRequest, Node, Settings, Shelf, bind
-from .run_directory import Json, Runtime
+from .node import STAGED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
+from .run_directory import Json, RunDirectory
 
 # How long a node has to end by itself before it is killed.
 STOP_S = 10.0
@@ -59,7 +59,7 @@ class Command(t.NamedTuple):
     idle_io: bool = False
 
 
-def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, bool]:
+def listening(runtime: RunDirectory, command: Command, shelf: BaseStore) -> tuple[Json, bool]:
     """A node that listens: the one that is there, or a new one. (its data, whether it is new)"""
     authority = authority_of(command.credentials)
     while True:
@@ -78,7 +78,7 @@ def listening(runtime: Runtime, command: Command, shelf: Shelf) -> tuple[Json, b
                 return _start(runtime, command, shelf, authority, noted.get("port")), True
 
 
-def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, port: int | None) -> Json:
+def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority: str, port: int | None) -> Json:
     """:param port: of a node that is gone: peers that were told of it know it."""
     for path in (runtime.socket, runtime.pidfile, runtime.log):
         with contextlib.suppress(FileNotFoundError):
@@ -121,7 +121,7 @@ def _start(runtime: Runtime, command: Command, shelf: Shelf, authority: str, por
         raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
 
 
-def stopped(runtime: Runtime) -> bool:
+def stopped(runtime: RunDirectory) -> bool:
     """No node, no port, no directory; whether there was something to end."""
     if not os.path.isdir(runtime.directory):
         return False
@@ -131,7 +131,7 @@ def stopped(runtime: Runtime) -> bool:
     return True
 
 
-def _end(runtime: Runtime) -> None:
+def _end(runtime: RunDirectory) -> None:
     process = runtime.process()
     try:
         answer = runtime.ask("stop", timeout=5.0)
@@ -151,7 +151,7 @@ def _log(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(node: Node, runtime: Runtime, server: socket.socket, told: Json, history: LinkHistory) -> None:
+def _run(node: Node, runtime: RunDirectory, server: socket.socket, told: Json, history: LinkHistory) -> None:
     """The life of the process.
 
     :param told: what each answer says of how it was started.

@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 Json = t.Dict[str, t.Any]
 
 
-class Runtime:
+class RunDirectory:
     """The directory of one run on this host: control socket, pidfile and log. Nothing in it is secret."""
 
     def __init__(self, runtime_dir: str, run: str) -> None:

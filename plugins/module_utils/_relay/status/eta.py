@@ -14,7 +14,7 @@ from collections import deque
 WINDOW_S = 5.0
 
 
-class Arrival:
+class Eta:
     """The rate of the last seconds, from counts of bytes at several moments."""
 
     def __init__(self, window_s: float = WINDOW_S) -> None:

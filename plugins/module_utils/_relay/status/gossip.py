@@ -24,7 +24,7 @@ from ..wire import protocol
 from ..wire.channel import Channel
 from ..wire.socket_stream import Waker, poll
 from . import table
-from .eta import Arrival
+from .eta import Eta
 
 # How many hosts of the shallow tree have their line to the same host.
 FAN = 8
@@ -68,7 +68,7 @@ def shallow_candidates(host: str, hosts: t.Iterable[str]) -> list[str]:
     return [ranked[one] for one in dict.fromkeys((*above, *before))][:MAX_CANDIDATES]
 
 
-class News:
+class Gossip:
     """What this node knows of the fleet, and the threads that tell and hear it.
 
     :param born: grows with each node that this host has in the run.
@@ -91,8 +91,8 @@ class News:
         self._stop = stop
         self._observe = observe
         self._lock = threading.Lock()
-        self._table = table.Table(host, born, clock())
-        self._arrivals: dict[str, Arrival] = {}
+        self._table = table.StatusTable(host, born, clock())
+        self._arrivals: dict[str, Eta] = {}
         self._parents: list[str] = []
         self._wakers: set[Waker] = set()
         self._numbers = itertools.count(1)
@@ -165,7 +165,7 @@ class News:
             for sha256, progress in bases[: table.MAX_BASES]:
                 rate, remaining = 0.0, None
                 if progress["state"] == FETCHING:
-                    arrival = self._arrivals.setdefault(sha256, Arrival())
+                    arrival = self._arrivals.setdefault(sha256, Eta())
                     arrival.note(now, progress["bytes"])
                     rate = arrival.bytes_per_s * 8 / 1e6
                     remaining = arrival.remaining_s(progress["size_bytes"] - progress["bytes"])

@@ -102,7 +102,7 @@ class _Record(t.NamedTuple):
     via: int
 
 
-class Table:
+class StatusTable:
     """The last report of each host. Not thread-safe.
 
     :param via: in all methods, the connection that a report came by; it need not go back there. 0 is no connection.

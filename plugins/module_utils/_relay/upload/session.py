@@ -328,7 +328,7 @@ class Offer:
             waker.wake()
 
 
-class Serving:
+class Session:
     """Answers one child about one base until the child leaves, falls silent, or the node stops."""
 
     def __init__(

@@ -27,7 +27,7 @@ class Place(t.NamedTuple):
     chunks: str
 
 
-class Follower:
+class SharedPartial:
     """Reads a partial whose lock somebody else holds, and never writes to it.
 
     The map is believed only in the boot in which it was written: then both processes see the same pages, and a marked

@@ -97,7 +97,7 @@ class Transport:
         return channel
 
 
-class Door:
+class Acceptor:
     """Accepts connections. Strangers have few places and little time; peers that were let in have threads."""
 
     def __init__(

@@ -18,7 +18,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.par
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, ROOTED, Offer, Serving
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, ROOTED, Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
@@ -78,7 +78,7 @@ class Parent:
 
     def _serve(self, channel: Channel) -> None:
         try:
-            Serving(channel, self.offer, Limits(time.monotonic), self.stop).run()
+            Session(channel, self.offer, Limits(time.monotonic), self.stop).run()
         except RelayError as error:
             self.error = error
         finally:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.chunk_picker import Ledger, everything
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.chunk_picker import ChunkPicker, everything
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import PERIOD, Stripes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +48,7 @@ def test_a_ledger_gives_each_missing_chunk_once(
 ) -> None:
     """Whatever several feeds take, from the begin or from the end: no chunk twice, none of another stripe, none lost."""
     stripes = Stripes([float(weight) for weight in weights])
-    ledger = Ledger(bytearray(marks), stripes)
+    ledger = ChunkPicker(bytearray(marks), stripes)
     here = bytearray(have[: len(marks)])
     wanted = {i for i, mark in enumerate(marks) if not mark and here[i]}
     first = {i for i in wanted if stripes.of(i) == 0}

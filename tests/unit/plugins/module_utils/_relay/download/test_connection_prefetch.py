@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import connection as feed_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.chunk_picker import Ledger, everything
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.chunk_picker import ChunkPicker, everything
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import Stripes
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
@@ -183,7 +183,7 @@ def test_what_a_lost_parent_was_asked_for_ahead_comes_from_the_next(child_of: t.
 
 
 def test_ahead_goes_on_where_it_was_and_passes_over_what_is_not_to_be_asked() -> None:
-    ledger = Ledger(bytearray(1 if index in (0, 3) else 0 for index in range(12)), Stripes((1.0, 1.0)))
+    ledger = ChunkPicker(bytearray(1 if index in (0, 3) else 0 for index in range(12)), Stripes((1.0, 1.0)))
     pattern = Stripes((1.0, 1.0))
     own = [index for index in range(12) if pattern.of(index) == 0 and index not in (0, 3)]
     taken, front = ledger.take_ahead(0, 2, {0}, {own[0]})

@@ -21,7 +21,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, LOST, ROOTED, Offer, Serving
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, LOST, ROOTED, Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
 from hypothesis import HealthCheck, given, settings
@@ -94,7 +94,7 @@ class Site:
         channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0, heartbeat_s=0.05)
         with contextlib.suppress(RelayError, OSError):
             channel.receive()
-            Serving(channel, offer, limits, self.stop).run()
+            Session(channel, offer, limits, self.stop).run()
         channel.close()
 
     def fetch(self, alone: float = 0.4, trusted: bool = True) -> Fetch:

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import parent as lanes_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent import BUSY_LANE_BYTES, Lanes
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent import BUSY_LANE_BYTES, Parent
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Order
 
 CHUNK = 16 * 1024
@@ -41,13 +41,13 @@ class Connection:
         self.orders.append(order)
 
 
-def lanes_of(monkeypatch: pytest.MonkeyPatch, cores: int = 16) -> tuple[Lanes, Connection]:
+def lanes_of(monkeypatch: pytest.MonkeyPatch, cores: int = 16) -> tuple[Parent, Connection]:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
     first = Connection()
-    return Lanes(t.cast("t.Any", first), 0.0), first
+    return Parent(t.cast("t.Any", first), 0.0), first
 
 
-def drive(lanes: Lanes, begin: float, seconds: float, bytes_per_s: float, busy: float = 1.0) -> float:
+def drive(lanes: Parent, begin: float, seconds: float, bytes_per_s: float, busy: float = 1.0) -> float:
     """Each connection brings so much; the time afterwards."""
     now = begin
     while now < begin + seconds:

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import parent_selection as s
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.throughput import Pace
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.throughput import Throughput
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
     BadChunkList,
     PeerLost,
@@ -27,11 +27,11 @@ CHUNK = 256 * 1024
 LONG = 400_000
 
 
-class Feed:
+class Connection:
     def __init__(self, parent: str, now: float, state: str = ROOTED) -> None:
         self.parent = parent
         self.state = state
-        self.pace = Pace(now)
+        self.pace = Throughput(now)
         self.asked = 9
         self.busy_s = 0.0
         self.bytes = 0
@@ -42,14 +42,14 @@ class World:
 
     def __init__(self, parents: t.Sequence[t.Any], others: t.Sequence[str] = (), **route: t.Any) -> None:
         self.now = 100.0
-        self.feeds: dict[str, Feed] = {}
+        self.feeds: dict[str, Connection] = {}
         self.left: list[int] | None = None
         self.rates: dict[str, tuple[float, float]] = {}
         self.states: dict[str, str] = {}
         self.told: list[tuple[str, float]] = []
         self.orders: dict[str, s.Order] = {}
         route_of = s.route_of(parents, **route)
-        self.steering = s.Steering(
+        self.steering = s.ParentSelection(
             route_of, s.Patience(), self.now, lambda: others, lambda _host, text, mbps: self.told.append((text, mbps))
         )
 
@@ -67,7 +67,7 @@ class World:
                 feed.bytes += taken
             feed.pace.note(self.now, feed.busy_s, feed.bytes)
         self.orders = self.steering.decide(self.now, self.feeds, self.left, CHUNK)
-        self.feeds = {host: self.feeds.get(host) or Feed(host, self.now) for host in self.orders}
+        self.feeds = {host: self.feeds.get(host) or Connection(host, self.now) for host in self.orders}
         return self.orders
 
     def run(self, seconds: float) -> set[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import Process, start_time
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 
 # Its first thread ends by the system call for that (60 on x86-64, 93 on 64-bit ARM); another one lives on for a line of input.
 HEADLESS = """
@@ -97,7 +97,7 @@ def test_what_threads_free_does_not_stay_in_memory() -> None:
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o702])
 def test_a_directory_that_is_open_to_others_is_not_used(tmp_path: Path, mode: int) -> None:
-    runtime = Runtime(str(tmp_path), "run")
+    runtime = RunDirectory(str(tmp_path), "run")
     Path(runtime.directory).mkdir()
     Path(runtime.directory).chmod(mode)
     with pytest.raises(RelayError, match="belongs to somebody else or is open to others"), runtime.locked():

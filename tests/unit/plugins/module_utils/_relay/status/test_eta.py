@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.eta import Arrival
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.eta import Eta
 
 
 def test_a_steady_arrival() -> None:
-    arrival = Arrival()
+    arrival = Eta()
     assert arrival.bytes_per_s == 0.0
     assert arrival.remaining_s(10) is None
     for second in range(1, 20):
@@ -19,7 +19,7 @@ def test_a_steady_arrival() -> None:
 
 
 def test_what_was_there_before_is_no_rate() -> None:
-    arrival = Arrival()
+    arrival = Eta()
     arrival.note(0.0, 0)
     arrival.note(1.0, 900_000)
     assert arrival.bytes_per_s == 0.0
@@ -28,7 +28,7 @@ def test_what_was_there_before_is_no_rate() -> None:
 
 
 def test_a_stall_is_seen_after_the_window_and_a_rate_soon_again() -> None:
-    arrival = Arrival(window_s=5.0)
+    arrival = Eta(window_s=5.0)
     for second in range(10):
         arrival.note(second, 1 + 100 * second)
     for second in range(10, 16):
@@ -40,7 +40,7 @@ def test_a_stall_is_seen_after_the_window_and_a_rate_soon_again() -> None:
 
 
 def test_a_fetch_that_began_anew_has_no_negative_rate() -> None:
-    arrival = Arrival()
+    arrival = Eta()
     arrival.note(0.0, 500)
     arrival.note(1.0, 100)
     arrival.note(2.0, 150)
@@ -48,7 +48,7 @@ def test_a_fetch_that_began_anew_has_no_negative_rate() -> None:
 
 
 def test_two_looks_at_one_moment() -> None:
-    arrival = Arrival()
+    arrival = Eta()
     arrival.note(1.0, 5)
     arrival.note(1.0, 9)
     assert arrival.bytes_per_s == 0.0

@@ -18,7 +18,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.table
     BaseReport,
     Cadence,
     Report,
-    Table,
+    StatusTable,
     base_report,
     decode,
     encode,
@@ -39,14 +39,14 @@ def report(number: int, state: str = "fetching", done: int = 1, born: int = 1, s
     return Report(born, number, True, settled, {SHA: base(state, done)})
 
 
-def table(host: str = "a", hosts: t.Iterable[str] = HOSTS, now: float = 0.0) -> Table:
-    one = Table(host, 1, now)
+def table(host: str = "a", hosts: t.Iterable[str] = HOSTS, now: float = 0.0) -> StatusTable:
+    one = StatusTable(host, 1, now)
     one.set_hosts(hosts, now)
     one.begin(now)
     return one
 
 
-def tell(sender: Table, receiver: Table, now: float, cursor: int = 0, via: int = 1) -> int:
+def tell(sender: StatusTable, receiver: StatusTable, now: float, cursor: int = 0, via: int = 1) -> int:
     """Everything after the cursor goes over the wire."""
     while sender.has_news(cursor):
         items, cursor = sender.news(cursor, via, now)
@@ -213,11 +213,11 @@ def test_large_fleets_report_less_often_and_in_pieces() -> None:
     assert Cadence.of(8) == (1.0, 2.0, 10.0)
     assert Cadence.of(10_000) == (50.0, 100.0, 304.0)
     hosts = [f"kvm{number:05}.example.org" for number in range(10_000)]
-    one = Table(hosts[0], 1, 0.0)
+    one = StatusTable(hosts[0], 1, 0.0)
     one.set_hosts(hosts, 0.0)
     for host in hosts[1:]:
         one.merge(host, report(1), 0.0, 1.0, 1)
-    other = Table(hosts[1], 1, 0.0)
+    other = StatusTable(hosts[1], 1, 0.0)
     other.set_hosts(hosts, 0.0)
     cursor, frames, size = 0, 0, 0
     while one.has_news(cursor):

@@ -19,7 +19,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fi
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import PENDING, ROOTED, WAITING, Offer
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Follower, Place, keep_list
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place, SharedPartial, keep_list
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 
 CHUNK = 16 * 1024
@@ -41,8 +41,8 @@ class Partial:
         self.directory.mkdir()
         self.writer = PartialFile(self.place.disk, self.place.map, len(self.content.data), CHUNK)
 
-    def follower(self, share: bool = True) -> Follower:
-        return Follower(self.place, self.content.metadata, self.offer, lambda: self.now, share, patience_s=60.0)
+    def follower(self, share: bool = True) -> SharedPartial:
+        return SharedPartial(self.place, self.content.metadata, self.offer, lambda: self.now, share, patience_s=60.0)
 
     def store(self, *indexes: int) -> None:
         for index in indexes:
