@@ -143,6 +143,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
 def main() -> None:
     run_module(
         _work,
+        exact=("records",),
         argument_spec={
             "state_dir": {"type": "path", "default": "/var/lib/basecast"},
             "tenant": {"type": "str", "default": "default"},

@@ -24,17 +24,14 @@ from pathlib import Path
 from . import _linux
 from ._host import Host, LabError, Pair, Rate, both_ways, check_pool
 from ._network import CONGESTION_CONTROL, permit_congestion_control
-from ._state import claim, is_stale, lab_root, remove_stale
+from ._state import claim, claim_subnet, is_stale, lab_root, remove_stale
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 START_S = 90.0
-# ssh makes control sockets below the state folder: a hash, a random part, 107 bytes in all.
+# ssh makes control sockets below the state folder: cp/root@ADDRESS and a random part, 107 bytes in all.
 LONGEST_STATE = 66
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SSH_ARGS = (
-    "-o ControlMaster=auto -o ControlPersist=60s -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-)
 
 SSH_OPTIONS = (
     "-F", "/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
@@ -144,7 +141,9 @@ class Lab:
         lock = claim(self.state)
         owner = -1 if self.detached else os.pidfd_open(os.getpid())
         ready_r, ready_w = os.pipe()
+        subnet = -1
         try:
+            self._spec["subnet"], subnet = claim_subnet()
             for key in ("key", "host_key"):
                 make_key(self.state / key)
             (self.state / "spec.json").write_text(json.dumps(self._spec))
@@ -165,7 +164,7 @@ class Lab:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    pass_fds=[fd for fd in (lock, ready_w, owner) if fd >= 0],
+                    pass_fds=[fd for fd in (lock, ready_w, owner, subnet) if fd >= 0],
                 )
                 os.close(ready_w)
                 ready_w = -1
@@ -183,7 +182,7 @@ class Lab:
             self.down()
             raise
         finally:
-            for fd in (ready_r, ready_w, owner, lock):
+            for fd in (ready_r, ready_w, owner, lock, subnet):
                 if fd >= 0:
                     os.close(fd)
         self.status = reply["ok"]
@@ -397,6 +396,14 @@ class Lab:
 
     # ---- files for Ansible
 
+    @property
+    def ssh_args(self) -> str:
+        """Connections that last, by the lab's own control sockets."""
+        return (
+            f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={self.state}/cp/%r@%h"
+            " -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+        )
+
     def host_vars(self) -> dict[str, dict[str, t.Any]]:
         return {
             name: {
@@ -411,6 +418,8 @@ class Lab:
         shared = {
             "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.state / "key"),
+            # Variables win over a user's ansible.cfg and environment; for ssh, the first of two options counts.
+            "ansible_ssh_args": self.ssh_args,
             "ansible_ssh_common_args": " ".join(SSH_OPTIONS),
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_pipelining": True,
@@ -441,8 +450,7 @@ timeout = 10
 
 [ssh_connection]
 pipelining = True
-control_path_dir = {self.state}/cp
-ssh_args = {SSH_ARGS}
+ssh_args = {self.ssh_args.replace("%", "%%")}
 retries = 0
 """)
 

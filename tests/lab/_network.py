@@ -13,8 +13,8 @@ from pathlib import Path
 from ._common import LabHost, command
 
 BRIDGE = "br0"
-CONTROLLER = "10.77.0.1"
 PREFIX = 16
+SUBNETS = range(77, 256)  # 10.77.0.0/16 to 10.255.0.0/16
 DEAD_MAC = "02:bc:de:ad:00:00"
 
 # Debian's. The kernel gives its own default to every new namespace, and what a transfer takes would depend on that: BBR,
@@ -40,17 +40,26 @@ def permit_congestion_control() -> bool:
     return True
 
 
+def controller_address(subnet: int) -> str:
+    return f"10.{subnet}.0.1"
+
+
+def host_address(subnet: int, index: int) -> str:
+    number = 10 + index
+    return f"10.{subnet}.{number >> 8}.{number & 255}"
+
+
 class Network:
-    def __init__(self, hosts: dict[str, LabHost]) -> None:
+    def __init__(self, hosts: dict[str, LabHost], subnet: int) -> None:
         self.hosts = hosts
+        self.controller = controller_address(subnet)
         self.pairs: dict[tuple[str, str], dict[str, t.Any]] = {}
 
-    @staticmethod
-    def make_bridge() -> None:
+    def make_bridge(self) -> None:
         command("ip", "-batch", "-", stdin="\n".join((
             "link set lo up",
             f"link add {BRIDGE} type bridge forward_delay 0 stp_state 0",
-            f"addr add {CONTROLLER}/{PREFIX} brd + dev {BRIDGE}",
+            f"addr add {self.controller}/{PREFIX} brd + dev {BRIDGE}",
             f"link set {BRIDGE} up",
         )))  # fmt: skip
         filtering = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
@@ -70,7 +79,7 @@ class Network:
             "link set lo up",
             f"addr add {host.address}/{PREFIX} brd + dev eth0",
             "link set eth0 up",
-            f"route add default via {CONTROLLER}",
+            f"route add default via {self.controller}",
         )))  # fmt: skip
         self.shape(host)
         for (source, target), pair in self.pairs.items():

@@ -14,6 +14,10 @@ from pathlib import Path
 
 from . import _linux
 from ._host import LabError
+from ._network import SUBNETS
+
+SUBNET_CLAIMS = Path("/run/basecast-lab")
+"""Of the whole machine, wherever its labs keep their files."""
 
 
 def lab_root() -> Path:
@@ -45,6 +49,20 @@ def claim(state: Path) -> int:
         fd = os.open(state / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return fd
+
+
+def claim_subnet() -> tuple[int, int]:
+    """A subnet that no running lab of this machine has, and the descriptor that claims it as long as anybody holds it open."""
+    SUBNET_CLAIMS.mkdir(exist_ok=True)
+    for subnet in SUBNETS:
+        fd = os.open(SUBNET_CLAIMS / f"subnet-{subnet}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            continue
+        return subnet, fd
+    raise LabError(f"all {len(SUBNETS)} subnets for labs are in use; `lab list` names the labs, `lab down` ends one")
 
 
 def is_stale(state: Path) -> bool:

@@ -4,8 +4,8 @@
 
 """The process that is a lab: PID 1 of a PID, mount and network namespace of its own.
 
-It is started as a program with the state folder as its argument and three inherited descriptors: the lock
-of the state folder, a pipe for the one JSON line that says whether the lab is up, and (or -1) a pidfd of the
+It is started as a program with the state folder as its argument and three inherited descriptors (a fourth, the claim
+of its subnet, only has to stay open): the lock of the state folder, a pipe for the one JSON line that says whether the lab is up, and (or -1) a pidfd of the
 process whose end ends the lab. Two processes come of it: the *keeper* outside of the namespaces, which
 waits, and removes the state folder at the end; and the *supervisor* inside, whose end takes every process,
 network, mount and loop device of the lab with it. Each dies with the other.
@@ -33,29 +33,27 @@ sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
 from ansible_collections.basecast.fleet.tests.lab import _linux, _pools, _trees
 from ansible_collections.basecast.fleet.tests.lab._common import ENVIRONMENT, LabHost, Pool, Refused, command
-from ansible_collections.basecast.fleet.tests.lab._network import Network
+from ansible_collections.basecast.fleet.tests.lab._network import Network, host_address
 
 READY_S = 30.0
 
 
 class Supervisor:
-    def __init__(self, state: Path, lock: int) -> None:
+    def __init__(self, state: Path) -> None:
         self.state = state
-        self.lock = lock
         self.spec: dict[str, t.Any] = json.loads((state / "spec.json").read_text())
         self.libvirt: str | None = self.spec["libvirt"] or None
         self.hosts: dict[str, LabHost] = {}
         for index, entry in enumerate(self.spec["hosts"], start=1):
-            number = 10 + index
             self.hosts[entry["name"]] = LabHost(
                 name=entry["name"],
                 index=index,
-                address=f"10.77.{number >> 8}.{number & 255}",
+                address=host_address(self.spec["subnet"], index),
                 up_mbps=entry["up_mbps"],
                 down_mbps=entry["down_mbps"],
                 folder=state / "hosts" / entry["name"],
             )
-        self.network = Network(self.hosts)
+        self.network = Network(self.hosts, self.spec["subnet"])
 
     # ---- start
 
@@ -64,7 +62,7 @@ class Supervisor:
         _linux.mount("proc", "/proc", "proc", _linux.MS_NOSUID)
         self.network.make_bridge()
         for host in self.hosts.values():
-            _trees.make_files(host, self.hosts.values(), self.state, self.spec["labs"], self.libvirt)
+            _trees.make_files(host, self.hosts.values(), self.network.controller, self.state, self.spec["labs"], self.libvirt)
             for pool in self.spec["pools"]:
                 _pools.make_pool(host, pool["name"], pool["fs"], pool["size_mib"])
         for host in self.hosts.values():
@@ -347,7 +345,7 @@ class Supervisor:
                 hosts[pid].pid = 0
 
 
-def supervise(state: Path, lock: int, ready: int, life: int) -> t.NoReturn:
+def supervise(state: Path, ready: int, life: int) -> t.NoReturn:
     """Runs as PID 1 of the lab."""
     _linux.prctl(_linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([life], [], [], 0)[0]:
@@ -362,7 +360,7 @@ def supervise(state: Path, lock: int, ready: int, life: int) -> t.NoReturn:
     signal.set_wakeup_fd(wakeup_w, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
-    supervisor = Supervisor(state, lock)
+    supervisor = Supervisor(state)
     listener = socket.socket(socket.AF_UNIX)
     try:
         supervisor.start()
@@ -419,7 +417,7 @@ def main(argv: list[str]) -> int:
         os.close(told_r)
         if owner >= 0:
             os.close(owner)
-        supervise(state, lock, ready, life_r)
+        supervise(state, ready, life_r)
     for fd in (life_r, told_r, ready):
         os.close(fd)
     (state / "keeper").write_text(f"{os.getpid()}\n")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from . import _linux
 from ._common import LabHost
-from ._network import CONTROLLER
 
 # A host sees the machine's own programs, but none of the machine's own data.
 MASKED = (
@@ -88,7 +87,7 @@ DEFAULT_NETWORK = """\
 """
 
 
-def make_files(host: LabHost, hosts: Iterable[LabHost], state: Path, labs: str, libvirt: str | None) -> None:
+def make_files(host: LabHost, hosts: Iterable[LabHost], controller: str, state: Path, labs: str, libvirt: str | None) -> None:
     """The host's file tree: the machine's own below, a memory file system above."""
     host.root.mkdir(parents=True)
     layer = host.folder / "layer"
@@ -102,7 +101,7 @@ def make_files(host: LabHost, hosts: Iterable[LabHost], state: Path, labs: str, 
     files = {
         "etc/hostname": f"{host.name}\n",
         "etc/hosts": "127.0.0.1 localhost\n"
-        + f"{CONTROLLER} controller\n"
+        + f"{controller} controller\n"
         + "".join(f"{other.address} {other.name}\n" for other in hosts),
         "etc/machine-id": uuid.uuid4().hex + "\n",
         "etc/basecast-lab/sshd_config": SSHD_CONFIG,

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -98,6 +99,39 @@ def test_every_file_names_its_licence() -> None:
         if "SPDX-License-Identifier: GPL-3.0-or-later" not in (ROOT / name).read_text()[:600]
     ]
     assert not without
+
+
+# What a user's ansible.cfg would decide otherwise. Play keywords win over configuration and command line.
+PLAY_KEYWORDS = {
+    "gather_facts": False,
+    "strategy": "ansible.builtin.linear",
+    "any_errors_fatal": False,
+    "timeout": 0,  # task_timeout; tasks that may hang have their own
+    "debugger": "never",
+}
+
+
+def test_plays_set_what_they_rely_on() -> None:
+    plays = [
+        (name, play)
+        for name in tracked("playbooks/*.yml")
+        for play in yaml.safe_load((ROOT / name).read_text())
+        if "hosts" in play
+    ]  # fmt: skip
+    assert len(plays) > 3
+    wrong = [
+        f"{name}: {play['name']}: {key}: {play.get(key, 'not set')}; expected {value}"
+        for name, play in plays
+        for key, value in PLAY_KEYWORDS.items()
+        if play.get(key, "not set") != value
+    ]
+    assert not wrong
+
+
+def test_the_least_ansible_core_is_the_same_everywhere() -> None:
+    needed = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"].removeprefix(">=").removesuffix(".0")
+    assert f"version('{needed}', '>=')" in (ROOT / "playbooks/tasks/check_controller.yml").read_text()
+    assert f"ansible-core {needed} or later" in (ROOT / "README.md").read_text()
 
 
 def test_the_built_collection_holds_what_users_need_and_no_more(tmp_path: Path) -> None:
