@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, held_base, place_machines
-from ..relay.fleet import base_metadata, relays_of
+from ..relay.needs import base_metadata, relays_of
 from .preflight import preflight
 from .report import one_line
 

@@ -8,7 +8,8 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_parts, relay_plans, relay_stages
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report, plan_text
