@@ -10,9 +10,16 @@ from __future__ import annotations
 
 import typing as t
 
+from ._text import clean, clean_data
+
+LONGEST = 8000
+LONGEST_VALUE = 400
+
 
 class FleetError(Exception):
     """What was attempted, on what, what was found, and what to do.
+
+    Both are fit for a terminal, whatever others wrote into them.
 
     :param message: one sentence or two, complete without the traceback.
     :param fields: JSON-serialisable facts that a playbook may branch on (``kind`` names the failure).
@@ -21,9 +28,9 @@ class FleetError(Exception):
     kind = "failed"
 
     def __init__(self, message: str, **fields: t.Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fields: dict[str, t.Any] = {"kind": self.kind, **fields}
+        self.message = clean(message, LONGEST)
+        super().__init__(self.message)
+        self.fields: dict[str, t.Any] = {"kind": self.kind, **clean_data(fields)}
 
 
 class InvalidOption(FleetError):
@@ -32,4 +39,10 @@ class InvalidOption(FleetError):
     kind = "invalid_option"
 
     def __init__(self, option: str, value: t.Any, accepted: str) -> None:
-        super().__init__(f"{option}: {value!r} is not accepted; {accepted}", option=option, value=value)
+        super().__init__(f"{option}: {_repr(value)} is not accepted; {accepted}", option=option, value=value)
+
+
+def _repr(value: t.Any) -> str:
+    """As Python writes it; of a long one, the begin."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

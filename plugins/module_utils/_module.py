@@ -14,19 +14,26 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._errors import FleetError, InvalidOption
+from ._errors import LONGEST, FleetError, InvalidOption
 from ._names import check_name
+from ._text import clean, clean_data
 
 DEFAULT_POOLS = {"default": "/var/lib/libvirt/images"}
 
 
-def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], **spec: t.Any) -> None:
+def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], exact: t.Collection[str] = (), **spec: t.Any) -> None:
     """Run a module whose work is one function from AnsibleModule to its result.
 
+    Texts in results, warnings and errors may come from other parties, so all of them are made fit for a terminal.
+
     :param work: returns what goes to exit_json; raises FleetError for what the user has to know.
+    :param exact: keys of the result that must come back as they were stored, to the last control character.
     :param spec: arguments of AnsibleModule.
     """
     module = AnsibleModule(**spec)
+    warn, fail = module.warn, module.fail_json
+    module.warn = lambda warning, *rest, **named: warn(clean(warning), *rest, **named)
+    module.fail_json = lambda msg, **named: fail(clean(msg, LONGEST), **clean_data(named))
     try:
         result = work(module)
     except FleetError as error:
@@ -37,7 +44,7 @@ def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], **spec:
             failure={"kind": "unexpected"},
             exception=traceback.format_exc(),
         )
-    module.exit_json(**result)
+    module.exit_json(**{key: value if key in exact else clean_data(value) for key, value in result.items()})
 
 
 def pools_argument() -> dict[str, t.Any]:

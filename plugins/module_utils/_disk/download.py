@@ -20,6 +20,7 @@ from .._errors import FleetError, InvalidOption
 from . import filesystem
 
 SCHEMES = ("http", "https", "file")
+MAX_VALIDATOR = 1024
 _BLOCK_BYTES = 1024 * 1024
 
 

@@ -16,6 +16,7 @@ import stat
 import struct
 import typing as t
 
+from .._untrusted import MAX_BYTES, Malformed, Value, parse
 from .errors import NoSpace, UnsafePath
 
 DIRECTORY_MODE = 0o711
@@ -124,16 +125,24 @@ def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
 
 
 def read_file(path: str, limit: int = 1 << 30) -> bytes:
-    """At most ``limit`` bytes of a file."""
+    """The whole file. Malformed when it is longer than ``limit``."""
     descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise Malformed(path, f"it has {size} bytes; at most {limit} are accepted")
         # read() allocates what it is asked for: never more than there is.
-        return file.read(min(limit, os.fstat(descriptor).st_size))
+        return file.read(min(limit, size + 1))
 
 
-def read_json(path: str, limit: int = 1 << 22) -> t.Any:
-    """ValueError when the file holds no JSON."""
-    return json.loads(read_file(path, limit).decode("utf-8"))
+def read_json(path: str, limit: int = MAX_BYTES) -> t.Any:
+    """What a JSON file says. Malformed, which is a ValueError too, when it holds anything else."""
+    return parse(read_file(path, limit), path, limit)
+
+
+def read_value(path: str, limit: int = MAX_BYTES) -> Value:
+    """The same, to be read field by field."""
+    return Value(read_json(path, limit), path)
 
 
 def json_bytes(value: t.Any) -> bytes:
@@ -150,30 +159,68 @@ def remove_file(path: str) -> bool:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of the store with everything in it, immutable files included. Links are not followed."""
+    """Remove a directory of the store with everything in it, immutable files included.
+
+    No link is followed, the path itself included, also when one is put there meanwhile.
+    """
     try:
-        entries = list(os.scandir(path))
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-            continue
-        if entry.is_file(follow_symlinks=False):
-            set_immutable(entry.path, False)
-        remove_file(entry.path)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the store is expected.", path=path)
+        raise
+    try:
+        _empty(directory)
+    finally:
+        os.close(directory)
     try:
         os.rmdir(path)
     except FileNotFoundError:
         pass
 
 
+def _empty(directory: int) -> None:
+    for name in os.listdir(directory):
+        try:
+            mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                try:
+                    _empty(inner)
+                finally:
+                    os.close(inner)
+                os.rmdir(name, dir_fd=directory)
+                continue
+            if stat.S_ISREG(mode):
+                _make_mutable(name, directory)
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            continue
+
+
+def _make_mutable(name: str, directory: int) -> None:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return  # what cannot be opened cannot be immutable by our doing; removing it tells why
+    try:
+        _set_immutable(descriptor, False)
+    finally:
+        os.close(descriptor)
+
+
 def remove_tree_or_file(path: str) -> None:
     """Remove a directory with its content, or a file or link."""
-    if os.path.isdir(path) and not os.path.islink(path):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
         remove_tree(path)
         return
-    if os.path.isfile(path) and not os.path.islink(path):
+    if stat.S_ISREG(mode):
         set_immutable(path, False)
     remove_file(path)
 

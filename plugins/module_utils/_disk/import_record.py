@@ -18,11 +18,13 @@ import typing as t
 
 from .._errors import FleetError
 from .._names import is_sha256
+from .._untrusted import Value
 from . import filesystem
-from .download import Validators
+from .download import MAX_VALIDATOR, Validators
 from .store import Store
 
 FORMAT = 1
+_LARGEST = 64 * 1024
 
 #: A file that was written this recently may be written again without its time stamp showing it.
 _SETTLED_NS = 2 * 10**9
@@ -35,12 +37,14 @@ def _path(store: Store, subject: str) -> str:
     return os.path.join(store.directory, ".imports", f"{key}.json")
 
 
-def _read(store: Store, subject: str) -> dict[str, t.Any] | None:
+def _read(store: Store, subject: str) -> Value | None:
+    """None where there is no record, or none that can be used: the source is then read again."""
     try:
-        data = filesystem.read_json(_path(store, subject))
-    except (OSError, ValueError, FleetError):
-        return None
-    if not isinstance(data, dict) or data.get("format") != FORMAT or not is_sha256(data.get("source_sha256")):
+        data = filesystem.read_value(_path(store, subject), _LARGEST)
+        if data["format"].integer() != FORMAT:
+            return None
+        data["source_sha256"].digest()
+    except (OSError, FleetError):
         return None
     return data
 
@@ -59,9 +63,9 @@ def _stat(status: os.stat_result) -> dict[str, int]:
 def file_digest(store: Store, path: str, status: os.stat_result) -> str | None:
     """Digest of a file that has not been touched since it was read."""
     data = _read(store, f"file:{path}")
-    if data is None or any(data.get(key) != value for key, value in _stat(status).items()):
+    if data is None or any(data.raw.get(key) != value for key, value in _stat(status).items()):
         return None
-    return t.cast(str, data["source_sha256"])
+    return data["source_sha256"].digest()
 
 
 def remember_file(store: Store, path: str, status: os.stat_result, sha256: str) -> None:
@@ -75,8 +79,13 @@ def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
     data = _read(store, f"url:{url}")
     if data is None:
         return None
-    validators = Validators(str(data.get("etag", "")), str(data.get("last_modified", "")), int(data.get("length", -1)))
-    return data["source_sha256"], validators
+    try:
+        validators = Validators(
+            data["etag"].text(MAX_VALIDATOR), data["last_modified"].text(MAX_VALIDATOR), data["length"].integer(-1)
+        )
+    except FleetError:
+        return None
+    return data["source_sha256"].digest(), validators
 
 
 def remember_url(store: Store, url: str, validators: Validators, sha256: str) -> None:
@@ -88,7 +97,8 @@ def base_of_source(store: Store, sha256: str) -> str | None:
     """Digest of the base that a source of this digest was converted to, where another source gave the same bytes first
     and stands in base.json."""
     data = _read(store, f"source:{sha256}")
-    return data["sha256"] if data is not None and is_sha256(data.get("sha256")) else None
+    found = data.raw.get("sha256") if data is not None else None
+    return found if is_sha256(found) else None
 
 
 def remember_source(store: Store, source_sha256: str, sha256: str) -> None:

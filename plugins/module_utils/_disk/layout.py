@@ -16,6 +16,7 @@ from . import filesystem
 from .errors import UnsafePath
 
 _BASE_FILE = re.compile(r"/bases/([0-9a-f]{64})/disk\Z")
+_LARGEST = 64 * 1024
 EXTENSIONS = {"qcow2": ".qcow2", "raw": ".raw"}
 
 
@@ -51,12 +52,14 @@ def owner_path(pool_path: str, service: str) -> str:
 
 
 def owner_of(service: str) -> str | None:
-    """The tenant of the service in this directory, None where nobody has claimed it."""
+    """The tenant of the service in this directory, None where nobody has claimed it.
+
+    :raises FleetError: the record cannot be understood, so the tenant is not known.
+    """
     try:
-        data = filesystem.read_json(os.path.join(service, ".owner.json"))
-    except (OSError, ValueError):
+        return filesystem.read_value(os.path.join(service, ".owner.json"), _LARGEST)["tenant"].text(255)
+    except FileNotFoundError:
         return None
-    return data.get("tenant") if isinstance(data, dict) else None
 
 
 def base_of(backing_path: str | None) -> str | None:

@@ -26,6 +26,7 @@ from .users import FoundDisk
 
 DISK_MODE = 0o600
 ORIGIN_FORMAT = 1
+_LARGEST_ORIGIN = 64 * 1024
 _SECTOR = 512
 _PIECE = 4096
 
@@ -117,14 +118,8 @@ class Disks:
                 path=store.pool_path,
             )
         layout.refuse_links(store.pool_path, "machines", self._service)
-        path = layout.owner_path(store.pool_path, self._service)
-        try:
-            owner = filesystem.read_json(path).get("tenant")
-        except FileNotFoundError:
-            return
-        except (ValueError, AttributeError):
-            owner = None
-        if owner != self._tenant:
+        owner = layout.owner_of(layout.service_directory(store.pool_path, self._service))
+        if owner is not None and owner != self._tenant:
             raise FleetError(
                 f"The service {self._service} in pool {pool} belongs to another tenant; choose another name for it.",
                 kind="foreign_service",
@@ -526,11 +521,16 @@ def _refuse_children(path: str, disks: t.Iterable[FoundDisk], what: str) -> None
 
 
 def _origin(directory: str, name: str) -> dict[str, t.Any] | None:
+    """What a disk without parent was made from: {"base": digest or None}; None where nothing is written down.
+
+    :raises FleetError: the record cannot be understood.
+    """
     try:
-        data = filesystem.read_json(layout.origin_path(directory, name))
-    except (OSError, ValueError):
+        record = filesystem.read_value(layout.origin_path(directory, name), _LARGEST_ORIGIN)
+    except FileNotFoundError:
         return None
-    return data if isinstance(data, dict) else None
+    base = record.get("base")
+    return {"base": base.digest() if base is not None else None}
 
 
 def _pieces(path: str) -> list[tuple[int, bytes]]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import typing as t
 
+from .._text import clean
+from .._untrusted import Malformed, read
 from .errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, UnsupportedImage
 from .runner import Runner, limited, require_program
 
@@ -47,15 +49,14 @@ class CheckResult(t.NamedTuple):
 
 
 def parse_info(text: str) -> ImageInfo:
-    """`qemu-img info --output=json` without its backing chain. ValueError for anything else."""
-    data = json.loads(text)
-    if not isinstance(data, dict) or "format" not in data or "virtual-size" not in data:
-        raise ValueError("not the output of qemu-img info")
+    """`qemu-img info --output=json` without its backing chain. Malformed for anything else."""
+    data = read(text, "the output of qemu-img info")
+    backing, backing_format = data.get("backing-filename"), data.get("backing-filename-format")
     return ImageInfo(
-        image_format=str(data["format"]),
-        virtual_size_bytes=int(data["virtual-size"]),
-        backing=data.get("backing-filename"),
-        backing_format=data.get("backing-filename-format"),
+        image_format=data["format"].text(64),
+        virtual_size_bytes=data["virtual-size"].integer(),
+        backing=backing.text(4096) if backing is not None else None,
+        backing_format=backing_format.text(64) if backing_format is not None else None,
     )
 
 
@@ -63,21 +64,25 @@ def parse_check(code: int, text: str, errors: str) -> CheckResult:
     """`qemu-img check --output=json` with its exit code."""
     if code == _CHECK_UNSUPPORTED:
         return CheckResult("", 0)
+    found: dict[str, int] = {}
     try:
-        data = json.loads(text)
-    except ValueError:
-        data = {}
-    leaks = int(data.get("leaks", 0))
+        data = read(text, "the output of qemu-img check")
+        for key in ("leaks", "corruptions", "check-errors"):
+            count = data.get(key)
+            found[key] = count.integer() if count is not None else 0
+    except Malformed:
+        found = {}  # it ended early; the exit code and the last line of its errors tell why
+    leaks = found.get("leaks", 0)
     if code in (0, _CHECK_LEAKS):
         return CheckResult("", leaks)
-    counts = [f"{data[key]} {word}" for key, word in (("corruptions", "corruptions"), ("check-errors", "errors")) if data.get(key)]
+    counts = [f"{found[key]} {word}" for key, word in (("corruptions", "corruptions"), ("check-errors", "errors")) if found.get(key)]
     detail = _last_line(errors)
     return CheckResult(": ".join(filter(None, [", ".join(counts), detail])) or f"exit code {code}", leaks)
 
 
 def _last_line(errors: str) -> str:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    return lines[-1].replace("qemu-img: ", "", 1)[:400] if lines else ""
+    return clean(lines[-1].replace("qemu-img: ", "", 1), 400) if lines else ""
 
 
 def _alone(path: str, image_format: str) -> str:
@@ -111,7 +116,7 @@ class QemuImg:
         )
         try:
             return parse_info(text)
-        except ValueError as error:
+        except Malformed as error:
             raise UnsupportedImage(f"{path}: qemu-img's answer cannot be understood: {error}", path=path)
 
     def check_unused(self, path: str, image_format: str) -> None:

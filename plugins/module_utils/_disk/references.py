@@ -15,11 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import typing as t
 
+from .._errors import FleetError
+from .._text import clean
+from .._untrusted import Value
 from . import filesystem
 
 FORMAT = 1
+_LARGEST = 64 * 1024
 
 
 class Reference(t.NamedTuple):
@@ -54,39 +59,39 @@ def pin_of(pin: str) -> Reference:
     return Reference("pin", name=pin)
 
 
-def parse(data: t.Any) -> Reference | None:
-    """The reference that a file's content states; None for anything else."""
-    if not isinstance(data, dict):
-        return None
-    kind = data.get("kind")
-    wanted = {"name": ("tenant", "name", "version"), "tenant": ("tenant",), "pin": ("pin",)}.get(str(kind), ())
-    values = [data.get(key) for key in wanted]
-    if not values or not all(isinstance(value, str) for value in values):
-        return None
-    texts = t.cast("list[str]", values)
+_FIELDS = {"name": ("tenant", "name", "version"), "tenant": ("tenant",), "pin": ("pin",)}
+
+
+def parse(data: Value) -> Reference:
+    """The reference that a file's content states. Malformed for anything else."""
+    kind = data["kind"].choice(*_FIELDS)
+    texts = [data[key].text(255) for key in _FIELDS[kind]]
     if kind == "name":
         return name_of(*texts)
     return tenant_of(texts[0]) if kind == "tenant" else pin_of(texts[0])
 
 
 def read(directory: str) -> list[Reference]:
-    """All references in a base's directory, sorted. A file that cannot be understood counts as a pin: it may protect
-    somebody's base, so nothing is removed on its account."""
+    """All references in a base's directory, sorted. What cannot be understood counts as a pin: it may protect somebody's
+    base, so nothing is removed on its account."""
     found = []
     try:
+        if not stat.S_ISDIR(os.lstat(directory).st_mode):
+            return [pin_of("unreadable:not a directory")]
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        return [pin_of(f"unreadable:{error.strerror}")]
     for name in names:
         if not name.endswith(".json") or name.startswith("."):
             continue
         try:
-            reference = parse(filesystem.read_json(os.path.join(directory, name)))
+            found.append(parse(filesystem.read_value(os.path.join(directory, name), _LARGEST)))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError):
-            reference = None
-        found.append(reference or pin_of(f"unreadable:{name}"))
+        except (OSError, FleetError):
+            found.append(pin_of(f"unreadable:{clean(name, 300)}"))
     return sorted(found)
 
 

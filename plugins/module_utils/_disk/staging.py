@@ -63,7 +63,7 @@ class Staging:
 def _discard(parent: str, directory: str) -> None:
     doomed = os.path.join(parent, f"{_DOOMED}{os.getpid()}-{time.monotonic_ns()}")
     os.rename(directory, doomed)
-    filesystem.remove_tree(doomed)
+    filesystem.remove_tree_or_file(doomed)
 
 
 def _sweep(parent: str) -> None:
@@ -71,7 +71,7 @@ def _sweep(parent: str) -> None:
     for name in os.listdir(parent):
         directory = os.path.join(parent, name)
         if name.startswith(_DOOMED):
-            filesystem.remove_tree(directory)
+            filesystem.remove_tree_or_file(directory)
         elif name.startswith(_PREFIX):
             try:
                 with lock.take(os.path.join(directory, "lock"), "a finished import"):

@@ -24,9 +24,10 @@ import struct
 import time
 import typing as t
 
+from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, digest_of, list_bytes, parts
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from .._relay.chunks import Listed, digest_of, parts
+from .._untrusted import Malformed, Value
 from . import filesystem, lock, references
 from .errors import NameTaken, StoreBusy
 from .references import Reference
@@ -36,6 +37,7 @@ FORMAT = 1
 CHUNK_BYTES = 256 * 1024
 MAP_MAGIC = b"BCMAP001"
 MAP_HEADER_BYTES = len(MAP_MAGIC) + 8
+_MAX_VIRTUAL_BYTES = 1 << 60
 
 #: Keys of base.json; identical on every holder.
 METADATA_KEYS = (
@@ -130,23 +132,33 @@ class Base:
 
 def metadata_problem(metadata: t.Any, sha256: str) -> str:
     """Why this is not the metadata of the base; empty when it is."""
-    if not isinstance(metadata, dict):
-        return "base.json holds no object"
-    if metadata.get("format") != FORMAT:
-        return f"base.json has format {metadata.get('format')!r}, this version knows {FORMAT}"
-    if metadata.get("sha256") != sha256:
-        return f"base.json speaks of {metadata.get('sha256')!r}"
-    for key in ("size_bytes", "virtual_size_bytes", "chunk_bytes"):
-        if not isinstance(metadata.get(key), int) or metadata[key] < 0:
-            return f"base.json has no {key}"
-    if metadata.get("image_format") not in ("qcow2", "raw"):
-        return f"base.json has the image format {metadata.get('image_format')!r}"
-    if metadata.get("parent") is not None and not is_sha256(metadata["parent"]):
-        return "base.json has a parent that is no digest"
-    for key in ("source_sha256", "chunks_sha256"):
-        if not is_sha256(metadata.get(key)):
-            return f"base.json has no {key}"
+    try:
+        _check_metadata(Value(metadata, "base.json"), sha256)
+    except Malformed as error:
+        return error.message
     return ""
+
+
+def _check_metadata(metadata: Value, sha256: str) -> None:
+    """Every field, since all of them are returned to others as they are."""
+    if metadata["format"].integer() != FORMAT:
+        raise metadata["format"].wrong(f"{FORMAT}, which this version knows,")
+    if metadata["sha256"].digest() != sha256:
+        raise metadata["sha256"].wrong("the name of its directory")
+    metadata["size_bytes"].integer()
+    metadata["virtual_size_bytes"].integer(0, _MAX_VIRTUAL_BYTES)
+    metadata["chunk_bytes"].integer(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
+    metadata["image_format"].choice("qcow2", "raw")
+    for key in ("source_sha256", "chunks_sha256"):
+        metadata[key].digest()
+    parent = metadata.get("parent")
+    if parent is not None:
+        parent.digest()
+    metadata["imported_at"].text(64)
+    origin = metadata["imported_from"]
+    for key in ("kind", "name", "image_format"):
+        origin[key].cleaned()
+    metadata["signatures"].items(64)
 
 
 class Store:
@@ -268,30 +280,37 @@ class Store:
         found = []
         for candidate in self.ids():
             try:
-                metadata = filesystem.read_json(os.path.join(self.base_directory(candidate), "base.json"))
-            except (OSError, ValueError, FleetError):
+                parent = filesystem.read_value(os.path.join(self.base_directory(candidate), "base.json")).get("parent")
+            except (OSError, FleetError):
                 continue
-            if isinstance(metadata, dict) and metadata.get("parent") == sha256:
+            if parent is not None and parent.raw == sha256:
                 found.append(candidate)
         return found
 
     def _metadata(self, sha256: str) -> tuple[dict[str, t.Any], str]:
+        """What base.json says, and why the base cannot be used: what is damaged, or which of its files is missing."""
         directory = self.base_directory(sha256)
         try:
+            if not stat.S_ISDIR(os.lstat(directory).st_mode):
+                return {}, "its directory is a symbolic link or a file"
             metadata = filesystem.read_json(os.path.join(directory, "base.json"))
-            status = os.lstat(os.path.join(directory, "disk"))
+            problem = metadata_problem(metadata, sha256)
+            if problem:
+                return {}, problem
+            wanted = {"disk": metadata["size_bytes"], "chunks": list_bytes(metadata["size_bytes"], metadata["chunk_bytes"])}
+            for name, size_bytes in wanted.items():
+                status = os.lstat(os.path.join(directory, name))
+                if not stat.S_ISREG(status.st_mode):
+                    return {}, f"{name} is not a regular file"
+                if status.st_size != size_bytes:
+                    return {}, f"{name} has {status.st_size} bytes instead of {size_bytes}"
         except FileNotFoundError as error:
             return {}, f"{os.path.basename(error.filename or 'a file')} is missing"
-        except (OSError, ValueError, FleetError) as error:
-            return {}, f"base.json cannot be read: {error}"
-        problem = metadata_problem(metadata, sha256)
-        if problem:
-            return {}, problem
-        if not stat.S_ISREG(status.st_mode):
-            return {}, "disk is not a regular file"
-        if status.st_size != metadata["size_bytes"]:
-            return {}, f"disk has {status.st_size} bytes instead of {metadata['size_bytes']}"
-        return metadata, ""
+        except OSError as error:
+            return {}, f"it cannot be read: {error.strerror}"
+        except FleetError as error:
+            return {}, f"base.json cannot be read: {error.message}"
+        return {key: metadata.get(key) for key in METADATA_KEYS}, ""
 
     def _chain(self, metadata: t.Mapping[str, t.Any]) -> tuple[tuple[str, ...], str]:
         """Digests root first, itself last; a chain with a gap or a loop is a problem."""
@@ -378,15 +397,15 @@ class Store:
         doomed = os.path.join(self.directory, f".removed-{sha256}-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(directory, doomed)
         filesystem.sync_directory(self.directory)
-        filesystem.remove_tree(doomed)
-        filesystem.remove_tree(self.references_directory(sha256))
+        filesystem.remove_tree_or_file(doomed)
+        filesystem.remove_tree_or_file(self.references_directory(sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:
         """Finish removals that a crash cut off. The caller holds ``changing()``."""
         for name in os.listdir(self.directory):
             if name.startswith(".removed-"):
-                filesystem.remove_tree(os.path.join(self.directory, name))
+                filesystem.remove_tree_or_file(os.path.join(self.directory, name))
 
 
 def map_bytes(count: int, verified: bool = False) -> bytes:
@@ -474,13 +493,13 @@ class Partial:
         try:
             os.rename(self.directory, target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{os.getpid()}-{time.monotonic_ns()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
-            filesystem.remove_tree(doomed)
+            filesystem.remove_tree_or_file(doomed)
 
     def _check(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> None:
         problem = metadata_problem(dict(metadata), self.sha256)
@@ -501,7 +520,7 @@ class Partial:
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
         doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{os.getpid()}-{time.monotonic_ns()}")
         os.rename(self.directory, doomed)
-        filesystem.remove_tree(doomed)
+        filesystem.remove_tree_or_file(doomed)
         self.close()
 
     def close(self) -> None:

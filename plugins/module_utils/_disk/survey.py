@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .._errors import FleetError
+from .._text import clean
 from . import filesystem, transfer, users
 from .store import Base, Store
 
@@ -48,18 +50,20 @@ def _pool(
 ) -> dict[str, t.Any]:
     bases, damaged = [], []
     for sha256 in store.ids():
-        base = store.find(sha256)
-        if base is None:
-            problem = store.problem(sha256)
-            if problem and (not only or sha256 in only):
-                damaged.append({"sha256": sha256, "path": store.base_directory(sha256), "damage": problem})
-            continue
-        if only and sha256 not in only and base.metadata["source_sha256"] not in only:
-            continue
-        damage = transfer.verify(base) if verify else ""
-        if damage:
-            damaged.append({"sha256": sha256, "path": base.path, "damage": damage})
-        bases.append(_told(base, in_use, damage, tenant))
+        base, place = None, store.base_directory(sha256)
+        try:
+            base = store.find(sha256)
+            problem = store.problem(sha256) if base is None else ""
+            if base is not None and (not only or {sha256, base.metadata["source_sha256"]} & set(only)):
+                damage = transfer.verify(base) if verify else ""
+                bases.append(_told(base, in_use, damage, tenant))
+                place, problem = base.path, damage
+        except FileNotFoundError:
+            continue  # removed at this moment
+        except (OSError, FleetError) as error:
+            problem = f"it cannot be read: {clean(error, 300)}"
+        if problem and (base is not None or not only or sha256 in only):
+            damaged.append({"sha256": sha256, "path": place, "damage": problem})
     return {
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._relay.chunks import ChunkHasher, ChunkList
+from .._base_format.chunk_list import ChunkHasher, ChunkList
 from . import filesystem, references
 from .errors import DigestMismatch
 from .store import Base, Store
@@ -49,11 +49,14 @@ def hash_open(descriptor: int) -> tuple[str, ChunkList]:
 
 def verify(base: Base) -> str:
     """Read the whole base; what is wrong with it, empty when it is what its digest says."""
-    descriptor = filesystem.open_regular(base.path)
     try:
-        found, chunks = hash_open(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = filesystem.open_regular(base.path)
+        try:
+            found, chunks = hash_open(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"its file cannot be read: {error.strerror}"
     if found != base.sha256:
         return f"its file has the digest {found}"
     if chunks.sha256 != base.metadata["chunks_sha256"]:

@@ -119,7 +119,10 @@ def of_tenant(paths: t.Iterable[str], tenant: str | None) -> list[str]:
     for path in paths:
         service = os.path.dirname(os.path.dirname(path))
         if service not in owners:
-            owners[service] = layout.owner_of(service)
+            try:
+                owners[service] = layout.owner_of(service)
+            except (OSError, FleetError):
+                owners[service] = None  # not known to be the tenant's
         if owners[service] == tenant:
             found.append(path)
     return found

@@ -1,0 +1,161 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A damaged entry of a store is told of by itself, and hides no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Base, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey
+
+from .conftest import put_base
+
+Damage = t.Callable[[Base], object]
+
+
+def write(name: str, data: bytes) -> Damage:
+    def damage(base: Base) -> None:
+        path = os.path.join(base.directory, name)
+        filesystem.remove_tree_or_file(path)
+        with open(path, "wb") as file:
+            file.write(data)
+
+    return damage
+
+
+def change(**fields: t.Any) -> Damage:
+    return lambda base: write("base.json", json.dumps({**base.metadata, **fields}).encode())(base)
+
+
+def drop(name: str) -> Damage:
+    return lambda base: filesystem.remove_tree_or_file(os.path.join(base.directory, name))
+
+
+def link(name: str) -> Damage:
+    def damage(base: Base) -> None:
+        drop(name)(base)
+        os.symlink("/etc/passwd", os.path.join(base.directory, name))
+
+    return damage
+
+
+def link_whole(base: Base) -> None:
+    filesystem.remove_tree(base.directory)
+    os.symlink("/etc", base.directory)
+
+
+def cut(base: Base) -> None:
+    filesystem.set_immutable(base.path, False)
+    os.truncate(base.path, 10)
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "deep": (write("base.json", b"[" * 100_000), "nested 100000 deep"),
+    "huge": (write("base.json", b" " * (5 << 20)), "5242880 bytes"),
+    "no JSON": (write("base.json", b"\0" * 300), "not JSON"),
+    "empty": (write("base.json", b""), "not JSON"),
+    "a list": (write("base.json", b"[]"), "a list of 0 is not accepted"),
+    "UTF-16": (write("base.json", "{}".encode("utf-16")), "not UTF-8"),
+    "keys twice": (write("base.json", b'{"format": 1, "format": 1}'), "there twice"),
+    "format": (change(format=2), "format: 2 is not accepted"),
+    "format of another kind": (change(format=True), "format: true is not accepted"),
+    "another's digest": (change(sha256="0" * 64), "the name of its directory is expected"),
+    "size as text": (change(size_bytes="4096"), "size_bytes: '4096'"),
+    "size true": (change(size_bytes=True), "size_bytes: true"),
+    "size negative": (change(size_bytes=-1), "size_bytes: -1"),
+    "size huge": (change(size_bytes=10**40), "size_bytes: a number of 133 bits"),
+    "size infinite": (write("base.json", b'{"size_bytes": 1e999}'), "too large"),
+    "virtual size huge": (change(virtual_size_bytes=1 << 61), "virtual_size_bytes"),
+    "chunk size 0": (change(chunk_bytes=0), "chunk_bytes: 0"),
+    "image format": (change(image_format="json:{}"), "image_format"),
+    "parent": (change(parent="../../etc"), "parent"),
+    "parent a mapping": (change(parent={}), "parent: a mapping of 0"),
+    "digest a list": (change(chunks_sha256=[]), "chunks_sha256"),
+    "time with an escape": (change(imported_at="\x1b[2J"), "imported_at"),
+    "origin missing": (change(imported_from=None), "imported_from: null"),
+    "origin a text": (change(imported_from="x"), "imported_from: 'x'"),
+    "origin without name": (change(imported_from={"kind": "url", "image_format": "raw"}), "imported_from: name: missing"),
+    "signatures": (change(signatures={}), "signatures"),
+    "base.json missing": (drop("base.json"), "base.json is missing"),
+    "base.json a link": (link("base.json"), "symbolic link"),
+    "base.json a directory": (lambda base: (drop("base.json")(base), os.mkdir(base.directory + "/base.json")), "not a regular file"),
+    "base.json a pipe": (lambda base: (drop("base.json")(base), os.mkfifo(base.directory + "/base.json")), "not a regular file"),
+    "disk missing": (drop("disk"), "disk is missing"),
+    "disk a link": (link("disk"), "disk is not a regular file"),
+    "disk cut": (cut, "disk has 10 bytes instead of 4096"),
+    "chunks missing": (drop("chunks"), "chunks is missing"),
+    "chunks a link": (link("chunks"), "chunks is not a regular file"),
+    "chunks cut": (write("chunks", b"BCCHUNK1"), "chunks has 8 bytes instead of 56"),
+    "chunks too long": (write("chunks", b"x" * 1000), "chunks has 1000 bytes"),
+    "all missing": (lambda base: (filesystem.remove_tree(base.directory), os.mkdir(base.directory)), "base.json is missing"),
+    "a file": (lambda base: (filesystem.remove_tree(base.directory), open(base.directory, "wb").close()), "is a symbolic link or a file"),
+    "a link": (link_whole, "is a symbolic link or a file"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_that_bases_alone(store: Store, name: str) -> None:
+    damage, reason = DAMAGES[name]
+    good = put_base(store, b"good".ljust(4096, b"\0"))
+    bad = put_base(store, refer=[references.tenant_of("blue")])
+    damage(bad)
+    assert store.find(bad.sha256) is None
+    assert reason in store.problem(bad.sha256)
+    pool = survey({"one": store})["pools"]["one"]
+    assert [base["sha256"] for base in pool["bases"]] == [good.sha256]
+    assert [(item["sha256"], item["path"]) for item in pool["damaged"]] == [(bad.sha256, bad.directory)]
+    assert reason in pool["damaged"][0]["damage"]
+    assert pool["damaged"][0]["damage"].isprintable()
+    assert store.children(good.sha256) == []
+
+
+@pytest.mark.parametrize("name", ["deep", "size true", "chunks missing", "a link"])
+def test_a_damaged_base_makes_way_for_a_whole_one(store: Store, name: str) -> None:
+    bad = put_base(store)
+    DAMAGES[name][0](bad)
+    assert put_base(store).sha256 == bad.sha256
+    assert store.problem(bad.sha256) == ""
+
+
+REFERENCES: dict[str, bytes | None] = {
+    "deep": b"[" * 100_000,
+    "huge": b" " * 100_000,
+    "no JSON": b"\xff",
+    "a list": b"[]",
+    "kind a list": b'{"kind": ["name"]}',
+    "no tenant": b'{"kind": "tenant"}',
+    "tenant a number": b'{"kind": "tenant", "tenant": 1}',
+    "tenant with an escape": b'{"kind": "tenant", "tenant": "\\u001b[2J"}',
+    "a link": None,
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_damaged_reference_protects(store: Store, name: str) -> None:
+    base = put_base(store, refer=[references.tenant_of("blue")])
+    path = os.path.join(store.references_directory(base.sha256), "tenant-x.json")
+    data = REFERENCES[name]
+    if data is None:
+        os.symlink("/etc/passwd", path)
+    else:
+        with open(path, "wb") as file:
+            file.write(data)
+    found = survey({"one": store})["pools"]["one"]["bases"][0]
+    assert found["tenants"] == ["blue"]
+    assert found["pins"] == ["unreadable:tenant-x.json"]
+
+
+@pytest.mark.parametrize("make", [lambda path: open(path, "wb").close(), lambda path: os.symlink("/etc", path)])
+def test_a_directory_of_references_that_is_none_protects(store: Store, make: t.Callable[[str], object]) -> None:
+    base = put_base(store, refer=[references.tenant_of("blue")])
+    shutil.rmtree(store.references_directory(base.sha256))
+    make(store.references_directory(base.sha256))
+    assert survey({"one": store})["pools"]["one"]["bases"][0]["pins"] == ["unreadable:not a directory"]
