@@ -117,6 +117,6 @@ def test_what_is_no_manifest_ends_in_a_message(text: str) -> None:
 
 def test_a_missing_jsonschema_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "jsonschema", None)
-    with pytest.raises(FleetError, match="^jsonschema: this Python package is missing on the controller; install it: ") as caught:
+    with pytest.raises(FleetError, match=r"^jsonschema: this Python package is missing on the controller; install it: ") as caught:
         parse_manifest("format: 1")
     assert str(caught.value).endswith(f"{sys.executable} -m pip install jsonschema")
