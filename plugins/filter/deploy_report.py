@@ -64,9 +64,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report as report
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.report import deploy_report as report
 
 
 def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:

@@ -99,9 +99,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import service_plan as plan
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
 
 def service_plan(

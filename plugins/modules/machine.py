@@ -423,20 +423,14 @@ domains:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtHost
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import (
-    Machine,
-    Machines,
-    MachinesFailed,
-)
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import (
-    checked_directories,
-    checked_wishes,
-)
-from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
-from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name
+
+from ..module_utils._errors import FleetError
+from ..module_utils._machine.libvirt_host import LibvirtHost
+from ..module_utils._machine.machines import Machine, Machines, MachinesFailed
+from ..module_utils._machine.owner import Owner
+from ..module_utils._machine.wishes import checked_directories, checked_wishes
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:

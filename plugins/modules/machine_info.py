@@ -210,17 +210,18 @@ bridges:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import (
+
+from ..module_utils._errors import FleetError
+from ..module_utils._machine.libvirt_host import (
     LOCAL_URI,
     LibvirtHost,
     LibvirtMissing,
     bridges,
     may_have_domains,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
-from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
-from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name
+from ..module_utils._machine.machines import Machines
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name
 
 _CHANGES = ("drift", "actions")
 

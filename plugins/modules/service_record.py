@@ -104,10 +104,11 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import RecordUnreadable, ServiceRecords
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.secret_options import take_secret
-from ansible_collections.basecast.fleet.plugins.module_utils._module import run_module
+
+from ..module_utils._errors import InvalidOption
+from ..module_utils._machine.records import RecordUnreadable, ServiceRecords
+from ..module_utils._machine.secret_options import take_secret
+from ..module_utils._module import run_module
 
 
 def _shown(record: t.Mapping[str, t.Any] | None) -> dict[str, str]:
