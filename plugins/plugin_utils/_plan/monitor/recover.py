@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of
+from ..relay.fleet import matrix_of, overview, paths_of, with_standbys
 from ..relay.parts import relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
@@ -74,7 +74,7 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
             matrix = _matrix(out, relay)
-            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at))
+            new = with_standbys(relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at)), matrix)
             plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
             plans.append({**plan, "paths": paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))

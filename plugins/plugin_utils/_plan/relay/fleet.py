@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
+from ..network import matrix as mx
 from ..network.estimate import deployment_matrix
 from ..network.preferred_paths import preferred_paths
 from .plan_format import moves_of
@@ -53,9 +54,34 @@ def relay_plans(
         plan = relay_plan(
             matrix, sources, targets, size_bytes=relay["size_bytes"], base=relay["base"], mode=mode, limits=limits, **options
         )
+        plan = with_standbys(plan, matrix)
         plan |= {"assumed": not _has_links(links), "estimated": relay.get("estimated", False), **overview(plan)}
         plans.append({**plan, "paths": paths_of(plan, matrix)} if paths else plan)
     return plans
+
+
+# Holders that stand by for those that serve, beside as many as there are targets.
+SPARE_HOLDERS = 2
+
+
+def with_standbys(plan: Mapping[str, t.Any], matrix: t.Any) -> dict[str, t.Any]:
+    """The plan with only those holders that serve, and ``standby``: those that take over, the quickest first.
+
+    The others are in no part of the plan. They were candidates until the links were known.
+    """
+    serving = {edge["from"] for tree in plan["trees"] for edge in tree["edges"]}
+    idle = [host for host in plan["sources"] if host not in serving]
+    room = max(0, len(plan["targets"]) + SPARE_HOLDERS - (len(plan["sources"]) - len(idle)))
+    if len(idle) > room:
+        parsed = mx.parse(matrix)
+        targets = [parsed.index[host] for host in plan["targets"]]
+        nearest = {host: min((parsed.seconds(parsed.index[host], k) for k in targets), default=mx.INF) for host in idle}
+        idle = sorted(idle, key=lambda host: (nearest[host], parsed.index[host]))[:room]
+    kept = {*serving, *idle, *plan["targets"]}
+    parents = {
+        host: [[other for other in choices if other in kept] for choices in stripes] for host, stripes in plan["parents"].items()
+    }
+    return {**plan, "sources": [h for h in plan["sources"] if h in kept], "standby": idle, "parents": parents}
 
 
 # Up to so many hosts a table of preferred paths has every link, up to so many those that are preferred.

@@ -69,9 +69,34 @@ def relays_of(
             )
             relay["targets"].update(lacking)
             relay["shared_pools"] = _shared_pools(relay["targets"], hosts)
-            # More sources than targets cannot help; with many holders only some are bothered.
-            relay["sources"] = dict(list(sources.items())[: len(relay["targets"]) + 2])
+            relay["sources"] = candidates(sources, relay["targets"], hosts)
     return list(relays.values())
+
+
+# Up to so many hosts every pair of which is measured. More holders than this are not asked to take part.
+MOST_HOLDERS = 64
+
+
+def candidates(holders: Mapping[str, str], targets: t.Container[str], hosts: Observed) -> dict[str, str]:
+    """The holders that take part until their links are known: which of them serve is for the plan to say.
+
+    All of them, up to ``MOST_HOLDERS``; of more, first those that are known to reach a target fastest (``measured.links``
+    of the host), then evenly along the inventory, so that no rack or site is left out because of its name.
+    """
+    if len(holders) <= MOST_HOLDERS:
+        return dict(holders)
+    known = {host: rate for host in holders if (rate := _known_mbps(hosts.get(host) or {}, targets)) > 0}
+    chosen = sorted(known, key=lambda host: -known[host])[: MOST_HOLDERS // 2]
+    rest = [host for host in holders if host not in chosen]
+    room = MOST_HOLDERS - len(chosen)
+    kept = {*chosen, *(rest[k * len(rest) // room] for k in range(room))}
+    return {host: pool for host, pool in holders.items() if host in kept}
+
+
+def _known_mbps(facts: Mapping[str, t.Any], targets: t.Container[str]) -> float:
+    """The best rate at which this host is known to have reached one of the targets, in 10^6 bit/s; 0: none is known."""
+    links = (facts.get("measured") or {}).get("links") or []
+    return max((float(link.get("mbps") or 0) for link in links if link.get("to") in targets), default=0.0)
 
 
 def _chain(base: Mapping[str, t.Any], hosts: Observed) -> list[t.Any]:

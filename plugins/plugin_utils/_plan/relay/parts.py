@@ -29,12 +29,14 @@ def relay_parts(
         uplinks = [{edge["to"]: edge["from"] for edge in tree["edges"]} for tree in plan.get("trees") or []]
         children, expected = _children(plan), _expected_mbps(plan)
         weights = [tree["weight"] for tree in plan.get("trees") or []]
-        for host, pool in {**relay["sources"], **relay["targets"]}.items():
+        # A holder that the plan leaves out has no part; one that came later, or before plans said so, has.
+        sources = {host: relay["sources"][host] for host in plan["sources"] if host in relay["sources"]}
+        for host, pool in {**sources, **relay["targets"]}.items():
             parents: list[list[str]] = []
             if host in relay["targets"]:
                 planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
                 parents = [
-                    _choices(choices, above, relay["sources"]) for choices, above in zip_longest(planned, uplinks[: len(planned)])
+                    _choices(choices, above, sources) for choices, above in zip_longest(planned, uplinks[: len(planned)])
                 ]
             part = {
                 "metadata": relay["metadata"],

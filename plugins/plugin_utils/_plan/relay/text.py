@@ -110,10 +110,12 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
     about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
     lines = [
         f"Relay plan{of}: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
-        f"  from {', '.join(plan['sources'])} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
+        f"  from {', '.join(host for host in plan['sources'] if host not in (plan.get('standby') or []))} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
         f"  predicted finish {duration(plan['predicted_s'])}, lower bound {duration(plan['lower_bound_s'])}, "
         f"gap {duration(gap)}{relative}" + (", proven optimal" if plan.get("proven_optimal") else ""),
     ]
+    if plan.get("standby"):
+        lines.append(f"  standing by, should a sender be lost: {', '.join(plan['standby'])}")
     if plan["unreachable"]:
         lines.append(f"  no path leads to: {', '.join(plan['unreachable'])}")
     if plan["mode"] == "staged":
