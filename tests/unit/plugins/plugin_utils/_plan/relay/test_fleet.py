@@ -7,7 +7,6 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
 
