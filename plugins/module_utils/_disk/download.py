@@ -59,13 +59,13 @@ def file_name(url: str) -> str:
 def fetch(
     url: str,
     descriptor: int,
-    consume: t.Callable[[memoryview], t.Any],
+    written: t.Callable[[int], t.Any],
     known: Validators | None = None,
     timeout_s: float = 30.0,
 ) -> Validators | None:
     """Write the URL's content into an open empty file; runs of zeros become holes.
 
-    :param consume: sees all bytes in order.
+    :param written: told up to where the file is complete, whenever that has grown.
     :param known: validators of an earlier download; None is returned, and nothing written, when it still holds.
     :param timeout_s: how long the server may stay silent.
     :raises DownloadFailed: unreachable, refused, or ended early.
@@ -78,7 +78,7 @@ def fetch(
     public = public_url(url)
     try:
         with urllib.request.build_opener().open(request, timeout=timeout_s) as response:
-            return _receive(public, response, descriptor, consume)
+            return _receive(public, response, descriptor, written)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.client.NOT_MODIFIED and known is not None:
@@ -92,7 +92,7 @@ def fetch(
         raise DownloadFailed(f"{public}: the transfer broke off: {error}.", url=public)
 
 
-def _receive(public: str, response: t.Any, descriptor: int, consume: t.Callable[[memoryview], t.Any]) -> Validators:
+def _receive(public: str, response: t.Any, descriptor: int, written: t.Callable[[int], t.Any]) -> Validators:
     length = int(response.headers.get("Content-Length") or -1)
     zeros = bytes(filesystem.HOLE_BYTES)
     position = 0
@@ -100,12 +100,14 @@ def _receive(public: str, response: t.Any, descriptor: int, consume: t.Callable[
         block = response.read(_BLOCK_BYTES)
         if not block:
             break
-        consume(memoryview(block))
         for offset in range(0, len(block), filesystem.HOLE_BYTES):
             piece = block[offset : offset + filesystem.HOLE_BYTES]
             if piece != zeros[: len(piece)]:
                 filesystem.write_at(descriptor, piece, position + offset)
         position += len(block)
+        # What was left out at its end is there as a hole.
+        os.ftruncate(descriptor, position)
+        written(position)
     if length >= 0 and position != length:
         raise DownloadFailed(
             f"{public}: the transfer ended after {position} of {length} bytes; nothing was kept.",
@@ -113,7 +115,6 @@ def _receive(public: str, response: t.Any, descriptor: int, consume: t.Callable[
             received_bytes=position,
             size_bytes=length,
         )
-    os.ftruncate(descriptor, position)
     return Validators(
         etag=response.headers.get("ETag") or "", last_modified=response.headers.get("Last-Modified") or "", length=length
     )

@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, held_base, place_machines
-from ..relay.fleet import base_metadata, relays_of
+from ..relay.fleet import base_metadata, chunk_list_conflicts, relays_of
 from .preflight import preflight
 from .report import one_line
 
@@ -59,6 +59,7 @@ def service_plan(
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
     }
+    problems += chunk_list_conflicts(bases.values(), hosts)
     relays = relays_of(bases, work, hosts)
     relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
     problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)

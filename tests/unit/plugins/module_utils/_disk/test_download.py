@@ -54,8 +54,12 @@ def server() -> t.Iterator[str]:
 def get(url: str, tmp_path: t.Any, known: Validators | None = None) -> tuple[Validators | None, bytes, bytes]:
     seen = bytearray()
     descriptor = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
+
+    def read_back(end: int) -> None:
+        seen.extend(os.pread(descriptor, end - len(seen), len(seen)))
+
     try:
-        validators = download.fetch(url, descriptor, seen.extend, known, timeout_s=10)
+        validators = download.fetch(url, descriptor, read_back, known, timeout_s=10)
     finally:
         os.close(descriptor)
     return validators, bytes(seen), (tmp_path / "target").read_bytes()
