@@ -20,7 +20,7 @@ def run(run_on_pools: t.Callable[..., Run]) -> Run:
 def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
     source = tmp_path / "disk.raw"
     source.write_bytes(bytes(4096))
-    wanted = {"pool": "one", "src": str(source), "name": "debian", "version": "12"}
+    wanted = {"pool": "one", "src": str(source), "source_dirs": [str(tmp_path)], "name": "debian", "version": "12"}
     predicted = run(True, **wanted)
     real = run(**wanted)
     assert (predicted["changed"], real["changed"]) == (True, True)
@@ -34,7 +34,7 @@ def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
 
 def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
     (tmp_path / "disk").write_bytes(bytes(4096))
-    result = run(pool="one", src=str(tmp_path / "disk"))
+    result = run(pool="one", src=str(tmp_path / "disk"), source_dirs=[str(tmp_path)])
     assert result["failed"]
     assert result["failure"] == {"kind": "format_unclear", "name": str(tmp_path / "disk"), "promised": None, "looks_like": "raw"}
 
