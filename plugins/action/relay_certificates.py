@@ -9,9 +9,10 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.module_utils._names import check_name
-from ansible_collections.basecast.fleet.plugins.plugin_utils import _certificates
+
+from ..module_utils._errors import FleetError
+from ..module_utils._names import check_name
+from ..plugin_utils import _certificates
 
 
 class ActionModule(ActionBase):

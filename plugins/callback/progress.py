@@ -96,9 +96,10 @@ import typing as t
 
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.basecast.fleet.plugins.plugin_utils._progress import text
-from ansible_collections.basecast.fleet.plugins.plugin_utils._progress.fleet import Fleet
-from ansible_collections.basecast.fleet.plugins.plugin_utils._progress.screen import Screen
+
+from ..plugin_utils._progress import text
+from ..plugin_utils._progress.fleet import Fleet
+from ..plugin_utils._progress.screen import Screen
 
 MODULE = "relay_node"
 

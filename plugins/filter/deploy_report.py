@@ -20,7 +20,8 @@ options:
   outcomes:
     description:
       - "What each host came to, by inventory name: C(state) is V(done), V(failed) or V(unreachable); C(step) and C(msg) say
-        where and why it failed; C(machines) is what M(basecast.fleet.machine) returned."
+        where and why it failed; C(machines) is what M(basecast.fleet.machine) returned, or where it failed C(failure), with its
+        C(machines). A machine of which nothing is said is not there."
     type: dict
     required: true
   relay:
@@ -41,7 +42,7 @@ EXAMPLES = r"""
     # written by basecast.fleet.plan, with basecast_plan_file=plan.json
     plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
     outcomes:
-      kvm1: {state: done, machines: [{machine: web-1, running: true, problem: null}]}
+      kvm1: {state: done, machines: [{machine: web-1, running: true, problem: null, actions: [defined, started]}]}
       kvm2: {state: unreachable, step: Make disks, msg: Connection timed out}
 """
 
@@ -49,22 +50,24 @@ RETURN = r"""
 _value:
   description:
     - The report; C(text) holds it as lines for people.
-    - The C(state) of a machine is V(deployed) (by this run), V(present) (before it), V(failed), V(unreachable) or V(outside) (of this run).
+    - The C(state) of a machine is V(deployed) or V(started) (by this run), V(present) (before it); V(failed), V(unreachable), V(unknown)
+      (whether it exists) or V(outside) (of this run). The names of the latter are in C(missing).
   type: dict
   sample:
     format: 1
     service: shop
     ok: false
     machines: [{"machine": "web-1", "host": "kvm1", "state": "unreachable", "reason": "…", "report": null, "drift": []}]
-    text: ["Service shop: 0 of 1 machines are there (0 deployed by this run, 0 before)."]
+    text: ["Service shop: 0 of 1 machines are there (0 deployed, 0 started by this run, 0 before)."]
 """
 
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import deploy_report as report
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.report import deploy_report as report
 
 
 def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:

@@ -96,8 +96,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import deployment_matrix
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.network.estimate import deployment_matrix
 
 
 def deployment_matrix_filter(probes: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

@@ -70,8 +70,8 @@ _value:
 
 import typing as t
 
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import machine_work as joined
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.service_plan import machine_work as joined
 
 
 def machine_work(work: t.Any, disks: t.Any, seeds: t.Any) -> list[dict[str, t.Any]]:

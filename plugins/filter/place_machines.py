@@ -47,9 +47,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import place_machines as place
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.placement import place_machines as place
+from ..plugin_utils._plan.service.manifest import plain
 
 
 def place_machines(manifest: t.Any, hosts: t.Any, groups: t.Any = None) -> dict[str, t.Any]:

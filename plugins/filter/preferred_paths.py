@@ -65,8 +65,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.preferred import preferred_paths
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.network.preferred_paths import preferred_paths
 
 
 def preferred_paths_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

@@ -64,8 +64,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.probes import probe_rounds
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.network.estimate import probe_rounds
 
 
 def probe_rounds_filter(hosts: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

@@ -49,10 +49,11 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts as parts_of
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_stages
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.parts import relay_parts as parts_of
+from ..plugin_utils._plan.relay.parts import relay_stages
+from ..plugin_utils._plan.service.manifest import plain
 
 
 def relay_parts(relays: t.Any, plans: t.Any) -> dict[str, t.Any]:

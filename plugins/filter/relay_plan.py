@@ -104,8 +104,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.planner import relay_plan
 
 
 def relay_plan_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

@@ -57,8 +57,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.text import relay_plan_text
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.text import relay_plan_text
 
 
 def relay_plan_text_filter(plan: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

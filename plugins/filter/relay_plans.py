@@ -115,9 +115,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_plans as plans_of
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
+from ..plugin_utils._plan.service.manifest import plain
 
 
 def relay_plans(

@@ -101,8 +101,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.replan import relay_replan
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.replan import relay_replan
 
 
 def relay_replan_filter(plan: t.Any, *args: t.Any, **options: t.Any) -> t.Any:

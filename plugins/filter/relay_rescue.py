@@ -93,10 +93,11 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.rescue import decide
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.watch import Answers
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.monitor.recover import decide
+from ..plugin_utils._plan.monitor.watch import Answers
+from ..plugin_utils._plan.service.manifest import plain
 
 
 def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None) -> dict[str, t.Any]:

@@ -79,9 +79,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.watch import look
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.monitor.watch import look
+from ..plugin_utils._plan.service.manifest import plain
 
 
 def relay_watch(state: t.Any, news: t.Any, now: t.Any) -> dict[str, t.Any]:

@@ -45,9 +45,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.saved import saved_plan_changes
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.plan_file import saved_plan_changes
 
 
 def changes_of(saved: t.Any, plan: t.Any) -> list[str]:

@@ -53,8 +53,9 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest, plain
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import parse_manifest, plain
 
 
 def service_manifest(source: t.Any, origin: str = "manifest", tell: bool = False) -> dict[str, t.Any]:

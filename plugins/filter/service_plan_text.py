@@ -37,9 +37,10 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.outcome import plan_text
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.report import plan_text
 
 
 def service_plan_text(plan: t.Any) -> list[str]:

@@ -70,9 +70,10 @@ import typing as t
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.matrix import parse, plain
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import relay_plan
+
+from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.network.matrix import parse, plain
+from ..plugin_utils._plan.relay.planner import relay_plan
 
 
 class InventoryModule(BaseInventoryPlugin):

@@ -14,14 +14,14 @@ import typing as t
 from ._errors import FleetError, InvalidOption
 from ._names import check_name
 from ._relay.errors import ControlFailed, RelayError
-from ._relay.runtime import Runtime
+from ._relay.node.run_directory import RunDirectory
 
 
 @contextlib.contextmanager
-def node_of_run(runtime_dir: str, run: str) -> t.Iterator[Runtime]:
+def node_of_run(runtime_dir: str, run: str) -> t.Iterator[RunDirectory]:
     """The place of this host's node of a run; what goes wrong with it becomes the user's sentence."""
     check_name("run", run)
-    runtime = Runtime(runtime_dir, run)
+    runtime = RunDirectory(runtime_dir, run)
     try:
         yield runtime
     except ControlFailed as error:

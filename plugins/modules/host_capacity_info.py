@@ -164,7 +164,7 @@ from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
-from ..module_utils._relay.history import LinkHistory
+from ..module_utils._relay.measure.link_history import LinkHistory
 
 _MAX_PORTS = 1000
 

@@ -221,13 +221,14 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._module import checked_pools, pools_argument, run_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.footprint import available_bytes
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.history import LinkHistory
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.probe import turns_of
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
-from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
+
+from ..module_utils._errors import InvalidOption
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._relay.endpoints.page_cache import available_bytes
+from ..module_utils._relay.measure.link_history import LinkHistory
+from ..module_utils._relay.measure.prober import turns_of
+from ..module_utils._relay.node.run_directory import RunDirectory
+from ..module_utils._relay_module import checked_peers, node_of_run
 
 EMPTY: dict[str, t.Any] = {
     "links": [],
@@ -254,7 +255,7 @@ def checked_rounds(rounds: t.Sequence[t.Any]) -> list[list[tuple[str, str]]]:
     return checked
 
 
-def collected(runtime: Runtime, host: str, history: LinkHistory, timeout_s: float) -> dict[str, t.Any]:
+def collected(runtime: RunDirectory, host: str, history: LinkHistory, timeout_s: float) -> dict[str, t.Any]:
     deadline = time.monotonic() + timeout_s
     while True:
         left = max(0.0, deadline - time.monotonic())

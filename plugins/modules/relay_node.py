@@ -452,27 +452,19 @@ import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import StoreBusy
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Partial, Store
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._module import (
-    checked_pools,
-    pool_path,
-    pools_argument,
-    run_module,
-)
-from ansible_collections.basecast.fleet.plugins.module_utils._names import check_sha256
-from ansible_collections.basecast.fleet.plugins.module_utils._relay import agent
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import Listed
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import (
-    ControlFailed,
-    PartialInUse,
-    StorageFailed,
-)
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.follow import Place
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import Held, Settings
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.stripes import MAX_STRIPES
-from ansible_collections.basecast.fleet.plugins.module_utils._relay_module import checked_peers, node_of_run
+
+from ..module_utils._base_format.chunk_list import Listed
+from ..module_utils._disk.errors import StoreBusy
+from ..module_utils._disk.store import Partial, Store
+from ..module_utils._errors import FleetError, InvalidOption
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_sha256
+from ..module_utils._relay.download.stripes import MAX_STRIPES
+from ..module_utils._relay.errors import ControlFailed, PartialInUse, StorageFailed
+from ..module_utils._relay.node import process
+from ..module_utils._relay.node.node import Held, Settings
+from ..module_utils._relay.upload.shared_partial import Place
+from ..module_utils._relay_module import checked_peers, node_of_run
 
 CREDENTIALS = ("ca", "certificate", "key")
 
@@ -561,7 +553,7 @@ def link_rate(option: str, value: t.Any) -> float:
     return mbps
 
 
-def command(params: t.Mapping[str, t.Any]) -> agent.Command:
+def command(params: t.Mapping[str, t.Any]) -> process.Command:
     """What the node is started with."""
     positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
     if not 0 <= params["nice"] <= 19:
@@ -570,10 +562,10 @@ def command(params: t.Mapping[str, t.Any]) -> agent.Command:
         params["ttl_s"],
         params["linger_s"],
         params["silence_s"],
-        agent.patience_of(params["patience_s"]),
+        process.patience_of(params["patience_s"]),
         params["compression"] == "auto",
     )
-    return agent.Command(
+    return process.Command(
         params["run"],
         params["host"],
         params["address"],
@@ -657,7 +649,7 @@ def discarded(base: t.Mapping[str, t.Any]) -> bool:
     return True
 
 
-def finished(runtime: agent.Runtime, timeout_s: float, fleet: bool) -> dict[str, t.Any]:
+def finished(runtime: process.RunDirectory, timeout_s: float, fleet: bool) -> dict[str, t.Any]:
     """The node's data when everything is there. :raises FleetError: if something failed, or is not there in time"""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -680,7 +672,7 @@ def finished(runtime: agent.Runtime, timeout_s: float, fleet: bool) -> dict[str,
     raise FleetError(" ".join(sentences), node=node, failed=failed, late=late)
 
 
-def watched(runtime: agent.Runtime, wait_s: float, fleet: bool) -> dict[str, t.Any]:
+def watched(runtime: process.RunDirectory, wait_s: float, fleet: bool) -> dict[str, t.Any]:
     """The node's data once something has happened to the fleet, or after so many seconds."""
     if wait_s < 0:
         raise InvalidOption("wait_s", wait_s, "it has to be 0 or more")
@@ -714,7 +706,7 @@ def told(sha256: str, base: t.Mapping[str, t.Any]) -> str:
     return f"{sentence} Attempts: {attempts}" if attempts and attempts not in base["msg"] else sentence
 
 
-def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
+def act(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.Any]:
     params, state = module.params, module.params["state"]
     fleet = wants_fleet(params)
     if state == "listening":
@@ -726,13 +718,13 @@ def act(module: AnsibleModule, runtime: agent.Runtime) -> dict[str, t.Any]:
                 return {"changed": True, "node": {}}
         if not wanted.encryption:
             module.warn(f"The nodes of the run {wanted.run} do not encrypt: whoever can listen between the hosts reads the base disks.")
-        node, changed = agent.listening(runtime, wanted, StoreShelf())
+        node, changed = process.listening(runtime, wanted, StoreShelf())
         return answer(node, changed)
     if state == "stopped":
         if module.check_mode:
             return {"changed": runtime.process() is not None, "node": {}}
         unwanted = bases(params) if params["discard"] else []
-        return {"changed": any([agent.stopped(runtime), *(discarded(base) for base in unwanted)]), "node": {}}
+        return {"changed": any([process.stopped(runtime), *(discarded(base) for base in unwanted)]), "node": {}}
     if state == "started":
         given = part(params)
         if module.check_mode:

@@ -140,17 +140,13 @@ seeds:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import checked_owner
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.secret_options import take_secret
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish, check_seed
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages
-from ansible_collections.basecast.fleet.plugins.module_utils._module import (
-    checked_pools,
-    pool_path,
-    pools_argument,
-    run_module,
-)
+
+from ..module_utils._errors import InvalidOption
+from ..module_utils._machine.owner import checked_owner
+from ..module_utils._machine.secret_options import take_secret
+from ..module_utils._machine.seed import SeedWish, check_seed
+from ..module_utils._machine.seed_images import SeedImages
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 
 
 def _wishes(module: AnsibleModule) -> list[SeedWish]:

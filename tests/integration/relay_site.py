@@ -17,9 +17,9 @@ import time
 import typing as t
 from pathlib import Path
 
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES, ChunkHasher
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import CHUNK_BYTES, ChunkHasher
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 from ansible_collections.basecast.fleet.tests.lab import Lab
 

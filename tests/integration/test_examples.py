@@ -29,7 +29,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.request import OPTIONS
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.request import OPTIONS
 from ansible_collections.basecast.fleet.tests.lab import Lab, images
 from jinja2 import nodes
 

@@ -18,10 +18,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, begin_relay, put_base, wait_until
 from ansible_collections.basecast.fleet.tests.lab import Lab
@@ -286,7 +286,7 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
     pools, metadata = put_base(lab, size)
     sha256 = metadata["sha256"]
     runtimes = {
-        (run, host): Runtime(str(lab.hosts[host].path("/run/basecast")), run) for run in ("first", "second") for host in ("kvm2", "kvm3")
+        (run, host): RunDirectory(str(lab.hosts[host].path("/run/basecast")), run) for run in ("first", "second") for host in ("kvm2", "kvm3")
     }
 
     def base(run: str, host: str) -> dict[str, t.Any]:
@@ -345,7 +345,7 @@ def test_two_controllers_at_once_and_the_death_of_one(fresh_lab_factory: t.Calla
         # The first run's nodes live on for a while. Through a descriptor, since the path of a socket has to be short.
         descriptor = os.open(lab.hosts[host].path("/run/basecast"), os.O_RDONLY | os.O_DIRECTORY)
         for run in os.listdir(descriptor):
-            bases = Runtime(f"/proc/self/fd/{descriptor}", run).ask("progress")["bases"]
+            bases = RunDirectory(f"/proc/self/fd/{descriptor}", run).ask("progress")["bases"]
             received += [base["received_bytes"] for base in bases.values()]
         os.close(descriptor)
         assert len(received) == 2

@@ -13,9 +13,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.daemon import start_time
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
 from ansible_collections.basecast.fleet.tests.integration.relay_site import CHECKOUT, HOSTS, Site, wait_until
 
 LISTEN = f"""

@@ -14,8 +14,8 @@ import stat
 import time
 import typing as t
 
+from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
 from .._errors import FleetError, InvalidOption
-from .._relay.chunks import CHUNK_BYTES, ChunkHasher, ChunkList
 from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
 from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
 from .inspection import Inspection, inspect

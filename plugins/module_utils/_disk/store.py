@@ -24,9 +24,9 @@ import struct
 import time
 import typing as t
 
+from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, digest_of, list_bytes, parts
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from .._relay.chunks import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, digest_of, list_bytes, parts
 from .._untrusted import Malformed, Value
 from . import filesystem, in_use, lock, references
 from .errors import NameTaken, StoreBusy

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._relay.chunks import ChunkHasher, ChunkList
+from .._base_format.chunk_list import ChunkHasher, ChunkList
 from . import filesystem, references
 from .errors import DigestMismatch
 from .store import Base, Store

@@ -17,18 +17,19 @@ import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import (
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import (
     CHUNK_BYTES,
     HEADER_BYTES,
     ChunkHasher,
     ChunkList,
     chunk_count,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.runtime import Runtime
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relays import relay_parts, relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
 from ansible_collections.basecast.fleet.tests.lab import LabError
 from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
 
@@ -223,8 +224,8 @@ class Relay(Tool):
         )
 
     @staticmethod
-    def runtime(field: Field, name: str) -> Runtime:
-        return Runtime(str(field.path(name, RUNTIME)), RUN)
+    def runtime(field: Field, name: str) -> RunDirectory:
+        return RunDirectory(str(field.path(name, RUNTIME)), RUN)
 
     @staticmethod
     def _depths(plan: dict[str, t.Any], trees: int | None = None) -> dict[str, int]:
@@ -323,7 +324,7 @@ class LargeRelay(Relay):
 class Watch(threading.Thread):
     """Waits for one node to be done, and notes when it was."""
 
-    def __init__(self, runtime: Runtime, deadline: float) -> None:
+    def __init__(self, runtime: RunDirectory, deadline: float) -> None:
         super().__init__(daemon=True)
         self._runtime = runtime
         self._deadline = deadline

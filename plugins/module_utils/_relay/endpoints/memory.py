@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 
-from ..chunks import chunk_count
+from ..._base_format.chunk_list import chunk_count
 from ..errors import PartialContent
 
 

@@ -38,7 +38,7 @@ def test_nothing_of_the_node_travels_to_a_host_that_only_asks_it() -> None:
     told = subprocess.run(
         [sys.executable, "-c", f"import sys, {name}; print(*sys.modules)"], stdout=subprocess.PIPE, text=True, check=True
     ).stdout.split()
-    ours = [module.rpartition(".")[2] for module in told if "basecast.fleet.plugins.module_utils." in module]
-    assert "runtime" in ours
-    assert not {"agent", "node", "fetch", "transport", "store"} & set(ours)
+    ours = [module.partition(".module_utils.")[2] for module in told if "basecast.fleet.plugins.module_utils." in module]
+    assert "_relay.node.run_directory" in ours
+    assert not {"_relay.node.process", "_relay.node.node", "_relay.download.fetcher", "_relay.wire.transport", "_disk.store"} & set(ours)
     assert "ssl" not in told

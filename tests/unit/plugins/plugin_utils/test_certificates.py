@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import datetime
 
-from ansible_collections.basecast.fleet.plugins.module_utils._relay import tls
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import tls
 from ansible_collections.basecast.fleet.plugins.plugin_utils import _certificates
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -8,12 +8,7 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
-    DamagedImage,
-    FormatUnclear,
-    UnsafeImage,
-    UnsupportedImage,
-)
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DamagedImage, FormatUnclear, UnsafeImage, UnsupportedImage
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.inspection import Inspection, inspect
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import qcow2
 

@@ -10,13 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, overlay, transfer
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
-    BaseMissing,
-    DiskBusy,
-    DiskConflict,
-    NoSpace,
-    UnsafePath,
-)
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseMissing, DiskBusy, DiskConflict, NoSpace, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks, Wish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store

@@ -8,13 +8,7 @@ import json
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import runner
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
-    DamagedImage,
-    DiskBusy,
-    NoSpace,
-    ToolFailed,
-    ToolMissing,
-)
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, ToolMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg, parse_check, parse_info
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, fixture
 

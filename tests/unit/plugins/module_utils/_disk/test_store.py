@@ -11,11 +11,11 @@ import sys
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkList, FileBytes
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, lock, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NameTaken, StoreBusy, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import MAP_HEADER_BYTES, Store, map_bytes
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkList, FileBytes
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base
 
 DATA = b"content".ljust(300 * 1024, b"\0")

@@ -17,24 +17,17 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList, Listed
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher, ChunkList, Listed
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.file import boot_identity
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.follow import Place
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import (
-    BaseRequest,
-    Held,
-    Node,
-    Settings,
-    bind,
-)
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.tls import contexts
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.transport import Address
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import BaseRequest, Held, Node, Settings, bind
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import contexts
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
-
-from .ends import Child, Parent
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import Child, Parent
 
 CHUNK = 16 * 1024
 QUICK = Settings(ttl_s=60, linger_s=30, silence_s=0.9, patience=Patience(pending=3.0, lost=0.5, alone=3.0))

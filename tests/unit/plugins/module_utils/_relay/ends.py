@@ -12,16 +12,16 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.basecast.fleet.plugins.module_utils._relay import protocol
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.channel import Channel
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.chunks import ChunkHasher, ChunkList
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher, ChunkList
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fetcher import Fetch
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.socket import SocketStream
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.fetch import Fetch
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.source import FETCHING, ROOTED, Offer, Serving
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.steering import Patience, route_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, ROOTED, Offer, Session
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
 
 CHUNK = 4096
 COUNT = 40
@@ -78,7 +78,7 @@ class Parent:
 
     def _serve(self, channel: Channel) -> None:
         try:
-            Serving(channel, self.offer, Limits(time.monotonic), self.stop).run()
+            Session(channel, self.offer, Limits(time.monotonic), self.stop).run()
         except RelayError as error:
             self.error = error
         finally:

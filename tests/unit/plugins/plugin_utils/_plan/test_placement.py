@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import place_machines
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 
 
 def manifest(**group: t.Any) -> dict[str, t.Any]:

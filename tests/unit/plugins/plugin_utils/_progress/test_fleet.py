@@ -8,8 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._progress.fleet import Fleet, row_of
-
-from .conftest import MiB, base, host
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._progress.conftest import MiB, base, host
 
 
 def fleet_of(hosts: dict[str, t.Any], now: float = 10.0) -> Fleet:

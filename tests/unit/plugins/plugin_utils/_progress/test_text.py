@@ -12,10 +12,9 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._progress import text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._progress.fleet import Fleet
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._progress.conftest import MiB, base, host
 from hypothesis import given
 from hypothesis import strategies as st
-
-from .conftest import MiB, base, host
 
 WIDE = """\
  kvm2  ━━━━━━━━━━━━━━━━━━━━━━━ 100%      600 MiB                                                 done

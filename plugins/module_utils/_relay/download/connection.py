@@ -1,0 +1,504 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""One connection to one parent: asks for chunks, takes them, tells how it goes."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import typing as t
+from collections import Counter
+
+from ..._base_format.chunk_list import FileBytes
+from ..errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
+from ..upload.session import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, WAITING, Path
+from ..wire import protocol
+from ..wire.channel import Channel
+from ..wire.compression import Codec, codecs
+from ..wire.socket_stream import Waker, poll
+from .chunk_picker import Ranges, everything
+from .parent_selection import CONNECTING, Order
+
+if t.TYPE_CHECKING:
+    from .fetcher import Fetch
+
+# Requests under way to one parent: as much as comes in a second, so that little has to be given back by one that
+# crawls, and at most enough for 1 Gbit/s at 60 ms.
+WINDOW_S = 1.0
+MIN_WINDOW_BYTES = 1024 * 1024
+FIRST_WINDOW_BYTES = 2 * 1024 * 1024
+MAX_WINDOW_BYTES = 8 * 1024 * 1024
+
+# How long a parent that waits for another run on its host may have nothing new, in seconds. Two runs may wait for each
+# other over several hosts; as whoever has such a parent leaves it, that ends.
+OTHER_RUN_S = 6.0
+
+# What a feed keeps of what it asked for when the rest is recalled.
+KEEP = 2
+
+# A parent that got nothing new for so long is not asked for what it does not have: others may come to have it.
+AHEAD_IDLE_S = 1.0
+
+# How long a parent that is left may take to finish the chunk that is half here, and how long it may bring nothing of
+# it, in seconds.
+LEAVE_S = 4.0
+LEAVE_IDLE_S = 0.5
+
+# A parent whose disk cannot give so many chunks is left for somebody else.
+MAX_UNREADABLE = 32
+
+# A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
+MAX_PATH = 128
+
+
+class Connection:
+    """In a thread of its own from ``start`` until ``ended``; what others may call stands together."""
+
+    def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:
+        self.parent = parent
+        self.state = CONNECTING
+        self.paths: list[Path] = []
+        self.error: RelayError | None = None
+        self.ended = False
+        # Whether its chunks are stored by its own thread.
+        self.own_hands = True
+        self._fetch = fetch
+        self._order = order
+        self._obeyed: Order | None = None
+        self._lock = threading.Lock()
+        self._waker: Waker | None = None
+        self._channel: Channel | None = None
+        self._stopping = False
+        self._dismissed_at: float | None = None
+        # When a part of the last chunk came after that.
+        self._part_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"feed-{parent}", daemon=True)
+        # What the parent has, and what became of it here.
+        self._have = bytearray(fetch.count)
+        self._ranges: Ranges = everything(0)
+        self._below = fetch.count
+        # What it was asked for: of what it has, and of what it will have.
+        self._asked: set[int] = set()
+        self._ahead: set[int] = set()
+        self._takes_ahead = False
+        self._front = 0
+        self._asked_ever = 0
+        self._not_here: set[int] = set()
+        self._unreadable = 0
+        self._spoilt: RelayError | None = None
+        self._told_pace = 0
+        self._blamed: queue.Queue[CorruptChunk] = queue.Queue()
+        self._generation = -1
+        self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
+        # What may come though it is not asked for any more, how often.
+        self._recalled: Counter[int] = Counter()
+        self._buffer: memoryview | None = None
+        self._codec: Codec | None = None
+        # The chunk list, if it is this feed that brings it.
+        self._list: FileBytes | None = None
+        self._list_at = 0
+        # Time accounts.
+        self._turn = True
+        self._holding = False
+        self._waiting = False
+        self._idle_since = fetch.clock()
+        self._busy_s = 0.0
+        self._busy_since: float | None = None
+        self._other_bytes = 0
+
+    # -- called by others ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def order(self, order: Order) -> None:
+        if order != self._order:
+            self._order = order
+            self.wake()
+
+    def blame(self, error: CorruptChunk) -> None:
+        """The writer found it wrong; it is not asked for again here."""
+        self._blamed.put(error)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work again."""
+        with self._lock:
+            if self._waker is not None:
+                self._waker.wake()
+
+    def dismiss(self, now: float) -> None:
+        """End the connection as soon as the chunk that is half here has come, see ``overdue``."""
+        self._dismissed_at = now
+        self.wake()
+
+    def overdue(self, now: float) -> bool:
+        """Whether it was dismissed and has had its time."""
+        at = self._dismissed_at
+        return at is not None and (now - at > LEAVE_S or now - (self._part_at or at) > LEAVE_IDLE_S)
+
+    def stop(self) -> None:
+        """End the connection at once, whatever is under way."""
+        with self._lock:
+            self._stopping = True
+            if self._waker is not None:
+                self._waker.wake()
+            if self._channel is not None:
+                self._channel.abort()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    @property
+    def asked(self) -> int:
+        return len(self._asked) + len(self._ahead)
+
+    @property
+    def received_bytes(self) -> int:
+        channel = self._channel
+        return 0 if channel is None else channel.received_bytes
+
+    def measure(self, now: float) -> tuple[float, int]:
+        """Seconds in which the parent owed us something, and bytes of the base that came, since the begin."""
+        since = self._busy_since
+        busy = self._busy_s + (0.0 if since is None else now - since)
+        return busy, max(0, self.received_bytes - self._other_bytes)
+
+    def expect(self, rate: float | None) -> None:
+        """What this connection brings in a second while the parent owes us something; None: not known yet."""
+        if rate is not None:
+            window = min(max(rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
+            self._window = max(2, int(window) // self._fetch.chunk_bytes)
+
+    # -- the feed's thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._connect()
+            self._transfer()
+        except RelayError as error:
+            unasked = self._stopping or self._dismissed_at is not None
+            self.error = None if unasked or isinstance(error, Cancelled) else error
+        except Exception as error:  # whatever it is, the fetch must not wait for this feed for ever
+            self._fetch.fail(
+                RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}")
+            )
+        finally:
+            with self._lock:
+                waker, self._waker = self._waker, None
+                if self._channel is not None:
+                    self._channel.close()
+            if waker is not None:
+                waker.close()
+            if self._buffer is not None:
+                self._fetch.release(self._buffer)
+            self.state = LOST
+            self.ended = True
+            self._fetch.feed_ended(self, self._asked | self._ahead)
+
+    def _connect(self) -> None:
+        channel = self._fetch.connect(self.parent)
+        with self._lock:
+            # Kept after the end: what it received counts.
+            self._channel = channel
+            self._waker = Waker()
+            if self._stopping:
+                raise Cancelled("Not needed any more.")
+
+    def _transfer(self) -> None:
+        fetch, channel, waker = self._fetch, self._channel, self._waker
+        if channel is None or waker is None:
+            return
+        stream = channel.stream
+        opening: dict[str, t.Any] = {"base": fetch.sha256, "chunks_sha256": fetch.chunks_sha256}
+        if fetch.compression:
+            opening["codecs"] = list(codecs())
+        channel.send_message(protocol.OPEN, opening)
+        pause = min(channel.heartbeat_s, max(0.05, fetch.patience.lost / 2))
+        while not self._stopping and self._dismissed_at is None:
+            fetch.check()
+            self._note_wrong()
+            if fetch.chunks is None:
+                self._want_list(channel)
+            self._ask(channel)
+            self._tell_pace(channel)
+            self._judge()
+            if not stream.readable():
+                readable, woken = poll(stream.fileno(), waker.fileno(), pause)
+                if woken:
+                    waker.clear()
+                if not readable:
+                    channel.check_silence()
+                    channel.beat()
+                    continue
+            header, payload = channel.receive(self._place, self._part)
+            self._handle(channel, header, payload)
+            channel.beat()
+
+    def _part(self, header: protocol.Header) -> None:
+        """Dismissed while a chunk comes: that one is taken, and others may ask for the rest at once."""
+        chunk = header.kind in (protocol.DATA, protocol.PACKED)
+        if chunk and self._dismissed_at is not None and self._channel is not None:
+            if self._part_at is None:
+                self._recall(self._channel, (self._asked | self._ahead) - {header.number})
+            self._part_at = self._fetch.clock()
+
+    def _note_wrong(self) -> None:
+        """:raises CorruptChunk: if it was once too often."""
+        while not self._blamed.empty():
+            error = self._blamed.get()
+            self._spoil(int(error.fields["chunk"]), error)
+            if self._fetch.steering.standings[self.parent].banned:
+                raise error
+
+    def _spoil(self, index: int, error: RelayError) -> None:
+        """This chunk is not asked from this parent again as long as the connection lasts; others still are."""
+        self._not_here.add(index)
+        self._have[index] = 0
+        self._spoilt = error
+
+    def _place(self, header: protocol.Header) -> memoryview:
+        chunks = self._fetch.chunks
+        if chunks is None or not self._owes(header.number) or header.length != chunks.length(header.number):
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        if header.number in self._ahead:
+            # It has come there, and is on its way.
+            self._has(header.number)
+            self._account()
+        self._buffer = self._fetch.buffer(lambda: self._stopping)
+        return self._buffer[: header.length]
+
+    def _has(self, index: int) -> None:
+        self._have[index] = 1
+        self._ahead.discard(index)
+        self._asked.add(index)
+
+    def _unpack(self, header: protocol.Header, payload: memoryview) -> memoryview:
+        """A chunk as it was; its digest is checked as that of any other."""
+        chunks = self._fetch.chunks
+        if chunks is None or not self._owes(header.number) or self._codec is None:
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        length = chunks.length(header.number)
+        if header.length >= length:
+            raise ProtocolError(f"{self.parent} sent a compressed chunk that is not smaller.")
+        self._buffer = self._fetch.buffer(lambda: self._stopping)
+        self._codec.decompress(payload, self._buffer[:length])
+        return self._buffer[:length]
+
+    def _owes(self, index: int) -> bool:
+        return index in self._asked or index in self._ahead or self._recalled[index] > 0
+
+    def _handle(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
+        fetch = self._fetch
+        if header.kind == protocol.DATA:
+            self._other_bytes += protocol.HEADER_BYTES
+            self._take(channel, header, payload)
+            return
+        if header.kind == protocol.PACKED:
+            view = self._unpack(header, payload)
+            # The pace of a parent is that of the base, not of the wire.
+            self._other_bytes += protocol.HEADER_BYTES + header.length - len(view)
+            self._take(channel, header, view)
+            return
+        self._other_bytes += protocol.HEADER_BYTES + header.length
+        if header.kind == protocol.STATE:
+            self._told(protocol.decode_message(payload))
+        elif header.kind == protocol.LIST_PART:
+            self._take_list(header.number, payload)
+        elif header.kind == protocol.HAVE:
+            for first, number in protocol.decode_ranges(payload, fetch.count):
+                self._have[first : first + number] = b"\1" * number
+                for index in self._not_here:
+                    self._have[index] = 0
+                self._ranges.append((first, first + number))
+                fetch.saw(first, number)
+                self._below = max(self._below, first + number)
+                for index in [one for one in self._ahead if first <= one < first + number and self._have[one]]:
+                    self._has(index)
+            self._takes_ahead = True
+            self._idle_since = fetch.clock()
+            self._account()
+        elif header.kind == protocol.NOT_HERE:
+            if self._owes(header.number):
+                self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
+        elif header.kind == protocol.BYE:
+            message = protocol.decode_message(payload)
+            raise PeerRefused(
+                f"{self.parent}: {message.get('msg')}", peer=self.parent, foreign=bool(message.get("foreign"))
+            )
+        elif header.kind != protocol.PING:
+            raise ProtocolError(f"{self.parent} sent a frame of kind {header.kind}.")
+
+    def _take(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
+        fetch = self._fetch
+        self._came(header.number)
+        self._takes_ahead = True
+        self._idle_since = fetch.clock()
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            fetch.hand_over(header.number, buffer, payload, self)
+        fetch.steering.standings[self.parent].progressed()
+        self._account()
+        wait = fetch.throttle.take(header.length, self.parent)
+        if wait:
+            fetch.cancel.wait(min(wait, channel.heartbeat_s))
+
+    def _cannot_read(self, index: int, reason: str) -> None:
+        fetch = self._fetch
+        error = PeerRefused(f"{self.parent} cannot read chunk {index}: {reason}", peer=self.parent)
+        fetch.note_attempt(self.parent, error.message)
+        self._came(index)
+        self._idle_since = fetch.clock()
+        self._account()
+        self._spoil(index, error)
+        fetch.give_back([index])
+        self._unreadable += 1
+        if self._unreadable >= MAX_UNREADABLE:
+            raise error
+
+    def _came(self, index: int) -> None:
+        if index in self._asked or index in self._ahead:
+            self._asked.discard(index)
+            self._ahead.discard(index)
+        else:
+            self._recalled[index] -= 1
+
+    def _told(self, message: dict[str, t.Any]) -> None:
+        fetch = self._fetch
+        codec = message.get("codec")
+        if self._codec is None and fetch.compression and codec in codecs():
+            self._codec = codecs()[str(codec)]()
+        state, feed, paths = message.get("state"), message.get("feed"), message.get("paths")
+        if not isinstance(paths, list) or feed not in (ROOTED, PENDING, LOST):
+            raise ProtocolError(f"{self.parent} sent a state that cannot be read.")
+        if state in (FAILED, FOREIGN):
+            raise PeerRefused(
+                f"{self.parent} has no such base: {message.get('msg') or 'it failed there'}",
+                peer=self.parent,
+                foreign=state == FOREIGN,
+            )
+        self._turn = message.get("turn") is not False
+        # A parent that waits for us on every path has nobody else.
+        short = [tuple(map(str, path)) for path in paths[:MAX_PATHS] if isinstance(path, list) and len(path) < MAX_PATH]
+        self.paths = [path for path in short if fetch.host not in path]
+        self._holding = state == HOLDING
+        self._waiting = state == WAITING
+        now = ROOTED if state == HOLDING else str(feed) if self.paths else LOST
+        if now != self.state:
+            self.state, self._idle_since = now, fetch.clock()
+        self._account()
+        fetch.feed_changed()
+
+    def _want_list(self, channel: Channel) -> None:
+        if self.state != CONNECTING and self._list is None:
+            self._list = self._fetch.claim_list(self)
+            if self._list is not None:
+                channel.send(protocol.LIST)
+
+    def _take_list(self, offset: int, payload: memoryview) -> None:
+        if self._list is None or offset != self._list_at or offset + len(payload) > len(self._list):
+            raise ProtocolError(f"{self.parent} sent a part of a chunk list that was not asked for.")
+        self._fetch.list_part(self, self._list, offset, payload)
+        self._list_at += len(payload)
+        if self._list_at == len(self._list):
+            data, self._list = self._list, None
+            self._fetch.bring_list(data, self)
+
+    def _account(self) -> None:
+        """Begin or end the time in which the parent owes us something."""
+        now = self._fetch.clock()
+        owes = bool(self._asked) and self._turn
+        if owes and self._busy_since is None:
+            self._busy_since = now
+        elif not owes and self._busy_since is not None:
+            self._busy_s += now - self._busy_since
+            self._busy_since = None
+
+    def _ask(self, channel: Channel) -> None:
+        ledger, order = self._fetch.ledger, self._order
+        if ledger is None:
+            return
+        if ledger.generation != self._generation or order != self._obeyed:
+            self._generation, self._obeyed = ledger.generation, order
+            self._ranges, self._below, self._front = everything(self._fetch.count), self._fetch.count, 0
+            self._note_wrong()
+            if order.recall and self.asked > KEEP:
+                self._recall(channel, sorted(self._asked | self._ahead)[KEEP:])
+                self._window = KEEP
+                return
+            self._recall(channel, self._ahead - (ledger.of_stripes(self._ahead, order.own) if order.ahead else set()))
+        if self._ahead and self._fetch.clock() - self._idle_since > AHEAD_IDLE_S:
+            self._takes_ahead = False
+            self._recall(channel, self._ahead)
+        # In lots, so that a request costs little beside its chunks.
+        room = self._window - self.asked
+        if order.limit is not None:
+            room = min(room, order.limit - self._asked_ever)
+        elif room < self._window // 4 and self.asked:
+            return
+        if room <= 0:
+            return
+        indexes = ledger.take(self._have, self._ranges, room, order.own)
+        ahead: list[int] = []
+        if order.ahead and self._takes_ahead and order.limit is None and len(indexes) < room:
+            ahead, self._front = ledger.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
+        if not indexes and not self._asked and order.help:
+            indexes, self._below = ledger.take_last(self._have, self._below, self._window // 4, order.help)
+        if indexes or ahead:
+            self._asked.update(indexes)
+            self._ahead.update(ahead)
+            self._asked_ever += len(indexes)
+            self._account()
+            channel.send(protocol.WANT, 0, protocol.encode_indexes([*indexes, *ahead]))
+
+    def _tell_pace(self, channel: Channel) -> None:
+        pace = self._order.pace
+        if pace != self._told_pace:
+            self._told_pace = pace
+            channel.send(protocol.PACE, pace)
+
+    def _recall(self, channel: Channel, indexes: t.Collection[int]) -> None:
+        """Others may ask for what was asked for here; what is on its way already is taken."""
+        if not indexes:
+            return
+        recalled = list(indexes)
+        channel.send(protocol.CANCEL, 0, protocol.encode_indexes(recalled))
+        self._asked.difference_update(recalled)
+        self._ahead.difference_update(recalled)
+        self._recalled.update(recalled)
+        self._account()
+        self._fetch.give_back(recalled)
+
+    def _judge(self) -> None:
+        """Leave a parent that has nothing for us and nobody to get it from."""
+        fetch = self._fetch
+        if self._asked:
+            return
+        ledger = fetch.ledger
+        if self._spoilt is not None and ledger is not None:
+            here = sum(not ledger.is_done(index) for index in self._not_here)
+            if here >= ledger.undone > 0:
+                raise self._spoilt
+        waited = fetch.clock() - self._idle_since
+        if self.state == LOST and waited > self._order.lost_s:
+            raise PeerRefused(f"{self.parent} has no living parent itself.", peer=self.parent)
+        if self.state == ROOTED and self._waiting:
+            # In a staged run nothing comes before the base is whole.
+            if waited > min(fetch.patience.pending, OTHER_RUN_S if fetch.share else math.inf):
+                raise PeerRefused(f"{self.parent} waits for another run, which has got nothing new.", peer=self.parent)
+            return
+        if self.state == ROOTED and fetch.share and not self._holding and waited > fetch.patience.pending:
+            # Whoever is next to the cause leaves it much sooner; this is for causes that nobody thought of.
+            fetch.steering.standings[self.parent].stalled = True
+            raise PeerRefused(f"{self.parent} has got nothing new for {waited:.0f} s.", peer=self.parent)
+        if self.state == PENDING:
+            standing = fetch.steering.standings[self.parent]
+            patience = fetch.patience.lost if standing.waited else fetch.patience.pending
+            if waited > patience:
+                standing.waited = True
+                raise PeerRefused(f"{self.parent} has not begun after {patience:g} s.", peer=self.parent)

@@ -1,0 +1,263 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The node as a process: how a module starts and ends it, and what it answers at its control socket."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import typing as t
+
+from ..download.parent_selection import Patience, route_of
+from ..errors import ControlFailed, RelayError
+from ..measure import prober
+from ..measure.link_history import LinkHistory
+from ..upload.link_meter import rows_of
+from ..wire.tls import contexts
+from ..wire.transport import Address
+from . import control_socket
+from .daemon import Process, spawn, start_time, stay_small, yield_to_others
+from .node import STAGED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
+from .run_directory import Json, RunDirectory
+
+# How long a node has to end by itself before it is killed.
+STOP_S = 10.0
+
+MAX_FILES = 16384
+
+
+class Command(t.NamedTuple):
+    """What a node is started with.
+
+    :param state_dir: where this host keeps what is measured.
+    :param limits: as Limits.set takes them.
+    :param encryption: False: peers know each other by their certificates, and what follows is plain.
+    :param nice: of the process; idle_io: whether its I/O waits for everybody else's.
+    """
+
+    run: str
+    host: str
+    address: str
+    ports: tuple[int, int]
+    credentials: Json
+    settings: Settings
+    state_dir: str
+    limits: t.Mapping[str, t.Any] = {}
+    encryption: bool = True
+    nice: int = 0
+    idle_io: bool = False
+
+
+def listening(runtime: RunDirectory, command: Command, shelf: BaseStore) -> tuple[Json, bool]:
+    """A node that listens: the one that is there, or a new one. (its data, whether it is new)"""
+    authority = authority_of(command.credentials)
+    while True:
+        with runtime.locked() as is_current:
+            try:
+                node = runtime.ask("progress", timeout=5.0)
+                # Certificates that were made anew belong to a repeated run: the old node could not talk to its peers.
+                if node["authority"] == authority and node["encryption"] == command.encryption:
+                    node = runtime.ask("limit", limits=dict(command.limits))
+                    return node, bool(node.pop("changed"))
+            except ControlFailed:
+                pass
+            noted = runtime.read_pidfile()
+            _end(runtime)
+            if is_current():
+                return _start(runtime, command, shelf, authority, noted.get("port")), True
+
+
+def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority: str, port: int | None) -> Json:
+    """:param port: of a node that is gone: peers that were told of it know it."""
+    for path in (runtime.socket, runtime.pidfile, runtime.log):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
+    pem = command.credentials
+    tls_contexts = contexts(pem["ca"], pem["certificate"], pem["key"], command.encryption)
+    listener = bind(command.address, *command.ports, preferred=port)
+    server = control_socket.listen(runtime.socket)
+
+    def main() -> None:
+        threading.stack_size(THREAD_STACK_BYTES)
+        stay_small()
+        try:
+            yield_to_others(command.nice, command.idle_io)
+        except OSError as error:
+            _log(f"the priority of the process stays as it is: {error}")
+        node = Node(
+            command.run,
+            command.host,
+            listener,
+            tls_contexts,
+            shelf,
+            time.monotonic,
+            command.settings,
+            log=_log,
+            born=int(time.time() * 1000),
+        )
+        node.limits.set(**command.limits)
+        told = {"authority": authority, "encryption": command.encryption}
+        _run(node, runtime, server, told, LinkHistory(command.state_dir))
+
+    process = spawn(main, {listener.fileno(), server.fileno()}, runtime.log)
+    listener.close()
+    server.close()
+    try:
+        return runtime.ask("progress", timeout=10.0)
+    except ControlFailed as error:
+        process.signal(signal.SIGKILL)
+        raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
+
+
+def stopped(runtime: RunDirectory) -> bool:
+    """No node, no port, no directory; whether there was something to end."""
+    if not os.path.isdir(runtime.directory):
+        return False
+    with runtime.locked():
+        _end(runtime)
+        runtime.remove()
+    return True
+
+
+def _end(runtime: RunDirectory) -> None:
+    process = runtime.process()
+    try:
+        answer = runtime.ask("stop", timeout=5.0)
+        process = Process(int(answer["pid"]), int(answer["start_time"]))
+    except (RelayError, KeyError):
+        if process is not None:
+            process.signal(signal.SIGTERM)
+    if process is not None and not process.wait(STOP_S):
+        process.signal(signal.SIGKILL)
+        if not process.wait(STOP_S):
+            raise RelayError(f"The relay node, process {process.pid}, cannot be ended.")
+
+
+def _log(line: str) -> None:
+    # Standard output is the log file by then.
+    sys.stdout.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
+
+
+def _run(node: Node, runtime: RunDirectory, server: socket.socket, told: Json, history: LinkHistory) -> None:
+    """The life of the process.
+
+    :param told: what each answer says of how it was started.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: node.stop_soon())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Three descriptors for a child, and many children at the source of a large fleet.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_FILES)), hard))
+    runtime.write_pidfile(node)
+    agent = _Agent(node, told)
+    threading.Thread(target=control_socket.serve, args=(server, agent.handle, node.stopping), daemon=True).start()
+    node.open()
+    _log(f"node of run {node.run_id} on {node.host} listens at {node.address}:{node.port}")
+    try:
+        _log(f"ends: {node.live()}")
+    finally:
+        node.close()
+        server.close()
+        keep_measured(node, history)
+        runtime.remove()
+
+
+def keep_measured(node: Node, history: LinkHistory) -> None:
+    """Probes first: what a transfer of the same run tells of a link is newer, and of more bytes."""
+    probed, now = node.prober.result(), time.time()
+    try:
+        history.note(probed["links"], "probe", now, probed["disks"])
+        # Chunk by chunk a child may have several parents, and each only a part of its link.
+        history.note(rows_of(node.host, node.meter.rates()), "transfer", now, at_least=node.mode != STAGED)
+    except OSError as error:
+        node.log(f"what was measured could not be kept: {error}")
+
+
+class _Agent:
+    """Answers the control socket."""
+
+    def __init__(self, node: Node, told: Json) -> None:
+        self._node = node
+        self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid()), **told}
+
+    def handle(self, message: Json) -> Json:
+        node = self._node
+        node.touch()
+        command = message.get("command")
+        settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
+        if command == "probe_start":
+            return {"changed": self._start_probe(message)}
+        if command == "probe_wait":
+            node.prober.wait(min(float(message["timeout_s"]), control_socket.LONG_POLL_S))
+            node.touch()
+            return node.prober.result()
+        if command == "start":
+            limited = node.limits.set(**message["limits"])
+            changed = node.start(
+                [request_of(base) for base in message["bases"]],
+                addresses_of(message["peers"]),
+                message["mode"],
+            )
+            return {**self._answer(message), "changed": changed or limited}
+        if command == "limit":
+            changed = node.limits.set(**message["limits"])
+            return {**self._answer(message), "settled": settled, "changed": changed}
+        if command == "wait":
+            settled = node.wait(min(float(message["timeout_s"]), control_socket.LONG_POLL_S))
+            node.touch()
+        elif command == "stop":
+            # After the answer: the process takes its sockets with it.
+            threading.Timer(0.05, node.stop).start()
+        elif command != "progress":
+            raise RelayError(f"The node does not know the command {command!r}.")
+        return {**self._answer(message), "settled": settled}
+
+    def _start_probe(self, message: Json) -> bool:
+        node, pools, size = self._node, message["pools"], int(message["disk_bytes"])
+
+        def disks() -> prober.Disks:
+            measured = {name: prober.disk_rates(path, size, node.clock) for name, path in pools.items() if size}
+            return {name: rates for name, rates in measured.items() if rates}
+
+        node.set_peers(addresses_of(message["peers"]))
+        turns = [prober.Turn(int(number), str(partner), bool(first)) for number, partner, first in message["turns"]]
+        settings = prober.Settings(int(message["payload_bytes"]), float(message["max_s"]), float(message["deadline_s"]))
+        return node.prober.start(turns, settings, disks)
+
+    def _answer(self, message: Json) -> Json:
+        news = self._node.news
+        fleet = {"fleet": news.view()} if message.get("fleet") else {}
+        return {**self._node.progress(), **self._process, **fleet, "fleet_settled": news.settled()}
+
+
+def authority_of(credentials: Json) -> str:
+    """Digest of the certificate of the run's authority, which is no secret."""
+    return hashlib.sha256(str(credentials["ca"]).encode()).hexdigest()
+
+
+def addresses_of(peers: Json) -> dict[str, Address]:
+    return {host: Address(str(at["address"]), int(at["port"])) for host, at in peers.items()}
+
+
+def request_of(base: Json) -> BaseRequest:
+    route = route_of(base["parents"], base["weights"], base["expected_mbps"])
+    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], route, [str(host) for host in base["children"]])
+
+
+def patience_of(alone: float) -> Patience:
+    """The waits that follow from how long a host may be without any living parent."""
+    usual = Patience()
+    return Patience(min(usual.pending, alone), min(usual.lost, alone / 4), alone)

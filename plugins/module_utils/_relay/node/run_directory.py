@@ -1,0 +1,112 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Where a node is found: the directory of its run. What modules need that only talk to it imports nothing of the node itself."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import typing as t
+
+from ..errors import RelayError
+from . import control_socket
+from .daemon import Process, start_time
+
+if t.TYPE_CHECKING:
+    from .node import Node
+
+# Settings as they arrive in JSON.
+Json = t.Dict[str, t.Any]
+
+
+class RunDirectory:
+    """The directory of one run on this host: control socket, pidfile and log. Nothing in it is secret."""
+
+    def __init__(self, runtime_dir: str, run: str) -> None:
+        self.parent = runtime_dir
+        self.directory = os.path.join(runtime_dir, run)
+        self.socket = os.path.join(self.directory, "node.sock")
+        self.pidfile = os.path.join(self.directory, "node.pid")
+        self.log = os.path.join(self.directory, "node.log")
+
+    @contextlib.contextmanager
+    def locked(self) -> t.Iterator[t.Callable[[], bool]]:
+        """One module call at a time starts or stops the node. Makes the directory.
+
+        Gives a function that tells whether the directory is still there: a node that ends takes it along.
+        """
+        os.makedirs(self.parent, mode=0o755, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.directory, 0o700)
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise RelayError(f"{self.directory} belongs to somebody else or is open to others; remove it.")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield lambda: _is_same(self.directory, status)
+        finally:
+            os.close(descriptor)
+
+    def ask(self, command: str, timeout: float = 30.0, **message: t.Any) -> Json:
+        return control_socket.ask(self.socket, {"command": command, **message}, timeout)
+
+    def read_pidfile(self) -> Json:
+        """What the last node noted; empty if there is nothing to read."""
+        try:
+            with open(self.pidfile, encoding="utf-8") as file:
+                noted = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def process(self) -> Process | None:
+        noted = self.read_pidfile()
+        try:
+            process = Process(int(noted["pid"]), int(noted["start_time"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+        return process if process.alive else None
+
+    def write_pidfile(self, node: Node) -> None:
+        noted = {
+            "pid": os.getpid(),
+            "start_time": start_time(os.getpid()),
+            "run": node.run_id,
+            "host": node.host,
+            "address": node.address,
+            "port": node.port,
+        }
+        temporary = self.pidfile + ".new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(noted, file)
+        os.replace(temporary, self.pidfile)
+
+    def log_tail(self, lines: int = 5) -> str:
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as file:
+                return " | ".join(line.strip() for line in file.readlines()[-lines:])
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        # In one step, so that the next node's files are never taken for this one's.
+        doomed = f"{self.directory}.ended-{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.directory, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _is_same(path: str, status: os.stat_result) -> bool:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return (found.st_dev, found.st_ino) == (status.st_dev, status.st_ino)

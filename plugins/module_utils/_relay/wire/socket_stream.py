@@ -1,0 +1,117 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A TCP connection with or without TLS."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import ssl
+
+from ..endpoints import StreamTimeout
+
+# The kernel gives up on unacknowledged bytes after this time. Longer than the heartbeats' limit: a peer whose disk
+# stalls keeps its window closed, and the kernel counts that too.
+USER_TIMEOUT_MS = 30_000
+KEEPALIVE_IDLE_S = 4
+KEEPALIVE_INTERVAL_S = 2
+KEEPALIVE_PROBES = 4
+
+
+def tune(connection: socket.socket) -> None:
+    """Small frames go at once; a peer that lost power is noticed by the kernel too."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+class SocketStream:
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+
+    def set_timeout(self, seconds: float) -> None:
+        self._socket.settimeout(seconds)
+
+    def send(self, view: memoryview) -> int:
+        try:
+            return self._socket.send(view)
+        except (socket.timeout, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            raise StreamTimeout from error
+        except ValueError as error:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+
+    def receive_into(self, view: memoryview) -> int:
+        try:
+            return self._socket.recv_into(view)
+        except (socket.timeout, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+            raise StreamTimeout from error
+        except ValueError as error:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+
+    def readable(self) -> bool:
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def abort(self) -> None:
+        # Of the plain socket: SSLSocket.shutdown() would take the TLS object away from the thread that uses it.
+        try:
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Waker:
+    """Wakes a thread that polls; many wakes before it looks are one."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._pending = False
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def wake(self) -> None:
+        if not self._pending:
+            self._pending = True
+            try:
+                os.write(self._writer, b"x")
+            except OSError:
+                pass
+
+    def clear(self) -> None:
+        try:
+            os.read(self._reader, 64)
+        except BlockingIOError:
+            pass
+        # After the read: the other order could leave it set with nothing to read, and lose all later wakes. Who clears
+        # looks at the state afterwards, so a wake in between is not lost either.
+        self._pending = False
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def poll(stream_fd: int, waker_fd: int | None, seconds: float) -> tuple[bool, bool]:
+    """Whether the stream, and whether the waker, has something; after at most so many seconds."""
+    poller = select.poll()
+    poller.register(stream_fd, select.POLLIN)
+    if waker_fd is not None:
+        poller.register(waker_fd, select.POLLIN)
+    ready = {descriptor for descriptor, _event in poller.poll(math.ceil(seconds * 1000))}
+    return stream_fd in ready, waker_fd in ready

@@ -1,0 +1,197 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Planning a running relay again, after what a watch has found; see watch.py for the state."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ....module_utils._errors import FleetError
+from ..network import matrix as mx
+from ..relay.fleet import matrix_of, overview, paths_of
+from ..relay.parts import relay_parts
+from ..relay.plan_format import moves_of
+from ..relay.replan import relay_replan
+from ..relay.text import paths_text
+from . import watch
+
+State = dict[str, t.Any]
+
+# No run is planned again more often; what changes that quickly cannot be planned.
+MOST_PLANS = 50
+
+
+def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, probed: Sequence[Mapping[str, t.Any]] = ()) -> State:
+    """The state after hosts were asked and links measured: with new plans and parts where that is called for.
+
+    :param probed: rows of the links that were measured since.
+    """
+    out = {**state, "concerned": [], "lines": [], "lost": dict(state["lost"])}
+    told = [*out.get("pending", []), *watch.hear(out, answers, now)]
+    matrices = [_matrix(out, relay) for relay in out["relays"]]
+    for a, b, mbps, before in out.get("observed_rates") or []:
+        # A transfer may have only a share of its link: the link changes by the same factor.
+        _know(out, a, b, mbps / before * _believed(out, matrices, a, b))
+        told.append(f"the link from {a} to {b} carries {mbps:.0f} Mbit/s instead of {before:.0f}")
+    for row in probed:
+        if all(row["to"] in relay["sources"] for relay in out["relays"]):
+            continue  # nobody will send anything there
+        before, mbps = _believed(out, matrices, row["from"], row["to"]), row["mbps"]
+        if before and mbps and not 1 / watch.CHANGED < mbps / before < watch.CHANGED:
+            _know(out, row["from"], row["to"], mbps)
+            told.append(f"the link from {row['from']} to {row['to']} was measured at {mbps:.0f} Mbit/s instead of {before:.0f}")
+    out.update(ask=[], rounds=[], observed_rates=[], act=False, pending=[], watcher=_watcher(out))
+    if not out.get("fleet_is_new"):
+        # Who holds what is not known: the next host is asked first.
+        return {**out, "pending": told}
+    if (told or out.get("hopeless_since")) and out.get("replans", 0) < MOST_PLANS:
+        return _planned(out, told, now - out["began"], now)
+    return out
+
+
+def _believed(out: State, matrices: Sequence[Mapping[str, t.Any]], a: str, b: str) -> float:
+    """10^6 bit/s that the plans take a link for; 0 if none uses it."""
+    for relay, matrix in zip(out["relays"], matrices, strict=True):
+        parsed = mx.parse(matrix)
+        if a in parsed.index and b in parsed.index:
+            seconds = parsed.seconds(parsed.index[a], parsed.index[b])
+            return relay["size_bytes"] * 8e-6 / seconds if 0 < seconds < mx.INF else 0.0
+    return 0.0
+
+
+def _know(out: State, a: str, b: str, mbps: float) -> None:
+    out["rates"] = [*(row for row in out["rates"] if row[:2] != [a, b]), [a, b, mbps]]
+
+
+def _planned(out: State, told: list[str], at: float, now: float) -> State:
+    fleet: watch.Fleet = out.get("fleet") or {}
+    plans: list[dict[str, t.Any]] = []
+    expected = []
+    try:
+        for relay, plan in zip(out["relays"], out["plans"], strict=True):
+            matrix = _matrix(out, relay)
+            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at))
+            plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
+            plans.append({**plan, "paths": paths_of(plan, matrix)} if out.get("paths") else plan)
+            expected.append(_expected(new, relay, mx.parse(matrix)))
+    except FleetError as error:
+        if error.fields.get("kind") != "no_holder":
+            raise
+        return _hopeless(out, watch.nobody_holds(out["lost"]), now)
+    out.pop("hopeless_since", None)
+    before, after = relay_parts(out["relays"], out["plans"]), relay_parts(out["relays"], plans)
+    restarted = out.get("restarted") or []
+    changed = [
+        host
+        for host, parts in after.items()
+        if host not in out["lost"] and (host in restarted or _concerned(fleet, host, before.get(host) or [], parts))
+    ]
+    finish, was = _finish(plans), _finish(out["plans"])
+    heads, old = watch.parents_now(after), watch.parents_now(before)
+    moved = [f"{host} from {heads[host]}" for host in changed if heads[host] and heads[host] != old.get(host)]
+    line = f"After {at:.0f} s: {'; '.join(told)}. "
+    line += f"Planned again: {', '.join(moved)}" if moved else "The order stays"
+    line += f"; the last host is predicted to have its bases after {finish:.0f} s (before: {was:.0f} s)."
+    return {
+        **out,
+        "plans": plans,
+        "expected": expected,
+        "parts": {host: after[host] for host in changed},
+        "concerned": changed,
+        "restarted": [],
+        "lines": [line, *_tables(plans)],
+        "replans": out.get("replans", 0) + 1,
+    }
+
+
+def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The preferred paths to those who still lack something."""
+    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan["paths"])]]
+
+
+def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.Any]], after: Sequence[Mapping[str, t.Any]]) -> bool:
+    """Whether a host's part is another one. Who has the base does not care for parents any more, only for children."""
+    if len(before) != len(after):
+        return True
+    for old, new in zip(before, after, strict=True):
+        held = watch.base_of(fleet, host, new["metadata"]["sha256"]).state == "holding"
+        same = ("children",) if held else tuple(new)
+        if any(old.get(key) != new.get(key) for key in same):
+            return True
+    return False
+
+
+def _finish(plans: Sequence[Mapping[str, t.Any]]) -> float:
+    return max((plan["predicted_s"] for plan in plans), default=0.0)
+
+
+def _hopeless(out: State, why: str, now: float) -> State:
+    """Nobody holds the base. Who is back within the patience of the nodes may still serve."""
+    since = out.get("hopeless_since") or now
+    out["hopeless_since"] = since
+    if now - since >= out["settings"]["patience_s"]:
+        return {**out, "done": True, "failed": why, "lines": [f"After {now - out['began']:.0f} s: {why}."]}
+    soon = min(out["settings"]["retry_s"], max(1.0, out["settings"]["patience_s"] / 2))
+    for host, entry in out["lost"].items():
+        out["lost"][host] = {**entry, "next": min(entry["next"], now + soon)}
+    return out
+
+
+def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What was measured, and over it what was observed since."""
+    hosts = [*relay["sources"], *(host for host in relay["targets"] if host not in relay["sources"])]
+    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"))
+    if "seconds" in matrix:
+        index = {host: number for number, host in enumerate(hosts)}
+        for a, b, mbps in out["rates"]:
+            if a in index and b in index:
+                matrix["seconds"][index[a]][index[b]] = mx.mbps_seconds(relay["size_bytes"], mbps)
+    lost = [[a, b, None] for a, b in out["lost_links"] if a in hosts and b in hosts]
+    return {**matrix, "exceptions": [*matrix.get("exceptions", []), *lost]}
+
+
+def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.Matrix) -> dict[str, float]:
+    """Rates by receiver. Those of transfers that go on from an earlier plan are the links'."""
+    rates = watch.expected_rates(plan, relay["size_bytes"])
+    if plan["mode"] == "staged":
+        for host, move in moves_of(plan).items():
+            seconds = matrix.sub([matrix.index[move["from"]], matrix.index[host]], relay["size_bytes"])[0][1]
+            if 0 < seconds < mx.INF:
+                rates[host] = relay["size_bytes"] * 8e-6 / seconds
+    return rates
+
+
+def _observed(
+    out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float
+) -> dict[str, t.Any]:
+    hosts = [*relay["sources"], *relay["targets"]]
+    bases = {host: watch.base_of(fleet, host, relay["sha256"]) for host in hosts}
+    gone = [host for host in hosts if host in out["lost"] or bases[host].state == "failed"]
+    holders = [h for h in hosts if h not in gone and (bases[h].state == "holding" or h in relay["sources"])]
+    progress = {}
+    for host, base in bases.items():
+        if host in gone or host in holders or host not in relay["targets"]:
+            continue
+        # A transfer that the plan did not foresee is a node's own way out, not one to be kept.
+        sender = next((p for p in base.parents if p in watch.first_parents(plan, host)), None)
+        if base.bytes or sender:
+            progress[host] = {"bytes": base.bytes, "from": sender}
+    new = [h for h in relay["targets"] if h not in gone and h not in holders and h not in plan["targets"]]
+    return {
+        "at_s": at,
+        "holders": list(dict.fromkeys(holders)),
+        "progress": progress,
+        "lost_hosts": gone,
+        "new_targets": new,
+    }
+
+
+def _watcher(out: State) -> str | None:
+    """Who is asked next: the one before if it lives, else a host that is not known to be lost."""
+    if out["watcher"] and out["watcher"] not in out["lost"]:
+        return str(out["watcher"])
+    return next((host for host in watch.hosts_of(out) if host not in out["lost"]), None)

@@ -1,0 +1,336 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Watching a relay: what its progress says, and whether somebody has to be asked or the rest be planned again.
+
+Nodes mend what they can by themselves: a child whose parent dies goes to the next one of its list. What is decided here is
+what they cannot know: that another order is better now, that a host is back, that nobody holds the base any more.
+
+The state of a watch is plain data:
+
+- ``relays`` and ``plans`` (as relay_plans takes and gives them), ``measured`` and ``sites`` (what they were made from),
+  ``began`` and ``watched_from`` (seconds since the epoch: the first, and every host had its part), ``settings``
+  ({"patience_s", "timeout_s", "retry_s", "measure_s"}), ``paths`` (whether new plans come with tables of preferred paths);
+- what was seen: ``fleet`` (the last news), ``lost`` ({host: {"since", "next", "why"}}), ``lost_links`` ([from, to]) and
+  ``rates`` ([from, to, mbps], over what was measured before);
+- what is to be done next: ``watcher`` (whom to ask for news), ``ask`` (hosts to be asked themselves), ``rounds`` (links to be
+  measured), ``concerned`` (hosts with new ``parts``), ``lines`` (for people), ``done``, and ``failed`` (why nothing more can be
+  delivered).
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..relay.plan_format import moves_of
+
+State = dict[str, t.Any]
+Fleet = Mapping[str, Mapping[str, t.Any]]
+
+# A link counts as changed from this factor on, up or down: less is noise, and a plan is not that exact.
+CHANGED = 1.5
+
+# The rate of a transfer is that of some seconds, and its host has to hear of the plan first; until then it says nothing.
+WARM_S = 12.0
+
+# Nothing is planned again for a transfer that ends sooner.
+WORTH_S = 5.0
+
+# So long a host may take to follow its plan, if it has another parent, and if it has none (as yet).
+ELSEWHERE_S = 3.0
+NOBODY_S = 10.0
+
+# A child that has almost all that its parent has waits for that, not for the link.
+AHEAD_BYTES = 8 * 1024 * 1024
+
+# A bound for what cannot be foreseen: the plays of the stages wait for the rest.
+MOST_LOOKS = 200
+
+DEFAULTS = {"patience_s": 60.0, "timeout_s": 7200.0, "retry_s": 30.0, "measure_s": 30.0}
+
+
+class Base(t.NamedTuple):
+    """One base of a relay on one host, as the fleet's news tell it."""
+
+    state: str
+    bytes: int
+    rate_mbps: float
+    remaining_s: float | None
+    parents: list[str]
+
+
+NOTHING = Base("waiting", 0, 0.0, None, [])
+
+
+def begin(state: Mapping[str, t.Any]) -> State:
+    """The state with everything that the caller left out."""
+    return {
+        "lost_links": [],
+        "rates": [],
+        "heard": {},
+        "series": 0,
+        # What was foreseen at first, for comparison at the end.
+        "first_predicted_s": [plan["predicted_s"] for plan in state["plans"]],
+        "failed": None,
+        "done": False,
+        "watcher": None,
+        "parts": {},
+        "concerned": [],
+        **state,
+        "settings": {**DEFAULTS, **(state.get("settings") or {})},
+        "lost": {host: _entry(state, entry) for host, entry in (state.get("lost") or {}).items()},
+        "act": False,
+        "ask": [],
+        "rounds": [],
+        "lines": [],
+    }
+
+
+def _entry(state: Mapping[str, t.Any], entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A host that was lost before the watch began is tried as soon as it begins."""
+    began = float(state["began"])
+    return {"since": began, "next": began, "why": entry.get("msg", ""), **entry}
+
+
+def base_of(fleet: Fleet, host: str, sha256: str) -> Base:
+    told = ((fleet.get(host) or {}).get("bases") or {}).get(sha256)
+    if not told:
+        return NOTHING
+    parents = [str(parent) for parent in told.get("parents") or []]
+    return Base(told["state"], told["bytes"], told.get("rate_mbps") or 0.0, told.get("remaining_s"), parents)
+
+
+def hosts_of(state: Mapping[str, t.Any]) -> list[str]:
+    return list(dict.fromkeys(h for relay in state["relays"] for h in [*relay["sources"], *relay["targets"]]))
+
+
+def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> State:
+    """What is to be done after one answer of the watcher; ``act`` tells whether there is anything.
+
+    :param news: the result of relay_node state=progress; without ``fleet`` the watcher did not answer.
+    :param now: epoch seconds.
+    """
+    out = begin(state)
+    settings, lost = out["settings"], out["lost"]
+    hosts = hosts_of(out)
+    fleet = news.get("fleet")
+    out["looks"] = out.get("looks", 0) + 1
+    if now - out["began"] > settings["timeout_s"] or out["looks"] > MOST_LOOKS:
+        return {**out, "act": True, "done": True}
+    due = [host for host, entry in lost.items() if now >= entry["next"]]
+    if not fleet:
+        silent = [out["watcher"]] if out["watcher"] in hosts and out["watcher"] not in lost else []
+        left = [host for host in hosts if host not in lost and host not in silent]
+        return {**out, "act": True, "ask": silent + due, "watcher": next(iter(left), None), "fleet_is_new": False}
+    out["fleet"], out["fleet_is_new"] = fleet, True
+    ask = [host for host in hosts if host not in lost and _is_suspect(out, fleet, host, now)]
+    changed = _changed_rates(out, fleet, now)
+    if _settled(out, fleet):
+        # Before the end everybody who was lost gets one more chance.
+        last = [host for host in lost if not lost[host].get("last")]
+        for host in last:
+            lost[host] = {**lost[host], "last": True}
+        done = not (ask or last)
+        # The nodes may have given up before the watch did.
+        failed = nobody_holds(lost) if done and _is_orphaned(out, fleet) else out["failed"]
+        return {**out, "act": True, "ask": ask + last, "done": done, "failed": failed}
+    rounds = _rounds_due(out, fleet, now) if not (ask or changed) else []
+    return {
+        **out,
+        "act": bool(ask or due or changed or rounds or out.get("pending")),
+        "ask": ask + due,
+        "observed_rates": changed,
+        "rounds": rounds,
+        "series": out["series"] + bool(rounds),
+        "measured_at": now if rounds else out.get("measured_at", out["began"]),
+    }
+
+
+def _settled(state: Mapping[str, t.Any], fleet: Fleet) -> bool:
+    return all(
+        base_of(fleet, host, relay["sha256"]).state in ("holding", "failed")
+        for relay in state["relays"]
+        for host in relay["targets"]
+        if host not in state["lost"]
+    )
+
+
+def _is_orphaned(state: Mapping[str, t.Any], fleet: Fleet) -> bool:
+    """Whether hosts lack a base that nobody holds who can be reached."""
+    for relay in state["relays"]:
+        hosts = [h for h in [*relay["sources"], *relay["targets"]] if h not in state["lost"]]
+        states = {host: base_of(fleet, host, relay["sha256"]).state for host in hosts}
+        held = any(told == "holding" or (host in relay["sources"] and told != "failed") for host, told in states.items())
+        if hosts and not held:
+            return True
+    return False
+
+
+def nobody_holds(lost: Iterable[str]) -> str:
+    names = ", ".join(lost) or "none"
+    return f"no host that can still be reached holds the base (lost: {names}); nothing more can be delivered"
+
+
+def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
+    """Whether a host is to be asked itself: it is silent, or does not fetch from whom the plan says. Once for each reason."""
+    told = fleet.get(host) or {}
+    reason = None
+    if told.get("stale"):
+        reason = "silent"
+    else:
+        for relay, plan in zip(state["relays"], state["plans"], strict=True):
+            base = base_of(fleet, host, relay["sha256"])
+            if base.state != "fetching" or host not in relay["targets"] or host in plan.get("shares", {}):
+                continue
+            first = first_parents(plan, host)
+            known_s = now - max(state.get("watched_from", state["began"]), state["began"] + plan.get("at_s", 0.0))
+            if first and not (set(base.parents) & first) and known_s > (ELSEWHERE_S if base.parents else NOBODY_S):
+                reason = f"{relay['sha256']} from {', '.join(base.parents)} instead of {', '.join(sorted(first))}"
+    if reason is None:
+        state["heard"].pop(host, None)
+        return False
+    if state["heard"].get(host) == reason:
+        return False
+    state["heard"] = {**state["heard"], host: reason}
+    return True
+
+
+def first_parents(plan: Mapping[str, t.Any], host: str) -> set[str]:
+    choices = (plan.get("parents") or {}).get(host) or []
+    return {stripe[0] for stripe in choices if isinstance(stripe, list) and stripe}
+
+
+def expected_rates(plan: Mapping[str, t.Any], size_bytes: int) -> dict[str, float]:
+    """10^6 bit/s by receiver, as a plan that was made from measured links foresees them."""
+    if plan.get("assumed"):
+        return {}
+    return {
+        host: size_bytes * 8e-6 * move.get("share", 1.0) / (move["end_s"] - move["start_s"])
+        for host, move in moves_of(plan).items()
+        if move["end_s"] > move["start_s"]
+    }
+
+
+def _changed_rates(state: State, fleet: Fleet, now: float) -> list[list[t.Any]]:
+    """[from, to, mbps, mbps before] of transfers that are much slower or faster than planned."""
+    at = now - state["began"]
+    found = []
+    for number, (relay, plan) in enumerate(zip(state["relays"], state["plans"], strict=True)):
+        known = state.get("expected")
+        expected = known[number] if known else expected_rates(plan, relay["size_bytes"])
+        since = max(plan.get("at_s", 0.0), state.get("watched_from", 0.0) - state["began"])
+        for host, move in moves_of(plan).items():
+            base = base_of(fleet, host, relay["sha256"])
+            if base.state != "fetching" or base.parents != [move["from"]] or host in state["lost"]:
+                continue
+            before = expected.get(host)
+            if not before or at - max(move["start_s"], since) < WARM_S:
+                continue
+            parent = base_of(fleet, move["from"], relay["sha256"])
+            if parent.state != "holding" and parent.bytes - base.bytes < AHEAD_BYTES:
+                continue
+            left = relay["size_bytes"] - base.bytes
+            rate = max(base.rate_mbps, 0.01)
+            if left * 8e-6 / min(rate, before) < WORTH_S:
+                continue
+            if rate * CHANGED < before or rate > before * CHANGED:
+                found.append([move["from"], host, rate, before])
+    return found
+
+
+def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float, most: int = 6) -> list[list[list[str]]]:
+    """Links from holders to hosts that still wait for their turn, to be measured anew; in rounds of disjoint pairs."""
+    interval = state["settings"]["measure_s"]
+    since = state.get("measured_at", state["began"])
+    if not interval or now - since < max(interval, (now - state["began"]) / 10):
+        return []
+    wanted: dict[tuple[str, str], None] = {}
+    for relay, plan in zip(state["relays"], state["plans"], strict=True):
+        if plan["mode"] != "staged":
+            continue
+        alive = [h for h in [*relay["sources"], *relay["targets"]] if h not in state["lost"]]
+        bases = {host: base_of(fleet, host, relay["sha256"]) for host in alive}
+        holders = [host for host, base in bases.items() if base.state == "holding"]
+        for host, base in bases.items():
+            if host in relay["targets"] and base.state in ("waiting", "fetching") and not set(base.parents) & set(holders):
+                wanted.update({(holder, host): None for holder in holders})
+    rounds: list[list[list[str]]] = []
+    while wanted and len(rounds) < most:
+        busy: set[str] = set()
+        pairs = []
+        for a, b in list(wanted):
+            if not {a, b} & busy:
+                pairs.append([a, b])
+                busy |= {a, b}
+                del wanted[a, b]
+        rounds.append(pairs)
+    return rounds
+
+
+class Answers(t.NamedTuple):
+    """What came of asking hosts themselves."""
+
+    alive: dict[str, Mapping[str, t.Any]]
+    lost: dict[str, str]
+
+
+def hear(state: State, answers: Answers, now: float) -> list[str]:
+    """Take in the answers; the reasons to plan again that follow from them."""
+    reasons: list[str] = []
+    retry = state["settings"]["retry_s"]
+    for host, why in answers.lost.items():
+        known = state["lost"].get(host)
+        if known is None:
+            reasons.append(f"{host} is lost ({why})")
+            state["lost"][host] = {"since": now, "next": now + retry, "why": why}
+        else:
+            # The longer it is lost, the less often it is tried.
+            state["lost"][host] = {**known, "next": now + max(retry, (now - known["since"]) / 5)}
+    for host, node in answers.alive.items():
+        if state["lost"].pop(host, None) is not None:
+            reasons.append(f"{host} is back")
+            state["restarted"] = [*state.get("restarted", []), host]
+            state["lost_links"] = [pair for pair in state["lost_links"] if host not in pair]
+        elif node.get("started") is False:
+            # Its process had ended, for want of memory perhaps; asking has started another, which knows nothing of the plan.
+            reasons.append(f"the relay node of {host} had to be started again")
+            state["restarted"] = [*state.get("restarted", []), host]
+        for a, b, error in _failed_links(state, host, node):
+            if [a, b] not in state["lost_links"]:
+                # What one end cannot reach is taken as lost both ways: a node cannot tell which direction is.
+                state["lost_links"] = [*state["lost_links"], [a, b], [b, a]]
+                reasons.append(f"the link between {a} and {b} is lost ({b} says: {error.rstrip('.')})")
+    return reasons
+
+
+SILENT = ("has been silent", "cannot be reached")
+
+
+def _failed_links(state: Mapping[str, t.Any], host: str, node: Mapping[str, t.Any]) -> Iterable[tuple[str, str, str]]:
+    """Links over which a host tried in vain to fetch, or left a parent from which nothing came, though the other end lives."""
+    fleet = state.get("fleet") or {}
+    for base in (node.get("bases") or {}).values():
+        if base.get("state") != "fetching":
+            continue
+        for attempt in base.get("attempts") or []:
+            parent = attempt["parent"]
+            alive = parent not in state["lost"] and parent in fleet and not fleet[parent].get("stale")
+            if alive and base.get("from") != parent and _is_cut(attempt):
+                yield parent, host, attempt["error"]
+
+
+def _is_cut(attempt: Mapping[str, t.Any]) -> bool:
+    """A node leaves a slow parent sooner than silence is sure: then what came at last tells."""
+    return attempt.get("mbps") == 0 or any(words in attempt["error"] for words in SILENT)
+
+
+def parents_now(parts: Mapping[str, Sequence[Mapping[str, t.Any]]]) -> dict[str, str]:
+    """From whom each host fetches, as text for comparison and for people."""
+    first = {}
+    for host, bases in parts.items():
+        heads = [choices[0] for base in bases for choices in base["parents"] if choices]
+        first[host] = ", ".join(dict.fromkeys(heads))
+    return first

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""A plan as text for people."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ....module_utils._errors import InvalidOption
+from ..network import matrix as mx
+from ..network.preferred_paths import preferred_paths
+from .plan_format import moves_of
+
+ROWS = 400
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def size(amount: float | None) -> str:
+    """Bytes as people read them."""
+    if amount is None:
+        return "-"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned columns; long tables are cut, and say so."""
+    kept = rows[:ROWS]
+    widths = [max(len(row[k]) for row in [header, *kept]) for k in range(len(header))]
+    lines = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [header, *kept]]
+    if len(rows) > len(kept):
+        lines.append(f"  ... and {len(rows) - len(kept)} more")
+    return lines
+
+
+def _staged(plan: Mapping[str, t.Any], lines: list[str]) -> None:
+    moves = [(number, move) for number, stage in enumerate(plan["stages"], 1) for move in stage]
+    share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _unused, m in moves}
+    lines += ["", "Links:"]
+    lines += table(
+        ["link", "bytes", "time"],
+        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), duration(m["end_s"] - m["start_s"])] for _unused, m in moves],
+    )
+    lines += ["", "Hosts:"]
+    ordered = sorted(moves, key=lambda item: (item[1]["end_s"], item[1]["to"]))
+    lines += table(
+        ["host", "stage", "from", "starts", "has the base"],
+        [[m["to"], str(k), m["from"], duration(m["start_s"]), duration(m["end_s"])] for k, m in ordered],
+    )
+
+
+def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
+    total = sum(tree["weight"] for tree in plan["trees"]) or 1.0
+    weight: dict[tuple[str, str], float] = {}
+    for tree in plan["trees"]:
+        for edge in tree["edges"]:
+            pair = (edge["from"], edge["to"])
+            weight[pair] = weight.get(pair, 0.0) + tree["weight"] / total
+    times = moves_of(plan)
+    whole = plan.get("size_bytes")
+    lines += ["", "Links:"]
+    lines += table(
+        ["link", "share", "bytes", "time"],
+        [
+            [f"{a} > {b}", f"{w:.1%}", size(None if whole is None else w * whole), _span(times.get(b))]
+            for (a, b), w in sorted(weight.items())
+        ],
+    )
+    senders: dict[str, list[tuple[float, str]]] = {}
+    for (a, b), w in weight.items():
+        senders.setdefault(b, []).append((-w, a))
+    lines += ["", "Hosts:"]
+    lines += table(
+        ["host", "from", "has the base"],
+        [
+            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), duration(m["end_s"])]
+            for host, m in sorted(times.items(), key=lambda item: (item[1]["end_s"], item[0]))
+            if host in senders
+        ],
+    )
+
+
+def _span(move: Mapping[str, t.Any] | None) -> str:
+    return "-" if move is None else duration(move["end_s"] - move["start_s"])
+
+
+def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
+    """The plan as text; with ``matrix`` also the preferred-path table."""
+    plan = mx.read_input("plan", plan)
+    if not isinstance(plan, Mapping) or "stages" not in plan or "trees" not in plan:
+        raise InvalidOption("plan", mx.shown(plan), "a plan as relay_plan returns it is")
+    gap = plan["predicted_s"] - plan["lower_bound_s"]
+    relative = f" ({gap / plan['lower_bound_s']:.1%})" if plan["lower_bound_s"] else ""
+    of = f" of {plan['base']}" if plan.get("base") else ""
+    about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
+    lines = [
+        f"Relay plan{of}: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
+        f"  from {', '.join(plan['sources'])} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
+        f"  predicted finish {duration(plan['predicted_s'])}, lower bound {duration(plan['lower_bound_s'])}, "
+        f"gap {duration(gap)}{relative}" + (", proven optimal" if plan.get("proven_optimal") else ""),
+    ]
+    if plan["unreachable"]:
+        lines.append(f"  no path leads to: {', '.join(plan['unreachable'])}")
+    if plan["mode"] == "staged":
+        _staged(plan, lines)
+    else:
+        _striped(plan, lines)
+    for host, first in (plan.get("shares") or {}).items():
+        lines.append(f"  {host} has the same pool as {first}, and the base when that has it")
+    for entry in plan.get("local") or []:
+        pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
+        start = "after the copy between the pools" if entry["start_s"] is None else f"from {duration(entry['start_s'])}"
+        lines.append(f"  {entry['host']}: {entry['count']} local copies{pool}, stage {entry['stage']}, {start}")
+    rows = preferred_paths(matrix, plan["sources"], plan["targets"]) if matrix is not None else plan.get("paths")
+    if rows:
+        lines += ["", *paths_text(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def paths_text(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """The table of preferred paths."""
+    cells = []
+    for row in rows:
+        word = ("yes (tie)" if row["tie"] else "yes") if row["preferred"] else "no"
+        after = f"after {row['precondition']}" if row["precondition"] else "-"
+        cells.append([" > ".join(row["link"]), duration(row["seconds"]), word, after])
+    return ["Preferred paths:", *table(["link", "time", "preferred", "precondition"], cells)]

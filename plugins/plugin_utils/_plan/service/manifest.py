@@ -1,0 +1,299 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""From the text of a service manifest to a checked, complete structure.
+
+Everything that the file alone can be wrong about is found here, all at once, and named with its place (file and
+line where the manifest came as text); what depends on the hosts is found by the placement.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import sys
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+
+from ....module_utils._errors import FleetError
+from .manifest_schema import MANIFEST, SOURCE_FORMS
+
+try:
+    import jsonschema
+except ImportError:  # told to the user when a manifest is read
+    jsonschema = None  # type: ignore[assignment]
+
+GIB = 1024**3
+
+Path = tuple[str | int, ...]
+
+
+class ManifestError(FleetError):
+    """Everything that is wrong with a manifest, each with its place."""
+
+    kind = "invalid_manifest"
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(errors), errors=list(errors))
+
+
+class Places:
+    """Where in the manifest something stands: ``shop.yml:14: machines[0].memory_mib``."""
+
+    def __init__(self, origin: str, lines: Mapping[Path, int]) -> None:
+        self.origin = origin
+        self._lines = lines
+
+    def __call__(self, *path: str | int) -> str:
+        line = next((self._lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._lines), None)
+        at = f"{self.origin}:{line}" if line else self.origin
+        return f"{at}: {dotted(path)}" if path else at
+
+
+def dotted(path: Path) -> str:
+    """``("machines", 0, "name")`` as ``machines[0].name``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") -> dict[str, t.Any]:
+    """A checked manifest with all defaults filled in.
+
+    :param source: YAML text, or the parsed mapping.
+    :param origin: what messages call it, usually the file's name.
+    :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, place}], machines
+        [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, disks [{name, base | None,
+        size_bytes | None, differencing, pool, backend, place}], networks, cloud_init | None, seed_digest | None,
+        place}]``; every ``place`` is how a message names that part.
+    :raises ManifestError: with every mistake found.
+    """
+    if jsonschema is None:
+        raise FleetError(
+            f"jsonschema: this Python package is missing on the controller; install it: {sys.executable} -m pip install jsonschema",
+            kind="requirement",
+        )
+    if isinstance(source, str):
+        document, lines = _read_yaml(source, origin)
+    else:
+        document, lines = plain(source), {}
+    places = Places(origin, lines)
+    errors = [*_schema_errors(document, places)]
+    if not errors:
+        errors = [*_meaning_errors(document, places)]
+    if errors:
+        raise ManifestError(errors)
+    return _normalised(document, places)
+
+
+def plain(value: t.Any) -> t.Any:
+    """The value in plain dicts, lists and strings: templating engines hand over subclasses and lazy containers."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    return value
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _read_yaml(text: str, origin: str) -> tuple[t.Any, dict[Path, int]]:
+    """The document and the line of each part, from one pass over the YAML nodes."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise ManifestError([f"{origin}: the manifest is empty; a mapping with format, service and machines is wanted"])
+        lines: dict[Path, int] = {}
+        errors = [*_walk_yaml(node, (), lines, origin)]
+        if errors:
+            raise ManifestError(errors)
+        # Timestamps and the like would not survive JSON; the schema then names them.
+        return plain(loader.construct_document(node)), lines
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{origin}:{mark.line + 1}" if mark else origin
+        raise ManifestError([f"{at}: not YAML: {getattr(error, 'problem', None) or error}"]) from error
+    finally:
+        loader.dispose()
+
+
+def _walk_yaml(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> Iterator[str]:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in seen and name != "<<":
+                yield f"{origin}:{line}: {dotted((*path, name))}: the key stands twice, first in line {seen[name]}"
+            seen[name] = line
+            lines[(*path, name)] = line
+            yield from _walk_yaml(value, (*path, name), lines, origin)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*path, index)] = item.start_mark.line + 1
+            yield from _walk_yaml(item, (*path, index), lines, origin)
+
+
+# --- checking ----------------------------------------------------------------------------------
+
+
+def _schema_errors(document: t.Any, places: Places) -> Iterator[str]:
+    validator = jsonschema.Draft202012Validator(MANIFEST)
+    for error in sorted(validator.iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path]):
+        yield from _told(error, (), places)
+    if not isinstance(document, dict) or not isinstance(document.get("bases"), list):
+        return
+    for index, base in enumerate(document["bases"]):
+        source = base.get("source") if isinstance(base, dict) else None
+        if not isinstance(source, dict):
+            continue
+        form = next((form for form in ("url", "controller", "host") if form in source), None)
+        path: Path = ("bases", index, "source")
+        if form is None:
+            yield f"{places(*path)}: {_shown(source)} is not accepted; a source has host and path, or url, or controller"
+            continue
+        for error in jsonschema.Draft202012Validator(SOURCE_FORMS[form]).iter_errors(source):
+            yield from _told(error, path, places)
+
+
+def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
+    """One schema error as the user reads it."""
+    path: Path = (*prefix, *error.absolute_path)
+    schema = error.schema
+    if error.validator == "additionalProperties":
+        known = sorted(schema["properties"])
+        for key in sorted(set(error.instance) - set(known)):
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            yield f"{places(*path, key)}: unknown key{hint}; accepted are: {', '.join(known)}"
+    elif error.validator == "required":
+        missing = [key for key in error.validator_value if key not in error.instance]
+        yield f"{places(*path) or places()}: the key {missing[0]} is missing; wanted are: {', '.join(error.validator_value)}"
+    elif error.validator in ("anyOf", "oneOf") and isinstance(error.instance, dict):
+        keys = [key for option in error.validator_value for key in option.get("required", [])]
+        yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
+    else:
+        accepted = schema.get("description", error.message) if isinstance(schema, dict) else error.message
+        yield f"{places(*path)}: {_shown(error.instance)} is not accepted; {accepted}"
+
+
+def _shown(value: t.Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]:
+    bases = [base["name"] for base in document.get("bases", [])]
+    yield from _twice(bases, ("bases",), places)
+    yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
+    for index, group in enumerate(document["machines"]):
+        path: Path = ("machines", index)
+        yield from _twice([disk["name"] for disk in group["disks"]], (*path, "disks"), places)
+        if "count" in group and "per_host" in group:
+            yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
+        if "hosts" not in group and "count" not in group:
+            yield f"{places(*path)}: say where: hosts (with per_host), or count"
+        if isinstance(group.get("hosts"), list):
+            for at, host in enumerate(group["hosts"]):
+                if host in group["hosts"][:at]:
+                    yield f"{places(*path, 'hosts', at)}: {host!r} stands twice"
+        for at, disk in enumerate(group["disks"]):
+            place = (*path, "disks", at)
+            if "base" in disk and disk["base"] not in bases:
+                near = difflib.get_close_matches(disk["base"], bases, n=1)
+                accepted = f"the bases of this manifest are: {', '.join(bases)}" if bases else "this manifest has no bases"
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{hint}; {accepted}"
+            if "base" not in disk and disk.get("backend") == "reflink":
+                yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+
+
+def _twice(names: Sequence[str], path: Path, places: Places) -> Iterator[str]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield f"{places(*path, index, 'name')}: {name!r} stands twice; names are unique here"
+
+
+# --- filling in --------------------------------------------------------------------------------
+
+
+def _normalised(document: dict[str, t.Any], places: Places) -> dict[str, t.Any]:
+    return {
+        "format": 1,
+        "service": document["service"],
+        "tenant": document.get("tenant", "default"),
+        "origin": places.origin,
+        "bases": [_base(base, ("bases", index), places) for index, base in enumerate(document.get("bases", []))],
+        "machines": [_group(group, ("machines", index), places) for index, group in enumerate(document["machines"])],
+    }
+
+
+def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+    source = base["source"]
+    kind = next(form for form in ("url", "controller", "host") if form in source)
+    return {
+        "name": base["name"],
+        "version": base["version"],
+        "sha256": base.get("sha256"),
+        "source": {
+            "kind": kind,
+            "host": source.get("host"),
+            "path": source.get("path") or source.get("controller"),
+            "pool": source.get("pool"),
+            "url": source.get("url"),
+            "format": source.get("format"),
+        },
+        "place": places(*path),
+    }
+
+
+def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+    hosts = group.get("hosts")
+    count = group.get("count")
+    cloud_init = group.get("cloud_init")
+    return {
+        "name": group["name"],
+        "hosts": [hosts] if isinstance(hosts, str) else hosts,
+        "per_host": None if count else group.get("per_host", 1),
+        "count": count,
+        "cpus": group.get("cpus", 1),
+        "memory_mib": group.get("memory_mib", 1024),
+        "disks": [_disk(disk, (*path, "disks", index), places) for index, disk in enumerate(group["disks"])],
+        "networks": [
+            {"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])
+        ],
+        "cloud_init": cloud_init,
+        # Not the content: user data holds passwords, and this stands in the domain's description.
+        "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
+        "place": places(*path),
+        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
+    }
+
+
+def _disk(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+    size = disk.get("size_gib")
+    return {
+        "name": disk["name"],
+        "base": disk.get("base"),
+        "size_bytes": None if size is None else round(size * GIB / 512) * 512,
+        "differencing": disk.get("differencing", True) if disk.get("base") else False,
+        "pool": disk.get("pool", "default"),
+        "backend": disk.get("backend", "qcow2"),
+        "place": places(*path),
+    }
+
+
+def digest_of(value: t.Any) -> str:
+    """SHA-256 of the value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()

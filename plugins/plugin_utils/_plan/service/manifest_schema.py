@@ -1,0 +1,181 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""JSON Schema (draft 2020-12) of the service manifest, format 1.
+
+Every ``description`` completes the sentence "… is not accepted; <description>": the error messages are made from it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
+
+_NAME = {
+    "type": "string",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+    "description": f"a name has {NAME_RULE}",
+}
+_LABEL = {
+    "type": "string",
+    "pattern": r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$",
+    "description": f"it becomes part of host names and has {HOST_LABEL_RULE}",
+}
+_SHA256 = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{64}$",
+    "description": "a SHA-256 digest has 64 lower-case hexadecimal digits",
+}
+_FORMAT = {
+    "enum": ["raw", "qcow2", "vmdk", "vpc", "vhdx"],
+    "description": "an image format is one of raw, qcow2, vmdk, vpc (vhd) and vhdx",
+}
+_TEXT = {"type": "string", "minLength": 1, "description": "a non-empty string is wanted"}
+
+# A source has exactly one of three forms; which one is decided by the key that names the place.
+SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
+    "host": {
+        "type": "object",
+        "properties": {
+            "host": {"type": "string", "minLength": 1, "description": "the inventory name of a host is wanted"},
+            "path": {"type": "string", "minLength": 1, "description": "a path on that host, absolute or relative to its pool"},
+            "pool": _NAME,
+            "format": _FORMAT,
+        },
+        "required": ["host", "path"],
+        "additionalProperties": False,
+    },
+    "url": {
+        "type": "object",
+        "properties": {
+            "url": {
+                "type": "string",
+                "pattern": "^(https?|file)://.+",
+                "description": "a URL begins with http://, https:// or file://",
+            },
+            "host": {"type": "string", "minLength": 1, "description": "the inventory name of the host that fetches it"},
+            "format": _FORMAT,
+        },
+        "required": ["url"],
+        "additionalProperties": False,
+    },
+    "controller": {
+        "type": "object",
+        "properties": {
+            "controller": {**_TEXT, "description": "a path on the controller, absolute or relative to the manifest"},
+            "format": _FORMAT,
+        },
+        "required": ["controller"],
+        "additionalProperties": False,
+    },
+}
+
+_DISK = {
+    "type": "object",
+    "description": "a disk is a mapping",
+    "properties": {
+        "name": _NAME,
+        "base": _NAME,
+        "size_gib": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 65536,
+            "description": "a size is a number of GiB above 0 and at most 65536",
+        },
+        "differencing": {"type": "boolean", "description": "true or false is wanted"},
+        "pool": _NAME,
+        "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
+    },
+    "required": ["name"],
+    "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}],
+    "additionalProperties": False,
+}
+
+_NETWORK = {
+    "type": "object",
+    "description": "a network is a mapping with either network or bridge",
+    "properties": {
+        "network": {**_TEXT, "description": "the name of a libvirt network is wanted"},
+        "bridge": {**_TEXT, "description": "the name of a bridge on the host is wanted"},
+        "model": {**_TEXT, "description": "the model of a network card, such as virtio, is wanted"},
+    },
+    "oneOf": [{"required": ["network"]}, {"required": ["bridge"]}],
+    "additionalProperties": False,
+}
+
+_CLOUD_INIT = {
+    "type": "object",
+    "description": "cloud_init is a mapping of user_data, vendor_data, meta_data and network_config",
+    "properties": {
+        "user_data": {"type": ["object", "string"], "description": "user data is a mapping (cloud-config) or a string"},
+        "vendor_data": {"type": "string", "description": "vendor data is a string"},
+        "meta_data": {"type": "object", "description": "meta data is a mapping"},
+        "network_config": {"type": "object", "description": "a network configuration is a mapping"},
+    },
+    "additionalProperties": False,
+}
+
+_COUNT = {"type": "integer", "minimum": 1, "maximum": 10000, "description": "a whole number from 1 to 10000 is wanted"}
+
+_MACHINE = {
+    "type": "object",
+    "description": "a group of machines is a mapping",
+    "properties": {
+        "name": _LABEL,
+        "hosts": {
+            "description": "hosts are a list of host or group names, or one group's name",
+            "oneOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+            ],
+        },
+        "per_host": _COUNT,
+        "count": _COUNT,
+        "cpus": {"type": "integer", "minimum": 1, "maximum": 4096, "description": "a whole number of virtual CPUs from 1 is wanted"},
+        "memory_mib": {"type": "integer", "minimum": 16, "maximum": 2**30, "description": "a whole number of MiB from 16 is wanted"},
+        "disks": {"type": "array", "minItems": 1, "items": _DISK, "description": "a list of at least one disk is wanted"},
+        "networks": {"type": "array", "items": _NETWORK, "description": "a list of networks is wanted"},
+        "cloud_init": _CLOUD_INIT,
+    },
+    "required": ["name", "disks"],
+    "additionalProperties": False,
+}
+
+MANIFEST: dict[str, t.Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "description": "a manifest is a mapping",
+    "properties": {
+        "format": {"const": 1, "description": "this version of basecast.fleet reads format 1"},
+        "service": _LABEL,
+        "tenant": _NAME,
+        "bases": {
+            "type": "array",
+            "description": "a list of bases is wanted",
+            "items": {
+                "type": "object",
+                "description": "a base is a mapping",
+                "properties": {
+                    "name": _NAME,
+                    "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
+                    "source": {"type": "object", "description": "a source has host and path, or url, or controller"},
+                    "sha256": _SHA256,
+                },
+                "required": ["name", "version", "source"],
+                "additionalProperties": False,
+            },
+        },
+        "machines": {
+            "type": "array",
+            "minItems": 1,
+            "items": _MACHINE,
+            "description": "a list of at least one group of machines is wanted",
+        },
+    },
+    "required": ["format", "service", "machines"],
+    "additionalProperties": False,
+}

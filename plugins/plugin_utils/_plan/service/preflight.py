@@ -1,0 +1,234 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What would go wrong on the hosts, told before anything is changed: on every host at once, each with its place."""
+
+from __future__ import annotations
+
+import math
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..placement import Observed
+
+_GIB = 1024**3
+
+Machines = Sequence[Mapping[str, t.Any]]
+Groups = Mapping[str, Mapping[str, t.Any]]
+Bases = Mapping[str, Mapping[str, t.Any]]
+
+
+def preflight(
+    creating: Machines,
+    groups: Groups,
+    bases: Bases,
+    work: Mapping[str, Mapping[str, t.Any]],
+    relay_hosts: Sequence[str],
+    hosts: Observed,
+    memory_overcommit: float,
+) -> list[str]:
+    """Sentences for the user, in the hosts' order; none if nothing stands in the way.
+
+    :param creating: the machines that are to be made, each with its ``host`` and ``group``.
+    :param groups: the manifest's groups of machines by name.
+    :param bases: service_plan's, after the demand for them is known.
+    :param work: service_plan's ``hosts``.
+    :param relay_hosts: the hosts that serve or fetch a base.
+    """
+    importers = {base["import_on"] for base in bases.values() if base["import_on"]}
+    problems = list(_too_small_disks(creating, groups, bases))
+    for host, facts in hosts.items():
+        mine = [machine for machine in creating if machine["host"] == host]
+        if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
+            continue
+        problems += _packages(host, facts, bool(mine), host in importers)
+        problems += _pools(host, facts, mine, groups)
+        problems += _import_pools(host, facts, bases)
+        problems += _memory(host, facts, mine, groups, memory_overcommit)
+        problems += _networks(host, facts, mine, groups)
+        if host in work:
+            problems += _space(host, facts, work[host], bases, hosts)
+        if host in relay_hosts:
+            problems += _ports(host, facts)
+    return problems
+
+
+def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, imports: bool) -> Iterator[str]:
+    for missing in facts.get("missing") or []:
+        # An import needs nothing but qemu-img, a host that only relays needs no package at all.
+        if makes_machines or (imports and missing["package"] == "qemu-utils"):
+            yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    for disk in _disks(creating, groups):
+        yield from _pool(host, facts, disk["pool"], f"{disk['place']}.pool")
+
+
+def _import_pools(host: str, facts: Mapping[str, t.Any], bases: Bases) -> Iterator[str]:
+    for base in bases.values():
+        if base["import_on"] == host:
+            yield from _pool(host, facts, base["import_pool"], f"{base['place']}.source")
+
+
+def _pool(host: str, facts: Mapping[str, t.Any], name: str, place: str) -> Iterator[str]:
+    pools = (facts.get("capacity") or {}).get("pools") or {}
+    pool = pools.get(name)
+    if pool is None:
+        yield f"{place}: {name!r} is not a pool of {host}; its pools are: {', '.join(pools)}"
+    elif not pool.get("exists"):
+        yield f"{place}: {name!r} of {host} is {pool['path']}, which is not there; make or mount it"
+    elif not pool.get("writable"):
+        yield f"{place}: {name!r} of {host}, {pool['path']}, cannot be written to"
+
+
+def _disks(creating: Machines, groups: Groups) -> Iterator[Mapping[str, t.Any]]:
+    """Each disk of the manifest that these machines have, once."""
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        yield from groups[name]["disks"]
+
+
+def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups, overcommit: float) -> Iterator[str]:
+    total = (facts.get("capacity") or {}).get("memory_mib")
+    if not total:
+        return
+    taken = sum(domain.get("memory_mib") or 0 for domain in facts.get("domains") or [])
+    limit = int(total * overcommit)
+    promised = 0
+    for machine in creating:
+        group = groups[machine["group"]]
+        if taken + promised + group["memory_mib"] > limit:
+            yield (
+                f"{group['places']['memory_mib']}: {machine['machine']} with {group['memory_mib']} MiB does not fit on {host}:"
+                f" it has {total} MiB, {taken} MiB are taken by its machines and {promised} MiB by others of this"
+                f" service; at most {max(0, limit - taken - promised)} MiB are left"
+            )
+            return
+        promised += group["memory_mib"]
+
+
+def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """Networks must be active, bridges must exist; a host that did not tell of them is not judged."""
+    networks, bridges = facts.get("networks"), facts.get("bridges")
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        place = groups[name].get("places", {}).get("networks", groups[name]["place"])
+        for card in groups[name]["networks"]:
+            if card.get("bridge"):
+                if bridges is not None and card["bridge"] not in bridges:
+                    yield f"{place}: {host} has no bridge {card['bridge']!r}; its bridges are: {', '.join(bridges) or 'none'}"
+            elif networks is not None and not networks.get(card["network"]):
+                active = ", ".join(other for other, is_active in networks.items() if is_active) or "none"
+                if card["network"] in networks:
+                    yield (
+                        f"{place}: the network {card['network']!r} of {host} is not active; start it"
+                        f" (virsh net-start {card['network']}), active are: {active}"
+                    )
+                else:
+                    yield f"{place}: {host} has no network {card['network']!r}; active are: {active}"
+
+
+def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts: Observed) -> list[str]:
+    """Sentences for pools that would not have room if every disk grew to its full size."""
+    wanted: dict[tuple[str, str], int] = {}
+    for machine in creating:
+        for disk in groups[machine["group"]]["disks"]:
+            key = (machine["host"], disk["pool"])
+            wanted[key] = wanted.get(key, 0) + _full_size(disk, bases)
+    notes = []
+    for (host, name), size in wanted.items():
+        pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
+        free, promised = pool.get("free_bytes"), pool.get("promised_bytes") or 0
+        if free is not None and size + promised > free:
+            before = f" on top of the {_gib(promised)} that existing disks may grow by" if promised else ""
+            notes.append(
+                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: new disks may grow to {_gib(size)}{before},"
+                f" {_gib(free)} are free"
+            )
+    return notes
+
+
+def _full_size(disk: Mapping[str, t.Any], bases: Bases) -> int:
+    base = bases[disk["base"]] if disk["base"] else None
+    return int(disk["size_bytes"] or ((base and base["metadata"]) or {}).get("virtual_size_bytes") or 0)
+
+
+def _too_small_disks(creating: Machines, groups: Groups, bases: Bases) -> Iterator[str]:
+    for disk in _disks(creating, groups):
+        base = bases[disk["base"]] if disk["base"] else None
+        least = ((base and base["metadata"]) or {}).get("virtual_size_bytes")
+        if base and least and disk["size_bytes"] and disk["size_bytes"] < least:
+            yield (
+                f"{disk['place']}.size_gib: {_gib(disk['size_bytes'])} is less than {base['title']} itself has;"
+                f" at least {_gib(least, up=True)} are accepted, or no size for the base's own"
+            )
+
+
+def _space(
+    host: str, facts: Mapping[str, t.Any], work: Mapping[str, t.Any], bases: Bases, hosts: Observed
+) -> Iterator[str]:
+    """Bases and whole copies of them have to fit at once; what differencing disks may grow by is not asked for here."""
+    pools = (facts.get("capacity") or {}).get("pools") or {}
+    needed: dict[str, dict[str, int]] = {}
+
+    def add(pool: str, title: str, size: int) -> None:
+        wanted = needed.setdefault(pool, {})
+        wanted[title] = wanted.get(title, 0) + size
+
+    by_digest = {base["sha256"]: base for base in bases.values() if base["sha256"]}
+    for fetch in work["fetch"]:
+        base = bases[fetch["base"]]
+        add(fetch["pool"], base["title"], _bytes_of(base, hosts) - _already_there(facts, fetch["pool"], base["sha256"]))
+    for clone in work["clones"]:
+        for base in (by_digest[digest] for digest in clone["bases"] if digest in by_digest):
+            if not _clones_cost_nothing(facts, clone["pool"]):
+                add(clone["pool"], base["title"], _bytes_of(base, hosts))
+    for disk in work["disks"]:
+        if disk["base"] in by_digest and not disk["differencing"] and not _clones_cost_nothing(facts, disk["pool"]):
+            add(disk["pool"], f"copies of {by_digest[disk['base']]['title']}", _bytes_of(by_digest[disk["base"]], hosts))
+    for name, wanted in needed.items():
+        free = (pools.get(name) or {}).get("free_bytes")
+        if free is not None and sum(wanted.values()) > free:
+            what = ", ".join(f"{_gib(size)} for {title}" for title, size in wanted.items())
+            yield f"{host}: the pool {name!r}, {pools[name]['path']}, has {_gib(free)} free; needed are {what}"
+
+
+def _bytes_of(base: Mapping[str, t.Any], hosts: Observed) -> int:
+    """What a base takes on a disk: no more than its size, less where it is sparse and a holder says so. 0 = unknown."""
+    sizes = [(base["metadata"] or {}).get("size_bytes") or 0]
+    for host, pool in base["holders"].items():
+        content = ((hosts.get(host) or {}).get("pools") or {}).get(pool) or {}
+        held: Mapping[str, t.Any] = next((held for held in content.get("bases") or [] if held["sha256"] == base["sha256"]), {})
+        if held.get("allocated_bytes"):
+            sizes.append(held["allocated_bytes"])
+    return min(sizes)
+
+
+def _already_there(facts: Mapping[str, t.Any], pool: str, sha256: str | None) -> int:
+    """What an earlier run left of it."""
+    partials = ((facts.get("pools") or {}).get(pool) or {}).get("partials") or []
+    return sum(partial.get("allocated_bytes") or 0 for partial in partials if sha256 and partial["sha256"] == sha256)
+
+
+def _clones_cost_nothing(facts: Mapping[str, t.Any], pool: str) -> bool:
+    return bool((((facts.get("pools") or {}).get(pool) or {}).get("filesystem") or {}).get("reflink"))
+
+
+def _ports(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """Whether its relay node will be able to listen. That a firewall lets others in, only they can tell."""
+    address = facts.get("address")
+    if facts.get("address_local") is False:
+        yield (
+            f"{host}: {address} is not an address that this host can listen on; set basecast_address to its own address"
+            " in the network that the other hosts reach it by"
+        )
+    elif facts.get("ports_free") == []:
+        yield f"{host}: every port of {facts.get('port_range')} on {address} is taken; set basecast_port_range to others"
+
+
+def _gib(size: int, up: bool = False) -> str:
+    """Three decimals at most; rounded up where the text promises that so much suffices."""
+    thousandths = math.ceil(size * 1000 / _GIB) if up else round(size * 1000 / _GIB)
+    return f"{thousandths / 1000:g} GiB"

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a deployment came to, machine by machine, and whether that is what was asked for; also both as text."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+FORMAT = 1
+
+# States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
+DEPLOYED, STARTED, PRESENT = "deployed", "started", "present"
+FAILED, UNREACHABLE, UNKNOWN, OUTSIDE = "failed", "unreachable", "unknown", "outside"
+THERE = (DEPLOYED, STARTED, PRESENT)
+
+
+def deploy_report(
+    plan: Mapping[str, t.Any],
+    outcomes: Mapping[str, Mapping[str, t.Any]],
+    relay: Mapping[str, t.Any] | None = None,
+    predicted: bool = False,
+) -> dict[str, t.Any]:
+    """The result of a run.
+
+    :param plan: as service_plan returns it.
+    :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
+        relay_node's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
+        may also stand in ``failure.machines``, as the module returns them.
+    :param relay: the relay plan that was run, if any.
+    :param predicted: the run was in check mode: machines that it would deploy count as deployed.
+    :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
+        "drift"}], "missing": [names], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text":
+        [lines]}``.
+    """
+    machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
+    hosts: dict[str, dict[str, t.Any]] = {}
+    for machine in machines:
+        outcome = outcomes.get(machine["host"]) or {}
+        host = hosts.setdefault(
+            machine["host"],
+            {"state": "done", "step": outcome.get("step"), "msg": outcome.get("msg"), "missing": [], "relay": outcome.get("relay")},
+        )
+        if machine["state"] not in THERE:
+            host["missing"].append(machine["machine"])
+            host["state"] = machine["state"]
+            host["msg"] = host["msg"] or machine["reason"]
+    report = {
+        "format": FORMAT,
+        "service": plan["service"],
+        "predicted": predicted,
+        "ok": all(machine["state"] in THERE for machine in machines) and not plan["problems"],
+        "machines": machines,
+        "missing": [machine["machine"] for machine in machines if machine["state"] not in THERE],
+        "hosts": hosts,
+        "surplus": list(plan["surplus"]),
+        "relay": relay,
+    }
+    return {**report, "text": _report_text(report)}
+
+
+def _machine_outcome(
+    machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
+) -> dict[str, t.Any]:
+    outcome = outcomes.get(machine["host"]) or {}
+    found = _told(outcome).get(machine["machine"]) or {}
+    if machine["state"] in (UNREACHABLE, UNKNOWN, OUTSIDE):
+        state, reason = machine["state"], machine["reason"]
+    elif _is_there(found, predicted):
+        state, reason = _what_was_done(found), ""
+    elif found.get("problem"):
+        state, reason = FAILED, one_line(found["problem"])
+    elif outcome.get("state") == UNREACHABLE:
+        state, reason = UNREACHABLE, _reason(outcome)
+    elif outcome.get("state") == "done":
+        state, reason = FAILED, _shortfall(found)
+    elif outcome:
+        state, reason = FAILED, _reason(outcome)
+    elif predicted:
+        # A host that check mode did not come to, since nothing stands in its way and nothing was tried.
+        state, reason = (PRESENT if machine["state"] == "exists" else DEPLOYED), ""
+    else:
+        state, reason = FAILED, "the run ended before this host's turn"
+    return {
+        "machine": machine["machine"],
+        "host": machine["host"],
+        "state": state,
+        "reason": reason,
+        "report": found.get("report"),
+        "drift": machine["drift"],
+    }
+
+
+def _told(outcome: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
+    """What the host said of each machine, also where some of them failed."""
+    said = outcome.get("machines") or (outcome.get("failure") or {}).get("machines") or []
+    return {machine["machine"]: machine for machine in said if machine.get("machine")}
+
+
+def _is_there(found: Mapping[str, t.Any], predicted: bool) -> bool:
+    """It runs, nothing is wrong with it, and its guest has reported if its seed asks for that."""
+    if not found.get("running") or found.get("problem"):
+        return False
+    return predicted or found.get("report") is not None or not found.get("report_expected")
+
+
+def _what_was_done(found: Mapping[str, t.Any]) -> str:
+    actions = found.get("actions") or []
+    return DEPLOYED if "defined" in actions else STARTED if "started" in actions else PRESENT
+
+
+def _shortfall(found: Mapping[str, t.Any]) -> str:
+    if not found:
+        return "its host has said nothing of it"
+    return "its guest has not reported" if found.get("running") else "it is not running"
+
+
+def _reason(outcome: Mapping[str, t.Any]) -> str:
+    message = one_line(outcome.get("msg"))
+    return f"{outcome['step']}: {message}" if outcome.get("step") else message
+
+
+def one_line(message: t.Any) -> str:
+    """The first line of a failure; Ansible's own messages bring ssh's whole talk along."""
+    lines = [line.strip() for line in str(message or "").splitlines() if line.strip()] or ["no reason given"]
+    return lines[0].removeprefix("Task failed: ")
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def _report_text(report: Mapping[str, t.Any]) -> list[str]:
+    machines = report["machines"]
+    count = {state: sum(1 for m in machines if m["state"] == state) for state in THERE}
+    there = sum(count.values())
+    verb = "would be there" if report["predicted"] else "are there"
+    lines = [
+        f"Service {report['service']}: {there} of {len(machines)} machines {verb}"
+        f" ({count[DEPLOYED]} deployed, {count[STARTED]} started by {'a real' if report['predicted'] else 'this'} run,"
+        f" {count[PRESENT]} before)."
+    ]
+    width = max((len(m["machine"]) for m in machines), default=0)
+    host_width = max((len(m["host"]) for m in machines), default=0)
+    for machine in machines:
+        lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine, report['predicted'])}")
+    for machine in machines:
+        for item in machine["drift"]:
+            lines.append(
+                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])},"
+                f" the manifest says {_shown(item['wanted'])}; nothing was rebuilt"
+            )
+    for surplus in report["surplus"]:
+        lines.append(f"  surplus: {surplus['machine']} on {surplus['host']} is no longer asked for; it was left alone")
+    return lines
+
+
+def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
+    if machine["state"] in THERE:
+        would = "would be " if predicted else ""
+        text = {DEPLOYED: f"{would}deployed", STARTED: f"{would}started", PRESENT: "already there"}[machine["state"]]
+        seen = machine["report"]
+        if seen:
+            addresses = ", ".join(seen.get("addresses") or [])
+            text += f", came up as {seen.get('hostname')}" + (f" ({addresses})" if addresses else "")
+        return text
+    return f"MISSING, {machine['state']}: {machine['reason']}"
+
+
+def _shown(value: t.Any) -> str:
+    return "absent" if value is None else str(value)
+
+
+def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
+    """What a deployment would do, before the relay's own table."""
+    lines = [f"Service {plan['service']} (tenant {plan['tenant']})"]
+    for problem in plan["problems"]:
+        lines.append(f"  problem: {problem}")
+    for note in plan.get("notes") or []:
+        lines.append(f"  note: {note}")
+    words = {
+        "exists": "is there",
+        "create": "would be made",
+        "unreachable": "cannot be made",
+        "outside": "cannot be made",
+        "unknown": "may be there or not",
+    }
+    for machine in plan["machines"]:
+        reason = f": {machine['reason']}" if machine["reason"] else ""
+        lines.append(f"  machine {machine['machine']} on {machine['host']} {words[machine['state']]}{reason}")
+        for best in (plan["ratings"].get(machine["machine"]) or [])[:1]:
+            lines.append(f"    placed there because: {'; '.join(best['reasons'])}")
+    for base in plan["bases"].values():
+        lines += _base_text(base, plan)
+    for machine in plan["machines"]:
+        for item in machine["drift"]:
+            lines.append(
+                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])}, the manifest"
+                f" says {_shown(item['wanted'])}; nothing would be rebuilt"
+            )
+    return lines
+
+
+def _base_text(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
+    digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
+    holders = ", ".join(base["holders"]) or "nobody"
+    lines = [f"  base {base['title']}{digest}: held by {holders}; needed for new machines on {', '.join(base['needed_on']) or 'no host'}"]
+    if base["import_on"]:
+        source = base["source"]
+        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
+        lines.append(f"    would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
+    targets: Sequence[str] = [
+        host for host, work in plan["hosts"].items() if any(f["base"] == base["name"] for f in work["fetch"]) and host != base["import_on"]
+    ]
+    if targets:
+        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
+        how = "; in which order is planned once its size is known" if unknown else ""
+        lines.append(f"    would be relayed to {', '.join(targets)}{how}")
+    return lines

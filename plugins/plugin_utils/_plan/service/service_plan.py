@@ -1,0 +1,430 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a deployment has to do: from a manifest and observed hosts to the work of each host.
+
+Called twice by a deployment: before anything changes, and again when imports have told the digests of new bases.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..placement import Observed, answers, held_base, place_machines
+from ..relay.needs import base_metadata, relays_of
+from .identity import identity_problems, unreadable
+from .preflight import overcommitted_pools, preflight
+from .report import one_line
+
+FORMAT = 1
+
+# Stands for a digest that only the real run can tell (a URL or a file of the controller, in check mode).
+UNKNOWN_DIGEST = "0" * 64
+
+
+def service_plan(
+    manifest: Mapping[str, t.Any],
+    hosts: Observed,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    imported: Mapping[str, Mapping[str, t.Any]] | None = None,
+    memory_overcommit: float = 1.0,
+    files: Mapping[str, Mapping[str, t.Any]] | None = None,
+) -> dict[str, t.Any]:
+    """The whole deployment as data.
+
+    :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
+        with ``host`` and ``pool``.
+    :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
+    :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
+    :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems``.
+        ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
+        exists, create, unreachable, unknown (whether it exists) or outside. ``hosts[h]`` has ``fetch`` (bases that
+        must cross the network to it), ``clones`` (bases that must be copied to another of its pools), ``references``,
+        ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of that step takes.
+    """
+    placement = place_machines(manifest, hosts, groups)
+    problems: list[str] = list(placement["problems"])
+    problems += identity_problems(manifest, placement["assignments"], hosts)
+    groups_by_name = {group["name"]: group for group in manifest["machines"]}
+    machines = [_machine(entry, groups_by_name[entry["group"]], manifest, hosts) for entry in placement["assignments"]]
+    bases = {
+        base["name"]: _base(base, manifest, hosts, (imported or {}).get(base["name"]), problems) for base in manifest["bases"]
+    }
+    creating = [machine for machine in machines if machine["state"] == "create"]
+    _demand(bases, creating, hosts, manifest, problems)
+    problems += _look_at_files(bases, files or {})
+    work = {
+        host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
+        for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
+    }
+    for host, record in _records(manifest, placement, hosts, work, bases).items():
+        work[host]["record"] = record
+    relays = relays_of(bases, work, hosts)
+    relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
+    problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)
+    return {
+        "format": FORMAT,
+        "service": manifest["service"],
+        "tenant": manifest["tenant"],
+        "machines": machines,
+        "bases": bases,
+        "hosts": work,
+        "relays": relays,
+        "relay_hosts": relay_hosts,
+        "ratings": placement["ratings"],
+        "surplus": placement["surplus"],
+        "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
+        "problems": list(dict.fromkeys(problems)),
+    }
+
+
+# --- machines ----------------------------------------------------------------------------------
+
+
+def _machine(
+    entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Mapping[str, t.Any], hosts: Observed
+) -> dict[str, t.Any]:
+    facts = hosts.get(entry["host"])
+    if facts is None:
+        state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
+    elif not facts.get("reachable"):
+        state, reason = "unreachable", one_line(facts.get("msg"))
+    elif not answers(facts):
+        state, reason = "unknown", one_line(facts.get("reason"))
+    elif hidden := unreadable(facts, manifest, entry["machine"]):
+        state, reason = "unknown", hidden
+    elif entry["exists"]:
+        state, reason = "exists", ""
+    else:
+        state, reason = "create", ""
+    spec = machine_spec(group, manifest)
+    machine = {**entry, "state": state, "reason": reason, "spec": spec, "drift": []}
+    if state == "exists":
+        found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
+        machine["drift"] = drift(found.get("spec") or {}, spec)
+    return machine
+
+
+def machine_spec(group: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a machine of the group is meant to be; kept with the machine, compared by later runs."""
+    versions = {base["name"]: base["version"] for base in manifest["bases"]}
+    return {
+        "cpus": group["cpus"],
+        "memory_mib": group["memory_mib"],
+        "disks": {
+            disk["name"]: {
+                "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,
+                "size_bytes": disk["size_bytes"],
+                "differencing": disk["differencing"],
+                "pool": disk["pool"],
+                "backend": disk["backend"],
+            }
+            for disk in group["disks"]
+        },
+        "networks": [dict(network) for network in group["networks"]],
+        "seed": group["seed_digest"],
+    }
+
+
+def drift(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: str = "") -> list[dict[str, t.Any]]:
+    """Where an existing machine differs from the manifest: ``[{"path", "found", "wanted"}]``."""
+    differences: list[dict[str, t.Any]] = []
+    for key in sorted(set(found) | set(wanted)):
+        here = f"{path}.{key}" if path else key
+        old, new = found.get(key), wanted.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            differences += drift(old, new, here)
+        elif old != new:
+            differences.append({"path": here, "found": old, "wanted": new})
+    return differences
+
+
+# --- bases -------------------------------------------------------------------------------------
+
+
+def _base(
+    base: Mapping[str, t.Any],
+    manifest: Mapping[str, t.Any],
+    hosts: Observed,
+    imported: Mapping[str, t.Any] | None,
+    problems: list[str],
+) -> dict[str, t.Any]:
+    """What is known of one base: its digest, its metadata and who holds it."""
+    tenant = manifest["tenant"]
+    title = f"{base['name']} {base['version']}"
+    known = imported.get("sha256") if imported else None
+    holders: dict[str, str] = {}
+    digests: dict[str, list[str]] = {}
+    metadata: Mapping[str, t.Any] | None = imported
+    for host, facts in hosts.items():
+        held = held_base(facts, base, tenant, known)
+        if held is None:
+            continue
+        digests.setdefault(held["sha256"], []).append(host)
+        holders[host] = held["pool"]
+        metadata = metadata or held
+        if base["sha256"] and base["sha256"] not in (held["sha256"], held.get("source_sha256")):
+            problems.append(
+                f"{base['place']}.sha256: the manifest says {base['sha256']}, but {title} on {host} is {held['sha256']}"
+                f" (imported from a file with {held.get('source_sha256')}); another content needs another version"
+            )
+    if imported and imported.get("host"):
+        holders.setdefault(imported["host"], imported["pool"])
+    if len(digests) > 1:
+        places = " and ".join(f"{digest} on {', '.join(where)}" for digest, where in sorted(digests.items()))
+        problems.append(f"{base['place']}: {title} names different bytes: {places}; another content needs another version")
+    sha256 = known or next(iter(digests), None)
+    return {
+        "name": base["name"],
+        "version": base["version"],
+        "title": title,
+        "sha256": sha256,
+        "wanted_sha256": base["sha256"],
+        "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
+        "source": base["source"],
+        "source_bytes": None,
+        "place": base["place"],
+        "holders": holders,
+        "needed_on": [],
+        "import_on": None,
+        "import_pool": None,
+    }
+
+
+def _demand(
+    bases: dict[str, dict[str, t.Any]],
+    creating: Sequence[Mapping[str, t.Any]],
+    hosts: Observed,
+    manifest: Mapping[str, t.Any],
+    problems: list[str],
+) -> None:
+    """Who needs which base, and where a base that nobody holds has to be imported."""
+    groups = {group["name"]: group for group in manifest["machines"]}
+    for machine in creating:
+        for disk in groups[machine["group"]]["disks"]:
+            if disk["base"] and machine["host"] not in bases[disk["base"]]["needed_on"]:
+                bases[disk["base"]]["needed_on"].append(machine["host"])
+    for base in bases.values():
+        if not base["needed_on"] or base["holders"]:
+            continue
+        source = base["source"]
+        place = f"{base['place']}.source"
+        if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
+            # The first host that needs it gets it; the relay does the rest.
+            base["import_on"] = base["needed_on"][0]
+        else:
+            facts = hosts.get(source["host"])
+            if facts is None:
+                problems.append(f"{place}.host: {source['host']!r} is not a host of this run; these are: {', '.join(hosts)}")
+                continue
+            if not facts.get("reachable"):
+                problems.append(
+                    f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
+                    f" and no other host of this run holds {base['title']}"
+                )
+                continue
+            base["import_on"] = source["host"]
+        base["import_pool"] = _import_pool(base, base["import_on"], hosts, creating, groups)
+        pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
+        if source["pool"] and source["pool"] not in pools:
+            problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
+
+
+def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
+    """Notes the sizes of what would be imported; what stands in the way of it, as sentences."""
+    for name, file in files.items():
+        base = bases[name]
+        place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
+        path = source["path"]
+        if source["kind"] == "controller" and not file.get("isreg"):
+            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
+            continue
+        if source["kind"] == "host" and not file.get("isreg"):
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+            continue
+        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
+        if wanted and file.get("checksum") and file["checksum"] != wanted:
+            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
+
+
+def _import_pool(
+    base: Mapping[str, t.Any],
+    host: str,
+    hosts: Observed,
+    creating: Sequence[Mapping[str, t.Any]],
+    groups: Mapping[str, Mapping[str, t.Any]],
+) -> str:
+    """The pool of the first disk that needs the base there; else one that the host has."""
+    pools = list((hosts[host].get("capacity") or {}).get("pools") or {})
+    wanted = [
+        disk["pool"]
+        for at_home in (True, False)
+        for machine in creating
+        if (machine["host"] == host) is at_home
+        for disk in groups[machine["group"]]["disks"]
+        if disk["base"] == base["name"] and disk["pool"] in pools
+    ]
+    if wanted:
+        return wanted[0]
+    return "default" if "default" in pools or not pools else pools[0]
+
+
+# --- hosts -------------------------------------------------------------------------------------
+
+
+def _work(
+    host: str,
+    machines: Sequence[Mapping[str, t.Any]],
+    bases: Mapping[str, Mapping[str, t.Any]],
+    groups: Mapping[str, Mapping[str, t.Any]],
+    hosts: Observed,
+    manifest: Mapping[str, t.Any],
+) -> dict[str, t.Any]:
+    work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
+    clones: dict[str, list[str]] = {}
+    pool_of_base: dict[str, str] = {
+        name: base["holders"][host] for name, base in bases.items() if host in base["holders"]
+    }
+    for machine in machines:
+        group = groups[machine["group"]]
+        new = machine["state"] == "create"
+        first_pool = group["disks"][0]["pool"]
+        for disk in group["disks"] if new else []:
+            base = bases[disk["base"]] if disk["base"] else None
+            if base is not None:
+                name = base["name"]
+                if name not in pool_of_base:
+                    pool_of_base[name] = disk["pool"]
+                    work["fetch"].append({"base": name, "pool": disk["pool"]})
+                needs_own_pool = not disk["differencing"] or disk["backend"] == "reflink"
+                if needs_own_pool and disk["pool"] != pool_of_base[name]:
+                    cloned = clones.setdefault(disk["pool"], [])
+                    if (base["sha256"] or UNKNOWN_DIGEST) not in cloned:
+                        cloned.append(base["sha256"] or UNKNOWN_DIGEST)
+            work["disks"].append(
+                {
+                    "machine": machine["machine"],
+                    "name": disk["name"],
+                    "pool": disk["pool"],
+                    "base": (base["sha256"] or UNKNOWN_DIGEST) if base else None,
+                    "size_bytes": disk["size_bytes"],
+                    "differencing": disk["differencing"],
+                    "backend": disk["backend"],
+                }
+            )
+        if new and group["cloud_init"] is not None:
+            work["seeds"].append(
+                {
+                    "machine": machine["machine"],
+                    "pool": first_pool,
+                    "meta_data": group["cloud_init"].get("meta_data") or {},
+                    "user_data": group["cloud_init"].get("user_data"),
+                    "vendor_data": group["cloud_init"].get("vendor_data"),
+                    "network_config": group["cloud_init"].get("network_config"),
+                }
+            )
+        work["machines"].append(
+            {
+                "machine": machine["machine"],
+                "number": machine["number"],
+                "group": machine["group"],
+                "pool": first_pool,
+                "cpus": group["cpus"],
+                "memory_mib": group["memory_mib"],
+                "networks": group["networks"],
+                "seeded": group["cloud_init"] is not None,
+                "new": new,
+                "spec": machine["spec"],
+            }
+        )
+    work["clones"] = [{"pool": pool, "bases": digests} for pool, digests in clones.items()]
+    # Every base that a machine of the service has on this host stays referenced by the tenant.
+    for name in dict.fromkeys(d["base"] for m in machines for d in groups[m["group"]]["disks"] if d["base"]):
+        base = bases[name]
+        if name in pool_of_base and (base["sha256"] or any(f["base"] == name for f in work["fetch"])):
+            work["references"].append(
+                {
+                    "sha256": base["sha256"] or UNKNOWN_DIGEST,
+                    "pool": pool_of_base[name],
+                    "name": base["name"],
+                    "version": base["version"],
+                }
+            )
+    return work
+
+
+def _records(
+    manifest: Mapping[str, t.Any],
+    placement: Mapping[str, t.Any],
+    hosts: Observed,
+    work: Mapping[str, t.Any],
+    bases: Mapping[str, Mapping[str, t.Any]],
+) -> dict[str, dict[str, t.Any]]:
+    """What each host of the service keeps: the numbers of all machines, to number others while a host cannot be asked,
+    and its own part of the manifest.
+
+    The generation rises only when the numbers change, so that an unchanged deployment writes nothing.
+    """
+    assignments = {
+        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]}
+        for entry in placement["assignments"]
+    }
+    records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
+    newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
+    common = {
+        "format": FORMAT,
+        "service": manifest["service"],
+        "tenant": manifest["tenant"],
+        "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
+        "assignments": assignments,
+    }
+    return {
+        host: {**common, "manifest": host_manifest(manifest, {m["group"] for m in mine["machines"]}, bases)}
+        for host, mine in work.items()
+    }
+
+
+def host_manifest(
+    manifest: Mapping[str, t.Any], groups: t.Collection[str], bases: Mapping[str, Mapping[str, t.Any]]
+) -> dict[str, t.Any]:
+    """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
+    groups: user data holds secrets."""
+    mine = [group for group in manifest["machines"] if group["name"] in groups]
+    needed = {disk["base"] for group in mine for disk in group["disks"]}
+    return {
+        "bases": [
+            {"name": base["name"], "version": base["version"], "sha256": bases[base["name"]]["sha256"] or base["sha256"]}
+            for base in manifest["bases"]
+            if base["name"] in needed
+        ],
+        "machines": [
+            {
+                **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
+                "disks": [{key: value for key, value in disk.items() if key != "place"} for disk in group["disks"]],
+            }
+            for group in mine
+        ],
+    }
+
+
+def machine_work(
+    work: Mapping[str, t.Any], disks: Sequence[Mapping[str, t.Any]], seeds: Sequence[Mapping[str, t.Any]]
+) -> list[dict[str, t.Any]]:
+    """What the module machine takes: a host's machines joined with the disks and seeds that were made for them."""
+    seed_of = {seed["machine"]: seed["path"] for seed in seeds}
+    joined = []
+    for machine in work["machines"]:
+        mine = [disk for disk in disks if disk["machine"] == machine["machine"]]
+        joined.append(
+            {
+                **{key: value for key, value in machine.items() if key not in ("new", "seeded")},
+                # In the manifest's order: the first disk is the one to boot from.
+                "disks": [{key: disk[key] for key in ("name", "path", "image_format")} for disk in mine],
+                "seed": seed_of.get(machine["machine"]),
+            }
+        )
+    return joined

@@ -1,0 +1,91 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A parent, with a child that the test plays: what is cancelled, closed, limited, and what a child may not ask for."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload import session as source_module
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FAILED, LOST, Offer
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, DATA, SHA256, Parent
+
+
+def test_what_is_here_can_be_cancelled_too(parent: Parent) -> None:
+    parent.begin()
+    parent.offer.announce([1, 2, 3])
+    parent.child.send(protocol.PACE, 1)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([1, 2, 3]))
+    assert parent.child.frame(protocol.DATA)[1] == 1
+    parent.child.send(protocol.CANCEL, 0, protocol.encode_indexes([2]))
+    parent.child.send(protocol.PACE, 0)
+    assert parent.child.frame(protocol.DATA)[1] == 3
+
+
+def test_what_is_being_read_is_closed_afterwards() -> None:
+    """Its descriptor may be another file's as soon as it is closed."""
+    offer = Offer("parent", SHA256)
+    told: list[str] = []
+
+    class Endpoint(MemoryEndpoint):
+        def read_into(self, offset: int, view: memoryview) -> None:
+            offer.withdraw()
+            super().read_into(offset, view)
+            told.append("read")
+
+        def close(self) -> None:
+            told.append("closed")
+
+    offer.set_parts(CHUNKS, Endpoint(len(DATA), CHUNK, DATA))
+    assert offer.load(0, memoryview(bytearray(CHUNK))) == CHUNK
+    assert told == ["read", "closed"]
+
+
+def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> None:
+    parent.begin()
+    parent.child.frame(protocol.HAVE)
+    parent.child.send(protocol.WANT, 0, protocol.encode_indexes([8, 6]))
+    parent.child.frame(protocol.PING)
+    parent.offer.withdraw()
+    parent.offer.set_view(FAILED, LOST, (), "no room")
+    _kind, _number, payload = parent.child.frame(protocol.STATE)
+    assert protocol.decode_message(payload)["msg"] == "no room"
+    parent.child.send(protocol.PING)
+    assert parent.child.frame(protocol.PING)
+
+
+@pytest.mark.parametrize(
+    ("offered", "times", "sentence"),
+    [(False, 1, "asks for chunks that were not offered"), (True, 2, "asks for too many chunks at once")],
+    ids=["nothing is offered", "too many"],
+)
+def test_a_child_that_asks_for_what_cannot_be_is_sent_away(parent: Parent, offered: bool, times: int, sentence: str) -> None:
+    if offered:
+        parent.begin()
+        parent.offer.announce([0])
+    with pytest.raises(PeerLost):
+        for _time in range(times):
+            parent.child.send(protocol.WANT, 0, protocol.encode_indexes([0] * protocol.MAX_ITEMS))
+        for _chunk in range(times * protocol.MAX_ITEMS):
+            parent.child.frame(protocol.DATA)
+    assert parent.error is not None
+    assert parent.error.message == f"child {sentence}."
+
+
+def test_what_is_on_its_way_to_all_children_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "BUFFERED_BYTES", 3 * (protocol.HEADER_BYTES + CHUNK))
+    offer = Offer("parent", SHA256)
+    assert offer.buffers is None
+    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    buffers = offer.buffers
+    assert buffers is not None
+    taken = [buffers.take(0) for _child in range(4)]
+    assert taken.pop() is None
+    for buffer in taken:
+        assert buffer is not None
+        buffers.give(buffer)
+    assert buffers.take(0) in taken

@@ -1,0 +1,261 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When a running relay is planned again, and what follows: the worked examples, and what must not happen."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.recover import decide
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.watch import Answers, look
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+
+DIGEST = "1" * 64
+SIZE = 600_000_000
+BEGAN = 1000.0
+# Minutes, as in the examples; here they count as seconds.
+EXAMPLE_1 = {"S>1": 10, "S>2": 30, "S>3": 45, "1>2": 10, "2>1": 10, "1>3": 15, "3>1": 15, "2>3": 5, "3>2": 5}
+SETTINGS = {"patience_s": 5.0, "retry_s": 10.0, "measure_s": 1.0, "timeout_s": 500.0}
+
+
+def mbps(seconds: float) -> float:
+    return SIZE * 8e-6 / seconds
+
+
+def rows(links: dict[str, float]) -> list[dict[str, t.Any]]:
+    return [{"from": link[0], "to": link[2], "mbps": mbps(seconds)} for link, seconds in links.items()]
+
+
+def begin(links: dict[str, float], targets: str = "123", **options: t.Any) -> dict[str, t.Any]:
+    relay = {
+        "base": "image 1", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST},
+        "sources": {"S": "default"}, "targets": dict.fromkeys(targets, "default"),
+    }  # fmt: skip
+    usual = {"mode": "staged", "strategy": "preferred_paths", "contention": "independent"}
+    plans = relay_plans([relay], rows(links), **{**usual, **options})
+    return {"relays": [relay], "plans": plans, "began": BEGAN, "measured": rows(links), "settings": SETTINGS, "watcher": "S", "paths": True}
+
+
+def table(state: dict[str, t.Any]) -> dict[str, str]:
+    """What the table of preferred paths says, by link."""
+    lines = state["lines"][state["lines"].index("Preferred paths:") + 2 :]
+    return {"".join(line.split()[:3]): " ".join(line.split()[5:]) for line in lines}
+
+
+def base(state: str, share: float = 1.0, parent: str = "", rate: float = 0.0) -> dict[str, t.Any]:
+    remaining = (1 - share) * SIZE * 8e-6 / rate if rate else None
+    return {
+        "state": state, "bytes": int(share * SIZE), "size_bytes": SIZE, "rate_mbps": rate, "remaining_s": remaining,
+        "parents": [parent] if parent else [], "msg": "",
+    }  # fmt: skip
+
+
+def news(hosts: dict[str, dict[str, t.Any]], stale: str = "") -> dict[str, t.Any]:
+    return {
+        "fleet": {
+            host: {"started": True, "age_s": 0.0, "stale": host in stale, "bases": {DIGEST: told}}
+            for host, told in hosts.items()
+        }
+    }
+
+
+def node(parent: str = "", *errors: str) -> dict[str, t.Any]:
+    attempts = [{"parent": error.split()[0], "error": error} for error in errors]
+    return {"bases": {DIGEST: {"state": "fetching", "from": parent or None, "attempts": attempts}}}
+
+
+def first_parents(state: dict[str, t.Any]) -> dict[str, str]:
+    """From whom each host that has a new part fetches."""
+    heads = {}
+    for host, (part,) in state["parts"].items():
+        choices = part["parents"]
+        if choices:
+            heads[host] = choices[0][0]
+    return heads
+
+
+def test_as_long_as_all_goes_as_planned_nothing_is_done() -> None:
+    state = begin(EXAMPLE_1)
+    waiting = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    assert not look(state, news(waiting), BEGAN + 0.5)["act"]
+    served = {"S": base("holding"), **{host: base("holding") for host in "123"}}
+    over = look(state, news(served), BEGAN + 26)
+    assert (over["act"], over["done"]) == (True, True)
+
+
+def test_example_2_a_link_that_nobody_uses_is_measured_quicker() -> None:
+    state = begin(EXAMPLE_1)
+    at_2 = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    state = look(state, news(at_2), BEGAN + 2)
+    assert {tuple(pair) for r in state["rounds"] for pair in r} == {("S", "2"), ("S", "3")}
+    assert all(len(r) == len({h for pair in r for h in pair}) / 2 for r in state["rounds"])
+    state = decide(state, Answers({}, {}), BEGAN + 2, [{"from": "S", "to": "3", "mbps": mbps(10)}, {"from": "S", "to": "2", "mbps": mbps(30)}])
+    assert first_parents(state) | {"1": "S"} == {"1": "S", "3": "S", "2": "3"}
+    assert "the link from S to 3 was measured" in state["lines"][0]
+    assert "Planned again: 2 from 3, 3 from S; the last host" in state["lines"][0]
+    assert state["plans"][0]["predicted_s"] == pytest.approx(17, abs=0.1)
+    shown = table(state)
+    assert {link for link, word in shown.items() if word.startswith("yes")} == {"S>1", "S>3", "3>2"}
+    assert shown["3>2"] == "yes after 3"
+    assert set(shown) == set(EXAMPLE_1)
+
+
+def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
+    state = {**begin({**EXAMPLE_1, "1>3": 25, "S>2": 45}), "settings": {**SETTINGS, "measure_s": 0}}
+    at_18 = {"S": base("holding"), "1": base("holding"), "2": base("fetching", 0.1, "S", 1.0), "3": base("fetching", 0.0, "2")}
+    state = look(state, news(at_18), BEGAN + 18)
+    assert state["ask"] == ["2"]
+    state = decide(state, Answers({"2": node("S", "1 has been silent for 6.0 s.")}, {}), BEGAN + 18)
+    assert sorted(state["lost_links"]) == [["1", "2"], ["2", "1"]]
+    assert first_parents(state) == {"3": "1", "2": "3"}
+    assert "the link between 1 and 2 is lost" in state["lines"][0]
+    assert table(state) == {"S>2": "no -", "S>3": "no -", "1>3": "yes -", "2>3": "no -", "3>2": "yes after 3"}
+    # The same news again is no reason to do anything.
+    assert not look(state, news({**at_18, "3": base("fetching", 0.01, "1"), "2": base("fetching", 0.1, "3")}), BEGAN + 19)["act"]
+
+
+@pytest.mark.parametrize(("mbps_at_last", "lost"), [(0.0, True), (1.2, False), (None, False)], ids=["nothing", "little", "unknown"])
+def test_a_parent_that_was_left_while_nothing_came_from_it_is_a_lost_link(mbps_at_last: float | None, lost: bool) -> None:
+    """Its child does not wait until silence is sure."""
+    state = {**begin({**EXAMPLE_1, "1>3": 25, "S>2": 45}), "settings": {**SETTINGS, "measure_s": 0}}
+    at_18 = {"S": base("holding"), "1": base("holding"), "2": base("fetching", 0.1, "S", 1.0), "3": base("fetching", 0.0, "2")}
+    state = look(state, news(at_18), BEGAN + 18)
+    told = node("S", "1 delivered 2.4 Mbit/s where S delivers 8.0: it was left.")
+    told["bases"][DIGEST]["attempts"][0]["mbps"] = mbps_at_last
+    state = decide(state, Answers({"2": told}, {}), BEGAN + 18)
+    assert sorted(state["lost_links"]) == ([["1", "2"], ["2", "1"]] if lost else [])
+    assert (first_parents(state) == {"3": "1", "2": "3"}) is lost
+
+
+def test_example_4_the_source_dies_after_one_host_has_it() -> None:
+    state = begin(dict.fromkeys(EXAMPLE_1, 15) | {"S>1": 10, "S>2": 20, "S>3": 20})
+    at_12 = {"S": base("holding"), "1": base("holding"), "2": base("fetching", 0.6, "S"), "3": base("fetching", 0.6, "S")}
+    state = look(state, {"unreachable": True, "msg": "no route"}, BEGAN + 12)
+    assert (state["ask"], state["watcher"]) == (["S"], "1")
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 12)
+    assert (state["concerned"], state["failed"]) == ([], None)  # nobody has told yet who holds what
+    state = look(state, news(at_12, stale="S"), BEGAN + 13)
+    assert state["act"]
+    state = decide(state, Answers({}, {}), BEGAN + 13)
+    assert "S is lost" in state["lines"][0]
+    assert first_parents(state) == {"2": "1", "3": "1"}
+    assert (state["failed"], state["done"]) == (None, False)
+
+
+def test_example_4_the_source_dies_before_anybody_has_it() -> None:
+    state = begin(EXAMPLE_1)
+    at_5 = {"S": base("holding"), "1": base("fetching", 0.5), "2": base("fetching"), "3": base("fetching")}
+    state = look({**state, "watcher": "1"}, news(at_5, stale="S"), BEGAN + 5)
+    assert "S" in state["ask"]
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 5)
+    assert (state["done"], state["failed"]) == (False, None)  # it may come back within the patience of the nodes
+    assert state["lost"]["S"]["next"] <= BEGAN + 8
+    state = look(state, news(at_5, stale="S"), BEGAN + 11)
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 11)
+    assert state["done"]
+    assert "no host that can still be reached holds the base" in state["failed"]
+
+
+@pytest.mark.parametrize("holder", ["", "3"], ids=["nobody", "a target"])
+def test_example_4_when_the_nodes_give_up_before_the_watch_does(holder: str) -> None:
+    """What they leave is of use only if somebody holds the base."""
+    state = begin(EXAMPLE_1)
+    given_up = {"S": base("holding"), **{host: base("holding" if host == holder else "failed", 0.5) for host in "123"}}
+    state = look({**state, "watcher": "1"}, news(given_up, stale="S"), BEGAN + 14)
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 14)
+    state = look(state, news(given_up, stale="S"), BEGAN + 15)
+    state = look(decide(state, Answers({}, {"S": "no route"}), BEGAN + 15), news(given_up, stale="S"), BEGAN + 16)
+    assert state["done"]
+    assert ("no host that can still be reached holds the base (lost: S)" in str(state["failed"])) is (not holder)
+
+
+def test_a_host_that_is_back_is_planned_for_and_gets_its_part() -> None:
+    state = begin(EXAMPLE_1)
+    running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    state = look(state, news(running, stale="3"), BEGAN + 5)
+    state = decide(state, Answers({}, {"3": "no route"}), BEGAN + 5)
+    assert state["plans"][0]["targets"] == ["1", "2"]
+    assert look(state, news(running, stale="3"), BEGAN + 6)["ask"] == []
+    state = look(state, news(running, stale="3"), BEGAN + 16)
+    assert state["ask"] == ["3"]
+    state = decide(state, Answers({"3": {"bases": {}}}, {}), BEGAN + 16)
+    assert "3 is back" in state["lines"][0]
+    assert "3" in state["concerned"]
+    assert "3" in state["plans"][0]["targets"]
+
+
+def test_a_node_whose_process_had_ended_is_given_its_part_again() -> None:
+    state = {**begin(EXAMPLE_1), "settings": {**SETTINGS, "measure_s": 0}}
+    running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    state = look(state, news(running, stale="1"), BEGAN + 5)
+    state = decide(state, Answers({"1": {"started": False, "bases": {}}}, {}), BEGAN + 5)
+    assert "the relay node of 1 had to be started again" in state["lines"][0]
+    assert state["lost"] == {}
+    assert state["concerned"] == ["1"]
+    assert state["parts"]["1"][0]["parents"][0][0] == "S"
+    assert not look(state, news(running, stale="1"), BEGAN + 6)["act"]
+
+
+def test_before_the_end_a_lost_host_is_tried_once_more() -> None:
+    state = begin(EXAMPLE_1)
+    served = {"S": base("holding"), "1": base("holding"), "2": base("holding"), "3": base("fetching")}
+    state = decide(look(state, news(served, stale="3"), BEGAN + 20), Answers({}, {"3": "no route"}), BEGAN + 20)
+    state = look(state, news(served, stale="3"), BEGAN + 21)
+    assert (state["ask"], state["done"]) == (["3"], False)
+    state = decide(state, Answers({}, {"3": "no route"}), BEGAN + 22)
+    assert look(state, news(served, stale="3"), BEGAN + 23)["done"]
+
+
+@pytest.mark.parametrize(("rate", "acts"), [(mbps(40) * 0.4, True), (mbps(40) * 0.8, False), (mbps(40) * 2, True)], ids=["slow", "noise", "quick"])
+def test_a_transfer_that_is_not_as_quick_as_planned(rate: float, acts: bool) -> None:
+    state = begin({"S>1": 40, "S>2": 60, "1>2": 60})
+    running = {"S": base("holding"), "1": base("fetching", 0.2, "S", rate), "2": base("fetching", 0.2, "S", mbps(60))}
+    state["settings"] = {**SETTINGS, "measure_s": 0}
+    state = look(state, news(running), BEGAN + 15)
+    assert state["act"] == acts
+    if acts:
+        state = decide(state, Answers({}, {}), BEGAN + 15)
+        assert "the link from S to 1 carries" in state["lines"][0]
+        # It is known now, and no reason any more.
+        assert not look(state, news(running), BEGAN + 35)["act"]
+
+
+def test_a_child_that_waits_for_its_parents_chunks_does_not_blame_the_link() -> None:
+    state = begin({"S>1": 40, "S>2": 200, "1>2": 30}, targets="12", mode="cut_through", contention="port", strategy="best")
+    slow = mbps(40) * 0.3
+    running = {"S": base("holding"), "1": base("fetching", 0.2, "S", slow), "2": base("fetching", 0.199, "1", slow)}
+    assert [row[:2] for row in look(state, news(running), BEGAN + 15)["observed_rates"]] == [["S", "1"]]
+
+
+def test_two_watchers_that_do_not_answer_in_turn() -> None:
+    state = look(begin(EXAMPLE_1), {"failed": True}, BEGAN + 1)
+    state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 1)
+    assert state["watcher"] == "1"
+    state = decide(look(state, {"failed": True}, BEGAN + 2), Answers({}, {"1": "no route"}), BEGAN + 2)
+    assert state["watcher"] == "2"
+
+
+def test_a_host_that_shares_its_pool_with_a_receiver_needs_no_parent() -> None:
+    state = begin(EXAMPLE_1)
+    (plan,) = state["plans"]
+    shared = {**state, "plans": [{**plan, "shares": {"2": "1"}}]}
+    at_20 = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.2), "3": base("holding")}
+    assert look(state, news(at_20), BEGAN + 20)["ask"] == ["2"]
+    assert look(shared, news(at_20), BEGAN + 20)["ask"] == []
+
+
+def test_a_host_that_has_no_parent_yet_is_given_time() -> None:
+    state = {**begin(EXAMPLE_1), "watched_from": BEGAN + 20, "settings": {**SETTINGS, "measure_s": 0}}
+    starting = {"S": base("holding"), "1": base("fetching"), "2": base("fetching"), "3": base("fetching")}
+    assert not look(state, news(starting), BEGAN + 25)["act"]
+    assert look(state, news(starting), BEGAN + 31)["ask"] == ["1", "2", "3"]
+
+
+def test_the_overview_of_a_plan_says_who_gets_how_much_from_whom_and_when() -> None:
+    plan = begin(EXAMPLE_1)["plans"][0]
+    assert {(link["from"], link["to"]): round(link["seconds"], 3) for link in plan["links"]} == {("S", "1"): 10, ("1", "2"): 10, ("1", "3"): 15}
+    assert {link["bytes"] for link in plan["links"]} == {SIZE}
+    assert plan["arrivals"]["3"] == {"at_s": pytest.approx(25), "from": ["1"]}

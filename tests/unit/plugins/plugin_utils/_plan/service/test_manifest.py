@@ -1,0 +1,122 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import manifest as module
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
+
+GOOD = """\
+format: 1
+service: shop
+bases:
+  - name: debian-12
+    version: "20261101"
+    source: {host: kvm1, path: images/debian-12.qcow2}
+machines:
+  - name: web
+    hosts: [kvm1, kvm2]
+    per_host: 2
+    memory_mib: 512
+    disks:
+      - {name: root, base: debian-12, size_gib: 4}
+      - {name: data, size_gib: 0.5}
+    cloud_init: {user_data: {hostname: x}}
+"""
+
+
+def errors(text: str) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(text, "shop.yml")
+    return t.cast("list[str]", caught.value.fields["errors"])
+
+
+def test_defaults_are_filled_in() -> None:
+    manifest = parse_manifest(GOOD, "shop.yml")
+    group = manifest["machines"][0]
+    assert manifest["tenant"] == "default"
+    assert (group["cpus"], group["per_host"], group["count"]) == (1, 2, None)
+    assert group["networks"] == [{"network": "default", "model": "virtio"}]
+    root, data = group["disks"]
+    assert root["size_bytes"] == 4 * 1024**3
+    assert root["differencing"] is True
+    assert root["pool"] == "default"
+    assert data["base"] is None
+    assert data["differencing"] is False
+    assert data["size_bytes"] == 2**29
+    assert manifest["bases"][0]["source"]["kind"] == "host"
+    assert manifest["bases"][0]["place"] == "shop.yml:4: bases[0]"
+
+
+def test_the_parsed_mapping_is_accepted_as_well_as_its_text() -> None:
+    import yaml
+
+    parsed = parse_manifest(yaml.safe_load(GOOD), "inline")
+    assert parsed["machines"][0]["place"] == "inline: machines[0]"
+
+
+def test_one_group_name_is_a_list_of_one() -> None:
+    assert parse_manifest(GOOD.replace("[kvm1, kvm2]", "kvm"))["machines"][0]["hosts"] == ["kvm"]
+
+
+def test_seed_digest_follows_the_content_and_nothing_else() -> None:
+    first = parse_manifest(GOOD)["machines"][0]["seed_digest"]
+    assert parse_manifest(GOOD.replace("memory_mib: 512", "memory_mib: 513"))["machines"][0]["seed_digest"] == first
+    assert parse_manifest(GOOD.replace("hostname: x", "hostname: y"))["machines"][0]["seed_digest"] != first
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("format: 1", "format: 2", "shop.yml:1: format", "reads format 1"),
+        ("service: shop", "service: ../shop", "shop.yml:2: service", "lower-case letters"),
+        ("service: shop\n", "", "shop.yml:1", "the key service is missing"),
+        ("hosts: [kvm1, kvm2]", "hots: [kvm1]", "shop.yml:9: machines[0].hots", "did you mean hosts?"),
+        ("memory_mib: 512", "memory_mib: lots", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
+        ("memory_mib: 512", "memory_mib: true", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
+        ("base: debian-12,", "base: debian-13,", "shop.yml:13: machines[0].disks[0].base", "bases of this manifest are: debian-12"),
+        ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "at least one of base and size_gib"),
+        ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "stands twice"),
+        ("name: data,", "name: ../../etc,", "shop.yml:14: machines[0].disks[1].name", "a name has"),
+        ('version: "20261101"', "version: 20261101", "shop.yml:5: bases[0].version", "quote it"),
+        ("host: kvm1, path: images/debian-12.qcow2", "host: kvm1", "shop.yml:6: bases[0].source", "the key path is missing"),
+        ("host: kvm1, path: images/debian-12.qcow2", "path: x", "shop.yml:6: bases[0].source", "host and path, or url, or controller"),
+        ("host: kvm1, path: images/debian-12.qcow2", "url: ftp://x", "shop.yml:6: bases[0].source.url", "http://"),
+        ("per_host: 2", "per_host: 2\n    count: 3", "shop.yml:11: machines[0].count", "exclude each other"),
+        ("    hosts: [kvm1, kvm2]\n    per_host: 2\n", "", "shop.yml:8: machines[0]", "say where"),
+        ("[kvm1, kvm2]", "[kvm1, kvm1]", "shop.yml:9: machines[0].hosts[1]", "stands twice"),
+        ("service: shop", "service: shop\nservice: x", "shop.yml:3: service", "stands twice, first in line 2"),
+        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "above 0"),
+        ("size_gib: 4", "size_gib: 4, differencing: maybe", "shop.yml:13: machines[0].disks[0].differencing", "true or false"),
+        ("cloud_init: {user_data", "cloud_init: {userdata", "shop.yml:15: machines[0].cloud_init.userdata", "did you mean user_data?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_what_is_accepted(old: str, new: str, place: str, words: str) -> None:
+    assert old in GOOD
+    found = errors(GOOD.replace(old, new, 1))
+    assert len(found) == 1, found
+    assert found[0].startswith(place)
+    assert words in found[0]
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    found = errors(GOOD.replace("memory_mib: 512", "memory_mib: 1").replace("size_gib: 4", "size_gib: 0"))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- 1", "42", "service: !!python/object:os.system x"])
+def test_what_is_no_manifest_ends_in_a_message(text: str) -> None:
+    assert errors(text)[0].startswith("shop.yml")
+
+
+def test_a_missing_jsonschema_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "jsonschema", None)
+    with pytest.raises(FleetError, match=r"^jsonschema: this Python package is missing on the controller; install it: ") as caught:
+        parse_manifest("format: 1")
+    assert str(caught.value).endswith(f"{sys.executable} -m pip install jsonschema")

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands in a deployment's way is told before anything is changed, on every host at once."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
+    A,
+    held,
+    host,
+    manifest,
+    problems,
+)
+
+GIB = 1024**3
+QEMU_IMG = {"what": "qemu-img", "package": "qemu-utils"}
+LIBVIRT = {"what": "the libvirt daemon", "package": "libvirt-daemon-system"}
+
+
+def pool(**facts: t.Any) -> dict[str, t.Any]:
+    return {"memory_mib": 4096, "pools": {"default": {"path": "/p", "exists": True, "writable": True, "free_bytes": 10**12, **facts}}}
+
+
+def test_too_much_memory_names_the_place_and_what_is_left() -> None:
+    text = problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}))
+    assert "shop.yml: machines[0].memory_mib" in text
+    assert "1096 MiB are left" in text
+    taken = host(held(), domains=[{"domain": "x", "memory_mib": 4000}])
+    assert "96 MiB are left" in problems(service_plan(manifest(), {"a": taken, "b": host(held())}))
+    assert problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}, memory_overcommit=2)) == ""
+
+
+def test_everything_that_is_missing_is_told_for_every_host_at_once() -> None:
+    hosts = {
+        "a": host(held(), missing=[QEMU_IMG], capacity=pool(exists=False)),
+        "b": host(missing=[LIBVIRT], capacity=pool(writable=False), ports_free=[]),
+    }
+    assert service_plan(manifest(), hosts)["problems"] == [
+        "a: qemu-img is missing; install the package qemu-utils",
+        "shop.yml: machines[0].disks[0].pool: 'default' of a is /p, which is not there; make or mount it",
+        "b: the libvirt daemon is missing; install the package libvirt-daemon-system",
+        "shop.yml: machines[0].disks[0].pool: 'default' of b, /p, cannot be written to",
+        "b: every port of 47700-47799 on 192.0.2.1 is taken; set basecast_port_range to others",
+    ]
+    elsewhere = service_plan(manifest(disk={"pool": "fast"}), {"a": host(held()), "b": host(held())})
+    assert "'fast' is not a pool of a; its pools are: default" in problems(elsewhere)
+
+
+def test_a_host_that_only_imports_needs_qemu_img_and_one_that_only_relays_nothing() -> None:
+    source = manifest(source={"host": "c", "path": "x"})
+    new = {"a": host(), "b": host(), "c": host(missing=[QEMU_IMG, LIBVIRT], capacity=pool(writable=False))}
+    assert service_plan(source, new)["problems"] == [
+        "c: qemu-img is missing; install the package qemu-utils",
+        "shop.yml: bases[0].source: 'default' of c, /p, cannot be written to",
+    ]
+    assert service_plan(source, {**new, "c": host(held(), missing=[QEMU_IMG, LIBVIRT])})["problems"] == []
+
+
+def test_a_host_that_is_to_relay_has_to_listen_at_its_address() -> None:
+    behind_nat = {"address": "198.51.100.7", "address_local": False, "ports_free": []}
+    (told,) = service_plan(manifest(), {"a": host(held(), **behind_nat), "b": host()})["problems"]
+    assert told.startswith("a: 198.51.100.7 is not an address that this host can listen on; set basecast_address")
+    assert service_plan(manifest(), {"a": host(held(), **behind_nat), "b": host(held())})["problems"] == [], "nothing is relayed"
+
+
+def test_hosts_that_have_no_work_are_not_looked_at() -> None:
+    idle = host(missing=[QEMU_IMG], capacity=pool(exists=False), ports_free=[])
+    assert service_plan(manifest(), {"a": host(held()), "b": host(held()), "c": idle})["problems"] == []
+
+
+@pytest.mark.parametrize(("size_gib", "accepted"), [(1, False), (2, True), (3, True), (None, True)])
+def test_a_disk_smaller_than_its_base_is_a_problem_of_the_plan(size_gib: int | None, accepted: bool) -> None:
+    known = held(virtual_size_bytes=2 * GIB)
+    disk = {"size_gib": size_gib} if size_gib else {}
+    told = problems(service_plan(manifest(disk=disk), {"a": host(known), "b": host()}))
+    assert told == (
+        ""
+        if accepted
+        else "shop.yml: machines[0].disks[0].size_gib: 1 GiB is less than tiny 1 itself has; at least 2 GiB are accepted, or no size for the base's own"
+    )
+
+
+def test_a_base_has_to_fit_into_the_pool_that_it_is_fetched_to() -> None:
+    big = held(size_bytes=10 * GIB)
+    hosts = {"a": host(big), "b": host(capacity=pool(free_bytes=4 * GIB))}
+    assert service_plan(manifest(), hosts)["problems"] == ["b: the pool 'default', /p, has 4 GiB free; needed are 10 GiB for tiny 1"]
+    sparse = {**hosts, "a": host({**big, "allocated_bytes": 3 * GIB})}
+    assert service_plan(manifest(), sparse)["problems"] == []
+    begun = host(capacity=pool(free_bytes=4 * GIB))
+    begun["pools"]["default"]["partials"] = [{"sha256": A, "allocated_bytes": 7 * GIB}]
+    assert service_plan(manifest(), {**hosts, "b": begun})["problems"] == []
+
+
+def test_whole_copies_have_to_fit_beside_the_base() -> None:
+    big = held(size_bytes=3 * GIB)
+    hosts = {"a": host(big, capacity=pool(free_bytes=5 * GIB)), "b": host(big)}
+    copies = manifest(disk={"differencing": False}, per_host=2)
+    assert service_plan(copies, hosts)["problems"] == ["a: the pool 'default', /p, has 5 GiB free; needed are 6 GiB for copies of tiny 1"]
+    hosts["a"]["pools"]["default"]["filesystem"] = {"reflink": True}
+    assert service_plan(copies, hosts)["problems"] == [], "reflinks take no space"
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        ({"network": "default"}, ""),
+        ({"network": "off"}, "machines[0].networks: the network 'off' of a is not active; start it (virsh net-start off)"),
+        ({"network": "none"}, "machines[0].networks: a has no network 'none'; active are: default"),
+        ({"bridge": "br0"}, ""),
+        ({"bridge": "br1"}, "machines[0].networks: a has no bridge 'br1'; its bridges are: br0"),
+    ],
+)
+def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: str) -> None:
+    seen = {"networks": {"default": True, "off": False}, "bridges": ["br0"]}
+    found = problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held(), **seen)}))
+    assert told in found
+    assert bool(found) is bool(told)
+    # A host that did not tell is not judged.
+    assert problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held())})) == ""
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "per_host", "facts", "note"),
+    [
+        (2, 1, {"free_bytes": 574 * 2**20}, "new disks may grow to 2 GiB, 0.561 GiB are free"),
+        (2, 3, {"free_bytes": 5 * GIB}, "new disks may grow to 6 GiB, 5 GiB are free"),
+        (2, 1, {"free_bytes": 5 * GIB, "promised_bytes": 4 * GIB}, "may grow to 2 GiB on top of the 4 GiB that existing disks may grow by"),
+        (2, 1, {"free_bytes": 5 * GIB, "promised_bytes": 3 * GIB}, ""),
+    ],
+)
+def test_over_commitment_is_told_and_does_not_stop(size_gib: float, per_host: int, facts: dict[str, int], note: str) -> None:
+    wanted = manifest(hosts=["a"], per_host=per_host, memory_mib=64, disk={"size_gib": size_gib})
+    plan = service_plan(wanted, {"a": host(held(virtual_size_bytes=1000), capacity=pool(**facts))})
+    assert plan["problems"] == []
+    assert note in " ".join(plan["notes"])
+    assert bool(plan["notes"]) is bool(note)
+    assert all(f"  note: {text}" in plan_text(plan) for text in plan["notes"])

@@ -1,0 +1,414 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report, plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import UNKNOWN_DIGEST, machine_work, service_plan
+
+A, B = "a" * 64, "b" * 64
+
+
+def held(digest: str = A, **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "format": 1, "sha256": digest, "source_sha256": digest, "size_bytes": 1000, "virtual_size_bytes": 2000, "image_format": "qcow2",
+        "parent": None, "chunk_bytes": 262144, "chunks_sha256": "c" * 64, "chain": [digest], "tenants": ["default"],
+        "names": [{"tenant": "default", "name": "tiny", "version": "1"}], **more,
+    }  # fmt: skip
+
+
+def host(*bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), pools: t.Sequence[str] = ("default",), **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "reachable": True,
+        "capacity": {"memory_mib": 4096, "pools": {p: {"path": f"/{p}", "exists": True, "writable": True, "free_bytes": 10**12} for p in pools}},
+        "missing": [],
+        "address": "192.0.2.1",
+        "address_local": True,
+        "port_range": "47700-47799",
+        "ports_free": [47700],
+        "pools": {p: {"bases": list(bases) if p == pools[0] else []} for p in pools},
+        "machines": list(machines),
+        "domains": [],
+        "record": None,
+        **more,
+    }
+
+
+def manifest(source: dict[str, t.Any] | None = None, sha256: str | None = None, disk: dict[str, t.Any] | None = None, **group: t.Any) -> dict[str, t.Any]:
+    base = {"name": "tiny", "version": "1", "source": source or {"host": "a", "path": "tiny.qcow2"}}
+    if sha256:
+        base["sha256"] = sha256
+    group = {"name": "web", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "tiny", **(disk or {})}], **group}
+    return parse_manifest({"format": 1, "service": "shop", "bases": [base], "machines": [group]}, "shop.yml")
+
+
+def problems(plan: dict[str, t.Any]) -> str:
+    return "\n".join(plan["problems"])
+
+
+def test_a_base_that_a_host_holds_is_relayed_to_those_that_lack_it() -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host()})
+    assert plan["problems"] == []
+    assert plan["bases"]["tiny"]["import_on"] is None
+    assert plan["hosts"]["a"]["fetch"] == []
+    assert plan["hosts"]["b"]["fetch"] == [{"base": "tiny", "pool": "default"}]
+    (relay,) = plan["relays"]
+    assert (relay["sources"], relay["targets"], relay["sha256"]) == ({"a": "default"}, {"b": "default"}, A)
+    assert relay["metadata"]["chunks_sha256"] == "c" * 64
+    assert "names" not in relay["metadata"]
+    assert plan["relay_hosts"] == ["a", "b"]
+
+
+def test_where_everybody_holds_the_base_nothing_is_relayed() -> None:
+    assert service_plan(manifest(), {"a": host(held()), "b": host(held())})["relays"] == []
+
+
+def test_a_base_that_nobody_holds_is_imported_where_its_source_says_even_on_a_host_without_machines() -> None:
+    hosts = {"a": host(), "b": host(), "c": host()}
+    plan = service_plan(manifest(source={"host": "c", "path": "x"}), hosts)
+    assert (plan["bases"]["tiny"]["import_on"], plan["bases"]["tiny"]["import_pool"]) == ("c", "default")
+    assert plan["hosts"]["a"]["disks"][0]["base"] == UNKNOWN_DIGEST
+    after = service_plan(manifest(source={"host": "c", "path": "x"}), hosts, imported={"tiny": {**held(), "host": "c", "pool": "default"}})
+    assert after["relays"][0]["sources"] == {"c": "default"}
+    assert set(after["relays"][0]["targets"]) == {"a", "b"}
+    assert after["hosts"]["a"]["disks"][0]["base"] == A
+
+
+def test_a_url_and_a_file_of_the_controller_go_to_the_first_host_that_needs_them() -> None:
+    for source in ({"url": "http://x/y"}, {"controller": "y.qcow2"}):
+        assert service_plan(manifest(source=source), {"a": host(), "b": host()})["bases"]["tiny"]["import_on"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ({"isreg": True, "checksum": A}, ""),
+        ({"isreg": True, "checksum": B}, f"bases[0].sha256: the manifest says {A}, but y.qcow2 of the controller has {B}"),
+        ({"exists": False}, "bases[0].source.controller: there is no file y.qcow2 on the controller"),
+    ],
+    ids=["right", "another", "missing"],
+)
+def test_a_file_of_the_controller_is_looked_at_before_anything_is_changed(file: dict[str, t.Any], problem: str) -> None:
+    plan = service_plan(manifest(source={"controller": "y.qcow2"}, sha256=A, hosts=["a"]), {"a": host()}, files={"tiny": file})
+    assert problem in problems(plan)
+    assert bool(problems(plan)) is bool(problem)
+
+
+def test_a_file_of_a_host_is_looked_at_before_anything_is_changed() -> None:
+    for seen in ({"exists": False}, {"exists": True, "isreg": False, "isdir": True, "size": 4096}):
+        plan = service_plan(manifest(hosts=["a", "b"]), {"a": host(), "b": host()}, files={"tiny": seen})
+        assert "bases[0].source.path: there is no file tiny.qcow2 on a" in problems(plan)
+        assert plan["relays"][0]["size_bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ({"host": "a", "path": "y"}, {"isreg": True, "size": 3000}),
+        ({"controller": "y"}, {"isreg": True, "size": 3000}),
+        ({"url": "http://x/y"}, {"status": 200, "content_length": "3000"}),
+    ],
+    ids=["host", "controller", "url"],
+)
+def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: dict[str, str], seen: dict[str, t.Any]) -> None:
+    plan = service_plan(manifest(source=source), {"a": host(), "b": host()}, files={"tiny": seen})
+    assert plan["problems"] == []
+    (relay,) = plan["relays"]
+    assert (relay["sources"], relay["targets"], relay["size_bytes"], relay["estimated"]) == ({"a": "default"}, {"b": "default"}, 3000, True)
+    (foreseen,) = relay_plans(plan["relays"], None)
+    text = relay_plan_text(foreseen)
+    assert "Relay plan of tiny 1: " in text
+    assert "base of 2.9 KiB (its source's size: it is still to be imported)" in text
+    assert plan_text(plan)[-1] == "    would be relayed to b"
+
+
+def on_storage(identity: str | None, *bases: dict[str, t.Any]) -> dict[str, t.Any]:
+    facts = host(*bases)
+    facts["pools"]["default"]["filesystem"] = {"identity": identity}
+    return facts
+
+
+def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    hosts = {"a": on_storage("net:1", held()), "b": on_storage("net:1"), "c": on_storage("net:2"), "d": on_storage("net:2"), "e": on_storage(None)}
+    plan = service_plan(manifest(hosts=names), hosts)
+    (relay,) = plan["relays"]
+    # b has what a has, though it was not seen there yet.
+    assert (set(relay["sources"]), set(relay["targets"]), relay["shared_pools"]) == ({"a", "b"}, {"c", "d", "e"}, [["c", "d"]])
+    (made,) = relay_plans(plan["relays"], None)
+    assert {edge["to"] for tree in made["trees"] for edge in tree["edges"]} == {"c", "e"}
+    assert made["arrivals"]["d"]["shares"] == "c"
+    (alone,) = relay_plans(plan["relays"], None, alive=["a", "d", "e"])
+    assert {edge["to"] for tree in alone["trees"] for edge in tree["edges"]} == {"d", "e"}
+
+
+def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"status": 200, "content_length": ""}})
+    assert plan["relays"][0]["size_bytes"] is None
+    assert plan_text(plan)[-1] == "    would be relayed to b; in which order is planned once its size is known"
+
+
+def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
+    child = held(A, parent=B, chain=[B, A])
+    parent = held(B, names=[])
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), {"a": host(child, parent), "b": host(), "c": host(parent)})
+    assert [relay["sha256"] for relay in plan["relays"]] == [B, A]
+    assert set(plan["relays"][0]["targets"]) == {"b"}
+    assert set(plan["relays"][1]["targets"]) == {"b", "c"}
+
+
+def test_a_dead_source_host_ends_the_plan_unless_somebody_else_holds_the_base() -> None:
+    dead = {"reachable": False, "msg": "no route"}
+    assert "cannot be reached (no route)" in problems(service_plan(manifest(), {"a": dead, "b": host()}))
+    assert problems(service_plan(manifest(), {"a": dead, "b": host(held())})) == ""
+
+
+def test_one_name_for_different_bytes_names_both_digests() -> None:
+    text = problems(service_plan(manifest(), {"a": host(held(A)), "b": host(held(B))}))
+    assert A in text
+    assert B in text
+    assert text.startswith("shop.yml")
+
+
+def test_a_held_base_of_another_digest_than_the_manifests_is_a_problem() -> None:
+    text = problems(service_plan(manifest(sha256=B), {"a": host(held(A)), "b": host()}))
+    assert text.startswith("shop.yml: bases[0].sha256")
+    assert A in text
+    assert B in text
+    assert problems(service_plan(manifest(sha256=B), {"a": host(held(A, source_sha256=B)), "b": host()})) == ""
+
+
+def test_a_machine_that_exists_is_compared_and_never_rebuilt() -> None:
+    first = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    hosts = {
+        m["host"]: host(held(), machines=[{"machine": m["machine"], "group": "web", "number": m["number"], "spec": m["spec"]}])
+        for m in first["machines"]
+    }
+    again = service_plan(manifest(), hosts)
+    assert [m["state"] for m in again["machines"]] == ["exists", "exists"]
+    assert not any(m["drift"] for m in again["machines"])
+    assert all(not work["disks"] and not work["seeds"] for work in again["hosts"].values())
+    edited = service_plan(manifest(memory_mib=600, disk={"size_gib": 9}, cloud_init={"user_data": "x"}), hosts)
+    assert {item["path"] for item in edited["machines"][0]["drift"]} == {"memory_mib", "disks.root.size_bytes", "seed"}
+    assert all(not work["disks"] and not work["seeds"] for work in edited["hosts"].values())
+
+
+def test_copies_and_reflinks_need_the_base_in_their_own_pool() -> None:
+    hosts = {"a": host(held(), pools=("default", "fast")), "b": host(held(), pools=("default", "fast"))}
+    assert service_plan(manifest(disk={"pool": "fast"}), hosts)["hosts"]["a"]["clones"] == []
+    for disk in ({"pool": "fast", "differencing": False}, {"pool": "fast", "backend": "reflink"}):
+        assert service_plan(manifest(disk=disk), hosts)["hosts"]["a"]["clones"] == [{"pool": "fast", "bases": [A]}]
+
+
+def test_hosts_outside_the_run_are_told_apart_from_unknown_ones() -> None:
+    plan = service_plan(manifest(), {"a": host(held())}, {"all": ["a", "b"]})
+    assert [m["state"] for m in plan["machines"]] == ["create", "outside"]
+    assert plan["problems"] == []
+    assert not deploy_report(plan, {"a": {"state": "done"}})["ok"]
+
+
+def test_the_record_rises_only_when_assignments_change() -> None:
+    hosts = {"a": host(held()), "b": host(held())}
+    first = service_plan(manifest(), hosts)["hosts"]["a"]["record"]
+    assert first["generation"] == 1
+    hosts["a"]["record"] = first
+    assert service_plan(manifest(), hosts)["hosts"]["a"]["record"] == first
+    assert service_plan(manifest(per_host=2), hosts)["hosts"]["b"]["record"]["generation"] == 2
+
+
+def test_a_host_keeps_its_own_part_of_the_manifest_only() -> None:
+    group = {"memory_mib": 64, "disks": [{"name": "root", "base": "tiny"}]}
+    text = {
+        "format": 1,
+        "service": "shop",
+        "bases": [
+            {"name": "tiny", "version": "1", "source": {"host": "a", "path": "x"}},
+            {"name": "big", "version": "2", "source": {"host": "a", "path": "y"}},
+        ],
+        "machines": [
+            {"name": "web", "hosts": ["a"], "cloud_init": {"user_data": {"password": "of-web"}}, **group},
+            {"name": "db", "hosts": ["b"], "cloud_init": {"user_data": {"password": "of-db"}}, **group},
+        ],
+    }
+    plan = service_plan(parse_manifest(text), {"a": host(held()), "b": host(held())})
+    mine, theirs = (plan["hosts"][name]["record"] for name in "ab")
+    assert "of-web" in json.dumps(mine) and "of-db" not in json.dumps(mine)
+    assert "of-db" in json.dumps(theirs) and "of-web" not in json.dumps(theirs)
+    # Enough to clone: the base's digest, although the manifest has none; and the numbers of all machines.
+    assert mine["manifest"]["bases"] == [{"name": "tiny", "version": "1", "sha256": A}]
+    assert sorted(mine["assignments"]) == ["db-1", "web-1"]
+    assert "of-" not in json.dumps({key: value for key, value in plan.items() if key != "hosts"})
+
+
+def made(name: str, *actions: str, **more: t.Any) -> dict[str, t.Any]:
+    actions = actions or ("defined", "started")
+    return {"machine": name, "running": True, "report": None, "report_expected": False, "problem": None, "actions": list(actions), **more}
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "reason"),
+    [
+        (made("web-1"), "deployed", ""),
+        (made("web-1", "started"), "started", ""),
+        ({**made("web-1"), "actions": []}, "present", ""),
+        (made("web-1", report_expected=True, report={"hostname": "web-1"}), "deployed", ""),
+        (made("web-1", report_expected=True), "failed", "its guest has not reported"),
+        (made("web-1", running=False), "failed", "it is not running"),
+        (made("web-1", problem="web-1 is silent"), "failed", "web-1 is silent"),
+        (made("web-1", problem="wrong name", report={"hostname": "x"}), "failed", "wrong name"),
+        (made("web-9"), "failed", "its host has said nothing of it"),
+    ],
+)
+def test_a_machine_is_there_when_all_that_is_said_says_so(machine: dict[str, t.Any], state: str, reason: str) -> None:
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held())})
+    (told,) = deploy_report(plan, {"a": {"state": "done", "machines": [machine]}})["machines"]
+    assert (told["state"], told["reason"]) == (state, reason)
+
+
+@pytest.mark.parametrize("shape", ["machines", "failure"])
+def test_one_failed_machine_hides_no_other(shape: str) -> None:
+    plan = service_plan(manifest(hosts=["a"], per_host=3), {"a": host(held())})
+    said = [made("web-1"), made("web-2", report_expected=True, problem="web-2 is silent"), made("web-3", "started")]
+    outcome: dict[str, t.Any] = {"state": "failed", "step": "Wait", "msg": "1 of 3 machines failed: web-2 is silent"}
+    if shape == "machines":
+        outcome["machines"] = said
+    else:
+        outcome["failure"] = {"kind": "machines_failed", "machines": said}
+    report = deploy_report(plan, {"a": outcome})
+    assert [m["state"] for m in report["machines"]] == ["deployed", "failed", "started"]
+    assert report["missing"] == ["web-2"]
+    assert "2 of 3 machines are there (1 deployed, 1 started by this run, 0 before)" in report["text"][0]
+
+
+# What cannot be known
+
+
+DOWN = {"known": False, "reason": "Cannot connect to libvirt at qemu:///system: refused. Start libvirtd."}
+
+
+@pytest.mark.parametrize("reason", ["Cannot connect to libvirt", "The record /var/lib/basecast/x cannot be used: it is not JSON"])
+def test_a_machine_of_a_silent_host_is_neither_there_nor_made(reason: str) -> None:
+    hosts = {"a": host(held(), known=False, reason=reason), "b": host(held())}
+    plan = service_plan(manifest(), hosts)
+    assert [(m["host"], m["state"], m["reason"]) for m in plan["machines"]] == [("a", "unknown", reason), ("b", "create", "")]
+    assert plan["problems"] == [] and list(plan["hosts"]) == ["b"]
+    text = "\n".join(plan_text(plan))
+    assert f"machine web-1 on a may be there or not: {reason}" in text and "web-1 on a would be made" not in text
+    report = deploy_report(plan, {"b": {"state": "done", "machines": [made("web-2")]}})
+    assert [m["state"] for m in report["machines"]] == ["unknown", "deployed"]
+    assert not report["ok"]
+
+
+def test_the_numbers_of_a_silent_host_are_not_given_away() -> None:
+    hosts = {"a": host(held(), **DOWN), "b": host(held()), "c": host(held())}
+    numbers = {f"web-{n}": {"host": "a", "group": "web", "number": n} for n in (1, 2)}
+    hosts["b"]["record"] = {"service": "shop", "generation": 3, "assignments": numbers}
+    plan = service_plan(counted(4), hosts)
+    states = {m["machine"]: (m["host"], m["state"]) for m in plan["machines"]}
+    assert states["web-1"] == states["web-2"] == ("a", "unknown")
+    assert {states["web-3"][0], states["web-4"][0]} == {"b", "c"}
+
+
+def counted(count: int) -> dict[str, t.Any]:
+    base = {"name": "tiny", "version": "1", "source": {"host": "a", "path": "tiny.qcow2"}}
+    group = {"name": "web", "count": count, "memory_mib": 64, "disks": [{"name": "root", "base": "tiny"}]}
+    return parse_manifest({"format": 1, "service": "shop", "bases": [base], "machines": [group]}, "shop.yml")
+
+
+def test_a_domain_that_cannot_be_read_may_be_the_machine() -> None:
+    unread = {"domain": "shop-web-1", "uuid": "u", "problem": "its definition: it is not XML"}
+    plan = service_plan(manifest(per_host=1), {"a": host(held(), domains=[unread]), "b": host(held())})
+    assert [m["state"] for m in plan["machines"]] == ["unknown", "create"]
+    assert "the domain shop-web-1 cannot be read: its definition" in plan["machines"][0]["reason"]
+    assert plan["problems"] == []
+
+
+def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
+    hosts = {"a": host(held()), "b": host(), "c": host()}
+    relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
+    links = [{"from": x, "to": y, "mbps": 100} for x in "abc" for y in "abc" if x != y]
+    (free,) = relay_plans(relays, links, mode="staged")
+    (slow,) = relay_plans(relays, links, mode="staged", settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}})
+    assert slow["predicted_s"] > 5 * free["predicted_s"]
+    # Each end may limit the link, by name.
+    (around,) = relay_plans(relays, links, mode="staged", settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}})
+    assert relay_parts(relays, [around])["c"][0]["parents"] == [["b", "a"]]
+    assert around["predicted_s"] < 2.1 * free["predicted_s"]
+
+
+def test_relay_plans_with_the_table_of_preferred_paths() -> None:
+    names = [f"h{number}" for number in range(13)]
+    for count, rows in ((12, 11 * 11), (13, 12)):
+        hosts = {name: host(*([held()] if name == "h0" else [])) for name in names[:count]}
+        relays = service_plan(manifest(hosts=names[:count]), hosts)["relays"]
+        (plan,) = relay_plans(relays, [{"from": x, "to": y, "mbps": 100} for x in hosts for y in hosts if x != y], paths=True)
+        assert len(plan["paths"]) == rows
+        assert {"link": ["h0", "h1"], "preferred": True, "tie": False, "precondition": None}.items() <= plan["paths"][0].items()
+        assert re.search("  h0 > h1 +0.0 s  yes        -\n", relay_plan_text(plan).split("Preferred paths:")[1])
+    assert "paths" not in relay_plans(relays, None)[0]
+
+
+def test_relay_plans_and_parts() -> None:
+    hosts = {"a": host(held()), "b": host(), "c": host()}
+    relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
+    (plan,) = relay_plans(relays, None)
+    assert (plan["assumed"], plan["mode"]) == (True, "cut_through")
+    links = [{"from": "a", "to": "b", "mbps": 100}, {"from": "b", "to": "c", "mbps": 100}, {"from": "a", "to": "c", "mbps": 1}]
+    plans = relay_plans(relays, links, mode="staged", strategy="preferred_paths")
+    parts = relay_parts(relays, plans)
+    assert parts["a"][0]["parents"] == []
+    assert parts["c"][0]["parents"] == [["b", "a"]]
+    assert parts["c"][0]["weights"] == [1.0]
+    assert parts["c"][0]["expected_mbps"] == pytest.approx(100)
+    assert relay_stages(plans) == {"b": 1, "c": 2}
+    assert [parts[host][0]["children"] for host in ("a", "b", "c")] == [["b"], ["c"], []]
+    line = [{"weight": 1.0, "edges": [{"from": "a", "to": "d"}, {"from": "d", "to": "b"}, {"from": "b", "to": "c"}]}]
+    below = {**plans[0], "trees": line, "parents": {"c": [["b", "e", "a"]]}}
+    assert relay_parts(relays, [below])["c"][0]["parents"] == [["b", "d", "e", "a"]]
+    apart = relay_plans(relays, links, mode="staged", strategy="preferred_paths", contention="independent")
+    assert relay_parts(relays, apart)["a"][0]["children"] == []
+    alone = relay_plans(relays, links, alive=["a", "c"])
+    assert relay_parts(relays, alone)["b"][0]["parents"] == [["a"]]
+
+
+def test_a_report_is_green_only_if_every_machine_is_there() -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    done = {"state": "done", "machines": [made("web-1", report={"hostname": "web-1", "addresses": ["10.0.0.1"]})]}
+    lost = {"state": "unreachable", "step": "Wait", "msg": "no route"}
+    report = deploy_report(plan, {"a": done, "b": lost})
+    assert not report["ok"]
+    assert [m["state"] for m in report["machines"]] == ["deployed", "unreachable"]
+    assert report["hosts"]["b"]["missing"] == ["web-2"]
+    assert "web-2  b  MISSING, unreachable: Wait: no route" in "\n".join(report["text"])
+    assert "came up as web-1 (10.0.0.1)" in "\n".join(report["text"])
+    assert report["missing"] == ["web-2"]
+    assert deploy_report(plan, {"a": done, "b": {"state": "done", "machines": [made("web-2")]}})["ok"]
+    # Of what nothing is said, nothing is known.
+    assert not deploy_report(plan, {"a": done, "b": {"state": "done"}})["ok"]
+    assert not deploy_report(plan, {"a": done})["ok"]
+
+
+def test_machine_work_joins_in_the_disks_order() -> None:
+    work = {"machines": [{"machine": "web-1", "number": 1, "new": True, "seeded": True, "spec": {}}]}
+    disks = [{"machine": "web-1", "name": n, "path": f"/{n}", "image_format": "qcow2", "x": 1} for n in ("root", "data")]
+    (joined,) = machine_work(work, disks, [{"machine": "web-1", "path": "/seed"}])
+    assert [disk["name"] for disk in joined["disks"]] == ["root", "data"]
+    assert joined["seed"] == "/seed"
+    assert "new" not in joined
+
+
+def test_the_plan_reads_well() -> None:
+    text = "\n".join(plan_text(service_plan(manifest(), {"a": host(), "b": host()})))
+    assert "machine web-1 on a would be made" in text
+    assert "would be imported on a, pool default, from tiny.qcow2" in text
+    assert "would be relayed to b" in text
