@@ -14,7 +14,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._disk.download import public_url, secrets_of
 from ._errors import LONGEST, FleetError, InvalidOption
 from ._names import check_name
 from ._text import clean, clean_data
@@ -71,14 +70,3 @@ def pool_path(pools: t.Mapping[str, str], name: str, option: str = "pool") -> st
     if name not in pools:
         raise InvalidOption(option, name, f"this host's pools are: {', '.join(sorted(pools))}")
     return pools[name]
-
-
-def hide_query(module: AnsibleModule, option: str, url: str) -> None:
-    """Show only the public part of a URL in the result's ``invocation``, and its query nowhere.
-
-    The option is declared no_log. AnsibleModule would hide the whole URL wherever it occurs, also where its public part is
-    what a base disk is known by.
-    """
-    module.params[option] = public_url(url)
-    module.no_log_values.discard(url)
-    module.no_log_values.update(secrets_of(url))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -58,3 +59,13 @@ def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
 )
 def test_refused_options(run: Run, arguments: dict[str, t.Any]) -> None:
     assert run(**{"pool": "one", **arguments})["failed"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.qcow2?X-Sig=topsecret%2F1&x=1", "ftp://h/a?sig=topsecret/1", "http://[::1?sig=topsecret/1"])
+@pytest.mark.parametrize("more", [{}, {"sha256": "no digest"}, {"source_hosts": ["127.0.0.1"]}, {"check_mode": True}])
+def test_a_query_is_shown_nowhere(run: Run, url: str, more: dict[str, t.Any]) -> None:
+    result = run(pool="one", url=url, _ansible_verbosity=4, **more)
+    assert "topsecret" not in json.dumps(result)
+    if url.startswith("http://127") and "sha256" not in more:
+        assert result["invocation"]["module_args"]["url"] == "http://127.0.0.1:1/a.qcow2"
+        assert "127.0.0.1" in json.dumps([result.get("msg"), result.get("actions")])
