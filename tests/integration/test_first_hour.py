@@ -104,8 +104,9 @@ def test_the_built_collection_deploys_from_an_empty_environment(folder: Path, la
     (folder / "shop.yml").write_text(manifest)
     lab.hosts["kvm1"].put(images.tiny(), f"{POOL}/{yaml.safe_load(manifest)['bases'][0]['source']['path']}")
     for line in commands("$ ansible-playbook"):
+        argv = lab.controller_argv(shlex.split(line))
         done = subprocess.run(
-            lab.controller_argv(shlex.split(line)), env=environment, cwd=folder, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=400, check=False
+            argv, env=environment, cwd=folder, text=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=400, check=False
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         assert "WARNING" not in done.stderr, done.stderr
