@@ -16,7 +16,7 @@ import tempfile
 import time
 import typing as t
 
-from . import filesystem, users
+from . import access, filesystem, users
 from .packages import package
 from .runner import find_program
 from .store import Store
@@ -60,6 +60,7 @@ def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: boo
         "total_bytes": space.f_blocks * space.f_frsize,
         "free_bytes": space.f_bavail * space.f_frsize,
         "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], store.partials()),
+        "qemu_problem": access.problem(store.pool_path, access.qemu_user()) if exists else "",
         "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
     }
 

@@ -30,7 +30,7 @@ from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
 from .._untrusted import Malformed, Value
-from . import filesystem, in_use, lock, references, verification
+from . import access, filesystem, in_use, lock, references, verification
 from .errors import NameTaken, StoreBusy, WrongDigest
 from .references import Reference
 from .runner import Runner
@@ -204,6 +204,8 @@ class Store:
                 path=self.pool_path,
             )
         made = filesystem.ensure_directory(self.directory)
+        if not made:
+            access.let_pass(self.directory)
         for name in (".partial", ".refs", ".verified"):
             made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
         if made:
@@ -497,17 +499,9 @@ class Partial:
         filesystem.replace_file(
             os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
         )
-        descriptor = filesystem.open_regular(self.disk)
-        try:
-            os.fchmod(descriptor, filesystem.BASE_MODE)
-            if os.geteuid() == 0:
-                os.fchown(descriptor, 0, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         # In this order: from here on nobody can open it for writing any more. Then the digest waits for those that still
         # have it open, and reads again what they may have changed. What it has seen is what the rename publishes.
-        filesystem.set_immutable(self.disk, True)
+        filesystem.protect(self.disk)
         try:
             self._compare(digest)
         except BaseException:
