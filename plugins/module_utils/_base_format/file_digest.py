@@ -111,6 +111,10 @@ class FileDigest:
         self._chunk_list = chunk_list
         self._local = local
         self._disturbed = False
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        # Size and time of change of the file when all of it had been read.
+        self._finished: tuple[int, int] | None = None
+        self._listed: ChunkList | None = None
         self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
@@ -196,11 +200,10 @@ class FileDigest:
         """Nothing of what was hashed counts any more."""
         self.position = 0
         self._disturbed = False
-        self._finished: tuple[int, int] | None = None
+        self._finished = None
         self._sha256 = ""
-        self._listed: ChunkList | None = None
+        self._listed = None
         self._hasher: t.Any = ChunkHasher() if self._chunk_list else hashlib.sha256()
-        self._buffer = memoryview(bytearray(READ_BYTES))
 
     def _whole(self) -> str:
         if not self._sha256 and isinstance(self._hasher, ChunkHasher):
