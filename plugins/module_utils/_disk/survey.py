@@ -26,7 +26,7 @@ def survey(
     :param tenant: tell only of this tenant's names, references and disks.
     """
     in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: _pool(store, only, verify, in_use, tenant) for pool, store in stores.items()}}
+    return {"pools": {pool: pool_contents(store, only, verify, in_use, tenant) for pool, store in stores.items()}}
 
 
 def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
@@ -41,7 +41,7 @@ def _told(
     return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
 
 
-def _pool(
+def pool_contents(
     store: Store,
     only: t.Sequence[str],
     verify: bool,
