@@ -579,6 +579,14 @@ def test_the_program_in_the_background(folder: Path) -> None:
         assert lab_program(folder, "list").stdout == "lab\n"
         assert lab_program(folder, "exec", "kvm2", "--", "hostname").stdout == "kvm2\n"
         assert lab_program(folder, "exec", "kvm1", "exit 5", check=False).returncode == 5
+        (folder / "sent").write_text("hello\n")
+        lab_program(folder, "put", "kvm2", str(folder / "sent"), "/srv/new/folder/file")
+        assert lab_program(folder, "exec", "kvm2", "cat /srv/new/folder/file").stdout == "hello\n"
+        lab_program(folder, "get", "kvm2", "/etc/hostname", str(folder / "sent"))
+        assert (folder / "sent").read_text() == "kvm2\n"
+        missing = lab_program(folder, "put", "kvm2", str(folder / "none"), "/srv/none", check=False)
+        assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+        (folder / "sent").unlink()
         lab_program(folder, "power-cut", "kvm1")
         assert json.loads(lab_program(folder, "status").stdout)["hosts"]["kvm1"]["running"] is False
         lab_program(folder, "revive", "kvm1")

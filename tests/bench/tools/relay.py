@@ -28,7 +28,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import 
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_parts, relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
 from ansible_collections.basecast.fleet.tests.lab import LabError
 from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
 

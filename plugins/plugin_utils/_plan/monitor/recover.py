@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of, relay_parts
+from ..relay.fleet import matrix_of, overview, paths_of
+from ..relay.parts import relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
 from ..relay.text import paths_text
