@@ -165,6 +165,7 @@ from ..module_utils._disk.store import Store
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
 
+
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
     first, last = capacity.checked_ports(module.params["port_range"])

@@ -205,17 +205,19 @@ def wishes_of(
     return checked_wishes(options, {machine.owner: machine.directory for machine in machines})
 
 
-def start(context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish]) -> tuple[Machines, StepResult]:
+def start(
+    context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], start_them: bool = True
+) -> tuple[Machines, StepResult]:
     """Define what is missing, start what is off. ``values``: each machine as libvirt's host code sees it."""
     machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values())
     before = {machine.owner.machine: machine.shown() for machine in machines.query(context.work.tenant, context.work.service)}
     try:
-        found = machines.ensure(wishes, start=True)
+        found = machines.ensure(wishes, start=start_them)
     except FleetError as error:
         if len(wishes) == 1:
             return machines, StepResult(failed={wishes[0].owner.machine: _failure_of_machine(error)})
         # Nothing is changed unless all of a call can be tried: so each by itself.
-        return machines, _each(lambda wish: start(context, host, [wish])[1], wishes)
+        return machines, _each(lambda wish: start(context, host, [wish], start_them)[1], wishes)
     return machines, _started(found, before)
 
 
