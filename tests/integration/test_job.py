@@ -27,8 +27,8 @@ class Fleet:
         self.lab = lab
         self.host: Host = lab.hosts["kvm1"]
 
-    def module(self, name: str, flags: t.Sequence[str] = (), **args: t.Any) -> dict[str, t.Any]:
-        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{name}", "-a", json.dumps(args), *flags]
+    def module(self, module: str, flags: t.Sequence[str] = (), **args: t.Any) -> dict[str, t.Any]:
+        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{module}", "-a", json.dumps(args), *flags]
         done = self.lab.exec_in_controller(argv, timeout=280)
         _head, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
