@@ -197,7 +197,7 @@ def _pools(paths: t.Mapping[str, str], answers: t.Mapping[str, Answer]) -> dict[
     return pools
 
 
-_CAPACITY = ("exists", "writable", "total_bytes", "free_bytes", "promised_bytes", "write_mbps")
+_CAPACITY = ("exists", "writable", "total_bytes", "free_bytes", "promised_bytes", "qemu_problem", "write_mbps")
 _NOTHING: dict[str, t.Any] = {
     "exists": None,
     "writable": None,
