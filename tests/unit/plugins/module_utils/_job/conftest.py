@@ -75,7 +75,7 @@ class Site:
             "tenant": "default",
             "service": service,
             "machines": [{"machine": name, "pool": "one", "memory_mib": 64, "networks": []} for name in names],
-            "disks": [{"machine": name, "name": "root", "pool": "one", "base": base} for name, base in zip(names, bases)],
+            "disks": [{"machine": name, "name": "root", "pool": "one", "base": base} for name, base in zip(names, bases, strict=True)],
             "clones": [],
             "references": [],
             **changes,
