@@ -9,6 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
+
 from tests.placement import __main__ as placement
 from tests.placement import check, convert, families
 
