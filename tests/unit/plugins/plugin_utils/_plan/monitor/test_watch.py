@@ -308,7 +308,7 @@ def test_of_many_idle_links_each_is_measured_in_turn() -> None:
     relay = {"base": "x", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST}, "sources": {"h0": "p"},
              "targets": dict.fromkeys(hosts[1:], "p")}  # fmt: skip
     plans = relay_plans([relay], mode="staged")
-    state = {"relays": [relay], "plans": plans, "began": BEGAN, "settings": SETTINGS, "watcher": "h0"}
+    state = {"relays": [relay], "plans": plans, "began": BEGAN, "settings": {**SETTINGS, "timeout_s": 5000}, "watcher": "h0"}
     fleet = {"h0": base("holding"), **{host: base("waiting") for host in hosts[1:]}}
     for k in range(12):
         state = look(state, news(fleet), BEGAN + 100 * (k + 1))
