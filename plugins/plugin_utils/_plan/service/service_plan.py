@@ -260,10 +260,13 @@ def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mappi
         if source["kind"] == "controller" and not file.get("isreg"):
             yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
             continue
+        if file.get("problem"):
+            yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
+            continue
         if source["kind"] == "host" and not file.get("isreg"):
             yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
             continue
-        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
+        base["source_bytes"] = int(file.get("size") or 0) or None
         if wanted and file.get("checksum") and file["checksum"] != wanted:
             yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
 
