@@ -103,10 +103,10 @@ def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
 
 def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
     """Seconds of one copy on a host's disk, which reads and writes at the same time; None where nobody knows."""
-    rates = [facts.get(key) for key in ("disk_read_mbps", "disk_write_mbps")] if isinstance(facts, Mapping) else []
-    if not size_bytes or len(rates) < 2 or not all(rates):
+    if not size_bytes or not isinstance(facts, Mapping):
         return None
-    return sum(size_bytes * 8e-6 / float(rate) for rate in rates)
+    rates = [float(facts.get(key) or 0) for key in ("disk_read_mbps", "disk_write_mbps")]
+    return sum(size_bytes * 8e-6 / rate for rate in rates) if all(rates) else None
 
 
 # How much sooner the targets must be served for others to receive a base that they do not need.
