@@ -23,6 +23,9 @@ from .layers import Layers
 
 Group = Mapping[str, t.Any]
 
+# How reasons begin or end that the preflight tells too, with their own places.
+PREFLIGHT = ("memory: ", "it has no usable pool", "it has: ", "would be written at once")
+
 
 def named_problems(
     manifest: Mapping[str, t.Any], fleet: Sequence[HostFacts], layers: Layers, groups: Mapping[str, Mapping[str, int]]
@@ -59,8 +62,7 @@ def _of_host(manifest: Mapping[str, t.Any], host: HostFacts, layers: Layers, wan
             placed += 1
         if placed < count:
             why = why_not(built, arrays, role).get(host.name, "")
-            # A missing pool and missing memory are told by the preflight, with their own places.
-            told = [part for part in why.split("; ") if part and not part.startswith(("memory:", "it has no usable pool"))]
+            told = [part for part in why.split("; ") if part and not any(known in part for known in PREFLIGHT)]
             if told:
                 left = f"{count - placed} of {count} machines of {group['name']} do not fit"
                 yield f"{group['place']}: {left} on {host.name}: {'; '.join(told)}"

@@ -51,7 +51,7 @@ def test_a_storage_whose_hosts_are_full_is_not_chosen() -> None:
 
 
 def test_no_room_anywhere_is_a_problem_with_reasons() -> None:
-    hosts = {"a": host(1024, 900), "b": host(65536, 5), "c": host(65536, 900, maintenance=True)}
+    hosts = {"a": host(1024, 900), "b": host(65536, 4), "c": host(65536, 900, maintenance=True)}
     chosen = choose_storage(REQUEST, hosts)
     assert chosen["storage"] is None
     for reason in ("a: memory: 1024 of 1024 MiB", "b: pool b:default: 0 GiB of", "c: it is in maintenance"):
