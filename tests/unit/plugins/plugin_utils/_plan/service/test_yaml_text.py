@@ -8,10 +8,9 @@ import json
 import time
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.yaml_text import YamlMistake, foreign_values, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.yaml_text import YamlMistake, foreign_values, read
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12))
 CHAIN = "- &a0 [x]\n" + "".join(f"- &a{k} [*a{k - 1}]\n" for k in range(1, 600))
