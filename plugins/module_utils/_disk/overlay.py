@@ -575,11 +575,11 @@ def _write_pieces(path: str, pieces: t.Sequence[tuple[int, bytes]]) -> None:
 
 def _sync(paths: t.Sequence[str]) -> None:
     """All files on disk. Writing is begun for all of them first: the first wait then covers most of the rest."""
-    for wait in (False, True):
+    for waited_for in (False, True):
         for path in paths:
             descriptor = filesystem.open_regular(path)
             try:
-                if wait:
+                if waited_for:
                     os.fsync(descriptor)
                 else:
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
