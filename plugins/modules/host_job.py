@@ -26,10 +26,10 @@ description:
   - One job of a service at a time changes something on a host. A second one waits for it, and finds what it made.
   - How far it is stands in a file below O(runtime_dir) that only root can read.
 notes:
-  - With C(async), Ansible keeps a module's arguments in a file in the remote user's temporary directory (mode 0700) until
-    the module has ended. Here they contain O(seeds) and O(record), and so all secrets of the user data. The seeds and the
-    record themselves lie on the same host, readable for root only. After a restart of the host in the middle of a job, the
-    file stays until that directory is cleaned.
+  - With C(async), Ansible leaves a module's arguments in a file in the remote user's temporary directory (mode 0700) until
+    the module has ended. Here they contain O(seeds) and O(record), and so all secrets of the user data. The job deletes this
+    file when it begins, unless E(ANSIBLE_KEEP_REMOTE_FILES) is set. The seeds and the record themselves lie on the same
+    host, readable for root only (and the seeds for QEMU's user).
   - Without C(async) the module returns when the job has ended. It then fails if a machine has.
 extends_documentation_fragment:
   - basecast.fleet._attributes
@@ -336,6 +336,7 @@ from ..module_utils._disk.disk_options import disk_arguments
 from ..module_utils._disk.reference_options import reference_arguments
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import FleetError, InvalidOption
+from ..module_utils._job.arguments import forget
 from ..module_utils._job.bases import Bases, node_of
 from ..module_utils._job.boot import Boot
 from ..module_utils._job.job import Job, predict
@@ -359,6 +360,8 @@ class JobFailed(FleetError):
 
 def _checked(module: AnsibleModule) -> HostWork:
     params = module.params
+    if not module._keep_remote_files:
+        forget("host_job")
     secrets = Secrets(take_secret(module, "seeds") or [], take_secret(module, "record"))
     for option in ("state_dir", "runtime_dir"):
         if not os.path.isabs(params[option]):
