@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -15,10 +16,11 @@ import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
 from .._errors import FleetError, InvalidOption
-from . import download, filesystem, image_header, import_record, references, transfer
+from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
 from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
 from .qemu_img import QemuImg
+from .sources import Rules
 from .staging import Staging
 from .store import FORMAT, METADATA_KEYS, Base, Store
 
@@ -61,12 +63,17 @@ class Result(t.NamedTuple):
 
 
 class _Source(t.NamedTuple):
-    """An open file to import: ``path`` as qemu may open it, ``name`` as the user knows it."""
+    """An open file to import: ``path`` where it really lies, ``name`` as the user knows it."""
 
     descriptor: int
     path: str
     name: str
     status: os.stat_result
+
+    @property
+    def for_qemu(self) -> str:
+        """A path that means this open file, whatever is put in its place meanwhile."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
 
 class _Digested(t.NamedTuple):
@@ -82,13 +89,23 @@ class Importer:
 
     :param stores: all pools of the host by name.
     :param pool: the name of the pool that is to hold the base.
+    :param rules: from where images may be taken.
     """
 
-    def __init__(self, stores: t.Mapping[str, Store], pool: str, qemu: QemuImg, check_mode: bool = False) -> None:
+    def __init__(
+        self,
+        stores: t.Mapping[str, Store],
+        pool: str,
+        qemu: QemuImg,
+        check_mode: bool = False,
+        rules: Rules = Rules(),  # noqa: B008
+    ) -> None:
         self._stores = stores
+        self._rules = rules
         self._target = stores[pool]
         self._qemu = qemu
         self._check_mode = check_mode
+        self._reading: int | None = None
         self._actions: list[str] = []
         self._warnings: list[str] = []
         self._before: dict[str, t.Any] = {}
@@ -100,6 +117,8 @@ class Importer:
             raise BaseMissing(request.parent, [self._target.pool])
         if request.url is not None:
             download.check_url(request.url)
+            if request.url.strip().lower().startswith("file:"):
+                request = request._replace(src=sources.file_of_url(request.url, self._rules), url=None)
         try:
             if request.sha256 is not None:
                 found = self._known(request, request.sha256)
@@ -176,12 +195,32 @@ class Importer:
         self._after = {"sha256": sha256, "references": _texts({*(have or []), *wanted})}
 
     def _consume(self, request: Request) -> None:
-        if request.consume and request.src is not None:
-            path = self.resolve(request.src)
-            if os.path.lexists(path):
-                self._actions.append(f"remove {path}")
-                if not self._check_mode:
-                    filesystem.remove_file(path)
+        """Remove the source. It is looked at like one that is imported: a digest that is known opens no other way."""
+        if not request.consume or request.src is None:
+            return
+        path = self.resolve(request.src)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self._warnings.append(f"{path} is a symbolic link; it was left, and so was what it points to.")
+                return
+            raise
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnsafePath(f"src: {path} is not a regular file.", path=path)
+            true = sources.check_path(descriptor, path, self._stores, self._rules)
+            # Its own descriptor has the locks under which it was read.
+            same = self._reading is not None and os.path.sameopenfile(self._reading, descriptor)
+            in_use.refuse_open(self._reading if same and self._reading is not None else descriptor, path, "removed")
+        finally:
+            os.close(descriptor)
+        self._actions.append(f"remove {path}")
+        if not self._check_mode:
+            filesystem.remove_file(true)
+            uploads.leave(true)
 
     def _result(self, base: Base | None) -> Result:
         return Result(base, bool(self._actions), self._actions, self._warnings, self._before, self._after)
@@ -199,9 +238,15 @@ class Importer:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UnsafePath(f"src: {path} is not a regular file.", path=path)
-            source = _Source(descriptor, path, path, status)
-            return self._import_source(request, source)
+            true = sources.check_path(descriptor, path, self._stores, self._rules)
+            taken = request.consume or request.method == "hard_link"
+            with in_use.reading(descriptor, path, "imported"):
+                if taken:
+                    in_use.refuse_open(descriptor, path, "taken into the store")
+                self._reading = descriptor
+                return self._import_source(request, _Source(descriptor, true, path, status))
         finally:
+            self._reading = None
             os.close(descriptor)
 
     def _import_source(self, request: Request, source: _Source) -> Result:
@@ -214,7 +259,7 @@ class Importer:
         if self._check_mode:
             return self._predict(request, source, seen)
         subject = f"The import of {source.name}"
-        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{os.path.realpath(source.path)}"
+        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{source.path}"
         with Staging(self._target, key, subject, request.timeout_s) as staging:
             found, known_sha256 = self._waited_for(request, source, seen)
             if found is not None:
@@ -238,7 +283,7 @@ class Importer:
             return self._result(base)
 
     def _by_stat(self, request: Request, source: _Source) -> Base | None:
-        path = os.path.realpath(source.path)
+        path = source.path
         for store in self._stores.values():
             sha256 = import_record.file_digest(store, path, source.status)
             if sha256 is not None:
@@ -250,7 +295,7 @@ class Importer:
         status = os.fstat(source.descriptor)
         if _changed(source.status, status):
             raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
-        import_record.remember_file(self._target, os.path.realpath(source.path), status, sha256)
+        import_record.remember_file(self._target, source.path, status, sha256)
 
     def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> tuple[Base | None, str]:
         """The base that this or another run has made of an equal source, and the source's digest if it was taken.
@@ -286,7 +331,7 @@ class Importer:
         found = self._known(request, sha256)
         if found is not None:
             return self._have(request, found)
-        self._check_sound(source.path, seen)
+        self._check_sound(source.for_qemu, source.name, seen)
         if not seen.keep:
             self._check_name(request, f"what {source.name} (digest {sha256}) is converted to")
             self._after = {"source_sha256": sha256, "references": _texts(request.references())}
@@ -333,7 +378,7 @@ class Importer:
 
     def _link(self, source: _Source, path: str) -> None:
         try:
-            os.link(source.path, path, follow_symlinks=True)
+            os.link(source.path, path, follow_symlinks=False)
         except OSError as error:
             raise FleetError(
                 f"method: {source.name} cannot be hard linked into pool {self._target.pool} ({error.strerror}); "
@@ -343,8 +388,8 @@ class Importer:
 
     def _move(self, source: _Source, path: str) -> bool:
         """Take the file itself when the source is to go anyway and lies on the same file system."""
-        if os.path.islink(source.path):
-            return False
+        if os.path.islink(source.name):
+            return False  # the link is what the user named, and would be left without its file
         try:
             os.rename(source.path, path)
         except OSError:
@@ -355,7 +400,7 @@ class Importer:
         self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = ""
     ) -> tuple[str, _Digested]:
         """Digest of the source (given where it was taken already), and a file of the store's own making."""
-        path = source.path
+        path = source.for_qemu
         if seen.backing is not None or not _is_private(source.status):
             # It is changed below, or somebody could change what it says between looking and converting.
             path = staging.path("source")
@@ -375,12 +420,12 @@ class Importer:
             parent = self._target.find(request.parent)
             if parent is None:
                 raise BaseMissing(request.parent, [self._target.pool])
-            self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format)
-            self._check_sound(disk, seen)
+            self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format, source.name)
+            self._check_sound(disk, source.name, seen)
         else:
-            self._check_sound(path, seen)
+            self._check_sound(path, source.name, seen)
             disk = staging.path("disk")
-            self._qemu.convert(path, seen.image_format, disk, "qcow2")
+            self._qemu.convert(path, seen.image_format, disk, "qcow2", source.name)
         descriptor = filesystem.open_regular(disk)
         try:
             digest, chunks = transfer.hash_open(descriptor)
@@ -388,11 +433,11 @@ class Importer:
             os.close(descriptor)
         return sha256, _Digested(disk, digest, chunks)
 
-    def _check_sound(self, path: str, seen: Inspection) -> None:
-        result = self._qemu.check(path, seen.image_format)
+    def _check_sound(self, path: str, name: str, seen: Inspection) -> None:
+        result = self._qemu.check(path, seen.image_format, name)
         if result.problem:
             raise DamagedImage(
-                f"The image is damaged or cut off: qemu-img check finds {result.problem}.", detail=result.problem
+                f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem
             )
 
     # -- from a URL
@@ -417,7 +462,12 @@ class Importer:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 validators = download.fetch(
-                    url, descriptor, hasher.update, earlier[1] if earlier is not None and known is not None else None
+                    url,
+                    descriptor,
+                    hasher.update,
+                    earlier[1] if earlier is not None and known is not None else None,
+                    rules=self._rules,
+                    pinned=request.sha256 is not None,
                 )
                 if validators is None and known is not None:
                     return self._have(request, known)
@@ -458,7 +508,7 @@ class Importer:
                 inspect(name, descriptor, image_format, request.parent)
             finally:
                 os.close(descriptor)
-            self._check_sound(digested.path, seen)
+            self._check_sound(digested.path, name, seen)
         self._check_name(request, digested.sha256)
         self._check_metadata(request, digested.sha256, digested.chunks)
         metadata = {

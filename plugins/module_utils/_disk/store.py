@@ -28,7 +28,7 @@ from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, 
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
 from .._untrusted import Malformed, Value
-from . import filesystem, lock, references
+from . import filesystem, in_use, lock, references
 from .errors import NameTaken, StoreBusy
 from .references import Reference
 from .runner import Runner
@@ -496,6 +496,7 @@ class Partial:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
+            in_use.refuse_entry(target, "replaced")
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{os.getpid()}-{time.monotonic_ns()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)

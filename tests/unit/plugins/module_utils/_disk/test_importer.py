@@ -23,11 +23,13 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.importer import Importer, Request, Result
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, put_base, qcow2
 
 Run = t.Callable[..., Result]
+EVERYTHING = Rules(("/",), ("127.0.0.1",))
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def run(pools: dict[str, Store], qemu_runner: FakeQemu) -> Run:
     def import_(check_mode: bool = False, pool: str = "one", **request: t.Any) -> Result:
         if request.get("src") is not None:
             request["src"] = str(request["src"])
-        return Importer(pools, pool, QemuImg(qemu_runner), check_mode).run(Request(**{"tenant": "default", **request}))
+        return Importer(pools, pool, QemuImg(qemu_runner), check_mode, EVERYTHING).run(Request(**{"tenant": "default", **request}))
 
     return import_
 
