@@ -180,7 +180,8 @@ def test_what_was_planted_keeps_one_machine_off(fleet: Fleet, kind: str) -> None
     fleet.run(f"echo precious >/root/victim; rm -rf /root/kept; cp -a {folder} /root/kept; cd {folder} && {command}")
     try:
         # Neither the path that was wanted nor the one that the domain has makes a difference.
-        for changes in ({}, {"disks": []}):
+        wanted: list[dict[str, t.Any]] = [{}, {"disks": []}]
+        for changes in wanted:
             result = fleet.machine("started", "web-1", "web-2", changes=changes)
             assert result["failed"]
             (failed,) = result["failure"]["failed"]

@@ -14,19 +14,40 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from . import filesystem, transfer, users
+from .listing import listable, listing_problem
 from .store import Base, Store
 
 
 def survey(
     stores: t.Mapping[str, Store], only: t.Sequence[str] = (), verify: bool = False, tenant: str | None = None
 ) -> dict[str, t.Any]:
-    """{"pools": {name: …}}; nothing is hashed unless ``verify``.
+    """{"pools": {name: …}}; nothing is hashed unless ``verify``. A pool that cannot be listed is told of as such.
 
     :param only: digests of the bases to tell of, their own or their sources'; empty for all.
     :param tenant: tell only of this tenant's names, references and disks.
     """
-    in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: _pool(store, only, verify, in_use, tenant) for pool, store in stores.items()}}
+    listed = listable(stores)
+    in_use = users.users_of_bases(listed, users.scan(listed))
+    return {
+        "pools": {
+            pool: _pool(store, only, verify, in_use, tenant) if pool in listed else _unknown(store)
+            for pool, store in stores.items()
+        }
+    }
+
+
+def _unknown(store: Store) -> dict[str, t.Any]:
+    return {
+        "path": store.pool_path,
+        "exists": True,
+        "writable": False,
+        "known": False,
+        "reason": listing_problem(store),
+        "filesystem": None,
+        "bases": [],
+        "partials": [],
+        "damaged": [],
+    }
 
 
 def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
@@ -68,6 +89,8 @@ def _pool(
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),
         "writable": filesystem.is_writable(store.pool_path),
+        "known": True,
+        "reason": None,
         "filesystem": filesystem.describe(store.pool_path)._asdict(),
         "bases": bases,
         "partials": store.partials(),

@@ -23,7 +23,7 @@ from .._text import clean, shown
 try:
     import yaml
 except ImportError:  # a host without PyYAML checks what needs no parser; the controller has parsed it before
-    yaml = None
+    yaml = None  # type: ignore[assignment]
 
 #: First characters of a text, and what cloud-init calls it. Longer ones first.
 KINDS = (
