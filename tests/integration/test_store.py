@@ -502,12 +502,11 @@ def domain(name: str, disk: str) -> t.Iterator[None]:
         ]
     )
     deadline = time.monotonic() + 30
-    while not os.path.exists(ready):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
     with socket.socket(socket.AF_UNIX) as monitor:
         monitor.settimeout(30)
-        monitor.connect(ready)
+        while monitor.connect_ex(ready) != 0:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
         assert monitor.recv(4096)  # its greeting comes once everything is open
         try:
             yield

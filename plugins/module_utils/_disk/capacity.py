@@ -16,6 +16,7 @@ import tempfile
 import time
 import typing as t
 
+from . import access, filesystem, users
 from . import filesystem, users
 from .listing import listable
 from .packages import package
@@ -61,6 +62,7 @@ def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: boo
         "total_bytes": space.f_blocks * space.f_frsize,
         "free_bytes": space.f_bavail * space.f_frsize,
         "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], store.partials()),
+        "qemu_problem": access.problem(store.pool_path, access.qemu_user()) if exists else "",
         "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
     }
 

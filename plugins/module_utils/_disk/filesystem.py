@@ -225,6 +225,31 @@ def remove_tree_or_file(path: str) -> None:
     remove_file(path)
 
 
+def protect(path: str) -> None:
+    """Nobody writes the file any more, as far as the file system can see to it; on disk when this returns.
+
+    Where root may not give a file to itself (NFS with root_squash), its owner is whoever the server makes of root: the mode
+    still keeps others from writing it, so that is accepted.
+    """
+    descriptor = open_regular(path)
+    try:
+        if os.geteuid() == 0:
+            try:
+                os.fchown(descriptor, 0, 0)
+            except PermissionError:
+                pass
+        try:
+            os.fchmod(descriptor, BASE_MODE)
+        except PermissionError:
+            if os.fstat(descriptor).st_mode & 0o222:
+                raise
+        os.fsync(descriptor)
+        _set_immutable(descriptor, True)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_immutable(path: str) -> bool:
     try:
         descriptor = open_regular(path)

@@ -28,7 +28,7 @@ from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, 
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
 from .._untrusted import Malformed, Value
-from . import filesystem, in_use, lock, references
+from . import access, filesystem, in_use, lock, references
 from .errors import NameTaken, StoreBusy
 from .references import Reference
 from .runner import Runner
@@ -196,6 +196,8 @@ class Store:
                 path=self.pool_path,
             )
         made = filesystem.ensure_directory(self.directory)
+        if not made:
+            access.let_pass(self.directory)
         for name in (".partial", ".refs"):
             made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
         if made:
@@ -464,16 +466,7 @@ class Partial:
         filesystem.replace_file(
             os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
         )
-        descriptor = filesystem.open_regular(self.disk)
-        try:
-            os.fchmod(descriptor, filesystem.BASE_MODE)
-            if os.geteuid() == 0:
-                os.fchown(descriptor, 0, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        filesystem.set_immutable(self.disk, True)
-        filesystem.sync_file(self.disk)
+        filesystem.protect(self.disk)
         filesystem.sync_directory(self.directory)
         self._rename()
         for name in ("map", "lock"):

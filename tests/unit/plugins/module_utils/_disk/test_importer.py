@@ -299,7 +299,7 @@ def test_a_failure_while_publishing_leaves_nothing(run: Run, image: t.Any, store
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importer.filesystem, "sync_file", full)
+    monkeypatch.setattr(importer.filesystem, "protect", full)
     with pytest.raises(NoSpace):
         run(src=image, consume=True)
     assert store.ids() == store.referred_ids() == leftovers(store) == []
