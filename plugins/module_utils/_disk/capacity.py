@@ -17,7 +17,6 @@ import time
 import typing as t
 
 from . import access, filesystem, users
-from . import filesystem, users
 from .listing import listable
 from .packages import package
 from .runner import find_program
