@@ -164,7 +164,7 @@ PLANTED = {
     "a link for the console": ("ln -sf /root/victim console.log", "is a symbolic link"),
     "a link for the report": ("ln -sf /root/victim report.log", "is a symbolic link"),
     "a pipe for the console": ("rm console.log; mkfifo console.log", "is a pipe"),
-    "a link for the disk": ("mv root.qcow2 kept; ln -s /root/victim root.qcow2", "is a symbolic link"),
+    "a link for the disk": ("mv root.qcow2 kept; ln -s /root/victim root.qcow2", "leads out of its pool"),
     "a file of the host": ("qemu-img rebase -u -b /root/victim -F raw root.qcow2", "names the backing file '/root/victim'"),
     "a server": ("qemu-img rebase -u -b nbd://192.0.2.1/x -F raw root.qcow2", "is not a local file"),
     "json": ("qemu-img rebase -u -F raw -b 'json:{\"driver\":\"file\",\"filename\":\"/root/victim\"}' root.qcow2", "is not a local file"),
