@@ -116,7 +116,7 @@ def file_name(url: str) -> str:
 def fetch(
     url: str,
     descriptor: int,
-    consume: t.Callable[[memoryview], t.Any],
+    written: t.Callable[[int], t.Any],
     known: Validators | None = None,
     timeout_s: float = 30.0,
     rules: Rules = _EMPTY,
@@ -124,7 +124,7 @@ def fetch(
 ) -> Validators | None:
     """Write the URL's content into an open empty file; runs of zeros become holes.
 
-    :param consume: sees all bytes in order.
+    :param written: told up to where the file is complete, whenever that has grown.
     :param known: validators of an earlier download; None is returned, and nothing written, when it still holds.
     :param timeout_s: how long the server may stay silent.
     :param pinned: the caller knows the digest of what must arrive: then the way there need not be trusted.
@@ -138,7 +138,7 @@ def fetch(
     public = public_url(url)
     try:
         with _opened(request, rules, pinned, timeout_s) as response:
-            return _receive(public, response, descriptor, consume, pinned)
+            return _receive(public, response, descriptor, written, pinned)
     except DownloadFailed as error:
         if error.fields.get("status") == http.client.NOT_MODIFIED and known is not None:
             return None
@@ -350,7 +350,7 @@ def _validator(text: str | None) -> str:
 
 
 def _receive(
-    public: str, response: t.Any, descriptor: int, consume: t.Callable[[memoryview], t.Any], pinned: bool
+    public: str, response: t.Any, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool
 ) -> Validators:
     answer = _answer(public, response)
     length = answer.length
@@ -371,12 +371,14 @@ def _receive(
         block = response.read(_BLOCK_BYTES)
         if not block:
             break
-        consume(memoryview(block))
         for offset in range(0, len(block), filesystem.HOLE_BYTES):
             piece = block[offset : offset + filesystem.HOLE_BYTES]
             if piece != zeros[: len(piece)]:
                 filesystem.write_at(descriptor, piece, position + offset)
         position += len(block)
+        # What was left out at its end is there as a hole.
+        os.ftruncate(descriptor, position)
+        written(position)
     if length >= 0 and position != length:
         raise DownloadFailed(
             f"{public}: the transfer ended after {position} of {length} bytes; nothing was kept.",
@@ -384,5 +386,4 @@ def _receive(
             received_bytes=position,
             size_bytes=length,
         )
-    os.ftruncate(descriptor, position)
     return Validators(answer.etag, answer.last_modified, length)

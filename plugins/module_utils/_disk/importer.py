@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
+from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
 from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
 from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
@@ -82,6 +83,7 @@ class _Digested(t.NamedTuple):
     path: str
     sha256: str
     chunks: ChunkList
+    digest: FileDigest
 
 
 class Importer:
@@ -202,6 +204,8 @@ class Importer:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
+            if not self._check_mode:
+                uploads.leave(path)  # moved into the store, not copied
             return
         except OSError as error:
             if error.errno == errno.ELOOP:
@@ -346,7 +350,6 @@ class Importer:
 
     def _stage(self, request: Request, source: _Source, path: str) -> _Digested:
         """Bring the source's bytes to a place where nobody else can write them, and hash them on the way."""
-        hasher = ChunkHasher()
         how = ""
         if request.method == "hard_link":
             self._link(source, path)
@@ -354,16 +357,12 @@ class Importer:
         elif request.consume and source.status.st_nlink == 1 and self._move(source, path):
             how = "moved"
         if how:
-            descriptor = filesystem.open_regular(path)
-            try:
-                if os.fstat(descriptor).st_ino != source.status.st_ino:
-                    raise UnsafePath(f"{source.name} was replaced while it was imported.", path=source.name)
-                filesystem.read_all(descriptor, source.status.st_size, hasher.update)
-            finally:
-                os.close(descriptor)
+            if os.lstat(path).st_ino != source.status.st_ino:
+                raise UnsafePath(f"{source.name} was replaced while it was imported.", path=source.name)
+            digest = self._target.file_digest(path, chunk_list=True)
         else:
             try_clone = request.method != "copy"
-            how = transfer.copy_file(source.descriptor, path, source.status.st_size, hasher.update, try_clone)
+            how, digest = transfer.copy_digested(self._target, source.descriptor, path, source.status.st_size, try_clone)
             if how == "copy" and request.method == "reflink":
                 kind = filesystem.describe(self._target.pool_path).type
                 raise FleetError(
@@ -372,9 +371,9 @@ class Importer:
                     kind="no_reflink",
                     filesystem=kind,
                 )
-        sha256, chunks = hasher.finish()
-        _check_digest(request, source.name, sha256)
-        return _Digested(path, sha256, chunks)
+        digested = _finished(path, digest)
+        _check_digest(request, source.name, digested.sha256)
+        return digested
 
     def _link(self, source: _Source, path: str) -> None:
         try:
@@ -426,12 +425,7 @@ class Importer:
             self._check_sound(path, source.name, seen)
             disk = staging.path("disk")
             self._qemu.convert(path, seen.image_format, disk, "qcow2", source.name)
-        descriptor = filesystem.open_regular(disk)
-        try:
-            digest, chunks = transfer.hash_open(descriptor)
-        finally:
-            os.close(descriptor)
-        return sha256, _Digested(disk, digest, chunks)
+        return sha256, _finished(disk, self._target.file_digest(disk, chunk_list=True))
 
     def _check_sound(self, path: str, name: str, seen: Inspection) -> None:
         result = self._qemu.check(path, seen.image_format, name)
@@ -458,20 +452,27 @@ class Importer:
             path = staging.path("download")
             earlier = import_record.url_digest(self._target, url)
             known = self._known(request, earlier[0]) if earlier is not None else None
-            hasher = ChunkHasher()
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            digest = self._target.file_digest(path, chunk_list=True)
             try:
-                validators = download.fetch(
-                    url,
-                    descriptor,
-                    hasher.update,
-                    earlier[1] if earlier is not None and known is not None else None,
-                    rules=self._rules,
-                    pinned=request.sha256 is not None,
-                )
-                if validators is None and known is not None:
-                    return self._have(request, known)
-                sha256, chunks = hasher.finish()
+                try:
+                    validators = download.fetch(
+                        url,
+                        descriptor,
+                        digest.advance,
+                        earlier[1] if earlier is not None and known is not None else None,
+                        rules=self._rules,
+                        pinned=request.sha256 is not None,
+                    )
+                    if validators is None and known is not None:
+                        return self._have(request, known)
+                finally:
+                    reading = filesystem.open_regular(path)
+                    with digest.own_close():
+                        os.close(descriptor)
+                    descriptor = reading
+                digested = _finished(path, digest)
+                sha256 = digested.sha256
                 _check_digest(request, public, sha256)
                 found = self._known(request, sha256)
                 if found is not None:
@@ -481,7 +482,6 @@ class Importer:
                 name = download.file_name(url) or public
                 seen = inspect(name, descriptor, request.image_format, request.parent)
                 source = _Source(descriptor, path, name, os.fstat(descriptor))
-                digested = _Digested(path, sha256, chunks)
                 if not seen.keep:
                     _sha256, digested = self._convert(request, source, seen, staging, sha256)
                 base = self._publish(request, seen, digested, sha256, public, "url")
@@ -557,7 +557,7 @@ class Importer:
                 try:
                     filesystem.remove_file(partial.map)
                     os.rename(digested.path, partial.disk)
-                    base = partial.publish(metadata, digested.chunks.to_bytes())
+                    base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
                 except BaseException:
                     if os.path.lexists(partial.disk):
                         filesystem.set_immutable(partial.disk, False)
@@ -571,6 +571,14 @@ class Importer:
         if not there or written:
             self._actions.append(f"import {metadata['imported_from']['name']} as base disk {sha256}")
         return base
+
+
+def _finished(path: str, digest: FileDigest) -> _Digested:
+    """A file in the staging place that nobody writes any more."""
+    try:
+        return _Digested(path, digest.finish(), digest.chunks, digest)
+    except FileChanging as error:
+        raise DamagedImage(str(error), path=path) from error
 
 
 def _check_digest(request: Request, name: str, found: str) -> None:

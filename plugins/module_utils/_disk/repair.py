@@ -17,8 +17,9 @@ import time
 import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkList
+from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
-from . import filesystem, image_header, in_use, removal, transfer
+from . import filesystem, image_header, in_use, removal, transfer, verification
 from .store import FORMAT, Base, Store, metadata_problem
 
 #: What was done about a base disk, as sentences say it.
@@ -53,15 +54,15 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
     directory = store.base_directory(sha256)
     if not os.path.lexists(directory):
         return Repair(sha256, pool, "none", "")
-    base = store.find(sha256)
-    damage = transfer.verify(base) if base is not None else store.problem(sha256)
+    base = store.find(sha256, changed=True)
+    damage = transfer.verify(base, None if check_mode else store) if base is not None else store.problem(sha256)
     if not damage:
         return Repair(sha256, pool, "none", "")
-    chunks = _chunks_of(directory, sha256)
-    if chunks is not None:
-        files = _to_write(store, sha256, chunks)
+    digest = _digest_of(store, sha256)
+    if digest is not None:
+        files = _to_write(store, sha256, digest.chunks)
         if not check_mode:
-            _complete(stores, store, sha256, chunks, files)
+            _complete(stores, store, sha256, digest, files)
         return Repair(sha256, pool, "completed", damage, tuple(files))
     original = _sound_copy(stores, store, sha256)
     if original is not None:
@@ -82,21 +83,16 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
     return Repair(sha256, pool, "set_aside", damage)
 
 
-def _chunks_of(directory: str, sha256: str) -> ChunkList | None:
-    """The chunk list of the disk when its bytes have the digest; None when they have not, or there is no disk."""
+def _digest_of(store: Store, sha256: str) -> FileDigest | None:
+    """Of the disk when its bytes have the digest; None when they have not, or there is no disk, or it cannot be read."""
+    directory = store.base_directory(sha256)
     try:
         if not stat.S_ISDIR(os.lstat(directory).st_mode):
             return None
-        descriptor = filesystem.open_regular(os.path.join(directory, "disk"))
-    except (OSError, FleetError):
+        digest = store.file_digest(os.path.join(directory, "disk"), chunk_list=True)
+        return digest if digest.finish() == sha256 else None
+    except (OSError, FileChanging):
         return None
-    try:
-        found, chunks = transfer.hash_open(descriptor)
-    except OSError:
-        return None  # it cannot be read to its end
-    finally:
-        os.close(descriptor)
-    return chunks if found == sha256 else None
 
 
 def _to_write(store: Store, sha256: str, chunks: ChunkList) -> list[str]:
@@ -128,8 +124,8 @@ def _fits(record: t.Any, sha256: str, chunks: ChunkList) -> bool:
     return (record["size_bytes"], record["chunks_sha256"]) == (chunks.size_bytes, chunks.sha256)
 
 
-def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, chunks: ChunkList, files: t.Sequence[str]) -> None:
-    directory = store.base_directory(sha256)
+def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, digest: FileDigest, files: t.Sequence[str]) -> None:
+    directory, chunks = store.base_directory(sha256), digest.chunks
     with store.changing():
         if "base.json" in files:
             others = (_record(other, sha256, chunks) for other in stores.values() if other is not store)
@@ -143,6 +139,11 @@ def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, chunks: 
             filesystem.replace_file(path, chunks.to_bytes(), filesystem.BASE_MODE)
         disk = os.path.join(directory, "disk")
         filesystem.protect(disk)
+        # Now that nobody can write it any more: nobody has since it was read.
+        if not digest.is_of(disk) or digest.finish() != sha256:
+            raise FleetError(f"The base disk {sha256} in pool {store.pool} was changed while it was mended.", sha256=sha256)
+        store.prepare()
+        verification.remember(store.record_path(sha256), disk)
         filesystem.sync_directory(directory)
     problem = store.problem(sha256)
     if problem:

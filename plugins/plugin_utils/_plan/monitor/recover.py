@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of
-from ..relay.parts import relay_parts
+from ..relay.fleet import matrix_of, overview, paths_of, with_standbys
+from ..relay.parts import members, relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
 from ..relay.text import paths_text
@@ -21,36 +21,66 @@ from . import watch
 
 State = dict[str, t.Any]
 
-# No run is planned again more often; what changes that quickly cannot be planned.
-MOST_PLANS = 50
+class Measured(t.NamedTuple):
+    """What was measured since: rows of ``links``, and by host what else a probe tells (load, memory, disks)."""
+
+    links: Sequence[Mapping[str, t.Any]] = ()
+    hosts: Mapping[str, Mapping[str, t.Any]] = {}
 
 
-def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, probed: Sequence[Mapping[str, t.Any]] = ()) -> State:
-    """The state after hosts were asked and links measured: with new plans and parts where that is called for.
+NOTHING_MEASURED = Measured()
+# What a probe tells of a host beside its links, as deployment_matrix takes it.
+OF_HOSTS = ("cpus", "load_1m", "memory_available_mib", "disk_read_mbps", "disk_write_mbps", "disks_age_s")
 
-    :param probed: rows of the links that were measured since.
-    """
+
+def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, measured: Measured = NOTHING_MEASURED) -> State:
+    """The state after hosts were asked and links measured: with new plans and parts where that is called for."""
+    probed = measured.links
     out = {**state, "concerned": [], "lines": [], "lost": dict(state["lost"])}
+    out["measured"] = _with_hosts(state.get("measured"), measured.hosts)
     told = [*out.get("pending", []), *watch.hear(out, answers, now)]
-    matrices = [_matrix(out, relay) for relay in out["relays"]]
+    matrices = [_matrix(out, relay, plan) for relay, plan in zip(out["relays"], out["plans"], strict=True)]
     for a, b, mbps, before in out.get("observed_rates") or []:
         # A transfer may have only a share of its link: the link changes by the same factor.
         _know(out, a, b, mbps / before * _believed(out, matrices, a, b))
         told.append(f"the link from {a} to {b} carries {mbps:.0f} Mbit/s instead of {before:.0f}")
     for row in probed:
-        if all(row["to"] in relay["sources"] for relay in out["relays"]):
-            continue  # nobody will send anything there
-        before, mbps = _believed(out, matrices, row["from"], row["to"]), row["mbps"]
-        if before and mbps and not 1 / watch.CHANGED < mbps / before < watch.CHANGED:
-            _know(out, row["from"], row["to"], mbps)
-            told.append(f"the link from {row['from']} to {row['to']} was measured at {mbps:.0f} Mbit/s instead of {before:.0f}")
+        told += _heard_of_link(out, matrices, row)
     out.update(ask=[], rounds=[], observed_rates=[], act=False, pending=[], watcher=_watcher(out))
     if not out.get("fleet_is_new"):
         # Who holds what is not known: the next host is asked first.
         return {**out, "pending": told}
-    if (told or out.get("hopeless_since")) and out.get("replans", 0) < MOST_PLANS:
+    if (told or out.get("hopeless_since")) and out.get("replans", 0) < out["settings"]["most_plans"]:
         return _planned(out, told, now - out["began"], now)
     return out
+
+
+def _with_hosts(known: t.Any, hosts: Mapping[str, Mapping[str, t.Any]]) -> t.Any:
+    """What is known of the network with what was read of hosts since: their load is not that of the start."""
+    news = {host: {key: facts[key] for key in OF_HOSTS if key in facts} for host, facts in hosts.items()}
+    if not any(news.values()) or not isinstance(known, Mapping) or "links" in known:
+        return known
+    return {host: {**entry, **news.get(host, {})} if isinstance(entry, Mapping) else entry for host, entry in known.items()}
+
+
+def _heard_of_link(out: State, matrices: Sequence[Mapping[str, t.Any]], row: Mapping[str, t.Any]) -> list[str]:
+    """Take in one measured link; why that is a reason to plan again, if it is one."""
+    a, b, mbps = row["from"], row["to"], row["mbps"]
+    if not mbps or all(b in relay["sources"] for relay in out["relays"]):
+        return []  # nothing new, or nobody will send anything there
+    factor = out["settings"]["changed_factor"]
+    if [a, b] in out["lost_links"]:
+        # One direction was measured; that a node could not use the other was only its guess.
+        out["lost_links"] = [pair for pair in out["lost_links"] if sorted(pair) != sorted([a, b])]
+        _know(out, a, b, mbps)
+        return [f"the link between {a} and {b} is back ({mbps:.0f} Mbit/s)"]
+    before = _believed(out, matrices, a, b)
+    if not before or 1 / factor < mbps / before < factor:
+        return []
+    if mbps < before and any(plan["mode"] == "cut_through" for plan in out["plans"]):
+        return []  # the ports at its ends are busy with transfers, which share them with a probe
+    _know(out, a, b, mbps)
+    return [f"the link from {a} to {b} was measured at {mbps:.0f} Mbit/s instead of {before:.0f}"]
 
 
 def _believed(out: State, matrices: Sequence[Mapping[str, t.Any]], a: str, b: str) -> float:
@@ -73,10 +103,10 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     expected = []
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
-            matrix = _matrix(out, relay)
-            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at))
+            matrix = _matrix(out, relay, plan)
+            new = with_standbys(relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at)), matrix)
             plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
-            plans.append({**plan, "paths": paths_of(plan, matrix)} if out.get("paths") else plan)
+            plans.append({**plan, **paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))
     except FleetError as error:
         if error.fields.get("kind") != "no_holder":
@@ -95,7 +125,9 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     moved = [f"{host} from {heads[host]}" for host in changed if heads[host] and heads[host] != old.get(host)]
     line = f"After {at:.0f} s: {'; '.join(told)}. "
     line += f"Planned again: {', '.join(moved)}" if moved else "The order stays"
-    line += f"; the last host is predicted to have its bases after {finish:.0f} s (before: {was:.0f} s)."
+    if not any(plan.get("assumed") for plan in plans):
+        line += f"; the last host is predicted to have its bases after {finish:.0f} s (before: {was:.0f} s)"
+    line += "."
     return {
         **out,
         "plans": plans,
@@ -110,7 +142,7 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
 
 def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:
     """The preferred paths to those who still lack something."""
-    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan["paths"])]]
+    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan)]]
 
 
 def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.Any]], after: Sequence[Mapping[str, t.Any]]) -> bool:
@@ -141,10 +173,11 @@ def _hopeless(out: State, why: str, now: float) -> State:
     return out
 
 
-def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What was measured, and over it what was observed since."""
-    hosts = [*relay["sources"], *(host for host in relay["targets"] if host not in relay["sources"])]
-    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"))
+def _matrix(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What was measured, and over it what was observed since. Fixed paths over what was lost are given up."""
+    hosts = members(relay, plan)
+    gone = {(a, b) for a, b in out["lost_links"]} | {(a, b) for a in out["lost"] for b in hosts}
+    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"), gone)
     if "seconds" in matrix:
         index = {host: number for number, host in enumerate(hosts)}
         for a, b, mbps in out["rates"]:
@@ -168,13 +201,13 @@ def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.
 def _observed(
     out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float
 ) -> dict[str, t.Any]:
-    hosts = [*relay["sources"], *relay["targets"]]
+    hosts = members(relay, plan)
     bases = {host: watch.base_of(fleet, host, relay["sha256"]) for host in hosts}
     gone = [host for host in hosts if host in out["lost"] or bases[host].state == "failed"]
     holders = [h for h in hosts if h not in gone and (bases[h].state == "holding" or h in relay["sources"])]
     progress = {}
     for host, base in bases.items():
-        if host in gone or host in holders or host not in relay["targets"]:
+        if host in gone or host in holders or host in relay["sources"]:
             continue
         # A transfer that the plan did not foresee is a node's own way out, not one to be kept.
         sender = next((p for p in base.parents if p in watch.first_parents(plan, host)), None)

@@ -58,8 +58,12 @@ def get(
 ) -> tuple[Validators | None, bytes, bytes]:
     seen = bytearray()
     descriptor = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
+
+    def read_back(end: int) -> None:
+        seen.extend(os.pread(descriptor, end - len(seen), len(seen)))
+
     try:
-        validators = download.fetch(url, descriptor, seen.extend, known, timeout_s=10, rules=Rules(hosts=hosts), pinned=pinned)
+        validators = download.fetch(url, descriptor, read_back, known, timeout_s=10, rules=Rules(hosts=hosts), pinned=pinned)
     finally:
         os.close(descriptor)
     return validators, bytes(seen), (tmp_path / "target").read_bytes()

@@ -323,16 +323,16 @@ def test_references_come_before_the_base(run: Run, image: t.Any, store: Store, m
 
 def test_two_imports_at_once_copy_once(run: Run, image: t.Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
-    original = transfer.copy_file
+    original = transfer.copy_digested
     started, go_on = threading.Event(), threading.Event()
 
-    def counted(*arguments: t.Any) -> str:
+    def counted(*arguments: t.Any) -> t.Any:
         copies.append(arguments)
         started.set()
         go_on.wait(10)
         return original(*arguments)
 
-    monkeypatch.setattr(transfer, "copy_file", counted)
+    monkeypatch.setattr(transfer, "copy_digested", counted)
     results: list[Result] = []
     threads = [threading.Thread(target=lambda: results.append(run(src=image, sha256=digest(image)))) for _run in range(2)]
     threads[0].start()
