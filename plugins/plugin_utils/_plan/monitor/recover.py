@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of, with_standbys
+from ..relay.fleet import copies_of, matrix_of, overview, paths_of, with_copy_times, with_standbys
 from ..relay.parts import members, relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
@@ -104,7 +104,10 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
             matrix = _matrix(out, relay, plan)
-            new = with_standbys(relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at)), matrix)
+            hosts = members(relay, plan)
+            options = {"copies": copies_of(relay, hosts), "limits": _limits_among(plan, hosts)}
+            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at), **options)
+            new = with_copy_times(with_standbys(new, matrix), out.get("measured"))
             plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
             plans.append({**plan, **paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))
@@ -138,6 +141,15 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
         "lines": [line, *_tables(plans)],
         "replans": out.get("replans", 0) + 1,
     }
+
+
+def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
+    """The plan's limits without those of hosts that did not come to take part."""
+    limits = plan.get("limits")
+    if not limits:
+        return None
+    ports = {host: port for host, port in (limits.get("hosts") or {}).items() if host in hosts}
+    return {**limits, "hosts": ports, "links": [row for row in limits.get("links") or [] if {row[0], row[1]} <= set(hosts)]}
 
 
 def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:

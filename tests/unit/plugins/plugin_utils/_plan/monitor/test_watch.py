@@ -341,3 +341,22 @@ def test_a_threshold_is_what_the_user_sets() -> None:
     for factor, acts in ((2, True), (3, False)):
         settings = {**SETTINGS, "measure_s": 0, "changed_factor": factor}
         assert look({**state, "settings": settings}, news(running), BEGAN + 15)["act"] == acts
+
+
+def test_a_new_plan_keeps_limits_copies_and_helpers() -> None:
+    relay = {
+        "base": "image 1", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST}, "sources": {"S": "p"},
+        "targets": {"1": "p", "2": "p"}, "helpers": {"x": "p", "y": "p"}, "copies": {"2": {"p": 2}},
+    }  # fmt: skip
+    known = rows({"S>1": 40, "S>2": 40, "S>x": 4, "x>1": 4, "x>2": 4, "1>2": 40, "2>1": 40})
+    settings = {host: {"rate_mbps": 5000, "streams": 3} for host in ["S", "1", "2", "x", "y"]}
+    plans = relay_plans([relay], Network(known, settings=settings), mode="staged")
+    assert plans[0]["helpers"] == ["x"]
+    state = {"relays": [relay], "plans": plans, "began": BEGAN, "measured": known, "settings": SETTINGS, "watcher": "S"}
+    running = {"S": base("holding"), "x": base("fetching", 0.5, "S", mbps(4)), "1": base("waiting"), "2": base("waiting")}
+    state = look(state, news(running, stale="x"), BEGAN + 2)
+    state = decide(state, Answers({}, {"x": "no route"}), BEGAN + 2)
+    assert "x is lost" in state["lines"][0]
+    assert {edge["from"] for tree in state["plans"][0]["trees"] for edge in tree["edges"]} <= {"S", "1", "2"}
+    assert state["plans"][0]["limits"]["hosts"]["S"] == {"up_mbps": 5000, "down_mbps": 5000, "streams": 3}
+    assert state["plans"][0]["local"][0]["host"] == "2"
