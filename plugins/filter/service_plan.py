@@ -37,6 +37,21 @@ options:
     description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
     type: float
     default: 1.0
+  relays:
+    description:
+      - Which hosts may pass a base on beside its holders. V(targets) are the hosts that need it; V(all) are all hosts of the run; or
+        a list of hosts, which may pass it on besides.
+      - A host that does not need the base receives it only where the targets are served sooner by that. It keeps the base in its
+        store.
+    type: raw
+    default: targets
+  paths:
+    description:
+      - Paths that bases are to take, whatever was measured, each a list of hosts that begins at a holder. A host has one sender.
+      - A link of a path that is lost is not insisted on.
+    type: list
+    elements: list
+    default: []
 """
 
 EXAMPLES = r"""
@@ -101,6 +116,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.needs import Relaying
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
@@ -112,6 +128,8 @@ def service_plan(
     imported: t.Any = None,
     memory_overcommit: float = 1.0,
     files: t.Any = None,
+    relays: t.Any = "targets",
+    paths: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         return plan(
@@ -121,6 +139,7 @@ def service_plan(
             plain(imported or {}),
             float(memory_overcommit),
             plain(files or {}),
+            Relaying(plain(relays), plain(paths or [])),
         )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

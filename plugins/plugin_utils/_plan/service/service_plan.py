@@ -15,7 +15,8 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, answers, held_base, place_machines
-from ..relay.needs import base_metadata, chunk_list_conflicts, relays_of
+from ..relay.fixed_paths import mistakes
+from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
 from .preflight import overcommitted_pools, preflight
 from .report import one_line
@@ -33,6 +34,7 @@ def service_plan(
     imported: Mapping[str, Mapping[str, t.Any]] | None = None,
     memory_overcommit: float = 1.0,
     files: Mapping[str, Mapping[str, t.Any]] | None = None,
+    relaying: Relaying = AS_USUAL,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
@@ -64,8 +66,10 @@ def service_plan(
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
     problems += chunk_list_conflicts(bases.values(), hosts)
-    relays = relays_of(bases, work, hosts)
-    relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
+    problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
+    relays = relays_of(bases, work, hosts, relaying if not problems else AS_USUAL)
+    members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
+    relay_hosts = sorted(members, key=list(hosts).index)
     problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)
     return {
         "format": FORMAT,
@@ -81,6 +85,18 @@ def service_plan(
         "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
         "problems": list(dict.fromkeys(problems)),
     }
+
+
+def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
+    """What is wrong with the permission to relay, as sentences."""
+    if relays in ("targets", "all"):
+        return
+    if isinstance(relays, str) or not isinstance(relays, Sequence):
+        yield f"basecast_relays: invalid value {relays!r}; expected targets, all or a list of hosts"
+        return
+    unknown = [str(host) for host in relays if host not in hosts]
+    if unknown:
+        yield f"basecast_relays: invalid value {', '.join(unknown)}; expected hosts of this run: {', '.join(hosts)}"
 
 
 # --- machines ----------------------------------------------------------------------------------
