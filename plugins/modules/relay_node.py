@@ -236,11 +236,11 @@ options:
     description:
       - Directory in which this host keeps, as C(links.json), what the node measured of the links that leave it. Probes and
         transfers are kept, the latter where they had the link to themselves.
-    type: path
+    type: str
     default: /var/lib/basecast
   runtime_dir:
     description: Directory for the control socket and the log of the node. Both are removed when it ends.
-    type: path
+    type: str
     default: /run/basecast
 seealso:
   - module: basecast.fleet.relay_certificates
@@ -818,8 +818,8 @@ def main() -> None:
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
             "discard": {"type": "bool", "default": False},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         required_if=[("state", "listening", ("host", "address", "credentials"))],
         supports_check_mode=True,
