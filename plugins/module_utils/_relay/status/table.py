@@ -79,6 +79,7 @@ class Report(t.NamedTuple):
     :param born: grows with each node that this host has in the run.
     :param number: grows with each report of a node.
     :param started: whether it was given its part of the plan.
+    :param guarded: whether somebody holds the run on this host, see Node.guard.
     """
 
     born: int
@@ -86,6 +87,7 @@ class Report(t.NamedTuple):
     started: bool
     settled: bool
     bases: dict[str, BaseReport]
+    guarded: bool = False
 
     def overrides(self, other: Report) -> bool:
         """Which of two reports of one host stands."""
@@ -133,14 +135,16 @@ class StatusTable:
         """Hosts are being given their parts of the plan: nobody has been silent for long yet."""
         self._since = now
 
-    def report(self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float) -> bool:
+    def report(
+        self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float, guarded: bool = False
+    ) -> bool:
         """This host's own news; whether they are to be told: they are new, or the last ones are old."""
         old, cadence = self._own, self.cadence
         age = now - self._records[self.host].heard_at
-        urgent = started != old.started or settled != old.settled or _gist(bases) != _gist(old.bases)
+        urgent = (started, settled, guarded) != (old.started, old.settled, old.guarded) or _gist(bases) != _gist(old.bases)
         if not urgent and age < (cadence.own_s if dict(bases) != old.bases else cadence.alive_s):
             return False
-        self._own = Report(old.born, old.number + 1, started, settled, dict(bases))
+        self._own = Report(old.born, old.number + 1, started, settled, dict(bases), guarded)
         self._put(self.host, self._own, now, 0)
         if urgent:
             self._urgent = self._revision
@@ -162,7 +166,7 @@ class StatusTable:
         heard_at = now - age_s
         if old is None or report.overrides(old.report):
             self._put(host, report, heard_at, via)
-            if old is None or _gist(report.bases) != _gist(old.report.bases) or report[2:4] != old.report[2:4]:
+            if old is None or _gist(report.bases) != _gist(old.report.bases) or _flags(report) != _flags(old.report):
                 self._urgent = self._revision
             return True
         if report == old.report and heard_at > old.heard_at:
@@ -215,6 +219,10 @@ class StatusTable:
         heard_at = self._records[host].heard_at if host in self._records else self._since
         return host != self.host and now - heard_at > self.cadence.stale_s
 
+    def guarded(self, now: float) -> bool:
+        """Whether a host that is heard says that somebody holds the run there."""
+        return any(record.report.guarded and not self.is_stale(host, now) for host, record in self._records.items())
+
     def settled(self, now: float) -> bool:
         """Whether there is nothing to wait for: no host that is heard has a base on its way.
 
@@ -243,6 +251,10 @@ class StatusTable:
         return fleet
 
 
+def _flags(report: Report) -> tuple[bool, bool, bool]:
+    return report.started, report.settled, report.guarded
+
+
 def _gist(bases: t.Mapping[str, BaseReport]) -> dict[str, tuple[t.Any, ...]]:
     return {sha256: one.gist for sha256, one in bases.items()}
 
@@ -251,11 +263,12 @@ def _shown(base: BaseReport) -> dict[str, t.Any]:
     return {**base._asdict(), "parents": list(base.parents)}
 
 
-# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}]}} ------
+# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}, guarded]}}
 
 
 def _encode(host: str, report: Report, age_s: float) -> str:
-    value = [round(age_s, 2), report.born, report.number, int(report.started), int(report.settled), report.bases]
+    flags = int(report.started), int(report.settled)
+    value = [round(age_s, 2), report.born, report.number, *flags, report.bases, int(report.guarded)]
     return f"{json.dumps(host)}:{json.dumps(value, separators=(',', ':'))}"
 
 
@@ -274,7 +287,9 @@ def decode(message: t.Mapping[str, t.Any], peer: str) -> tuple[list[tuple[str, f
 
 
 def _report(value: t.Sequence[t.Any]) -> Report:
-    _age, born, number, started, settled, bases = value
+    _age, born, number, started, settled, bases, *guarded = value
+    if len(guarded) > 1:
+        raise ValueError(f"{len(value)} fields")
     if len(bases) > MAX_BASES:
         raise ValueError(f"{len(bases)} bases")
     return Report(
@@ -283,6 +298,7 @@ def _report(value: t.Sequence[t.Any]) -> Report:
         bool(started),
         bool(settled),
         {_digest(sha256): _base(base) for sha256, base in bases.items()},
+        guarded[:1] == [1],
     )
 
 

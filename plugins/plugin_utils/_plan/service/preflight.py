@@ -45,6 +45,7 @@ def preflight(
         if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
             continue
         problems += _packages(host, facts, bool(mine), host in importers)
+        problems += _libvirt(host, facts) if mine else []
         problems += _pools(host, facts, mine, groups)
         problems += _import_pools(host, facts, bases)
         problems += _memory(host, facts, mine, groups, memory_overcommit)
@@ -61,6 +62,13 @@ def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, impor
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
         if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _libvirt(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """Where a package is missing, that has been said."""
+    packages = {missing["package"] for missing in facts.get("missing") or []}
+    if facts.get("reason") and not packages & {"python3-libvirt", "libvirt-daemon-system"}:
+        yield f"{host}: {facts['reason']}"
 
 
 def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:

@@ -360,6 +360,7 @@ def _work(
                 "memory_mib": group["memory_mib"],
                 "networks": group["networks"],
                 "seeded": group["cloud_init"] is not None,
+                "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),
                 "new": new,
                 "spec": machine["spec"],
             }

@@ -315,3 +315,17 @@ def test_no_message_is_more_than_a_protocol_error(value: t.Any) -> None:
             decode(message, "b")
         except ProtocolError:
             continue
+
+
+def test_one_guard_that_is_heard_guards_everybody() -> None:
+    holder, other = table("b"), table("a")
+    assert not other.guarded(0.0)
+    assert holder.report(True, False, {}, 1.0, guarded=True)
+    cursor = tell(holder, other, 1.0)
+    assert other.guarded(2.0)
+    # A host that is silent guards nobody.
+    assert not other.guarded(1.0 + other.cadence.stale_s + 1)
+    assert holder.report(True, False, {}, 3.0, guarded=False)
+    assert holder.has_urgent_news(cursor)
+    tell(holder, other, 3.0, cursor)
+    assert not other.guarded(3.0)
