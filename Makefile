@@ -12,6 +12,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 BIN := $(CURDIR)/.venv/bin
 PYTEST := $(BIN)/python -m pytest
 LAB_HOSTS ?= 4
+LAB_OPTIONS ?= --libvirt
 
 .PHONY: help
 help: ## list the targets
@@ -53,8 +54,8 @@ bench: ## the relay against its peers: BENCH=quick, BENCH="hosts8 sites", TOOLS=
 	@$(BIN)/python -m tests.bench $(BENCH) --tools "$(TOOLS)"
 
 .PHONY: lab-up lab-down
-lab-up: setup ## a lab of LAB_HOSTS hosts that stays up
-	@tests/lab/lab up --hosts $(LAB_HOSTS)
+lab-up: setup ## a lab of LAB_HOSTS hosts that stays up (LAB_OPTIONS: --libvirt and more, see docs/lab.md)
+	@tests/lab/lab up --hosts $(LAB_HOSTS) $(LAB_OPTIONS)
 lab-down: setup ## end it
 	@tests/lab/lab down
 

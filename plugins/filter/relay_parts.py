@@ -51,8 +51,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
-from ..plugin_utils._plan.relay.fleet import relay_parts as parts_of
-from ..plugin_utils._plan.relay.fleet import relay_stages
+from ..plugin_utils._plan.relay.parts import relay_parts as parts_of
+from ..plugin_utils._plan.relay.parts import relay_stages
 from ..plugin_utils._plan.service.manifest import plain
 
 

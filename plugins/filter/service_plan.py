@@ -37,6 +37,21 @@ options:
     description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
     type: float
     default: 1.0
+  relays:
+    description:
+      - Which hosts may pass a base on beside its holders. V(targets) are the hosts that need it; V(all) are all hosts of the run; or
+        a list of hosts, which may pass it on besides.
+      - A host that does not need the base receives it only where the targets are served sooner by that. It keeps the base in its
+        store.
+    type: raw
+    default: targets
+  paths:
+    description:
+      - Paths that bases are to take, whatever was measured, each a list of hosts that begins at a holder. A host has one sender.
+      - A link of a path that is lost is not insisted on.
+    type: list
+    elements: list
+    default: []
 """
 
 EXAMPLES = r"""
@@ -51,8 +66,7 @@ EXAMPLES = r"""
   register: store
 
 - name: Ask it for the service's machines
-  basecast.fleet.machine:
-    state: query
+  basecast.fleet.machine_info:
     service: shop
   register: found
 
@@ -63,6 +77,8 @@ EXAMPLES = r"""
       capacity: "{{ host.capacity }}"
       missing: "{{ host.missing }}"
       pools: "{{ store.pools }}"
+      known: "{{ found.known }}"
+      reason: "{{ found.reason }}"
       machines: "{{ found.machines }}"
       domains: "{{ found.domains }}"
 
@@ -78,10 +94,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable)
-      or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each base, or imports it.
-      C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus): machines that are no
-      longer asked for. C(problems): sentences. C(record): what M(basecast.fleet.service_record) is to keep."
+    - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable),
+      V(unknown) (whether it exists) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
+      base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
+      machines that are no longer asked for. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1
@@ -91,6 +107,7 @@ _value:
     bases: {}
     hosts: {}
     surplus: []
+    notes: []
     problems: []
 """
 
@@ -99,6 +116,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.needs import Relaying
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
@@ -110,6 +128,8 @@ def service_plan(
     imported: t.Any = None,
     memory_overcommit: float = 1.0,
     files: t.Any = None,
+    relays: t.Any = "targets",
+    paths: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         return plan(
@@ -119,6 +139,7 @@ def service_plan(
             plain(imported or {}),
             float(memory_overcommit),
             plain(files or {}),
+            Relaying(plain(relays), plain(paths or [])),
         )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, LabTimeout, _lab, _linux
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, LabTimeout, _lab, _linux, _pace, slowness
 
 LAB = Path(_lab.HERE) / "lab"
 PORT = 5201
@@ -579,6 +579,14 @@ def test_the_program_in_the_background(folder: Path) -> None:
         assert lab_program(folder, "list").stdout == "lab\n"
         assert lab_program(folder, "exec", "kvm2", "--", "hostname").stdout == "kvm2\n"
         assert lab_program(folder, "exec", "kvm1", "exit 5", check=False).returncode == 5
+        (folder / "sent").write_text("hello\n")
+        lab_program(folder, "put", "kvm2", str(folder / "sent"), "/srv/new/folder/file")
+        assert lab_program(folder, "exec", "kvm2", "cat /srv/new/folder/file").stdout == "hello\n"
+        lab_program(folder, "get", "kvm2", "/etc/hostname", str(folder / "sent"))
+        assert (folder / "sent").read_text() == "kvm2\n"
+        missing = lab_program(folder, "put", "kvm2", str(folder / "none"), "/srv/none", check=False)
+        assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+        (folder / "sent").unlink()
         lab_program(folder, "power-cut", "kvm1")
         assert json.loads(lab_program(folder, "status").stdout)["hosts"]["kvm1"]["running"] is False
         lab_program(folder, "revive", "kvm1")
@@ -659,6 +667,15 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="has to run as root"):
         Lab(hosts=1).up()
+
+
+def test_a_slow_machine_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pace, "WORK", "import time; time.sleep(0.3)")
+    monkeypatch.setattr(_pace, "REFERENCE_S", 0.1)
+    assert slowness() >= 3
+    monkeypatch.setattr(_pace, "REFERENCE_S", 60)
+    assert slowness() == 1.0
+    assert "ConnectTimeout=15 -o ServerAliveInterval=6 " in Lab(slowness=3).ssh_args
 
 
 def test_each_of_many_hosts_finds_every_other_one(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import time
 import typing as t
@@ -93,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     add("status", "hosts, links and pools, as JSON")
     add("inventory", "the lab's inventory").add_argument("--path", action="store_true", help="only where it is")
     add("exec", "run a command on a host", "host").add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
+    add("put", "copy a file of this machine to a host", "host", "source", "target")
+    add("get", "copy a file of a host to this machine", "host", "source", "target")
     add(
         "controller", "run a command on this machine, in the lab's network, with Ansible set up for the lab"
     ).add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
@@ -211,6 +214,10 @@ def run_command(options: argparse.Namespace) -> int:
             ssh = ["ssh", *SSH_OPTIONS, "-o", "ConnectTimeout=5", "-i", str(lab.state / "key")]
             line = argv[0] if len(argv) == 1 else shlex.join(argv)
             return foreground(lab, [*ssh, *(["-t"] if sys.stdin.isatty() else []), f"root@{host.address}", line])
+        case "put":
+            host.put(options.source, options.target)
+        case "get":
+            host.get(options.source, options.target)
         case "controller":
             return foreground(lab, own_argv(options))
         case "playbook":
@@ -260,6 +267,8 @@ def main() -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except subprocess.CalledProcessError:
+        return 1  # the program has said why
     except KeyboardInterrupt:
         return 130
 

@@ -28,7 +28,7 @@ from ._state import claim, claim_subnet, is_stale, lab_root, remove_stale
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-START_S = 90.0
+START_S = 300.0
 # ssh makes control sockets below the state folder: cp/root@ADDRESS and a random part, 107 bytes in all.
 LONGEST_STATE = 66
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,6 +53,7 @@ class Lab:
     :param pools: pools of every host: name -> file system, or (file system, MiB).
     :param state_dir: where the lab keeps its files; by default a folder of `lab_root()` named `name`.
     :param detached: lives on when this process ends, until `down` (what `lab up` does).
+    :param slowness: ssh waits this many times longer for an answer.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class Lab:
         state_dir: str | os.PathLike[str] | None = None,
         name: str | None = None,
         detached: bool = False,
+        slowness: float = 1.0,
     ) -> None:
         self.names = list(names) if names is not None else [f"kvm{number}" for number in range(1, hosts + 1)]
         self.name = name or f"t{os.getpid()}-{next(_counter)}"
         self.state = Path(state_dir).absolute() if state_dir else lab_root() / self.name
         self.detached = detached
+        self.slowness = slowness
         self.supervisor = 0
         self.status: dict[str, t.Any] = {}
         self.hosts: dict[str, Host] = {}
@@ -401,7 +404,7 @@ class Lab:
         """Connections that last, by the lab's own control sockets."""
         return (
             f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={self.state}/cp/%r@%h"
-            " -o ConnectTimeout=5 -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+            f" -o ConnectTimeout={5 * self.slowness:.0f} -o ServerAliveInterval={2 * self.slowness:.0f} -o ServerAliveCountMax=2"
         )
 
     def host_vars(self) -> dict[str, dict[str, t.Any]]:

@@ -35,7 +35,7 @@ from ansible_collections.basecast.fleet.tests.lab import _linux, _pools, _trees
 from ansible_collections.basecast.fleet.tests.lab._common import ENVIRONMENT, LabHost, Pool, Refused, command
 from ansible_collections.basecast.fleet.tests.lab._network import Network, host_address
 
-READY_S = 30.0
+READY_S = 240.0  # on a machine that is very busy
 
 
 class Supervisor:

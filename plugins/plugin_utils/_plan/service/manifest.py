@@ -15,6 +15,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import sys
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -75,7 +76,10 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") 
     :raises ManifestError: with every mistake found.
     """
     if jsonschema is None:
-        raise FleetError("The Python package jsonschema is missing on the controller: install it with pip.", kind="requirement")
+        raise FleetError(
+            f"jsonschema: this Python package is missing on the controller; install it: {sys.executable} -m pip install jsonschema",
+            kind="requirement",
+        )
     if isinstance(source, str):
         document, lines = _read_yaml(source, origin)
     else:
@@ -273,7 +277,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         # Not the content: user data holds passwords, and this stands in the domain's description.
         "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
         "place": places(*path),
-        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count")},
+        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
     }
 
 

@@ -14,7 +14,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network.estim
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network.matrix import parse
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network.preferred_paths import preferred_paths
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay import planner
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import overview, relay_parts, relay_stages
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import overview
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.planner import relay_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.replan import relay_replan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text

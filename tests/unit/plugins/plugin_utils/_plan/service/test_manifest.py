@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import manifest as module
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
 
 GOOD = """\
@@ -110,3 +113,10 @@ def test_all_mistakes_are_named_at_once() -> None:
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "42", "service: !!python/object:os.system x"])
 def test_what_is_no_manifest_ends_in_a_message(text: str) -> None:
     assert errors(text)[0].startswith("shop.yml")
+
+
+def test_a_missing_jsonschema_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "jsonschema", None)
+    with pytest.raises(FleetError, match=r"^jsonschema: this Python package is missing on the controller; install it: ") as caught:
+        parse_manifest("format: 1")
+    assert str(caught.value).endswith(f"{sys.executable} -m pip install jsonschema")
