@@ -69,6 +69,12 @@ class WrongIdentity(RelayError):
     kind = "identity"
 
 
+class ClockDiffers(RelayError):
+    """This host's clock lies outside of the time for which the run's certificates are valid; the message names both clocks."""
+
+    kind = "clock"
+
+
 class CorruptChunk(RelayError):
     """The bytes of a chunk do not match its digest."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 import typing as t
 from collections import Counter
 
@@ -33,6 +34,10 @@ MAX_HANDSHAKES = 64
 
 # Places for peers. When all are taken, the newest connection of the peer that has most of them makes room.
 MAX_PEERS = 1024
+
+
+# OpenSSL's numbers of "certificate is not yet valid" and "certificate has expired".
+_DATES = (9, 10)
 
 
 class Address(t.NamedTuple):
@@ -92,7 +97,7 @@ class Transport:
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise WrongIdentity(
-                f"{where} shows a certificate that is not accepted: {error.verify_message}.", peer=host
+                f"{where} shows a certificate that is not accepted: {error.verify_message}.{self._clocks(error)}", peer=host
             ) from error
         except OSError as error:
             connection.close()
@@ -100,6 +105,12 @@ class Transport:
         except BaseException:
             connection.close()
             raise
+
+    def _clocks(self, error: ssl.SSLCertVerificationError) -> str:
+        """More on a certificate that is refused for its dates: the clocks of this host and of the controller."""
+        if error.verify_code not in _DATES:
+            return ""
+        return f" By this host's clock, that is. {tls.clocks(self._contexts.made_at, time.time())}"
 
     def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
         """The server's side of a new connection; nothing is read or sent yet."""

@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import ProtocolError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.gossip import shallow_candidates
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.table import (
+    AHEAD_MS,
+    AUDIT_S,
     MAX_BASES,
     MAX_MSG,
     MAX_NAME,
@@ -318,3 +320,66 @@ def test_no_message_is_more_than_a_protocol_error(value: t.Any) -> None:
             decode(json.dumps(message), "b")
         except ProtocolError:
             continue
+
+
+def after(one: StatusTable, *told: tuple[str, Report, bool], now: float = 1.0) -> dict[str, t.Any]:
+    for host, its_report, own in told:
+        one.merge(host, its_report, 0.0, now, 1, own=own)
+    return one.view(now)["b"]["bases"].get(SHA, {})
+
+
+@pytest.mark.parametrize("born", [1, 2, 86_400_000, 2**40, 2**62 - 1])
+@pytest.mark.parametrize("state", ["failed", "holding", "waiting"])
+def test_a_hosts_own_word_stands_above_every_lie(born: int, state: str) -> None:
+    lie, word = report(1 << 50, state, done=9, born=born, settled=True), report(3, done=7)
+    assert after(table(), ("b", lie, False), ("b", word, True))["bytes"] == 7
+    connected = table()
+    connected.connected("b", 1)
+    assert after(connected, ("b", word, True), ("b", lie, False))["bytes"] == 7
+
+
+def test_a_host_of_which_something_wrong_was_told_is_asked_again() -> None:
+    one = table()
+    lie, word = report(1 << 50, "failed", born=1), report(3, done=7)
+    assert after(one, ("b", lie, False))["state"] == "failed"
+    assert after(one, ("b", word, True), ("b", lie, False), ("b", lie._replace(number=1 << 51), False))["bytes"] == 7
+    asked = [one.to_ask(now) for now in (1.0, 2.0, 5.0, 12.0, 23.0)]
+    assert asked == ["b", None, "b", None, "b"], "every ten seconds, and in its turn"
+    # After a minute without another one, hearsay counts again.
+    assert after(one, ("b", report(4, done=8), False), now=62.0)["bytes"] == 8
+
+
+def test_a_number_that_no_clock_can_have_is_not_believed() -> None:
+    one = table()
+    assert after(one, ("b", report(1, "holding", born=AHEAD_MS * 2), False)) == {}
+    assert one.to_ask(2.0) == "b"
+    assert one.to_ask(2.0) is None
+
+
+def test_a_new_node_of_a_host_is_asked_once() -> None:
+    one = table()
+    after(one, ("b", report(5, born=1), False), ("b", report(1, born=2), False))
+    assert one.to_ask(2.0) == "b"
+    after(one, ("b", report(1, born=2), True))
+    assert one.to_ask(2.5) is None
+
+
+def test_hosts_known_by_hearsay_only_are_asked_in_turn() -> None:
+    one = table()
+    after(one, ("b", report(1), False), ("c", report(1), False))
+    assert one.to_ask(1.0) is None
+    assert [one.to_ask(6.0 + AUDIT_S * turn) for turn in range(2)] == ["b", "c"]
+    one.connected("b", 1)
+    after(one, ("c", report(2), False), ("b", report(2), True), now=18.0)
+    assert [one.to_ask(18.0 + AUDIT_S * turn) for turn in range(2)] == ["c", "c"]
+
+
+def test_of_parents_only_hosts_of_the_run_are_kept() -> None:
+    one = table()
+    told = report(1)._replace(bases={SHA: base(parents=("a", "stranger", "c"))})
+    assert after(one, ("b", told, False))["parents"] == ["a", "c"]
+
+
+def test_an_older_word_does_not_stand_above_a_newer_one() -> None:
+    one = table()
+    assert after(one, ("b", report(5, done=5), True), ("b", report(4, done=4), True))["bytes"] == 5
