@@ -36,7 +36,7 @@ options:
     default: false
   state_dir:
     description: Directory in which the host keeps what was measured, see O(basecast.fleet.relay_node#module:state_dir).
-    type: path
+    type: str
     default: /var/lib/basecast
   controller_clock:
     description:
@@ -196,22 +196,8 @@ from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
 
-_MAX_PORTS = 1000
-
 # The year 9999.
 MAX_CLOCK = 253_402_300_800.0
-
-
-def checked_ports(value: str) -> tuple[int, int]:
-    """First and last of "first-last"."""
-    first, _dash, last = value.partition("-")
-    accepted = f"a range of ports is first-last, both from 1 to 65535, at most {_MAX_PORTS} of them"
-    if not first.strip().isdigit() or not last.strip().isdigit():
-        raise InvalidOption("port_range", value, accepted)
-    low, high = int(first), int(last)
-    if not 1 <= low <= high <= 65535 or high - low >= _MAX_PORTS:
-        raise InvalidOption("port_range", value, accepted)
-    return low, high
 
 
 def clock(controller: float | None, now: float) -> dict[str, t.Any]:
@@ -231,7 +217,7 @@ def utc(seconds: float) -> str:
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
-    first, last = checked_ports(module.params["port_range"])
+    first, last = capacity.checked_ports(module.params["port_range"])
     stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
     packages = capacity.packages()
     address = module.params["address"] or capacity.default_address()
@@ -258,7 +244,7 @@ def main() -> None:
             "port_range": {"type": "str", "default": "47700-47799"},
             "controller_clock": {"type": "float"},
             "measure_disk": {"type": "bool", "default": False},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },
         supports_check_mode=True,
     )

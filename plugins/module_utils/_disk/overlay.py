@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import typing as t
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
 from . import filesystem, in_use, layout, lock, transfer, users
@@ -29,6 +30,7 @@ ORIGIN_FORMAT = 1
 _LARGEST_ORIGIN = 64 * 1024
 _SECTOR = 512
 _PIECE = 4096
+_COPIES_AT_ONCE = 4
 
 
 class Wish(t.NamedTuple):
@@ -130,7 +132,7 @@ class Disks:
     def _hold_service(self, pool: str) -> lock.Lock:
         """One run at a time works on a service's disks in a pool."""
         pool_path = self._stores[pool].pool_path
-        path = layout.service_directory(pool_path, self._service)
+        path = layout.lock_path(pool_path, self._service)
         while True:
             made = layout.make_directories(pool_path, "machines", self._service)
             try:
@@ -310,9 +312,7 @@ class Disks:
                 made += layout.make_directories(pool_path, "machines", self._service, item.wish.machine)
                 filesystem.remove_tree_or_file(temporary[item.path])
             self._create_overlays([item for item in creating if item.is_overlay], temporary)
-            for item in creating:
-                if not item.is_overlay:
-                    self._create_other(item, temporary[item.path])
+            self._create_others([item for item in creating if not item.is_overlay], temporary)
             _sync(list(temporary.values()))
             for item in creating:
                 os.rename(temporary[item.path], item.path)
@@ -347,6 +347,19 @@ class Disks:
                 templates[kind] = _pieces(path)
             else:
                 _write_pieces(path, templates[kind])
+
+    def _create_others(self, items: t.Sequence[Decision], temporary: t.Mapping[str, str]) -> None:
+        """Side by side, as copies take long. After a failure those that have begun are waited for, since all is cleaned up."""
+        if not items:
+            return
+        with ThreadPoolExecutor(max_workers=min(len(items), _COPIES_AT_ONCE)) as workers:
+            futures = [workers.submit(self._create_other, item, temporary[item.path]) for item in items]
+            if any(future.exception() is not None for future in wait(futures, return_when=FIRST_EXCEPTION).done):
+                for future in futures:
+                    future.cancel()
+        for future in futures:
+            if not future.cancelled():
+                future.result()
 
     def _create_other(self, item: Decision, path: str) -> None:
         """An empty disk, a copy or a clone; what it was made from is written down before it appears."""
@@ -463,8 +476,11 @@ class Disks:
             service = layout.service_directory(store.pool_path, self._service)
             owner = layout.owner_path(store.pool_path, self._service)
             with contextlib.suppress(OSError):
-                if os.listdir(service) == [os.path.basename(owner)]:
-                    filesystem.remove_file(owner)
+                own = [owner, layout.lock_path(store.pool_path, self._service)]
+                own.append(f"{own[1]}.lease")
+                if {os.path.join(service, name) for name in os.listdir(service)} <= set(own):
+                    for path in own:
+                        filesystem.remove_file(path)
                 os.rmdir(service)
             with contextlib.suppress(OSError):
                 filesystem.sync_directory(layout.machines_directory(store.pool_path))
@@ -562,11 +578,11 @@ def _write_pieces(path: str, pieces: t.Sequence[tuple[int, bytes]]) -> None:
 
 def _sync(paths: t.Sequence[str]) -> None:
     """All files on disk. Writing is begun for all of them first: the first wait then covers most of the rest."""
-    for wait in (False, True):
+    for waited_for in (False, True):
         for path in paths:
             descriptor = filesystem.open_regular(path)
             try:
-                if wait:
+                if waited_for:
                     os.fsync(descriptor)
                 else:
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -110,8 +110,13 @@ def _read_line(connection: socket.socket) -> Value:
             raise ControlFailed("A message is too long.")
         if part.endswith(b"\n"):
             break
+    return read_message(b"".join(parts))
+
+
+def read_message(data: bytes) -> Value:
+    """:raises ControlFailed:"""
     try:
-        message = read(b"".join(parts), "message", MAX_LINE_BYTES, MAX_DEPTH, MAX_VALUES)
+        message = read(data, "message", MAX_LINE_BYTES, MAX_DEPTH, MAX_VALUES)
         message.mapping()
     except Malformed as error:
         raise ControlFailed(f"A message cannot be read: {error.message}") from error

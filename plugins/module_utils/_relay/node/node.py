@@ -38,10 +38,20 @@ from ..wire.peer_limits import PeerLimits
 from ..wire.tls import Contexts
 from ..wire.transport import CONNECT_S, Acceptor, Address, Transport
 
+# A run that is guarded (see Node.guard) ends when no guard was heard for so long. A guard speaks every GUARD_S, and counts as
+# gone after GUARD_SILENT_S. Together with what it takes until everybody has heard of it this stays under 30 seconds.
+GUARD_S = 2.0
+GUARD_SILENT_S = 6.0
+LEASE_S = 15.0
+
 STAGED, CUT_THROUGH = "staged", "cut_through"
 
 # Bases that one peer may ask for before this host has been given its part of the plan.
 MAX_EARLY = 256
+
+# Why a node ended.
+STOPPED = "stopped"
+CANCELLED = "the run was cancelled on the controller"
 
 # How often the lock of a partial that another process holds is tried.
 LOCK_RETRY_S = 0.5
@@ -97,6 +107,7 @@ class Settings(t.NamedTuple):
     silence_s: float = SILENCE_S
     patience: Patience = Patience()
     compression: bool = False
+    lease_s: float = LEASE_S
 
 
 class BaseRequest(t.NamedTuple):
@@ -472,6 +483,9 @@ class Node:
         self._changed = threading.Condition()
         self._born = clock()
         self._contact = clock()
+        # When the guard on this host spoke last, and when any guard of the run was heard.
+        self._guard_at: float | None = None
+        self._guarded_at: float | None = None
         self._door_thread = threading.Thread(target=self.door.run, name="door", daemon=True)
 
     # -- life ----------------------------------------------------------------------------------------------------
@@ -487,13 +501,37 @@ class Node:
                 return "interrupted by a signal"
             if now - self._born > self.settings.ttl_s:
                 return f"time to live of {self.settings.ttl_s:g} s passed"
+            if self._abandoned(now):
+                return CANCELLED
+            # Until it has its part only the time to live counts: the controller may be slow.
+            if not self._started:
+                self.touch()
             # Who has everything stays as long as others of the fleet have not: they may still need it, and the controller
             # asks in the order of its plan.
             if self.door.peers > self.news.served or not self.settled or not self.news.settled():
                 self.touch()
             if now - self._contact > self.settings.linger_s:
                 return f"no contact for {self.settings.linger_s:g} s after the last work"
-        return "stopped"
+        return STOPPED
+
+    def guard(self) -> None:
+        """Somebody on this host sees that the run is not cancelled, and says so every GUARD_S.
+
+        A run that was never guarded needs no guard. One that was ends when nobody has guarded it anywhere for ``lease_s``.
+        """
+        fresh = self._guard_at is None
+        self._guard_at = self.clock()
+        if fresh:
+            self.news.note_change()
+
+    @property
+    def _guarded_here(self) -> bool:
+        return self._guard_at is not None and self.clock() - self._guard_at <= GUARD_SILENT_S
+
+    def _abandoned(self, now: float) -> bool:
+        if self.news.guarded():
+            self._guarded_at = now
+        return self._guarded_at is not None and now - self._guarded_at > self.settings.lease_s
 
     def stop(self) -> None:
         """Ask for the end."""
@@ -612,6 +650,7 @@ class Node:
             started = self._started
         return {
             "started": started,
+            "guarded": self._guarded_here,
             "settled": all(job.settled for job in jobs.values()),
             "bases": {sha256: job.progress() for sha256, job in jobs.items()},
         }

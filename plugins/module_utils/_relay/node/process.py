@@ -31,7 +31,7 @@ from ..wire.tls import contexts
 from ..wire.transport import Address
 from . import control_socket
 from .daemon import Process, spawn, start_time, stay_small, yield_to_others
-from .node import CUT_THROUGH, STAGED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
+from .node import CUT_THROUGH, STAGED, STOPPED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
 from .run_directory import Json, RunDirectory
 
 # How long a node has to end by itself before it is killed.
@@ -90,7 +90,8 @@ def listening(runtime: RunDirectory, command: Command, shelf: BaseStore) -> tupl
 
 def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority: str, port: int | None) -> Json:
     """:param port: of a node that is gone: peers that were told of it know it."""
-    for path in (runtime.socket, runtime.pidfile, runtime.log):
+    runtime.forget_endings()
+    for path in (runtime.socket, runtime.pidfile, runtime.log, runtime.ending):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
@@ -133,6 +134,8 @@ def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority:
 
 def stopped(runtime: RunDirectory) -> bool:
     """No node, no port, no directory; whether there was something to end."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(runtime.ending)
     if not os.path.isdir(runtime.directory):
         return False
     with runtime.locked():
@@ -176,13 +179,25 @@ def _run(node: Node, runtime: RunDirectory, server: socket.socket, told: Json, h
     threading.Thread(target=control_socket.serve, args=(server, agent.handle, node.stopping), daemon=True).start()
     node.open()
     _log(f"node of run {node.run_id} on {node.host} listens at {node.address}:{node.port}")
+    reason = "an error of its own, see the log"
     try:
-        _log(f"ends: {node.live()}")
+        reason = node.live()
+        _log(f"ends: {reason}")
     finally:
         node.close()
         server.close()
         keep_measured(node, history)
+        if reason != STOPPED:
+            keep_ending(runtime, {**agent.last_words(), "ended": reason})
         runtime.remove()
+
+
+def keep_ending(runtime: RunDirectory, last: Json) -> None:
+    """What the node would still answer is kept for a controller that comes later than the node could wait."""
+    try:
+        runtime.write_ending(last)
+    except OSError as error:
+        _log(f"what became of the bases could not be kept: {error}")
 
 
 def keep_measured(node: Node, history: LinkHistory) -> None:
@@ -209,6 +224,9 @@ class _Agent:
         node.touch()
         command = message["command"].text(32)
         settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
+        if command == "guard":
+            node.guard()
+            return {"run": node.run_id}
         if command == "probe_start":
             return {"changed": self._start_probe(message)}
         if command == "probe_wait":
@@ -233,6 +251,10 @@ class _Agent:
         elif command != "progress":
             raise RelayError(f"The node does not know the command {command!r}.")
         return {**self._answer(message), "settled": settled}
+
+    def last_words(self) -> Json:
+        bases = self._node.progress()["bases"].values()
+        return {**self._answer(Value({"fleet": True}, "message")), "settled": all(base["state"] in ("holding", "failed") for base in bases)}
 
     def _start_probe(self, message: Value) -> bool:
         node, size = self._node, message["disk_bytes"].integer()

@@ -59,7 +59,7 @@ ASK_S = 5.0
 # A line that ended sooner was none: the next candidate is called.
 HELD_S = 5.0
 
-# {"started", "settled", "bases": {sha256: progress of a job}}
+# {"started", "settled", "guarded", "bases": {sha256: progress of a job}}
 Observe = t.Callable[[], t.Dict[str, t.Any]]
 
 
@@ -154,6 +154,12 @@ class Gossip:
         with self._lock:
             return self._table.view(self._clock())
 
+    def guarded(self) -> bool:
+        """Whether somebody holds the run on any host that is heard."""
+        self._sample()
+        with self._lock:
+            return self._table.guarded(self._clock())
+
     def settled(self) -> bool:
         """Whether no host that is heard has anything on its way."""
         self._sample()
@@ -185,7 +191,7 @@ class Gossip:
                 else:
                     self._arrivals.pop(sha256, None)
                 reports[sha256] = table.base_report(progress, progress["parents"], rate, remaining)
-            if self._table.report(seen["started"], seen["settled"], reports, now):
+            if self._table.report(seen["started"], seen["settled"], reports, now, seen["guarded"]):
                 self._wake()
 
     # -- lines ---------------------------------------------------------------------------------------------------

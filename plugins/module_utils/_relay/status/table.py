@@ -98,6 +98,7 @@ class Report(t.NamedTuple):
     :param born: grows with each node that this host has in the run.
     :param number: grows with each report of a node.
     :param started: whether it was given its part of the plan.
+    :param guarded: whether somebody holds the run on this host, see Node.guard.
     """
 
     born: int
@@ -105,6 +106,7 @@ class Report(t.NamedTuple):
     started: bool
     settled: bool
     bases: dict[str, BaseReport]
+    guarded: bool = False
 
     def overrides(self, other: Report) -> bool:
         """Which of two reports of one host stands."""
@@ -180,14 +182,16 @@ class StatusTable:
         """Hosts are being given their parts of the plan: nobody has been silent for long yet."""
         self._since = now
 
-    def report(self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float) -> bool:
+    def report(
+        self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float, guarded: bool = False
+    ) -> bool:
         """This host's own news; whether they are to be told: they are new, or the last ones are old."""
         old, cadence = self._own, self.cadence
         age = now - self._records[self.host].heard_at
-        urgent = started != old.started or settled != old.settled or _gist(bases) != _gist(old.bases)
+        urgent = (started, settled, guarded) != (old.started, old.settled, old.guarded) or _gist(bases) != _gist(old.bases)
         if not urgent and age < (cadence.own_s if dict(bases) != old.bases else cadence.alive_s):
             return False
-        self._own = Report(old.born, old.number + 1, started, settled, dict(bases))
+        self._own = Report(old.born, old.number + 1, started, settled, dict(bases), guarded)
         self._put(self.host, self._own, now, 0)
         if urgent:
             self._urgent = self._revision
@@ -221,7 +225,7 @@ class StatusTable:
             self._records[host] = old._replace(heard_at=max(heard_at, old.heard_at))
             return False
         self._put(host, report, heard_at, via)
-        if old is None or _gist(report.bases) != _gist(old.report.bases) or report[2:4] != old.report[2:4]:
+        if old is None or _gist(report.bases) != _gist(old.report.bases) or _flags(report) != _flags(old.report):
             self._urgent = self._revision
         return True
 
@@ -347,6 +351,10 @@ class StatusTable:
         heard_at = self._records[host].heard_at if host in self._records else self._since
         return host != self.host and now - heard_at > self.cadence.stale_s
 
+    def guarded(self, now: float) -> bool:
+        """Whether a host that is heard says that somebody holds the run there."""
+        return any(record.report.guarded and not self.is_stale(host, now) for host, record in self._records.items())
+
     def settled(self, now: float) -> bool:
         """Whether there is nothing to wait for: no host that is heard has a base on its way.
 
@@ -375,6 +383,10 @@ class StatusTable:
         return fleet
 
 
+def _flags(report: Report) -> tuple[bool, bool, bool]:
+    return report.started, report.settled, report.guarded
+
+
 def _gist(bases: t.Mapping[str, BaseReport]) -> dict[str, tuple[t.Any, ...]]:
     return {sha256: one.gist for sha256, one in bases.items()}
 
@@ -383,11 +395,12 @@ def _shown(base: BaseReport) -> dict[str, t.Any]:
     return {**base._asdict(), "parents": list(base.parents)}
 
 
-# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}]}} ------
+# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}, guarded]}}
 
 
 def _encode(host: str, report: Report, age_s: float) -> str:
-    value = [round(age_s, 2), report.born, report.number, int(report.started), int(report.settled), report.bases]
+    flags = int(report.started), int(report.settled)
+    value = [round(age_s, 2), report.born, report.number, *flags, report.bases, int(report.guarded)]
     return f"{json.dumps(host)}:{json.dumps(value, separators=(',', ':'))}"
 
 
@@ -408,13 +421,17 @@ def decode(payload: t.Any, peer: str) -> News:
 def _report(host: str, value: Value) -> tuple[str, float, Report]:
     if len(host) > MAX_NAME:
         raise value.wrong("the report of a host whose name is shorter")
-    age_s, born, number, started, settled, bases = _fields(value, 6)
+    fields = value.items(7)
+    if len(fields) < 6:
+        raise value.wrong("6 or 7 fields")
+    age_s, born, number, started, settled, bases, *guarded = fields
     report = Report(
         _count(born),
         _count(number),
         started.integer(0, 1) == 1,
         settled.integer(0, 1) == 1,
         {Value(sha256, base.place).digest(): _base(base) for sha256, base in bases.entries(MAX_BASES).items()},
+        any(flag.integer(0, 1) == 1 for flag in guarded),
     )
     return host, age_s.number(0.0, _MAX_AGE_S), report
 

@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..placement import Observed
+from ..placement import Observed, disks_of
 
 _GIB = 1024**3
 
@@ -50,6 +50,7 @@ def preflight(
         if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
             continue
         problems += _packages(host, facts, bool(mine), host in importers)
+        problems += _libvirt(host, facts) if mine else []
         problems += _pools(host, facts, mine, groups)
         problems += _import_pools(host, facts, bases)
         problems += _memory(host, facts, mine, groups, memory_overcommit)
@@ -67,6 +68,13 @@ def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, impor
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
         if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _libvirt(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """Where a package is missing, that has been said."""
+    packages = {missing["package"] for missing in facts.get("missing") or []}
+    if facts.get("reason") and not packages & {"python3-libvirt", "libvirt-daemon-system"}:
+        yield f"{host}: {facts['reason']}"
 
 
 def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
@@ -95,9 +103,14 @@ def _pool(host: str, facts: Mapping[str, t.Any], name: str, place: str) -> Itera
 
 
 def _disks(creating: Machines, groups: Groups) -> Iterator[Mapping[str, t.Any]]:
-    """Each disk of the manifest that these machines have, once."""
-    for name in dict.fromkeys(machine["group"] for machine in creating):
-        yield from groups[name]["disks"]
+    """Each disk of the manifest that these machines have, once for each pool that it has."""
+    seen = set()
+    for machine in creating:
+        for disk in disks_of(machine, groups):
+            key = (machine["group"], disk["name"], disk["pool"])
+            if key not in seen:
+                seen.add(key)
+                yield disk
 
 
 def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups, overcommit: float) -> Iterator[str]:
@@ -143,7 +156,7 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
     """Sentences for pools that would not have room if every disk grew to its full size."""
     wanted: dict[tuple[str, str], int] = {}
     for machine in creating:
-        for disk in groups[machine["group"]]["disks"]:
+        for disk in disks_of(machine, groups):
             key = (machine["host"], disk["pool"])
             wanted[key] = wanted.get(key, 0) + _full_size(disk, bases)
     notes = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import typing as t
 
 import pytest
@@ -177,6 +178,35 @@ def test_copies(present: Present, store: Store, qemu_runner: FakeQemu) -> None:
         present(wish(other.sha256, differencing=False))
 
 
+def test_copies_are_made_side_by_side(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(store)
+    both, copy = threading.Barrier(2), transfer.copy_file
+
+    def together(*args: t.Any) -> str:
+        both.wait(timeout=20)  # one after another would wait for ever
+        return copy(*args)
+
+    monkeypatch.setattr(transfer, "copy_file", together)
+    results = present(wish(base.sha256, "a", differencing=False), wish(base.sha256, "b", differencing=False))
+    assert {filesystem.read_file(result["path"]) for result in results} == {filesystem.read_file(base.path)}
+
+
+def test_a_copy_that_fails_leaves_none_of_the_others(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(store)
+    copy, calls = transfer.copy_file, []
+
+    def fail_once(*args: t.Any) -> str:
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return copy(*args)
+
+    monkeypatch.setattr(transfer, "copy_file", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        present(*(wish(base.sha256, f"m{number}", differencing=False) for number in range(12)))
+    assert len(calls) < 12 and [path for path in tree(store) if ".owner" not in path] == []
+
+
 def test_a_copy_of_a_child_is_flattened(present: Present, store: Store, qemu_runner: FakeQemu) -> None:
     root = put_base(store, qcow2(), "qcow2")
     child = put_base(store, qcow2(backing=f"../{root.sha256}/disk"), "qcow2", root.sha256)
@@ -191,7 +221,7 @@ def test_reflink_where_the_file_system_cannot(present: Present, store: Store, mo
     with pytest.raises(FleetError, match="file system") as error:
         present(wish(base.sha256, backend="reflink"))
     assert error.value.fields["kind"] == "no_reflink"
-    assert tree(store) == ["machines/shop/.owner.json"]
+    assert tree(store) == ["machines/shop/.lock", "machines/shop/.owner.json"]
 
 
 def test_a_reflink_of_a_child_names_the_grandparent(
@@ -230,7 +260,7 @@ def test_failure_in_the_middle_leaves_nothing(present: Present, store: Store, mo
     monkeypatch.setattr(overlay, "_write_pieces", full)
     with pytest.raises(NoSpace):
         present(*(wish(base.sha256, f"web-{n}") for n in range(5)))
-    assert tree(store) == ["machines/shop/.owner.json"]
+    assert tree(store) == ["machines/shop/.lock", "machines/shop/.owner.json"]
 
 
 def test_remains_of_a_crash_are_replaced(present: Present, store: Store) -> None:

@@ -383,3 +383,17 @@ def test_of_parents_only_hosts_of_the_run_are_kept() -> None:
 def test_an_older_word_does_not_stand_above_a_newer_one() -> None:
     one = table()
     assert after(one, ("b", report(5, done=5), True), ("b", report(4, done=4), True))["bytes"] == 5
+
+
+def test_one_guard_that_is_heard_guards_everybody() -> None:
+    holder, other = table("b"), table("a")
+    assert not other.guarded(0.0)
+    assert holder.report(True, False, {}, 1.0, guarded=True)
+    cursor = tell(holder, other, 1.0)
+    assert other.guarded(2.0)
+    # A host that is silent guards nobody.
+    assert not other.guarded(1.0 + other.cadence.stale_s + 1)
+    assert holder.report(True, False, {}, 3.0, guarded=False)
+    assert holder.has_urgent_news(cursor)
+    tell(holder, other, 3.0, cursor)
+    assert not other.guarded(3.0)

@@ -80,7 +80,7 @@ WRONG: list[tuple[str, dict[str, t.Any]]] = [
     ("probe result", {"latency_s": [1]}), ("probe result", {"round": "3"}), ("probe result", {"round": False}),
     ("news", {"again": 2}), ("news", {"again": True}), ("news", {"own": "x"}), ("news", {"hosts": []}),
     ("news", {"hosts": {"\x1b]0;x\x07": [0, 1, 1, 1, 1, {}]}}), ("news", {"hosts": {"A": [0, True, 1, 1, 1, {}]}}),
-    ("news", {"hosts": {"A": [0, 1, 1, 1, 1, {}, 0]}}), ("news", {"hosts": {"A": {"0": 1}}}),
+    ("news", {"hosts": {"A": [0, 1, 1, 1, 1, {}, 0, 0]}}), ("news", {"hosts": {"A": {"0": 1}}}),
 ]  # fmt: skip
 
 

@@ -129,6 +129,14 @@ def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: st
     assert problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held())})) == ""
 
 
+@pytest.mark.parametrize("missing", [[], [LIBVIRT]])
+def test_a_host_whose_libvirt_is_silent_gets_no_machine(missing: list[dict[str, str]]) -> None:
+    seen = {"known": True, "reason": "Cannot connect to libvirt: refused", "missing": missing}
+    found = problems(service_plan(manifest(hosts=["a"]), {"a": host(held(), **seen)}))
+    assert ("a: Cannot connect to libvirt: refused" in found) is not bool(missing)
+    assert found
+
+
 @pytest.mark.parametrize(
     ("size_gib", "per_host", "facts", "note"),
     [
