@@ -66,13 +66,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
 
 
 def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:
     try:
-        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted))
+        return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), plain(relay), bool(predicted))))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -247,11 +247,11 @@ options:
     default: auto
   state_dir:
     description: Directory of the services' records.
-    type: path
+    type: str
     default: /var/lib/basecast
   runtime_dir:
     description: Directory of the relay nodes' control sockets, and of the files that tell of jobs.
-    type: path
+    type: str
     default: /run/basecast
   timeout_s:
     description: How long to wait for the bases, in seconds.
@@ -450,8 +450,8 @@ def main() -> None:
             "record": {"type": "dict", "no_log": True},
             "uri": {"type": "str", "default": "qemu:///system"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
             "timeout_s": {"type": "float", "default": 7200},
             "patience_s": {"type": "float", "default": 60},
             "copy_timeout_s": {"type": "float", "default": 7200},
