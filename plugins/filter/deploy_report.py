@@ -20,7 +20,8 @@ options:
   outcomes:
     description:
       - "What each host came to, by inventory name: C(state) is V(done), V(failed) or V(unreachable); C(step) and C(msg) say
-        where and why it failed; C(machines) is what M(basecast.fleet.machine) returned."
+        where and why it failed; C(machines) is what M(basecast.fleet.machine) returned, or where it failed C(failure), with its
+        C(machines). A machine of which nothing is said is not there."
     type: dict
     required: true
   relay:
@@ -41,7 +42,7 @@ EXAMPLES = r"""
     # written by basecast.fleet.plan, with basecast_plan_file=plan.json
     plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
     outcomes:
-      kvm1: {state: done, machines: [{machine: web-1, running: true, problem: null}]}
+      kvm1: {state: done, machines: [{machine: web-1, running: true, problem: null, actions: [defined, started]}]}
       kvm2: {state: unreachable, step: Make disks, msg: Connection timed out}
 """
 
@@ -49,14 +50,15 @@ RETURN = r"""
 _value:
   description:
     - The report; C(text) holds it as lines for people.
-    - The C(state) of a machine is V(deployed) (by this run), V(present) (before it), V(failed), V(unreachable) or V(outside) (of this run).
+    - The C(state) of a machine is V(deployed) or V(started) (by this run), V(present) (before it); V(failed), V(unreachable), V(unknown)
+      (whether it exists) or V(outside) (of this run). The names of the latter are in C(missing).
   type: dict
   sample:
     format: 1
     service: shop
     ok: false
     machines: [{"machine": "web-1", "host": "kvm1", "state": "unreachable", "reason": "…", "report": null, "drift": []}]
-    text: ["Service shop: 0 of 1 machines are there (0 deployed by this run, 0 before)."]
+    text: ["Service shop: 0 of 1 machines are there (0 deployed, 0 started by this run, 0 before)."]
 """
 
 import typing as t

@@ -51,8 +51,7 @@ EXAMPLES = r"""
   register: store
 
 - name: Ask it for the service's machines
-  basecast.fleet.machine:
-    state: query
+  basecast.fleet.machine_info:
     service: shop
   register: found
 
@@ -63,6 +62,8 @@ EXAMPLES = r"""
       capacity: "{{ host.capacity }}"
       missing: "{{ host.missing }}"
       pools: "{{ store.pools }}"
+      known: "{{ found.known }}"
+      reason: "{{ found.reason }}"
       machines: "{{ found.machines }}"
       domains: "{{ found.domains }}"
 
@@ -78,10 +79,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable)
-      or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each base, or imports it.
-      C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus): machines that are no
-      longer asked for. C(problems): sentences. C(record): what M(basecast.fleet.service_record) is to keep."
+    - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable),
+      V(unknown) (whether it exists) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
+      base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
+      machines that are no longer asked for. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1
@@ -91,6 +92,7 @@ _value:
     bases: {}
     hosts: {}
     surplus: []
+    notes: []
     problems: []
 """
 

@@ -57,11 +57,10 @@ options:
   service:
     description:
       - The service that the machines are part of.
-      - Required, except for O(state=query), which without it answers for all of the tenant's services.
     type: str
+    required: true
   state:
     description:
-      - V(query) tells what there is and changes nothing.
       - V(defined) makes sure that the machines exist. Running ones go on running.
       - V(started) also starts those that are off.
       - V(reported) also waits until the guest of each machine has reported that it has come up, under the name
@@ -70,23 +69,18 @@ options:
       - V(absent) stops the machines at once, and removes their domains, seeds and logs, but not their disks.
     type: str
     choices:
-      - query
       - defined
       - started
       - reported
       - stopped
       - absent
-    default: query
+    default: started
   timeout_s:
     description: How long V(reported) and V(stopped) wait, in seconds, for all machines together.
     type: float
     default: 600
   force:
     description: Whether O(state=stopped) cuts the power of guests that do not power off in time.
-    type: bool
-    default: false
-  libvirt_missing_ok:
-    description: Whether O(state=query) answers with empty lists where there is no libvirt, as on hosts that only relay.
     type: bool
     default: false
   machines:
@@ -167,6 +161,10 @@ options:
       machine_type:
         description: The board, such as V(pc) or V(q35). libvirt's own default when omitted.
         type: str
+      allow_degraded:
+        description: Whether a guest whose cloud-init calls itself degraded has come up. Otherwise it has failed, with its reasons.
+        type: bool
+        default: false
       autostart:
         description: Whether the machine starts when the host does.
         type: bool
@@ -178,6 +176,7 @@ options:
         type: dict
         default: {}
 seealso:
+  - module: basecast.fleet.machine_info
   - module: basecast.fleet.seed_image
   - module: community.libvirt.virt_net
 """
@@ -231,12 +230,6 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ shop.machines[0].machine }} has {{ shop.machines[0].report.addresses | join(', ') }}"
 
-- name: Show what runs here
-  basecast.fleet.machine:
-    state: query
-    libvirt_missing_ok: true
-  register: found
-
 - name: Remove the machine, but not its disk
   basecast.fleet.machine:
     pools: "{{ basecast_pools }}"
@@ -249,7 +242,7 @@ EXAMPLES = r"""
 RETURN = r"""
 machines:
   description:
-    - The machines that were asked for, in that order; for O(state=query) those that there are.
+    - The machines that were asked for, in that order.
     - When some machines failed, the same list is in RV(failure.machines).
   returned: success
   type: list
@@ -274,6 +267,7 @@ machines:
         addresses:
           - 192.168.122.17
         errors: []
+      report_expected: true
       console_tail: []
       drift: []
       actions:
@@ -321,6 +315,9 @@ machines:
         - The status V(done) or V(degraded) means that it has come up, with the C(errors) that it had in the latter
           case; V(error) that cloud-init failed.
       type: dict
+    report_expected:
+      description: Whether its seed asks its guest for a report.
+      type: bool
     console_tail:
       description: The last lines on its console, as long as it has not reported.
       type: list
@@ -356,12 +353,13 @@ failure:
     failed:
       description:
         - Each machine that failed, as C(machine), C(reason) and C(msg).
-        - Reasons are V(silent), V(stopped), V(cloud_init_failed), V(wrong_hostname), V(define_failed),
-          V(start_failed) and V(still_running).
+        - Reasons are V(silent), V(stopped), V(cloud_init_failed), V(cloud_init_degraded), V(wrong_hostname),
+          V(define_failed), V(start_failed), V(still_running), V(remove_failed), V(foreign_domain), V(unreadable) and
+          V(unknown).
       type: list
       elements: dict
     machines:
-      description: As RV(machines), with the reports of the machines that did come up.
+      description: As RV(machines), also those that did come up.
       type: list
       elements: dict
     domains:
@@ -381,11 +379,13 @@ domains:
       uuid: 5f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1
       service: shop
       tenant: default
+      machine: web-1
       macs:
         - 52:54:00:3b:9a:01
       memory_mib: 2048
       cpus: 2
       running: true
+      problem: null
   contains:
     domain:
       description: Name of the domain.
@@ -398,6 +398,9 @@ domains:
       type: str
     tenant:
       description: The tenant it belongs to, null for one that this collection did not make.
+      type: str
+    machine:
+      description: The name of the machine, null for one that this collection did not make.
       type: str
     macs:
       description: Addresses of its network cards.
@@ -412,14 +415,17 @@ domains:
     running:
       description: Whether it runs.
       type: bool
+    problem:
+      description: Why nothing else can be said of it, null when it can.
+      type: str
 """
 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._errors import InvalidOption
-from ..module_utils._machine.libvirt_host import LibvirtHost, LibvirtMissing
+from ..module_utils._errors import FleetError
+from ..module_utils._machine.libvirt_host import LibvirtHost
 from ..module_utils._machine.machines import Machine, Machines, MachinesFailed
 from ..module_utils._machine.owner import Owner
 from ..module_utils._machine.wishes import checked_directories, checked_wishes
@@ -432,25 +438,12 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     pools = checked_pools(params["pools"])
     state, tenant, service = params["state"], params["tenant"], params["service"]
     check_name("tenant", tenant)
-    if service is None and state != "query":
-        raise InvalidOption("service", service, f"state {state} needs the name of a service")
-    if service is not None:
-        check_name("service", service)
-    directories: dict[Owner, str] = {}
-    if state != "query":
-        directories = checked_directories(params["machines"], tenant, service, pools)
-    try:
-        host = LibvirtHost(params["uri"])
-    except LibvirtMissing:
-        if state == "query" and params["libvirt_missing_ok"]:
-            return {"changed": False, "machines": [], "domains": []}
-        raise
-    with host:
-        machines = Machines(host, params["domain_type"], check=module.check_mode)
+    check_name("service", service)
+    directories = checked_directories(params["machines"], tenant, service, pools)
+    with LibvirtHost(params["uri"]) as host:
+        machines = Machines(host, params["domain_type"], check=module.check_mode, pools=pools.values())
         before = {machine.owner: machine.shown() for machine in machines.query(tenant, service)}
-        if state == "query":
-            results = machines.query(tenant, service)
-        elif state == "absent":
+        if state == "absent":
             results = machines.remove(list(directories), directories)
         elif state == "stopped":
             results = machines.stop(list(directories), params["timeout_s"], params["force"])
@@ -459,7 +452,12 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
             results = machines.ensure(wishes, start=state != "defined")
             if state == "reported":
                 machines.await_reports(results, params["timeout_s"])
-        return _answer(module, results, before, machines.every_domain())
+        try:
+            domains = machines.every_domain()
+        except FleetError as error:
+            told = [machine.result() for machine in results]
+            raise MachinesFailed(error.message, machines=told, changed=any(machine.actions for machine in results))
+        return _answer(module, results, before, domains)
 
 
 def _answer(
@@ -524,6 +522,7 @@ def main() -> None:
             "required_one_of": [("network", "bridge")],
         },
         "machine_type": {"type": "str"},
+        "allow_degraded": {"type": "bool", "default": False},
         "autostart": {"type": "bool", "default": True},
         "spec": {"type": "dict", "default": {}},
     }
@@ -534,15 +533,14 @@ def main() -> None:
             "uri": {"type": "str", "default": "qemu:///system"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
             "tenant": {"type": "str", "default": "default"},
-            "service": {"type": "str"},
+            "service": {"type": "str", "required": True},
             "state": {
                 "type": "str",
-                "choices": ["query", "defined", "started", "reported", "stopped", "absent"],
-                "default": "query",
+                "choices": ["defined", "started", "reported", "stopped", "absent"],
+                "default": "started",
             },
             "timeout_s": {"type": "float", "default": 600},
             "force": {"type": "bool", "default": False},
-            "libvirt_missing_ok": {"type": "bool", "default": False},
             "machines": {"type": "list", "elements": "dict", "default": [], "options": machine},
         },
         supports_check_mode=True,

@@ -91,6 +91,11 @@ records:
       format: 1
       machines:
         - web-1
+unreadable:
+  description: For O(state=query), services whose record is there and cannot be read, each with the reason.
+  returned: success
+  type: dict
+  sample: {}
 """
 
 import hashlib
@@ -101,7 +106,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import InvalidOption
-from ..module_utils._machine.records import ServiceRecords
+from ..module_utils._machine.records import RecordUnreadable, ServiceRecords
 from ..module_utils._machine.secret_options import take_secret
 from ..module_utils._module import run_module
 
@@ -121,23 +126,29 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
         raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
     records = ServiceRecords(params["state_dir"], params["tenant"])
     if state == "query" and service is None:
-        return {"changed": False, "records": records.read_all()}
+        found, unreadable = records.read_all()
+        return {"changed": False, "records": found, "unreadable": unreadable}
     if service is None:
         raise InvalidOption("service", service, f"state {state} needs the name of a service")
     if state == "absent":
-        found = service in records.services()
-        if found and not module.check_mode:
+        present = service in records.services()
+        if present and not module.check_mode:
             records.remove(service)
-        diff = {"before": {service: "a record"} if found else {}, "after": {}}
-        return {"changed": found, "records": {}, "diff": diff}
-    record = records.read(service)
+        diff = {"before": {service: "a record"} if present else {}, "after": {}}
+        return {"changed": present, "records": {}, "unreadable": {}, "diff": diff}
+    try:
+        record = records.read(service)
+    except RecordUnreadable as error:
+        if state == "query":
+            return {"changed": False, "records": {}, "unreadable": {service: error.message}}
+        raise
     if state == "query":
-        return {"changed": False, "records": {} if record is None else {service: record}}
+        return {"changed": False, "records": {} if record is None else {service: record}, "unreadable": {}}
     changed = record != wanted
     if changed and not module.check_mode:
         records.write(service, wanted)
     diff = {"before": _shown(record), "after": _shown(wanted)}
-    return {"changed": changed, "records": {service: wanted}, "diff": diff}
+    return {"changed": changed, "records": {service: wanted}, "unreadable": {}, "diff": diff}
 
 
 def main() -> None:

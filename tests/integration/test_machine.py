@@ -111,7 +111,7 @@ def test_machines_come_up_under_their_names_and_are_then_left_alone(fleet: Fleet
     assert [machine["drift"] for machine in second["machines"]] == [[], []]
     assert [m["report"] for m in second["machines"]] == [m["report"] for m in first["machines"]]
 
-    queried = {machine["machine"]: machine for machine in fleet.module("machine", service=SERVICE)["machines"]}
+    queried = {machine["machine"]: machine for machine in fleet.module("machine_info", service=SERVICE)["machines"]}
     assert sorted(queried) == ["app-1", "app-2", "web-1", "web-2"]
     assert queried["web-2"]["spec"] == {"wanted": "web-2"}
 

@@ -13,8 +13,11 @@ import typing as t
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 
+from .._names import is_host_label, is_name
+from .._untrusted import Malformed, decimal, parse
 from .backing import Layer
 from .owner import Owner
+from .xml_document import parse_xml
 
 NAMESPACE = "urn:basecast:fleet:machine"
 FORMAT = 1
@@ -60,6 +63,7 @@ class MachineWish:
     spec: t.Mapping[str, t.Any] = field(default_factory=dict)
     machine_type: str | None = None
     autostart: bool = True
+    allow_degraded: bool = False
 
     @property
     def console(self) -> str:
@@ -76,6 +80,7 @@ class Platform:
 
     domain_type: str  # kvm, qemu
     arch: str
+    security: tuple[str, ...] = ("dac",)  # models that would relabel what lies under a disk
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,11 @@ class Description:
     number: int | None
     group: str | None
     hardware: t.Mapping[str, t.Any]  # comparable; see differences
+    files: tuple[tuple[str, str | None], ...] = ()  # path and format of each disk that is a file
+    problem: str | None = None  # why nothing more is known
 
 
-def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: t.Mapping[str, list[Layer] | None]) -> str:
+def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: t.Mapping[str, list[Layer]]) -> str:
     """The domain's XML.
 
     :param macs: one address per card.
@@ -128,7 +135,8 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     devices = _add(root, "devices")
     for letter, disk in zip(_DISK_LETTERS, wish.disks):
         element = _disk(disk.path, disk.image_format, "vd" + letter)
-        set_chain(element, chains.get(disk.path))
+        if disk.path in chains:
+            set_chain(element, chains[disk.path], platform.security)
         devices.append(element)
     if wish.seed:
         # A disk, not a CD: kernels made for clouds have drivers for nothing but virtio.
@@ -146,57 +154,65 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     return ET.tostring(root, encoding="unicode")
 
 
-def set_chain(disk: ET.Element, chain: list[Layer] | None) -> None:
-    """Tell libvirt what lies under a disk, so that it leaves those files' owners alone.
+def set_chain(disk: ET.Element, chain: list[Layer], security: t.Sequence[str]) -> None:
+    """Tell libvirt what lies under a disk, so that it leaves owners and labels of those files alone.
 
     Base disks belong to root and are read by many machines. Left to itself, libvirt makes its own user their owner
     at a start, for good, unless they are immutable (seen with libvirt 9.0).
 
-    :param chain: None leaves it to libvirt to find out.
+    :param security: models of the host that would relabel files.
     """
     for old in disk.findall("backingStore"):
         disk.remove(old)
-    if chain is None:
-        return
     parent = disk
     for layer in chain:
         parent = _add(parent, "backingStore", type="file")
         _add(parent, "format", type=layer.image_format)
         source = _add(parent, "source", file=layer.path)
-        _add(source, "seclabel", model="dac", relabel="no")
+        for model in security:
+            _add(source, "seclabel", model=model, relabel="no")
     _add(parent, "backingStore")  # the end
 
 
-def with_chains(xml: str, chains: t.Mapping[str, list[Layer] | None]) -> str | None:
+def with_chains(xml: str, chains: t.Mapping[str, list[Layer]], security: t.Sequence[str]) -> str | None:
     """The XML with other chains under its disks; None when they are the same."""
-    root = ET.fromstring(xml)
+    root = parse_xml(xml)
     changed = False
     for disk in root.iterfind("./devices/disk"):
         source = disk.find("source")
         chain = None if source is None else chains.get(source.get("file", ""))
-        if chain is not None and _chain(disk) != chain:
-            set_chain(disk, chain)
+        if chain is not None and _chain(disk) != [(layer, sorted(security)) for layer in chain]:
+            set_chain(disk, chain, security)
             changed = True
     return ET.tostring(root, encoding="unicode") if changed else None
 
 
+def unread(name: str, uuid: str, problem: str) -> Description:
+    """A domain of which only this can be said."""
+    return Description(name, uuid, None, 0, 0, (), None, None, None, {}, None, None, {}, problem=problem)
+
+
 def describe(xml: str) -> Description:
-    """Read a domain's XML, ours or another's."""
-    root = ET.fromstring(xml)
+    """Read a domain's XML, ours or another's.
+
+    :raises Malformed: what is wrong with it.
+    """
+    root = parse_xml(xml, "its definition")
     ours = root.find(f"./metadata/{_OURS}")
     owner, spec, number, group = None, {}, None, None
     if ours is not None:
-        owner = Owner(ours.get("tenant", ""), ours.get("service", ""), ours.get("machine", ""))
-        number, group = _number(ours.get("number", "")), ours.get("group", "")
+        owner = _owner(ours)
+        number, group = _number(ours, owner), ours.get("group", "")
         spec = _spec(ours.findtext(_SPEC, ""))
     disks, seed = _disks(root)
+    cpus = decimal(root.findtext("vcpu", "1").strip(), "its definition: vcpu")
     cards = [_described_card(element) for element in root.iterfind("./devices/interface")]
     return Description(
         domain=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
         owner=owner,
         memory_mib=_memory_mib(root),
-        cpus=int(root.findtext("vcpu", "1")),
+        cpus=cpus,
         macs=tuple(card["mac"] for card in cards if card["mac"]),
         console=_serial_path(root, 0),
         report=_serial_path(root, 1),
@@ -207,12 +223,13 @@ def describe(xml: str) -> Description:
         hardware={
             "domain_type": root.get("type"),
             "machine_type": _machine_family(root),
-            "cpus": int(root.findtext("vcpu", "1")),
+            "cpus": cpus,
             "memory_mib": _memory_mib(root),
             "disks": disks,
             "seed": seed,
             "networks": cards,
         },
+        files=tuple(_files(root)),
     )
 
 
@@ -275,17 +292,39 @@ def _metadata(wish: MachineWish) -> ET.Element:
     return metadata
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+def _owner(ours: ET.Element) -> Owner:
+    """Names become parts of paths, so they are checked although only administrators can have changed them."""
+    names = {key: ours.get(key, "") for key in ("tenant", "service", "machine")}
+    for key, value in names.items():
+        if not (is_host_label(value) if key == "machine" else is_name(value)):
+            raise Malformed(f"its metadata: {key}", f"{value[:80]!r} is not a name")
+    return Owner(**names)
+
+
+def _number(ours: ET.Element, owner: Owner) -> int:
+    """Where somebody has damaged it, the one in the machine's name: it must not be given to another machine."""
+    for text in (ours.get("number", ""), owner.machine.rpartition("-")[2]):
+        try:
+            return decimal(text, "number", high=10**9)
+        except Malformed:
+            continue
+    return 0
 
 
 def _spec(text: str) -> dict[str, t.Any]:
     """Empty where somebody has edited it to what is no JSON: the machine still is ours."""
     try:
-        spec = json.loads(text)
-    except ValueError:
+        spec = parse(text, "its metadata: spec")
+    except Malformed:
         return {}
     return spec if isinstance(spec, dict) else {}
+
+
+def _files(root: ET.Element) -> t.Iterator[tuple[str, str | None]]:
+    for element in root.iterfind("./devices/disk"):
+        source, driver = element.find("source"), element.find("driver")
+        if source is not None and source.get("file"):
+            yield source.get("file", ""), None if driver is None else driver.get("type")
 
 
 def _disk(path: str, image_format: str, target: str) -> ET.Element:
@@ -328,7 +367,7 @@ def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
     disks, seed = [], None
     for element in root.iterfind("./devices/disk"):
         source, target, driver = element.find("source"), element.find("target"), element.find("driver")
-        path = None if source is None else next(iter(source.attrib.values()), None)
+        path = None if source is None else source.get("file") or next(iter(source.attrib.values()), None)
         if target is not None and target.get("dev") == "vdz" and element.find("readonly") is not None:
             seed = path
         else:
@@ -336,13 +375,15 @@ def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
     return disks, seed
 
 
-def _chain(disk: ET.Element) -> list[Layer]:
-    layers: list[Layer] = []
+def _chain(disk: ET.Element) -> list[tuple[Layer, list[str]]]:
+    """Each layer, and the models that leave it alone."""
+    layers: list[tuple[Layer, list[str]]] = []
     store = disk.find("backingStore")
     while store is not None:
         source, image_format = store.find("source"), store.find("format")
         if source is not None and image_format is not None:
-            layers.append(Layer(source.get("file", ""), image_format.get("type", "")))
+            labels = sorted(label.get("model", "") for label in source.iterfind("seclabel[@relabel='no']"))
+            layers.append((Layer(source.get("file", ""), image_format.get("type", "")), labels))
         store = store.find("backingStore")
     return layers
 
@@ -362,7 +403,8 @@ def _memory_mib(root: ET.Element) -> int:
     if memory is None:
         return 0
     kib = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1024**2, "G": 1024**2}
-    return int(int(memory.text or "0") * kib.get(memory.get("unit", "KiB"), 1) // 1024)
+    amount = decimal((memory.text or "").strip(), "its definition: memory")
+    return int(amount * kib.get(memory.get("unit", "KiB"), 1) // 1024)
 
 
 def _machine_family(root: ET.Element) -> str | None:

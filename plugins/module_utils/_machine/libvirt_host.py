@@ -8,16 +8,26 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import typing as t
 import xml.etree.ElementTree as ET
 
+from .._disk.capacity import LIBVIRT_SOCKETS
+from .._disk.runner import find_program
 from .._errors import FleetError
+from .xml_document import parse_xml
 
 try:
     import libvirt
 except ImportError:
     libvirt = None
+
+
+LOCAL_URI = "qemu:///system"
+_DAEMONS = ("libvirtd", "virtqemud")
+# Definitions of domains, and what libvirt keeps of running ones.
+_DOMAINS = ("/etc/libvirt/qemu/*.xml", "/run/libvirt/qemu/*.xml")
 
 
 class LibvirtMissing(FleetError):
@@ -34,6 +44,32 @@ class DomainGone(LibvirtError):
     """Somebody else has undefined it meanwhile."""
 
 
+def may_have_domains(uri: str) -> bool:
+    """Whether a host whose libvirt gives no answer may have machines all the same."""
+    if uri != LOCAL_URI:
+        return True
+    return any(
+        [
+            *(find_program(daemon) for daemon in _DAEMONS),
+            *(os.path.exists(path) for path in LIBVIRT_SOCKETS),
+            *(glob.glob(pattern) for pattern in _DOMAINS),
+        ]
+    )
+
+
+def bridges() -> list[str]:
+    """Network interfaces of the host that are bridges, those of Open vSwitch included."""
+    found = {path.split("/")[4] for path in glob.glob("/sys/class/net/*/bridge")}
+    for path in glob.glob("/sys/class/net/*/uevent"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                if "DEVTYPE=openvswitch" in file.read():
+                    found.add(path.split("/")[4])
+        except OSError:  # it has gone meanwhile
+            continue
+    return sorted(found)
+
+
 class Domain:
     """One domain of the host."""
 
@@ -43,6 +79,10 @@ class Domain:
     @property
     def name(self) -> str:
         return str(self._handle.name())
+
+    @property
+    def uuid(self) -> str:
+        return str(self._handle.UUIDString())
 
     def xml(self) -> str:
         """The persistent definition, whatever is changed in the running machine."""
@@ -125,10 +165,14 @@ class LibvirtHost:
     def networks(self) -> dict[str, bool]:
         """Whether each network is active."""
         handles = _call("list the networks", self._connection.listAllNetworks)
-        return {handle.name(): bool(handle.isActive()) for handle in handles}
+        return {handle.name(): bool(_call("look at the networks", handle.isActive)) for handle in handles}
 
     def has_bridge(self, name: str) -> bool:
         return os.path.exists(os.path.join("/sys/class/net", name))
+
+    def security_models(self) -> list[str]:
+        """How the host keeps guests apart, such as selinux, apparmor and dac."""
+        return [model.text or "" for model in self._capabilities().iterfind("./host/secmodel/model")]
 
     def memory_mib(self) -> int:
         return int(_call("ask for the host's memory", self._connection.getInfo)[1])
@@ -143,7 +187,7 @@ class LibvirtHost:
         return capabilities.find(f"./guest/arch[@name='{arch}']/domain[@type='kvm']") is not None
 
     def _capabilities(self) -> ET.Element:
-        return ET.fromstring(_call("ask for the host's capabilities", self._connection.getCapabilities))
+        return parse_xml(_call("ask for the host's capabilities", self._connection.getCapabilities))
 
 
 def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:

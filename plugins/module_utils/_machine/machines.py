@@ -13,11 +13,12 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
-from .._disk import filesystem
+from .._disk.errors import UnsafePath
 from .._errors import FleetError, InvalidOption
-from .backing import Layer, backing_chain
-from .domain import Description, MachineWish, Platform, build, describe, drift, with_chains
-from .files import make_directory
+from .._untrusted import Malformed
+from .backing import Layer, Places, backing_chain
+from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
+from .files import check_log, is_machine_directory, open_machine_directory, remove_empty_directory
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .owner import Owner
 from .reports import console_tail, read_report
@@ -26,9 +27,6 @@ from .seed_images import IMAGE, RECORD, SeedRecord, read_record
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
-
-# Reports that count as "has come up". cloud-init calls deprecated keys in user-data "degraded", too.
-_UP = ("done", "degraded")
 
 # virtlogd rotates what it writes.
 _LEFTOVERS = (IMAGE, RECORD, "report.log", "console.log", "report.log.0", "console.log.0")
@@ -50,13 +48,17 @@ class Machine:
     found: Description | None = None
     running: bool = False
     report: dict[str, t.Any] | None = None
+    report_expected: bool = False
+    report_error: FleetError | None = None  # why what the guest said cannot be read
     drift: list[dict[str, t.Any]] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed, for programs
     problem: str | None = None  # and for people
 
     def fail(self, reason: str, problem: str) -> None:
-        self.reason, self.problem = reason, problem
+        """The first failure counts: others follow from it."""
+        if self.problem is None:
+            self.reason, self.problem = reason, problem
 
     @property
     def directory(self) -> str | None:
@@ -71,7 +73,7 @@ class Machine:
 
     def result(self) -> dict[str, t.Any]:
         found = self.found
-        tail = console_tail(self.console) if self.console and self.report is None else []
+        tail = self.last_lines() if self.report is None else []
         return {
             "machine": self.owner.machine,
             "domain": found.domain if found else self.owner.domain,
@@ -85,11 +87,19 @@ class Machine:
             "accelerator": found.hardware["domain_type"] if found else None,
             "macs": list(found.macs) if found else [],
             "report": self.report,
+            "report_expected": self.report_expected,
             "console_tail": tail,
             "drift": self.drift,
             "actions": self.actions,
-            "problem": self.problem,
+            "problem": self.problem or (self.report_error.message if self.report_error else None),
         }
+
+    def last_lines(self, lines: int = 20) -> list[str]:
+        """The end of the console; where it cannot be read, why."""
+        try:
+            return console_tail(self.console, lines) if self.console else []
+        except FleetError as error:
+            return [f"(not read: {error.message})"]
 
     def shown(self) -> dict[str, t.Any]:
         """For a diff: no spec, which may be long."""
@@ -103,6 +113,7 @@ class Machines:
     :param host: the host's libvirt.
     :param domain_type: auto, kvm or qemu.
     :param check: predict only.
+    :param pools: paths of the host's pools.
     """
 
     def __init__(
@@ -112,12 +123,14 @@ class Machines:
         check: bool = False,
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
+        pools: t.Collection[str] = (),
     ) -> None:
         self._host = host
         self._domain_type = domain_type
         self._check = check
         self._clock = clock
         self._sleep = sleep
+        self._pools = pools
         self._found = self._survey()
 
     def every_domain(self) -> list[dict[str, t.Any]]:
@@ -128,13 +141,22 @@ class Machines:
                 "uuid": about.uuid,
                 "service": about.owner.service if about.owner else None,
                 "tenant": about.owner.tenant if about.owner else None,
+                "machine": about.owner.machine if about.owner else None,
                 "macs": list(about.macs),
                 "memory_mib": about.memory_mib,
                 "cpus": about.cpus,
-                "running": domain.running(),
+                "running": running,
+                "problem": about.problem,
             }
-            for domain, about in sorted(self._survey(), key=lambda pair: pair[1].domain)
+            for running, about in sorted(self._running(), key=lambda pair: pair[1].domain)
         ]
+
+    def _running(self) -> t.Iterator[tuple[bool, Description]]:
+        for domain, about in self._survey():
+            try:
+                yield domain.running(), about
+            except DomainGone:
+                pass
 
     def query(self, tenant: str, service: str | None) -> list[Machine]:
         """The tenant's machines, of one service or of all."""
@@ -148,10 +170,11 @@ class Machines:
     def ensure(self, wishes: t.Sequence[MachineWish], start: bool) -> list[Machine]:
         """Define what is missing and, if asked, start what is off. Nothing is changed unless all of it can be tried."""
         machines = [self._machine(wish.owner, wish) for wish in wishes]
-        platform = Platform(self._chosen_domain_type(), self._host.arch())
+        platform = Platform(self._chosen_domain_type(), self._host.arch(), self._security())
         new = [machine for machine in machines if machine.found is None]
         needing_network = [m for m in machines if m.found is None or (start and not m.running)]
-        problems = [*self._memory_problems(new), *self._network_problems(needing_network)]
+        problems = [machine.problem for machine in machines if machine.problem]
+        problems += [*self._memory_problems(new), *self._network_problems(needing_network)]
         # Those that exist have their disks, and whoever only wants them to run need not repeat them.
         problems += [
             f"disks: {machine.owner.machine} is to be defined and has none; at least one is needed."
@@ -163,7 +186,13 @@ class Machines:
         macs, mac_problems = self._macs(new)
         problems += mac_problems
         if problems:
-            raise MachinesFailed(" ".join(problems), problems=problems)
+            raise MachinesFailed(
+                " ".join(problems),
+                problems=problems,
+                failed=[{"machine": m.owner.machine, "reason": m.reason, "msg": m.problem} for m in machines if m.problem],
+                machines=[machine.result() for machine in machines],
+                changed=False,
+            )
         for machine in machines:
             try:
                 self._ensure_one(machine, platform, macs.get(machine.owner, []), start)
@@ -177,8 +206,8 @@ class Machines:
         looked = begin
         pending = []
         for machine in machines:
-            machine.report = self._report(machine)
-            if machine.report is None and machine.problem is None and machine.running and self._token(machine):
+            self._read_report(machine)
+            if machine.problem is None and machine.running and self._may_still_report(machine):
                 pending.append(machine)
         while pending and not self._check:
             now = self._clock()
@@ -187,9 +216,9 @@ class Machines:
                 looked = now
             for machine in list(pending):
                 # Asked before the report is read: a guest may report and power off.
-                machine.running = not look_at_domains or (machine.domain is not None and machine.domain.running())
-                machine.report = self._report(machine)
-                if machine.report is not None:
+                machine.running = not look_at_domains or self._still_runs(machine)
+                self._read_report(machine)
+                if not self._may_still_report(machine):
                     pending.remove(machine)
                 elif not machine.running:
                     machine.fail("stopped", self._silence(machine, f"stopped after {now - begin:.0f} s without a report"))
@@ -206,7 +235,7 @@ class Machines:
     def stop(self, owners: t.Sequence[Owner], timeout_s: float, force: bool) -> list[Machine]:
         """Let the guests power off; those that do not in time are stopped if ``force``, else they have failed."""
         machines = [self._machine(owner, None) for owner in owners]
-        pending = [machine for machine in machines if machine.running]
+        pending = [machine for machine in machines if machine.running and machine.problem is None]
         for machine in pending:
             machine.actions.append("stopped")
             if self._check:
@@ -215,7 +244,7 @@ class Machines:
                 self._ask_to_stop(machine)
         asked = begin = self._clock()
         while not self._check:
-            pending = [m for m in pending if m.domain and m.domain.running()]
+            pending = [m for m in pending if self._still_runs(m)]
             now = self._clock()
             if not pending or now - begin >= timeout_s:
                 break
@@ -225,10 +254,16 @@ class Machines:
                     self._ask_to_stop(machine)
             self._sleep(POLL_S)
         for machine in machines:
+            if machine.problem:
+                continue
             if self._check or machine not in pending:
                 machine.running = False
             elif force and machine.domain:
-                machine.domain.destroy()
+                try:
+                    machine.domain.destroy()
+                except FleetError as error:
+                    machine.fail("still_running", error.message)
+                    continue
                 machine.running = False
                 machine.actions.append("forced")
             else:
@@ -251,58 +286,71 @@ class Machines:
         """Stop at once and forget the machines, with their seeds and logs; disks stay."""
         machines = [self._machine(owner, None) for owner in owners]
         for machine in machines:
-            directory = machine.directory or directories[machine.owner]
-            if machine.domain:
-                machine.actions.append("removed")
-                if not self._check:
-                    machine.domain.destroy()
-                    machine.domain.undefine()
-            leftovers = [path for path in (os.path.join(directory, name) for name in _LEFTOVERS) if os.path.exists(path)]
-            if leftovers and not machine.domain:
-                machine.actions.append("cleaned")
-            if self._check:
+            if machine.problem:
                 continue
-            for path in leftovers:
-                filesystem.remove_file(path)
             try:
-                os.rmdir(directory)
-            except OSError:  # it still has disks
-                pass
-            machine.running, machine.found, machine.domain = False, None, None
+                self._remove_one(machine, machine.directory or directories[machine.owner])
+            except FleetError as error:
+                machine.fail("remove_failed", error.message)
         return machines
 
+    def _remove_one(self, machine: Machine, path: str) -> None:
+        if machine.domain:
+            machine.actions.append("removed")
+            if not self._check:
+                machine.domain.destroy()
+                machine.domain.undefine()
+        if self._remove_files(path) and not machine.domain:
+            machine.actions.append("cleaned")
+        if not self._check:
+            machine.running, machine.found, machine.domain = False, None, None
+
+    def _remove_files(self, path: str) -> bool:
+        """True when there was anything; disks, and a directory that holds them, stay."""
+        try:
+            with open_machine_directory(path) as directory:
+                leftovers = [name for name in _LEFTOVERS if directory.has(name)]
+                for name in leftovers if not self._check else ():
+                    directory.remove(name)
+            if not self._check:
+                remove_empty_directory(path)
+        except FileNotFoundError:
+            return False
+        return bool(leftovers)
+
     def _survey(self) -> list[tuple[Domain, Description]]:
+        """One domain that cannot be read hides no other."""
         found = []
         for domain in self._host.domains():
             try:
-                found.append((domain, describe(domain.xml())))
+                about = describe(domain.xml())
             except DomainGone:
-                pass
+                continue
+            except (LibvirtError, Malformed) as error:
+                about = unread(domain.name, domain.uuid, error.message)
+            found.append((domain, about))
         return found
 
     def _existing(self, owner: Owner, wish: MachineWish | None, domain: Domain, about: Description) -> Machine:
-        machine = Machine(owner, wish, domain, about, domain.running())
-        machine.report = self._report(machine)
+        machine = Machine(owner, wish, domain, about)
+        try:
+            machine.running = domain.running()
+        except FleetError as error:
+            machine.fail("unknown", error.message)
+        self._read_report(machine)
         return machine
 
     def _machine(self, owner: Owner, wish: MachineWish | None) -> Machine:
-        """What there is of this machine; FleetError if its domain's name is somebody else's."""
+        """What there is of this machine; it has failed where its domain's name or UUID is another's."""
         for domain, about in self._found:
             if about.owner == owner:
                 return self._existing(owner, wish, domain, about)
+        machine = Machine(owner, wish)
         for _domain, about in self._found:
-            if about.domain == owner.domain:
-                whose = "was not made by this collection"
-                if about.owner:
-                    o = about.owner
-                    whose = f"belongs to machine {o.machine} of service {o.service} of tenant {o.tenant}"
-                raise FleetError(
-                    f"The domain {about.domain} (UUID {about.uuid}) {whose} and is left alone. Choose another service "
-                    f"or machine name than {owner.service} and {owner.machine}, or rename that domain.",
-                    domain=about.domain,
-                    owner=str(about.owner) if about.owner else None,
-                )
-        return Machine(owner, wish)
+            if about.domain == owner.domain or about.uuid == owner.domain_uuid:
+                machine.fail(*_foreign(about, owner))
+                break
+        return machine
 
     def _chosen_domain_type(self) -> str:
         if self._domain_type == "auto":
@@ -310,6 +358,10 @@ class Machines:
         if self._domain_type == "kvm" and not self._host.accelerated():
             raise InvalidOption("domain_type", "kvm", "this host offers no kvm (is /dev/kvm there?); use auto or qemu")
         return self._domain_type
+
+    def _security(self) -> tuple[str, ...]:
+        """Models that would relabel base disks; a model that the host does not have is an error to libvirt."""
+        return ("dac", *(model for model in ("selinux",) if model in self._host.security_models()))
 
     def _memory_problems(self, new: t.Sequence[Machine]) -> list[str]:
         if not new:
@@ -384,9 +436,9 @@ class Machines:
         if wish is None:
             return
         if machine.found is None:
-            xml = build(wish, platform, macs, self._chains(wish))
+            xml = build(wish, platform, macs, self._chains(wish.owner, [(d.path, d.image_format) for d in wish.disks]))
             if not self._check:
-                make_directory(wish.directory)
+                open_machine_directory(wish.directory, make=True).close()
                 machine.domain = self._host.define(xml, wish.owner.domain)
                 xml = machine.domain.xml()
             machine.actions.append("defined")
@@ -399,57 +451,105 @@ class Machines:
             if machine.domain and machine.domain.autostart() != wish.autostart:
                 machine.drift.append({"path": "autostart", "from": not wish.autostart, "to": wish.autostart})
         if start and not machine.running:
+            self._start(machine, platform)
+        self._read_report(machine)
+
+    def _start(self, machine: Machine, platform: Platform) -> None:
+        """The disks that the domain has, whatever the wish says of them, are what QEMU will open."""
+        if machine.found:
+            chains = self._chains(machine.owner, machine.found.files)
             if not self._check and machine.domain:
-                if "defined" not in machine.actions:
-                    self._renew_chains(machine, wish)
+                for path in (machine.found.console, machine.found.report):
+                    check_log(path)
+                # Disks may have been flattened or moved onto another base since the domain was defined.
+                xml = with_chains(machine.domain.xml(), chains, platform.security)
+                if xml is not None:
+                    machine.domain = self._host.define(xml, machine.domain.name)
                 machine.domain.start()
-            machine.actions.append("started")
-            machine.running = True
+        machine.actions.append("started")
+        machine.running = True
 
-    def _chains(self, wish: MachineWish) -> dict[str, list[Layer] | None]:
-        return {
-            disk.path: backing_chain(disk.path, disk.image_format) for disk in wish.disks if os.path.exists(disk.path)
-        }
+    def _chains(self, owner: Owner, files: t.Iterable[tuple[str, str | None]]) -> dict[str, list[Layer]]:
+        """What lies under each disk, checked. In check mode an earlier step would make those that are missing."""
+        places = Places(self._pools, owner.service)
+        return {path: backing_chain(path, kind, places) for path, kind in files if not self._check or os.path.lexists(path)}
 
-    def _renew_chains(self, machine: Machine, wish: MachineWish) -> None:
-        """Disks may have been flattened or moved onto another base since the domain was defined."""
-        if machine.domain:
-            xml = with_chains(machine.domain.xml(), self._chains(wish))
-            if xml is not None:
-                machine.domain = self._host.define(xml, machine.domain.name)
-
-    def _token(self, machine: Machine) -> str | None:
-        record = self._seed_record(machine)
-        return record.token if record else None
+    def _still_runs(self, machine: Machine) -> bool:
+        try:
+            return machine.domain is not None and machine.domain.running()
+        except DomainGone:
+            return False
 
     def _seed_record(self, machine: Machine) -> SeedRecord | None:
         seed = machine.found.seed if machine.found else None
-        return read_record(os.path.dirname(seed)) if seed else None
+        return read_record(os.path.dirname(seed)) if seed and is_machine_directory(os.path.dirname(seed)) else None
 
-    def _report(self, machine: Machine) -> dict[str, t.Any] | None:
-        token = self._token(machine)
-        if token is None or machine.found is None or machine.found.report is None:
-            return None
-        return read_report(machine.found.report, token)
+    def _read_report(self, machine: Machine) -> None:
+        """What the guest has said so far, and whether it was asked to say anything."""
+        found = machine.found
+        if found is None or found.report is None:
+            return
+        try:
+            record = self._seed_record(machine)
+            machine.report_expected = record is not None and record.token is not None
+            machine.report = read_report(found.report, record.token) if record and record.token else None
+            machine.report_error = None
+        except FleetError as error:
+            machine.report_error = error
+
+    @staticmethod
+    def _may_still_report(machine: Machine) -> bool:
+        """A guest that printed half a report may print a whole one yet; a pipe in the file's place stays what it is."""
+        if isinstance(machine.report_error, UnsafePath):
+            return False
+        return machine.report is None and machine.report_expected
 
     def _silence(self, machine: Machine, what: str) -> str:
-        tail = console_tail(machine.console or "", 10)
+        tail = machine.last_lines(10)
         accelerator = machine.found.hardware["domain_type"] if machine.found else "unknown"
         end = f"its console ends with: {' | '.join(tail)}" if tail else "its console is empty"
         return f"{machine.owner.machine} (accelerator {accelerator}) {what}; {end}"
 
     def _judge(self, machine: Machine) -> None:
-        """A report can also say that something is wrong."""
+        """A report can also say that something is wrong, or make no sense."""
         report = machine.report
+        if machine.report_error is not None and machine.reason in (None, "silent", "stopped"):
+            machine.problem = None  # silence, explained
+            machine.fail(
+                "unreadable", f"{machine.owner.machine}: what its guest reported cannot be read: {machine.report_error.message}"
+            )
         if report is None or machine.problem:
             return
         record = self._seed_record(machine)
         expected = record.hostname if record else machine.owner.machine
-        if report["status"] not in _UP:
-            errors = f": {'; '.join(report['errors'])}" if report["errors"] else ""
+        errors = f": {'; '.join(report['errors'])}" if report["errors"] else ""
+        allowed = machine.wish is not None and machine.wish.allow_degraded
+        if report["status"] == "degraded" and not allowed:
+            machine.fail(
+                "cloud_init_degraded",
+                f"{machine.owner.machine} has come up, but cloud-init is degraded{errors or ' (see cloud-init status --long)'};"
+                " mend its user data, or allow it (allow_degraded)",
+            )
+        elif report["status"] not in ("done", "degraded"):
             machine.fail("cloud_init_failed", f"{machine.owner.machine} reports that cloud-init failed{errors}")
         elif report["hostname"].split(".")[0] != expected.split(".")[0]:
             machine.fail(
                 "wrong_hostname",
                 f"{machine.owner.machine} reports the host name {report['hostname']!r}, its seed says {expected!r}",
             )
+
+
+def _foreign(about: Description, owner: Owner) -> tuple[str, str]:
+    """Why a domain that has the machine's name or UUID is left alone."""
+    what = f"The domain {about.domain} (UUID {about.uuid})"
+    if about.problem:
+        return "unknown", f"{what} cannot be read, so it may be {owner.machine} or not: {about.problem}"
+    whose = "was not made by this collection"
+    if about.owner:
+        o = about.owner
+        whose = f"belongs to machine {o.machine} of service {o.service} of tenant {o.tenant}"
+    return (
+        "foreign_domain",
+        f"{what} {whose} and is left alone. Choose another service or machine name than {owner.service} and "
+        f"{owner.machine}, or rename that domain.",
+    )

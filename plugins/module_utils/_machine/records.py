@@ -8,17 +8,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import typing as t
 
 from .._disk import filesystem
+from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
 from .._names import check_name, is_name
-from .files import SECRET_MODE, make_directory, read_tail
+from .._untrusted import Malformed, read
+from .files import SECRET_MODE, make_directory
 
 _SUFFIX = ".json"
 _LARGEST = 64 * 1024 * 1024
+_PRIVATE_MODE = 0o700
+
+
+class RecordUnreadable(FleetError):
+    """There is a record, and what it says cannot be known."""
+
+    kind = "record_unreadable"
 
 
 class ServiceRecords:
@@ -28,42 +36,71 @@ class ServiceRecords:
     """
 
     def __init__(self, state_dir: str, tenant: str) -> None:
-        self._directory = os.path.join(state_dir, "services", check_name("tenant", tenant))
+        self._state_dir = state_dir
+        self._parts = ("services", check_name("tenant", tenant))
+        self._directory = os.path.join(state_dir, *self._parts)
 
     def read(self, service: str) -> dict[str, t.Any] | None:
-        path = self._path(service)
-        if not os.path.exists(path):
-            return None
-        try:
-            data = json.loads(read_tail(path, _LARGEST))
-        except ValueError as error:
-            raise FleetError(f"The record {path} is no JSON ({error}). Remove it, and deploy the service again.", path=path)
-        if not isinstance(data, dict):
-            raise FleetError(f"The record {path} is no mapping. Remove it, and deploy the service again.", path=path)
-        return data
+        """None where there is no record.
 
-    def read_all(self) -> dict[str, dict[str, t.Any]]:
-        records = {}
+        :raises RecordUnreadable: why it cannot be read, and what to do.
+        """
+        name = self._name(service)
+        path = os.path.join(self._directory, name)
+        try:
+            with self._open() as directory:
+                return read(directory.read(name, _LARGEST), "it", max_bytes=_LARGEST).mapping()
+        except FileNotFoundError:
+            return None
+        except Malformed as error:
+            reason = error.problem
+        except FleetError as error:
+            raise RecordUnreadable(f"The record {path} cannot be read: {error.message}", path=path)
+        except OSError as error:
+            raise RecordUnreadable(f"The record {path} cannot be read: {error.strerror}.", path=path)
+        raise RecordUnreadable(
+            f"The record {path} cannot be used: {reason}. Remove it, and deploy the service again.", path=path
+        )
+
+    def read_all(self) -> tuple[dict[str, dict[str, t.Any]], dict[str, str]]:
+        """The records by service, and why others cannot be read."""
+        records, unreadable = {}, {}
         for service in self.services():
-            record = self.read(service)
+            try:
+                record = self.read(service)
+            except RecordUnreadable as error:
+                unreadable[service] = error.message
+                continue
             if record is not None:
                 records[service] = record
-        return records
+        return records, unreadable
 
     def services(self) -> list[str]:
         try:
-            names = os.listdir(self._directory)
+            with self._open() as directory:
+                names = directory.names()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RecordUnreadable(f"The records in {self._directory} cannot be listed: {error.strerror}.", path=self._directory)
         services = (name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX))
         return sorted(service for service in services if is_name(service))
 
     def write(self, service: str, record: t.Mapping[str, t.Any]) -> None:
-        make_directory(self._directory)
-        filesystem.replace_file(self._path(service), filesystem.json_bytes(record), SECRET_MODE)
+        make_directory(self._state_dir)
+        with self._open(make=True) as directory:
+            directory.replace(self._name(service), filesystem.json_bytes(record), SECRET_MODE)
 
     def remove(self, service: str) -> bool:
-        return filesystem.remove_file(self._path(service))
+        try:
+            with self._open() as directory:
+                return directory.remove(self._name(service))
+        except FileNotFoundError:
+            return False
 
-    def _path(self, service: str) -> str:
-        return os.path.join(self._directory, check_name("service", service) + _SUFFIX)
+    def _open(self, make: bool = False) -> SafeDirectory:
+        return SafeDirectory.open(self._state_dir, *self._parts, make=make, mode=_PRIVATE_MODE)
+
+    @staticmethod
+    def _name(service: str) -> str:
+        return check_name("service", service) + _SUFFIX

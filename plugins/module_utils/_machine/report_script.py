@@ -52,6 +52,11 @@ wait_for_address() {
     done
 }
 
+# A file of cloud-init's in one line.
+content() {
+    if [ -s "$1" ]; then tr '\n\t' '  ' <"$1"; else printf null; fi
+}
+
 report() {
     cloud-init status --wait >/dev/null 2>&1
     case $? in
@@ -60,17 +65,18 @@ report() {
         *) status=error ;;
     esac
     wait_for_address
-    result=null
-    if [ "$status" != 'done' ] && [ -s /run/cloud-init/result.json ]; then
-        result=$(tr '\n\t' '  ' </run/cloud-init/result.json)
+    result=null stages=null
+    if [ "$status" != 'done' ]; then
+        stages=$(content /run/cloud-init/status.json)
+        result=$(content /run/cloud-init/result.json)
     fi
     instance=$(keep 'A-Za-z0-9._-' </var/lib/cloud/data/instance-id)
     name=$(keep 'A-Za-z0-9._-' </proc/sys/kernel/hostname)
     if command -v stty >/dev/null 2>&1; then
         stty -F "$port" raw -echo 115200 2>/dev/null
     fi
-    printf '\n%s{"token":%s,"hostname":"%s","instance_id":"%s","status":"%s","addresses":[%s],"result":%s}\n' \
-        '@PREFIX@' '@TOKEN@' "$name" "${instance:-@INSTANCE@}" "$status" "$(addresses)" "$result" >"$port"
+    printf '\n%s{"token":%s,"hostname":"%s","instance_id":"%s","status":"%s","addresses":[%s],"result":%s,"stages":%s}\n' \
+        '@PREFIX@' '@TOKEN@' "$name" "${instance:-@INSTANCE@}" "$status" "$(addresses)" "$result" "$stages" >"$port"
 }
 
 (trap '' HUP; report) </dev/null >/dev/null 2>&1 &

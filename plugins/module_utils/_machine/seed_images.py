@@ -8,19 +8,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
+import tempfile
 import typing as t
 from dataclasses import dataclass
 
 from .._disk import filesystem
-from .files import SECRET_MODE, check_pool, make_directory
+from .._disk.safe_directory import SafeDirectory
+from .._untrusted import Malformed, read
+from .files import SECRET_MODE, check_pool, open_machine_directory
 from .iso import Runner, find_tool, write_iso
 from .seed import SeedWish, seed_digest, seed_files, seed_outline
 
 IMAGE = "seed.iso"
 RECORD = "seed.json"
+_LARGEST_RECORD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,32 @@ class SeedRecord:
 
 
 def read_record(directory: str) -> SeedRecord | None:
-    """None where there is no record, or none that can be used."""
+    """None where there is no record.
+
+    :raises Malformed: what is wrong with it.
+    :raises UnsafePath: a link or the like stands in its place.
+    """
     try:
-        with open(os.path.join(directory, RECORD), encoding="utf-8") as file:
-            data = json.load(file)
-        return SeedRecord(
-            digest=data["digest"],
-            token=data["token"],
-            hostname=data["hostname"],
-            instance_id=data["instance_id"],
-            outline=data["outline"],
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        with open_machine_directory(directory) as opened:
+            return _record(opened)
+    except FileNotFoundError:
         return None
+
+
+def _record(directory: SafeDirectory) -> SeedRecord | None:
+    try:
+        data = directory.read(RECORD, _LARGEST_RECORD)
+    except FileNotFoundError:
+        return None
+    said = read(data, os.path.join(directory.path, RECORD), max_bytes=_LARGEST_RECORD)
+    token = said.get("token")
+    return SeedRecord(
+        digest=said["digest"].digest(),
+        token=None if token is None else token.text(pattern="[0-9a-f]{1,64}", what="hexadecimal digits"),
+        hostname=said["hostname"].cleaned(300),
+        instance_id=said["instance_id"].text(200),
+        outline=said["outline"].mapping(),
+    )
 
 
 class SeedImages:
@@ -66,13 +82,10 @@ class SeedImages:
         :returns: what happened, and what may be shown of the seed before and after.
         """
         check_pool(wish.pool_path)
-        directory = wish.owner.directory(wish.pool_path)
-        image = os.path.join(directory, IMAGE)
+        path = wish.owner.directory(wish.pool_path)
         digest = seed_digest(wish)
-        found = read_record(directory)
+        found, present = _found(path)
         shown_before = None if found is None else {"digest": found.digest, **found.outline}
-        # A record without its image is that of an interrupted run.
-        present = found is not None and os.path.exists(image)
         if present and found is not None and found.digest == digest:
             action = "none"
         else:
@@ -80,36 +93,19 @@ class SeedImages:
             # A record may be from a seed without a report.
             token = (found.token if found else None) or secrets.token_hex(16)
             if not self._check:
-                self._write(directory, image, wish, digest, token)
+                self._write(path, wish, digest, token)
             else:
                 find_tool()
         result = {
             "machine": wish.owner.machine,
-            "path": image,
+            "path": os.path.join(path, IMAGE),
             "instance_id": wish.owner.instance_id,
             "digest": digest,
             "action": action,
         }
         return result, shown_before, {"digest": digest, **seed_outline(wish)}
 
-    def _write(self, directory: str, image: str, wish: SeedWish, digest: str, token: str) -> None:
-        make_directory(directory)
-        new = os.path.join(directory, ".new-" + IMAGE)
-        filesystem.remove_file(new)
-        # The tool would make it readable for all; an existing file keeps its mode.
-        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE))
-        try:
-            write_iso(new, seed_files(wish, token), self._run)
-            os.chmod(new, SECRET_MODE)
-            handle = os.open(new, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            os.rename(new, image)
-        finally:
-            filesystem.remove_file(new)
-        filesystem.sync_directory(directory)
+    def _write(self, path: str, wish: SeedWish, digest: str, token: str) -> None:
         record = {
             "format": 1,
             "digest": digest,
@@ -118,5 +114,25 @@ class SeedImages:
             "instance_id": wish.owner.instance_id,
             "outline": seed_outline(wish),
         }
-        # Last: only a complete image has a record.
-        filesystem.replace_file(os.path.join(directory, RECORD), filesystem.json_bytes(record), SECRET_MODE)
+        # The ISO tool knows nothing but paths, so it writes where nobody else can plant anything.
+        with tempfile.TemporaryDirectory(prefix="basecast-seed-") as private:
+            image = os.path.join(private, IMAGE)
+            write_iso(image, seed_files(wish, token), self._run)
+            content = filesystem.read_file(image)
+        with open_machine_directory(path, make=True) as directory:
+            directory.replace(IMAGE, content, SECRET_MODE)
+            # Last: only a complete image has a record.
+            directory.replace(RECORD, filesystem.json_bytes(record), SECRET_MODE)
+
+
+def _found(path: str) -> tuple[SeedRecord | None, bool]:
+    """The record, and whether the image is there too: a record alone is that of an interrupted run."""
+    try:
+        with open_machine_directory(path) as directory:
+            try:
+                found = _record(directory)
+            except Malformed:
+                return None, False
+            return found, found is not None and directory.has(IMAGE)
+    except FileNotFoundError:
+        return None, False

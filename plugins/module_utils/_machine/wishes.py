@@ -74,6 +74,7 @@ def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: 
         spec=options["spec"],
         machine_type=options["machine_type"],
         autostart=options["autostart"],
+        allow_degraded=options["allow_degraded"],
     )
 
 

@@ -16,9 +16,15 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 # Observed hosts, as the deployment's first play collects them:
-#   {host: {"reachable": bool, "in_play": bool, "msg": str, "capacity": host_capacity_info's, "pools": base_disk_info's,
-#           "machines": machine's own of this service, "domains": all of the host's, "record": service_record's or None}}
+#   {host: {"reachable": bool, "msg": str, "known": bool, "reason": str, "capacity": host_capacity_info's,
+#           "pools": base_disk_info's, "machines", "domains", "networks", "bridges": machine_info's,
+#           "record": service_record's or None}}
 Observed = Mapping[str, Mapping[str, t.Any]]
+
+
+def answers(facts: Mapping[str, t.Any]) -> bool:
+    """Whether the host could be asked and its machines are known. An empty list of any other host means nothing."""
+    return bool(facts.get("reachable")) and bool(facts.get("known", True))
 
 
 def place_machines(
@@ -72,8 +78,8 @@ def _candidates(
     """The hosts that a group of machines may use, and what is wrong with the names."""
     if group["hosts"] is None:
         # A count alone leaves the choice among the fleet; who cannot be asked is not chosen.
-        usable = [host for host, facts in hosts.items() if facts.get("reachable")]
-        return usable, [] if usable else [f"{group['place']}: no host of this run can be reached"]
+        usable = [host for host, facts in hosts.items() if answers(facts)]
+        return usable, [] if usable else [f"{group['place']}: no host of this run can be asked for its machines"]
     names: list[str] = []
     problems: list[str] = []
     for name in group["hosts"]:
@@ -102,7 +108,7 @@ def _place_group(
         number: (host, exists)
         for number, (host, exists) in known.items()
         # What was only recorded for a reachable host that is no longer wanted was never made.
-        if exists or host in candidates or not hosts.get(host, {}).get("reachable")
+        if exists or host in candidates or not answers(hosts.get(host, {}))
     }
     kept: dict[int, str] = {}
     surplus: list[int] = []
@@ -113,12 +119,14 @@ def _place_group(
         if quota is not None:
             room = quota.get(host, 0) > sum(1 for other in kept.values() if other == host)
         else:
-            room = len(kept) < budget and (exists or host in candidates)
+            # A host that answers but cannot tell its machines most likely has those that were recorded for it.
+            silent = bool(hosts.get(host, {}).get("reachable")) and not answers(hosts[host])
+            room = len(kept) < budget and (exists or silent or host in candidates)
         if room:
             kept[number] = host
         elif exists:
             surplus.append(number)
-    used = set(kept) | {n for n, (host, exists) in reserved.items() if exists or not hosts.get(host, {}).get("reachable")}
+    used = set(kept) | {n for n, (host, exists) in reserved.items() if exists or not answers(hosts.get(host, {}))}
     for host in kept.values():
         placed[host] = placed.get(host, 0) + 1
     free = (number for number in range(1, 10**6) if number not in used)

@@ -277,7 +277,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         # Not the content: user data holds passwords, and this stands in the domain's description.
         "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
         "place": places(*path),
-        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count")},
+        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
     }
 
 

@@ -48,6 +48,7 @@ def preflight(
         problems += _pools(host, facts, mine, groups)
         problems += _import_pools(host, facts, bases)
         problems += _memory(host, facts, mine, groups, memory_overcommit)
+        problems += _networks(host, facts, mine, groups)
         if host in work:
             problems += _space(host, facts, work[host], bases, hosts)
         if host in relay_hosts:
@@ -107,6 +108,51 @@ def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: G
             )
             return
         promised += group["memory_mib"]
+
+
+def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """Networks must be active, bridges must exist; a host that did not tell of them is not judged."""
+    networks, bridges = facts.get("networks"), facts.get("bridges")
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        place = groups[name].get("places", {}).get("networks", groups[name]["place"])
+        for card in groups[name]["networks"]:
+            if card.get("bridge"):
+                if bridges is not None and card["bridge"] not in bridges:
+                    yield f"{place}: {host} has no bridge {card['bridge']!r}; its bridges are: {', '.join(bridges) or 'none'}"
+            elif networks is not None and not networks.get(card["network"]):
+                active = ", ".join(other for other, is_active in networks.items() if is_active) or "none"
+                if card["network"] in networks:
+                    yield (
+                        f"{place}: the network {card['network']!r} of {host} is not active; start it"
+                        f" (virsh net-start {card['network']}), active are: {active}"
+                    )
+                else:
+                    yield f"{place}: {host} has no network {card['network']!r}; active are: {active}"
+
+
+def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts: Observed) -> list[str]:
+    """Sentences for pools that would not have room if every disk grew to its full size."""
+    wanted: dict[tuple[str, str], int] = {}
+    for machine in creating:
+        for disk in groups[machine["group"]]["disks"]:
+            key = (machine["host"], disk["pool"])
+            wanted[key] = wanted.get(key, 0) + _full_size(disk, bases)
+    notes = []
+    for (host, name), size in wanted.items():
+        pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
+        free, promised = pool.get("free_bytes"), pool.get("promised_bytes") or 0
+        if free is not None and size + promised > free:
+            before = f" on top of the {_gib(promised)} that existing disks may grow by" if promised else ""
+            notes.append(
+                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: new disks may grow to {_gib(size)}{before},"
+                f" {_gib(free)} are free"
+            )
+    return notes
+
+
+def _full_size(disk: Mapping[str, t.Any], bases: Bases) -> int:
+    base = bases[disk["base"]] if disk["base"] else None
+    return int(disk["size_bytes"] or ((base and base["metadata"]) or {}).get("virtual_size_bytes") or 0)
 
 
 def _too_small_disks(creating: Machines, groups: Groups, bases: Bases) -> Iterator[str]:

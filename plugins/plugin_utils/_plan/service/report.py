@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 
 FORMAT = 1
 
-# States of a machine in a report; only the first two are what the manifest asked for.
-DEPLOYED, PRESENT, FAILED, UNREACHABLE, OUTSIDE = "deployed", "present", "failed", "unreachable", "outside"
+# States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
+DEPLOYED, STARTED, PRESENT = "deployed", "started", "present"
+FAILED, UNREACHABLE, UNKNOWN, OUTSIDE = "failed", "unreachable", "unknown", "outside"
+THERE = (DEPLOYED, STARTED, PRESENT)
 
 
 def deploy_report(
@@ -27,11 +29,13 @@ def deploy_report(
 
     :param plan: as service_plan returns it.
     :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
-        relay_node's or None}}``; a planned host without an outcome was lost on the way.
+        relay_node's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
+        may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
-        "drift"}], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text": [lines]}``.
+        "drift"}], "missing": [names], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text":
+        [lines]}``.
     """
     machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
     hosts: dict[str, dict[str, t.Any]] = {}
@@ -41,7 +45,7 @@ def deploy_report(
             machine["host"],
             {"state": "done", "step": outcome.get("step"), "msg": outcome.get("msg"), "missing": [], "relay": outcome.get("relay")},
         )
-        if machine["state"] not in (DEPLOYED, PRESENT):
+        if machine["state"] not in THERE:
             host["missing"].append(machine["machine"])
             host["state"] = machine["state"]
             host["msg"] = host["msg"] or machine["reason"]
@@ -49,8 +53,9 @@ def deploy_report(
         "format": FORMAT,
         "service": plan["service"],
         "predicted": predicted,
-        "ok": all(machine["state"] in (DEPLOYED, PRESENT) for machine in machines) and not plan["problems"],
+        "ok": all(machine["state"] in THERE for machine in machines) and not plan["problems"],
         "machines": machines,
+        "missing": [machine["machine"] for machine in machines if machine["state"] not in THERE],
         "hosts": hosts,
         "surplus": list(plan["surplus"]),
         "relay": relay,
@@ -62,16 +67,22 @@ def _machine_outcome(
     machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
 ) -> dict[str, t.Any]:
     outcome = outcomes.get(machine["host"]) or {}
-    found = next((m for m in outcome.get("machines") or [] if m.get("machine") == machine["machine"]), None) or {}
-    here = bool(found.get("running")) and (found.get("report") is not None or not found.get("seeded"))
-    if machine["state"] in (UNREACHABLE, OUTSIDE):
+    found = _told(outcome).get(machine["machine"]) or {}
+    if machine["state"] in (UNREACHABLE, UNKNOWN, OUTSIDE):
         state, reason = machine["state"], machine["reason"]
-    elif here or outcome.get("state") == "done" or (predicted and outcome.get("state") != "failed"):
-        state, reason = (PRESENT if machine["state"] == "exists" else DEPLOYED), ""
+    elif _is_there(found, predicted):
+        state, reason = _what_was_done(found), ""
+    elif found.get("problem"):
+        state, reason = FAILED, one_line(found["problem"])
     elif outcome.get("state") == UNREACHABLE:
         state, reason = UNREACHABLE, _reason(outcome)
+    elif outcome.get("state") == "done":
+        state, reason = FAILED, _shortfall(found)
     elif outcome:
         state, reason = FAILED, _reason(outcome)
+    elif predicted:
+        # A host that check mode did not come to, since nothing stands in its way and nothing was tried.
+        state, reason = (PRESENT if machine["state"] == "exists" else DEPLOYED), ""
     else:
         state, reason = FAILED, "the run ended before this host's turn"
     return {
@@ -82,6 +93,30 @@ def _machine_outcome(
         "report": found.get("report"),
         "drift": machine["drift"],
     }
+
+
+def _told(outcome: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
+    """What the host said of each machine, also where some of them failed."""
+    said = outcome.get("machines") or (outcome.get("failure") or {}).get("machines") or []
+    return {machine["machine"]: machine for machine in said if machine.get("machine")}
+
+
+def _is_there(found: Mapping[str, t.Any], predicted: bool) -> bool:
+    """It runs, nothing is wrong with it, and its guest has reported if its seed asks for that."""
+    if not found.get("running") or found.get("problem"):
+        return False
+    return predicted or found.get("report") is not None or not found.get("report_expected")
+
+
+def _what_was_done(found: Mapping[str, t.Any]) -> str:
+    actions = found.get("actions") or []
+    return DEPLOYED if "defined" in actions else STARTED if "started" in actions else PRESENT
+
+
+def _shortfall(found: Mapping[str, t.Any]) -> str:
+    if not found:
+        return "its host has said nothing of it"
+    return "its guest has not reported" if found.get("running") else "it is not running"
 
 
 def _reason(outcome: Mapping[str, t.Any]) -> str:
@@ -100,12 +135,13 @@ def one_line(message: t.Any) -> str:
 
 def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     machines = report["machines"]
-    count = {state: sum(1 for m in machines if m["state"] == state) for state in (DEPLOYED, PRESENT)}
-    there = count[DEPLOYED] + count[PRESENT]
+    count = {state: sum(1 for m in machines if m["state"] == state) for state in THERE}
+    there = sum(count.values())
     verb = "would be there" if report["predicted"] else "are there"
     lines = [
         f"Service {report['service']}: {there} of {len(machines)} machines {verb}"
-        f" ({count[DEPLOYED]} deployed {'by this run' if not report['predicted'] else 'by a real run'}, {count[PRESENT]} before)."
+        f" ({count[DEPLOYED]} deployed, {count[STARTED]} started by {'a real' if report['predicted'] else 'this'} run,"
+        f" {count[PRESENT]} before)."
     ]
     width = max((len(m["machine"]) for m in machines), default=0)
     host_width = max((len(m["host"]) for m in machines), default=0)
@@ -123,8 +159,9 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
 
 
 def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
-    if machine["state"] in (DEPLOYED, PRESENT):
-        text = ("would be deployed" if predicted else "deployed") if machine["state"] == DEPLOYED else "already there"
+    if machine["state"] in THERE:
+        would = "would be " if predicted else ""
+        text = {DEPLOYED: f"{would}deployed", STARTED: f"{would}started", PRESENT: "already there"}[machine["state"]]
         seen = machine["report"]
         if seen:
             addresses = ", ".join(seen.get("addresses") or [])
@@ -142,7 +179,15 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
     lines = [f"Service {plan['service']} (tenant {plan['tenant']})"]
     for problem in plan["problems"]:
         lines.append(f"  problem: {problem}")
-    words = {"exists": "is there", "create": "would be made", "unreachable": "cannot be made", "outside": "cannot be made"}
+    for note in plan.get("notes") or []:
+        lines.append(f"  note: {note}")
+    words = {
+        "exists": "is there",
+        "create": "would be made",
+        "unreachable": "cannot be made",
+        "outside": "cannot be made",
+        "unknown": "may be there or not",
+    }
     for machine in plan["machines"]:
         reason = f": {machine['reason']}" if machine["reason"] else ""
         lines.append(f"  machine {machine['machine']} on {machine['host']} {words[machine['state']]}{reason}")

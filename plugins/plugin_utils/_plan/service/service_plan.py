@@ -14,9 +14,10 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..placement import Observed, held_base, place_machines
+from ..placement import Observed, answers, held_base, place_machines
 from ..relay.needs import base_metadata, relays_of
-from .preflight import preflight
+from .identity import identity_problems, unreadable
+from .preflight import overcommitted_pools, preflight
 from .report import one_line
 
 FORMAT = 1
@@ -39,14 +40,15 @@ def service_plan(
         with ``host`` and ``pool``.
     :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
     :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
-    :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, problems``.
+    :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems``.
         ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
-        exists, create, unreachable or outside. ``hosts[h]`` has ``fetch`` (bases that must cross the network to it),
-        ``clones`` (bases that must be copied to another of its pools), ``references``, ``disks``, ``seeds`` and
-        ``machines``, each what the module of that step takes.
+        exists, create, unreachable, unknown (whether it exists) or outside. ``hosts[h]`` has ``fetch`` (bases that
+        must cross the network to it), ``clones`` (bases that must be copied to another of its pools), ``references``,
+        ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of that step takes.
     """
     placement = place_machines(manifest, hosts, groups)
     problems: list[str] = list(placement["problems"])
+    problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
     machines = [_machine(entry, groups_by_name[entry["group"]], manifest, hosts) for entry in placement["assignments"]]
     bases = {
@@ -59,6 +61,8 @@ def service_plan(
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
     }
+    for host, record in _records(manifest, placement, hosts, work, bases).items():
+        work[host]["record"] = record
     relays = relays_of(bases, work, hosts)
     relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
     problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)
@@ -73,7 +77,7 @@ def service_plan(
         "relay_hosts": relay_hosts,
         "ratings": placement["ratings"],
         "surplus": placement["surplus"],
-        "record": _record(manifest, placement, hosts),
+        "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
         "problems": list(dict.fromkeys(problems)),
     }
 
@@ -89,6 +93,10 @@ def _machine(
         state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
     elif not facts.get("reachable"):
         state, reason = "unreachable", one_line(facts.get("msg"))
+    elif not answers(facts):
+        state, reason = "unknown", one_line(facts.get("reason"))
+    elif hidden := unreadable(facts, manifest, entry["machine"]):
+        state, reason = "unknown", hidden
     elif entry["exists"]:
         state, reason = "exists", ""
     else:
@@ -349,10 +357,17 @@ def _work(
     return work
 
 
-def _record(manifest: Mapping[str, t.Any], placement: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any]:
-    """What every host of the service keeps: enough to number machines when another host cannot be asked.
+def _records(
+    manifest: Mapping[str, t.Any],
+    placement: Mapping[str, t.Any],
+    hosts: Observed,
+    work: Mapping[str, t.Any],
+    bases: Mapping[str, Mapping[str, t.Any]],
+) -> dict[str, dict[str, t.Any]]:
+    """What each host of the service keeps: the numbers of all machines, to number others while a host cannot be asked,
+    and its own part of the manifest.
 
-    The generation rises only when the content changes, so that an unchanged deployment writes nothing.
+    The generation rises only when the numbers change, so that an unchanged deployment writes nothing.
     """
     assignments = {
         entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]}
@@ -360,27 +375,38 @@ def _record(manifest: Mapping[str, t.Any], placement: Mapping[str, t.Any], hosts
     }
     records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
     newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
-    same = newest.get("assignments") == assignments
-    return {
+    common = {
         "format": FORMAT,
         "service": manifest["service"],
         "tenant": manifest["tenant"],
-        "generation": newest.get("generation", 0) + (0 if same else 1),
+        "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
         "assignments": assignments,
-        "manifest": host_manifest(manifest),
+    }
+    return {
+        host: {**common, "manifest": host_manifest(manifest, {m["group"] for m in mine["machines"]}, bases)}
+        for host, mine in work.items()
     }
 
 
-def host_manifest(manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The part of the manifest that a host needs to clone and customise without the controller."""
+def host_manifest(
+    manifest: Mapping[str, t.Any], groups: t.Collection[str], bases: Mapping[str, Mapping[str, t.Any]]
+) -> dict[str, t.Any]:
+    """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
+    groups: user data holds secrets."""
+    mine = [group for group in manifest["machines"] if group["name"] in groups]
+    needed = {disk["base"] for group in mine for disk in group["disks"]}
     return {
-        "bases": [{key: base[key] for key in ("name", "version", "sha256")} for base in manifest["bases"]],
+        "bases": [
+            {"name": base["name"], "version": base["version"], "sha256": bases[base["name"]]["sha256"] or base["sha256"]}
+            for base in manifest["bases"]
+            if base["name"] in needed
+        ],
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
                 "disks": [{key: value for key, value in disk.items() if key != "place"} for disk in group["disks"]],
             }
-            for group in manifest["machines"]
+            for group in mine
         ],
     }
 

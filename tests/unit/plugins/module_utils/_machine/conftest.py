@@ -25,8 +25,14 @@ class FakeDomain:
     def name(self) -> str:
         return ET.fromstring(self._xml).findtext("name", "")
 
+    @property
+    def uuid(self) -> str:
+        return ET.fromstring(self._xml).findtext("uuid", "")
+
     def xml(self) -> str:
-        return self._xml
+        if self.name in self.host.unreadable:
+            raise LibvirtError(f"libvirt could not read the definition of {self.name}: \x1b]0;owned\x07")
+        return self.host.definitions.get(self.name, self._xml)
 
     def running(self) -> bool:
         return self.is_running
@@ -63,6 +69,9 @@ class FakeHost:
         self.kvm = False
         self.memory = 4096
         self.broken: set[str] = set()
+        self.unreadable: set[str] = set()
+        self.definitions: dict[str, str] = {}  # what libvirt says of a domain, instead of what was defined
+        self.models = ["none", "dac"]
         self.now = 0.0
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
@@ -85,6 +94,9 @@ class FakeHost:
 
     def has_bridge(self, name: str) -> bool:
         return name in self.bridges
+
+    def security_models(self) -> list[str]:
+        return self.models
 
     def memory_mib(self) -> int:
         return self.memory

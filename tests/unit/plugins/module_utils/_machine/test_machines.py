@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing as t
 from dataclasses import replace
 
@@ -27,7 +28,7 @@ def machines(host: t.Any) -> t.Callable[..., Machines]:
 
 def _seeded(wish: MachineWish, hostname: str | None = None, token: str | None = TOKEN) -> MachineWish:
     """The wish with a seed (of which only the record matters here)."""
-    record: dict[str, t.Any] = {"digest": "d", "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
+    record: dict[str, t.Any] = {"digest": "d" * 64, "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
     for name, content in (("seed.json", json.dumps(record)), ("seed.iso", "")):
         with open(os.path.join(wish.directory, name), "w", encoding="utf-8") as file:
             file.write(content)
@@ -94,11 +95,11 @@ def test_a_chain_that_changed_is_told_to_libvirt_before_the_start(
     host: t.Any, machines: t.Any, make_wish: t.Any, monkeypatch: t.Any
 ) -> None:
     module = "ansible_collections.basecast.fleet.plugins.module_utils._machine.machines.backing_chain"
-    monkeypatch.setattr(module, lambda path, image_format: [Layer("/pool/bases/old/disk", "qcow2")])
+    monkeypatch.setattr(module, lambda path, image_format, places: [Layer("/pool/bases/old/disk", "qcow2")])
     wish = make_wish()
     machines().ensure([wish], start=False)
     assert "/pool/bases/old/disk" in host.known[0].xml()
-    monkeypatch.setattr(module, lambda path, image_format: [])
+    monkeypatch.setattr(module, lambda path, image_format, places: [])
     machines(check=True).ensure([wish], start=True)
     assert "/pool/bases/old/disk" in host.known[0].xml()
     machines().ensure([wish], start=True)
@@ -130,13 +131,13 @@ def test_a_domain_without_our_metadata_is_left_alone(action: str, host: t.Any, m
     wish = make_wish()
     host.define("<domain><name>shop-web-1</name><uuid>u</uuid></domain>", "shop-web-1")
     host.known[0].start()
-    with pytest.raises(FleetError, match=r"shop-web-1 .UUID u. was not made by this collection and is left alone"):
-        if action == "ensure":
-            machines().ensure([wish], True)
-        elif action == "stop":
-            machines().stop([wish.owner], 1, True)
-        else:
-            machines().remove([wish.owner], {wish.owner: wish.directory})
+    told = r"shop-web-1 .UUID u. was not made by this collection and is left alone"
+    if action == "ensure":
+        _refused(host, machines, [wish], told)
+    else:
+        found = machines().stop([wish.owner], 1, True) if action == "stop" else machines().remove([wish.owner], {wish.owner: wish.directory})
+        assert _only(found).reason == "foreign_domain"
+        assert re.search(told, str(_only(found).problem))
     assert host.known[0].running()
 
 
@@ -296,14 +297,25 @@ def test_the_report_must_come_under_the_name_that_was_given(
         assert machine.problem == f"web-1 reports the host name {hostname!r}, its seed says {expected!r}"
 
 
-@pytest.mark.parametrize("status, reason", [("done", None), ("degraded", None), ("error", "cloud_init_failed")])
-def test_what_cloud_init_says_counts(status: str, reason: str | None, machines: t.Any, make_wish: t.Any) -> None:
-    wish = _seeded(make_wish())
+@pytest.mark.parametrize(
+    "status, allowed, reason, problem",
+    [
+        ("done", False, None, "None"),
+        ("degraded", True, None, "None"),
+        ("degraded", False, "cloud_init_degraded", "web-1 has come up, but cloud-init is degraded: no such user"),
+        ("error", True, "cloud_init_failed", "web-1 reports that cloud-init failed: no such user"),
+        ("lost\x1b[2J", True, "unreadable", "web-1: what its guest reported cannot be read"),
+    ],
+)
+def test_what_cloud_init_says_counts(
+    status: str, allowed: bool, reason: str | None, problem: str, machines: t.Any, make_wish: t.Any
+) -> None:
+    wish = _seeded(make_wish(allow_degraded=allowed))
     _say(wish, status=status, result={"v1": {"errors": ["no such user"]}})
     machine = _only(_await(machines, [wish]))
     assert machine.reason == reason
-    if reason:
-        assert machine.problem == "web-1 reports that cloud-init failed: no such user"
+    assert str(machine.problem).startswith(problem)
+    assert "\x1b" not in str(machine.problem)
 
 
 def test_a_machine_that_did_not_start_is_not_waited_for(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
@@ -387,8 +399,8 @@ def test_query_tells_the_tenants_machines_and_all_domains(host: t.Any, machines:
     every = machines().every_domain()
     assert [domain["domain"] for domain in every] == ["data-db-1", "mail", "shop-web-1", "shop-web-2", "theirs-web-1"]
     assert every[1] == {
-        "domain": "mail", "uuid": "u", "service": None, "tenant": None,
-        "macs": [], "memory_mib": 64, "cpus": 1, "running": False,
+        "domain": "mail", "uuid": "u", "service": None, "tenant": None, "machine": None,
+        "macs": [], "memory_mib": 64, "cpus": 1, "running": False, "problem": None,
     }  # fmt: skip
 
 
@@ -402,3 +414,164 @@ def test_the_result_is_complete(machines: t.Any, make_wish: t.Any) -> None:
     wish = make_wish()
     xml = build(wish, Platform("qemu", "x86_64"), [wish.owner.mac(0)], {})
     assert set(Machine(wish.owner, wish, None, describe(xml)).result()) == set(Machine(wish.owner).result())
+
+
+# One machine's trouble is its own
+
+
+def _plant(path: str, kind: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        os.symlink("/etc/passwd", path)
+    elif kind == "dangling link":
+        os.symlink("/etc/basecast-planted", path)
+    elif kind == "hard link":
+        other = path + ".other"
+        with open(other, "w", encoding="utf-8"):
+            pass
+        os.link(other, path)
+    else:
+        os.mkdir(path)
+
+
+@pytest.mark.parametrize("name", ["console.log", "report.log"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "dangling link", "hard link", "directory"])
+def test_nothing_starts_that_would_write_elsewhere(name: str, kind: str, machines: t.Any, make_wish: t.Any) -> None:
+    bad, good = make_wish(), make_wish("web-2")
+    _plant(os.path.join(bad.directory, name), kind)
+    first, second = machines().ensure([bad, good], start=True)
+    assert (first.reason, first.running) == ("start_failed", False)
+    assert os.path.join(bad.directory, name) in str(first.problem)
+    assert (second.problem, second.running) == (None, True)
+    assert not os.path.exists("/etc/basecast-planted")
+
+
+@pytest.mark.parametrize("name", ["console.log", "report.log", "seed.json"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "directory"])
+def test_what_is_planted_later_is_not_read(name: str, kind: str, machines: t.Any, make_wish: t.Any) -> None:
+    bad, good = _seeded(make_wish()), _seeded(make_wish("web-2"))
+    machines().ensure([bad, good], start=True)
+    _say(good)
+    _plant(os.path.join(bad.directory, name), kind)
+    first, second = machines().query("default", "shop")
+    assert second.report is not None
+    assert "root:" not in json.dumps(first.result())
+    assert os.path.join(bad.directory, name) in json.dumps(first.result())
+    # It can still be removed, and what was planted goes with it (a directory does not).
+    removed = _only(machines().remove([bad.owner], {bad.owner: bad.directory}))
+    assert (removed.problem is None) is (kind != "directory")
+    assert os.path.exists("/etc/passwd")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 60000,
+        '{"token":"TOKEN","hostname":' + "[" * 5000 + "]" * 5000 + "}",
+        '{"token":"TOKEN","hostname":"web-1","hostname":"x","instance_id":"i","status":"done","addresses":[]}',
+        '{"token":"TOKEN","hostname":"web-1","instance_id":"i","status":"done","addresses":[NaN]}',
+        '{"token":"TOKEN","hostname":7,"instance_id":"i","status":"done","addresses":[]}',
+        '{"token":"TOKEN","hostname":"\\ud800","instance_id":"i","status":"done","addresses":[]}',
+        '{"token":"TOKEN","hostname":"web-1","instance_id":"i","status":["done"],"addresses":[]}',
+    ],
+    ids=["brackets", "deep", "twice", "nan", "number", "half", "list"],
+)
+def test_a_report_that_makes_no_sense_is_one_machines(text: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    bad, good = _seeded(make_wish()), _seeded(make_wish("web-2"))
+    found = machines().ensure([bad, good], start=True)
+    with open(bad.report, "w", encoding="utf-8") as file:
+        file.write("BASECAST-REPORT " + text.replace("TOKEN", TOKEN) + "\n")
+    _say(good)
+    machines().await_reports(found, 5)
+    assert found[0].reason in ("unreadable", "silent")
+    assert (found[1].problem, found[1].report["hostname"]) == (None, "web-2")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<domain>",
+        "<domain><name>shop-web-1</name><vcpu>" + "9" * 5000 + "</vcpu></domain>",
+        "<domain><name>shop-web-1</name><vcpu>\u0663</vcpu></domain>",
+        "<domain><name>shop-web-1</name><memory>1e9</memory></domain>",
+        "<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]><domain><name>&b;</name></domain>",
+        "<domain>" + "<a>" * 200 + "</a>" * 200 + "</domain>",
+        "<domain>" + "<a/>" * 60000 + "</domain>",
+        "<domain><name>" + "x" * 5_000_000 + "</name></domain>",
+    ],
+    ids=["cut", "digits", "alphabet", "exponent", "entities", "deep", "wide", "huge"],
+)
+def test_a_definition_that_makes_no_sense_hides_no_other(xml: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    bad, good = make_wish(), make_wish("web-2")
+    machines().ensure([bad, good], start=True)
+    host.definitions["shop-web-1"] = xml
+    assert [machine.owner.machine for machine in machines().query("default", "shop")] == ["web-2"]
+    every = {domain["domain"]: domain["problem"] for domain in machines().every_domain()}
+    assert every["shop-web-1"] and every["shop-web-2"] is None
+    _refused(host, machines, [bad], "cannot be read, so it may be web-1 or not")
+
+
+@pytest.mark.parametrize("names", [{"service": "../.."}, {"machine": "a/b"}, {"tenant": ""}, {"machine": "A"}])
+def test_names_in_metadata_cannot_leave_their_place(names: dict[str, str], host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=False)
+    xml = host.known[0].xml()
+    for key, value in names.items():
+        xml = re.sub(f'{key}="[^"]*"', f'{key}="{value}"', xml, count=1)
+    host.definitions["shop-web-1"] = xml
+    assert machines().query("default", None) == []
+    assert "is not a name" in machines().every_domain()[0]["problem"]
+
+
+def test_a_domain_that_libvirt_cannot_read_is_not_absent(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=True)
+    host.unreadable.add("shop-web-1")
+    with pytest.raises(MachinesFailed, match="may be web-1 or not"):
+        machines().ensure([wish], start=True)
+    assert "\x1b" not in machines().every_domain()[0]["problem"]
+
+
+@pytest.mark.parametrize("action", ["ensure", "stop", "remove"])
+def test_every_machine_is_told_of_where_one_failed(action: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    mine, good = make_wish("web-1"), make_wish("web-2")
+    machines().ensure([good], start=True)
+    host.define("<domain><name>shop-web-1</name><uuid>u</uuid></domain>", "shop-web-1")
+    owners = {wish.owner: wish.directory for wish in (mine, good)}
+    if action == "ensure":
+        with pytest.raises(MachinesFailed) as error:
+            machines().ensure([mine, good], start=True)
+        told = error.value.fields["machines"]
+        assert [one["running"] for one in told] == [False, True]
+        assert error.value.fields["failed"][0]["machine"] == "web-1"
+        return
+    host.on_shutdown = lambda domain: domain.destroy()
+    first, second = machines().stop(list(owners), 1, False) if action == "stop" else machines().remove(list(owners), owners)
+    assert first.reason == "foreign_domain"
+    assert (second.problem, second.running) == (None, False)
+
+
+def test_a_started_machines_own_disks_are_checked(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=False)
+    os.unlink(wish.disks[0].path)
+    os.symlink("/etc/passwd", wish.disks[0].path)
+    # Whoever only wants it to run need not name its disks.
+    again = _only(machines().ensure([replace(wish, disks=())], start=True))
+    assert (again.reason, again.running) == ("start_failed", False)
+    assert "is a symbolic link" in str(again.problem)
+
+
+def test_labels_are_left_alone_in_the_models_of_the_host(host: t.Any, machines: t.Any, make_wish: t.Any, monkeypatch: t.Any) -> None:
+    module = "ansible_collections.basecast.fleet.plugins.module_utils._machine.machines.backing_chain"
+    monkeypatch.setattr(module, lambda path, image_format, places: [Layer("/pool/bases/x/disk", "qcow2")])
+    machines().ensure([make_wish()], start=False)
+    assert "selinux" not in host.known[0].xml()
+    # A host that has SELinux since then: told at the next start.
+    host.models = ["selinux", "dac"]
+    machines().ensure([make_wish()], start=True)
+    assert '<seclabel model="selinux" relabel="no" />' in host.known[0].xml()
+    assert '<seclabel model="dac" relabel="no" />' in host.known[0].xml()

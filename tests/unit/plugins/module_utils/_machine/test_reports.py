@@ -8,6 +8,7 @@ import os
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.reports import console_tail, find_report
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
 
 GOOD = b'BASECAST-REPORT {"token":"t","hostname":"web-1","instance_id":"i","status":"done","addresses":["192.0.2.7"]}'
 
@@ -28,7 +29,6 @@ def test_a_report_is_found_among_other_output() -> None:
     [
         pytest.param(GOOD, id="the line is not complete"),
         pytest.param(GOOD.replace(b'"t"', b'"other"') + b"\n", id="another machine's token"),
-        pytest.param(GOOD[:40] + b"\n", id="cut off"),
         pytest.param(b"BASECAST-REPORT [1]\n", id="no mapping"),
         pytest.param(b"BASECAST-REPORT " + b"[" * 70000 + b"\n", id="too long"),
         pytest.param(b'BASECAST-REPORT {"token":null}\n', id="no token"),
@@ -45,11 +45,30 @@ def test_the_last_report_counts() -> None:
     assert report is not None and report["status"] == "error"
 
 
-def test_values_of_other_types_become_text() -> None:
-    report = find_report(
-        b'BASECAST-REPORT {"token":"t","hostname":5,"status":[],"addresses":{"a":1},"result":{"v1":7}}\n', "t"
-    )
-    assert report == {"hostname": "5", "instance_id": "", "status": "[]", "addresses": [], "errors": []}
+@pytest.mark.parametrize(
+    "line",
+    [
+        GOOD[:40],
+        GOOD.replace(b'"web-1"', b"5"),
+        GOOD.replace(b'"done"', b"[]"),
+        GOOD.replace(b'["192.0.2.7"]', b'{"a":1}'),
+        GOOD.replace(b"192.0.2.7", b"\\u001b[2J"),
+        GOOD.replace(b'"i"', b"[" * 5000 + b"]" * 5000),
+    ],
+    ids=["cut off", "number", "list", "mapping", "escape", "deep"],
+)
+def test_what_is_of_another_type_is_told_and_no_report(line: bytes) -> None:
+    with pytest.raises(Malformed, match="the report"):
+        find_report(line + b"\n", "t")
+    assert find_report(GOOD + b"\n" + line + b"\n", "t") is not None
+
+
+def test_the_reasons_of_degraded_are_told() -> None:
+    stages = b'{"v1":{"stage":null,"init":{"errors":[],"recoverable_errors":{"WARNING":["bad\\u001b[2J key"]}},"x":7}}'
+    line = GOOD.replace(b"done", b"degraded")[:-1] + b',"result":{"v1":{"errors":["none"]}},"stages":' + stages + b"}\n"
+    report = find_report(line, "t")
+    assert report is not None
+    assert report["errors"] == ["none", "WARNING: bad\\x1b[2J key"]
 
 
 def test_console_shows_the_last_lines_without_control_characters(pool: str) -> None:

@@ -111,11 +111,43 @@ def test_a_pool_that_is_not_there_is_not_made(images: SeedImages, wish: SeedWish
         images.ensure(replace(wish, pool_path=os.path.join(pool, "none")))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"digest": 1'])
-def test_a_record_that_cannot_be_used_counts_as_none(content: str, pool: str) -> None:
-    with open(os.path.join(pool, "seed.json"), "w", encoding="utf-8") as file:
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"digest": 1', "[" * 90000, '{"digest": 1, "digest": 2}'])
+def test_a_damaged_record_is_an_error_and_made_anew(content: str, images: SeedImages, wish: SeedWish) -> None:
+    folder = os.path.dirname(images.ensure(wish)[0]["path"])
+    with open(os.path.join(folder, "seed.json"), "w", encoding="utf-8") as file:
         file.write(content)
-    assert read_record(pool) is None
+    with pytest.raises(FleetError, match=r"seed\.json"):
+        read_record(folder)
+    assert images.ensure(wish)[0]["action"] == "created"
+    assert read_record(folder) is not None
+
+
+@pytest.mark.parametrize("place", ["machines", "machines/shop", "machines/shop/web-1"])
+def test_nothing_is_written_through_a_planted_link(place: str, images: SeedImages, wish: SeedWish, pool: str, tmp_path_factory: t.Any) -> None:
+    other = tmp_path_factory.mktemp("other")
+    os.makedirs(os.path.join(pool, os.path.dirname(place)), exist_ok=True)
+    os.symlink(other, os.path.join(pool, place))
+    with pytest.raises(FleetError, match=rf"{place} is a symbolic link"):
+        images.ensure(wish)
+    assert os.listdir(other) == []
+
+
+@pytest.mark.parametrize("name", ["seed.iso", "seed.json", ".seed.iso.tmp"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_planted_file_is_replaced_not_followed(name: str, kind: str, images: SeedImages, wish: SeedWish, tmp_path_factory: t.Any) -> None:
+    other = tmp_path_factory.mktemp("other") / "victim"
+    other.write_text("precious")
+    folder = wish.owner.directory(wish.pool_path)
+    os.makedirs(folder)
+    path = os.path.join(folder, name)
+    os.symlink(other, path) if kind == "link" else os.mkfifo(path)
+    try:
+        images.ensure(wish)
+    except FleetError as error:
+        assert path in error.message
+    else:
+        assert b"hunter2" in _bytes(os.path.join(folder, "seed.iso"))
+    assert other.read_text() == "precious"
 
 
 def test_the_record_says_what_machine_needs(images: SeedImages, wish: SeedWish) -> None:

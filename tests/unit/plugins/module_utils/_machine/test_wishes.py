@@ -27,6 +27,7 @@ MACHINE: dict[str, t.Any] = {
     ],
     "machine_type": None,
     "autostart": True,
+    "allow_degraded": False,
     "spec": {"a": 1},
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
     A,
@@ -104,3 +105,40 @@ def test_whole_copies_have_to_fit_beside_the_base() -> None:
     assert service_plan(copies, hosts)["problems"] == ["a: the pool 'default', /p, has 5 GiB free; needed are 6 GiB for copies of tiny 1"]
     hosts["a"]["pools"]["default"]["filesystem"] = {"reflink": True}
     assert service_plan(copies, hosts)["problems"] == [], "reflinks take no space"
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        ({"network": "default"}, ""),
+        ({"network": "off"}, "machines[0].networks: the network 'off' of a is not active; start it (virsh net-start off)"),
+        ({"network": "none"}, "machines[0].networks: a has no network 'none'; active are: default"),
+        ({"bridge": "br0"}, ""),
+        ({"bridge": "br1"}, "machines[0].networks: a has no bridge 'br1'; its bridges are: br0"),
+    ],
+)
+def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: str) -> None:
+    seen = {"networks": {"default": True, "off": False}, "bridges": ["br0"]}
+    found = problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held(), **seen)}))
+    assert told in found
+    assert bool(found) is bool(told)
+    # A host that did not tell is not judged.
+    assert problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held())})) == ""
+
+
+@pytest.mark.parametrize(
+    ("size_gib", "per_host", "facts", "note"),
+    [
+        (2, 1, {"free_bytes": 574 * 2**20}, "new disks may grow to 2 GiB, 0.561 GiB are free"),
+        (2, 3, {"free_bytes": 5 * GIB}, "new disks may grow to 6 GiB, 5 GiB are free"),
+        (2, 1, {"free_bytes": 5 * GIB, "promised_bytes": 4 * GIB}, "may grow to 2 GiB on top of the 4 GiB that existing disks may grow by"),
+        (2, 1, {"free_bytes": 5 * GIB, "promised_bytes": 3 * GIB}, ""),
+    ],
+)
+def test_over_commitment_is_told_and_does_not_stop(size_gib: float, per_host: int, facts: dict[str, int], note: str) -> None:
+    wanted = manifest(hosts=["a"], per_host=per_host, memory_mib=64, disk={"size_gib": size_gib})
+    plan = service_plan(wanted, {"a": host(held(virtual_size_bytes=1000), capacity=pool(**facts))})
+    assert plan["problems"] == []
+    assert note in " ".join(plan["notes"])
+    assert bool(plan["notes"]) is bool(note)
+    assert all(f"  note: {text}" in plan_text(plan) for text in plan["notes"])

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 
@@ -218,11 +219,118 @@ def test_hosts_outside_the_run_are_told_apart_from_unknown_ones() -> None:
 
 def test_the_record_rises_only_when_assignments_change() -> None:
     hosts = {"a": host(held()), "b": host(held())}
-    first = service_plan(manifest(), hosts)["record"]
+    first = service_plan(manifest(), hosts)["hosts"]["a"]["record"]
     assert first["generation"] == 1
     hosts["a"]["record"] = first
-    assert service_plan(manifest(), hosts)["record"] == first
-    assert service_plan(manifest(per_host=2), hosts)["record"]["generation"] == 2
+    assert service_plan(manifest(), hosts)["hosts"]["a"]["record"] == first
+    assert service_plan(manifest(per_host=2), hosts)["hosts"]["b"]["record"]["generation"] == 2
+
+
+def test_a_host_keeps_its_own_part_of_the_manifest_only() -> None:
+    group = {"memory_mib": 64, "disks": [{"name": "root", "base": "tiny"}]}
+    text = {
+        "format": 1,
+        "service": "shop",
+        "bases": [
+            {"name": "tiny", "version": "1", "source": {"host": "a", "path": "x"}},
+            {"name": "big", "version": "2", "source": {"host": "a", "path": "y"}},
+        ],
+        "machines": [
+            {"name": "web", "hosts": ["a"], "cloud_init": {"user_data": {"password": "of-web"}}, **group},
+            {"name": "db", "hosts": ["b"], "cloud_init": {"user_data": {"password": "of-db"}}, **group},
+        ],
+    }
+    plan = service_plan(parse_manifest(text), {"a": host(held()), "b": host(held())})
+    mine, theirs = (plan["hosts"][name]["record"] for name in "ab")
+    assert "of-web" in json.dumps(mine) and "of-db" not in json.dumps(mine)
+    assert "of-db" in json.dumps(theirs) and "of-web" not in json.dumps(theirs)
+    # Enough to clone: the base's digest, although the manifest has none; and the numbers of all machines.
+    assert mine["manifest"]["bases"] == [{"name": "tiny", "version": "1", "sha256": A}]
+    assert sorted(mine["assignments"]) == ["db-1", "web-1"]
+    assert "of-" not in json.dumps({key: value for key, value in plan.items() if key != "hosts"})
+
+
+def made(name: str, *actions: str, **more: t.Any) -> dict[str, t.Any]:
+    actions = actions or ("defined", "started")
+    return {"machine": name, "running": True, "report": None, "report_expected": False, "problem": None, "actions": list(actions), **more}
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "reason"),
+    [
+        (made("web-1"), "deployed", ""),
+        (made("web-1", "started"), "started", ""),
+        ({**made("web-1"), "actions": []}, "present", ""),
+        (made("web-1", report_expected=True, report={"hostname": "web-1"}), "deployed", ""),
+        (made("web-1", report_expected=True), "failed", "its guest has not reported"),
+        (made("web-1", running=False), "failed", "it is not running"),
+        (made("web-1", problem="web-1 is silent"), "failed", "web-1 is silent"),
+        (made("web-1", problem="wrong name", report={"hostname": "x"}), "failed", "wrong name"),
+        (made("web-9"), "failed", "its host has said nothing of it"),
+    ],
+)
+def test_a_machine_is_there_when_all_that_is_said_says_so(machine: dict[str, t.Any], state: str, reason: str) -> None:
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held())})
+    (told,) = deploy_report(plan, {"a": {"state": "done", "machines": [machine]}})["machines"]
+    assert (told["state"], told["reason"]) == (state, reason)
+
+
+@pytest.mark.parametrize("shape", ["machines", "failure"])
+def test_one_failed_machine_hides_no_other(shape: str) -> None:
+    plan = service_plan(manifest(hosts=["a"], per_host=3), {"a": host(held())})
+    said = [made("web-1"), made("web-2", report_expected=True, problem="web-2 is silent"), made("web-3", "started")]
+    outcome: dict[str, t.Any] = {"state": "failed", "step": "Wait", "msg": "1 of 3 machines failed: web-2 is silent"}
+    if shape == "machines":
+        outcome["machines"] = said
+    else:
+        outcome["failure"] = {"kind": "machines_failed", "machines": said}
+    report = deploy_report(plan, {"a": outcome})
+    assert [m["state"] for m in report["machines"]] == ["deployed", "failed", "started"]
+    assert report["missing"] == ["web-2"]
+    assert "2 of 3 machines are there (1 deployed, 1 started by this run, 0 before)" in report["text"][0]
+
+
+# What cannot be known
+
+
+DOWN = {"known": False, "reason": "Cannot connect to libvirt at qemu:///system: refused. Start libvirtd."}
+
+
+@pytest.mark.parametrize("reason", ["Cannot connect to libvirt", "The record /var/lib/basecast/x cannot be used: it is not JSON"])
+def test_a_machine_of_a_silent_host_is_neither_there_nor_made(reason: str) -> None:
+    hosts = {"a": host(held(), known=False, reason=reason), "b": host(held())}
+    plan = service_plan(manifest(), hosts)
+    assert [(m["host"], m["state"], m["reason"]) for m in plan["machines"]] == [("a", "unknown", reason), ("b", "create", "")]
+    assert plan["problems"] == [] and list(plan["hosts"]) == ["b"]
+    text = "\n".join(plan_text(plan))
+    assert f"machine web-1 on a may be there or not: {reason}" in text and "web-1 on a would be made" not in text
+    report = deploy_report(plan, {"b": {"state": "done", "machines": [made("web-2")]}})
+    assert [m["state"] for m in report["machines"]] == ["unknown", "deployed"]
+    assert not report["ok"]
+
+
+def test_the_numbers_of_a_silent_host_are_not_given_away() -> None:
+    hosts = {"a": host(held(), **DOWN), "b": host(held()), "c": host(held())}
+    numbers = {f"web-{n}": {"host": "a", "group": "web", "number": n} for n in (1, 2)}
+    hosts["b"]["record"] = {"service": "shop", "generation": 3, "assignments": numbers}
+    plan = service_plan(counted(4), hosts)
+    states = {m["machine"]: (m["host"], m["state"]) for m in plan["machines"]}
+    assert states["web-1"] == states["web-2"] == ("a", "unknown")
+    assert {states["web-3"][0], states["web-4"][0]} == {"b", "c"}
+
+
+def counted(count: int) -> dict[str, t.Any]:
+    base = {"name": "tiny", "version": "1", "source": {"host": "a", "path": "tiny.qcow2"}}
+    group = {"name": "web", "count": count, "memory_mib": 64, "disks": [{"name": "root", "base": "tiny"}]}
+    return parse_manifest({"format": 1, "service": "shop", "bases": [base], "machines": [group]}, "shop.yml")
+
+
+def test_a_domain_that_cannot_be_read_may_be_the_machine() -> None:
+    unread = {"domain": "shop-web-1", "uuid": "u", "problem": "its definition: it is not XML"}
+    plan = service_plan(manifest(per_host=1), {"a": host(held(), domains=[unread]), "b": host(held())})
+    assert [m["state"] for m in plan["machines"]] == ["unknown", "create"]
+    assert "the domain shop-web-1 cannot be read: its definition" in plan["machines"][0]["reason"]
+    assert plan["problems"] == []
 
 
 def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
@@ -275,7 +383,7 @@ def test_relay_plans_and_parts() -> None:
 
 def test_a_report_is_green_only_if_every_machine_is_there() -> None:
     plan = service_plan(manifest(), {"a": host(held()), "b": host(held())})
-    done = {"state": "done", "machines": [{"machine": "web-1", "running": True, "report": {"hostname": "web-1", "addresses": ["10.0.0.1"]}}]}
+    done = {"state": "done", "machines": [made("web-1", report={"hostname": "web-1", "addresses": ["10.0.0.1"]})]}
     lost = {"state": "unreachable", "step": "Wait", "msg": "no route"}
     report = deploy_report(plan, {"a": done, "b": lost})
     assert not report["ok"]
@@ -283,7 +391,10 @@ def test_a_report_is_green_only_if_every_machine_is_there() -> None:
     assert report["hosts"]["b"]["missing"] == ["web-2"]
     assert "web-2  b  MISSING, unreachable: Wait: no route" in "\n".join(report["text"])
     assert "came up as web-1 (10.0.0.1)" in "\n".join(report["text"])
-    assert deploy_report(plan, {"a": done, "b": {"state": "done"}})["ok"]
+    assert report["missing"] == ["web-2"]
+    assert deploy_report(plan, {"a": done, "b": {"state": "done", "machines": [made("web-2")]}})["ok"]
+    # Of what nothing is said, nothing is known.
+    assert not deploy_report(plan, {"a": done, "b": {"state": "done"}})["ok"]
     assert not deploy_report(plan, {"a": done})["ok"]
 
 

@@ -1,0 +1,269 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: machine_info
+short_description: Tell which machines a host has
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Lists the machines that M(basecast.fleet.machine) made, with what their guests reported, and all other domains of the host.
+  - A host without libvirt has no machines. Where there is libvirt and it does not answer, nothing can be said, and
+    RV(known) is V(false); the empty lists then do not mean that there are none.
+requirements:
+  - python3-libvirt on hosts that have libvirt.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._attributes.info_module
+  - basecast.fleet._pools
+options:
+  uri:
+    description: The connection to libvirt.
+    type: str
+    default: qemu:///system
+  tenant:
+    description: The tenant whose machines are listed.
+    type: str
+    default: default
+  service:
+    description: The service whose machines are listed. All of the tenant's services when omitted.
+    type: str
+seealso:
+  - module: basecast.fleet.machine
+"""
+
+EXAMPLES = r"""
+- name: Ask the host for its machines
+  basecast.fleet.machine_info:
+    pools: "{{ basecast_pools }}"
+  register: found
+
+- name: Stop where they cannot be known
+  ansible.builtin.assert:
+    that: found.known
+    fail_msg: "{{ found.reason }}"
+
+- name: Show what runs here
+  ansible.builtin.debug:
+    msg: "{{ found.machines | selectattr('running') | map(attribute='machine') }}"
+"""
+
+RETURN = r"""
+known:
+  description: Whether RV(machines) and RV(domains) are all that there is.
+  returned: success
+  type: bool
+  sample: true
+reason:
+  description: Why they are not known, null when they are.
+  returned: success
+  type: str
+  sample: null
+machines:
+  description: The machines, by service and number.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - machine: web-1
+      domain: shop-web-1
+      uuid: 5f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1
+      running: true
+      number: 1
+      group: web
+      spec: {}
+      memory_mib: 2048
+      cpus: 2
+      accelerator: kvm
+      macs:
+        - 52:54:00:3b:9a:01
+      report:
+        hostname: web-1
+        instance_id: 0d6f8a1c-6b0e-5a53-8f6b-1f3f6f5f0b07
+        status: done
+        addresses:
+          - 192.168.122.17
+        errors: []
+      report_expected: true
+      console_tail: []
+      problem: null
+  contains:
+    machine:
+      description: Name of the machine.
+      type: str
+    domain:
+      description: Name of its domain.
+      type: str
+    uuid:
+      description: UUID of the domain, null where there is none.
+      type: str
+    running:
+      description: Whether it runs.
+      type: bool
+    number:
+      description: Its number.
+      type: int
+    group:
+      description: Its group.
+      type: str
+    spec:
+      description: What was wanted when it was defined.
+      type: dict
+    memory_mib:
+      description: Its memory in MiB.
+      type: int
+    cpus:
+      description: Number of its virtual CPUs.
+      type: int
+    accelerator:
+      description: V(kvm) or V(qemu).
+      type: str
+    macs:
+      description: Addresses of its network cards.
+      type: list
+      elements: str
+    report:
+      description:
+        - What its guest reported, null if nothing yet.
+        - The status V(done) or V(degraded) means that it has come up, with the C(errors) that it had in the latter
+          case; V(error) that cloud-init failed.
+      type: dict
+    report_expected:
+      description: Whether its seed asks its guest for a report.
+      type: bool
+    console_tail:
+      description: The last lines on its console, as long as it has not reported.
+      type: list
+      elements: str
+    problem:
+      description: Why something of it could not be read, null when all could.
+      type: str
+domains:
+  description: All domains of the host, to find collisions.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - domain: shop-web-1
+      uuid: 5f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1
+      service: shop
+      tenant: default
+      machine: web-1
+      macs:
+        - 52:54:00:3b:9a:01
+      memory_mib: 2048
+      cpus: 2
+      running: true
+      problem: null
+  contains:
+    domain:
+      description: Name of the domain.
+      type: str
+    uuid:
+      description: Its UUID.
+      type: str
+    service:
+      description: The service it is part of, null for one that this collection did not make.
+      type: str
+    tenant:
+      description: The tenant it belongs to, null for one that this collection did not make.
+      type: str
+    machine:
+      description: The name of the machine, null for one that this collection did not make.
+      type: str
+    macs:
+      description: Addresses of its network cards.
+      type: list
+      elements: str
+    memory_mib:
+      description: Its memory in MiB.
+      type: int
+    cpus:
+      description: Number of its virtual CPUs.
+      type: int
+    running:
+      description: Whether it runs.
+      type: bool
+    problem:
+      description: Why nothing else can be said of it, null when it can.
+      type: str
+networks:
+  description: Whether each of libvirt's networks is active, null where libvirt was not asked.
+  returned: success
+  type: dict
+  sample:
+    default: true
+bridges:
+  description: Bridges of the host.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - br0
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._errors import FleetError
+from ..module_utils._machine.libvirt_host import (
+    LOCAL_URI,
+    LibvirtHost,
+    LibvirtMissing,
+    bridges,
+    may_have_domains,
+)
+from ..module_utils._machine.machines import Machines
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name
+
+_CHANGES = ("drift", "actions")
+
+
+def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    params = module.params
+    pools = checked_pools(params["pools"])
+    check_name("tenant", params["tenant"])
+    if params["service"] is not None:
+        check_name("service", params["service"])
+    nothing = {"changed": False, "machines": [], "domains": [], "networks": None, "bridges": bridges()}
+    try:
+        with LibvirtHost(params["uri"]) as host:
+            machines = Machines(host, pools=pools.values())
+            found = [machine.result() for machine in machines.query(params["tenant"], params["service"])]
+            return {
+                **nothing,
+                "known": True,
+                "reason": None,
+                "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
+                "domains": machines.every_domain(),
+                "networks": host.networks(),
+            }
+    except LibvirtMissing as error:
+        known = not may_have_domains(params["uri"])
+        return {**nothing, "known": known, "reason": None if known else error.message}
+    except FleetError as error:
+        return {**nothing, "known": False, "reason": error.message}
+
+
+def main() -> None:
+    run_module(
+        _work,
+        argument_spec={
+            **pools_argument(),
+            "uri": {"type": "str", "default": LOCAL_URI},
+            "tenant": {"type": "str", "default": "default"},
+            "service": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

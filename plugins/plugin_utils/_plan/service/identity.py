@@ -1,0 +1,92 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Each machine exists once: its name and its UUID are compared across all hosts that were seen."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ....module_utils._machine.owner import Owner
+from ..placement import Observed
+
+Manifest = Mapping[str, t.Any]
+
+
+def identity_problems(manifest: Manifest, assignments: Sequence[Mapping[str, t.Any]], hosts: Observed) -> list[str]:
+    """Sentences for machines that exist twice, and for names and UUIDs that other domains have.
+
+    :param assignments: place_machines's.
+    """
+    return [*_twice(hosts), *_taken(manifest, assignments, hosts)]
+
+
+def unreadable(facts: Mapping[str, t.Any], manifest: Manifest, machine: str) -> str:
+    """Why it cannot be known whether this domain of the host is the machine; empty when it can."""
+    owner = _owner(manifest, machine)
+    for domain in facts.get("domains") or []:
+        if domain.get("problem") and (domain["domain"] == owner.domain or domain.get("uuid") == owner.domain_uuid):
+            return f"the domain {domain['domain']} cannot be read: {domain['problem']}"
+    return ""
+
+
+def _owner(manifest: Manifest, machine: str) -> Owner:
+    return Owner(manifest["tenant"], manifest["service"], machine)
+
+
+def _twice(hosts: Observed) -> Iterator[str]:
+    where: dict[str, list[tuple[str, t.Any]]] = {}
+    for host, facts in hosts.items():
+        for machine in facts.get("machines") or []:
+            where.setdefault(machine["machine"], []).append((host, machine.get("uuid")))
+    for name, found in where.items():
+        if len(found) > 1:
+            yield (
+                f"machine {name} exists on {_and([host for host, _uuid in found])}"
+                f"{_same_uuid([uuid for _host, uuid in found])}; remove all but one of them"
+                " (basecast.fleet.machine with state absent)"
+            )
+
+
+def _same_uuid(uuids: Sequence[t.Any]) -> str:
+    return f" with the same UUID {uuids[0]}" if uuids[0] and len(set(uuids)) == 1 else ""
+
+
+def _taken(manifest: Manifest, assignments: Sequence[Mapping[str, t.Any]], hosts: Observed) -> Iterator[str]:
+    by_uuid: dict[str, list[tuple[str, Mapping[str, t.Any]]]] = {}
+    by_name: dict[tuple[str, str], Mapping[str, t.Any]] = {}
+    for host, facts in hosts.items():
+        for domain in facts.get("domains") or []:
+            by_uuid.setdefault(str(domain.get("uuid")), []).append((host, domain))
+            by_name[host, domain["domain"]] = domain
+    mine = {(host, machine["machine"]) for host, facts in hosts.items() for machine in facts.get("machines") or []}
+    for entry in assignments:
+        owner = _owner(manifest, entry["machine"])
+        for host, domain in by_uuid.get(owner.domain_uuid, []):
+            if (host, entry["machine"]) not in mine and not domain.get("problem"):
+                yield (
+                    f"{entry['place']}: the UUID {owner.domain_uuid} of machine {entry['machine']} is that of the domain"
+                    f" {domain['domain']} on {host}; undefine that domain or give it another UUID"
+                )
+        other = by_name.get((entry["host"], owner.domain))
+        if other is None or (entry["host"], entry["machine"]) in mine or other.get("problem"):
+            continue
+        if other.get("uuid") != owner.domain_uuid:
+            yield (
+                f"{entry['place']}: machine {entry['machine']} would be the domain {owner.domain} on {entry['host']},"
+                f" which exists and {_whose(other)}; rename that domain, or choose another name for the service"
+            )
+
+
+def _whose(domain: Mapping[str, t.Any]) -> str:
+    if domain.get("service") is None:
+        return "was not made by this collection"
+    return f"belongs to service {domain['service']} of tenant {domain.get('tenant')}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
