@@ -58,11 +58,11 @@ class ActionModule(ActionBase):
                 "once": {"type": "bool", "default": False},
             }
         )
-        state = plain(given["watch"])
+        before = plain(given["watch"])
         try:
             while True:
-                news = self._ask(given, task_vars) if state.get("watcher") else {}
-                state = look(state, {"fleet": news.get("fleet") or {}}, time.time())
+                news = self._ask(given, task_vars) if before.get("watcher") else {}
+                state = look(before, {"fleet": news.get("fleet") or {}}, time.time())
                 ended = stage_has_ended(state, given["stage"], given["collected"])
                 if state["act"] or ended or given["once"]:
                     break

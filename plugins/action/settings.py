@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import typing as t
 
@@ -26,8 +25,7 @@ class ActionModule(ActionBase):
         self.validate_argument_spec(argument_spec={})
         variables = task_vars or {}
         host = str(variables.get("inventory_hostname"))
-        # Defaults of the spec may depend on other variables of the host.
-        load = functools.partial(self._loader.load_from_file, trusted_as_template=True)
+        load = _settings.reader(self._loader)
         options = {name: self._templated(option) for name, option in _settings.options_of("settings", load).items()}
         errors = _settings.unknown_names(variables, _settings.known_names(load), options, host)
         settings, wrong = _settings.read(options, lambda name: self._templar.template(variables.get(name)), host)

@@ -87,7 +87,7 @@ class LookupModule(LookupBase):
             first = next(iter(groups.get("all") or []), None)
             value = hostvars[first].get(NAME) if first is not None and first in hostvars else None
         if value is None:
-            return str(_settings.options_of("settings", self._loader.load_from_file)[NAME]["default"])
+            return str(_settings.options_of("settings", _settings.reader(self._loader))[NAME]["default"])
         value = self._templar.template(value)
         return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 

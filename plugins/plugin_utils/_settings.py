@@ -13,6 +13,7 @@ A role's argument spec checks variables and does not set them, and it ignores mi
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -35,6 +36,11 @@ _NOUNS = {
     "list": "a list",
     "str": "text",
 }
+
+
+def reader(loader: t.Any) -> Callable[[str], t.Any]:
+    """Reads a YAML file. Its strings may be templates: defaults of the spec depend on other variables of the host."""
+    return functools.partial(loader.load_from_file, trusted_as_template=True)
 
 
 def options_of(role: str, load: Callable[[str], t.Any], roles: Path = ROLES) -> dict[str, Mapping[str, t.Any]]:
@@ -74,7 +80,7 @@ def read(options: Options, value_of: Callable[[str], t.Any], host: str) -> tuple
         try:
             settings[key_of(name)] = None if given is None else convert(given, option)
         except ValueError as error:
-            sentences.append(f"{name}: invalid value {value!r} of {host}; expected {error}")
+            sentences.append(f"{name}: invalid value {given!r} of {host}; expected {error}")
     return settings, sentences
 
 

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
     A,
     held,
@@ -18,6 +19,8 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.se
     manifest,
     problems,
 )
+
+service_plan = functools.partial(any_service_plan, skip_bad_hosts=False)
 
 GIB = 1024**3
 QEMU_IMG = {"what": "qemu-img", "package": "qemu-utils"}
