@@ -18,6 +18,7 @@ description:
     base disk, or that has a name, a tenant's reference or a pin, is never removed.
   - Differencing disks are looked for in O(pools) only. Where a disk elsewhere, such as in a local pool of another host that
     shares this one, is based on a base disk, protect that with a pin (M(basecast.fleet.base_disk_reference)).
+  - Mends base disks of which a file is missing or damaged, from the disk itself or from another pool of the host.
   - Nothing crosses the network. To bring a base disk from elsewhere, use M(basecast.fleet.base_disk_import) or the relay.
 extends_documentation_fragment:
   - basecast.fleet._attributes
@@ -33,7 +34,7 @@ attributes:
     support: full
 options:
   bases:
-    description: SHA-256 digests of the base disks.
+    description: SHA-256 digests of the base disks. With O(state=repaired) and an empty list, all that are in the pool.
     type: list
     elements: str
     required: true
@@ -55,7 +56,10 @@ options:
       - V(present) makes sure that the pool has them.
       - V(absent) makes sure that the pool does not have them, and fails, without removing any, when one of them is still needed.
     type: str
-    choices: [present, absent]
+      - V(repaired) reads the base disks. One whose disk has its digest gets its other files back, one that has not is replaced
+        by a copy from another pool, or removed where nothing needs it; else it is set aside, so that it counts for no plan
+        and the next deployment or import brings it again. A disk that a machine has open is neither replaced nor removed.
+    choices: [present, absent, repaired]
     default: present
   timeout_s:
     description: How long to wait, in seconds, for another run that brings the same base disk.
@@ -99,6 +103,12 @@ EXAMPLES = r"""
     pool: fast
     bases: ["{{ base.sha256 }}"]
     state: absent
+
+- name: Read all base disks of the pool and mend what is damaged
+  basecast.fleet.base_disk:
+    pools: "{{ basecast_pools }}"
+    bases: []
+    state: repaired
 """
 
 RETURN = r"""
@@ -129,7 +139,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk import references, removal, transfer
+from ..module_utils._disk import references, removal, repair, transfer
 from ..module_utils._disk.errors import BaseMissing
 from ..module_utils._disk.store import Base, Store
 from ..module_utils._disk.survey import tell
@@ -179,6 +189,18 @@ def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequen
     return [f"remove base disk {sha256} from pool {pool}" for sha256 in removed]
 
 
+def repaired(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
+    params = module.params
+    actions = []
+    for sha256 in bases or stores[params["pool"]].ids():
+        done = repair.repair(stores, params["pool"], sha256, module.check_mode, params["timeout_s"])
+        if done.action != "none":
+            actions.append(f"{done.sentence()} ({done.damage})")
+        if done.action == "set_aside":
+            module.warn(f"The base disk {sha256} in pool {done.pool} is damaged and needed: {done.damage}.")
+    return actions
+
+
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     pools = checked_pools(params["pools"])
@@ -189,7 +211,8 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     bases = list(dict.fromkeys(check_sha256("bases", sha256) for sha256 in params["bases"]))
     target = stores[params["pool"]]
     before = [sha256 for sha256 in bases if sha256 in target.ids()]
-    actions = (present if params["state"] == "present" else absent)(module, stores, bases)
+    states = {"present": present, "absent": absent, "repaired": repaired}
+    actions = states[params["state"]](module, stores, bases)
     there = [base for base in (target.find(sha256) for sha256 in bases) if base is not None]
     return {
         "changed": bool(actions),
@@ -197,7 +220,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         "bases": tell(stores, there, check_name("tenant", params["tenant"])),
         "diff": {
             "before": {"pool": target.pool, "bases": before},
-            "after": {"pool": target.pool, "bases": bases if params["state"] == "present" else []},
+            "after": {"pool": target.pool, "bases": {"present": bases, "absent": [], "repaired": before}[params["state"]]},
         },
     }
 
@@ -211,7 +234,7 @@ def main() -> None:
             "pool": {"type": "str", "default": "default"},
             "from_pool": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "repaired"], "default": "present"},
             "timeout_s": {"type": "float", "default": 3600.0},
         },
         supports_check_mode=True,

@@ -40,14 +40,40 @@ options:
     default: default
   src:
     description:
-      - Path of an image on the host. A relative path is meant from the pool, and cannot leave it.
+      - Path of an image on the host, as it is written; neither C($NAME) nor C(~) is expanded. A relative path is meant from the
+        pool, and cannot leave it.
+      - The file has to lie in one of O(source_dirs), symbolic links resolved. Files of machines and of the base store are
+        refused wherever they are, and so are the disks that libvirt's machines on the host have.
+      - A file that a running machine may write is refused; the message names its domain. As long as it is read, no machine
+        can be started that would write it.
       - O(src) and O(url) are mutually exclusive; one of them is required.
-    type: path
+    type: str
   url:
     description:
-      - Address of an image, which the host fetches itself. C(http), C(https) and C(file) are understood.
+      - Address of an image, which the host fetches itself, with C(http) or C(https). C(file) is accepted once O(source_dirs)
+        lists directories.
+      - A query, such as the signature of a signed URL, is shown nowhere, neither in results nor in logs.
       - A URL with user name and password is refused, since it would appear in logs.
+      - Spaces and letters beyond ASCII are encoded.
+      - Without O(sha256), the server has to say how long the file is.
     type: str
+  source_dirs:
+    description:
+      - Directories from which images may be taken. A relative one is meant from each of O(pools); V(.) is the pool itself.
+      - The pools when it is empty.
+    type: list
+    elements: str
+    default: []
+  source_hosts:
+    description:
+      - Names (C(mirror.example.org), C(*.example.org)), addresses and networks from which anything may be fetched.
+      - Other hosts may be fetched from when their addresses are public; those of local networks (such as C(10.0.0.0/8))
+        when O(url) itself names the host, and not where only a redirect does. Loopback, link-local and reserved addresses,
+        among them those of clouds' metadata services, have to be listed.
+      - The host connects to the address that was looked at. Where it uses a proxy, that resolves the names.
+    type: list
+    elements: str
+    default: []
   name:
     description: Name of the base disk within the tenant; together with O(version).
     type: str
@@ -82,8 +108,8 @@ options:
       - How a file gets into the store when it need not be converted.
       - V(auto) clones it where the file system can, and copies it else.
       - V(copy) copies it, V(reflink) fails where it cannot be cloned.
-      - V(hard_link) gives the file a second name. It then shares its content with a name that somebody may write to, and
-        becomes read-only and immutable under both.
+      - V(hard_link) gives the file a second name, which is refused while any machine has it open. It then shares its content
+        with a name that somebody may write to, and becomes read-only and immutable under both.
     type: str
     choices: [auto, copy, reflink, hard_link]
     default: auto
@@ -128,6 +154,7 @@ EXAMPLES = r"""
   basecast.fleet.base_disk_import:
     pools: "{{ basecast_pools }}"
     src: /srv/images/trixie.qcow2
+    source_dirs: [/srv/images]
     sha256: "{{ debian.base.sha256 }}"
     metadata: "{{ debian.base }}"
     adopt: true
@@ -183,11 +210,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.importer import METHODS, Importer, Request
 from ..module_utils._disk.qemu_img import FORMATS, QemuImg
+from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
+from ..module_utils._url_option import hide_query
 
 
 def checked_request(params: t.Mapping[str, t.Any]) -> Request:
@@ -220,11 +249,14 @@ def checked_request(params: t.Mapping[str, t.Any]) -> Request:
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    request = checked_request(params)
+    if request.url is not None:
+        hide_query(module, "url", request.url)
     pools = checked_pools(params["pools"])
     pool_path(pools, params["pool"])
-    request = checked_request(params)
+    rules = checked_rules(params["source_dirs"], params["source_hosts"])
     stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
-    result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode).run(request)
+    result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode, rules).run(request)
     for warning in result.warnings:
         module.warn(warning)
     return {
@@ -241,8 +273,10 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "pool": {"type": "str", "default": "default"},
-            "src": {"type": "path"},
-            "url": {"type": "str"},
+            "src": {"type": "str"},
+            "url": {"type": "str", "no_log": True},
+            "source_dirs": {"type": "list", "elements": "str", "default": []},
+            "source_hosts": {"type": "list", "elements": "str", "default": []},
             "name": {"type": "str"},
             "version": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},

@@ -34,6 +34,7 @@ options:
   verify:
     description:
       - Read each base disk and compare it with its digest and its chunk list.
+      - A base disk whose file was changed after it was compared is listed as damaged until it has been read again and is right.
       - This takes as long as reading the disks takes.
     type: bool
     default: false
@@ -102,6 +103,7 @@ pools:
           allocated_bytes: 346230784
           pool: default
           path: /var/lib/libvirt/images/bases/5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e/disk
+          verified_at: "2026-01-31T12:00:00Z"
           damaged: false
           damage: ""
       partials: []
@@ -129,7 +131,8 @@ pools:
         bases:
           description:
             - The base disks. C(users) are the differencing disks directly based on one, C(chain) its parents, root
-              first, and itself. C(damaged) and C(damage) are set with O(verify=true) only.
+              first, and itself. C(verified_at) is when its whole file was last compared with its digest in this pool.
+              C(damaged) and C(damage) are set with O(verify=true) only.
           type: list
           elements: dict
         partials:
@@ -158,7 +161,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     only = [check_sha256("bases", sha256) for sha256 in module.params["bases"]]
     stores = {name: Store(path, pool=name) for name, path in pools.items()}
     tenant = check_name("tenant", module.params["tenant"]) if module.params["tenant"] is not None else None
-    return {"changed": False, **survey(stores, only, module.params["verify"], tenant)}
+    return {"changed": False, **survey(stores, only, module.params["verify"], tenant, remember=not module.check_mode)}
 
 
 def main() -> None:

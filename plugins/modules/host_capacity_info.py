@@ -13,7 +13,7 @@ author:
   - basecast.fleet contributors (@basecast)
 description:
   - Space of the pools, and how much of it is promised to disks that are not full yet; processors, memory and load.
-  - Programs and libraries that the collection needs and the host lacks, with the names of Debian's packages.
+  - Programs and libraries that the collection needs and the host lacks, with the names that the host's distribution gives the packages.
   - Which ports the relay could listen on.
 extends_documentation_fragment:
   - basecast.fleet._attributes
@@ -86,7 +86,9 @@ capacity:
     pools:
       description:
         - By name of the pool. C(promised_bytes) is what differencing disks, sparse disks and base disks on their way may
-          still grow by. C(write_mbps), in millions of bits per second, is V(null) unless O(measure_disk=true).
+          still grow by. C(qemu_problem) says which directory the user that QEMU runs as cannot enter on its way to the pool, by
+          modes and access control lists, and how to allow it; empty where it can. C(write_mbps), in
+          millions of bits per second, is V(null) unless O(measure_disk=true).
       type: dict
       sample:
         default:
@@ -96,6 +98,7 @@ capacity:
           total_bytes: 1000204886016
           free_bytes: 812345671680
           promised_bytes: 214748364800
+          qemu_problem: ""
           write_mbps: null
 packages:
   description:
@@ -111,7 +114,7 @@ packages:
     libvirtd: true
     libvirt_socket: /run/libvirt/libvirt-sock
 missing:
-  description: What is missing, with the name of Debian's package that brings it.
+  description: What is missing, with the name of the package that brings it on the host's distribution.
   returned: success
   type: list
   elements: dict

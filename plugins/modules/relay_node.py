@@ -454,13 +454,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._base_format.chunk_list import Listed
-from ..module_utils._disk.errors import StoreBusy
+from ..module_utils._base_format.file_digest import FileDigest
+from ..module_utils._disk.errors import StoreBusy, WrongDigest
 from ..module_utils._disk.store import Partial, Store
 from ..module_utils._errors import FleetError, InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_sha256
 from ..module_utils._relay.download.stripes import MAX_STRIPES
 from ..module_utils._relay.errors import ControlFailed, PartialInUse, StorageFailed
+from ..module_utils._relay.errors import WrongDigest as BytesDiffer
 from ..module_utils._relay.node import process
 from ..module_utils._relay.node.node import Held, Settings
 from ..module_utils._relay.upload.shared_partial import Place
@@ -501,9 +503,14 @@ class StoreClaim:
         self.disk = partial.disk
         self.map = partial.map
 
+    def digest(self) -> FileDigest:
+        return self._partial.digest()
+
     def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
         try:
             base = self._partial.publish(metadata, chunks)
+        except WrongDigest as error:
+            raise BytesDiffer(error.message, found=error.fields["found"]) from error
         except FleetError as error:
             raise StorageFailed(error.message) from error
         return Held(base.path, base.chunks_path)

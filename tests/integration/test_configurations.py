@@ -32,29 +32,35 @@ CONFIGURATIONS: dict[str, Settings] = {
     "merged variables": {"defaults": {"hash_behaviour": "merge", "private_role_vars": True}},
     "minimal callback": {"defaults": {"stdout_callback": "minimal", "display_skipped_hosts": False, "bin_ansible_callbacks": True}},
     "yaml and progress": {
-        "defaults": {"callback_result_format": "yaml", "display_ok_hosts": False, "callbacks_enabled": "basecast.fleet.progress, ansible.builtin.tree"},
+        "defaults": {
+            "callback_result_format": "yaml", "display_ok_hosts": False, "callbacks_enabled": "basecast.fleet.progress, ansible.builtin.tree",
+        },
         "callback_tree": {"directory": "{folder}/tree"},
     },
-    "nothing is logged": {"defaults": {"no_log": True, "log_path": "{folder}/log", "no_target_syslog": True, "retry_files_enabled": True, "retry_files_save_path": "{folder}"}},
+    "nothing is logged": {
+        "defaults": {
+            "no_log": True, "log_path": "{folder}/log", "no_target_syslog": True, "retry_files_enabled": True, "retry_files_save_path": "{folder}",
+        },
+    },
     "impatient": {"defaults": {"task_timeout": 1, "timeout": 3, "poll_interval": 1, "internal_poll_interval": 0.01}},
     "debugger": {"defaults": {"enable_task_debugger": True, "task_debugger_ignore_errors": False}},
     "files instead of pipelining": {
-        "defaults": {"remote_tmp": "/root/odd place/tmp", "module_compression": "ZIP_STORED"},
+        "defaults": {"remote_tmp": "/root/.odd/tmp", "module_compression": "ZIP_STORED"},
         "ssh_connection": {"pipelining": False, "transfer_method": "piped"},
         "privilege_escalation": {"become": True, "become_method": "su", "become_user": "root"},
     },
     "strict": {
         "defaults": {
-            "duplicate_dict_key": "error", "invalid_task_attribute_failed": True, "allow_broken_conditionals": False,
-            "collections_on_ansible_version_mismatch": "error", "jinja2_native": True, "nocows": False,
+            "duplicate_dict_key": "error", "invalid_task_attribute_failed": True, "allow_broken_conditionals": False, "jinja2_native": True,
+            "collections_on_ansible_version_mismatch": "error", "nocows": False,
         },
         "inventory": {"unparsed_is_failed": True, "any_unparsed_is_failed": True, "host_pattern_mismatch": "error"},
         "diff": {"always": True},
     },
     "lax": {
         "defaults": {
-            "jinja2_native": False, "error_on_undefined_vars": False, "allow_broken_conditionals": True, "deprecation_warnings": False, "roles_path": "/nowhere",
-            "collections_path": "/nowhere:{checkout}/.collections", "vars_plugins_enabled": "host_group_vars", "gathering": "implicit",
+            "jinja2_native": False, "error_on_undefined_vars": False, "allow_broken_conditionals": True, "deprecation_warnings": False,
+            "collections_path": "/nowhere:{checkout}/.collections", "roles_path": "/nowhere", "gathering": "implicit",
         },
         "diff": {"context": 0},
     },
@@ -64,7 +70,8 @@ CONFIGURATIONS: dict[str, Settings] = {
 def write_config(folder: Path, settings: Settings) -> Path:
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict(PIPELINING)
-    config.read_dict({section: {key: str(value).format(folder=folder, checkout=CHECKOUT) for key, value in values.items()} for section, values in settings.items()})
+    for section, values in settings.items():
+        config.read_dict({section: {key: str(value).format(folder=folder, checkout=CHECKOUT) for key, value in values.items()}})
     with (folder / "ansible.cfg").open("w") as file:
         config.write(file)
     return folder / "ansible.cfg"

@@ -14,6 +14,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -40,6 +41,8 @@ Pools = dict[str, str]
 
 
 def start(module: str, **options: t.Any) -> subprocess.Popen[str]:
+    if module == "base_disk_import":
+        options = {"source_dirs": ["/"], "source_hosts": ["127.0.0.1"], **options}
     return subprocess.Popen(
         [sys.executable, "-c", CALL, module, json.dumps(options)],
         env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")},
@@ -486,6 +489,76 @@ def test_a_disk_in_use_is_neither_grown_nor_removed(pools: Pools, source: pathli
     assert json.loads(qemu("info", "--output=json", grown["path"]))["virtual-size"] == 64 * MIB
 
 
+@contextlib.contextmanager
+def domain(name: str, disk: str) -> t.Iterator[None]:
+    """A machine that has the disk open, as libvirt starts it, halted before its first instruction."""
+    ready = f"{disk}.monitor"
+    process = subprocess.Popen(
+        [
+            *("qemu-system-x86_64", "-name", f"guest={name},debug-threads=on", "-S", "-nodefaults", "-display", "none", "-m", "16"),
+            *("-machine", "accel=tcg", "-blockdev", f"driver=file,filename={disk},node-name=f"),
+            *("-blockdev", f"driver={'qcow2' if disk.endswith('qcow2') else 'raw'},file=f,node-name=d", "-device", "virtio-blk-pci,drive=d"),
+            *("-qmp", f"unix:{ready},server=on,wait=off"),
+        ]
+    )
+    deadline = time.monotonic() + 30
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.settimeout(30)
+        while monitor.connect_ex(ready) != 0:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        assert monitor.recv(4096)  # its greeting comes once everything is open
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("options", [{}, {"method": "hard_link"}, {"method": "copy"}, {"consume": True}, {"format": "raw", "consume": True}])
+def test_a_running_machines_disk_is_no_source(pools: Pools, source: pathlib.Path, linked: bool, options: t.Any) -> None:
+    known = good("base_disk_import", pools=pools, pool="one", src=str(source))["base"]["sha256"]
+    disk = pathlib.Path(pools["one"]) / "running.raw"
+    shutil.copyfile(source, disk)
+    settle(disk)
+    src = disk.with_name("other-name.raw") if linked else disk
+    if linked:
+        os.link(disk, src)
+    with domain("web-1", str(disk)):
+        for sha256 in (None, known) if options.get("consume") else (None,):
+            for check_mode in (True, False):
+                result = call("base_disk_import", pools=pools, pool="two", src=str(src), sha256=sha256, _ansible_check_mode=check_mode, **options)
+                assert result["failure"]["kind"] == "disk_busy", result["msg"]
+                assert "domain web-1" in result["msg"]
+    assert src.exists() and os.lstat(src).st_mode & 0o222
+    assert good("base_disk_import", pools=pools, pool="two", src=str(src), **options)["base"]["sha256"] == known
+
+
+def test_a_base_under_a_running_machine_stays(pools: Pools, source: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The machine's disk lies outside of the pools, so only QEMU's own lock tells."""
+    base = good("base_disk_import", pools=pools, pool="one", src=str(source))["base"]
+    overlay = tmp_path / "elsewhere.qcow2"
+    qemu("create", "-q", "-f", "qcow2", "-b", base["path"], "-F", "raw", overlay)
+    good("base_disk_reference", pools=pools, references=[{"sha256": base["sha256"]}], state="absent")
+    with domain("db-1", str(overlay)):
+        result = call("base_disk", pools=pools, pool="one", bases=[base["sha256"]], state="absent")
+        assert (result["failure"]["kind"], "domain db-1" in result["msg"]) == ("disk_busy", True)
+        # Reading what nobody writes is allowed.
+        assert good("base_disk", pools=pools, pool="two", bases=[base["sha256"]])["changed"]
+    assert good("base_disk", pools=pools, pool="one", bases=[base["sha256"]], state="absent")["changed"]
+
+
+def test_no_machine_starts_on_a_disk_being_imported(tmp_path: pathlib.Path, source: pathlib.Path) -> None:
+    from ansible_collections.basecast.fleet.plugins.module_utils._disk import in_use
+
+    with open(source, "rb") as file, in_use.reading(file.fileno(), str(source), "imported"):
+        tried = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 512", source], check=False, capture_output=True, text=True)
+        assert "lock" in tried.stderr
+        qemu("info", source)
+    subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 512", source], check=True, stdout=subprocess.DEVNULL)
+
+
 @pytest.mark.parametrize("kind", ["xfs", "btrfs", "ext4"])
 def test_file_systems(source: pathlib.Path, tmp_path: pathlib.Path, kind: str) -> None:
     with mounted(tmp_path, kind, 400) as pool:
@@ -523,7 +596,7 @@ PLAYBOOK = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - basecast.fleet.base_disk_import: {pools: "{{ pools }}", pool: one, src: "{{ src }}", name: debian, version: "12"}
+    - basecast.fleet.base_disk_import: {pools: "{{ pools }}", pool: one, src: "{{ src }}", source_dirs: [/], name: debian, version: "12"}
     - basecast.fleet.base_disk: {pools: "{{ pools }}", pool: two, bases: ["{{ sha256 }}"]}
     - basecast.fleet.base_disk_reference: {pools: "{{ pools }}", tenant: blue, references: [{sha256: "{{ sha256 }}"}]}
     - basecast.fleet.diff_disk:

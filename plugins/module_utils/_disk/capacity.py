@@ -16,19 +16,14 @@ import tempfile
 import time
 import typing as t
 
-from . import filesystem, users
+from . import access, filesystem, users
+from .packages import package
 from .runner import find_program
 from .store import Store
 
 ISO_TOOLS = ("xorriso", "genisoimage", "mkisofs")
 LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 _LIBVIRT_DAEMONS = ("libvirtd", "virtqemud")
-_QEMU_PACKAGES = {
-    "x86_64": "qemu-system-x86",
-    "aarch64": "qemu-system-arm",
-    "ppc64le": "qemu-system-ppc",
-    "s390x": "qemu-system-s390x",
-}
 _MEASURE_BYTES = 64 * 1024 * 1024
 _MIB = 1024 * 1024
 
@@ -65,6 +60,7 @@ def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: boo
         "total_bytes": space.f_blocks * space.f_frsize,
         "free_bytes": space.f_bavail * space.f_frsize,
         "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], store.partials()),
+        "qemu_problem": access.problem(store.pool_path, access.qemu_user()) if exists else "",
         "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
     }
 
@@ -104,15 +100,15 @@ def _importable(module: str) -> bool:
 
 
 def missing(found: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
-    """[{"what", "package"}] with the names of Debian's packages."""
+    """[{"what", "package"}] with the names that this host's distribution gives them."""
     needs = [
-        ("qemu_img", "qemu-img", "qemu-utils"),
-        ("qemu_system", "qemu", _QEMU_PACKAGES.get(platform.machine(), "qemu-system")),
+        ("qemu_img", "qemu-img", "qemu-img"),
+        ("qemu_system", "qemu", "qemu"),
         ("python3_libvirt", "the Python module libvirt", "python3-libvirt"),
         ("iso_tool", f"a program that writes ISO images ({', '.join(ISO_TOOLS)})", "xorriso"),
-        ("libvirtd", "the libvirt daemon", "libvirt-daemon-system"),
+        ("libvirtd", "the libvirt daemon", "libvirt"),
     ]
-    return [{"what": what, "package": package} for key, what, package in needs if not found[key]]
+    return [{"what": what, "package": package(need)} for key, what, need in needs if not found[key]]
 
 
 def free_ports(address: str, first: int, last: int) -> list[int]:

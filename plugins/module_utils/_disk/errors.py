@@ -54,6 +54,17 @@ class DigestMismatch(FleetError):
         )
 
 
+class WrongDigest(FleetError):
+    """The bytes in the store's own hands are not what their name says."""
+
+    kind = "wrong_digest"
+
+    def __init__(self, wanted: str, found: str) -> None:
+        super().__init__(
+            f"The base disk {wanted} cannot be published: its file has the SHA-256 digest {found}.", wanted=wanted, found=found
+        )
+
+
 class NameTaken(FleetError):
     kind = "name_taken"
 

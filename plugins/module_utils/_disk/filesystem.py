@@ -225,6 +225,31 @@ def remove_tree_or_file(path: str) -> None:
     remove_file(path)
 
 
+def protect(path: str) -> None:
+    """Nobody writes the file any more, as far as the file system can see to it; on disk when this returns.
+
+    Where root may not give a file to itself (NFS with root_squash), its owner is whoever the server makes of root: the mode
+    still keeps others from writing it, so that is accepted.
+    """
+    descriptor = open_regular(path)
+    try:
+        if os.geteuid() == 0:
+            try:
+                os.fchown(descriptor, 0, 0)
+            except PermissionError:
+                pass
+        try:
+            os.fchmod(descriptor, BASE_MODE)
+        except PermissionError:
+            if os.fstat(descriptor).st_mode & 0o222:
+                raise
+        os.fsync(descriptor)
+        _set_immutable(descriptor, True)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_immutable(path: str) -> bool:
     try:
         descriptor = open_regular(path)
@@ -320,9 +345,17 @@ def read_all(descriptor: int, size: int, consume: t.Callable[[memoryview], t.Any
 
 
 def copy_sparse(
-    source: int, destination: int, size: int, consume: t.Callable[[memoryview], t.Any] | None = None
+    source: int,
+    destination: int,
+    size: int,
+    consume: t.Callable[[memoryview], t.Any] | None = None,
+    written: t.Callable[[int], t.Any] | None = None,
 ) -> None:
-    """Copy open files; holes and runs of zeros become holes. ``consume`` sees all bytes in order."""
+    """Copy open files; holes and runs of zeros become holes.
+
+    :param consume: sees all bytes in order.
+    :param written: told up to where the destination is complete, whenever that has grown.
+    """
     zeros = bytes(HOLE_BYTES)
     position = 0
 
@@ -335,6 +368,8 @@ def copy_sparse(
             if piece.tobytes() != zeros[: len(piece)]:
                 write_at(destination, piece, position + offset)
         position += len(data)
+        if written is not None:
+            written(position)
 
     os.ftruncate(destination, size)
     read_all(source, size, write)
@@ -391,6 +426,13 @@ def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
 
 def is_network_type(kind: str) -> bool:
     return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
+
+
+def is_network(path: str) -> bool:
+    """Whether the path lies on network storage, where other hosts write without this one's kernel noticing."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mount = mount_of(os.path.realpath(existing_parent(path)), parse_mounts(file.read()))
+    return mount is not None and is_network_type(mount.type)
 
 
 def existing_parent(path: str) -> str:

@@ -22,6 +22,7 @@ _VMDK_OLD = b"COWD"
 _VPC_COOKIE = b"conectix"
 _VHDX_MAGIC = b"vhdxfile"
 
+_PRINTABLE = bytes([9, 10, 13, *range(0x20, 0x7F)])
 HEAD_BYTES = 64 * 1024
 _SECTOR = 512
 
@@ -240,6 +241,27 @@ def foreign(head: bytes) -> str | None:
         if head[offset : offset + len(magic)] == magic:
             return what
     return None
+
+
+def page(head: bytes) -> str | None:
+    """What a text in the place of an image is; None for what may be an image."""
+    text = head[:4096]
+    for mark, encoding in ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
+        if text.startswith(mark):
+            text = text[2 : len(text) // 2 * 2].decode(encoding, "replace").encode()
+    start = text.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    while start.startswith(b"<!--") and b"-->" in start:
+        start = start.partition(b"-->")[2].lstrip()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script", b"<meta", b"<title")):
+        return "an HTML page, such as a login or an error page of the server it came from"
+    if start.startswith((b"<?xml", b"<error")):
+        return "an XML text, such as an error of the server it came from"
+    printable = bool(head) and not head[:4096].translate(None, _PRINTABLE)
+    if printable and start.startswith((b"{", b"[")):
+        return "a JSON text, such as an error of the server it came from"
+    if printable and start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself"
+    return "a text" if printable else None
 
 
 def extension_format(name: str) -> str | None:

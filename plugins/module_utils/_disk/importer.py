@@ -8,17 +8,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
+from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
-from . import download, filesystem, image_header, import_record, references, transfer
+from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
 from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
 from .qemu_img import QemuImg
+from .sources import Rules
 from .staging import Staging
 from .store import FORMAT, METADATA_KEYS, Base, Store
 
@@ -61,12 +64,17 @@ class Result(t.NamedTuple):
 
 
 class _Source(t.NamedTuple):
-    """An open file to import: ``path`` as qemu may open it, ``name`` as the user knows it."""
+    """An open file to import: ``path`` where it really lies, ``name`` as the user knows it."""
 
     descriptor: int
     path: str
     name: str
     status: os.stat_result
+
+    @property
+    def for_qemu(self) -> str:
+        """A path that means this open file, whatever is put in its place meanwhile."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
 
 class _Digested(t.NamedTuple):
@@ -75,6 +83,7 @@ class _Digested(t.NamedTuple):
     path: str
     sha256: str
     chunks: ChunkList
+    digest: FileDigest
 
 
 class Importer:
@@ -82,13 +91,23 @@ class Importer:
 
     :param stores: all pools of the host by name.
     :param pool: the name of the pool that is to hold the base.
+    :param rules: from where images may be taken.
     """
 
-    def __init__(self, stores: t.Mapping[str, Store], pool: str, qemu: QemuImg, check_mode: bool = False) -> None:
+    def __init__(
+        self,
+        stores: t.Mapping[str, Store],
+        pool: str,
+        qemu: QemuImg,
+        check_mode: bool = False,
+        rules: Rules = Rules(),  # noqa: B008
+    ) -> None:
         self._stores = stores
+        self._rules = rules
         self._target = stores[pool]
         self._qemu = qemu
         self._check_mode = check_mode
+        self._reading: int | None = None
         self._actions: list[str] = []
         self._warnings: list[str] = []
         self._before: dict[str, t.Any] = {}
@@ -100,6 +119,8 @@ class Importer:
             raise BaseMissing(request.parent, [self._target.pool])
         if request.url is not None:
             download.check_url(request.url)
+            if request.url.strip().lower().startswith("file:"):
+                request = request._replace(src=sources.file_of_url(request.url, self._rules), url=None)
         try:
             if request.sha256 is not None:
                 found = self._known(request, request.sha256)
@@ -176,12 +197,32 @@ class Importer:
         self._after = {"sha256": sha256, "references": _texts({*(have or []), *wanted})}
 
     def _consume(self, request: Request) -> None:
-        if request.consume and request.src is not None:
-            path = self.resolve(request.src)
-            if os.path.lexists(path):
-                self._actions.append(f"remove {path}")
-                if not self._check_mode:
-                    filesystem.remove_file(path)
+        """Remove the source. It is looked at like one that is imported: a digest that is known opens no other way."""
+        if not request.consume or request.src is None:
+            return
+        path = self.resolve(request.src)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                self._warnings.append(f"{path} is a symbolic link; it was left, and so was what it points to.")
+                return
+            raise
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnsafePath(f"src: {path} is not a regular file.", path=path)
+            true = sources.check_path(descriptor, path, self._stores, self._rules)
+            # Its own descriptor has the locks under which it was read.
+            same = self._reading is not None and os.path.sameopenfile(self._reading, descriptor)
+            in_use.refuse_open(self._reading if same and self._reading is not None else descriptor, path, "removed")
+        finally:
+            os.close(descriptor)
+        self._actions.append(f"remove {path}")
+        if not self._check_mode:
+            filesystem.remove_file(true)
+            uploads.leave(true)
 
     def _result(self, base: Base | None) -> Result:
         return Result(base, bool(self._actions), self._actions, self._warnings, self._before, self._after)
@@ -199,9 +240,15 @@ class Importer:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise UnsafePath(f"src: {path} is not a regular file.", path=path)
-            source = _Source(descriptor, path, path, status)
-            return self._import_source(request, source)
+            true = sources.check_path(descriptor, path, self._stores, self._rules)
+            taken = request.consume or request.method == "hard_link"
+            with in_use.reading(descriptor, path, "imported"):
+                if taken:
+                    in_use.refuse_open(descriptor, path, "taken into the store")
+                self._reading = descriptor
+                return self._import_source(request, _Source(descriptor, true, path, status))
         finally:
+            self._reading = None
             os.close(descriptor)
 
     def _import_source(self, request: Request, source: _Source) -> Result:
@@ -214,7 +261,7 @@ class Importer:
         if self._check_mode:
             return self._predict(request, source, seen)
         subject = f"The import of {source.name}"
-        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{os.path.realpath(source.path)}"
+        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{source.path}"
         with Staging(self._target, key, subject, request.timeout_s) as staging:
             found, known_sha256 = self._waited_for(request, source, seen)
             if found is not None:
@@ -238,7 +285,7 @@ class Importer:
             return self._result(base)
 
     def _by_stat(self, request: Request, source: _Source) -> Base | None:
-        path = os.path.realpath(source.path)
+        path = source.path
         for store in self._stores.values():
             sha256 = import_record.file_digest(store, path, source.status)
             if sha256 is not None:
@@ -250,7 +297,7 @@ class Importer:
         status = os.fstat(source.descriptor)
         if _changed(source.status, status):
             raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
-        import_record.remember_file(self._target, os.path.realpath(source.path), status, sha256)
+        import_record.remember_file(self._target, source.path, status, sha256)
 
     def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> tuple[Base | None, str]:
         """The base that this or another run has made of an equal source, and the source's digest if it was taken.
@@ -286,7 +333,7 @@ class Importer:
         found = self._known(request, sha256)
         if found is not None:
             return self._have(request, found)
-        self._check_sound(source.path, seen)
+        self._check_sound(source.for_qemu, source.name, seen)
         if not seen.keep:
             self._check_name(request, f"what {source.name} (digest {sha256}) is converted to")
             self._after = {"source_sha256": sha256, "references": _texts(request.references())}
@@ -301,7 +348,6 @@ class Importer:
 
     def _stage(self, request: Request, source: _Source, path: str) -> _Digested:
         """Bring the source's bytes to a place where nobody else can write them, and hash them on the way."""
-        hasher = ChunkHasher()
         how = ""
         if request.method == "hard_link":
             self._link(source, path)
@@ -309,16 +355,12 @@ class Importer:
         elif request.consume and source.status.st_nlink == 1 and self._move(source, path):
             how = "moved"
         if how:
-            descriptor = filesystem.open_regular(path)
-            try:
-                if os.fstat(descriptor).st_ino != source.status.st_ino:
-                    raise UnsafePath(f"{source.name} was replaced while it was imported.", path=source.name)
-                filesystem.read_all(descriptor, source.status.st_size, hasher.update)
-            finally:
-                os.close(descriptor)
+            if os.lstat(path).st_ino != source.status.st_ino:
+                raise UnsafePath(f"{source.name} was replaced while it was imported.", path=source.name)
+            digest = self._target.file_digest(path, chunk_list=True)
         else:
             try_clone = request.method != "copy"
-            how = transfer.copy_file(source.descriptor, path, source.status.st_size, hasher.update, try_clone)
+            how, digest = transfer.copy_digested(self._target, source.descriptor, path, source.status.st_size, try_clone)
             if how == "copy" and request.method == "reflink":
                 kind = filesystem.describe(self._target.pool_path).type
                 raise FleetError(
@@ -327,13 +369,13 @@ class Importer:
                     kind="no_reflink",
                     filesystem=kind,
                 )
-        sha256, chunks = hasher.finish()
-        _check_digest(request, source.name, sha256)
-        return _Digested(path, sha256, chunks)
+        digested = _finished(path, digest)
+        _check_digest(request, source.name, digested.sha256)
+        return digested
 
     def _link(self, source: _Source, path: str) -> None:
         try:
-            os.link(source.path, path, follow_symlinks=True)
+            os.link(source.path, path, follow_symlinks=False)
         except OSError as error:
             raise FleetError(
                 f"method: {source.name} cannot be hard linked into pool {self._target.pool} ({error.strerror}); "
@@ -343,8 +385,8 @@ class Importer:
 
     def _move(self, source: _Source, path: str) -> bool:
         """Take the file itself when the source is to go anyway and lies on the same file system."""
-        if os.path.islink(source.path):
-            return False
+        if os.path.islink(source.name):
+            return False  # the link is what the user named, and would be left without its file
         try:
             os.rename(source.path, path)
         except OSError:
@@ -355,7 +397,7 @@ class Importer:
         self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = ""
     ) -> tuple[str, _Digested]:
         """Digest of the source (given where it was taken already), and a file of the store's own making."""
-        path = source.path
+        path = source.for_qemu
         if seen.backing is not None or not _is_private(source.status):
             # It is changed below, or somebody could change what it says between looking and converting.
             path = staging.path("source")
@@ -375,24 +417,19 @@ class Importer:
             parent = self._target.find(request.parent)
             if parent is None:
                 raise BaseMissing(request.parent, [self._target.pool])
-            self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format)
-            self._check_sound(disk, seen)
+            self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format, source.name)
+            self._check_sound(disk, source.name, seen)
         else:
-            self._check_sound(path, seen)
+            self._check_sound(path, source.name, seen)
             disk = staging.path("disk")
-            self._qemu.convert(path, seen.image_format, disk, "qcow2")
-        descriptor = filesystem.open_regular(disk)
-        try:
-            digest, chunks = transfer.hash_open(descriptor)
-        finally:
-            os.close(descriptor)
-        return sha256, _Digested(disk, digest, chunks)
+            self._qemu.convert(path, seen.image_format, disk, "qcow2", source.name)
+        return sha256, _finished(disk, self._target.file_digest(disk, chunk_list=True))
 
-    def _check_sound(self, path: str, seen: Inspection) -> None:
-        result = self._qemu.check(path, seen.image_format)
+    def _check_sound(self, path: str, name: str, seen: Inspection) -> None:
+        result = self._qemu.check(path, seen.image_format, name)
         if result.problem:
             raise DamagedImage(
-                f"The image is damaged or cut off: qemu-img check finds {result.problem}.", detail=result.problem
+                f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem
             )
 
     # -- from a URL
@@ -413,15 +450,27 @@ class Importer:
             path = staging.path("download")
             earlier = import_record.url_digest(self._target, url)
             known = self._known(request, earlier[0]) if earlier is not None else None
-            hasher = ChunkHasher()
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            digest = self._target.file_digest(path, chunk_list=True)
             try:
-                validators = download.fetch(
-                    url, descriptor, hasher.update, earlier[1] if earlier is not None and known is not None else None
-                )
-                if validators is None and known is not None:
-                    return self._have(request, known)
-                sha256, chunks = hasher.finish()
+                try:
+                    validators = download.fetch(
+                        url,
+                        descriptor,
+                        digest.advance,
+                        earlier[1] if earlier is not None and known is not None else None,
+                        rules=self._rules,
+                        pinned=request.sha256 is not None,
+                    )
+                    if validators is None and known is not None:
+                        return self._have(request, known)
+                finally:
+                    reading = filesystem.open_regular(path)
+                    with digest.own_close():
+                        os.close(descriptor)
+                    descriptor = reading
+                digested = _finished(path, digest)
+                sha256 = digested.sha256
                 _check_digest(request, public, sha256)
                 found = self._known(request, sha256)
                 if found is not None:
@@ -431,7 +480,6 @@ class Importer:
                 name = download.file_name(url) or public
                 seen = inspect(name, descriptor, request.image_format, request.parent)
                 source = _Source(descriptor, path, name, os.fstat(descriptor))
-                digested = _Digested(path, sha256, chunks)
                 if not seen.keep:
                     _sha256, digested = self._convert(request, source, seen, staging, sha256)
                 base = self._publish(request, seen, digested, sha256, public, "url")
@@ -458,7 +506,7 @@ class Importer:
                 inspect(name, descriptor, image_format, request.parent)
             finally:
                 os.close(descriptor)
-            self._check_sound(digested.path, seen)
+            self._check_sound(digested.path, name, seen)
         self._check_name(request, digested.sha256)
         self._check_metadata(request, digested.sha256, digested.chunks)
         metadata = {
@@ -507,7 +555,7 @@ class Importer:
                 try:
                     filesystem.remove_file(partial.map)
                     os.rename(digested.path, partial.disk)
-                    base = partial.publish(metadata, digested.chunks.to_bytes())
+                    base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
                 except BaseException:
                     if os.path.lexists(partial.disk):
                         filesystem.set_immutable(partial.disk, False)
@@ -521,6 +569,14 @@ class Importer:
         if not there or written:
             self._actions.append(f"import {metadata['imported_from']['name']} as base disk {sha256}")
         return base
+
+
+def _finished(path: str, digest: FileDigest) -> _Digested:
+    """A file in the staging place that nobody writes any more."""
+    try:
+        return _Digested(path, digest.finish(), digest.chunks, digest)
+    except FileChanging as error:
+        raise DamagedImage(str(error), path=path) from error
 
 
 def _check_digest(request: Request, name: str, found: str) -> None:

@@ -36,6 +36,10 @@ def decide_format(name: str, head: bytes, tail: bytes, wanted: str | None) -> st
     :param wanted: what the user said; then only its own sign has to be there, and raw may look like anything.
     """
     seen = image_header.detect(head, tail)
+    page = image_header.page(head) if seen is None else None
+    promised = image_header.extension_format(name)
+    if page is not None and wanted != "raw" and (page != "a text" or (wanted or promised) not in ("raw", None)):
+        raise UnsupportedImage(f"{name} is no disk image: it is {page}.", name=name, looks_like=page)
     if wanted is not None:
         if wanted not in ("raw", seen):
             looks = seen or image_header.foreign(head) or "raw"
@@ -54,7 +58,6 @@ def decide_format(name: str, head: bytes, tail: bytes, wanted: str | None) -> st
             name=name,
             looks_like=foreign,
         )
-    promised = image_header.extension_format(name)
     looks = seen or "raw"
     if promised == looks:
         return looks

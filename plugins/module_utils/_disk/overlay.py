@@ -18,7 +18,7 @@ import os
 import typing as t
 
 from .._errors import FleetError, InvalidOption
-from . import filesystem, layout, lock, transfer, users
+from . import filesystem, in_use, layout, lock, transfer, users
 from .errors import BaseMissing, DiskConflict
 from .qemu_img import QemuImg
 from .store import Base, Store
@@ -168,6 +168,7 @@ class Disks:
             disks = users.scan(self._stores)
             for item in growing:
                 _refuse_children(item.path, disks, "grown")
+                in_use.refuse(item.path, "grown")
                 self._qemu.check_unused(item.path, item.image_format)
         return decisions
 
@@ -450,6 +451,7 @@ class Disks:
         disks = [disk for disk in users.scan(self._stores) if os.path.realpath(disk.path) not in going]
         for item in decisions:
             _refuse_children(item.path, disks, "removed")
+            in_use.refuse(item.path, "removed")
             self._qemu.check_unused(item.path, item.image_format)
 
     def _remove_empty(self, wishes: t.Sequence[Wish]) -> None:

@@ -18,9 +18,8 @@ import typing as t
 from .._text import clean
 from .._untrusted import Malformed, read
 from .errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, UnsupportedImage
+from .packages import package
 from .runner import Runner, limited, require_program
-
-PACKAGE = "qemu-utils"
 
 #: qemu-img's names of the formats that an import understands.
 FORMATS = ("raw", "qcow2", "vmdk", "vpc", "vhdx")
@@ -30,6 +29,7 @@ _MEMORY_MIB = 4096
 _INSPECT_CPU_S = 60
 _CHECK_CPU_S = 1800
 
+_NO_NAMES: t.Mapping[str, str] = {}
 _CHECK_LEAKS = 3
 _CHECK_UNSUPPORTED = 63
 
@@ -60,7 +60,7 @@ def parse_info(text: str) -> ImageInfo:
     )
 
 
-def parse_check(code: int, text: str, errors: str) -> CheckResult:
+def parse_check(code: int, text: str, errors: str, names: t.Mapping[str, str] = _NO_NAMES) -> CheckResult:
     """`qemu-img check --output=json` with its exit code."""
     if code == _CHECK_UNSUPPORTED:
         return CheckResult("", 0)
@@ -76,13 +76,23 @@ def parse_check(code: int, text: str, errors: str) -> CheckResult:
     if code in (0, _CHECK_LEAKS):
         return CheckResult("", leaks)
     counts = [f"{found[key]} {word}" for key, word in (("corruptions", "corruptions"), ("check-errors", "errors")) if found.get(key)]
-    detail = _last_line(errors)
+    detail = _last_line(errors, names)
     return CheckResult(": ".join(filter(None, [", ".join(counts), detail])) or f"exit code {code}", leaks)
 
 
-def _last_line(errors: str) -> str:
+def _last_line(errors: str, names: t.Mapping[str, str] = _NO_NAMES) -> str:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    return clean(lines[-1].replace("qemu-img: ", "", 1), 400) if lines else ""
+    if not lines:
+        return ""
+    text = lines[-1].replace("qemu-img: ", "", 1)
+    for spoken, name in names.items():
+        text = text.replace(spoken, name)
+    return clean(text, 400)
+
+
+def _names(name: str, path: str, image_format: str) -> dict[str, str]:
+    """How qemu-img speaks of a file, and what the user calls it."""
+    return {_alone(path, image_format): name, path: name} if name else {}
 
 
 def _alone(path: str, image_format: str) -> str:
@@ -100,13 +110,15 @@ class QemuImg:
         self._runner = runner
 
     def _run(self, arguments: t.Sequence[str], cpu_s: int = 0) -> tuple[int, str, str]:
-        program = require_program("qemu-img", PACKAGE)
+        program = require_program("qemu-img", package("qemu-img"))
         return self._runner(limited([program, *arguments], _MEMORY_MIB, cpu_s))
 
-    def _do(self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0) -> str:
+    def _do(
+        self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0, names: t.Mapping[str, str] = _NO_NAMES
+    ) -> str:
         code, output, errors = self._run(arguments, cpu_s)
         if code != 0:
-            raise _failure(attempt, code, errors)
+            raise _failure(attempt, code, errors, names)
         return output
 
     def info(self, path: str, image_format: str) -> ImageInfo:
@@ -123,18 +135,24 @@ class QemuImg:
         """DiskBusy when a running machine has the image open (qemu's own lock)."""
         self._do(f"Looking whether {path} is in use", ["info", "--output=json", "-f", image_format, path], _INSPECT_CPU_S)
 
-    def check(self, path: str, image_format: str) -> CheckResult:
-        """Check an image's own structure; raw images have none."""
+    def check(self, path: str, image_format: str, name: str = "") -> CheckResult:
+        """Check an image's own structure; raw images have none.
+
+        :param name: what the user calls the file.
+        """
         if image_format == "raw":
             return CheckResult("", 0)
         arguments = ["check", "--output=json", _alone(path, image_format)]
-        return parse_check(*self._run(arguments, cpu_s=_CHECK_CPU_S))
+        return parse_check(*self._run(arguments, cpu_s=_CHECK_CPU_S), names=_names(name, path, image_format))
 
-    def convert(self, source: str, source_format: str, destination: str, destination_format: str) -> None:
+    def convert(
+        self, source: str, source_format: str, destination: str, destination_format: str, name: str = ""
+    ) -> None:
         """Write a new image with the content of an image without parent. Zeros stay unallocated."""
         self._do(
-            f"Converting {source} from {source_format} to {destination_format}",
+            f"Converting {name or source} from {source_format} to {destination_format}",
             ["convert", "-q", "-O", destination_format, _alone(source, source_format), destination],
+            names=_names(name, source, source_format),
         )
 
     def flatten(self, source: str, source_format: str, destination: str, destination_format: str) -> None:
@@ -158,16 +176,19 @@ class QemuImg:
         """Grow a disk; shrinking is refused by qemu-img itself."""
         self._do(f"Growing the disk {path}", ["resize", "-q", "-f", image_format, path, str(size_bytes)])
 
-    def set_backing(self, path: str, backing: str, backing_format: str) -> None:
+    def set_backing(self, path: str, backing: str, backing_format: str, name: str = "") -> None:
         """Change only the name of the parent in a qcow2 image; neither parent is opened."""
         self._do(
-            f"Setting the parent of {path}",
+            f"Setting the parent of {name or path}",
             ["rebase", "-q", "-u", "-f", "qcow2", "-b", backing, "-F", backing_format, path],
+            names=_names(name, path, "qcow2"),
         )
 
 
-def _failure(attempt: str, code: int, errors: str) -> DamagedImage | DiskBusy | NoSpace | ToolFailed:
-    detail = _last_line(errors)
+def _failure(
+    attempt: str, code: int, errors: str, names: t.Mapping[str, str] = _NO_NAMES
+) -> DamagedImage | DiskBusy | NoSpace | ToolFailed:
+    detail = _last_line(errors, names)
     if "No space left on device" in errors or "Disk quota exceeded" in errors:
         return NoSpace(f"{attempt}: no space left; nothing incomplete was kept.", detail=detail)
     if "Failed to get" in errors and "lock" in errors:

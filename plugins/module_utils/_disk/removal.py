@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import users
+from . import in_use, users
 from .errors import BaseInUse
 from .store import Store
 
@@ -64,6 +64,7 @@ def _checked(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str]) -
         reasons = needed_by(stores, pool, sha256, there)
         if reasons:
             raise BaseInUse(sha256, pool, reasons)
+        in_use.refuse_entry(store.base_directory(sha256), "removed")
     depth = {}
     for sha256 in there:
         base = store.find(sha256)

@@ -9,6 +9,7 @@
     <pool>/bases/<sha256>/{disk, base.json, chunks}
     <pool>/bases/.partial/<sha256>/{disk, map, chunks, lock}
     <pool>/bases/.refs/<sha256>/*.json
+    <pool>/bases/.verified/<sha256>
 
 A base appears by one rename when everything in it is on disk, and disappears by one rename before it is deleted.
 """
@@ -25,11 +26,12 @@ import time
 import typing as t
 
 from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, digest_of, list_bytes, parts
+from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
 from .._untrusted import Malformed, Value
-from . import filesystem, lock, references
-from .errors import NameTaken, StoreBusy
+from . import access, filesystem, in_use, lock, references, verification
+from .errors import NameTaken, StoreBusy, WrongDigest
 from .references import Reference
 from .runner import Runner
 
@@ -65,6 +67,7 @@ class Base:
     directory: str
     chain: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    verified_at: str | None = None
 
     @property
     def sha256(self) -> str:
@@ -125,6 +128,7 @@ class Base:
             "allocated_bytes": filesystem.allocated_bytes(self.path),
             "pool": self.pool,
             "path": self.path,
+            "verified_at": self.verified_at,
             "damaged": bool(damage),
             "damage": damage,
         }
@@ -186,6 +190,10 @@ class Store:
     def references_directory(self, sha256: str) -> str:
         return os.path.join(self.directory, ".refs", check_sha256("sha256", sha256))
 
+    def record_path(self, sha256: str) -> str:
+        """Of when the base was compared with its name."""
+        return os.path.join(self.directory, ".verified", check_sha256("sha256", sha256))
+
     def prepare(self) -> None:
         """Make the store's directories. The pool itself must exist: making it would hide a missing mount."""
         if not os.path.isdir(self.pool_path):
@@ -196,7 +204,9 @@ class Store:
                 path=self.pool_path,
             )
         made = filesystem.ensure_directory(self.directory)
-        for name in (".partial", ".refs"):
+        if not made:
+            access.let_pass(self.directory)
+        for name in (".partial", ".refs", ".verified"):
             made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
         if made:
             filesystem.sync_directory(self.directory)
@@ -207,6 +217,10 @@ class Store:
         self.prepare()
         path = os.path.join(self.directory, ".lock")
         return lock.take(path, f"The base store of pool {self.pool or self.pool_path}", wait_s, shared=shared)
+
+    def file_digest(self, path: str, chunk_list: bool = False) -> FileDigest:
+        """The digest of a file in this pool, see there. :raises OSError:"""
+        return FileDigest(path, chunk_list, local=not filesystem.is_network(self.pool_path))
 
     # -- looking
 
@@ -220,9 +234,12 @@ class Store:
     def bases(self) -> list[Base]:
         return [base for base in (self.find(sha256) for sha256 in self.ids()) if base is not None]
 
-    def find(self, sha256: str) -> Base | None:
-        """The base with this digest, from its metadata and size; nothing is read or hashed."""
-        metadata, problem = self._metadata(sha256)
+    def find(self, sha256: str, changed: bool = False) -> Base | None:
+        """The base with this digest, from its metadata, size and time of change; nothing is read or hashed.
+
+        :param changed: also when somebody has written to the file since it was verified: to verify it again.
+        """
+        metadata, problem = self._metadata(sha256, changed)
         if problem:
             return None
         chain, problem = self._chain(metadata)
@@ -234,6 +251,7 @@ class Store:
             directory=self.base_directory(sha256),
             chain=chain,
             references=tuple(self.references(sha256)),
+            verified_at=(verification.recorded(self.record_path(sha256)) or {}).get("at"),
         )
 
     def problem(self, sha256: str) -> str:
@@ -287,7 +305,7 @@ class Store:
                 found.append(candidate)
         return found
 
-    def _metadata(self, sha256: str) -> tuple[dict[str, t.Any], str]:
+    def _metadata(self, sha256: str, changed: bool = False) -> tuple[dict[str, t.Any], str]:
         """What base.json says, and why the base cannot be used: what is damaged, or which of its files is missing."""
         directory = self.base_directory(sha256)
         try:
@@ -304,6 +322,10 @@ class Store:
                     return {}, f"{name} is not a regular file"
                 if status.st_size != size_bytes:
                     return {}, f"{name} has {status.st_size} bytes instead of {size_bytes}"
+                if name == "disk" and not changed:
+                    problem = verification.problem(self.record_path(sha256), status)
+                    if problem:
+                        return {}, problem
         except FileNotFoundError as error:
             return {}, f"{os.path.basename(error.filename or 'a file')} is missing"
         except OSError as error:
@@ -399,6 +421,7 @@ class Store:
         filesystem.sync_directory(self.directory)
         filesystem.remove_tree_or_file(doomed)
         filesystem.remove_tree_or_file(self.references_directory(sha256))
+        filesystem.remove_file(self.record_path(sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:
@@ -440,39 +463,52 @@ class Partial:
         self.disk = os.path.join(directory, "disk")
         self.map = os.path.join(directory, "map")
         self._lock = held
+        self._digest: FileDigest | None = None
         # A writer that died between setting the attribute and the rename leaves an immutable disk.
         if os.path.lexists(self.disk):
             filesystem.set_immutable(self.disk, False)
 
-    def publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> Base:
+    def digest(self) -> FileDigest:
+        """Of ``disk``, from now on; whoever writes the file may keep it up to date. ``publish`` finishes it."""
+        if self._digest is None:
+            os.close(os.open(self.disk, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._digest = self.store.file_digest(self.disk)
+        return self._digest
+
+    def publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed, digest: FileDigest | None = None) -> Base:
         """Make it a base. When the base is there already, this one is discarded and that one returned.
 
-        The caller vouches for the bytes; size and chunk list are checked here once more.
+        The only way into the store: whatever the caller says of the bytes, they are read back from the file, as far as
+        the digest has not seen them. The caller has ended its write access to the file.
+
+        :param digest: of the file that is ``disk`` now, when it is not the one that ``digest`` gave.
+        :raises WrongDigest: the file is not what its name says; it is kept as it was, to be mended or discarded.
         """
         there = self.store.find(self.sha256)
         if there is not None:
             self.discard()
             return there
         if metadata.get("parent") is None:
-            return self._publish(metadata, chunks)
+            return self._publish(metadata, chunks, digest)
         with self.store.changing(shared=True):  # so that the parent is not removed in between
-            return self._publish(metadata, chunks)
+            return self._publish(metadata, chunks, digest)
 
-    def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> Base:
+    def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed, digest: FileDigest | None) -> Base:
         self._check(metadata, chunks)
         filesystem.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), filesystem.BASE_MODE)
         filesystem.replace_file(
             os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
         )
-        descriptor = filesystem.open_regular(self.disk)
+        # In this order: from here on nobody can open it for writing any more. Then the digest waits for those that still
+        # have it open, and reads again what they may have changed. What it has seen is what the rename publishes.
+        filesystem.protect(self.disk)
         try:
-            os.fchmod(descriptor, filesystem.BASE_MODE)
-            if os.geteuid() == 0:
-                os.fchown(descriptor, 0, 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        filesystem.set_immutable(self.disk, True)
+            self._compare(digest)
+        except BaseException:
+            filesystem.set_immutable(self.disk, False)
+            os.chmod(self.disk, 0o600)
+            raise
+        verification.remember(self.store.record_path(self.sha256), self.disk)
         filesystem.sync_file(self.disk)
         filesystem.sync_directory(self.directory)
         self._rename()
@@ -488,6 +524,20 @@ class Partial:
             )
         return base
 
+    def _compare(self, digest: FileDigest | None) -> None:
+        """The whole file with its name. :raises WrongDigest: FleetError:"""
+        given = digest or self._digest
+        seen = given if given is not None and given.is_of(self.disk) else self.store.file_digest(self.disk)
+        try:
+            found = seen.finish()
+        except FileChanging as error:
+            raise FleetError(f"The base disk {self.sha256} cannot be published: {error}", sha256=self.sha256) from error
+        finally:
+            if seen is not given:
+                seen.close()
+        if found != self.sha256:
+            raise WrongDigest(self.sha256, found)
+
     def _rename(self) -> None:
         target = self.store.base_directory(self.sha256)
         try:
@@ -496,6 +546,7 @@ class Partial:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
+            in_use.refuse_entry(target, "replaced")
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{os.getpid()}-{time.monotonic_ns()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
@@ -525,6 +576,8 @@ class Partial:
 
     def close(self) -> None:
         """Give up the hold and keep what is there."""
+        if self._digest is not None:
+            self._digest.close()
         self._lock.close()
 
     def __enter__(self) -> Partial:

@@ -18,15 +18,20 @@ from .store import Base, Store
 
 
 def survey(
-    stores: t.Mapping[str, Store], only: t.Sequence[str] = (), verify: bool = False, tenant: str | None = None
+    stores: t.Mapping[str, Store],
+    only: t.Sequence[str] = (),
+    verify: bool = False,
+    tenant: str | None = None,
+    remember: bool = False,
 ) -> dict[str, t.Any]:
     """{"pools": {name: …}}; nothing is hashed unless ``verify``.
 
     :param only: digests of the bases to tell of, their own or their sources'; empty for all.
     :param tenant: tell only of this tenant's names, references and disks.
+    :param remember: with ``verify``: note in the stores which bases are right.
     """
     in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: _pool(store, only, verify, in_use, tenant) for pool, store in stores.items()}}
+    return {"pools": {pool: _pool(store, only, verify, in_use, tenant, remember) for pool, store in stores.items()}}
 
 
 def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
@@ -47,15 +52,16 @@ def _pool(
     verify: bool,
     in_use: t.Mapping[tuple[str, str], list[str]],
     tenant: str | None,
+    remember: bool,
 ) -> dict[str, t.Any]:
     bases, damaged = [], []
     for sha256 in store.ids():
         base, place = None, store.base_directory(sha256)
         try:
-            base = store.find(sha256)
+            base = store.find(sha256, changed=verify)
             problem = store.problem(sha256) if base is None else ""
             if base is not None and (not only or {sha256, base.metadata["source_sha256"]} & set(only)):
-                damage = transfer.verify(base) if verify else ""
+                damage = transfer.verify(base, store if remember else None) if verify else ""
                 bases.append(_told(base, in_use, damage, tenant))
                 place, problem = base.path, damage
         except FileNotFoundError:

@@ -12,7 +12,8 @@ import os
 import typing as t
 
 from .._base_format.chunk_list import ChunkHasher, ChunkList
-from . import filesystem, references
+from .._base_format.file_digest import FileDigest
+from . import filesystem, references, verification
 from .errors import DigestMismatch
 from .store import Base, Store
 
@@ -28,7 +29,7 @@ def copy_file(
 
     :param consume: sees all bytes in order, also those of a reflink (which are read for it).
     """
-    destination = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    destination = _create(path)
     try:
         if try_clone and filesystem.clone(source, destination):
             if consume is not None:
@@ -40,6 +41,31 @@ def copy_file(
         os.close(destination)
 
 
+def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bool = True) -> tuple[str, FileDigest]:
+    """The same for a file that is to be published: its digest comes along, of what was read back behind the copying."""
+    destination = _create(path)
+    digest = store.file_digest(path, chunk_list=True)
+    try:
+        try:
+            if try_clone and filesystem.clone(source, destination):
+                how = "reflink"
+            else:
+                how = "copy"
+                filesystem.copy_sparse(source, destination, size, written=digest.advance)
+        finally:
+            with digest.own_close():
+                os.close(destination)
+        digest.finish()
+    except BaseException:
+        digest.close()
+        raise
+    return how, digest
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 def hash_open(descriptor: int) -> tuple[str, ChunkList]:
     """Digest and chunk list of an open file; its holes cost no reading."""
     hasher = ChunkHasher()
@@ -47,8 +73,19 @@ def hash_open(descriptor: int) -> tuple[str, ChunkList]:
     return hasher.finish()
 
 
-def verify(base: Base) -> str:
-    """Read the whole base; what is wrong with it, empty when it is what its digest says."""
+def verify(base: Base, store: Store | None = None) -> str:
+    """Read the whole base; what is wrong with it, empty when it is what its digest says.
+
+    :param store: where to note that it is right.
+    """
+    damage = _verify(base)
+    if store is not None and not damage:
+        store.prepare()
+        verification.remember(store.record_path(base.sha256), base.path)
+    return damage
+
+
+def _verify(base: Base) -> str:
     try:
         descriptor = filesystem.open_regular(base.path)
         try:
@@ -101,17 +138,16 @@ def _clone_one(original: Base, target: Store, wait_s: float) -> None:
             return
         for path in (partial.disk, partial.map):
             filesystem.remove_file(path)
-        hasher = ChunkHasher()
         try:
             descriptor = filesystem.open_regular(original.path)
             try:
-                copy_file(descriptor, partial.disk, os.fstat(descriptor).st_size, hasher.update)
+                _how, digest = copy_digested(target, descriptor, partial.disk, os.fstat(descriptor).st_size)
             finally:
                 os.close(descriptor)
-            found, chunks = hasher.finish()
+            found = digest.finish()
             if found != original.sha256:
                 raise DigestMismatch(f"The base disk {original.path} is damaged: it", original.sha256, found)
-            partial.publish(original.metadata, chunks.to_bytes())
+            partial.publish(original.metadata, digest.chunks.to_bytes(), digest)
         except OSError as error:
             partial.discard()
             full = filesystem.no_space(error, f"Copying the base disk {original.sha256}", target.pool_path)

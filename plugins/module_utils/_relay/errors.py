@@ -74,6 +74,12 @@ class CorruptChunk(RelayError):
     kind = "corrupt_chunk"
 
 
+class WrongDigest(RelayError):
+    """All that was stored is not what the base's name says; ``fields.found`` is its digest."""
+
+    kind = "wrong_digest"
+
+
 class StorageFailed(RelayError):
     """This host's own pool cannot take, or give, the bytes."""
 

@@ -150,6 +150,11 @@ class ChunkPicker:
                 self._undone -= 1
                 self._left[self._pattern[index % len(self._pattern)]] -= 1
 
+    def leading(self, start: int) -> int:
+        """The first chunk from ``start`` on that is not there yet, or their number."""
+        undone = [index for index in (self._states.find(state, start) for state in (self.MISSING, self.ASKED)) if index >= 0]
+        return min(undone, default=len(self._states))
+
     def is_done(self, index: int) -> bool:
         return self._states[index] == self.DONE
 

@@ -32,6 +32,10 @@ BUFFERS = 8
 # How often it is decided anew from whom to fetch, if nothing happens.
 TICK_S = 0.25
 
+# How often what was stored is read back for the digest of the whole.
+FOLLOW_S = 0.05
+FOLLOW_BYTES = 8 * 1024 * 1024
+
 # The chunk list is asked for from another parent when nothing of it came for so long.
 LIST_STALL_S = 2.0
 
@@ -59,6 +63,8 @@ class Fetch:
     :param others: hosts of the run that may have the base when nobody of the plan is left.
     :param scratch: directory for the chunk list while it comes.
     :param keep_list: told the chunk list as soon as it is known and right.
+    :param follow: told, by a thread of its own, up to which byte everything from the beginning on is stored.
+    :param known: the chunk list, if this host has it already.
     """
 
     def __init__(
@@ -85,6 +91,8 @@ class Fetch:
         compression: bool = False,
         scratch: str | None = None,
         keep_list: t.Callable[[ChunkList], None] = lambda _chunks: None,
+        follow: t.Callable[[int], None] = lambda _end: None,
+        known: ChunkList | None = None,
     ) -> None:
         self.sha256 = sha256
         self.size_bytes = size_bytes
@@ -112,6 +120,11 @@ class Fetch:
         self._seen = bytearray()
         self._scratch = scratch
         self._keep_list = keep_list
+        self._follow = follow
+        self._known = known
+        self._stored = threading.Event()
+        # Who sent the chunk list, and the holder that this host was told it comes from.
+        self.list_from = ""
         self._trusted = trusted
         self._trust = trust
         self._route = route
@@ -144,6 +157,8 @@ class Fetch:
             self._free.put(memoryview(bytearray(self.chunk_bytes)))
         writer = threading.Thread(target=self._write_received, name="writer", daemon=True)
         writer.start()
+        follower = threading.Thread(target=self._follow_stored, name="digest", daemon=True)
+        follower.start()
         try:
             while self.ledger is None or not self.ledger.complete:
                 self.check()
@@ -156,6 +171,8 @@ class Fetch:
             self._stop_feeds()
             self._received.put(None)
             writer.join()
+            self._stored.set()
+            follower.join()
             with self._storing:
                 # Whatever a feed still has in its hands: the endpoint is not ours any more.
                 self._closed = True
@@ -392,6 +409,8 @@ class Fetch:
         with self._lock:
             if self._brought is None:
                 self._brought = (data, feed)
+                path = min(feed.paths, key=len, default=())
+                self.list_from = " over ".join(dict.fromkeys([*path[-1:], feed.parent]))
         self._changed.set()
 
     def buffer(self, stopped: t.Callable[[], bool]) -> memoryview:
@@ -420,9 +439,11 @@ class Fetch:
     # -- the chunk list ------------------------------------------------------------------------------------------
 
     def _take_list(self) -> None:
-        if self.chunks is not None or self._brought is None:
+        if self.chunks is not None or (self._brought is None and self._known is None):
             return
-        chunks = ChunkList(self._brought[0])
+        chunks = self._known if self._brought is None else ChunkList(self._brought[0])
+        if chunks is None:
+            return
         if chunks.size_bytes != self.size_bytes or chunks.chunk_bytes != self.chunk_bytes:
             raise BadChunkList(
                 f"The chunk list is that of a file of {chunks.size_bytes} bytes in chunks of {chunks.chunk_bytes}, "
@@ -450,6 +471,25 @@ class Fetch:
             self.offer.announce(index for index in range(chunks.count) if marks[index])
         for feed in self._running():
             feed.wake()
+
+    # -- the digest of the whole -----------------------------------------------------------------------------------
+
+    def _follow_stored(self) -> None:
+        first = read = 0
+        while not self._stored.wait(FOLLOW_S):
+            if self.ledger is None:
+                continue
+            first = self.ledger.leading(first)
+            end = min(first * self.chunk_bytes, self.size_bytes)
+            # In steps: of an interrupted fetch there may be much to read, and the end of the fetch does not wait for it.
+            while read < end and not self._stored.is_set():
+                read = min(end, read + FOLLOW_BYTES)
+                try:
+                    self._follow(read)
+                except OSError as error:
+                    # Who publishes the base reads the rest, and then it is a failure.
+                    self.log(f"base {self.sha256[:12]}: it cannot be read back: {describe(error)}")
+                    return
 
     # -- the writer's thread, or a feed's ------------------------------------------------------------------------
 

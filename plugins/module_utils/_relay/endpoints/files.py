@@ -14,6 +14,7 @@ import struct
 import typing as t
 
 from ..._base_format.chunk_list import chunk_count
+from ..._base_format.file_digest import FileDigest
 from ..errors import PartialContent
 from .page_cache import PageCache
 
@@ -74,15 +75,20 @@ class PartialFile:
         chunk_bytes: int,
         boot: str | None = None,
         readers: t.Callable[[], int] = lambda: 0,
+        digest: FileDigest | None = None,
     ) -> None:
         count = chunk_count(size_bytes, chunk_bytes)
         boot_id = (boot_identity() if boot is None else boot).encode().ljust(_BOOT_BYTES)[:_BOOT_BYTES]
         header = _MAP_HEADER.pack(MAP_MAGIC, count)
+        self._path = disk
         self._disk = self._map = -1
         self._footprint: PageCache | None = None
         try:
             self._disk = os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            self._footprint = PageCache(self._disk, True, readers)
+            if digest is None:
+                self._footprint = PageCache(self._disk, True, readers)
+            else:
+                self._footprint = PageCache(self._disk, True, readers, lambda: digest.position)
             self._map = os.open(map_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             found = os.pread(self._map, len(header) + count + _BOOT_BYTES, 0)
             marks = found[len(header) : len(header) + count]
@@ -114,6 +120,21 @@ class PartialFile:
         """Every marked chunk is known to be right."""
         _write(self._map, _MAP_HEADER.size + len(self._marks), memoryview(self._boot_id))
         self.trusted = True
+
+    def digesting(self, offset: int, count: int) -> None:
+        """Another descriptor reads these bytes back for the digest of the whole."""
+        if self._footprint is not None:
+            self._footprint.digesting(offset, count)
+
+    def seal(self) -> None:
+        """Give up the access for writing. Under the same number, as other threads read from it at this moment."""
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if not os.path.samestat(os.fstat(descriptor), os.fstat(self._disk)):
+                raise OSError(errno.ESTALE, f"{self._path} was replaced while the base arrived")
+            os.dup2(descriptor, self._disk, inheritable=False)
+        finally:
+            os.close(descriptor)
 
     def read_into(self, offset: int, view: memoryview) -> None:
         if self._footprint is not None:

@@ -26,6 +26,8 @@ SHARED_PART = 4
 # Regions that were told to leave while they were being written to the disk, and are told again.
 WRITING = 4
 
+_ALL = 1 << 62
+
 # In how many places of a region to look for pages that somebody else has read.
 SAMPLES = 4
 
@@ -46,12 +48,21 @@ class PageCache:
     :param ours: whether all cached pages of the file come from us: it was just received. Of another file, regions that
         somebody else (a machine that runs from this base) had in the cache before we read them stay there.
     :param readers: how many children read the file at the moment.
+    :param digested: how many bytes, from its beginning, have been read back for the digest of the whole: what stands
+        behind them is going to be.
     """
 
-    def __init__(self, descriptor: int, ours: bool, readers: t.Callable[[], int]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        ours: bool,
+        readers: t.Callable[[], int],
+        digested: t.Callable[[], int] = lambda: _ALL,
+    ) -> None:
         self._descriptor = descriptor
         self._ours = ours
         self._readers = readers
+        self._digested = digested
         self._lock = threading.Lock()
         self._regions: OrderedDict[int, _Region] = OrderedDict()
         self._foreign: dict[int, bool] = {}  # of regions that were fetched
@@ -73,6 +84,11 @@ class PageCache:
             region = self._region(offset)
             if region is not None:
                 region.read += count
+
+    def digesting(self, offset: int, _count: int) -> None:
+        """Bytes are going to be read back for the digest of the whole."""
+        with self._lock:
+            self._region(offset)
 
     def settle(self) -> None:
         """Drop all of it, unless there are readers."""
@@ -111,13 +127,22 @@ class PageCache:
         return region
 
     def _drop_what_is_enough(self) -> None:
-        readers = self._readers()
+        readers, digested = self._readers(), self._digested() // REGION_BYTES
         if self._ours and readers:
-            for number in [n for n, one in self._regions.items() if one.read >= readers * one.written > 0]:
-                self._drop(number)
+            read = [n for n, one in self._regions.items() if one.read >= readers * one.written > 0]
+            for number in read:
+                if number < digested:
+                    self._drop(number)
         budget = self._budget(readers)
         while (len(self._regions) + 1) * REGION_BYTES > budget:
-            self._drop(next(iter(self._regions)))
+            oldest = next((number for number in self._regions if number < digested), None)
+            if oldest is None:
+                # All of it would have to be read from the disk again for the digest.
+                budget = max(budget, SHARED_BYTES, available_bytes() // SHARED_PART)
+                if (len(self._regions) + 1) * REGION_BYTES <= budget:
+                    return
+                oldest = next(iter(self._regions))
+            self._drop(oldest)
 
     def _budget(self, readers: int) -> int:
         if not self._ours:

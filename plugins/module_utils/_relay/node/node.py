@@ -15,12 +15,14 @@ import typing as t
 import zlib
 
 from ..._base_format.chunk_list import ChunkList, Listed
+from ..._base_format.file_digest import FileDigest
 from ..clock import Clock, Stopwatch
 from ..download.fetcher import Attempt, Fetch, storage_failure
 from ..download.parent_selection import Patience, Route
 from ..endpoints import Endpoint
 from ..endpoints.files import PartialFile, WholeFile
-from ..errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError
+from ..endpoints.operations import Recheck
+from ..errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError, StorageFailed, WrongDigest
 from ..measure.prober import Prober
 from ..status.gossip import Gossip
 from ..upload.link_meter import LinkMeter
@@ -37,6 +39,9 @@ STAGED, CUT_THROUGH = "staged", "cut_through"
 
 # How often the lock of a partial that another process holds is tried.
 LOCK_RETRY_S = 0.5
+
+# How often the same base is read back with wrong bytes in it before the pool counts as broken.
+MAX_MENDS = 3
 
 # Threads wait for sockets and disks; deep stacks would only count as memory.
 THREAD_STACK_BYTES = 512 * 1024
@@ -55,7 +60,11 @@ class Lease(t.Protocol):
     disk: str
     map: str
 
-    def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held: ...
+    def digest(self) -> FileDigest:
+        """Of ``disk``, which is there by then; kept up to date by whoever writes, finished by ``publish``."""
+
+    def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
+        """The caller has ended its write access. :raises WrongDigest: the file is not the base; RelayError: OSError:"""
 
     def discard(self) -> None: ...
 
@@ -113,6 +122,9 @@ class Job:
         self._msg = ""
         self._bytes = 0
         self._received_from: dict[str, int] = {}
+        self._received_before: dict[str, int] = {}
+        self._mends = 0
+        self._found = ""
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"base-{self.request.sha256[:8]}", daemon=True).start()
@@ -143,16 +155,17 @@ class Job:
     def progress(self) -> dict[str, t.Any]:
         with self._lock:
             fetch = self._fetch
+        received = self._received_from if fetch is None else self._received(fetch)
         return {
             "state": self._state,
             "pool": self.request.pool,
             "bytes": self._bytes if fetch is None else fetch.bytes,
             "size_bytes": self.request.metadata["size_bytes"],
-            "received_bytes": sum(self._received_from.values()) if fetch is None else fetch.received_bytes,
+            "received_bytes": sum(received.values()),
             "sent_bytes": self.offer.sent_bytes,
             "from": None if fetch is None else fetch.source,
             "parents": [] if fetch is None else fetch.parents,
-            "received_from": self._received_from if fetch is None else fetch.received_from,
+            "received_from": received,
             "seconds": round(self._watch.seconds, 3),
             "msg": self._msg,
             "attempts": [one._asdict() for one in list(self._attempts)],
@@ -234,19 +247,48 @@ class Job:
         return None
 
     def _fetch_into(self, claim: Lease, place: Place, follower: SharedPartial) -> None:
-        node, request, metadata = self._node, self.request, self.request.metadata
         try:
-            endpoint = PartialFile(
-                claim.disk,
-                claim.map,
-                metadata["size_bytes"],
-                metadata["chunk_bytes"],
-                readers=self.offer.readers,
-            )
+            digest = claim.digest()
+            endpoint = self._open(claim, digest)
         except BaseException:
             claim.close()
             raise
         follower.hand_over(endpoint.marks())
+        fetch = self._begin_fetch(claim, place, endpoint, digest)
+        kept = False
+        try:
+            chunks = fetch.run()
+            held = self._publish(claim, endpoint, digest, chunks)
+            while held is None:
+                endpoint = self._mend(claim, endpoint, digest, fetch, chunks)
+                fetch = self._begin_fetch(claim, place, endpoint, digest, fetch)
+                fetch.run()
+                held = self._publish(claim, endpoint, digest, chunks)
+            kept = True
+            self._bytes, self._received_from = fetch.bytes, self._received(fetch)
+            self._hold(held, received=True)
+        except BaseException:
+            if not kept:
+                self.offer.withdraw()
+                self._give_up(claim, endpoint)
+            raise
+        finally:
+            with self._lock:
+                self._bytes, self._received_from = fetch.bytes, self._received(fetch)
+                self._fetch = None
+            # The offer's own endpoint is closed by the offer, after its readers.
+            if not fetch.share or fetch.chunks is None:
+                endpoint.close()
+
+    def _open(self, claim: Lease, digest: FileDigest) -> PartialFile:
+        size_bytes, chunk_bytes = self.request.metadata["size_bytes"], self.request.metadata["chunk_bytes"]
+        return PartialFile(claim.disk, claim.map, size_bytes, chunk_bytes, readers=self.offer.readers, digest=digest)
+
+    def _begin_fetch(
+        self, claim: Lease, place: Place, endpoint: PartialFile, digest: FileDigest, before: Fetch | None = None
+    ) -> Fetch:
+        """:param before: the fetch whose bytes turned out to be wrong in part."""
+        node, request, metadata = self._node, self.request, self.request.metadata
 
         def keep(chunks: ChunkList) -> None:
             try:
@@ -277,33 +319,80 @@ class Job:
             compression=node.settings.compression,
             scratch=os.path.dirname(claim.disk),
             keep_list=keep,
+            follow=lambda end: digest.advance(end, endpoint.digesting),
+            known=None if before is None else before.chunks,
         )
+        if before is not None:
+            fetch.list_from = before.list_from
+            self._received_before = self._received(before)
         with self._lock:
             self._fetch = fetch
             # A new plan may have come since the request was read.
             fetch.set_route(self.request.route)
         self._state = FETCHING
         self.offer.set_view(FETCHING, PENDING)
-        kept = False
+        return fetch
+
+    def _received(self, fetch: Fetch) -> dict[str, int]:
+        """By sender, what was fetched before it turned out to be wrong included."""
+        received = dict(self._received_before)
+        for host, count in fetch.received_from.items():
+            received[host] = received.get(host, 0) + count
+        return received
+
+    def _publish(self, claim: Lease, endpoint: PartialFile, digest: FileDigest, chunks: ChunkList) -> Held | None:
+        """The published base; None if the file is not what its name says."""
+        self._node.await_base(self.request.metadata.get("parent"))
+        with digest.own_close():
+            endpoint.seal()
         try:
-            chunks = fetch.run()
-            node.await_base(metadata.get("parent"))
-            held = claim.publish(metadata, chunks.serialised)
-            kept = True
-            self._bytes, self._received_from = fetch.bytes, fetch.received_from
-            self._hold(held, received=True)
+            return claim.publish(self.request.metadata, chunks.serialised)
+        except WrongDigest as error:
+            self._found = str(error.fields["found"])
+            return None
+
+    def _mend(
+        self, claim: Lease, sealed: PartialFile, digest: FileDigest, fetch: Fetch, chunks: ChunkList
+    ) -> PartialFile:
+        """The partial again, in which chunks that are not what was stored have lost their marks.
+
+        :raises BadChunkList: every chunk is what the list says, and the whole is not what its name says. StorageFailed:
+        """
+        node, request = self._node, self.request
+        if fetch.share:
+            # Children were told that these chunks are here.
+            self.offer.retract()
+        else:
+            sealed.close()
+        endpoint = self._open(claim, digest)
+        try:
+            digest.restart()
+            check = Recheck(endpoint, chunks, node.stopping)
+            check.run()
+            if not check.wrong:
+                claim.discard()
+                raise BadChunkList(
+                    f"The chunk list {chunks.sha256} is not that of the base {request.sha256}: every chunk is what the list "
+                    f"says, and together they have the digest {self._found}. The list came from "
+                    f"{fetch.list_from or 'an earlier run'}. Nothing was published or kept. Compare the holders' base disks "
+                    "with their digests (playbook basecast.fleet.verify), remove the wrong one, and deploy again.",
+                    expected=request.sha256,
+                    found=self._found,
+                    chunks_sha256=chunks.sha256,
+                    peer=fetch.list_from,
+                )
+            self._mends += 1
+            line = f"{check.wrong} chunks were changed on this host's disk after they were stored; they are fetched again."
+            fetch.note_attempt(node.host, f"{node.host}: {line}")
+            if self._mends >= MAX_MENDS:
+                raise StorageFailed(
+                    f"The pool {request.pool} ({request.pool_path}) does not keep what is written to it: {check.wrong} chunks "
+                    f"were wrong when they were read back, after {MAX_MENDS} attempts. Check the disk under it."
+                )
         except BaseException:
-            if not kept:
-                self.offer.withdraw()
-                self._give_up(claim, endpoint)
+            endpoint.close()
             raise
-        finally:
-            with self._lock:
-                self._bytes, self._received_from = fetch.bytes, fetch.received_from
-                self._fetch = None
-            # The offer's own endpoint is closed by the offer, after its readers.
-            if not fetch.share or fetch.chunks is None:
-                endpoint.close()
+        return endpoint
 
     def _give_up(self, claim: Lease, endpoint: PartialFile) -> None:
         """What is verified is kept for the next run; an empty partial is of no use to anybody."""

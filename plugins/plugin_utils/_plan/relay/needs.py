@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..placement import Observed
 
@@ -113,3 +113,23 @@ def _metadata_of(digest: str, hosts: Observed) -> dict[str, t.Any] | None:
                 if held["sha256"] == digest:
                     return base_metadata(held)
     return None
+
+
+def chunk_list_conflicts(bases: Iterable[Mapping[str, t.Any]], hosts: Observed) -> list[str]:
+    """Sentences on holders that have different chunk lists for the same bytes, as at most one of them can be right."""
+    found = []
+    for base in bases:
+        for digest in _chain(base, hosts):
+            lists: dict[str, list[str]] = {}
+            for host, facts in hosts.items():
+                for pool, content in (facts.get("pools") or {}).items():
+                    for held in content.get("bases") or []:
+                        if digest and held["sha256"] == digest and held.get("chunks_sha256"):
+                            lists.setdefault(held["chunks_sha256"], []).append(f"{host} (pool {pool})")
+            if len(lists) > 1:
+                places = " and ".join(f"{chunks} on {', '.join(where)}" for chunks, where in sorted(lists.items()))
+                found.append(
+                    f"{base['place']}: the holders of {digest} have different chunk lists: {places}; compare their base disks "
+                    "with their digests (playbook basecast.fleet.verify), and remove the wrong ones"
+                )
+    return found

@@ -80,13 +80,16 @@ def host_problems(
 def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, imports: bool) -> Iterator[str]:
     for missing in facts.get("missing") or []:
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
-        if makes_machines or (imports and missing["package"] == "qemu-utils"):
+        if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
 
 
 def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
     for disk in _disks(creating, groups):
         yield from _pool(host, facts, disk["pool"], f"{disk['place']}.pool")
+        pool = ((facts.get("capacity") or {}).get("pools") or {}).get(disk["pool"]) or {}
+        if pool.get("qemu_problem"):
+            yield f"{disk['place']}.pool: {disk['pool']!r} of {host}: {pool['qemu_problem']}"
 
 
 def _import_pools(host: str, facts: Mapping[str, t.Any], bases: Bases) -> Iterator[str]:

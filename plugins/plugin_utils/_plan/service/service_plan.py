@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, answers, held_base, place_machines
-from ..relay.needs import base_metadata, relays_of
+from ..relay.needs import base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
 from .preflight import host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
@@ -118,6 +118,7 @@ def _plan_without(
     }
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
+    problems += chunk_list_conflicts(bases.values(), hosts)
     relays = relays_of(bases, work, able)
     relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -20,7 +21,7 @@ def run(run_on_pools: t.Callable[..., Run]) -> Run:
 def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
     source = tmp_path / "disk.raw"
     source.write_bytes(bytes(4096))
-    wanted = {"pool": "one", "src": str(source), "name": "debian", "version": "12"}
+    wanted = {"pool": "one", "src": str(source), "source_dirs": [str(tmp_path)], "name": "debian", "version": "12"}
     predicted = run(True, **wanted)
     real = run(**wanted)
     assert (predicted["changed"], real["changed"]) == (True, True)
@@ -34,7 +35,7 @@ def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
 
 def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
     (tmp_path / "disk").write_bytes(bytes(4096))
-    result = run(pool="one", src=str(tmp_path / "disk"))
+    result = run(pool="one", src=str(tmp_path / "disk"), source_dirs=[str(tmp_path)])
     assert result["failed"]
     assert result["failure"] == {"kind": "format_unclear", "name": str(tmp_path / "disk"), "promised": None, "looks_like": "raw"}
 
@@ -58,3 +59,13 @@ def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
 )
 def test_refused_options(run: Run, arguments: dict[str, t.Any]) -> None:
     assert run(**{"pool": "one", **arguments})["failed"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.qcow2?X-Sig=topsecret%2F1&x=1", "ftp://h/a?sig=topsecret/1", "http://[::1?sig=topsecret/1"])
+@pytest.mark.parametrize("more", [{}, {"sha256": "no digest"}, {"source_hosts": ["127.0.0.1"]}, {"check_mode": True}])
+def test_a_query_is_shown_nowhere(run: Run, url: str, more: dict[str, t.Any]) -> None:
+    result = run(pool="one", url=url, _ansible_verbosity=4, **more)
+    assert "topsecret" not in json.dumps(result)
+    if url.startswith("http://127") and "sha256" not in more:
+        assert result["invocation"]["module_args"]["url"] == "http://127.0.0.1:1/a.qcow2"
+        assert "127.0.0.1" in json.dumps([result.get("msg"), result.get("actions")])

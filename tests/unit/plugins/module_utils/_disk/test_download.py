@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import http.server
 import os
+import socket
 import threading
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import download
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.download import DownloadFailed, Validators
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules, SourceRefused
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 
 CONTENT = b"head".ljust(1 << 20, b"\0") + b"tail".ljust(100, b".")
 
@@ -51,11 +53,17 @@ def server() -> t.Iterator[str]:
         thread.join()
 
 
-def get(url: str, tmp_path: t.Any, known: Validators | None = None) -> tuple[Validators | None, bytes, bytes]:
+def get(
+    url: str, tmp_path: t.Any, known: Validators | None = None, hosts: tuple[str, ...] = ("127.0.0.0/8",), pinned: bool = False
+) -> tuple[Validators | None, bytes, bytes]:
     seen = bytearray()
     descriptor = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
+
+    def read_back(end: int) -> None:
+        seen.extend(os.pread(descriptor, end - len(seen), len(seen)))
+
     try:
-        validators = download.fetch(url, descriptor, seen.extend, known, timeout_s=10)
+        validators = download.fetch(url, descriptor, read_back, known, timeout_s=10, rules=Rules(hosts=hosts), pinned=pinned)
     finally:
         os.close(descriptor)
     return validators, bytes(seen), (tmp_path / "target").read_bytes()
@@ -73,31 +81,175 @@ def test_what_has_not_changed_is_not_sent_again(server: str, tmp_path: t.Any) ->
     assert get(f"{server}/a", tmp_path, Validators('"v0"'))[1] == CONTENT
 
 
-@pytest.mark.parametrize(("path", "word"), [("/short", "ended after"), ("/missing", "404"), ("/to-file", "302|file")])
+@pytest.mark.parametrize(("path", "word"), [("/short", "ended after"), ("/missing", "404"), ("/to-file", "302 and redirects .* to what is neither http")])
 def test_what_does_not_arrive_whole_is_an_error(server: str, tmp_path: t.Any, path: str, word: str) -> None:
-    with pytest.raises(DownloadFailed, match=word):
+    with pytest.raises((DownloadFailed, SourceRefused), match=word):
         get(server + path, tmp_path)
 
 
 def test_nobody_there(tmp_path: t.Any) -> None:
     with pytest.raises(DownloadFailed, match="cannot be fetched"):
         get("http://127.0.0.1:1/a", tmp_path)
-    with pytest.raises(DownloadFailed, match="cannot be fetched"):
-        get(f"file://{tmp_path}/none", tmp_path)
 
 
-def test_file_urls(tmp_path: t.Any) -> None:
-    (tmp_path / "source").write_bytes(CONTENT)
-    assert get(f"file://{tmp_path}/source", tmp_path)[2] == CONTENT
+class Raw:
+    """A server that answers each connection with the same bytes, whatever was asked."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/x.qcow2?token=secret-1"
+        self.requests: list[bytes] = []
+        threading.Thread(target=self._serve, args=(answers,), daemon=True).start()
+
+    def _serve(self, answers: tuple[bytes, ...]) -> None:
+        with self._socket:
+            for answer in answers:
+                connection, _address = self._socket.accept()
+                with connection:
+                    self.requests.append(connection.recv(65536))
+                    connection.sendall(answer)
 
 
-@pytest.mark.parametrize("url", ["ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h"])
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+ANSWERS: dict[str, tuple[bytes, str]] = {
+    "negative": (OK + b"Content-Length: -5\r\n\r\nhello", "Content-Length: '-5'"),
+    "unknown": (OK + b"Content-Length: unknown\r\n\r\nhello", "Content-Length: 'unknown'"),
+    "exponent": (OK + b"Content-Length: 1e3\r\n\r\nhello", "Content-Length: '1e3'"),
+    "plus": (OK + b"Content-Length: +5\r\n\r\nhello", "Content-Length: '\\+5'"),
+    "hexadecimal": (OK + b"Content-Length: 0x5\r\n\r\nhello", "Content-Length: '0x5'"),
+    "fraction": (OK + b"Content-Length: 5.0\r\n\r\nhello", "Content-Length: '5.0'"),
+    "empty": (OK + b"Content-Length: \r\n\r\nhello", "Content-Length: ''"),
+    "huge": (OK + b"Content-Length: 99999999999999999999\r\n\r\nhello", "Content-Length"),
+    "more than there is room": (OK + b"Content-Length: 999999999999999999\r\n\r\nhello", "are free in the pool"),
+    "twice": (OK + b"Content-Length: 5\r\nContent-Length: 3\r\n\r\nhello", "it is there 2 times"),
+    "twice the same": (OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "it is there 2 times"),
+    "list": (OK + b"Content-Length: 5, 5\r\n\r\nhello", "Content-Length: '5, 5'"),
+    "both": (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "beside Transfer-Encoding"),
+    "gzip, chunked": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "Transfer-Encoding"),
+    "identity": (OK + b"Transfer-Encoding: identity\r\n\r\nhello", "Transfer-Encoding"),
+    "compressed": (OK + b"Content-Length: 5\r\nContent-Encoding: gzip\r\n\r\nhello", "Content-Encoding: gzip"),
+    "part": (OK + b"Content-Length: 5\r\nContent-Range: bytes 0-4/5000\r\n\r\nhello", "Content-Range"),
+    "206": (b"HTTP/1.1 206 Part\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\nhello", "answers 206"),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", "answers 204"),
+    "short": (OK + b"Content-Length: 10\r\n\r\nhello", "after 5 of 10 bytes|broke off"),
+    "no length": (OK + b"\r\nhello", "does not say how long"),
+    "HTTP/1.0 without length": (b"HTTP/1.0 200 OK\r\n\r\nhello", "does not say how long"),
+    "chunks end early": (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "broke off"),
+    "a chunk ends early": (OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello", "broke off"),
+    "chunk of nonsense": (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", "broke off|cannot be fetched"),
+    "nothing": (b"", "cannot be fetched|broke off"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", "cannot be fetched"),
+    "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000, "cannot be fetched"),
+    "500 headers": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "cannot be fetched"),
+    "escapes": (b"HTTP/1.1 404 \x1b]0;owned\x07\x1b[2K\r\nContent-Length: 0\r\n\r\n", "404 .x1b]0;owned.x07.x1b.2K"),
+    "redirect to a file": (b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd?sig=secret-2\r\n\r\n", "302 and redirects"),
+    "redirect to ftp": (b"HTTP/1.1 302 x\r\nLocation: ftp://8.8.8.8/x?sig=secret-2\r\n\r\n", "not followed|and redirects"),
+    "redirect to metadata": (b"HTTP/1.1 302 x\r\nLocation: http://169.254.169.254/latest?sig=secret-2\r\n\r\n", "link-local address"),
+    "redirect to IPv6 loopback": (b"HTTP/1.1 301 x\r\nLocation: http://[::1]:1/x?sig=secret-2\r\n\r\n", "loopback address ::1"),
+    "redirect to mapped loopback": (b"HTTP/1.1 307 x\r\nLocation: http://[::ffff:7f00:2]/x\r\n\r\n", "loopback address"),
+    "redirect to a number": (b"HTTP/1.1 302 x\r\nLocation: http://2852039166/x\r\n\r\n", "link-local address 169.254.169.254"),
+    "redirect to a local network": (b"HTTP/1.1 308 x\r\nLocation: http://10.1.2.3/x?sig=secret-2\r\n\r\n", "private address 10.1.2.3|308"),
+    "redirect to nonsense": (b"HTTP/1.1 302 x\r\nLocation: http://[::1/x\r\n\r\n", "cannot be understood: Invalid IPv6 URL"),
+    "redirect with a password": (b"HTTP/1.1 302 x\r\nLocation: http://u:secret-2@h/x\r\n\r\n", "not followed"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_no_answer_passes_that_is_not_whole(tmp_path: t.Any, name: str) -> None:
+    answer, reason = ANSWERS[name]
+    with pytest.raises(FleetError, match=reason) as raised:
+        get(Raw(answer).url, tmp_path, hosts=("127.0.0.1",))
+    assert raised.value.message.isprintable()
+    assert "secret" not in raised.value.message + str(raised.value.fields)
+
+
+WHOLE = {
+    "length": OK + b"Content-Length: 5\r\n\r\nhello",
+    "length with spaces": OK + b"Content-Length:   5  \r\n\r\nhello",
+    "chunks": OK + b"Transfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "identity": OK + b"Content-Length: 5\r\nContent-Encoding: identity\r\n\r\nhello",
+    "strange validators": OK + b"Content-Length: 5\r\nETag: " + b"x" * 5000 + b"\r\nLast-Modified: \xff\r\n\r\nhello",
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_answers(tmp_path: t.Any, name: str) -> None:
+    validators, seen, written = get(Raw(WHOLE[name]).url, tmp_path)
+    assert (validators, seen, written) == (("", "", -1 if name == "chunks" else 5), b"hello", b"hello")
+
+
+def test_a_known_digest_needs_no_length(tmp_path: t.Any) -> None:
+    assert get(Raw(OK + b"\r\nhello").url, tmp_path, pinned=True)[1] == b"hello"
+
+
+def test_the_address_that_was_looked_at_is_used(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that means another address each time it is asked for."""
+    answers = ["127.0.0.1", "169.254.169.254"]
+    asked: list[str] = []
+
+    def resolve(host: str, port: int, *rest: t.Any) -> t.Any:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (answers[len(asked) - 1], port))]
+
+    server = Raw(WHOLE["length"])
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    url = server.url.replace("127.0.0.1", "mirror.test")
+    assert get(url, tmp_path, hosts=("127.0.0.0/8",))[1] == b"hello"
+    assert asked == ["mirror.test"]
+    with pytest.raises(SourceRefused, match=r"mirror.test has the link-local address 169.254.169.254"):
+        get(url, tmp_path, hosts=("127.0.0.0/8",))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a", "http://127.1/a", "http://0/a", "http://0x7f000001/a"])
+def test_loopback_has_to_be_listed(tmp_path: t.Any, url: str) -> None:
+    with pytest.raises(SourceRefused, match="basecast_source_hosts"):
+        get(url, tmp_path, hosts=())
+
+
+def test_what_a_server_says_beforehand() -> None:
+    server = Raw(OK + b"Content-Length: 123\r\nETag: x\r\n\r\n")
+    assert download.ask(server.url, Rules(hosts=("127.0.0.1",))) == (123, "x", "")
+    assert server.requests[0].startswith(b"HEAD /x.qcow2?token=secret-1 ")
+
+
+URLS = [
+    ("http://h", "http://h/"),
+    ("http://h/ö b.qcow2?x=ü y#frag", "http://h/%C3%B6%20b.qcow2?x=%C3%BC%20y"),
+    ("http://h/a%20b", "http://h/a%20b"),
+    ("http://bücher.example/x", "http://xn--bcher-kva.example/x"),
+    ("HTTPS://H:8443/x", "https://h:8443/x"),
+    ("http://[::1]:80/x", "http://[::1]:80/x"),
+    ("http://h/a+b?c=d%2Fe&f=(g)", "http://h/a+b?c=d%2Fe&f=(g)"),
+    ("  http://h/x ", "http://h/x"),
+]
+
+
+@pytest.mark.parametrize(("url", "wanted"), URLS)
+def test_urls_as_they_are_sent(url: str, wanted: str) -> None:
+    assert download.check_url(url) == wanted
+
+
+BAD_URLS = [
+    *("http://[::1/x", "http://[x]/y", "http://h:99999/x", "http://h:port/x", "http:///x", "http://", "http:x", "//h/x", ""),
+    *("http://h/a\nb", "http://h/\x1b[2J", "http://h/\ud800", "http://h\\@evil/x", "http://a b/x", "http://%31/x", "http://h%2ex/"),
+    *("http://" + "a" * 300 + "/x", "http://a..b/x", "javascript:alert(1)", "data:,x", "http://*/x", "http://u@h/x", "jar:http://h"),
+]
+
+
+@pytest.mark.parametrize("url", [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"])
 def test_refused_urls(url: str) -> None:
     with pytest.raises(InvalidOption) as error:
         download.check_url(url)
     assert "secret" not in error.value.message
+    assert error.value.message.isprintable()
+    download.public_url(url)
 
 
 def test_what_is_shown_of_a_url() -> None:
     assert download.public_url("https://u:p@h:1/a/b.qcow2?token=x#f") == "https://h:1/a/b.qcow2"
     assert download.file_name("https://h/a/b%20c.qcow2?x=y") == "b c.qcow2"
+
+
+def test_what_is_hidden_of_a_url() -> None:
+    assert download.secrets_of("http://h/x?X-Sig=abc%2Fdefgh&n=1#f") == {"X-Sig=abc%2Fdefgh&n=1", "X-Sig=abc/defgh&n=1", "abc%2Fdefgh", "abc/defgh"}
+    assert download.secrets_of("http://h/x") == set()

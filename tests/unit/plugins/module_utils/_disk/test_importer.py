@@ -23,11 +23,13 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.importer import Importer, Request, Result
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, put_base, qcow2
 
 Run = t.Callable[..., Result]
+EVERYTHING = Rules(("/",), ("127.0.0.1",))
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def run(pools: dict[str, Store], qemu_runner: FakeQemu) -> Run:
     def import_(check_mode: bool = False, pool: str = "one", **request: t.Any) -> Result:
         if request.get("src") is not None:
             request["src"] = str(request["src"])
-        return Importer(pools, pool, QemuImg(qemu_runner), check_mode).run(Request(**{"tenant": "default", **request}))
+        return Importer(pools, pool, QemuImg(qemu_runner), check_mode, EVERYTHING).run(Request(**{"tenant": "default", **request}))
 
     return import_
 
@@ -297,7 +299,7 @@ def test_a_failure_while_publishing_leaves_nothing(run: Run, image: t.Any, store
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importer.filesystem, "sync_file", full)
+    monkeypatch.setattr(importer.filesystem, "protect", full)
     with pytest.raises(NoSpace):
         run(src=image, consume=True)
     assert store.ids() == store.referred_ids() == leftovers(store) == []
@@ -321,16 +323,16 @@ def test_references_come_before_the_base(run: Run, image: t.Any, store: Store, m
 
 def test_two_imports_at_once_copy_once(run: Run, image: t.Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
-    original = transfer.copy_file
+    original = transfer.copy_digested
     started, go_on = threading.Event(), threading.Event()
 
-    def counted(*arguments: t.Any) -> str:
+    def counted(*arguments: t.Any) -> t.Any:
         copies.append(arguments)
         started.set()
         go_on.wait(10)
         return original(*arguments)
 
-    monkeypatch.setattr(transfer, "copy_file", counted)
+    monkeypatch.setattr(transfer, "copy_digested", counted)
     results: list[Result] = []
     threads = [threading.Thread(target=lambda: results.append(run(src=image, sha256=digest(image)))) for _run in range(2)]
     threads[0].start()

@@ -153,8 +153,14 @@ def test_survey_and_verification(pools: dict[str, Store]) -> None:
     assert found["two"]["bases"] == []
     filesystem.set_immutable(base.path, False)
     os.chmod(base.path, 0o600)
+    before = os.stat(base.path)
     with open(base.path, "r+b") as file:
         file.write(b"!")
+    os.utime(base.path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    noticed = survey.survey(pools)["pools"]["one"]
+    assert noticed["bases"] == []
+    assert "was changed at" in noticed["damaged"][0]["damage"]
+    os.utime(base.path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert survey.survey(pools)["pools"]["one"]["damaged"] == []
     found = survey.survey(pools, verify=True)["pools"]["one"]
     assert found["bases"][0]["damaged"] is True

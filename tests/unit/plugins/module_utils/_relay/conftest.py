@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher, ChunkList, Listed
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.file_digest import FileDigest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse, WrongDigest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import BaseRequest, Held, Node, Settings, bind
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import contexts
@@ -40,7 +41,15 @@ class DirectoryClaim:
         self.disk = str(directory / "disk")
         self.map = str(directory / "map")
 
+    def digest(self) -> FileDigest:
+        Path(self.disk).touch()
+        self._digest = FileDigest(self.disk)
+        return self._digest
+
     def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
+        found = self._digest.finish()
+        if found != metadata["sha256"]:
+            raise WrongDigest(f"{self.disk} has {found}", found=found)
         (self._directory / "chunks").write_bytes(chunks[:])
         os.unlink(self.map)
         os.rename(self._directory, self._published)

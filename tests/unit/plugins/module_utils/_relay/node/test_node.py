@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 import time
@@ -469,3 +470,94 @@ def test_a_child_that_takes_nothing_does_not_hold_the_others_up() -> None:
     assert not order.satisfied("a")
     assert order.may_send("b")
     assert not order.may_send("x")
+
+
+def flip(path: t.Any, offset: int) -> None:
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        four = file.read(4)
+        file.seek(offset)
+        file.write(bytes(byte ^ 0x10 for byte in four))
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+@pytest.mark.parametrize("index", [0, 1, 3, 8])  # chunk 3 is zero
+def test_bytes_that_change_in_a_partial_are_fetched_again(fleet: t.Any, content: t.Any, mode: str, index: int) -> None:
+    content.put(fleet.pool("S"))
+    for host in "SAB":
+        fleet.add(host)
+    fleet.start(content, {"S": []}, mode, rate_mbps=4.0)
+    fleet.start(content, {"A": ["S"], "B": ["A", "S"]}, mode)
+    fleet.until(lambda: fleet.base("A", content)["bytes"] > 22 * CHUNK)
+    flip(fleet.pool("A") / "partial" / content.sha256 / "disk", index * CHUNK + 100)
+    fleet.nodes["S"].limits.set(rate_mbps=0)
+    fleet.wait("A", "B")
+    assert fleet.holds("A", content)
+    assert fleet.holds("B", content)
+    told = [attempt["error"] for attempt in fleet.base("A", content)["attempts"] if attempt["parent"] == "A"]
+    assert told == ["A: 1 chunks were changed on this host's disk after they were stored; they are fetched again."]
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_bytes_that_changed_before_a_resume_are_found(fleet: t.Any, content: t.Any, complete: bool) -> None:
+    content.put(fleet.pool("S"))
+    content.put_partial(fleet.pool("A"), range(content.chunks.count if complete else 20), fleet.boot())
+    flip(fleet.pool("A") / "partial" / content.sha256 / "disk", 5 * CHUNK)
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("A")
+    assert fleet.base("A", content)["state"] == "holding", fleet.base("A", content)
+    assert fleet.holds("A", content)
+
+
+class Lossy:
+    """An endpoint of a disk that keeps other bytes than it was given."""
+
+    def __init__(self, inner: t.Any, lies: list[int]) -> None:
+        self._inner = inner
+        self._lies = lies
+
+    def write(self, offset: int, view: memoryview) -> None:
+        if offset == 2 * CHUNK and self._lies:
+            self._lies.pop()
+            view = memoryview(bytes(len(view)))
+        self._inner.write(offset, view)
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize(("lies", "state"), [(1, "holding"), (2, "holding"), (9, "failed")])
+def test_a_disk_that_keeps_other_bytes_is_found(fleet: t.Any, content: t.Any, lies: int, state: str) -> None:
+    left = list(range(lies))
+    content.put(fleet.pool("S"))
+    fleet.add("S")
+    fleet.add("A", wrap_endpoint=lambda endpoint: Lossy(endpoint, left))
+    fleet.start(content, {"S": [], "A": ["S"]})
+    fleet.wait("A")
+    base = fleet.base("A", content)
+    assert base["state"] == state, base
+    assert fleet.holds("A", content) is (state == "holding")
+    if state == "failed":
+        assert "does not keep what is written to it" in base["msg"]
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_list_that_is_not_the_base_s_publishes_nothing(fleet: t.Any, content_of: t.Any, content: t.Any, mode: str) -> None:
+    other = content_of(content.data[: 3 * CHUNK] + b"other".ljust(CHUNK) + content.data[4 * CHUNK :])
+    # The holder's root has put other bytes, and their list, under the base's name.
+    other.sha256 = other.metadata["sha256"] = content.sha256
+    other.put(fleet.pool("S"))
+    for host in "SAB":
+        fleet.add(host)
+    fleet.start(other, {"S": [], "A": ["S"], "B": ["A", "S"]}, mode)
+    fleet.wait("A", "B")
+    for host in "AB":
+        base = fleet.base(host, other)
+        assert base["state"] == "failed", base
+        assert f"is not that of the base {content.sha256}" in base["msg"]
+        assert hashlib.sha256(other.data).hexdigest() in base["msg"]
+        assert "S" in base["msg"]
+        assert not (fleet.pool(host) / content.sha256).exists()
+        assert not (fleet.pool(host) / "partial" / content.sha256).exists()

@@ -412,3 +412,18 @@ def test_the_plan_reads_well() -> None:
     assert "machine web-1 on a would be made" in text
     assert "would be imported on a, pool default, from tiny.qcow2" in text
     assert "would be relayed to b" in text
+
+
+def test_holders_with_other_chunk_lists_are_named_with_both() -> None:
+    other = held(chunks_sha256="d" * 64)
+    text = problems(service_plan(manifest(hosts=["c"]), {"a": host(held()), "b": host(other), "c": host()}))
+    for word in (A, "c" * 64, "d" * 64, "a (pool default)", "b (pool default)", "basecast.fleet.verify"):
+        assert word in text
+    assert text.startswith("shop.yml: bases[0]")
+
+
+def test_the_chunk_lists_of_parents_are_compared_too() -> None:
+    child, parent, other = held(A, parent=B, chain=[B, A]), held(B, names=[]), held(B, names=[], chunks_sha256="d" * 64)
+    hosts = {"a": host(child, parent), "b": host(child, other), "c": host()}
+    assert f"the holders of {B} have different chunk lists" in problems(service_plan(manifest(hosts=["c"]), hosts))
+    assert problems(service_plan(manifest(hosts=["c"]), {"a": host(child, parent), "b": host(child, parent), "c": host()})) == ""

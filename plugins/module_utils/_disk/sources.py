@@ -1,0 +1,236 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""From where a base disk may be taken. Who writes a manifest does not administer the host: a path or a URL in it must not
+give them a file, or an answer of a service, that only the host's root can have.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import html
+import ipaddress
+import os
+import re
+import typing as t
+import urllib.parse
+
+from .._errors import FleetError, InvalidOption
+from .._text import clean
+from . import filesystem
+from .store import Store
+
+UPLOADS = ".incoming"
+_DEFINITIONS = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
+_DISK = re.compile(r"<source\s[^>]*?\b(?:file|dev)=(['\"])(/[^'\"]*)\1")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_SHARED = ipaddress.ip_network("100.64.0.0/10")
+
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+class SourceRefused(FleetError):
+    kind = "source_refused"
+
+
+class Rules(t.NamedTuple):
+    """What an administrator allows.
+
+    :param dirs: directories with images, a relative one is meant from each pool; the pools themselves when empty.
+    :param hosts: names, ``*.names``, addresses and networks from which anything may be fetched, whatever their address.
+    """
+
+    dirs: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+def checked_rules(dirs: t.Sequence[str], hosts: t.Sequence[str]) -> Rules:
+    for path in dirs:
+        if not path or "\0" in path or (not os.path.isabs(path) and ".." in path.split("/")):
+            raise InvalidOption("source_dirs", path, "a directory is an absolute path, or one below the pools")
+    for host in hosts:
+        if not host or ("/" in host and _network(host) is None) or (any(c in host for c in ":@ ") and _network(host) is None):
+            raise InvalidOption("source_hosts", host, "a name, *.name, an address or a network such as 10.0.0.0/8 is accepted")
+    return Rules(tuple(dirs), tuple(hosts))
+
+
+def true_path(descriptor: int) -> str:
+    """Where an open file really lies, all links resolved, whatever has been renamed since it was opened by name."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
+
+
+def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules: Rules) -> str:
+    """The true path of an open file that may become a base disk.
+
+    :param name: as the user knows it.
+    :raises SourceRefused: it lies outside of what is allowed, or belongs to a machine or to the store.
+    """
+    path = true_path(descriptor)
+    for store in stores.values():
+        root = os.path.realpath(store.pool_path)
+        if _is_below(path, os.path.join(root, "machines")):
+            raise SourceRefused(f"src: {name} belongs to a machine (it is {path}); machines' files are never imported.", path=name)
+        inside = os.path.relpath(path, os.path.join(root, "bases")).split(os.sep) if _is_below(path, os.path.join(root, "bases")) else []
+        if inside and (len(inside) != 3 or inside[0] != UPLOADS):
+            raise SourceRefused(f"src: {name} is a file of the base store (it is {path}); name its base disk instead.", path=name)
+    owner = _machine_of(os.fstat(descriptor), stores)
+    if owner:
+        raise SourceRefused(f"src: {name} is a disk of {owner}; machines' files are never imported.", path=name)
+    allowed = directories(stores, rules)
+    if not any(_is_below(path, directory) for directory in allowed):
+        really = "" if os.path.normpath(name) == path else f" (it is {path})"
+        raise SourceRefused(
+            f"src: {name}{really} lies outside of the directories from which this host takes images: {', '.join(allowed)}. "
+            "Put it there, or add its directory to source_dirs (the host variable basecast_source_dirs).",
+            path=name,
+            allowed=allowed,
+        )
+    return path
+
+
+def directories(stores: t.Mapping[str, Store], rules: Rules) -> list[str]:
+    """Directories from which images may be taken, links resolved."""
+    wanted = rules.dirs or (".",)
+    found = []
+    for directory in wanted:
+        if os.path.isabs(directory):
+            found.append(os.path.realpath(directory))
+        else:
+            found += [os.path.realpath(os.path.join(store.pool_path, directory)) for store in stores.values()]
+    return list(dict.fromkeys(found))
+
+
+def _machine_of(status: os.stat_result, stores: t.Mapping[str, Store]) -> str:
+    """Whose disk a file is, whatever name it was reached by; empty where it is nobody's."""
+    same = (status.st_dev, status.st_ino)
+    if status.st_nlink > 1:
+        for store in stores.values():
+            for directory, _names, files in os.walk(os.path.join(store.pool_path, "machines")):
+                for file in files:
+                    path = os.path.join(directory, file)
+                    if _identity(path) == same:
+                        return f"a machine ({path})"
+    for definition, path in libvirt_disks():
+        if _identity(path) == same:
+            return f"the domain {definition}"
+    return ""
+
+
+def libvirt_disks() -> t.Iterator[tuple[str, str]]:
+    """(domain, path) of every disk that libvirt's own definitions name, of machines that run and those that do not. They are
+    read from its files: that takes no connection, and holds also while its daemon is down."""
+    for directory in _DEFINITIONS:
+        try:
+            names = sorted(name for name in os.listdir(directory) if name.endswith(".xml"))
+        except OSError:
+            continue
+        for name in names:
+            try:
+                text = filesystem.read_file(os.path.join(directory, name), 1 << 22).decode("utf-8", "replace")
+            except (OSError, FleetError):
+                continue
+            for match in _DISK.finditer(text):
+                yield clean(name[:-4], 100), html.unescape(match.group(2))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def file_of_url(url: str, rules: Rules) -> str:
+    """The path in a ``file:`` URL; such URLs are off unless directories are listed."""
+    parts = urllib.parse.urlsplit(url)
+    if not rules.dirs:
+        raise InvalidOption(
+            "url", clean(url, 200), "file: is accepted once source_dirs (the host variable basecast_source_dirs) lists directories"
+        )
+    path = urllib.parse.unquote(parts.path)
+    if parts.netloc not in ("", "localhost") or not os.path.isabs(path) or "\0" in path:
+        raise InvalidOption("url", clean(url, 200), "a file URL is file:///absolute/path")
+    return os.path.normpath(path)
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/")
+
+
+# -- addresses
+
+
+def is_listed(host: str, address: Address | None, rules: Rules) -> bool:
+    name = host.lower().rstrip(".")
+    for entry in rules.hosts:
+        network = _network(entry)
+        if network is not None:
+            if address is not None and address.version == network.version and address in network:
+                return True
+        elif fnmatch.fnmatchcase(name, entry.lower().rstrip(".")):
+            return True
+    return False
+
+
+def address_problem(host: str, address: Address, rules: Rules, named: bool) -> str:
+    """Why nothing is fetched from the address; empty when it may be.
+
+    :param named: the manifest itself names this host, a redirect does not.
+    """
+    if is_listed(host, address, rules):
+        return ""
+    kind = kind_of(address)
+    if kind == "public" or (kind == "private" and named):
+        return ""
+    return f"{clean(host, 200)} has the {kind} address {address}"
+
+
+def kind_of(address: Address) -> str:
+    """public, private (of a local network), or what else it is: never reached unless listed."""
+    inner = _inner(address)
+    if inner is not None:
+        return kind_of(inner)
+    if address.is_unspecified or address.is_loopback:
+        return "loopback"
+    if address.is_link_local:
+        return "link-local"
+    if address.is_multicast:
+        return "multicast"
+    if address.version == 4 and address in _SHARED:
+        return "private"
+    if address.is_private and not address.is_reserved:
+        return "private" if _is_site(address) else "reserved"
+    return "reserved" if address.is_reserved else "public"
+
+
+_SITE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
+
+
+def _is_site(address: Address) -> bool:
+    return any(address.version == network.version and address in network for network in _SITE)
+
+
+def _inner(address: Address) -> Address | None:
+    """The IPv4 address that an IPv6 address stands for."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address.teredo is not None:
+        return address.teredo[1]
+    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return None
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return None

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Places for files that the controller sends to a host, one for each file and run: <pool>/bases/.incoming/<random>/<name>.
+
+Nobody but root can look into them, and nobody can know their names beforehand: no other run takes one's file away, and no
+link can have been planted there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+
+from .._errors import InvalidOption
+from . import filesystem
+from .sources import UPLOADS
+from .store import Store
+
+_OLD_S = 2 * 86400
+
+
+def make(store: Store, name: str) -> str:
+    """The path at which a file of this name may be put. What runs that were killed have left goes."""
+    check_file_name(name)
+    store.prepare()
+    parent = os.path.join(store.directory, UPLOADS)
+    filesystem.ensure_directory(parent, 0o700)
+    os.chmod(parent, 0o700)
+    _sweep(parent)
+    directory = os.path.join(parent, secrets.token_hex(16))
+    os.mkdir(directory, 0o700)
+    return os.path.join(directory, name)
+
+
+def remove(store: Store, path: str) -> bool:
+    """Give the place back, with what was put there; True when it was there."""
+    directory, name = os.path.split(path)
+    parent = os.path.join(store.directory, UPLOADS)
+    if os.path.dirname(directory) != parent or not name:
+        raise InvalidOption("path", path, f"a path that was given for an upload lies below {parent}")
+    if not os.path.lexists(directory):
+        return False
+    filesystem.remove_tree_or_file(directory)
+    return True
+
+
+def leave(path: str) -> None:
+    """Remove the directory of a file that has been taken out of its place."""
+    directory = os.path.dirname(path)
+    if os.path.basename(os.path.dirname(directory)) == UPLOADS:
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass  # something else is there; it is swept later
+
+
+def check_file_name(name: str) -> str:
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
+        raise InvalidOption("file_name", name, "a file name has no slash and at most 200 bytes")
+    return name
+
+
+def _sweep(parent: str) -> None:
+    for name in os.listdir(parent):
+        path = os.path.join(parent, name)
+        try:
+            if time.time() - os.lstat(path).st_mtime > _OLD_S:
+                filesystem.remove_tree_or_file(path)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Base, Store
+
+from .conftest import put_base
+from .test_survey import DAMAGES
+
+Pools = dict[str, Store]
+FROM_THE_DISK = [name for name in DAMAGES if name not in ("disk missing", "disk a link", "disk cut", "all missing", "a file", "a link")]
+LOST = ["disk missing", "disk a link", "disk cut", "all missing", "a file", "a link"]
+
+
+def flip(base: Base) -> None:
+    """A bit that the storage lost; size, record and chunk list are as they were."""
+    filesystem.set_immutable(base.path, False)
+    with open(base.path, "r+b") as file:
+        file.seek(100)
+        file.write(b"!")
+
+
+@pytest.mark.parametrize("name", FROM_THE_DISK)
+def test_files_beside_a_sound_disk_are_made_again(pools: Pools, name: str) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("blue")])
+    good = base.metadata
+    DAMAGES[name][0](base)
+    before = sorted(os.listdir(base.directory))
+    predicted = repair(pools, "one", base.sha256, True)
+    assert sorted(os.listdir(base.directory)) == before
+    done = repair(pools, "one", base.sha256, False)
+    assert predicted == done
+    assert done.action == "completed"
+    mended = pools["one"].find(base.sha256)
+    assert mended is not None
+    assert transfer.verify(mended) == ""
+    assert {key: mended.metadata[key] for key in ("size_bytes", "chunks_sha256", "parent")} == {
+        key: good[key] for key in ("size_bytes", "chunks_sha256", "parent")
+    }
+    assert mended.tenants() == ["blue"]
+    assert repair(pools, "one", base.sha256, False).action == "none"
+
+
+@pytest.mark.parametrize("name", [*LOST, "bit"])
+def test_another_pools_copy_replaces_a_lost_disk(pools: Pools, name: str) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("blue")])
+    put_base(pools["two"])
+    (DAMAGES[name][0] if name != "bit" else flip)(base)
+    assert repair(pools, "one", base.sha256, True).action == "replaced"
+    assert repair(pools, "one", base.sha256, False).action == "replaced"
+    mended = pools["one"].find(base.sha256)
+    assert mended is not None
+    assert (transfer.verify(mended), mended.tenants()) == ("", ["blue"])
+
+
+@pytest.mark.parametrize("name", [*LOST, "bit"])
+def test_what_is_lost_and_not_needed_goes(pools: Pools, name: str) -> None:
+    base = put_base(pools["one"])
+    (DAMAGES[name][0] if name != "bit" else flip)(base)
+    for check_mode in (True, False):
+        assert repair(pools, "one", base.sha256, check_mode).action == "removed"
+    assert pools["one"].ids() == []
+    assert os.path.isdir("/etc")
+
+
+@pytest.mark.parametrize("name", [*LOST, "bit"])
+def test_what_is_lost_and_needed_counts_no_more(pools: Pools, name: str) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("blue")])
+    flip(put_base(pools["two"]))
+    (DAMAGES[name][0] if name != "bit" else flip)(base)
+    assert repair(pools, "one", base.sha256, False).action == "set_aside"
+    assert pools["one"].find(base.sha256) is None
+    assert pools["one"].problem(base.sha256)
+    again = put_base(pools["one"])
+    assert (transfer.verify(again), again.tenants()) == ("", ["blue"])
+
+
+def test_a_record_comes_from_another_pool(pools: Pools) -> None:
+    base = put_base(pools["one"])
+    put_base(pools["two"], imported_at="2025-12-31T00:00:00Z")
+    DAMAGES["base.json missing"][0](base)
+    repair(pools, "one", base.sha256, False)
+    mended = pools["one"].find(base.sha256)
+    assert mended is not None
+    assert mended.metadata["imported_at"] == "2025-12-31T00:00:00Z"
+
+
+def test_no_base_is_no_damage(pools: Pools) -> None:
+    assert repair(pools, "one", "a" * 64, False).action == "none"
