@@ -34,8 +34,13 @@ options:
     type: dict
   settings:
     description:
-      - "What each host's node is told to keep to, C({host: {rate_mbps, link_mbps: {other host: mbps}}}), in 10^6 bits per second
-        with V(0) for no limit. Other keys are not looked at."
+      - "What each host's node is told to keep to, C({host: {rate_mbps, link_mbps: {other host: mbps}, streams}}), in 10^6 bits per
+        second and receivers at a time, with V(0) for no limit. Other keys are not looked at."
+    type: dict
+  site_limits:
+    description:
+      - "What sites may carry together, in 10^6 bits per second: C({sites: {site: {up_mbps, down_mbps}}, between: [[site, site,
+        mbps]]}). See the option O(ignore:limits) of P(basecast.fleet.relay_plan#filter). Needs O(sites)."
     type: dict
   mode:
     description: See P(basecast.fleet.relay_plan#filter).
@@ -54,7 +59,7 @@ options:
     default: port
   paths:
     description:
-      - Add to each plan the table of preferred paths, see RV(_value[].paths).
+      - Add to each plan the tables of preferred paths, see RV(_value[].paths) and RV(_value[].whole_paths).
     type: bool
     default: false
 """
@@ -91,13 +96,34 @@ _value:
       type: bool
     paths:
       description:
-        - Rows as P(basecast.fleet.preferred_paths#filter) returns them, of the links that lead to targets. Of more than 12
-          hosts only those of preferred links, of more than 300 hosts none.
+        - Rows as P(basecast.fleet.preferred_paths#filter) returns them, of the links that lead to targets, each with C(used), the
+          share of the base that the plan sends over the link. Of more than 12 hosts only those of preferred or used links,
+          of more than 300 hosts none.
       returned: with O(paths=true)
       type: list
       elements: dict
       sample:
-        - {link: [kvm1, kvm2], seconds: 36.5, preferred: true, tie: false, precondition: null}
+        - {link: [kvm1, kvm2], seconds: 36.5, preferred: true, tie: false, precondition: null, used: 1.0}
+    whole_paths:
+      description:
+        - The preferred path of every ordered pair of hosts, with its total in C(seconds) and whether others take as long (C(tie)).
+          Of more than 12 hosts only those from holders to targets, of more than 300 hosts none.
+      returned: with O(paths=true)
+      type: list
+      elements: dict
+      sample:
+        - {from: kvm1, to: kvm3, path: [kvm1, kvm2, kvm3], seconds: 73.0, tie: false}
+    standby:
+      description: Holders that do not serve as planned, and take over if a sender is lost, the quickest first.
+      type: list
+      elements: str
+      sample: [kvm4]
+    helpers:
+      description: Hosts that pass the base on although they do not need it, where that was permitted and serves the targets sooner.
+      returned: when there are any
+      type: list
+      elements: str
+      sample: [kvm5]
     links:
       description: For each link that is used C(from), C(to), C(bytes) and C(seconds).
       type: list
@@ -117,6 +143,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.fleet import Network
 from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
 from ..plugin_utils._plan.service.manifest import plain
 
@@ -130,15 +157,14 @@ def relay_plans(
     strategy: str = "best",
     contention: str = "port",
     settings: t.Any = None,
+    site_limits: t.Any = None,
     paths: bool = False,
 ) -> list[dict[str, t.Any]]:
     try:
         return plans_of(
             plain(relays),
-            plain(links),
+            Network(plain(links), plain(sites), plain(settings or {}), plain(site_limits)),
             None if hosts is None else plain(list(hosts)),
-            sites=None if sites is None else plain(sites),
-            settings=None if settings is None else plain(settings),
             mode=str(mode),
             strategy=str(strategy),
             contention=str(contention),

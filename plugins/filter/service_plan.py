@@ -50,6 +50,21 @@ options:
       - V(false) makes each of these reasons a problem, and that a host could not be asked as well.
     type: bool
     default: true
+  relays:
+    description:
+      - Which hosts may pass a base on beside its holders. V(targets) are the hosts that need it; V(all) are all hosts of the run; or
+        a list of hosts, which may pass it on besides.
+      - A host that does not need the base receives it only where the targets are served sooner by that. It keeps the base in its
+        store.
+    type: raw
+    default: targets
+  paths:
+    description:
+      - Paths that bases are to take, whatever was measured, each a list of hosts that begins at a holder. A host has one sender.
+      - A link of a path that is lost is not insisted on.
+    type: list
+    elements: list
+    default: []
 """
 
 EXAMPLES = r"""
@@ -114,6 +129,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.relay.needs import Relaying
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
@@ -127,6 +143,8 @@ def service_plan(
     files: t.Any = None,
     fleet: t.Any = None,
     skip_bad_hosts: bool = True,
+    relays: t.Any = "targets",
+    paths: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         return plan(
@@ -138,6 +156,7 @@ def service_plan(
             plain(files or {}),
             None if fleet is None else plain(list(fleet)),
             bool(skip_bad_hosts),
+            Relaying(plain(relays), plain(paths or [])),
         )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

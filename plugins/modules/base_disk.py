@@ -139,48 +139,27 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk import references, removal, repair, transfer
+from ..module_utils._disk import local_copies, removal, repair
 from ..module_utils._disk.errors import BaseMissing
-from ..module_utils._disk.store import Base, Store
+from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 
 
-def _find(stores: t.Mapping[str, Store], sha256: str, pools: t.Sequence[str]) -> Base | None:
-    for pool in pools:
-        base = stores[pool].find(sha256)
-        if base is not None:
-            return base
-    return None
-
-
 def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     params = module.params
-    tenant, target = check_name("tenant", params["tenant"]), stores[params["pool"]]
-    elsewhere = [params["from_pool"]] if params["from_pool"] else [pool for pool in stores if pool != target.pool]
-    found = {sha256: _find(stores, sha256, [target.pool, *elsewhere]) for sha256 in bases}
-    absent_ones = [sha256 for sha256, base in found.items() if base is None]
-    if absent_ones and not module.check_mode:
-        raise BaseMissing(absent_ones[0], [target.pool, *elsewhere])
-    actions = []
-    for sha256 in absent_ones:
+    pool, from_pool = params["pool"], params["from_pool"]
+    elsewhere = [from_pool] if from_pool else list(stores)
+    missing = [sha256 for sha256 in bases if local_copies.find(stores, sha256, [pool, *elsewhere]) is None]
+    if missing and not module.check_mode:
+        raise BaseMissing(missing[0], [pool, *elsewhere])
+    for sha256 in missing:
         module.warn(f"The base disk {sha256} is in no pool of this host yet.")
-        actions.append(f"clone base disk {sha256} to pool {target.pool}")
-    for base in filter(None, found.values()):
-        wanted = [references.tenant_of(tenant)]
-        wanted += [item for item in base.references if item.kind == "name" and item.tenant == tenant]
-        if base.pool != target.pool:
-            for missing in transfer.missing_in(base, target):
-                actions.append(f"clone base disk {missing} from pool {base.pool} to pool {target.pool}")
-            if not module.check_mode:
-                transfer.clone_base(base, stores[base.pool], target, wanted, params["timeout_s"])
-        elif references.tenant_of(tenant) not in base.references:
-            actions.append(f"add reference of tenant {tenant} to base disk {base.sha256}")
-            if not module.check_mode:
-                with target.changing():
-                    target.refer(base.sha256, wanted)
-    return actions
+    copies = local_copies.LocalCopies(
+        stores, check_name("tenant", params["tenant"]), params["timeout_s"], from_pool, module.check_mode
+    )
+    return [action for sha256 in [*missing, *(one for one in bases if one not in missing)] for action in copies.present(pool, sha256)]
 
 
 def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:

@@ -145,31 +145,19 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import ownership
-from ..module_utils._disk.ownership import Change, Wish
+from ..module_utils._disk.ownership import Change
+from ..module_utils._disk.reference_options import checked_reference, reference_arguments
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
-from ..module_utils._names import check_name, check_sha256
-
-
-def checked_wish(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) -> Wish:
-    if entry["sha256"] is not None:
-        check_sha256("references[].sha256", entry["sha256"])
-    for option in ("name", "version", "pin"):
-        if entry[option] is not None:
-            check_name(f"references[].{option}", entry[option])
-    if entry["pool"] is not None:
-        pool_path(pools, entry["pool"], "references[].pool")
-    if entry["sha256"] is None and entry["name"] is None and entry["pin"] is None:
-        raise InvalidOption("references", dict(entry), "an entry has sha256, name and version, or pin")
-    return Wish(entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"])
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name
 
 
 def planned(
     params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools: t.Mapping[str, str], check_mode: bool
 ) -> list[Change]:
     tenant = check_name("tenant", params["tenant"])
-    wishes = [checked_wish(entry, pools) for entry in params["references"]]
+    wishes = [checked_reference(entry, pools) for entry in params["references"]]
     if params["all"]:
         if params["state"] != "absent" or wishes:
             raise InvalidOption("all", True, "it goes with state: absent and without references")
@@ -205,20 +193,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "tenant": {"type": "str", "default": "default"},
-            "references": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "sha256": {"type": "str"},
-                    "name": {"type": "str"},
-                    "version": {"type": "str"},
-                    "pin": {"type": "str"},
-                    "pool": {"type": "str"},
-                },
-                "required_together": [("name", "version")],
-                "mutually_exclusive": [("name", "pin")],
-            },
+            "references": reference_arguments(),
             "expected": {"type": "bool", "default": False},
             "all": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -194,66 +194,18 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk.overlay import Disks, Wish
+from ..module_utils._disk.disk_options import checked_disk, disk_arguments, disk_difference
+from ..module_utils._disk.overlay import Disks
 from ..module_utils._disk.qemu_img import QemuImg
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import InvalidOption
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
-from ..module_utils._names import check_name, check_sha256
-
-_SHOWN = ("machine", "name", "pool", "path", "base", "virtual_size_bytes", "image_format", "backing")
-
-
-def checked_wish(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str], state: str) -> Wish:
-    """The wish, every name in it safe as a part of a path."""
-    check_name("disks[].machine", entry["machine"])
-    name, pool = entry["name"], entry["pool"]
-    if state == "present":
-        pool = pool or "default"
-        if name is None:
-            raise InvalidOption("disks[].name", None, "with state: present, each disk needs a name")
-    if name is not None:
-        check_name("disks[].name", name)
-    for option, value in (("pool", pool), ("base_pool", entry["base_pool"])):
-        if value is not None:
-            pool_path(pools, value, f"disks[].{option}")
-    if entry["base"] is not None:
-        check_sha256("disks[].base", entry["base"])
-    if entry["size_bytes"] is not None and entry["size_bytes"] <= 0:
-        raise InvalidOption("disks[].size_bytes", entry["size_bytes"], "a size is a positive number of bytes")
-    return Wish(
-        machine=entry["machine"],
-        name=name,
-        pool=pool,
-        base=entry["base"],
-        base_pool=entry["base_pool"],
-        size_bytes=entry["size_bytes"],
-        differencing=entry["differencing"],
-        backend=entry["backend"],
-    )
-
-
-def difference(results: t.Sequence[t.Mapping[str, t.Any]], before: t.Mapping[str, int]) -> dict[str, t.Any]:
-    """Before and after, of the disks that change.
-
-    :param before: sizes of disks that existed, by path.
-    """
-    changing = [result for result in results if result["action"] != "none"]
-    shown = [{key: result[key] for key in _SHOWN} for result in changing]
-    return {
-        "before": {
-            "disks": [
-                {**disk, "virtual_size_bytes": before[disk["path"]]} for disk in shown if disk["path"] in before
-            ]
-        },
-        "after": {"disks": [disk for disk, result in zip(shown, changing) if result["action"] != "removed"]},
-    }
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     pools = checked_pools(params["pools"])
-    wishes = [checked_wish(entry, pools, params["state"]) for entry in params["disks"]]
+    wishes = [checked_disk(entry, pools, params["state"]) for entry in params["disks"]]
     disks = Disks(
         {name: Store(path, module.run_command, name) for name, path in pools.items()},
         QemuImg(module.run_command),
@@ -267,7 +219,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     return {
         "changed": any(result["action"] != "none" for result in results),
         "disks": results,
-        "diff": difference(results, disks.sizes_before),
+        "diff": disk_difference(results, disks.sizes_before),
     }
 
 
@@ -282,16 +234,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {
-                    "machine": {"type": "str", "required": True},
-                    "name": {"type": "str"},
-                    "pool": {"type": "str"},
-                    "base": {"type": "str"},
-                    "base_pool": {"type": "str"},
-                    "size_bytes": {"type": "int"},
-                    "differencing": {"type": "bool", "default": True},
-                    "backend": {"type": "str", "choices": ["qcow2", "reflink"], "default": "qcow2"},
-                },
+                "options": disk_arguments(),
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

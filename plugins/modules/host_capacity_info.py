@@ -165,28 +165,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
-
-_MAX_PORTS = 1000
-
-
-def checked_ports(value: str) -> tuple[int, int]:
-    """First and last of "first-last"."""
-    first, _dash, last = value.partition("-")
-    accepted = f"a range of ports is first-last, both from 1 to 65535, at most {_MAX_PORTS} of them"
-    if not first.strip().isdigit() or not last.strip().isdigit():
-        raise InvalidOption("port_range", value, accepted)
-    low, high = int(first), int(last)
-    if not 1 <= low <= high <= 65535 or high - low >= _MAX_PORTS:
-        raise InvalidOption("port_range", value, accepted)
-    return low, high
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
-    first, last = checked_ports(module.params["port_range"])
+    first, last = capacity.checked_ports(module.params["port_range"])
     stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
     packages = capacity.packages()
     address = module.params["address"] or capacity.default_address()

@@ -426,6 +426,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import FleetError
 from ..module_utils._machine.libvirt_host import LibvirtHost
+from ..module_utils._machine.machine_options import machine_arguments
 from ..module_utils._machine.machines import Machine, Machines, MachinesFailed
 from ..module_utils._machine.owner import Owner
 from ..module_utils._machine.wishes import checked_directories, checked_wishes
@@ -493,39 +494,6 @@ def _answer(
 
 
 def main() -> None:
-    disk = {
-        "name": {"type": "str", "required": True},
-        "path": {"type": "path", "required": True},
-        "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
-    }
-    network = {
-        "network": {"type": "str"},
-        "bridge": {"type": "str"},
-        "mac": {"type": "str"},
-        "model": {"type": "str", "default": "virtio"},
-    }
-    machine = {
-        "machine": {"type": "str", "required": True},
-        "number": {"type": "int", "default": 0},
-        "group": {"type": "str", "default": ""},
-        "pool": {"type": "str", "default": "default"},
-        "cpus": {"type": "int", "default": 1},
-        "memory_mib": {"type": "int", "default": 512},
-        "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
-        "seed": {"type": "path"},
-        "networks": {
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": network,
-            "mutually_exclusive": [("network", "bridge")],
-            "required_one_of": [("network", "bridge")],
-        },
-        "machine_type": {"type": "str"},
-        "allow_degraded": {"type": "bool", "default": False},
-        "autostart": {"type": "bool", "default": True},
-        "spec": {"type": "dict", "default": {}},
-    }
     run_module(
         _work,
         argument_spec={
@@ -541,7 +509,7 @@ def main() -> None:
             },
             "timeout_s": {"type": "float", "default": 600},
             "force": {"type": "bool", "default": False},
-            "machines": {"type": "list", "elements": "dict", "default": [], "options": machine},
+            "machines": {"type": "list", "elements": "dict", "default": [], "options": machine_arguments()},
         },
         supports_check_mode=True,
     )

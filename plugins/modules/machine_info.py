@@ -211,19 +211,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._errors import FleetError
-from ..module_utils._machine.libvirt_host import (
-    LOCAL_URI,
-    LibvirtHost,
-    LibvirtMissing,
-    bridges,
-    may_have_domains,
-)
-from ..module_utils._machine.machines import Machines
+from ..module_utils._machine.inquiry import inquire
+from ..module_utils._machine.libvirt_host import LOCAL_URI
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
-
-_CHANGES = ("drift", "actions")
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
@@ -232,24 +223,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     check_name("tenant", params["tenant"])
     if params["service"] is not None:
         check_name("service", params["service"])
-    nothing = {"changed": False, "machines": [], "domains": [], "networks": None, "bridges": bridges()}
-    try:
-        with LibvirtHost(params["uri"]) as host:
-            machines = Machines(host, pools=pools.values())
-            found = [machine.result() for machine in machines.query(params["tenant"], params["service"])]
-            return {
-                **nothing,
-                "known": True,
-                "reason": None,
-                "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
-                "domains": machines.every_domain(),
-                "networks": host.networks(),
-            }
-    except LibvirtMissing as error:
-        known = not may_have_domains(params["uri"])
-        return {**nothing, "known": known, "reason": None if known else error.message}
-    except FleetError as error:
-        return {**nothing, "known": False, "reason": error.message}
+    return {"changed": False, **inquire(params["uri"], pools, params["tenant"], params["service"])}
 
 
 def main() -> None:

@@ -141,38 +141,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._errors import InvalidOption
-from ..module_utils._machine.owner import checked_owner
 from ..module_utils._machine.secret_options import take_secret
-from ..module_utils._machine.seed import SeedWish, check_seed
 from ..module_utils._machine.seed_images import SeedImages
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
-
-
-def _wishes(module: AnsibleModule) -> list[SeedWish]:
-    params = module.params
-    pools = checked_pools(params["pools"])
-    wishes: list[SeedWish] = []
-    for number, seed in enumerate(take_secret(module, "seeds")):
-        option = f"seeds[{number}]"
-        wish = SeedWish(
-            owner=checked_owner(params["tenant"], params["service"], seed["machine"], f"{option}.machine"),
-            pool_path=pool_path(pools, seed["pool"], f"{option}.pool"),
-            meta_data=seed["meta_data"] or {},
-            user_data=seed["user_data"],
-            vendor_data=seed["vendor_data"],
-            network_config=seed["network_config"],
-            report=params["report"],
-        )
-        check_seed(wish, option)
-        if any(other.owner == wish.owner for other in wishes):
-            raise InvalidOption(f"{option}.machine", seed["machine"], "each machine can have one seed only")
-        wishes.append(wish)
-    return wishes
+from ..module_utils._machine.seed_options import checked_seeds, seed_arguments
+from ..module_utils._module import checked_pools, pools_argument, run_module
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
-    wishes = _wishes(module)
+    params = module.params
+    wishes = checked_seeds(
+        take_secret(module, "seeds"), params["tenant"], params["service"], checked_pools(params["pools"]), params["report"]
+    )
     images = SeedImages(module.run_command, check=module.check_mode)
     seeds: list[dict[str, t.Any]] = []
     before: dict[str, t.Any] = {}
@@ -191,14 +170,6 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
 
 
 def main() -> None:
-    seed = {
-        "machine": {"type": "str", "required": True},
-        "pool": {"type": "str", "default": "default"},
-        "meta_data": {"type": "dict", "default": {}},
-        "user_data": {"type": "raw"},
-        "vendor_data": {"type": "raw"},
-        "network_config": {"type": "dict"},
-    }
     run_module(
         _work,
         argument_spec={
@@ -206,7 +177,7 @@ def main() -> None:
             "tenant": {"type": "str", "default": "default"},
             "service": {"type": "str", "required": True},
             "report": {"type": "bool", "default": True},
-            "seeds": {"type": "list", "elements": "dict", "required": True, "no_log": True, "options": seed},
+            "seeds": {"type": "list", "elements": "dict", "required": True, "no_log": True, "options": seed_arguments()},
         },
         supports_check_mode=True,
     )

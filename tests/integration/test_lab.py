@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, LabTimeout, _lab, _linux
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, LabTimeout, _lab, _linux, _pace, slowness
 
 LAB = Path(_lab.HERE) / "lab"
 PORT = 5201
@@ -667,6 +667,15 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="has to run as root"):
         Lab(hosts=1).up()
+
+
+def test_a_slow_machine_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pace, "WORK", "import time; time.sleep(0.3)")
+    monkeypatch.setattr(_pace, "REFERENCE_S", 0.1)
+    assert slowness() >= 3
+    monkeypatch.setattr(_pace, "REFERENCE_S", 60)
+    assert slowness() == 1.0
+    assert "ConnectTimeout=15 -o ServerAliveInterval=6 " in Lab(slowness=3).ssh_args
 
 
 def test_each_of_many_hosts_finds_every_other_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import typing as t
 
+from .._errors import InvalidOption
 from . import access, filesystem, users
 from .packages import package
 from .runner import find_program
@@ -26,6 +27,7 @@ LIBVIRT_SOCKETS = ("/run/libvirt/libvirt-sock", "/run/libvirt/virtqemud-sock")
 _LIBVIRT_DAEMONS = ("libvirtd", "virtqemud")
 _MEASURE_BYTES = 64 * 1024 * 1024
 _MIB = 1024 * 1024
+_MAX_PORTS = 1000
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -109,6 +111,18 @@ def missing(found: t.Mapping[str, t.Any]) -> list[dict[str, str]]:
         ("libvirtd", "the libvirt daemon", "libvirt"),
     ]
     return [{"what": what, "package": package(need)} for key, what, need in needs if not found[key]]
+
+
+def checked_ports(value: str) -> tuple[int, int]:
+    """First and last of "first-last"."""
+    first, _dash, last = value.partition("-")
+    accepted = f"a range of ports is first-last, both from 1 to 65535, at most {_MAX_PORTS} of them"
+    if not first.strip().isdigit() or not last.strip().isdigit():
+        raise InvalidOption("port_range", value, accepted)
+    low, high = int(first), int(last)
+    if not 1 <= low <= high <= 65535 or high - low >= _MAX_PORTS:
+        raise InvalidOption("port_range", value, accepted)
+    return low, high
 
 
 def free_ports(address: str, first: int, last: int) -> list[int]:

@@ -31,7 +31,7 @@ def survey(
     :param remember: with ``verify``: note in the stores which bases are right.
     """
     in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: _pool(store, only, verify, in_use, tenant, remember) for pool, store in stores.items()}}
+    return {"pools": {pool: pool_contents(store, only, verify, in_use, tenant, remember) for pool, store in stores.items()}}
 
 
 def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
@@ -46,13 +46,13 @@ def _told(
     return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
 
 
-def _pool(
+def pool_contents(
     store: Store,
     only: t.Sequence[str],
     verify: bool,
     in_use: t.Mapping[tuple[str, str], list[str]],
     tenant: str | None,
-    remember: bool,
+    remember: bool = False,
 ) -> dict[str, t.Any]:
     bases, damaged = [], []
     for sha256 in store.ids():

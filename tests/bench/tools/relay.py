@@ -28,7 +28,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import 
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
 from ansible_collections.basecast.fleet.tests.lab import LabError
 from ansible_collections.basecast.fleet.tests.lab._linux import remove_tree
@@ -138,7 +138,7 @@ class Relay(Tool):
         return self._play(field, IMPORT, "--limit", field.source, image=FILE, version=sha256[:12])
 
     def planned(self, field: Field, relay: dict[str, t.Any]) -> dict[str, t.Any]:
-        (plan,) = relay_plans([relay], field.links(), mode=self.mode)
+        (plan,) = relay_plans([relay], Network(field.links()), mode=self.mode)
         return plan
 
     def judge(self, field: Field, relay: dict[str, t.Any], where: str, dead: tuple[str, ...]) -> dict[str, str]:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of
-from ..relay.parts import relay_parts
+from ..relay.fleet import matrix_of, overview, paths_of, with_standbys
+from ..relay.parts import members, relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
 from ..relay.text import paths_text
@@ -32,7 +32,7 @@ def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, probe
     """
     out = {**state, "concerned": [], "lines": [], "lost": dict(state["lost"])}
     told = [*out.get("pending", []), *watch.hear(out, answers, now)]
-    matrices = [_matrix(out, relay) for relay in out["relays"]]
+    matrices = [_matrix(out, relay, plan) for relay, plan in zip(out["relays"], out["plans"], strict=True)]
     for a, b, mbps, before in out.get("observed_rates") or []:
         # A transfer may have only a share of its link: the link changes by the same factor.
         _know(out, a, b, mbps / before * _believed(out, matrices, a, b))
@@ -73,10 +73,10 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     expected = []
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
-            matrix = _matrix(out, relay)
-            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at))
+            matrix = _matrix(out, relay, plan)
+            new = with_standbys(relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at)), matrix)
             plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
-            plans.append({**plan, "paths": paths_of(plan, matrix)} if out.get("paths") else plan)
+            plans.append({**plan, **paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))
     except FleetError as error:
         if error.fields.get("kind") != "no_holder":
@@ -95,7 +95,9 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     moved = [f"{host} from {heads[host]}" for host in changed if heads[host] and heads[host] != old.get(host)]
     line = f"After {at:.0f} s: {'; '.join(told)}. "
     line += f"Planned again: {', '.join(moved)}" if moved else "The order stays"
-    line += f"; the last host is predicted to have its bases after {finish:.0f} s (before: {was:.0f} s)."
+    if not any(plan.get("assumed") for plan in plans):
+        line += f"; the last host is predicted to have its bases after {finish:.0f} s (before: {was:.0f} s)"
+    line += "."
     return {
         **out,
         "plans": plans,
@@ -110,7 +112,7 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
 
 def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:
     """The preferred paths to those who still lack something."""
-    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan["paths"])]]
+    return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan)]]
 
 
 def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.Any]], after: Sequence[Mapping[str, t.Any]]) -> bool:
@@ -141,10 +143,11 @@ def _hopeless(out: State, why: str, now: float) -> State:
     return out
 
 
-def _matrix(out: State, relay: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What was measured, and over it what was observed since."""
-    hosts = [*relay["sources"], *(host for host in relay["targets"] if host not in relay["sources"])]
-    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"))
+def _matrix(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What was measured, and over it what was observed since. Fixed paths over what was lost are given up."""
+    hosts = members(relay, plan)
+    gone = {(a, b) for a, b in out["lost_links"]} | {(a, b) for a in out["lost"] for b in hosts}
+    matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"), gone)
     if "seconds" in matrix:
         index = {host: number for number, host in enumerate(hosts)}
         for a, b, mbps in out["rates"]:
@@ -168,13 +171,13 @@ def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.
 def _observed(
     out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float
 ) -> dict[str, t.Any]:
-    hosts = [*relay["sources"], *relay["targets"]]
+    hosts = members(relay, plan)
     bases = {host: watch.base_of(fleet, host, relay["sha256"]) for host in hosts}
     gone = [host for host in hosts if host in out["lost"] or bases[host].state == "failed"]
     holders = [h for h in hosts if h not in gone and (bases[h].state == "holding" or h in relay["sources"])]
     progress = {}
     for host, base in bases.items():
-        if host in gone or host in holders or host not in relay["targets"]:
+        if host in gone or host in holders or host in relay["sources"]:
             continue
         # A transfer that the plan did not foresee is a node's own way out, not one to be kept.
         sender = next((p for p in base.parents if p in watch.first_parents(plan, host)), None)

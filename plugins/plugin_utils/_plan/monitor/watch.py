@@ -25,6 +25,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..relay.parts import members
 from ..relay.plan_format import moves_of
 
 State = dict[str, t.Any]
@@ -104,7 +105,8 @@ def base_of(fleet: Fleet, host: str, sha256: str) -> Base:
 
 
 def hosts_of(state: Mapping[str, t.Any]) -> list[str]:
-    return list(dict.fromkeys(h for relay in state["relays"] for h in [*relay["sources"], *relay["targets"]]))
+    pairs = zip(state["relays"], state["plans"], strict=True)
+    return list(dict.fromkeys(host for relay, plan in pairs for host in members(relay, plan)))
 
 
 def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> State:

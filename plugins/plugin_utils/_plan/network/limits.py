@@ -15,7 +15,7 @@ from ....module_utils._errors import InvalidOption
 from .. import json_data
 
 KEYS = ("hosts", "links", "sites", "between")
-PORT = '{"up_mbps": n, "down_mbps": n} is'
+PORT = '{"up_mbps": n, "down_mbps": n, "streams": n} is'
 
 
 def mbps_seconds(size_bytes: float, mbps: float) -> float:
@@ -29,13 +29,14 @@ class Limits:
     def __init__(self) -> None:
         self.up: dict[str, float] = {}
         self.down: dict[str, float] = {}
+        self.streams: dict[str, int] = {}
         self.links: dict[tuple[str, str], float] = {}
         self.site_up: dict[str, float] = {}
         self.site_down: dict[str, float] = {}
         self.between: dict[tuple[str, str], float] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.up or self.down or self.links or self.of_sites)
+        return bool(self.up or self.down or self.streams or self.links or self.of_sites)
 
     @property
     def of_sites(self) -> bool:
@@ -49,13 +50,14 @@ class Limits:
     @property
     def hosts(self) -> set[str]:
         """Hosts with a limit of their own, or of one of their links."""
-        return {*self.up, *self.down, *(name for pair in self.links for name in pair)}
+        return {*self.up, *self.down, *self.streams, *(name for pair in self.links for name in pair)}
 
     def add(self, value: t.Any, known: Mapping[str, int], option: str = "limits") -> None:
         """Merge limits; one may only tighten what is there already.
 
-        ``{"hosts": {host: {"up_mbps", "down_mbps"}}, "links": [[from, to, mbps]], "sites": {site: {...}},
-        "between": [[site, site, mbps]]}``, or just ``{host: {...}}``.
+        ``{"hosts": {host: {"up_mbps", "down_mbps", "streams"}}, "links": [[from, to, mbps]], "sites": {site:
+        {"up_mbps", "down_mbps"}}, "between": [[site, site, mbps]]}``, or just ``{host: {...}}``. ``streams``: to how many
+        others a host sends at a time.
 
         :param known: the hosts that there are.
         """
@@ -73,12 +75,15 @@ class Limits:
             for name, values in given.items():
                 json_data.names(f"{option}.{key}", [name], known if key == "hosts" else None)
                 self._port(f"{option}.{key}.{name}", str(name), values, up, down)
+                if key == "hosts" and values.get("streams") is not None:
+                    most = int(json_data.number(f"{option}.{key}.{name}.streams", values["streams"], zero=False, integer=True))
+                    self.streams[str(name)] = min(most, self.streams.get(str(name), most))
         for key, table in (("links", self.links), ("between", self.between)):
             self._pairs(f"{option}.{key}", value.get(key) or [], known if key == "links" else None, table)
 
     @staticmethod
     def _port(option: str, name: str, values: t.Any, up: dict[str, float], down: dict[str, float]) -> None:
-        if not isinstance(values, Mapping) or not set(values) <= {"up_mbps", "down_mbps"}:
+        if not isinstance(values, Mapping) or not set(values) <= {"up_mbps", "down_mbps", "streams"}:
             raise InvalidOption(option, json_data.shown(values), PORT)
         for key, table in (("up_mbps", up), ("down_mbps", down)):
             if values.get(key) is not None:
@@ -100,7 +105,10 @@ class Limits:
 
     def as_dict(self) -> dict[str, t.Any]:
         """The documented form."""
-        out: dict[str, t.Any] = {"hosts": _ports(self.up, self.down), "links": _listed(self.links)}
+        hosts: dict[str, dict[str, t.Any]] = {name: dict(port) for name, port in _ports(self.up, self.down).items()}
+        for name, most in self.streams.items():
+            hosts.setdefault(name, {})["streams"] = most
+        out: dict[str, t.Any] = {"hosts": hosts, "links": _listed(self.links)}
         if self.of_sites:
             out |= {"sites": _ports(self.site_up, self.site_down), "between": _listed(self.between)}
         return out

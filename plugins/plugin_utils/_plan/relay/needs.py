@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 
 from ..placement import Observed
+from . import fixed_paths
 
 _METADATA = (
     "format", "sha256", "source_sha256", "size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes",
@@ -24,14 +25,35 @@ def base_metadata(base: Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {key: base[key] for key in _METADATA if key in base}
 
 
+class Relaying(t.NamedTuple):
+    """What a user says of the relay's ways.
+
+    ``relays``: who may pass a base on beside its holders: ``targets``, ``all``, or names of hosts. ``paths``: see
+    ``fixed_paths``.
+    """
+
+    relays: str | list[str] = "targets"
+    paths: list[list[str]] = []
+
+    def permits(self, host: str) -> bool:
+        return self.relays == "all" or (self.relays != "targets" and host in self.relays)
+
+
+AS_USUAL = Relaying()
+
+
 def relays_of(
-    bases: Mapping[str, Mapping[str, t.Any]], work: Mapping[str, Mapping[str, t.Any]], hosts: Observed
+    bases: Mapping[str, Mapping[str, t.Any]],
+    work: Mapping[str, Mapping[str, t.Any]],
+    hosts: Observed,
+    relaying: Relaying = AS_USUAL,
 ) -> list[dict[str, t.Any]]:
     """What has to cross the network: per base disk its sources and targets, ``{host: pool}`` each; parents come first.
 
     A base that is still to be imported has no ``sha256``, is ``estimated``, and its ``size_bytes`` are those of the source or
     None: a conversion changes them. ``shared_pools``: lists of targets whose pool is the same storage; a host that shares
-    it with a source is one too.
+    it with a source is one too. ``helpers``: hosts that may pass the base on without needing it, {host: pool}.
+    ``fixed``: links (from, to) that the user chose. ``copies``: whole copies that stay on a host, {host: {pool: count}}.
     """
     relays: dict[str, dict[str, t.Any]] = {}
     for name, base in bases.items():
@@ -65,13 +87,67 @@ def relays_of(
                     "sources": {},
                     "targets": {},
                     "shared_pools": [],
+                    "copies": {},
                 },
             )
             relay["targets"].update(lacking)
             relay["shared_pools"] = _shared_pools(relay["targets"], hosts)
-            # More sources than targets cannot help; with many holders only some are bothered.
-            relay["sources"] = dict(list(sources.items())[: len(relay["targets"]) + 2])
+            relay["sources"] = candidates(sources, relay["targets"], hosts)
+            relay["helpers"] = _helpers(relay, hosts, relaying)
+            relay["fixed"] = fixed_paths.links_of(relaying.paths)
+            if own:
+                relay["copies"] = _copies(digest, work, relay["targets"])
     return list(relays.values())
+
+
+def _helpers(relay: Mapping[str, t.Any], hosts: Observed, relaying: Relaying) -> dict[str, str]:
+    """Permitted hosts that neither hold nor need the base, and the pool in which it would stay there."""
+    usual = next(iter(relay["targets"].values()))
+    found = {}
+    for host, facts in hosts.items():
+        pools = list(facts.get("pools") or {})
+        if host not in relay["sources"] and host not in relay["targets"] and facts.get("reachable") and pools and relaying.permits(host):
+            found[host] = next((pool for pool in (usual, "default") if pool in pools), pools[0])
+    return found
+
+
+def _copies(
+    digest: str | None, work: Mapping[str, Mapping[str, t.Any]], targets: Mapping[str, str]
+) -> dict[str, dict[str, int]]:
+    """Whole copies of the base that each target makes for its machines, by pool, the base's own pool first."""
+    found: dict[str, dict[str, int]] = {}
+    for host, pool in targets.items():
+        for disk in work[host]["disks"]:
+            if not disk["differencing"] and (disk["base"] == digest or digest is None) and disk["base"]:
+                pools = found.setdefault(host, {pool: 0})
+                pools[disk["pool"]] = pools.get(disk["pool"], 0) + 1
+    return found
+
+
+# Up to so many hosts every pair of which is measured. More holders than this are not asked to take part.
+MOST_HOLDERS = 64
+
+
+def candidates(holders: Mapping[str, str], targets: t.Container[str], hosts: Observed) -> dict[str, str]:
+    """The holders that take part until their links are known: which of them serve is for the plan to say.
+
+    All of them, up to ``MOST_HOLDERS``; of more, first those that are known to reach a target fastest (``measured.links``
+    of the host), then evenly along the inventory, so that no rack or site is left out because of its name.
+    """
+    if len(holders) <= MOST_HOLDERS:
+        return dict(holders)
+    known = {host: rate for host in holders if (rate := _known_mbps(hosts.get(host) or {}, targets)) > 0}
+    chosen = sorted(known, key=lambda host: -known[host])[: MOST_HOLDERS // 2]
+    rest = [host for host in holders if host not in chosen]
+    room = MOST_HOLDERS - len(chosen)
+    kept = {*chosen, *(rest[k * len(rest) // room] for k in range(room))}
+    return {host: pool for host, pool in holders.items() if host in kept}
+
+
+def _known_mbps(facts: Mapping[str, t.Any], targets: t.Container[str]) -> float:
+    """The best rate at which this host is known to have reached one of the targets, in 10^6 bit/s; 0: none is known."""
+    links = (facts.get("measured") or {}).get("links") or []
+    return max((float(link.get("mbps") or 0) for link in links if link.get("to") in targets), default=0.0)
 
 
 def _chain(base: Mapping[str, t.Any], hosts: Observed) -> list[t.Any]:

@@ -29,12 +29,14 @@ def relay_parts(
         uplinks = [{edge["to"]: edge["from"] for edge in tree["edges"]} for tree in plan.get("trees") or []]
         children, expected = _children(plan), _expected_mbps(plan)
         weights = [tree["weight"] for tree in plan.get("trees") or []]
-        for host, pool in {**relay["sources"], **relay["targets"]}.items():
+        sources = {host: relay["sources"][host] for host in plan["sources"] if host in relay["sources"]}
+        receivers = {**relay["targets"], **helpers_of(relay, plan)}
+        for host, pool in {**sources, **receivers}.items():
             parents: list[list[str]] = []
-            if host in relay["targets"]:
+            if host in receivers:
                 planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
                 parents = [
-                    _choices(choices, above, relay["sources"]) for choices, above in zip_longest(planned, uplinks[: len(planned)])
+                    _choices(choices, above, sources) for choices, above in zip_longest(planned, uplinks[: len(planned)])
                 ]
             part = {
                 "metadata": relay["metadata"],
@@ -46,6 +48,16 @@ def relay_parts(
             }
             parts.setdefault(host, []).append(part)
     return parts
+
+
+def helpers_of(relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, str]:
+    """The hosts that pass the base on without needing it, and their pools."""
+    return {host: pool for host, pool in (relay.get("helpers") or {}).items() if host in plan["targets"]}
+
+
+def members(relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
+    """Every host that takes part in a relay, or may."""
+    return list(dict.fromkeys([*relay["sources"], *relay["targets"], *helpers_of(relay, plan)]))
 
 
 def _choices(choices: Sequence[str], above: Mapping[str, str] | None, sources: t.Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ import math
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ..cut_through.few_receivers import exceeded, trees_within
 from ..network import matrix as mx
 from ..network import shared_pools
 from ..network.shortest_paths import EPSILON
@@ -178,7 +179,8 @@ def cut_through(
         found = ct.best(net, bound, chunks, risk, longer)
     else:
         found = ct.follow(net, bound, [st.by_paths(view.rows, dict.fromkeys(roots, 0.0))[0]], [1.0], chunks)
-    if running:
+    found = within_limits(net, view, found, chunks)
+    if running and not exceeded([tree for _w, tree in running], view.streams.limit):
         kept = ct.follow(net, bound, [tree for _w, tree in running], [weight for weight, _tree in running], chunks)
         if kept.finish <= found.finish * WORTH_A_CHANGE:
             found = kept._replace(bound=max(kept.bound, min(found.bound, kept.finish)))
@@ -186,6 +188,21 @@ def cut_through(
     body = plan_format.cut_through_plan(view.hosts, view.rows, trees, roots, found.begun, found.done, at, view.site)
     body |= {"predicted_s": at + found.finish, "depth": found.deepest, "relays": found.relays}
     return Solved(body, at + found.bound, PORTS)
+
+
+def within_limits(net: t.Any, view: Problem, found: t.Any, chunks: int) -> t.Any:
+    """The result, or the quickest tree in which no host serves more others than it may.
+
+    Where the limits leave no way to serve everybody the result stays: nodes keep to their limits, and their further
+    receivers wait for each other.
+    """
+    from ..cut_through import search as ct  # noqa: PLC0415
+
+    if not exceeded(found.forest.trees, view.streams.limit):
+        return found
+    trees = trees_within(view.rows, net.roots, view.streams.limit)
+    results = [ct.follow(net, found.bound, [tree], [1.0], chunks) for tree in trees]
+    return min(results, key=lambda result: result.finish)._replace(bound=found.bound) if results else found
 
 
 def proven(view: Problem, bound: float) -> bool:

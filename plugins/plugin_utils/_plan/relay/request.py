@@ -147,10 +147,14 @@ def numbered(names: Sequence[str]) -> list[int]:
 
 def streams_of(request: Request, hosts: Sequence[str]) -> Streams:
     """How many receivers each sender may serve at a time: several only where its port's limit is known."""
-    up, size = request.matrix.limits.up, request.size_bytes
+    limits, size = request.matrix.limits, request.size_bytes
+    up, limit = limits.up, [limits.streams.get(h, 0) for h in hosts] if limits.streams else []
     if request.streams == 1 or size is None or request.contention != "port" or not any(h in up for h in hosts):
-        return ONE
-    return Streams(request.streams, [1.0 / mbps_seconds(size, up[h]) if h in up else 0.0 for h in hosts])
+        return ONE._replace(limit=limit)
+    # One number of streams serves all searches: a host with a smaller limit serves one at a time.
+    open_ = [h in up and limits.streams.get(h, request.streams) >= request.streams for h in hosts]
+    rates = [1.0 / mbps_seconds(size, up[h]) if free else 0.0 for h, free in zip(hosts, open_, strict=True)]
+    return Streams(request.streams, rates, limit)
 
 
 def problem(

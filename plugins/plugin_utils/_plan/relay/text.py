@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ....module_utils._errors import InvalidOption
 from ..network import matrix as mx
 from ..network.preferred_paths import preferred_paths
+from ..network.whole_paths import whole_paths
 from .plan_format import moves_of
 
 ROWS = 400
@@ -48,19 +49,34 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
+def _finish(plan: Mapping[str, t.Any]) -> str:
+    """When the plan ends and how good that is. Links that nobody measured promise no time."""
+    if plan.get("assumed"):
+        return "links were never measured and are assumed to be alike: the order is likely, the times are unknown"
+    gap = plan["predicted_s"] - plan["lower_bound_s"]
+    relative = f" ({gap / plan['lower_bound_s']:.1%})" if plan["lower_bound_s"] else ""
+    proven = ", proven optimal" if plan.get("proven_optimal") else ""
+    bound = f"lower bound {duration(plan['lower_bound_s'])}, gap {duration(gap)}{relative}{proven}"
+    return f"predicted finish {duration(plan['predicted_s'])}, {bound}"
+
+
+def _time(plan: Mapping[str, t.Any], seconds: float | None) -> str:
+    return "-" if seconds is None or plan.get("assumed") else duration(seconds)
+
+
 def _staged(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     moves = [(number, move) for number, stage in enumerate(plan["stages"], 1) for move in stage]
     share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _unused, m in moves}
     lines += ["", "Links:"]
     lines += table(
         ["link", "bytes", "time"],
-        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), duration(m["end_s"] - m["start_s"])] for _unused, m in moves],
+        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), _time(plan, m["end_s"] - m["start_s"])] for _unused, m in moves],
     )
     lines += ["", "Hosts:"]
     ordered = sorted(moves, key=lambda item: (item[1]["end_s"], item[1]["to"]))
     lines += table(
         ["host", "stage", "from", "starts", "has the base"],
-        [[m["to"], str(k), m["from"], duration(m["start_s"]), duration(m["end_s"])] for k, m in ordered],
+        [[m["to"], str(k), m["from"], _time(plan, m["start_s"]), _time(plan, m["end_s"])] for k, m in ordered],
     )
 
 
@@ -77,7 +93,7 @@ def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     lines += table(
         ["link", "share", "bytes", "time"],
         [
-            [f"{a} > {b}", f"{w:.1%}", size(None if whole is None else w * whole), _span(times.get(b))]
+            [f"{a} > {b}", f"{w:.1%}", size(None if whole is None else w * whole), _span(plan, times.get(b))]
             for (a, b), w in sorted(weight.items())
         ],
     )
@@ -88,15 +104,15 @@ def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     lines += table(
         ["host", "from", "has the base"],
         [
-            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), duration(m["end_s"])]
+            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), _time(plan, m["end_s"])]
             for host, m in sorted(times.items(), key=lambda item: (item[1]["end_s"], item[0]))
             if host in senders
         ],
     )
 
 
-def _span(move: Mapping[str, t.Any] | None) -> str:
-    return "-" if move is None else duration(move["end_s"] - move["start_s"])
+def _span(plan: Mapping[str, t.Any], move: Mapping[str, t.Any] | None) -> str:
+    return "-" if move is None else _time(plan, move["end_s"] - move["start_s"])
 
 
 def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
@@ -104,16 +120,18 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
     plan = mx.read_input("plan", plan)
     if not isinstance(plan, Mapping) or "stages" not in plan or "trees" not in plan:
         raise InvalidOption("plan", mx.shown(plan), "a plan as relay_plan returns it is")
-    gap = plan["predicted_s"] - plan["lower_bound_s"]
-    relative = f" ({gap / plan['lower_bound_s']:.1%})" if plan["lower_bound_s"] else ""
     of = f" of {plan['base']}" if plan.get("base") else ""
     about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
+    serving = [host for host in plan["sources"] if host not in (plan.get("standby") or [])]
     lines = [
         f"Relay plan{of}: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
-        f"  from {', '.join(plan['sources'])} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
-        f"  predicted finish {duration(plan['predicted_s'])}, lower bound {duration(plan['lower_bound_s'])}, "
-        f"gap {duration(gap)}{relative}" + (", proven optimal" if plan.get("proven_optimal") else ""),
+        f"  from {', '.join(serving)} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
+        f"  {_finish(plan)}",
     ]
+    if plan.get("standby"):
+        lines.append(f"  standing by, should a sender be lost: {', '.join(plan['standby'])}")
+    if plan.get("helpers"):
+        lines.append(f"  passing it on without needing it: {', '.join(plan['helpers'])}")
     if plan["unreachable"]:
         lines.append(f"  no path leads to: {', '.join(plan['unreachable'])}")
     if plan["mode"] == "staged":
@@ -126,17 +144,27 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
         pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
         start = "after the copy between the pools" if entry["start_s"] is None else f"from {duration(entry['start_s'])}"
         lines.append(f"  {entry['host']}: {entry['count']} local copies{pool}, stage {entry['stage']}, {start}")
-    rows = preferred_paths(matrix, plan["sources"], plan["targets"]) if matrix is not None else plan.get("paths")
-    if rows:
-        lines += ["", *paths_text(rows)]
+    if matrix is not None:
+        inside = [*plan["sources"], *plan["targets"]]
+        rows = preferred_paths(matrix, plan["sources"], plan["targets"])
+        plan = {**plan, "paths": rows, "whole_paths": whole_paths(matrix, inside, plan["sources"], plan["targets"])}
+    if plan.get("paths"):
+        lines += ["", *paths_text(plan)]
     return "\n".join(lines) + "\n"
 
 
-def paths_text(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
-    """The table of preferred paths."""
+def paths_text(plan: Mapping[str, t.Any]) -> list[str]:
+    """The tables of preferred paths: links with their preconditions, then whole paths with their totals."""
     cells = []
-    for row in rows:
+    for row in plan["paths"]:
         word = ("yes (tie)" if row["tie"] else "yes") if row["preferred"] else "no"
         after = f"after {row['precondition']}" if row["precondition"] else "-"
-        cells.append([" > ".join(row["link"]), duration(row["seconds"]), word, after])
-    return ["Preferred paths:", *table(["link", "time", "preferred", "precondition"], cells)]
+        used = f"{row['used']:.0%}" if row.get("used") else "-"
+        cells.append([" > ".join(row["link"]), _time(plan, row["seconds"]), word, after, used])
+    lines = ["Preferred paths:"]
+    lines += table(["link", "time", "preferred", "precondition", "used by this plan"], cells)
+    whole = [
+        [f"{' > '.join(row['path'])}:", _time(plan, row["seconds"]) + (" (tie)" if row["tie"] else "")]
+        for row in plan.get("whole_paths") or []
+    ]
+    return [*lines, "", "Whole paths:", *table(["path", "total"], whole)] if whole else lines

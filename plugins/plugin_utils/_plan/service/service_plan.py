@@ -15,7 +15,8 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, answers, held_base, place_machines
-from ..relay.needs import base_metadata, chunk_list_conflicts, relays_of
+from ..relay.fixed_paths import mistakes
+from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
 from .preflight import host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
@@ -35,6 +36,7 @@ def service_plan(
     files: Mapping[str, Mapping[str, t.Any]] | None = None,
     fleet: Sequence[str] | None = None,
     skip_bad_hosts: bool = True,
+    relaying: Relaying = AS_USUAL,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
@@ -53,7 +55,9 @@ def service_plan(
     """
     bad = _Bad({}, set())
     while True:
-        plan, found = _plan_without(bad, manifest, hosts, groups or {}, imported or {}, memory_overcommit, files or {})
+        plan, found = _plan_without(
+            bad, manifest, hosts, groups or {}, imported or {}, memory_overcommit, files or {}, relaying
+        )
         if not skip_bad_hosts or not found:
             break
         bad.take(found)
@@ -93,6 +97,7 @@ def _plan_without(
     imported: Mapping[str, Mapping[str, t.Any]],
     memory_overcommit: float,
     files: Mapping[str, Mapping[str, t.Any]],
+    relaying: Relaying,
 ) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
     """A plan without bad hosts, and what stands in the way of its other hosts."""
     placement = place_machines(manifest, hosts, groups)
@@ -119,8 +124,10 @@ def _plan_without(
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
     problems += chunk_list_conflicts(bases.values(), hosts)
-    relays = relays_of(bases, work, able)
-    relay_hosts = sorted({host for relay in relays for host in [*relay["sources"], *relay["targets"]]}, key=list(hosts).index)
+    problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
+    relays = relays_of(bases, work, able, relaying if not problems else AS_USUAL)
+    members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
+    relay_hosts = sorted(members, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)
     plan = {
         "format": FORMAT,
@@ -177,6 +184,18 @@ def _unseen(
                 f"{group['places']['count']}: {', '.join(new)} may exist on hosts of the fleet that are outside this run"
                 f" ({', '.join(unseen)}); run without --limit, or set basecast_fleet to the hosts that may have machines of the service"
             )
+
+
+def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
+    """What is wrong with the permission to relay, as sentences."""
+    if relays in ("targets", "all"):
+        return
+    if isinstance(relays, str) or not isinstance(relays, Sequence):
+        yield f"basecast_relays: invalid value {relays!r}; expected targets, all or a list of hosts"
+        return
+    unknown = [str(host) for host in relays if host not in hosts]
+    if unknown:
+        yield f"basecast_relays: invalid value {', '.join(unknown)}; expected hosts of this run: {', '.join(hosts)}"
 
 
 # --- machines ----------------------------------------------------------------------------------

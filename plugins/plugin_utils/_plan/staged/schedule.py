@@ -32,10 +32,11 @@ ALL_PLANS = 18
 
 class Streams(t.NamedTuple):
     """At most ``most`` receivers at a time; ``rate``: bases per second that each sender's port carries (0: not known,
-    so that it serves one at a time)."""
+    so that it serves one at a time). ``limit``: receivers at a time that each sender is allowed (0: any number)."""
 
     most: int
     rate: Sequence[float]
+    limit: Sequence[int] = ()
 
     @property
     def single(self) -> bool:
@@ -141,7 +142,8 @@ def schedule(
     has, out = dict(ready), []
     for v in top_down(children, roots):
         if independent:
-            times = [(0.0, rows[v][c]) for c in children[v]]
+            # Links that do not slow each other: only a limit makes receivers wait.
+            times = serve(rows[v], children[v], INF, (streams.limit[v] if streams.limit else 0) or len(children[v]) + 1)
         else:
             times = serve(rows[v], children[v], streams.rate[v] if streams.rate else 0.0, streams.most)
         for c, (start, end) in zip(children[v], times, strict=True):

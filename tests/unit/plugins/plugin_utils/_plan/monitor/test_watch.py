@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.recover import decide
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.watch import Answers, look
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 
 DIGEST = "1" * 64
 SIZE = 600_000_000
@@ -35,14 +35,14 @@ def begin(links: dict[str, float], targets: str = "123", **options: t.Any) -> di
         "sources": {"S": "default"}, "targets": dict.fromkeys(targets, "default"),
     }  # fmt: skip
     usual = {"mode": "staged", "strategy": "preferred_paths", "contention": "independent"}
-    plans = relay_plans([relay], rows(links), **{**usual, **options})
+    plans = relay_plans([relay], Network(rows(links)), **{**usual, **options})
     return {"relays": [relay], "plans": plans, "began": BEGAN, "measured": rows(links), "settings": SETTINGS, "watcher": "S", "paths": True}
 
 
 def table(state: dict[str, t.Any]) -> dict[str, str]:
     """What the table of preferred paths says, by link."""
-    lines = state["lines"][state["lines"].index("Preferred paths:") + 2 :]
-    return {"".join(line.split()[:3]): " ".join(line.split()[5:]) for line in lines}
+    lines = state["lines"][state["lines"].index("Preferred paths:") + 2 : state["lines"].index("Whole paths:") - 1]
+    return {"".join(line.split()[:3]): " ".join(line.split()[5:-1]) for line in lines}
 
 
 def base(state: str, share: float = 1.0, parent: str = "", rate: float = 0.0) -> dict[str, t.Any]:

@@ -9,7 +9,7 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
@@ -125,7 +125,7 @@ def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: di
     assert plan["problems"] == []
     (relay,) = plan["relays"]
     assert (relay["sources"], relay["targets"], relay["size_bytes"], relay["estimated"]) == ({"a": "default"}, {"b": "default"}, 3000, True)
-    (foreseen,) = relay_plans(plan["relays"], None)
+    (foreseen,) = relay_plans(plan["relays"])
     text = relay_plan_text(foreseen)
     assert "Relay plan of tiny 1: " in text
     assert "base of 2.9 KiB (its source's size: it is still to be imported)" in text
@@ -145,10 +145,10 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
     (relay,) = plan["relays"]
     # b has what a has, though it was not seen there yet.
     assert (set(relay["sources"]), set(relay["targets"]), relay["shared_pools"]) == ({"a", "b"}, {"c", "d", "e"}, [["c", "d"]])
-    (made,) = relay_plans(plan["relays"], None)
+    (made,) = relay_plans(plan["relays"])
     assert {edge["to"] for tree in made["trees"] for edge in tree["edges"]} == {"c", "e"}
     assert made["arrivals"]["d"]["shares"] == "c"
-    (alone,) = relay_plans(plan["relays"], None, alive=["a", "d", "e"])
+    (alone,) = relay_plans(plan["relays"], alive=["a", "d", "e"])
     assert {edge["to"] for tree in alone["trees"] for edge in tree["edges"]} == {"d", "e"}
 
 
@@ -337,11 +337,11 @@ def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
     hosts = {"a": host(held()), "b": host(), "c": host()}
     relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
     links = [{"from": x, "to": y, "mbps": 100} for x in "abc" for y in "abc" if x != y]
-    (free,) = relay_plans(relays, links, mode="staged")
-    (slow,) = relay_plans(relays, links, mode="staged", settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}})
+    (free,) = relay_plans(relays, Network(links), mode="staged")
+    (slow,) = relay_plans(relays, Network(links, settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}}), mode="staged")
     assert slow["predicted_s"] > 5 * free["predicted_s"]
     # Each end may limit the link, by name.
-    (around,) = relay_plans(relays, links, mode="staged", settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}})
+    (around,) = relay_plans(relays, Network(links, settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}}), mode="staged")
     assert relay_parts(relays, [around])["c"][0]["parents"] == [["b", "a"]]
     assert around["predicted_s"] < 2.1 * free["predicted_s"]
 
@@ -351,20 +351,22 @@ def test_relay_plans_with_the_table_of_preferred_paths() -> None:
     for count, rows in ((12, 11 * 11), (13, 12)):
         hosts = {name: host(*([held()] if name == "h0" else [])) for name in names[:count]}
         relays = service_plan(manifest(hosts=names[:count]), hosts)["relays"]
-        (plan,) = relay_plans(relays, [{"from": x, "to": y, "mbps": 100} for x in hosts for y in hosts if x != y], paths=True)
-        assert len(plan["paths"]) == rows
+        (plan,) = relay_plans(relays, Network([{"from": x, "to": y, "mbps": 100} for x in hosts for y in hosts if x != y]), paths=True)
+        assert len([row for row in plan["paths"] if row["preferred"] or count == 12]) == rows
+        assert count == 12 or all(row["preferred"] or row["used"] for row in plan["paths"])
+        assert len(plan["whole_paths"]) == (132 if count == 12 else 12)
         assert {"link": ["h0", "h1"], "preferred": True, "tie": False, "precondition": None}.items() <= plan["paths"][0].items()
-        assert re.search("  h0 > h1 +0.0 s  yes        -\n", relay_plan_text(plan).split("Preferred paths:")[1])
-    assert "paths" not in relay_plans(relays, None)[0]
+        assert re.search("  h0 > h1 +0.0 s  yes +- +[0-9%-]+\n", relay_plan_text(plan).split("Preferred paths:")[1])
+    assert "paths" not in relay_plans(relays)[0]
 
 
 def test_relay_plans_and_parts() -> None:
     hosts = {"a": host(held()), "b": host(), "c": host()}
     relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
-    (plan,) = relay_plans(relays, None)
+    (plan,) = relay_plans(relays)
     assert (plan["assumed"], plan["mode"]) == (True, "cut_through")
     links = [{"from": "a", "to": "b", "mbps": 100}, {"from": "b", "to": "c", "mbps": 100}, {"from": "a", "to": "c", "mbps": 1}]
-    plans = relay_plans(relays, links, mode="staged", strategy="preferred_paths")
+    plans = relay_plans(relays, Network(links), mode="staged", strategy="preferred_paths")
     parts = relay_parts(relays, plans)
     assert parts["a"][0]["parents"] == []
     assert parts["c"][0]["parents"] == [["b", "a"]]
@@ -375,9 +377,9 @@ def test_relay_plans_and_parts() -> None:
     line = [{"weight": 1.0, "edges": [{"from": "a", "to": "d"}, {"from": "d", "to": "b"}, {"from": "b", "to": "c"}]}]
     below = {**plans[0], "trees": line, "parents": {"c": [["b", "e", "a"]]}}
     assert relay_parts(relays, [below])["c"][0]["parents"] == [["b", "d", "e", "a"]]
-    apart = relay_plans(relays, links, mode="staged", strategy="preferred_paths", contention="independent")
+    apart = relay_plans(relays, Network(links), mode="staged", strategy="preferred_paths", contention="independent")
     assert relay_parts(relays, apart)["a"][0]["children"] == []
-    alone = relay_plans(relays, links, alive=["a", "c"])
+    alone = relay_plans(relays, Network(links), alive=["a", "c"])
     assert relay_parts(relays, alone)["b"][0]["parents"] == [["a"]]
 
 

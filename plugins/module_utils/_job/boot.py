@@ -1,0 +1,91 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Starting machines and waiting for what their guests report, over a libvirt that may be restarted meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+from .._errors import FleetError
+from .._machine.domain import MachineWish
+from .._machine.libvirt_host import LibvirtError, LibvirtHost, LibvirtMissing
+from .._machine.machines import Machine
+from . import steps
+from .outcome import Failure
+from .steps import Context, StepResult
+
+# How long libvirtd may be away, as it is while it is restarted.
+RETURN_S = 30.0
+_PAUSE_S = 1.0
+
+Connect = t.Callable[[str], LibvirtHost]
+Tell = t.Callable[[StepResult], None]
+
+
+class Boot:
+    """
+    :param defining: held while machines are defined: addresses are chosen from what is there.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        timeout_s: float,
+        connect: Connect = LibvirtHost,
+        clock: t.Callable[[], float] = time.monotonic,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._context = context
+        self._timeout_s = timeout_s
+        self._connect = connect
+        self._clock = clock
+        self._sleep = sleep
+        self._defining = threading.Lock()
+
+    def start(self, wishes: t.Sequence[MachineWish]) -> StepResult:
+        """Define and start; ``values``: the machines."""
+        deadline = self._clock() + RETURN_S
+        while True:
+            try:
+                with self._defining, self._connect(self._context.uri) as host:
+                    return steps.start(self._context, host, wishes)[1]
+            except (LibvirtMissing, LibvirtError) as error:
+                # A library that is not installed will not be there in a moment either.
+                if self._clock() >= deadline or self._context.check or error.fields.get("package") == "python3-libvirt":
+                    failure = steps.failure_of("define and start", error)
+                    return StepResult(failed={wish.owner.machine: failure for wish in wishes})
+            self._sleep(_PAUSE_S)
+
+    def await_reports(self, wishes: t.Sequence[MachineWish], tell: Tell) -> StepResult:
+        """Until each guest has reported, or the time is over. ``values``: the machines as they are then.
+
+        :param tell: is given the machines at the begin, whose reports fill in as they come.
+        """
+        began = self._clock()
+        away_since: float | None = None
+        while True:
+            left = max(0.0, self._timeout_s - (self._clock() - began))
+            try:
+                with self._connect(self._context.uri) as host:
+                    away_since = None
+                    machines, found = steps.start(self._context, host, wishes, start_them=False)
+                    tell(found)
+                    waiting: list[Machine] = [machine for name, machine in found.values.items() if name not in found.failed]
+                    machines.await_reports(waiting, left)
+                    for machine in waiting:
+                        if machine.problem:
+                            failure = Failure("wait for its report", machine.reason or "failed", machine.problem)
+                            found.failed[machine.owner.machine] = failure
+                    return found
+            except FleetError as error:
+                away_since = self._clock() if away_since is None else away_since
+                if self._clock() - away_since >= RETURN_S:
+                    failure = Failure("wait for its report", "unknown", error.message)
+                    return StepResult(failed={wish.owner.machine: failure for wish in wishes})
+            self._sleep(_PAUSE_S)

@@ -1,0 +1,265 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""One look at a host: everything that a plan needs to know of it, each part answered for itself."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import time
+import typing as t
+
+from .._disk import capacity, import_record, users
+from .._disk.store import Store
+from .._disk.survey import pool_contents
+from .._machine import inquiry
+from .._machine.records import ServiceRecords
+from .._relay.measure.link_history import LinkHistory
+from .questions import Answer, Question, ask_all
+
+FORMAT = 1
+MAX_CANDIDATES = 256
+_MAX_ENTRIES = 20_000
+
+
+class File(t.NamedTuple):
+    """A file from which a base would be imported."""
+
+    name: str
+    path: str
+
+
+class Request(t.NamedTuple):
+    """What is asked of the host.
+
+    :param pools: paths by name.
+    :param ports: first and last that the relay may use; port_range as the user wrote it.
+    :param files: files to look at.
+    :param candidate_sizes: files of these sizes may be base disks under another name.
+    :param candidate_dirs: where such files are looked for, beside the pools themselves.
+    :param limit_s: how long one part may take.
+    """
+
+    pools: t.Mapping[str, str]
+    tenant: str
+    service: str
+    uri: str
+    state_dir: str
+    address: str | None
+    ports: tuple[int, int]
+    port_range: str
+    files: t.Sequence[File] = ()
+    candidate_sizes: t.Collection[int] = ()
+    candidate_dirs: t.Sequence[str] = ()
+    limit_s: float = 30.0
+
+
+def observe(request: Request) -> dict[str, t.Any]:
+    """The observation that service_plan takes."""
+    questions = _questions(request)
+    answers = ask_all(questions, dict.fromkeys(questions, request.limit_s))
+    pools = _pools(request.pools, answers)
+    host, machines = answers["host"], answers["machines"]
+    links = answers["links"].value if answers["links"].known else {}
+    unknown = _unknown(answers)
+    return {
+        "format": FORMAT,
+        "reachable": True,
+        "known": not unknown,
+        "reason": " ".join(unknown),
+        "capacity": {**_of(host, "capacity", {}), "pools": {name: pool["capacity"] for name, pool in pools.items()}},
+        "packages": _of(host, "packages", {}),
+        "missing": _of(host, "missing", []),
+        "address": _of(host, "address", request.address),
+        "address_local": _of(host, "address_local", None),
+        "port_range": request.port_range,
+        "ports_free": _of(host, "ports_free", []),
+        "clock_s": _of(host, "clock_s", None),
+        "pools": {name: pool["contents"] for name, pool in pools.items()},
+        "machines": _of(machines, "machines", []),
+        "domains": _of(machines, "domains", []),
+        "networks": _of(machines, "networks", None),
+        "bridges": _of(machines, "bridges", []),
+        "record": answers["record"].value,
+        "measured": {**links, **{key: _of(host, "capacity", {}).get(key) for key in _LOAD}} if links else {},
+        "files": _of(answers["files"], "files", {}),
+        "candidates": _candidates(answers),
+        "parts": {name: answer.told() for name, answer in answers.items()},
+    }
+
+
+def _candidates(answers: t.Mapping[str, Answer]) -> list[dict[str, t.Any]]:
+    found = (answer.value or [] for name, answer in answers.items() if name.startswith("candidates:"))
+    return list(itertools.islice(itertools.chain.from_iterable(found), MAX_CANDIDATES))
+
+
+_LOAD = ("cpus", "load_1m", "memory_available_mib")
+
+
+def _of(answer: Answer, key: str, otherwise: t.Any) -> t.Any:
+    return answer.value[key] if answer.known else otherwise
+
+
+def _unknown(answers: t.Mapping[str, Answer]) -> list[str]:
+    """Why not all is known that decides where machines are, or can be. What is missing elsewhere is told by its part."""
+    reasons = []
+    for name, answer in answers.items():
+        what, _colon, of = name.partition(":")
+        if what not in ("pool", "machines", "record", "host"):
+            continue
+        if not answer.known:
+            subject = {"pool": f"The pool {of}", "machines": "libvirt", "record": "The service's record", "host": "The host"}[what]
+            reasons.append(f"{subject}: {answer.error}.".replace("..", "."))
+        elif what == "machines" and not answer.value["known"]:
+            reasons.append(answer.value["reason"])
+    return reasons
+
+
+def _questions(request: Request) -> dict[str, Question]:
+    questions: dict[str, Question] = {
+        "host": lambda: _host(request),
+        "machines": lambda: _machines(request),
+        "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
+        "links": lambda: LinkHistory(request.state_dir).read(time.time()),
+        "files": lambda: {"files": {file.name: _file(file.path) for file in request.files}},
+    }
+    for name, path in request.pools.items():
+        questions[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request.tenant)  # type: ignore[misc]
+    if request.candidate_sizes:
+        for place in dict.fromkeys([*request.pools.values(), *request.candidate_dirs]):
+            questions[f"candidates:{place}"] = lambda place=place: candidates(place, request)  # type: ignore[misc]
+    return questions
+
+
+def _host(request: Request) -> dict[str, t.Any]:
+    clock_s = time.time()
+    found = capacity.packages()
+    address = request.address or capacity.default_address()
+    local = address is not None and capacity.is_local_address(address)
+    return {
+        "clock_s": round(clock_s, 3),
+        "capacity": capacity.survey({}),
+        "packages": found,
+        "missing": capacity.missing(found),
+        "address": address,
+        "address_local": local,
+        "ports_free": capacity.free_ports(address, *request.ports) if address is not None and local else [],
+    }
+
+
+def _machines(request: Request) -> dict[str, t.Any]:
+    found = inquiry.inquire(request.uri, request.pools, request.tenant, request.service)
+    # A console is of use where something is wrong, and long.
+    machines = [{key: value for key, value in machine.items() if key != "console_tail"} for machine in found["machines"]]
+    return {**found, "machines": machines}
+
+
+# --- pools -------------------------------------------------------------------------------------
+
+
+def _pool(name: str, path: str, tenant: str) -> dict[str, t.Any]:
+    """One pool by itself; who in other pools uses its bases is joined later."""
+    store = Store(path, pool=name)
+    disks = users.scan({name: store})
+    mine = set(users.of_tenant([disk.path for disk in disks], tenant))
+    return {
+        "capacity": capacity.pool_capacity(store, disks),
+        "contents": pool_contents(store, (), False, {}, tenant),
+        "root": os.path.realpath(store.directory),
+        "disks": disks,
+        "tenants": [disk.path in mine for disk in disks],
+    }
+
+
+def _pools(paths: t.Mapping[str, str], answers: t.Mapping[str, Answer]) -> dict[str, dict[str, t.Any]]:
+    known = {name: answers[f"pool:{name}"].value for name in paths if answers[f"pool:{name}"].known}
+    in_use = _users(known)
+    pools = {}
+    for name, path in paths.items():
+        answer = answers[f"pool:{name}"]
+        if not answer.known:
+            pools[name] = {
+                "capacity": {"path": path, **dict.fromkeys(_CAPACITY), "known": False, "error": answer.error},
+                "contents": {"path": path, **_NOTHING, "known": False, "error": answer.error},
+            }
+            continue
+        contents = known[name]["contents"]
+        for base in contents["bases"]:
+            base["users"] = sorted(in_use.get(os.path.join(known[name]["root"], base["sha256"], "disk"), ()))
+        state = {"known": True, "error": None}
+        pools[name] = {"capacity": {**known[name]["capacity"], **state}, "contents": {**contents, **state}}
+    return pools
+
+
+_CAPACITY = ("exists", "writable", "total_bytes", "free_bytes", "promised_bytes", "qemu_problem", "write_mbps")
+_NOTHING: dict[str, t.Any] = {
+    "exists": None,
+    "writable": None,
+    "filesystem": None,
+    "bases": [],
+    "partials": [],
+    "damaged": [],
+}
+
+
+def _users(known: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, set[str]]:
+    """Paths of the tenant's disks by the file that they are directly based on."""
+    found: dict[str, set[str]] = {}
+    for pool in known.values():
+        for row, is_tenants in zip(pool["disks"], pool["tenants"]):
+            disk = users.FoundDisk(*row)
+            if is_tenants and disk.backing_path:
+                found.setdefault(disk.backing_path, set()).add(disk.path)
+    return found
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def _file(path: str) -> dict[str, t.Any]:
+    """There, not there, or not to be known."""
+    nothing = {"path": path, "exists": False, "regular": None, "size_bytes": None, "modified_s": None}
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {**nothing, "known": True, "error": None}
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return {**nothing, "exists": None, "known": False, "error": reason}
+    return {**nothing, "exists": True, **_shown(status), "known": True, "error": None}
+
+
+def _shown(status: os.stat_result) -> dict[str, t.Any]:
+    return {"regular": stat.S_ISREG(status.st_mode), "size_bytes": status.st_size, "modified_s": round(status.st_mtime, 3)}
+
+
+def candidates(place: str, request: Request) -> list[dict[str, t.Any]]:
+    """Regular files in a directory, not below it, whose size is one of those that are looked for.
+
+    A digest is told where one of the pools remembers it from an earlier import; nothing is read here.
+    """
+    stores = [Store(path, pool=name) for name, path in request.pools.items()]
+    found = []
+    try:
+        entries = sorted(itertools.islice(os.scandir(place), _MAX_ENTRIES), key=lambda entry: entry.name)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return []
+        raise
+    for entry in entries:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(status.st_mode) and status.st_size in request.candidate_sizes:
+            digests = (import_record.file_digest(store, entry.path, status) for store in stores)
+            sha256 = next((digest for digest in digests if digest), None)
+            found.append({"path": entry.path, **_shown(status), "sha256": sha256})
+    return found[:MAX_CANDIDATES]
+

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Machines as options of modules."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+def machine_arguments() -> dict[str, t.Any]:
+    """Argument spec of one entry of the option ``machines``."""
+    disk = {
+        "name": {"type": "str", "required": True},
+        "path": {"type": "path", "required": True},
+        "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
+    }
+    network = {
+        "network": {"type": "str"},
+        "bridge": {"type": "str"},
+        "mac": {"type": "str"},
+        "model": {"type": "str", "default": "virtio"},
+    }
+    return {
+        "machine": {"type": "str", "required": True},
+        "number": {"type": "int", "default": 0},
+        "group": {"type": "str", "default": ""},
+        "pool": {"type": "str", "default": "default"},
+        "cpus": {"type": "int", "default": 1},
+        "memory_mib": {"type": "int", "default": 512},
+        "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
+        "seed": {"type": "path"},
+        "networks": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": network,
+            "mutually_exclusive": [("network", "bridge")],
+            "required_one_of": [("network", "bridge")],
+        },
+        "machine_type": {"type": "str"},
+        "allow_degraded": {"type": "bool", "default": False},
+        "autostart": {"type": "bool", "default": True},
+        "spec": {"type": "dict", "default": {}},
+    }

@@ -1,0 +1,345 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: survey_info
+short_description: Look at everything on a host that a deployment is planned from
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - One look at a host, in one module run. It tells what M(basecast.fleet.host_capacity_info),
+    M(basecast.fleet.base_disk_info), M(basecast.fleet.machine_info) and M(basecast.fleet.service_record) tell, in the
+    structure that P(basecast.fleet.service_plan#filter) takes.
+  - Each part is looked at by a process of its own, all at the same time, each for at most O(part_timeout_s). A part that
+    fails, or hangs, does not affect the others.
+  - A part that cannot be known is reported as unknown with its reason, never as empty.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._attributes.info_module
+  - basecast.fleet._pools
+options:
+  service:
+    description: The service whose machines and record are looked for.
+    type: str
+    required: true
+  tenant:
+    description: The tenant to whom the service belongs.
+    type: str
+    default: default
+  uri:
+    description: The connection to libvirt. Usually the host variable C(basecast_libvirt_uri).
+    type: str
+    default: qemu:///system
+  state_dir:
+    description: Directory in which the host keeps the records of services and what was measured.
+    type: path
+    default: /var/lib/basecast
+  address:
+    description:
+      - The host's address in the network that carries the data. Usually the host variable C(basecast_address).
+      - The address of the default route when it is omitted.
+    type: str
+  port_range:
+    description: TCP ports, first and last, that the relay may listen on.
+    type: str
+    default: 47700-47799
+  files:
+    description: Files on the host from which bases would be imported, to be looked at.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: A name under which the file is told of, such as that of the base.
+        type: str
+        required: true
+      path:
+        description: Path of the file, absolute, or relative to O(files[].pool).
+        type: str
+        required: true
+      pool:
+        description: The pool that a relative path is relative to.
+        type: str
+        default: default
+  candidate_sizes:
+    description:
+      - Sizes in bytes of bases that are wanted. Files of such a size may be these bases under another name, see
+        RV(observation.candidates).
+    type: list
+    elements: int
+    default: []
+  candidate_dirs:
+    description: Directories in which such files are looked for, beside the pools. Directories below them are not searched.
+    type: list
+    elements: path
+    default: []
+  part_timeout_s:
+    description: How long one part may take, in seconds. After this time the part is unknown.
+    type: float
+    default: 30
+seealso:
+  - module: basecast.fleet.host_job
+  - module: basecast.fleet.host_capacity_info
+  - module: basecast.fleet.base_disk_info
+  - module: basecast.fleet.machine_info
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  basecast.fleet.survey_info:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    address: "{{ basecast_address }}"
+  register: seen
+  no_log: true # the service's record may hold passwords
+
+- name: Show what cannot be known
+  ansible.builtin.debug:
+    msg: "{{ seen.observation.reason }}"
+  when: not seen.observation.known
+
+- name: Plan from what was seen
+  ansible.builtin.debug:
+    msg: "{{ manifest | basecast.fleet.service_plan({inventory_hostname: seen.observation}) | basecast.fleet.service_plan_text }}"
+"""
+
+RETURN = r"""
+observation:
+  description: What was seen of the host.
+  returned: success
+  type: dict
+  contains:
+    format:
+      description: Version of this structure.
+      type: int
+      sample: 1
+    reachable:
+      description: Always V(true), the host has answered.
+      type: bool
+      sample: true
+    known:
+      description:
+        - Whether everything is known that decides where machines are, or can be made. These are the pools, libvirt, the
+          service's record, and what the host has to give.
+        - If not, nothing is planned for this host.
+      type: bool
+      sample: true
+    reason:
+      description: Why not, as sentences; empty if all is known.
+      type: str
+      sample: ""
+    capacity:
+      description:
+        - See RV(basecast.fleet.host_capacity_info#module:capacity), with memory in MiB and space in bytes.
+        - The pools have C(known) and C(error) besides. In a pool that is not known, all else but C(path) is V(null).
+      type: dict
+      sample:
+        cpus: 32
+        memory_mib: 128786
+        memory_available_mib: 90112
+        load_1m: 0.42
+        pools:
+          default:
+            path: /var/lib/libvirt/images
+            exists: true
+            writable: true
+            total_bytes: 1000204886016
+            free_bytes: 812345671680
+            promised_bytes: 214748364800
+            write_mbps: null
+            known: true
+            error: null
+    packages:
+      description: See RV(basecast.fleet.host_capacity_info#module:packages).
+      type: dict
+      sample: {qemu_img: true, qemu_system: true, python3_libvirt: true, iso_tool: xorriso, libvirtd: true}
+    missing:
+      description: What is missing, with the package that brings it.
+      type: list
+      elements: dict
+      sample: [{what: qemu-img, package: qemu-utils}]
+    address:
+      description: O(address), or the address of the default route; V(null) where there is none.
+      type: str
+      sample: 192.0.2.17
+    address_local:
+      description: Whether the host can listen on this address; V(null) if that is not known.
+      type: bool
+      sample: true
+    port_range:
+      description: O(port_range).
+      type: str
+      sample: 47700-47799
+    ports_free:
+      description: Ports of O(port_range) that can be listened on at this moment.
+      type: list
+      elements: int
+      sample: [47700, 47701]
+    clock_s:
+      description: The host's clock at the begin of the survey, in seconds since the epoch; V(null) if it is not known.
+      type: float
+      sample: 1772100000.123
+    pools:
+      description:
+        - See RV(basecast.fleet.base_disk_info#module:pools), of O(tenant), sizes in bytes. The pools have C(known) and
+          C(error) besides. A pool that is not known shows no bases, which does not mean that it has none.
+      type: dict
+      sample:
+        default:
+          path: /var/lib/libvirt/images
+          exists: true
+          writable: true
+          filesystem: {type: xfs, identity: "local:6f9c7f6e", shared: false, reflink: true, immutable: true}
+          bases: []
+          partials: []
+          damaged: []
+          known: true
+          error: null
+    machines:
+      description: The service's machines, see RV(basecast.fleet.machine_info#module:machines), without their consoles.
+      type: list
+      elements: dict
+      sample: []
+    domains:
+      description: All domains of the host, see RV(basecast.fleet.machine_info#module:domains).
+      type: list
+      elements: dict
+      sample: []
+    networks:
+      description: Whether each network of libvirt is active, by its name; V(null) if that is not known.
+      type: dict
+      sample: {default: true}
+    bridges:
+      description: Names of the host's bridges.
+      type: list
+      elements: str
+      sample: [br0]
+    record:
+      description: The record of the service, V(null) if there is none. It may hold secrets.
+      type: dict
+      sample: {format: 1, service: shop, generation: 3}
+    measured:
+      description:
+        - What earlier runs have measured, see RV(basecast.fleet.host_capacity_info#module:links), with C(cpus), C(load_1m)
+          and C(memory_available_mib) of now. Rates in 10^6 bits per second, times in seconds.
+      type: dict
+      sample: {links: [], disks_age_s: 512.0, cpus: 32, load_1m: 0.42, memory_available_mib: 90112}
+    files:
+      description:
+        - The files of O(files), by their names. C(size_bytes) and C(modified_s) (seconds since the epoch) are V(null) for a
+          file that is not there. C(exists) is V(null) and C(known) V(false) where the file cannot be looked at.
+      type: dict
+      sample:
+        debian:
+          path: /srv/images/debian.qcow2
+          exists: true
+          regular: true
+          size_bytes: 346226688
+          modified_s: 1772000000.0
+          known: true
+          error: null
+    candidates:
+      description:
+        - Files that have one of O(candidate_sizes), at most 256. C(sha256) is their digest where an earlier import has
+          computed it and the file has not changed since; V(null) otherwise. Nothing is hashed by this module.
+      type: list
+      elements: dict
+      sample:
+        - path: /var/lib/libvirt/images/debian-12.qcow2
+          regular: true
+          size_bytes: 346226688
+          modified_s: 1772000000.0
+          sha256: null
+    parts:
+      description:
+        - How each part was answered. C(known) whether it was, C(error) why not, C(seconds) how long it took.
+        - The parts are V(host), V(machines), V(record), V(links), V(files), V(pool:NAME) and V(candidates:DIRECTORY).
+      type: dict
+      sample:
+        host: {known: true, error: null, seconds: 0.041}
+        "pool:default": {known: false, error: no answer within 30 s, seconds: 30.0}
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk.capacity import checked_ports
+from ..module_utils._errors import InvalidOption
+from ..module_utils._job.survey import File, Request, observe
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_name
+from ..module_utils._text import clean_data
+
+
+def _file(number: int, file: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) -> File:
+    if os.path.isabs(file["path"]):
+        return File(file["name"], file["path"])
+    return File(file["name"], os.path.join(pool_path(pools, file["pool"], f"files[{number}].pool"), file["path"]))
+
+
+def _request(params: t.Mapping[str, t.Any]) -> Request:
+    pools = checked_pools(params["pools"])
+    for option in ("state_dir", *(["candidate_dirs"] if params["candidate_dirs"] else [])):
+        for path in params[option] if isinstance(params[option], list) else [params[option]]:
+            if not os.path.isabs(path):
+                raise InvalidOption(option, path, "an absolute path is needed")
+    if not 0 < params["part_timeout_s"] <= 3600:
+        raise InvalidOption("part_timeout_s", params["part_timeout_s"], "a number of seconds up to 3600 is needed")
+    return Request(
+        pools=pools,
+        tenant=check_name("tenant", params["tenant"]),
+        service=check_name("service", params["service"]),
+        uri=params["uri"],
+        state_dir=params["state_dir"],
+        address=params["address"],
+        ports=checked_ports(params["port_range"]),
+        port_range=params["port_range"],
+        files=[_file(number, file, pools) for number, file in enumerate(params["files"])],
+        candidate_sizes=frozenset(params["candidate_sizes"]),
+        candidate_dirs=params["candidate_dirs"],
+        limit_s=params["part_timeout_s"],
+    )
+
+
+def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    observation = observe(_request(module.params))
+    record = observation.pop("record")
+    # The record is compared with what a plan would write, to the last character.
+    return {"changed": False, "observation": {**clean_data(observation), "record": record}}
+
+
+def main() -> None:
+    file = {
+        "name": {"type": "str", "required": True},
+        "path": {"type": "str", "required": True},
+        "pool": {"type": "str", "default": "default"},
+    }
+    run_module(
+        _work,
+        exact=("observation",),
+        argument_spec={
+            **pools_argument(),
+            "service": {"type": "str", "required": True},
+            "tenant": {"type": "str", "default": "default"},
+            "uri": {"type": "str", "default": "qemu:///system"},
+            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "address": {"type": "str"},
+            "port_range": {"type": "str", "default": "47700-47799"},
+            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "candidate_sizes": {"type": "list", "elements": "int", "default": []},
+            "candidate_dirs": {"type": "list", "elements": "path", "default": []},
+            "part_timeout_s": {"type": "float", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._job import bases as job_bases
+from ansible_collections.basecast.fleet.plugins.module_utils._job import job as job_module
+from ansible_collections.basecast.fleet.plugins.module_utils._job.job import predict
+from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
+
+from .conftest import Site
+
+A, B = b"a".ljust(4096, b"\0"), b"b".ljust(4096, b"\0")
+ABSENT = "ab" * 32
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_bases, "NODE_S", 0.3)
+    monkeypatch.setattr(job_module, "LOOK_S", 0.05)
+
+
+def states(told: t.Mapping[str, t.Any]) -> dict[str, str]:
+    return {machine["machine"]: machine["state"] for machine in told["machines"]}
+
+
+def test_machines_are_made_and_then_found(site: Site) -> None:
+    base = put_base(site.stores["one"], A)
+    work = site.work(base.sha256, base.sha256, record={"generation": 1, "secret": "x"})
+    told = site.job(work).perform()
+    assert (told["state"], told["changed"], states(told)) == ("done", True, {"m-1": "deployed", "m-2": "deployed"}), told
+    machine = told["machines"][0]
+    times = [machine[key] for key in ("base_there_at", "disks_at", "started_at", "reported_at")]
+    assert times == sorted(times) and machine["report"]["hostname"] == "m-1"
+    again = site.job(work, "run-2").perform()
+    assert (again["changed"], states(again)) == (False, {"m-1": "present", "m-2": "present"})
+    site.libvirt.known[0].is_running = False
+    assert states(site.job(work, "run-3").perform()) == {"m-1": "started", "m-2": "present"}
+
+
+def test_what_is_kept_of_a_job_tells_no_secret(site: Site) -> None:
+    base = put_base(site.stores["one"], A)
+    seeds = [{"machine": "m-1", "pool": "one", "user_data": "verysecret"}]
+    work = site.work(base.sha256, record={"generation": 1, "x": "verysecret"}, seeds=seeds)
+    told = site.job(work).perform()
+    journal = Journal(site.runtime_dir, "default", "shop")
+    assert journal.read("run-1") == json.loads(json.dumps(told)) and "verysecret" not in json.dumps(told)
+    assert os.stat(journal.path("run-1")).st_mode & 0o777 == 0o600
+
+
+def test_prediction_touches_nothing(site: Site) -> None:
+    work = site.work(ABSENT, record={"generation": 1}, references=[dict.fromkeys(("name", "version", "pin")) | {"sha256": ABSENT, "pool": "one"}])
+    context = site.context(work, check=True)
+    machines, result = predict(context, site.boot(context))
+    assert {name: machine.state for name, machine in machines.items()} == {"m-1": "deployed"} and result.changed
+    assert set(result.after) == {"record", "references", "disks", "seeds", "machines"}
+    assert site.libvirt.known == [] and os.listdir(site.pools["one"]) == []
+
+
+def test_each_machine_starts_with_its_own_base(site: Site) -> None:
+    here = put_base(site.stores["one"], A)
+    late = put_base(site.stores["two"], B).sha256
+    path = os.path.join(site.pools["two"], "bases", late)
+    os.rename(path, path + ".away")
+    site.node = {"started": True, "bases": {late: {"state": "fetching", "bytes": 1, "size_bytes": 2, "pool": "one", "msg": "", "attempts": []}}}
+    job = site.job(site.work(here.sha256, late))
+    seen: dict[str, t.Any] = {}
+
+    def arrive() -> None:
+        journal = Journal(site.runtime_dir, "default", "shop")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and seen.get("m-1") != "deployed":
+            seen.update(states(journal.read("run-1") or {"machines": []}))
+            time.sleep(0.02)
+        os.rename(path + ".away", path)
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    told = job.perform()
+    thread.join()
+    assert seen == {"m-1": "deployed", "m-2": "waiting"}
+    assert states(told) == {"m-1": "deployed", "m-2": "deployed"}
+
+
+@pytest.mark.parametrize(
+    "node, reason",
+    [
+        (None, "no relay node of the run run-1"),
+        ({"started": True, "bases": {}}, "was not asked to bring it"),
+        (
+            {
+                "started": True,
+                "bases": {
+                    ABSENT: {
+                        "state": "failed",
+                        "bytes": 0,
+                        "size_bytes": 2,
+                        "pool": "one",
+                        "msg": "No parent is left.",
+                        "attempts": [{"error": "kvm2 has been silent"}],
+                    }
+                },
+            },
+            "No parent is left. Attempts: kvm2 has been silent",
+        ),
+        ({"started": False, "bases": {}}, "is not complete after 0.6 s"),
+    ],
+)
+def test_a_base_that_does_not_come_fails_its_machines(node: t.Any, reason: str, site: Site) -> None:
+    site.node = node
+    here = put_base(site.stores["one"], A)
+    references = [dict.fromkeys(("name", "version", "pin")) | {"sha256": ABSENT, "pool": "one"}]
+    told = site.job(site.work(ABSENT, here.sha256, references=references), patience_s=0.2, timeout_s=0.6).perform()
+    assert (told["state"], states(told)) == ("failed", {"m-1": "failed", "m-2": "deployed"})
+    failed = told["machines"][0]
+    assert reason in failed["problem"] and failed["step"] == "wait for its base"
+    # Nobody is left who refers to what never came.
+    assert site.stores["one"].references(ABSENT) == []
+
+
+def test_a_node_that_plans_again_is_waited_for(site: Site) -> None:
+    base = put_base(site.stores["two"], A).sha256
+    path = os.path.join(site.pools["two"], "bases", base)
+    os.rename(path, path + ".away")
+    failed = {"state": "failed", "bytes": 0, "size_bytes": 2, "pool": "one", "msg": "lost", "attempts": []}
+    site.node = {"started": True, "bases": {base: failed}}
+    timers = [
+        threading.Timer(0.3, lambda: setattr(site, "node", None)),  # it is started anew
+        threading.Timer(0.5, lambda: setattr(site, "node", {"started": True, "bases": {base: {**failed, "state": "fetching"}}})),
+        threading.Timer(1.2, lambda: os.rename(path + ".away", path)),
+    ]
+    for timer in timers:
+        timer.start()
+    assert states(site.job(site.work(base), patience_s=0.6).perform()) == {"m-1": "deployed"}
+
+
+def test_a_silent_guest_hides_no_other(site: Site) -> None:
+    base = put_base(site.stores["one"], A).sha256
+    site.silent = {"shop-m-2"}
+    told = site.job(site.work(base, base, base)).perform()
+    assert states(told) == {"m-1": "deployed", "m-2": "failed", "m-3": "deployed"}
+    assert (told["machines"][1]["reason"], told["machines"][1]["step"]) == ("silent", "wait for its report")
+    assert told["summary"] == {"wanted": 3, "disks": 3, "started": 3, "reported": 2, "failed": 1}
+
+
+def test_a_machine_that_cannot_be_defined_hides_no_other(site: Site) -> None:
+    base = put_base(site.stores["one"], A).sha256
+    work = site.work(base, base)
+    work.machines[1].options["networks"].append({"network": "nowhere", "bridge": None, "mac": None, "model": "virtio"})
+    told = site.job(work).perform()
+    assert states(told) == {"m-1": "deployed", "m-2": "failed"} and "nowhere" in told["machines"][1]["problem"]
+
+
+def test_a_disk_that_is_something_else_hides_no_other(site: Site) -> None:
+    base, other = put_base(site.stores["one"], A).sha256, put_base(site.stores["one"], B).sha256
+    site.job(site.work(base, machines=[{"machine": "m-1", "pool": "one", "networks": []}])).perform()
+    site.libvirt.known.clear()
+    told = site.job(site.work(other, other), "run-2").perform()
+    assert states(told) == {"m-1": "failed", "m-2": "deployed"}
+    assert told["machines"][0]["reason"] == "disk_conflict"
+
+
+def test_copies_to_another_pool_come_before_the_disks(site: Site) -> None:
+    base = put_base(site.stores["one"], A).sha256
+    disks = [
+        {"machine": "m-1", "name": "root", "pool": "two", "base": base, "differencing": False},
+        {"machine": "m-2", "name": "root", "pool": "one", "base": base},
+    ]
+    work = site.work(base, base, disks=disks, clones=[{"pool": "two", "bases": [base]}])
+    told = site.job(work).perform()
+    assert states(told) == {"m-1": "deployed", "m-2": "deployed"}
+    assert site.stores["two"].find(base) is not None
+
+
+def test_two_jobs_at_once_both_end_well(site: Site) -> None:
+    base = put_base(site.stores["one"], A).sha256
+    jobs = [site.job(site.work(base, base), run) for run in ("run-1", "run-2")]
+    told: list[t.Any] = []
+    threads = [threading.Thread(target=lambda job=job: told.append(job.perform())) for job in jobs]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one["state"] for one in told] == ["done", "done"], told
+    assert sorted(state for one in told for state in states(one).values()) == ["deployed", "deployed", "present", "present"]
+
+
+def test_libvirt_that_is_restarted_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.basecast.fleet.plugins.module_utils._job import boot
+    from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
+
+    monkeypatch.setattr(boot, "_PAUSE_S", 0.05)
+    base = put_base(site.stores["one"], A).sha256
+    left = [3]
+    connect = site.connect
+
+    def away(uri: str) -> t.Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise LibvirtMissing("Cannot connect to libvirt")
+        return connect(uri)
+
+    monkeypatch.setattr(site, "connect", away)
+    assert states(site.job(site.work(base)).perform()) == {"m-1": "deployed"}
+    monkeypatch.setattr(boot, "RETURN_S", 0.1)
+    left[0] = 1000
+    told = site.job(site.work(base), "run-2").perform()
+    assert states(told) == {"m-1": "unknown"} and told["state"] == "failed"
+
+
+def test_a_defect_in_a_step_ends_the_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.basecast.fleet.plugins.module_utils._job import steps
+
+    base = put_base(site.stores["one"], A).sha256
+    monkeypatch.setattr(steps, "make_seeds", lambda *_args: 1 / 0)
+    told = site.job(site.work(base)).perform()
+    assert states(told) == {"m-1": "failed"} and "This is a defect" in told["machines"][0]["problem"]

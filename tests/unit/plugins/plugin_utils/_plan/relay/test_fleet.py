@@ -1,0 +1,190 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
+
+SIZE = 1_250_000_000  # 10 s at 1 Gbit/s
+
+
+def relay(sources: list[str], targets: list[str]) -> dict[str, t.Any]:
+    return {
+        "base": "debian 1", "sha256": "a" * 64, "size_bytes": SIZE, "estimated": False, "metadata": {"sha256": "a" * 64},
+        "sources": dict.fromkeys(sources, "default"), "targets": dict.fromkeys(targets, "default"), "shared_pools": [],
+    }  # fmt: skip
+
+
+def links(hosts: list[str], mbps: t.Callable[[str, str], float]) -> list[dict[str, t.Any]]:
+    return [{"from": a, "to": b, "mbps": mbps(a, b)} for a in hosts for b in hosts if a != b]
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+@pytest.mark.parametrize("fast", range(10))
+def test_the_fast_one_of_ten_holders_serves(mode: str, fast: int) -> None:
+    sources = [f"h{k}" for k in range(10)]
+    known = links([*sources, "t"], lambda a, b: 1000 if a == f"h{fast}" else 10)
+    (plan,) = relay_plans([relay(sources, ["t"])], Network(known), mode=mode)
+    assert plan["predicted_s"] == pytest.approx(10, rel=0.05)
+    assert {edge["from"] for tree in plan["trees"] for edge in tree["edges"]} == {f"h{fast}"}
+    assert len(plan["standby"]) == 2
+    parts = relay_parts([relay(sources, ["t"])], [plan])
+    assert set(parts) == {*plan["standby"], f"h{fast}", "t"}
+    assert parts["t"][0]["parents"][0][0] == f"h{fast}"
+
+
+def test_the_nearest_idle_holders_stand_by() -> None:
+    rates = {"h0": 1000, "h1": 10, "h2": 20, "h3": 500, "h4": 400}
+    (plan,) = relay_plans([relay([*rates], ["t"])], Network(links([*rates, "t"], lambda a, b: rates.get(a, 5))), mode="staged")
+    assert plan["standby"] == ["h3", "h4"]
+    assert set(plan["sources"]) == {"h0", "h3", "h4"}
+
+
+EXAMPLE_1 = {
+    "S>1": 10, "S>2": 30, "S>3": 45, "1>2": 10, "2>1": 10, "1>3": 15, "3>1": 15, "2>3": 5, "3>2": 5,
+}  # fmt: skip
+
+
+def of_minutes(minutes: dict[str, float]) -> Network:
+    return Network([{"from": link[0], "to": link[2], "mbps": SIZE * 8e-6 / (60 * m)} for link, m in minutes.items()])
+
+
+def edges(plan: dict[str, t.Any]) -> set[tuple[str, str]]:
+    return {(edge["from"], edge["to"]) for tree in plan["trees"] for edge in tree["edges"]}
+
+
+def receivers(plan: dict[str, t.Any]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for a, b in edges(plan):
+        found.setdefault(a, set()).add(b)
+    return found
+
+
+def test_whole_paths_of_example_1_with_their_totals() -> None:
+    options = {"mode": "staged", "strategy": "preferred_paths", "contention": "independent"}
+    (plan,) = relay_plans([relay(["S"], ["1", "2", "3"])], of_minutes(EXAMPLE_1), paths=True, **options)
+    found = {(row["from"], row["to"]): (row["path"], round(row["seconds"] / 60), row["tie"]) for row in plan["whole_paths"]}
+    assert found["S", "2"] == (["S", "1", "2"], 20, False)
+    assert found["S", "3"] == (["S", "1", "3"], 25, True)
+    assert found["1", "3"] == (["1", "3"], 15, True)
+    assert found["3", "1"] == (["3", "1"], 15, True)
+    text = relay_plan_text(plan)
+    assert "  S > 1 > 2:  20.0 min\n" in text
+    assert "  S > 1 > 3:  25.0 min (tie)\n" in text
+    assert {tuple(row["link"]) for row in plan["paths"] if row["used"]} == edges(plan)
+
+
+def test_the_table_marks_what_another_strategy_uses() -> None:
+    (plan,) = relay_plans([relay(["S"], ["1", "2", "3"])], of_minutes(EXAMPLE_1), paths=True)
+    used = {tuple(row["link"]): row["used"] for row in plan["paths"] if row["used"]}
+    assert set(used) == edges(plan)
+    for host in "123":
+        assert sum(share for (_a, b), share in used.items() if b == host) == pytest.approx(1.0)
+
+
+def test_without_measurements_no_time_is_claimed() -> None:
+    (plan,) = relay_plans([relay(["S"], ["1", "2"])], paths=True)
+    assert plan["assumed"]
+    text = relay_plan_text(plan)
+    assert "times are unknown" in text
+    assert not [word for word in text.split() if word in ("s", "min", "h")]
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+@pytest.mark.parametrize("streams", [1, 2, 3])
+@pytest.mark.parametrize("count", [5, 12, 30])
+def test_no_host_serves_more_than_its_streams(mode: str, streams: int, count: int) -> None:
+    hosts = [f"h{k}" for k in range(count)]
+    network = Network(
+        links(hosts, lambda a, b: 1000 if int(a[1:]) % 3 == int(b[1:]) % 3 else 200),
+        settings={host: {"rate_mbps": 0, "link_mbps": {}, "streams": streams} for host in hosts},
+    )
+    (plan,) = relay_plans([relay(["h0"], hosts[1:])], network, mode=mode, contention="port")
+    assert not plan["unreachable"]
+    if mode == "cut_through":
+        assert max(len(served) for served in receivers(plan).values()) <= streams
+    else:
+        assert most_at_once(plan) <= streams
+
+
+def most_at_once(plan: dict[str, t.Any]) -> int:
+    moves = [move for stage in plan["stages"] for move in stage]
+    return max(
+        sum(o["from"] == m["from"] and o["start_s"] <= m["start_s"] < o["end_s"] - 1e-6 for o in moves) for m in moves
+    )
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_independent_links_keep_to_streams_too(streams: int) -> None:
+    hosts = [f"h{k}" for k in range(6)]
+    settings = {"h0": {"streams": streams}}
+    network = Network([{"from": "h0", "to": b, "mbps": 100} for b in hosts[1:]], settings=settings)
+    options = {"mode": "staged", "strategy": "preferred_paths", "contention": "independent"}
+    (plan,) = relay_plans([relay(["h0"], hosts[1:])], network, **options)
+    assert most_at_once(plan) == streams
+    assert plan["predicted_s"] == pytest.approx(100 * -(-5 // streams))
+
+
+def test_streams_of_one_sender_leave_the_others_free() -> None:
+    hosts = [f"h{k}" for k in range(8)]
+    network = Network(links(hosts, lambda _a, _b: 1000), settings={"h0": {"streams": 1}})
+    (plan,) = relay_plans([relay(["h0"], hosts[1:])], network)
+    assert len(receivers(plan)["h0"]) == 1
+
+
+def test_limits_of_sites_and_between_them_slow_the_plan() -> None:
+    hosts = ["a1", "a2", "b1", "b2"]
+    sites = {host: host[0] for host in hosts}
+    plans = {}
+    for name, limits in {
+        "none": None,
+        "out": {"sites": {"a": {"up_mbps": 100}}},
+        "in": {"sites": {"b": {"down_mbps": 100}}},
+        "between": {"between": [["a", "b", 50]]},
+    }.items():
+        network = Network(links(hosts, lambda _a, _b: 1000), sites, site_limits=limits)
+        (plans[name],) = relay_plans([relay(["a1"], hosts[1:])], network)
+    assert plans["none"]["predicted_s"] < 25
+    assert plans["out"]["predicted_s"] == pytest.approx(100, rel=0.05)
+    assert plans["in"]["predicted_s"] == pytest.approx(100, rel=0.05)
+    assert plans["between"]["predicted_s"] == pytest.approx(200, rel=0.05)
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_permitted_host_passes_on_where_that_is_sooner(mode: str) -> None:
+    needs = {**relay(["S"], ["t"]), "helpers": {"x": "default", "y": "default"}}
+    rates = {("S", "x"): 1000, ("x", "t"): 1000}
+    network = Network(links(["S", "t", "x", "y"], lambda a, b: rates.get((a, b), 50)))
+    (alone,) = relay_plans([relay(["S"], ["t"])], network, mode=mode)
+    (helped,) = relay_plans([needs], network, mode=mode)
+    assert helped["helpers"] == ["x"]
+    assert helped["predicted_s"] < alone["predicted_s"] / 5
+    parts = relay_parts([needs], [helped])
+    assert parts["t"][0]["parents"][0][0] == "x"
+    assert parts["x"][0]["pool"] == "default"
+    assert "y" not in parts
+    (lost,) = relay_plans([needs], network, alive=["S", "t", "y"], mode=mode)
+    assert "helpers" not in lost
+
+
+def test_a_permitted_host_that_helps_nobody_gets_nothing() -> None:
+    needs = {**relay(["S"], ["t"]), "helpers": {"x": "default"}}
+    (plan,) = relay_plans([needs], Network(links(["S", "t", "x"], lambda _a, _b: 1000)))
+    assert "helpers" not in plan
+    assert set(relay_parts([needs], [plan])) == {"S", "t"}
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_users_path_is_taken_whatever_was_measured(mode: str) -> None:
+    needs = {**relay(["S"], ["1", "2", "3"]), "fixed": [("S", "3"), ("3", "1")]}
+    (plan,) = relay_plans([needs], of_minutes(EXAMPLE_1), mode=mode)
+    assert {a for a, b in edges(plan) if b == "3"} == {"S"}
+    assert {a for a, b in edges(plan) if b == "1"} == {"3"}
+    (without,) = relay_plans([needs], of_minutes(EXAMPLE_1), alive=["S", "1", "2"], mode=mode)
+    assert not without["unreachable"]
