@@ -19,7 +19,7 @@ options:
     type: dict
     required: true
   stage:
-    description: The number of the stage, from 1. Stage 8 is the last, it serves all deeper ones.
+    description: The number of the stage, from 1. Stage 6 is the last, it serves all deeper ones.
     type: int
     required: true
   collected:

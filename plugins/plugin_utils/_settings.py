@@ -61,8 +61,9 @@ def unknown_names(names: Iterable[str], known: Collection[str], settable: Collec
     """A sentence for each variable that looks like one of ours and is not."""
     sentences = []
     for name in sorted(name for name in names if name.startswith(PREFIX) and name not in known):
-        near = difflib.get_close_matches(name, list(settable), n=1)
-        advice = f"did you mean {near[0]}?" if near else "ansible-doc -t role basecast.fleet.settings lists the variables"
+        candidates = [other.removeprefix(PREFIX) for other in settable if other.startswith(PREFIX)]
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, n=1)
+        advice = f"did you mean {PREFIX}{near[0]}?" if near else "ansible-doc -t role basecast.fleet.settings lists the variables"
         sentences.append(f"{name}: unknown variable of {host}; {advice}")
     return sentences
 

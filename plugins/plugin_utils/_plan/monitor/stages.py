@@ -15,7 +15,7 @@ from ..relay.parts import relay_stages
 from . import watch
 
 # The play of the last stage serves all deeper ones.
-LAST_STAGE = 8
+LAST_STAGE = 6
 
 
 def hosts_of_stage(state: Mapping[str, t.Any], stage: int, collected: Collection[str] = ()) -> list[str]:
