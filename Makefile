@@ -48,6 +48,10 @@ sanity: setup
 test-plan: setup ## every relay instance through the planner and the checker
 	@$(BIN)/python -m tests.plan
 
+.PHONY: test-placement
+test-placement: setup ## every placement instance through the filter and the checker
+	@$(BIN)/python -m tests.placement
+
 .PHONY: bench
 bench: ## the relay against its peers: BENCH=quick, BENCH="hosts8 sites", TOOLS="relay rsync" (docs/bench.md)
 	@tools/setup --bench

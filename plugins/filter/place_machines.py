@@ -8,13 +8,18 @@ DOCUMENTATION = r"""
 name: place_machines
 author: "basecast.fleet contributors (@basecast)"
 version_added: 0.1.0
-short_description: Choose the host and the number of every machine of a manifest
+short_description: Choose the host, the pools and the number of every machine of a manifest
 description:
   - Machines that exist keep their host and their number; new ones get the lowest numbers that were never given.
-  - A group of machines with C(count) in the manifest is spread evenly; of hosts with as many machines one that holds the base wins.
+  - New machines go where they fit - memory, processors, space, labels, and the rules of C(placement) in the manifest - and among
+    such hosts by what the manifest prefers. By default a group is spread, so that no two hosts differ by more than one machine while
+    both have room; of hosts with as many machines, one that holds the base wins, then one that holds more of its chain.
+  - Hosts and storages are decided as pairs. What does not fit is a problem that names the limits that bind, host by host.
+  - The same input always gives the same answer.
 positional: hosts
 extends_documentation_fragment:
   - basecast.fleet._observed
+  - basecast.fleet._placement
 """
 
 EXAMPLES = r"""
@@ -27,19 +32,38 @@ EXAMPLES = r"""
   vars:
     manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
     observed:
-      kvm1: {reachable: true, pools: {}, machines: [], domains: []}
-      kvm2: {reachable: true, pools: {}, machines: [], domains: []}
+      kvm1:
+        reachable: true
+        site: room-1
+        labels: [ssd]
+        capacity:
+          cpus: 32
+          memory_mib: 131072
+          pools:
+            default: {exists: true, writable: true, free_bytes: 812345671680, promised_bytes: 214748364800}
+      kvm2:
+        reachable: true
+        capacity: {cpus: 16, memory_mib: 65536}
 """
 
 RETURN = r"""
 _value:
   description:
-    - "C(assignments): each machine with its host. C(ratings): by machine, the hosts that came into question, best first, with reasons.
-      C(surplus): machines that are no longer asked for. C(problems): sentences; while there is one, nothing should be changed."
+    - "C(assignments): each machine with its host, and the pool of each disk. C(ratings): for one new machine of each group, the hosts
+      best first with reasons; C(fits) tells whether a host can take it. C(group_ratings): the same for sites and shared storages.
+      C(unplaced): machines without a place, with reasons, and by host what stands in the way. C(binds): limits whose removal alone
+      would place more machines. C(surplus): machines that are no longer asked for. C(problems): sentences; while there is one,
+      nothing should be changed."
   type: dict
   sample:
-    assignments: [{"machine": "web-1", "group": "web", "number": 1, "host": "kvm1", "exists": false, "place": "shop.yml:8"}]
-    ratings: {"web-1": [{"host": "kvm1", "pool": "default", "rating": 1.0, "reasons": ["the manifest names this host"]}]}
+    assignments: [{"machine": "web-1", "group": "web", "number": 1, "host": "kvm1", "pools": {"root": "default"}, "exists": false,
+      "place": "shop.yml:8"}]
+    ratings: {"web-1": [{"host": "kvm1", "pool": "default", "rating": 0.5, "fits": true, "reasons": ["has 0 of this group",
+      "needs 1.2 GB of base (10 s)", "memory: 131072 of 131072 MiB free", "pool default: 756.6 GiB free, 200 GiB promised"]}]}
+    group_ratings: [{"kind": "site", "name": "room-1", "hosts": ["kvm1"], "rating": 0.5, "reasons": ["1 of 1 hosts have room for one
+      more machine", "0 need no base brought"]}]
+    unplaced: []
+    binds: []
     surplus: []
     problems: []
 """
@@ -49,13 +73,23 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import place_machines as place
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def place_machines(manifest: t.Any, hosts: t.Any, groups: t.Any = None) -> dict[str, t.Any]:
+def place_machines(
+    manifest: t.Any,
+    hosts: t.Any,
+    groups: t.Any = None,
+    bring: t.Any = None,
+    quotas: t.Any = None,
+    memory_overcommit: float | None = None,
+    base_beside_disk: bool = False,
+) -> dict[str, t.Any]:
     try:
-        return place(plain(manifest), plain(hosts), plain(groups or {}))
+        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), plain(quotas or {}), bool(base_beside_disk))
+        return place(plain(manifest), plain(hosts), settings=settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -36,6 +36,11 @@ options:
     type: list
     elements: dict
     default: []
+  hosts:
+    description:
+      - By host, what M(basecast.fleet.link_probe) told of it beside its links, so that load, memory and disks are those of now.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -95,15 +100,16 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
-from ..plugin_utils._plan.monitor.recover import decide
+from ..plugin_utils._plan.monitor.recover import Measured, decide
 from ..plugin_utils._plan.monitor.watch import Answers
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None) -> dict[str, t.Any]:
+def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None, hosts: t.Any = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), plain(list(probed or [])))
+        measured = Measured(plain(list(probed or [])), plain(hosts or {}))
+        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), measured)
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from error
 

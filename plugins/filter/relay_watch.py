@@ -21,8 +21,13 @@ options:
       - "At first C(relays) (of P(basecast.fleet.service_plan#filter)), C(plans) (of P(basecast.fleet.relay_plans#filter)),
         C(began) (seconds since the epoch), C(watcher) (the host that is asked), and optionally C(measured) and C(sites) (as for
         P(basecast.fleet.relay_plans#filter)), C(lost) and C(settings)."
-      - "C(settings) are C(patience_s) (how long to hope when nobody holds the base), C(timeout_s) (of the watch), C(retry_s) (how
-        often lost hosts are tried), and C(measure_s) (how often links to hosts that still wait are measured; V(0) is never)."
+      - "C(settings) may have C(patience_s) (60; how long to hope when no host holds the base), C(timeout_s) (7200; of the watch),
+        C(retry_s) (30; how often lost hosts are tried), C(measure_s) (30; how often links to hosts that still lack a base are
+        measured, V(0) is never), C(changed_factor) (1.5; from which factor on a link counts as changed), C(settled_s) (12; when
+        the rate of a transfer begins to count), C(worth_s) (5; transfers that end sooner are left alone), C(follow_s) and
+        C(first_parent_s) (3 and 10; how long a host may take to follow its plan with and without another parent),
+        C(ahead_bytes) (8 MiB; how far a parent must be ahead for its child's rate to say something of the link), C(most_plans)
+        (50) and C(most_looks) (200)."
     type: dict
     required: true
   news:

@@ -35,7 +35,7 @@ options:
     default: false
   state_dir:
     description: Directory in which the host keeps what was measured, see O(basecast.fleet.relay_node#module:state_dir).
-    type: path
+    type: str
     default: /var/lib/basecast
 seealso:
   - module: basecast.fleet.base_disk_info
@@ -196,7 +196,7 @@ def main() -> None:
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
             "measure_disk": {"type": "bool", "default": False},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },
         supports_check_mode=True,
     )

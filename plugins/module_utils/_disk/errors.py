@@ -34,13 +34,14 @@ class ToolFailed(FleetError):
 
 
 class StoreBusy(FleetError):
-    """Another process holds the lock; ``fields.pid`` is its id on its own host, 0 where unknown."""
+    """Another process holds the lock; ``fields.pid`` is its id on its own host, 0 where unknown, ``fields.host`` that host where
+    it is another one."""
 
     kind = "busy"
 
-    def __init__(self, subject: str, path: str, pid: int = 0) -> None:
-        holder = f" by process {pid}" if pid else ""
-        super().__init__(f"{subject} is being written{holder} ({path}); try again when that has ended.", path=path, pid=pid)
+    def __init__(self, subject: str, path: str, pid: int = 0, host: str = "") -> None:
+        holder = f" by process {pid}" + (f" of {host}" if host else "") if pid else ""
+        super().__init__(f"{subject} is being written{holder} ({path}); try again when that has ended.", path=path, pid=pid, host=host)
 
 
 class DigestMismatch(FleetError):

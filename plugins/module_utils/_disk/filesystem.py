@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import socket
 import stat
 import struct
 import typing as t
@@ -113,7 +114,7 @@ def write_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
 
 def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
     """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:200]}.{os.getpid()}.tmp")
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:150]}.{socket.gethostname()[:40]}.{os.getpid()}.tmp")
     remove_file(temporary)
     try:
         write_file(temporary, data, mode)

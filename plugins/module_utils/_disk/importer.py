@@ -204,6 +204,8 @@ class Importer:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
+            if not self._check_mode:
+                uploads.leave(path)  # moved into the store, not copied
             return
         except OSError as error:
             if error.errno == errno.ELOOP:

@@ -51,6 +51,11 @@ def owner_path(pool_path: str, service: str) -> str:
     return os.path.join(service_directory(pool_path, service), ".owner.json")
 
 
+def lock_path(pool_path: str, service: str) -> str:
+    """Held by the one run that works on the service's disks in the pool."""
+    return os.path.join(service_directory(pool_path, service), ".lock")
+
+
 def owner_of(service: str) -> str | None:
     """The tenant of the service in this directory, None where nobody has claimed it.
 

@@ -4,7 +4,10 @@
 
 # Private to this collection; may change at any time.
 
-"""Advisory locks (flock): released by the kernel when their holder dies, however it dies."""
+"""Advisory locks (flock): released by the kernel when their holder dies, however it dies.
+
+On a file system that other hosts may mount too, a lease beside it keeps them out, whether or not flock reaches them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ import os
 import time
 import types
 
+from . import filesystem, lease
 from .errors import StoreBusy, UnsafePath
+from .lease import Lease
 
 _TRIES = 5
 _PAUSE_S = 0.02
@@ -23,14 +28,21 @@ _PAUSE_S = 0.02
 class Lock:
     """A held lock; close it, or use it as a context."""
 
-    def __init__(self, descriptor: int, path: str, named: bool = False) -> None:
-        """:param named: the file tells the holder's process id."""
+    def __init__(self, descriptor: int, path: str, named: bool = False, held: Lease | None = None) -> None:
+        """
+        :param named: the file tells the holder's process id.
+        :param held: what keeps other hosts out.
+        """
+        self._lease = held
         self.descriptor = descriptor
         self.path = path
         self._named = named
 
     def close(self) -> None:
         if self.descriptor >= 0:
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
             if self._named:
                 os.ftruncate(self.descriptor, 0)  # nobody is told of a holder that has ended
             os.close(self.descriptor)
@@ -59,11 +71,12 @@ def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, cre
         try:
             _wait(descriptor, shared, deadline, subject, path)
             if _is_current(descriptor, path):
+                held = _lease(path, shared, deadline, subject) if _other_hosts_may_come(path) else None
                 named = not shared and not os.path.isdir(path)
                 if named:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-                return Lock(descriptor, path, named)
+                return Lock(descriptor, path, named, held)
         except BaseException:
             os.close(descriptor)
             raise
@@ -86,8 +99,53 @@ def _wait(descriptor: int, shared: bool, deadline: float, subject: str, path: st
         time.sleep(_PAUSE_S)
 
 
+def _other_hosts_may_come(path: str) -> bool:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        mount = filesystem.mount_of(os.path.realpath(path), filesystem.parse_mounts(file.read()))
+    return mount is not None and filesystem.is_network_type(mount.type)
+
+
+def _lease(path: str, shared: bool, deadline: float, subject: str) -> Lease:
+    """The lease beside a lock: one that excludes all others, or one of several that exclude only that."""
+    watch, alone = lease.Watch(), f"{path}.lease"
+    while True:
+        if shared:
+            own = lease.take(f"{path}.shared.{lease.unique()}")
+            if own is not None and watch.is_free(alone):
+                return own
+            if own is not None:
+                own.release()
+        else:
+            own = lease.take(alone)
+            if own is not None:
+                if _without_sharers(path, watch, deadline):
+                    return own
+                own.release()
+            elif watch.is_free(alone):
+                continue
+        if time.monotonic() >= deadline:
+            owner = lease.holder(alone)
+            raise StoreBusy(subject, path, owner.pid if owner else 0, owner.host if owner else "")
+        lease.pause()
+
+
+def _without_sharers(path: str, watch: lease.Watch, deadline: float) -> bool:
+    directory, name = os.path.split(path)
+    while True:
+        names = [one for one in os.listdir(directory) if one.startswith(f"{name}.shared.") and not one.endswith((".broken", ".tmp"))]
+        if all(watch.is_free(os.path.join(directory, one)) for one in names):
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        lease.pause()
+
+
 def is_held(path: str) -> bool:
-    """Whether a process holds the lock at this instant."""
+    """Whether a process, of this host or another, holds the lock at this instant."""
+    alone = f"{path}.lease"
+    owner = lease.holder(alone)
+    if owner is not None and not lease.is_stale(alone, owner):
+        return True
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

@@ -130,7 +130,7 @@ class Disks:
     def _hold_service(self, pool: str) -> lock.Lock:
         """One run at a time works on a service's disks in a pool."""
         pool_path = self._stores[pool].pool_path
-        path = layout.service_directory(pool_path, self._service)
+        path = layout.lock_path(pool_path, self._service)
         while True:
             made = layout.make_directories(pool_path, "machines", self._service)
             try:
@@ -463,8 +463,11 @@ class Disks:
             service = layout.service_directory(store.pool_path, self._service)
             owner = layout.owner_path(store.pool_path, self._service)
             with contextlib.suppress(OSError):
-                if os.listdir(service) == [os.path.basename(owner)]:
-                    filesystem.remove_file(owner)
+                own = [owner, layout.lock_path(store.pool_path, self._service)]
+                own.append(f"{own[1]}.lease")
+                if {os.path.join(service, name) for name in os.listdir(service)} <= set(own):
+                    for path in own:
+                        filesystem.remove_file(path)
                 os.rmdir(service)
             with contextlib.suppress(OSError):
                 filesystem.sync_directory(layout.machines_directory(store.pool_path))

@@ -14,6 +14,7 @@ import time
 
 from . import filesystem, lock
 from .errors import StoreBusy
+from .lease import unique
 from .store import Store
 
 _PREFIX = ".import-"
@@ -46,7 +47,7 @@ class Staging:
                 continue  # its last owner removed it between the two steps
             break
         for name in os.listdir(self.directory):
-            if name != "lock":
+            if name not in ("lock", "lock.lease"):
                 filesystem.remove_tree_or_file(os.path.join(self.directory, name))
         return self
 
@@ -61,7 +62,7 @@ class Staging:
 
 
 def _discard(parent: str, directory: str) -> None:
-    doomed = os.path.join(parent, f"{_DOOMED}{os.getpid()}-{time.monotonic_ns()}")
+    doomed = os.path.join(parent, f"{_DOOMED}{unique()}")
     os.rename(directory, doomed)
     filesystem.remove_tree_or_file(doomed)
 

@@ -32,6 +32,7 @@ from .._names import check_sha256, is_sha256
 from .._untrusted import Malformed, Value
 from . import access, filesystem, in_use, lock, references, verification
 from .errors import NameTaken, StoreBusy, WrongDigest
+from .lease import unique
 from .references import Reference
 from .runner import Runner
 
@@ -416,7 +417,7 @@ class Store:
     def remove(self, sha256: str) -> None:
         """Delete a base and then its references. The caller holds ``changing()`` and knows that nobody needs it."""
         directory = self.base_directory(sha256)
-        doomed = os.path.join(self.directory, f".removed-{sha256}-{os.getpid()}-{time.monotonic_ns()}")
+        doomed = os.path.join(self.directory, f".removed-{sha256}-{unique()}")
         os.rename(directory, doomed)
         filesystem.sync_directory(self.directory)
         filesystem.remove_tree_or_file(doomed)
@@ -512,7 +513,7 @@ class Partial:
         filesystem.sync_file(self.disk)
         filesystem.sync_directory(self.directory)
         self._rename()
-        for name in ("map", "lock"):
+        for name in ("map", "lock", "lock.lease"):
             filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
         filesystem.sync_directory(self.store.directory)
         self.close()
@@ -547,7 +548,7 @@ class Partial:
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
             in_use.refuse_entry(target, "replaced")
-            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{os.getpid()}-{time.monotonic_ns()}")
+            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{unique()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
             filesystem.remove_tree_or_file(doomed)
@@ -569,7 +570,7 @@ class Partial:
         if self._lock.descriptor < 0:
             return
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
-        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{os.getpid()}-{time.monotonic_ns()}")
+        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{unique()}")
         os.rename(self.directory, doomed)
         filesystem.remove_tree_or_file(doomed)
         self.close()

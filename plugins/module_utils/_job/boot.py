@@ -70,14 +70,15 @@ class Boot:
         began = self._clock()
         away_since: float | None = None
         while True:
-            left = max(0.0, self._timeout_s - (self._clock() - began))
             try:
                 with self._connect(self._context.uri) as host:
-                    away_since = None
                     machines, found = steps.start(self._context, host, wishes, start_them=False)
+                    if self._is_waited_for(found, away_since):
+                        raise _Unsaid("libvirt does not tell whether a machine runs")
+                    away_since = None
                     tell(found)
                     waiting: list[Machine] = [machine for name, machine in found.values.items() if name not in found.failed]
-                    machines.await_reports(waiting, left)
+                    machines.await_reports(waiting, max(0.0, self._timeout_s - (self._clock() - began)))
                     for machine in waiting:
                         if machine.problem:
                             failure = Failure("wait for its report", machine.reason or "failed", machine.problem)
@@ -85,7 +86,16 @@ class Boot:
                     return found
             except FleetError as error:
                 away_since = self._clock() if away_since is None else away_since
-                if self._clock() - away_since >= RETURN_S:
+                if self._clock() - away_since >= RETURN_S and not isinstance(error, _Unsaid):
                     failure = Failure("wait for its report", "unknown", error.message)
                     return StepResult(failed={wish.owner.machine: failure for wish in wishes})
             self._sleep(_PAUSE_S)
+
+    def _is_waited_for(self, found: StepResult, away_since: float | None) -> bool:
+        """Whether libvirt may still say of every machine whether it runs: it may just be ending, or coming back."""
+        unsaid = any(failure.reason == "unknown" for failure in found.failed.values())
+        return unsaid and (away_since is None or self._clock() - away_since < RETURN_S)
+
+
+class _Unsaid(LibvirtError):
+    """libvirt answers, but not for each machine."""

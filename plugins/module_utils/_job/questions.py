@@ -136,15 +136,15 @@ def _reply(question: Question, writer: int) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     try:
-        said = {"value": question(), "error": None}
+        said = json.dumps({"value": question(), "error": None})
     except FleetError as error:
-        said = {"value": None, "error": error.message}
+        said = json.dumps({"error": error.message})
     except OSError as error:
         where = f"{clean(error.filename, 200)}: " if error.filename else ""
-        said = {"value": None, "error": f"{where}{error.strerror}"}
+        said = json.dumps({"error": f"{where}{error.strerror}"})
     except Exception as error:  # it is this question's failure only
-        said = {"value": None, "error": f"unexpected {type(error).__name__}: {clean(error, 300)}. This is a defect."}
-    data = memoryview(json.dumps(said).encode())
+        said = json.dumps({"error": f"unexpected {type(error).__name__}: {clean(error, 300)}. This is a defect."})
+    data = memoryview(said.encode())
     while data:
         data = data[os.write(writer, data) :]
 

@@ -25,7 +25,7 @@ from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
 from .._machine.domain import MachineWish
-from .._machine.libvirt_host import LibvirtHost
+from .._machine.libvirt_host import LibvirtError, LibvirtHost
 from .._machine.machines import Machine, Machines, MachinesFailed
 from .._machine.records import ServiceRecords
 from .._machine.seed_images import SeedImages
@@ -208,11 +208,16 @@ def wishes_of(
 def start(
     context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], start_them: bool = True
 ) -> tuple[Machines, StepResult]:
-    """Define what is missing, start what is off. ``values``: each machine as libvirt's host code sees it."""
+    """Define what is missing, start what is off. ``values``: each machine as libvirt's host code sees it.
+
+    :raises LibvirtError: libvirt gives no answer.
+    """
     machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values())
     before = {machine.owner.machine: machine.shown() for machine in machines.query(context.work.tenant, context.work.service)}
     try:
         found = machines.ensure(wishes, start=start_them)
+    except LibvirtError:
+        raise  # what concerns one machine is told by that machine; this is the host's
     except FleetError as error:
         if len(wishes) == 1:
             return machines, StepResult(failed={wishes[0].owner.machine: _failure_of_machine(error)})

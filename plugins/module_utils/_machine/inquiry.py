@@ -33,7 +33,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "known": True,
                 "reason": None,
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
-                "domains": machines.every_domain(),
+                "domains": machines.every_domain(anew=False),
                 "networks": host.networks(),
             }
     except LibvirtMissing as error:

@@ -133,8 +133,11 @@ class Machines:
         self._pools = pools
         self._found = self._survey()
 
-    def every_domain(self) -> list[dict[str, t.Any]]:
-        """All domains of the host, whoever they belong to."""
+    def every_domain(self, anew: bool = True) -> list[dict[str, t.Any]]:
+        """All domains of the host, whoever they belong to.
+
+        :param anew: look again, since something may have been changed.
+        """
         return [
             {
                 "domain": about.domain,
@@ -148,11 +151,11 @@ class Machines:
                 "running": running,
                 "problem": about.problem,
             }
-            for running, about in sorted(self._running(), key=lambda pair: pair[1].domain)
+            for running, about in sorted(self._running(anew), key=lambda pair: pair[1].domain)
         ]
 
-    def _running(self) -> t.Iterator[tuple[bool, Description]]:
-        for domain, about in self._survey():
+    def _running(self, anew: bool) -> t.Iterator[tuple[bool, Description]]:
+        for domain, about in self._survey() if anew else self._found:
             try:
                 yield domain.running(), about
             except DomainGone:

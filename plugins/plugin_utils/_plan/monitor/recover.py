@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ..network import matrix as mx
-from ..relay.fleet import matrix_of, overview, paths_of, with_standbys
+from ..relay.fleet import copies_of, matrix_of, overview, paths_of, with_copy_times, with_standbys
 from ..relay.parts import members, relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
@@ -21,16 +21,23 @@ from . import watch
 
 State = dict[str, t.Any]
 
-# No run is planned again more often; what changes that quickly cannot be planned.
-MOST_PLANS = 50
+class Measured(t.NamedTuple):
+    """What was measured since: rows of ``links``, and by host what else a probe tells (load, memory, disks)."""
+
+    links: Sequence[Mapping[str, t.Any]] = ()
+    hosts: Mapping[str, Mapping[str, t.Any]] = {}
 
 
-def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, probed: Sequence[Mapping[str, t.Any]] = ()) -> State:
-    """The state after hosts were asked and links measured: with new plans and parts where that is called for.
+NOTHING_MEASURED = Measured()
+# What a probe tells of a host beside its links, as deployment_matrix takes it.
+OF_HOSTS = ("cpus", "load_1m", "memory_available_mib", "disk_read_mbps", "disk_write_mbps", "disks_age_s")
 
-    :param probed: rows of the links that were measured since.
-    """
+
+def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, measured: Measured = NOTHING_MEASURED) -> State:
+    """The state after hosts were asked and links measured: with new plans and parts where that is called for."""
+    probed = measured.links
     out = {**state, "concerned": [], "lines": [], "lost": dict(state["lost"])}
+    out["measured"] = _with_hosts(state.get("measured"), measured.hosts)
     told = [*out.get("pending", []), *watch.hear(out, answers, now)]
     matrices = [_matrix(out, relay, plan) for relay, plan in zip(out["relays"], out["plans"], strict=True)]
     for a, b, mbps, before in out.get("observed_rates") or []:
@@ -38,19 +45,42 @@ def decide(state: Mapping[str, t.Any], answers: watch.Answers, now: float, probe
         _know(out, a, b, mbps / before * _believed(out, matrices, a, b))
         told.append(f"the link from {a} to {b} carries {mbps:.0f} Mbit/s instead of {before:.0f}")
     for row in probed:
-        if all(row["to"] in relay["sources"] for relay in out["relays"]):
-            continue  # nobody will send anything there
-        before, mbps = _believed(out, matrices, row["from"], row["to"]), row["mbps"]
-        if before and mbps and not 1 / watch.CHANGED < mbps / before < watch.CHANGED:
-            _know(out, row["from"], row["to"], mbps)
-            told.append(f"the link from {row['from']} to {row['to']} was measured at {mbps:.0f} Mbit/s instead of {before:.0f}")
+        told += _heard_of_link(out, matrices, row)
     out.update(ask=[], rounds=[], observed_rates=[], act=False, pending=[], watcher=_watcher(out))
     if not out.get("fleet_is_new"):
         # Who holds what is not known: the next host is asked first.
         return {**out, "pending": told}
-    if (told or out.get("hopeless_since")) and out.get("replans", 0) < MOST_PLANS:
+    if (told or out.get("hopeless_since")) and out.get("replans", 0) < out["settings"]["most_plans"]:
         return _planned(out, told, now - out["began"], now)
     return out
+
+
+def _with_hosts(known: t.Any, hosts: Mapping[str, Mapping[str, t.Any]]) -> t.Any:
+    """What is known of the network with what was read of hosts since: their load is not that of the start."""
+    news = {host: {key: facts[key] for key in OF_HOSTS if key in facts} for host, facts in hosts.items()}
+    if not any(news.values()) or not isinstance(known, Mapping) or "links" in known:
+        return known
+    return {host: {**entry, **news.get(host, {})} if isinstance(entry, Mapping) else entry for host, entry in known.items()}
+
+
+def _heard_of_link(out: State, matrices: Sequence[Mapping[str, t.Any]], row: Mapping[str, t.Any]) -> list[str]:
+    """Take in one measured link; why that is a reason to plan again, if it is one."""
+    a, b, mbps = row["from"], row["to"], row["mbps"]
+    if not mbps or all(b in relay["sources"] for relay in out["relays"]):
+        return []  # nothing new, or nobody will send anything there
+    factor = out["settings"]["changed_factor"]
+    if [a, b] in out["lost_links"]:
+        # One direction was measured; that a node could not use the other was only its guess.
+        out["lost_links"] = [pair for pair in out["lost_links"] if sorted(pair) != sorted([a, b])]
+        _know(out, a, b, mbps)
+        return [f"the link between {a} and {b} is back ({mbps:.0f} Mbit/s)"]
+    before = _believed(out, matrices, a, b)
+    if not before or 1 / factor < mbps / before < factor:
+        return []
+    if mbps < before and any(plan["mode"] == "cut_through" for plan in out["plans"]):
+        return []  # the ports at its ends are busy with transfers, which share them with a probe
+    _know(out, a, b, mbps)
+    return [f"the link from {a} to {b} was measured at {mbps:.0f} Mbit/s instead of {before:.0f}"]
 
 
 def _believed(out: State, matrices: Sequence[Mapping[str, t.Any]], a: str, b: str) -> float:
@@ -74,7 +104,10 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
             matrix = _matrix(out, relay, plan)
-            new = with_standbys(relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at)), matrix)
+            hosts = members(relay, plan)
+            options = {"copies": copies_of(relay, hosts), "limits": _limits_among(plan, hosts)}
+            new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at), **options)
+            new = with_copy_times(with_standbys(new, matrix), out.get("measured"))
             plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
             plans.append({**plan, **paths_of(plan, matrix)} if out.get("paths") else plan)
             expected.append(_expected(new, relay, mx.parse(matrix)))
@@ -108,6 +141,15 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
         "lines": [line, *_tables(plans)],
         "replans": out.get("replans", 0) + 1,
     }
+
+
+def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
+    """The plan's limits without those of hosts that did not come to take part."""
+    limits = plan.get("limits")
+    if not limits:
+        return None
+    ports = {host: port for host, port in (limits.get("hosts") or {}).items() if host in hosts}
+    return {**limits, "hosts": ports, "links": [row for row in limits.get("links") or [] if {row[0], row[1]} <= set(hosts)]}
 
 
 def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:

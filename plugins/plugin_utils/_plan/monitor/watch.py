@@ -12,7 +12,7 @@ The state of a watch is plain data:
 
 - ``relays`` and ``plans`` (as relay_plans takes and gives them), ``measured`` and ``sites`` (what they were made from),
   ``began`` and ``watched_from`` (seconds since the epoch: the first, and every host had its part), ``settings``
-  ({"patience_s", "timeout_s", "retry_s", "measure_s"}), ``paths`` (whether new plans come with tables of preferred paths);
+  (see ``DEFAULTS``), ``paths`` (whether new plans come with tables of preferred paths);
 - what was seen: ``fleet`` (the last news), ``lost`` ({host: {"since", "next", "why"}}), ``lost_links`` ([from, to]) and
   ``rates`` ([from, to, mbps], over what was measured before);
 - what is to be done next: ``watcher`` (whom to ask for news), ``ask`` (hosts to be asked themselves), ``rounds`` (links to be
@@ -22,35 +22,61 @@ The state of a watch is plain data:
 
 from __future__ import annotations
 
+import math
 import typing as t
 from collections.abc import Iterable, Mapping, Sequence
 
+from ....module_utils._errors import InvalidOption
 from ..relay.parts import members
 from ..relay.plan_format import moves_of
 
 State = dict[str, t.Any]
 Fleet = Mapping[str, Mapping[str, t.Any]]
 
-# A link counts as changed from this factor on, up or down: less is noise, and a plan is not that exact.
-CHANGED = 1.5
+# What a watch waits for, and from where on something counts. All of it can be set.
+#
+# patience_s, timeout_s: how long nodes look for a living parent, and the whole relay may take.
+# retry_s: how often a lost host is tried. measure_s: how often links are measured while bases are on their way; 0: never.
+# changed_factor: a link counts as changed from this factor on, up or down; less is noise, and a plan is not that exact.
+# settled_s: the rate of a transfer is that of some seconds, and its host has to hear of the plan first; until then it says nothing.
+# worth_s: nothing is planned again for a transfer that ends sooner.
+# follow_s, first_parent_s: how long a host may take to follow its plan, if it has another parent, and if it has none as yet.
+# ahead_bytes: a child that has almost all that its parent has waits for that, not for the link.
+# most_plans, most_looks: what changes more often than this cannot be planned; the hosts' own jobs go on.
+DEFAULTS: dict[str, float] = {
+    "patience_s": 60.0,
+    "timeout_s": 7200.0,
+    "retry_s": 30.0,
+    "measure_s": 30.0,
+    "changed_factor": 1.5,
+    "settled_s": 12.0,
+    "worth_s": 5.0,
+    "follow_s": 3.0,
+    "first_parent_s": 10.0,
+    "ahead_bytes": 8 * 1024 * 1024,
+    "most_plans": 50,
+    "most_looks": 200,
+}
 
-# The rate of a transfer is that of some seconds, and its host has to hear of the plan first; until then it says nothing.
-WARM_S = 12.0
 
-# Nothing is planned again for a transfer that ends sooner.
-WORTH_S = 5.0
+def settings_of(given: t.Any) -> dict[str, float]:
+    """All settings of a watch; InvalidOption for a name or value that is none."""
+    if not isinstance(given, Mapping):
+        raise InvalidOption("settings", given, f"a dictionary with any of {', '.join(DEFAULTS)} is")
+    for key, value in given.items():
+        if key not in DEFAULTS:
+            raise InvalidOption(f"settings.{key}", value, f"any of {', '.join(DEFAULTS)} is; {key} is not")
+        least = 1.0 if key == "changed_factor" else 0.0
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not _number(value) >= least:
+            raise InvalidOption(f"settings.{key}", value, f"a number of at least {least:g} is")
+    return {**DEFAULTS, **{key: _number(value) for key, value in given.items()}}
 
-# So long a host may take to follow its plan, if it has another parent, and if it has none (as yet).
-ELSEWHERE_S = 3.0
-NOBODY_S = 10.0
 
-# A child that has almost all that its parent has waits for that, not for the link.
-AHEAD_BYTES = 8 * 1024 * 1024
-
-# A bound for what cannot be foreseen: the plays of the stages wait for the rest.
-MOST_LOOKS = 200
-
-DEFAULTS = {"patience_s": 60.0, "timeout_s": 7200.0, "retry_s": 30.0, "measure_s": 30.0}
+def _number(value: float | str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
 
 
 class Base(t.NamedTuple):
@@ -81,7 +107,7 @@ def begin(state: Mapping[str, t.Any]) -> State:
         "parts": {},
         "concerned": [],
         **state,
-        "settings": {**DEFAULTS, **(state.get("settings") or {})},
+        "settings": settings_of(state.get("settings") or {}),
         "lost": {host: _entry(state, entry) for host, entry in (state.get("lost") or {}).items()},
         "act": False,
         "ask": [],
@@ -120,7 +146,7 @@ def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> S
     hosts = hosts_of(out)
     fleet = news.get("fleet")
     out["looks"] = out.get("looks", 0) + 1
-    if now - out["began"] > settings["timeout_s"] or out["looks"] > MOST_LOOKS:
+    if now - out["began"] > settings["timeout_s"] or out["looks"] > settings["most_looks"]:
         return {**out, "act": True, "done": True}
     due = [host for host, entry in lost.items() if now >= entry["next"]]
     if not fleet:
@@ -147,6 +173,7 @@ def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> S
         "observed_rates": changed,
         "rounds": rounds,
         "series": out["series"] + bool(rounds),
+        "probed_links": out.get("probed_links", 0) + sum(map(len, rounds)),
         "measured_at": now if rounds else out.get("measured_at", out["began"]),
     }
 
@@ -178,7 +205,7 @@ def nobody_holds(lost: Iterable[str]) -> str:
 
 def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
     """Whether a host is to be asked itself: it is silent, or does not fetch from whom the plan says. Once for each reason."""
-    told = fleet.get(host) or {}
+    told, settings = fleet.get(host) or {}, state["settings"]
     reason = None
     if told.get("stale"):
         reason = "silent"
@@ -189,7 +216,8 @@ def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
                 continue
             first = first_parents(plan, host)
             known_s = now - max(state.get("watched_from", state["began"]), state["began"] + plan.get("at_s", 0.0))
-            if first and not (set(base.parents) & first) and known_s > (ELSEWHERE_S if base.parents else NOBODY_S):
+            given_s = settings["follow_s"] if base.parents else settings["first_parent_s"]
+            if first and not (set(base.parents) & first) and known_s > given_s:
                 reason = f"{relay['sha256']} from {', '.join(base.parents)} instead of {', '.join(sorted(first))}"
     if reason is None:
         state["heard"].pop(host, None)
@@ -218,7 +246,7 @@ def expected_rates(plan: Mapping[str, t.Any], size_bytes: int) -> dict[str, floa
 
 def _changed_rates(state: State, fleet: Fleet, now: float) -> list[list[t.Any]]:
     """[from, to, mbps, mbps before] of transfers that are much slower or faster than planned."""
-    at = now - state["began"]
+    at, settings = now - state["began"], state["settings"]
     found = []
     for number, (relay, plan) in enumerate(zip(state["relays"], state["plans"], strict=True)):
         known = state.get("expected")
@@ -229,46 +257,76 @@ def _changed_rates(state: State, fleet: Fleet, now: float) -> list[list[t.Any]]:
             if base.state != "fetching" or base.parents != [move["from"]] or host in state["lost"]:
                 continue
             before = expected.get(host)
-            if not before or at - max(move["start_s"], since) < WARM_S:
+            if not before or at - max(move["start_s"], since) < settings["settled_s"]:
                 continue
             parent = base_of(fleet, move["from"], relay["sha256"])
-            if parent.state != "holding" and parent.bytes - base.bytes < AHEAD_BYTES:
+            if parent.state != "holding" and parent.bytes - base.bytes < settings["ahead_bytes"]:
                 continue
             left = relay["size_bytes"] - base.bytes
             rate = max(base.rate_mbps, 0.01)
-            if left * 8e-6 / min(rate, before) < WORTH_S:
+            if left * 8e-6 / min(rate, before) < settings["worth_s"]:
                 continue
-            if rate * CHANGED < before or rate > before * CHANGED:
+            if rate * settings["changed_factor"] < before or rate > before * settings["changed_factor"]:
                 found.append([move["from"], host, rate, before])
     return found
 
 
-def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float, most: int = 6) -> list[list[list[str]]]:
-    """Links from holders to hosts that still wait for their turn, to be measured anew; in rounds of disjoint pairs."""
+# Rounds of disjoint pairs that are measured at a time, and links that are looked at for them.
+MOST_ROUNDS, MOST_PAIRS = 6, 64
+
+
+def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float) -> list[list[list[str]]]:
+    """Links to be measured anew, in rounds of disjoint pairs: those that could serve a host that still lacks a base, and do
+    not. Links that were lost come first: they may be back. Of many links each series takes the next ones."""
     interval = state["settings"]["measure_s"]
     since = state.get("measured_at", state["began"])
     if not interval or now - since < max(interval, (now - state["began"]) / 10):
         return []
-    wanted: dict[tuple[str, str], None] = {}
+    links: dict[tuple[str, str], None] = {}
     for relay, plan in zip(state["relays"], state["plans"], strict=True):
-        if plan["mode"] != "staged":
+        links.update(dict.fromkeys(_idle_links(state, relay, plan, fleet)))
+    lost = {(a, b) for a, b in state["lost_links"]}
+    back, others = [pair for pair in links if pair in lost], [pair for pair in links if pair not in lost]
+    start = state.get("probed_links", 0) % len(others) if others else 0
+    return _disjoint([*back, *others[start:], *others[:start]][: len(back) + MOST_PAIRS])
+
+
+def _idle_links(
+    state: Mapping[str, t.Any], relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: Fleet
+) -> list[tuple[str, str]]:
+    """Links from hosts that have something to give to hosts that need it and get nothing over them.
+
+    Staged: only holders serve, and who is served by one is not disturbed. Chunk by chunk every host serves; those that
+    are served may be served better.
+    """
+    alive = [host for host in members(relay, plan) if host not in state["lost"]]
+    bases = {host: base_of(fleet, host, relay["sha256"]) for host in alive}
+    holders = [host for host, base in bases.items() if base.state == "holding" or host in relay["sources"]]
+    senders = holders if plan["mode"] == "staged" else alive
+    found = []
+    for host in alive:
+        base = bases[host]
+        if host in holders or base.state not in ("waiting", "fetching"):
             continue
-        alive = [h for h in [*relay["sources"], *relay["targets"]] if h not in state["lost"]]
-        bases = {host: base_of(fleet, host, relay["sha256"]) for host in alive}
-        holders = [host for host, base in bases.items() if base.state == "holding"]
-        for host, base in bases.items():
-            if host in relay["targets"] and base.state in ("waiting", "fetching") and not set(base.parents) & set(holders):
-                wanted.update({(holder, host): None for holder in holders})
+        if plan["mode"] == "staged" and set(base.parents) & set(holders):
+            continue
+        found += [(sender, host) for sender in senders if sender != host and sender not in base.parents]
+    # Holders first: what they give is whole.
+    return sorted(found, key=lambda pair: pair[0] not in holders)
+
+
+def _disjoint(pairs: Sequence[tuple[str, str]]) -> list[list[list[str]]]:
     rounds: list[list[list[str]]] = []
-    while wanted and len(rounds) < most:
+    left = list(pairs)
+    while left and len(rounds) < MOST_ROUNDS:
         busy: set[str] = set()
-        pairs = []
-        for a, b in list(wanted):
+        chosen = []
+        for a, b in left:
             if not {a, b} & busy:
-                pairs.append([a, b])
+                chosen.append((a, b))
                 busy |= {a, b}
-                del wanted[a, b]
-        rounds.append(pairs)
+        rounds.append([[a, b] for a, b in chosen])
+        left = [pair for pair in left if pair not in chosen]
     return rounds
 
 

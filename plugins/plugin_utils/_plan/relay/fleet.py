@@ -69,7 +69,7 @@ def relay_plans(
         limits = limits_of(network, [*hosts, *helpers])
         options = {**options, "size_bytes": relay["size_bytes"], "base": relay["base"], "mode": mode, "limits": limits}
         plan = with_helpers(relay_plan(matrix, sources, targets, copies=copies_of(relay, hosts), **options), matrix, helpers, options)
-        plan = with_standbys(plan, matrix)
+        plan = with_copy_times(with_standbys(plan, matrix), network.links)
         plan |= {"assumed": not _has_links(network.links), "estimated": relay.get("estimated", False), **overview(plan)}
         plans.append({**plan, **paths_of(plan, matrix)} if paths else plan)
     return plans
@@ -78,6 +78,35 @@ def relay_plans(
 def copies_of(relay: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
     """Whole copies that stay on these hosts, as relay_plan takes them."""
     return {host: pools for host, pools in (relay.get("copies") or {}).items() if host in hosts} or None
+
+
+def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
+    """The plan with ``end_s`` of its local copies, and ``copied_s``, when the last one ends, where disks were measured.
+
+    Copies of a pool run side by side and share its disk, so that together they take as long as one after another.
+    """
+    if not plan.get("local") or not isinstance(links, Mapping):
+        return plan
+    ends: dict[tuple[str, t.Any], float] = {}
+    local = []
+    for entry in plan["local"]:
+        seconds = _copy_seconds(links.get(entry["host"]), plan.get("size_bytes"))
+        start = entry["start_s"] if entry["start_s"] is not None else ends.get((entry["host"], entry.get("from_pool")))
+        if seconds is None or start is None:
+            local.append(entry)
+            continue
+        end = start + entry["count"] * seconds
+        ends[entry["host"], entry.get("pool")] = end
+        local.append({**entry, "start_s": start, "end_s": end})
+    return {**plan, "local": local, "copied_s": max(ends.values(), default=None)}
+
+
+def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
+    """Seconds of one copy on a host's disk, which reads and writes at the same time; None where nobody knows."""
+    if not size_bytes or not isinstance(facts, Mapping):
+        return None
+    rates = [float(facts.get(key) or 0) for key in ("disk_read_mbps", "disk_write_mbps")]
+    return sum(size_bytes * 8e-6 / rate for rate in rates) if all(rates) else None
 
 
 # How much sooner the targets must be served for others to receive a base that they do not need.

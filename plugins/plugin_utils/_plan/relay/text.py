@@ -142,8 +142,10 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
         lines.append(f"  {host} has the same pool as {first}, and the base when that has it")
     for entry in plan.get("local") or []:
         pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
-        start = "after the copy between the pools" if entry["start_s"] is None else f"from {duration(entry['start_s'])}"
-        lines.append(f"  {entry['host']}: {entry['count']} local copies{pool}, stage {entry['stage']}, {start}")
+        start = "after the copy between the pools" if entry["start_s"] is None else f"from {_time(plan, entry['start_s'])}"
+        end = f" to {_time(plan, entry['end_s'])}" if entry.get("end_s") else ""
+        noun = "copy" if entry["count"] == 1 else "copies"
+        lines.append(f"  {entry['host']}: {entry['count']} local {noun}{pool}, stage {entry['stage']}, {start}{end}")
     if matrix is not None:
         inside = [*plan["sources"], *plan["targets"]]
         rows = preferred_paths(matrix, plan["sources"], plan["targets"])

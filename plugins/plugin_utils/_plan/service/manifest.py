@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import yaml
 
 from ....module_utils._errors import FleetError
+from ..json_data import number
 from .manifest_schema import MANIFEST, SOURCE_FORMS
 
 try:
@@ -71,8 +72,8 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") 
     :param origin: what messages call it, usually the file's name.
     :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, place}], machines
         [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, disks [{name, base | None,
-        size_bytes | None, differencing, pool, backend, place}], networks, cloud_init | None, seed_digest | None,
-        place}]``; every ``place`` is how a message names that part.
+        size_bytes | None, differencing, pool | None, pool_labels, backend, place}], placement, networks,
+        cloud_init | None, seed_digest | None, place}]``; every ``place`` is how a message names that part.
     :raises ManifestError: with every mistake found.
     """
     if jsonschema is None:
@@ -91,6 +92,40 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") 
     if errors:
         raise ManifestError(errors)
     return _normalised(document, places)
+
+
+# What a request for one machine has beside a group's keys, and what its bases need not have.
+_REQUEST_KEYS = ("bases", "tenant")
+_BASE_FACTS = ("size_bytes", "virtual_size_bytes", "layers")
+_NO_SOURCE = {"host": "-", "path": "-"}
+
+
+def parse_request(request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A manifest of one machine, from a parsed manifest or from the machine alone.
+
+    :param request: as parse_manifest returns it, or a group's mapping with ``bases`` (name, version, and what is known of its size).
+    :raises ManifestError: with every mistake found.
+    """
+    if not isinstance(request, Mapping):
+        raise ManifestError([f"request: {_shown(request)} is not accepted; a manifest, or one machine as a mapping, is wanted"])
+    if "origin" in request and "machines" in request:
+        return dict(request)
+    bases = request.get("bases", [])
+    known = [base if isinstance(base, Mapping) else {} for base in bases] if isinstance(bases, list) else []
+    document = {
+        "format": 1,
+        "service": "request",
+        "tenant": request.get("tenant", "default"),
+        "bases": [{"source": _NO_SOURCE, **{k: v for k, v in base.items() if k not in _BASE_FACTS}} for base in known],
+        "machines": [{"name": "machine", "count": 1, **{k: v for k, v in request.items() if k not in _REQUEST_KEYS}}],
+    }
+    parsed = parse_manifest(document, "request")
+    for base, given in zip(parsed["bases"], known, strict=True):
+        base["source"]["kind"] = "url" if base["source"]["host"] == "-" else base["source"]["kind"]
+        for key in ("size_bytes", "virtual_size_bytes"):
+            number(f"request: {base['place']}.{key}", given.get(key) or 0)
+        base.update({key: given[key] for key in _BASE_FACTS if key in given})
+    return parsed
 
 
 def plain(value: t.Any) -> t.Any:
@@ -204,6 +239,7 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
+        yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
                 if host in group["hosts"][:at]:
@@ -217,6 +253,24 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
                 yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{hint}; {accepted}"
             if "base" not in disk and disk.get("backend") == "reflink":
                 yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+
+
+def _placement_errors(document: dict[str, t.Any], group: dict[str, t.Any], path: Path, places: Places) -> Iterator[str]:
+    """What a group's placement can be wrong about, beside its form."""
+    rules = group.get("placement") or {}
+    together = rules.get("together_with")
+    names = [other["name"] for other in document["machines"]]
+    for other in (together["groups"] if isinstance(together, dict) else together) or []:
+        if other not in names:
+            near = difflib.get_close_matches(other, names, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            yield f"{places(*path, 'together_with')}: {other!r} is not a group{hint}; the groups of this manifest are: {', '.join(names)}"
+    service = (document.get("placement") or {}).get("prefer", "spread")
+    if rules.get("prefer", service) != service and "soonest" in (rules["prefer"], service):
+        yield (
+            f"{places(*path, 'prefer')}: {rules['prefer']!r} is not accepted beside {service!r} of the service; soonest is decided for all"
+            " machines at once, so give it under placement of the service and leave it out here"
+        )
 
 
 def _twice(names: Sequence[str], path: Path, places: Places) -> Iterator[str]:
@@ -234,6 +288,7 @@ def _normalised(document: dict[str, t.Any], places: Places) -> dict[str, t.Any]:
         "service": document["service"],
         "tenant": document.get("tenant", "default"),
         "origin": places.origin,
+        "placement": _placement(document.get("placement")),
         "bases": [_base(base, ("bases", index), places) for index, base in enumerate(document.get("bases", []))],
         "machines": [_group(group, ("machines", index), places) for index, group in enumerate(document["machines"])],
     }
@@ -274,6 +329,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
             {"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])
         ],
         "cloud_init": cloud_init,
+        "placement": _placement(group.get("placement")),
         # Not the content: user data holds passwords, and this stands in the domain's description.
         "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
         "place": places(*path),
@@ -288,10 +344,29 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
         "base": disk.get("base"),
         "size_bytes": None if size is None else round(size * GIB / 512) * 512,
         "differencing": disk.get("differencing", True) if disk.get("base") else False,
-        "pool": disk.get("pool", "default"),
+        # None: decided by the placement, which takes the pool default where a host has one.
+        "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
+        "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
         "place": places(*path),
     }
+
+
+def _labels(labels: list[str] | dict[str, str]) -> list[str]:
+    """Labels as texts: a mapping's as ``key=value``."""
+    return [f"{key}={value}" for key, value in labels.items()] if isinstance(labels, dict) else list(labels)
+
+
+def _placement(rules: dict[str, t.Any] | None) -> dict[str, t.Any]:
+    """The rules that were given, in one form each."""
+    found = dict(rules or {})
+    if "labels" in found:
+        found["labels"] = _labels(found["labels"])
+    together = found.get("together_with")
+    if together:
+        groups = together["groups"] if isinstance(together, dict) else together
+        found["together_with"] = {"groups": list(groups), "by": together.get("by", "host") if isinstance(together, dict) else "host"}
+    return found
 
 
 def digest_of(value: t.Any) -> str:

@@ -74,6 +74,69 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
     },
 }
 
+_LABELS = {
+    "description": "labels are a list of texts, or a mapping of them",
+    "oneOf": [
+        {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
+    ],
+}
+
+_NAMES = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}}
+
+# Where machines may go. A group's keys stand over those of the service.
+_RULES: dict[str, dict[str, t.Any]] = {
+    "labels": {**_LABELS, "description": "labels that a host must have are a list of texts, or a mapping"},
+    "avoid": {**_NAMES, "description": "hosts, or labels of hosts, to avoid are a list"},
+    "spread": {
+        "type": "object",
+        "description": "spread is a mapping of by and at_most",
+        "properties": {
+            "by": {**_TEXT, "description": "machines are spread by site, by host, or by a key of the hosts' labels"},
+            "at_most": {"type": "integer", "minimum": 1, "maximum": 10000, "description": "a whole number from 1 to 10000 is wanted"},
+            "of": {**_NAME, "description": f"the name of a set that several groups share has {NAME_RULE}"},
+        },
+        "required": ["by", "at_most"],
+        "additionalProperties": False,
+    },
+    "anti_affinity": {
+        "description": "anti_affinity is true, or the name of a set of which each host gets at most one machine",
+        "oneOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}],
+    },
+    "together_with": {
+        "description": "together_with is a list of groups, or a mapping of groups and by",
+        "oneOf": [
+            {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
+            {
+                "type": "object",
+                "properties": {"groups": _NAMES, "by": {"type": "string", "minLength": 1}},
+                "required": ["groups"],
+                "additionalProperties": False,
+            },
+        ],
+    },
+    "pools": {**_NAMES, "description": "the pools among which disks without one may go are a list of names"},
+    "prefer": {
+        "enum": ["spread", "pack", "soonest"],
+        "description": "spread (as many on each host), pack (few hosts) or soonest (least time to bring bases) is wanted",
+    },
+}
+
+_GROUP_PLACEMENT = {
+    "type": "object",
+    "description": "placement is a mapping of rules",
+    "properties": _RULES,
+    "additionalProperties": False,
+}
+
+_SERVICE_PLACEMENT = {
+    **_GROUP_PLACEMENT,
+    "properties": {
+        **_RULES,
+        "partial": {"type": "boolean", "description": "true (place what fits) or false is wanted"},
+    },
+}
+
 _DISK = {
     "type": "object",
     "description": "a disk is a mapping",
@@ -87,7 +150,13 @@ _DISK = {
             "description": "a size is a number of GiB above 0 and at most 65536",
         },
         "differencing": {"type": "boolean", "description": "true or false is wanted"},
-        "pool": _NAME,
+        "pool": {
+            "description": "a pool is a name, or a mapping with the labels that it must have",
+            "oneOf": [
+                _NAME,
+                {"type": "object", "properties": {"labels": _LABELS}, "required": ["labels"], "additionalProperties": False},
+            ],
+        },
         "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
     },
     "required": ["name"],
@@ -140,6 +209,7 @@ _MACHINE = {
         "disks": {"type": "array", "minItems": 1, "items": _DISK, "description": "a list of at least one disk is wanted"},
         "networks": {"type": "array", "items": _NETWORK, "description": "a list of networks is wanted"},
         "cloud_init": _CLOUD_INIT,
+        "placement": _GROUP_PLACEMENT,
     },
     "required": ["name", "disks"],
     "additionalProperties": False,
@@ -169,6 +239,7 @@ MANIFEST: dict[str, t.Any] = {
                 "additionalProperties": False,
             },
         },
+        "placement": _SERVICE_PLACEMENT,
         "machines": {
             "type": "array",
             "minItems": 1,

@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..placement import Observed
+from ..placement import Observed, disks_of
 
 _GIB = 1024**3
 
@@ -110,9 +110,14 @@ def _pool(host: str, facts: Mapping[str, t.Any], name: str, place: str) -> Itera
 
 
 def _disks(creating: Machines, groups: Groups) -> Iterator[Mapping[str, t.Any]]:
-    """Each disk of the manifest that these machines have, once."""
-    for name in dict.fromkeys(machine["group"] for machine in creating):
-        yield from groups[name]["disks"]
+    """Each disk of the manifest that these machines have, once for each pool that it has."""
+    seen = set()
+    for machine in creating:
+        for disk in disks_of(machine, groups):
+            key = (machine["group"], disk["name"], disk["pool"])
+            if key not in seen:
+                seen.add(key)
+                yield disk
 
 
 def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups, overcommit: float) -> Iterator[str]:
@@ -158,7 +163,7 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
     """Sentences for pools that would not have room if every disk grew to its full size."""
     wanted: dict[tuple[str, str], int] = {}
     for machine in creating:
-        for disk in groups[machine["group"]]["disks"]:
+        for disk in disks_of(machine, groups):
             key = (machine["host"], disk["pool"])
             wanted[key] = wanted.get(key, 0) + _full_size(disk, bases)
     notes = []

@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..placement import Observed, answers, held_base, place_machines
+from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
@@ -100,7 +100,7 @@ def _plan_without(
     relaying: Relaying,
 ) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
     """A plan without bad hosts, and what stands in the way of its other hosts."""
-    placement = place_machines(manifest, hosts, groups)
+    placement = place_machines(manifest, hosts, groups, Settings(memory_overcommit=memory_overcommit))
     problems: list[str] = list(placement["problems"])
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
@@ -139,6 +139,8 @@ def _plan_without(
         "relays": relays,
         "relay_hosts": relay_hosts,
         "ratings": placement["ratings"],
+        "group_ratings": placement["group_ratings"],
+        "unplaced": placement["unplaced"],
         "surplus": placement["surplus"],
         "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
         "problems": problems,
@@ -217,7 +219,7 @@ def _machine(
         state, reason = "exists", ""
     else:
         state, reason = "create", ""
-    spec = machine_spec(group, manifest)
+    spec = machine_spec({**group, "disks": disks_of(entry, {entry["group"]: group})}, manifest)
     machine = {**entry, "state": state, "reason": reason, "spec": spec, "drift": []}
     if state == "exists":
         found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
@@ -321,7 +323,7 @@ def _demand(
     """Who needs which base, and where a base that nobody holds has to be imported."""
     groups = {group["name"]: group for group in manifest["machines"]}
     for machine in creating:
-        for disk in groups[machine["group"]]["disks"]:
+        for disk in disks_of(machine, groups):
             if disk["base"] and machine["host"] not in bases[disk["base"]]["needed_on"]:
                 bases[disk["base"]]["needed_on"].append(machine["host"])
     for base in bases.values():
@@ -359,10 +361,13 @@ def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mappi
         if source["kind"] == "controller" and not file.get("isreg"):
             yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
             continue
+        if file.get("problem"):
+            yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
+            continue
         if source["kind"] == "host" and not file.get("isreg"):
             yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
             continue
-        base["source_bytes"] = int(file.get("size") or file.get("content_length") or 0) or None
+        base["source_bytes"] = int(file.get("size") or 0) or None
         if wanted and file.get("checksum") and file["checksum"] != wanted:
             yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
 
@@ -381,7 +386,7 @@ def _import_pool(
         for at_home in (True, False)
         for machine in creating
         if (machine["host"] == host) is at_home
-        for disk in groups[machine["group"]]["disks"]
+        for disk in disks_of(machine, groups)
         if disk["base"] == base["name"] and disk["pool"] in pools
     ]
     if wanted:
@@ -408,8 +413,9 @@ def _work(
     for machine in machines:
         group = groups[machine["group"]]
         new = machine["state"] == "create"
-        first_pool = group["disks"][0]["pool"]
-        for disk in group["disks"] if new else []:
+        disks = disks_of(machine, groups)
+        first_pool = disks[0]["pool"]
+        for disk in disks if new else []:
             base = bases[disk["base"]] if disk["base"] else None
             if base is not None:
                 name = base["name"]

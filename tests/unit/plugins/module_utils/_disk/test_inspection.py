@@ -109,3 +109,36 @@ def test_a_parent_is_for_images_that_name_one(tmp_path: t.Any) -> None:
         look(tmp_path, "a.qcow2", qcow2(), parent=SHA)
     with pytest.raises(UnsupportedImage):
         look(tmp_path, "a.raw", RAW, parent=SHA)
+
+
+PAGES = [
+    (b"<!DOCTYPE html><html><body>Log in</body></html>", "an HTML page"),
+    (b"\xef\xbb\xbf\r\n  <HTML>", "an HTML page"),
+    (b"<!-- a comment -->\n<html>", "an HTML page"),
+    ("<html>".encode("utf-16"), "an HTML page"),
+    (b"<head><title>x</title>" + b"\0" * 600, "an HTML page"),
+    (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML text"),
+    (b'{"error": "token expired"}', "a JSON text"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+    (b"404 Not Found\n", "a text"),
+]
+
+
+@pytest.mark.parametrize(("content", "what"), PAGES)
+@pytest.mark.parametrize("wanted", [None, "qcow2", "vmdk"])
+def test_a_page_saved_as_an_image_is_told_as_such(tmp_path: t.Any, content: bytes, what: str, wanted: str | None) -> None:
+    path = tmp_path / "debian.qcow2"
+    path.write_bytes(content)
+    with open(path, "rb") as file, pytest.raises(UnsupportedImage, match=f"debian.qcow2 is no disk image: it is {what}") as raised:
+        inspect("debian.qcow2", file.fileno(), wanted, None)
+    assert "raw" not in raised.value.message
+
+
+@pytest.mark.parametrize("name", ["login.img", "login.raw", "login"])
+def test_a_page_is_no_raw_disk_unless_it_is_said_to_be(tmp_path: t.Any, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"<!DOCTYPE html>".ljust(1024, b" "))
+    with open(path, "rb") as file:
+        with pytest.raises(UnsupportedImage, match="an HTML page"):
+            inspect(name, file.fileno(), None, None)
+        assert inspect(name, file.fileno(), "raw", None).image_format == "raw"

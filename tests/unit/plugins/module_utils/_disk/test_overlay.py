@@ -191,7 +191,7 @@ def test_reflink_where_the_file_system_cannot(present: Present, store: Store, mo
     with pytest.raises(FleetError, match="file system") as error:
         present(wish(base.sha256, backend="reflink"))
     assert error.value.fields["kind"] == "no_reflink"
-    assert tree(store) == ["machines/shop/.owner.json"]
+    assert tree(store) == ["machines/shop/.lock", "machines/shop/.owner.json"]
 
 
 def test_a_reflink_of_a_child_names_the_grandparent(
@@ -230,7 +230,7 @@ def test_failure_in_the_middle_leaves_nothing(present: Present, store: Store, mo
     monkeypatch.setattr(overlay, "_write_pieces", full)
     with pytest.raises(NoSpace):
         present(*(wish(base.sha256, f"web-{n}") for n in range(5)))
-    assert tree(store) == ["machines/shop/.owner.json"]
+    assert tree(store) == ["machines/shop/.lock", "machines/shop/.owner.json"]
 
 
 def test_remains_of_a_crash_are_replaced(present: Present, store: Store) -> None:

@@ -110,3 +110,15 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ToolMissing) as error:
         QemuImg(lambda arguments: (0, "", "")).info("/x", "raw")
     assert error.value.fields["package"] == "qemu-utils"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_damaged_image_has_the_name_that_the_user_knows(alone: bool) -> None:
+    staging = "/pool/bases/.partial/.import-1/disk"
+    node = {"driver": "qcow2", "file": {"driver": "file", "filename": staging}, "backing": None}
+    spoken = f"json:{json.dumps(node)}" if alone else staging
+    image = QemuImg(lambda _arguments: (1, "", f"qemu-img: Could not open '{spoken}': \x1b[2JImage is corrupt\n"))
+    assert image.check(staging, "qcow2", "debian.qcow2").problem == "Could not open 'debian.qcow2': \\x1b[2JImage is corrupt"
+    with pytest.raises(ToolFailed, match=r"Converting debian.qcow2 from qcow2 to qcow2: .*'debian.qcow2'") as raised:
+        image.convert(staging, "qcow2", "/x", "qcow2", "debian.qcow2")
+    assert ".import" not in raised.value.message

@@ -9,7 +9,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.recover import decide
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.recover import Measured, decide
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.watch import Answers, look
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 
@@ -92,7 +93,7 @@ def test_example_2_a_link_that_nobody_uses_is_measured_quicker() -> None:
     state = look(state, news(at_2), BEGAN + 2)
     assert {tuple(pair) for r in state["rounds"] for pair in r} == {("S", "2"), ("S", "3")}
     assert all(len(r) == len({h for pair in r for h in pair}) / 2 for r in state["rounds"])
-    state = decide(state, Answers({}, {}), BEGAN + 2, [{"from": "S", "to": "3", "mbps": mbps(10)}, {"from": "S", "to": "2", "mbps": mbps(30)}])
+    state = decide(state, Answers({}, {}), BEGAN + 2, Measured([{"from": "S", "to": "3", "mbps": mbps(10)}, {"from": "S", "to": "2", "mbps": mbps(30)}]))
     assert first_parents(state) | {"1": "S"} == {"1": "S", "3": "S", "2": "3"}
     assert "the link from S to 3 was measured" in state["lines"][0]
     assert "Planned again: 2 from 3, 3 from S; the last host" in state["lines"][0]
@@ -259,3 +260,103 @@ def test_the_overview_of_a_plan_says_who_gets_how_much_from_whom_and_when() -> N
     assert {(link["from"], link["to"]): round(link["seconds"], 3) for link in plan["links"]} == {("S", "1"): 10, ("1", "2"): 10, ("1", "3"): 15}
     assert {link["bytes"] for link in plan["links"]} == {SIZE}
     assert plan["arrivals"]["3"] == {"at_s": pytest.approx(25), "from": ["1"]}
+
+
+def rows_of(*links: tuple[str, float]) -> Measured:
+    return Measured([{"from": link[0], "to": link[2], "mbps": mbps(seconds) if seconds else 0} for link, seconds in links])
+
+
+def test_example_2_happens_chunk_by_chunk_too() -> None:
+    """In the default mode, links that no transfer uses are measured and used once they are better."""
+    state = begin(EXAMPLE_1, mode="cut_through", contention="port", strategy="best")
+    before = state["plans"][0]["predicted_s"]
+    running = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.1, "1", mbps(10)),
+               "3": base("fetching", 0.1, "2", mbps(10))}  # fmt: skip
+    state = look(state, news(running), BEGAN + 2.5)
+    assert ["S", "3"] in [pair for pairs in state["rounds"] for pair in pairs]
+    state = decide(state, Answers({}, {}), BEGAN + 2.5, rows_of(("S>3", 1.0)))
+    assert "the link from S to 3 was measured" in state["lines"][0]
+    assert "S" in {edge["from"] for tree in state["plans"][0]["trees"] for edge in tree["edges"] if edge["to"] == "3"}
+    assert state["plans"][0]["predicted_s"] < before + 2.5
+
+
+def test_a_busy_link_that_measures_slow_is_no_reason() -> None:
+    state = begin(EXAMPLE_1, mode="cut_through", contention="port", strategy="best")
+    running = {"S": base("holding"), **{host: base("fetching", 0.1, "S", mbps(10)) for host in "123"}}
+    state = look(state, news(running), BEGAN + 2.5)
+    assert decide(state, Answers({}, {}), BEGAN + 2.5, rows_of(("2>1", 500)))["lines"] == []
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_lost_link_is_measured_again_and_used(mode: str) -> None:
+    state = begin({**EXAMPLE_1, "1>3": 25, "S>2": 45}, mode=mode, contention="port", strategy="best")
+    state = {**state, "lost_links": [["S", "1"], ["1", "S"]]}
+    running = {"S": base("holding"), "1": base("fetching", 0.0, "3"), "2": base("fetching", 0.0, "3"), "3": base("fetching", 0.1, "S", 1)}
+    state = look(state, news(running), BEGAN + 3)
+    assert state["rounds"][0][0] == ["S", "1"]
+    still = decide(state, Answers({}, {}), BEGAN + 3, rows_of(("S>1", 0)))
+    assert (still["lines"], len(still["lost_links"])) == ([], 2)
+    back = decide(state, Answers({}, {}), BEGAN + 3, rows_of(("S>1", 10)))
+    assert back["lost_links"] == []
+    assert "the link between S and 1 is back" in back["lines"][0]
+    assert "S" in {edge["from"] for tree in back["plans"][0]["trees"] for edge in tree["edges"] if edge["to"] == "1"}
+
+
+def test_of_many_idle_links_each_is_measured_in_turn() -> None:
+    hosts = [f"h{k}" for k in range(40)]
+    links = {}
+    relay = {"base": "x", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST}, "sources": {"h0": "p"},
+             "targets": dict.fromkeys(hosts[1:], "p")}  # fmt: skip
+    plans = relay_plans([relay], mode="staged")
+    state = {"relays": [relay], "plans": plans, "began": BEGAN, "settings": {**SETTINGS, "timeout_s": 5000}, "watcher": "h0"}
+    fleet = {"h0": base("holding"), **{host: base("waiting") for host in hosts[1:]}}
+    for k in range(12):
+        state = look(state, news(fleet), BEGAN + 100 * (k + 1))
+        for pairs in state["rounds"]:
+            assert len({host for pair in pairs for host in pair}) == 2 * len(pairs)
+            links.update(dict.fromkeys(map(tuple, pairs)))
+    assert {pair[1] for pair in links} == set(hosts[1:])
+
+
+def test_what_a_probe_reads_of_a_host_counts_from_then_on() -> None:
+    state = begin(EXAMPLE_1)
+    state["measured"] = {"S": {"links": rows(EXAMPLE_1), "disk_read_mbps": 1e6, "disk_write_mbps": 1e6, "cpus": 2, "load_1m": 0.1}}
+    state = look(state, news({"S": base("holding"), **{host: base("waiting") for host in "123"}}), BEGAN + 3)
+    state = decide(state, Answers({}, {}), BEGAN + 3, Measured(hosts={"S": {"load_1m": 20.0, "links": []}}))
+    assert state["measured"]["S"]["load_1m"] == 20.0
+    assert state["measured"]["S"]["links"] == rows(EXAMPLE_1)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"patience": 3}, {"retry_s": -1}, {"retry_s": "soon"}, {"changed_factor": 0.5}, {"worth_s": True}, "fast"]
+)
+def test_settings_that_a_watch_does_not_have(settings: t.Any) -> None:
+    with pytest.raises(InvalidOption, match="settings"):
+        look({**begin(EXAMPLE_1), "settings": settings}, news({}), BEGAN)
+
+
+def test_a_threshold_is_what_the_user_sets() -> None:
+    state = begin({"S>1": 40, "S>2": 60, "1>2": 60})
+    running = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(40) * 0.4), "2": base("fetching", 0.2, "S", mbps(60))}
+    for factor, acts in ((2, True), (3, False)):
+        settings = {**SETTINGS, "measure_s": 0, "changed_factor": factor}
+        assert look({**state, "settings": settings}, news(running), BEGAN + 15)["act"] == acts
+
+
+def test_a_new_plan_keeps_limits_copies_and_helpers() -> None:
+    relay = {
+        "base": "image 1", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST}, "sources": {"S": "p"},
+        "targets": {"1": "p", "2": "p"}, "helpers": {"x": "p", "y": "p"}, "copies": {"2": {"p": 2}},
+    }  # fmt: skip
+    known = rows({"S>1": 40, "S>2": 40, "S>x": 4, "x>1": 4, "x>2": 4, "1>2": 40, "2>1": 40})
+    settings = {host: {"rate_mbps": 5000, "streams": 3} for host in ["S", "1", "2", "x", "y"]}
+    plans = relay_plans([relay], Network(known, settings=settings), mode="staged")
+    assert plans[0]["helpers"] == ["x"]
+    state = {"relays": [relay], "plans": plans, "began": BEGAN, "measured": known, "settings": SETTINGS, "watcher": "S"}
+    running = {"S": base("holding"), "x": base("fetching", 0.5, "S", mbps(4)), "1": base("waiting"), "2": base("waiting")}
+    state = look(state, news(running, stale="x"), BEGAN + 2)
+    state = decide(state, Answers({}, {"x": "no route"}), BEGAN + 2)
+    assert "x is lost" in state["lines"][0]
+    assert {edge["from"] for tree in state["plans"][0]["trees"] for edge in tree["edges"]} <= {"S", "1", "2"}
+    assert state["plans"][0]["limits"]["hosts"]["S"] == {"up_mbps": 5000, "down_mbps": 5000, "streams": 3}
+    assert state["plans"][0]["local"][0]["host"] == "2"

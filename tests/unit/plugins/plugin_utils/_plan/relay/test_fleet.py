@@ -188,3 +188,14 @@ def test_a_users_path_is_taken_whatever_was_measured(mode: str) -> None:
     assert {a for a, b in edges(plan) if b == "1"} == {"3"}
     (without,) = relay_plans([needs], of_minutes(EXAMPLE_1), alive=["S", "1", "2"], mode=mode)
     assert not without["unreachable"]
+
+
+def test_plans_show_whole_copies_that_stay_on_a_host() -> None:
+    """Worked example 5: one host, two pools, three whole copies in each."""
+    needs = {**relay(["S"], ["h"]), "copies": {"h": {"first": 3, "second": 3}}}
+    known = {"S": {"links": links(["S", "h"], lambda _a, _b: 1000)}, "h": {"disk_read_mbps": 2000, "disk_write_mbps": 2000, "links": []}}
+    (plan,) = relay_plans([needs], Network(known), mode="staged")
+    shown = [(e["stage"], e["pool"], e["from_pool"], e["count"], round(e["start_s"]), round(e["end_s"])) for e in plan["local"]]
+    assert shown == [(2, "first", "first", 3, 10, 40), (2, "second", "first", 1, 10, 20), (3, "second", "second", 3, 20, 50)]
+    assert plan["copied_s"] == pytest.approx(50, rel=0.02)
+    assert "h: 3 local copies in second from second, stage 3, from 20.0 s to 50.0 s" in relay_plan_text(plan)

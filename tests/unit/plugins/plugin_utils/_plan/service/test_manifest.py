@@ -46,7 +46,7 @@ def test_defaults_are_filled_in() -> None:
     root, data = group["disks"]
     assert root["size_bytes"] == 4 * 1024**3
     assert root["differencing"] is True
-    assert root["pool"] == "default"
+    assert root["pool"] is None  # left to the placement
     assert data["base"] is None
     assert data["differencing"] is False
     assert data["size_bytes"] == 2**29

@@ -116,7 +116,7 @@ def test_a_file_of_a_host_is_looked_at_before_anything_is_changed() -> None:
     [
         ({"host": "a", "path": "y"}, {"isreg": True, "size": 3000}),
         ({"controller": "y"}, {"isreg": True, "size": 3000}),
-        ({"url": "http://x/y"}, {"status": 200, "content_length": "3000"}),
+        ({"url": "http://x/y"}, {"isreg": True, "size": 3000, "problem": "", "note": ""}),
     ],
     ids=["host", "controller", "url"],
 )
@@ -153,7 +153,7 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
 
 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
-    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"status": 200, "content_length": ""}})
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}})
     assert plan["relays"][0]["size_bytes"] is None
     assert plan_text(plan)[-1] == "    would be relayed to b; in which order is planned once its size is known"
 
@@ -414,6 +414,13 @@ def test_the_plan_reads_well() -> None:
     assert "machine web-1 on a would be made" in text
     assert "would be imported on a, pool default, from tiny.qcow2" in text
     assert "would be relayed to b" in text
+
+
+@pytest.mark.parametrize("source", [{"host": "a", "path": "/etc/shadow"}, {"url": "http://169.254.169.254/"}])
+def test_a_source_that_the_host_refuses_is_told_before_anything(source: dict[str, str]) -> None:
+    seen = {"isreg": True, "size": None, "problem": "it lies outside of\nwhat is allowed", "note": ""}
+    plan = service_plan(manifest(source=source), {"a": host(), "b": host()}, files={"tiny": seen})
+    assert plan["problems"] == ["shop.yml: bases[0].source: a: it lies outside of what is allowed"]
 
 
 def test_holders_with_other_chunk_lists_are_named_with_both() -> None:

@@ -1,0 +1,163 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a host has before it imports: the sources that a manifest names, and files that are already what is wanted."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+
+from .._errors import FleetError
+from .._text import clean
+from . import download, filesystem, import_record, in_use, sources, transfer
+from .download import DownloadFailed
+from .sources import Rules
+from .store import Store
+
+_DEPTH = 5
+_MOST_FILES = 100_000
+
+
+class Wanted(t.NamedTuple):
+    """A base disk that the host may have under another name."""
+
+    sha256: str
+    size_bytes: int
+
+
+class Source(t.NamedTuple):
+    """``size_bytes`` is None where it is not known, ``problem`` why the host would refuse to import from there."""
+
+    there: bool
+    size_bytes: int | None
+    problem: str
+    note: str
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {"isreg": self.there, "size": self.size_bytes, "problem": self.problem, "note": self.note}
+
+
+def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules) -> Source:
+    """A file on the host, opened and judged as an import does it."""
+    full = path if os.path.isabs(path) else os.path.join(stores[pool].pool_path, path)
+    try:
+        descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return Source(False, None, "", "there is no such file")
+    except (OSError, ValueError) as error:
+        return Source(False, None, "", clean(error, 200))
+    try:
+        status = os.fstat(descriptor)
+        sources.check_path(descriptor, full, stores, rules)
+        if not stat.S_ISREG(status.st_mode):
+            return Source(False, None, "", "it is not a regular file")
+        in_use.refuse_open(descriptor, full, "imported", readers=False)
+    except FleetError as error:
+        return Source(True, None, error.message, "")
+    finally:
+        os.close(descriptor)
+    return Source(True, status.st_size, "", "")
+
+
+def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules) -> Source:
+    """What the server says of the file. One that says nothing, or cannot be asked now, is no problem yet."""
+    try:
+        if download.check_url(url).startswith("file:"):
+            return look_at_path(stores, pool, sources.file_of_url(url, rules), rules)
+        answer = download.ask(url, rules)
+    except DownloadFailed as error:
+        return Source(True, None, "", error.message)
+    except FleetError as error:
+        return Source(True, None, error.message, "")
+    except OSError as error:
+        return Source(True, None, "", clean(error, 200))
+    return Source(True, answer.length if answer.length >= 0 else None, "", "")
+
+
+def find(
+    stores: t.Mapping[str, Store], wanted: t.Sequence[Wanted], rules: Rules, remember: bool = True
+) -> list[dict[str, t.Any]]:
+    """Files that have the size and the digest of something that is wanted, the first of each: {"sha256", "path", "size_bytes"}.
+
+    Only files of a wanted size are read, each of them once: what it was found to be is remembered with its identity and its
+    times.
+
+    :param remember: write down what was read.
+    """
+    by_size: dict[int, set[str]] = {}
+    for item in wanted:
+        by_size.setdefault(item.size_bytes, set()).add(item.sha256)
+    found: dict[str, dict[str, t.Any]] = {}
+    for path in _files(stores, rules):
+        open_wishes = by_size.get(_size(path), set()) - set(found)
+        if not open_wishes:
+            continue
+        digest = _digest(stores, path, rules, remember)
+        if digest in open_wishes:
+            found[digest] = {"sha256": digest, "path": path, "size_bytes": _size(path)}
+    return [found[sha256] for sha256 in sorted(found)]
+
+
+def _size(path: str) -> int:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def _files(stores: t.Mapping[str, Store], rules: Rules) -> t.Iterator[str]:
+    closed = {os.path.join(os.path.realpath(store.pool_path), name) for store in stores.values() for name in ("bases", "machines")}
+    left = _MOST_FILES
+    for root in sources.directories(stores, rules):
+        for directory, names, files in os.walk(root):
+            depth = os.path.relpath(directory, root).count(os.sep) + (directory != root)
+            names[:] = sorted(
+                name for name in names if depth < _DEPTH and not name.startswith(".") and os.path.join(directory, name) not in closed
+            )
+            for name in sorted(files):
+                left -= 1
+                if left < 0:
+                    return
+                yield os.path.join(directory, name)
+
+
+def _digest(stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool) -> str:
+    """Empty for a file that is not to be imported, or is being written."""
+    try:
+        descriptor = filesystem.open_regular(path)
+    except (OSError, FleetError):
+        return ""
+    try:
+        sources.check_path(descriptor, path, stores, rules)
+        status = os.fstat(descriptor)
+        for store in stores.values():
+            known = import_record.file_digest(store, path, status)
+            if known is not None:
+                return known
+        with in_use.reading(descriptor, path, "read"):
+            digest = transfer.hash_open(descriptor)[0]
+        after = os.fstat(descriptor)
+        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return ""
+        if remember:
+            _remember(stores, path, status, digest)
+        return digest
+    except (OSError, FleetError):
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _remember(stores: t.Mapping[str, Store], path: str, status: os.stat_result, digest: str) -> None:
+    """In the first pool that takes it; where none does, the file is read again next time."""
+    for store in stores.values():
+        if filesystem.is_writable(store.pool_path):
+            store.prepare()
+            import_record.remember_file(store, path, status, digest)
+            return

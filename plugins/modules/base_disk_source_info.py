@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: base_disk_source_info
+short_description: Tell from what a host could import base disks
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Looks at the files and URLs from which base disks would be imported, and says how large they are, or why
+    M(basecast.fleet.base_disk_import) would refuse them.
+  - Finds files on the host that are already what is wanted, under whatever name, so that they can be adopted instead of
+    fetched. Only files of the right size are read, each of them once; what was read is remembered in the base store with
+    the file's identity and times.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._attributes.info_module
+  - basecast.fleet._pools
+options:
+  sources:
+    description: What would be imported.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: By which it is known in RV(sources).
+        type: str
+        required: true
+      path:
+        description: A file on the host. A relative path is meant from O(sources[].pool).
+        type: str
+      url:
+        description: Address of the file. The server is asked how large it is; nothing is fetched.
+        type: str
+      pool:
+        description: One of O(pools).
+        type: str
+        default: default
+  wanted:
+    description: Base disks that the host may have as a file of another name.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      sha256:
+        description: Digest of the file.
+        type: str
+        required: true
+      size_bytes:
+        description: Size of the file.
+        type: int
+        required: true
+  source_dirs:
+    description: See O(basecast.fleet.base_disk_import#module:source_dirs). Files are looked for five levels deep.
+    type: list
+    elements: str
+    default: []
+  source_hosts:
+    description: See O(basecast.fleet.base_disk_import#module:source_hosts).
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: basecast.fleet.base_disk_import
+"""
+
+EXAMPLES = r"""
+- name: Look whether the host has the image already
+  basecast.fleet.base_disk_source_info:
+    pools: "{{ basecast_pools }}"
+    source_dirs: [., /srv/images]
+    wanted:
+      - {sha256: "{{ debian.sha256 }}", size_bytes: "{{ debian.size_bytes }}"}
+  register: seen
+
+- name: Adopt it
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    source_dirs: [., /srv/images]
+    src: "{{ item.path }}"
+    sha256: "{{ item.sha256 }}"
+    metadata: "{{ debian }}"
+    adopt: true
+  loop: "{{ seen.candidates }}"
+"""
+
+RETURN = r"""
+sources:
+  description:
+    - By O(sources[].name). C(isreg) tells whether there is a file, C(size) its size in bytes, V(null) where it is not known.
+    - C(problem) says why an import would be refused, C(note) what else is to be said, such as that a server does not answer.
+  returned: success
+  type: dict
+  sample:
+    debian: {isreg: true, size: 346226688, problem: "", note: ""}
+candidates:
+  description: Files that have the digest of one of O(wanted), one for each.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - sha256: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+      size_bytes: 346226688
+      path: /srv/images/trixie.qcow2
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk import candidates
+from ..module_utils._disk.candidates import Wanted
+from ..module_utils._disk.sources import checked_rules
+from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
+from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._names import check_sha256
+from ..module_utils._url_option import hide_query
+
+
+def work(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    given = [{**item} for item in params["sources"]]
+    for item in params["sources"]:
+        if item["url"] is not None:
+            hide_query(module, "url", item["url"], item)
+    pools = checked_pools(params["pools"])
+    rules = checked_rules(params["source_dirs"], params["source_hosts"])
+    wanted = []
+    for item in params["wanted"]:
+        if item["size_bytes"] < 1:
+            raise InvalidOption("wanted[].size_bytes", item["size_bytes"], "a size is a positive number of bytes")
+        wanted.append(Wanted(check_sha256("wanted[].sha256", item["sha256"]), item["size_bytes"]))
+    stores = {name: Store(path, pool=name) for name, path in pools.items()}
+    seen = {}
+    for item in given:
+        pool_path(pools, item["pool"], "sources[].pool")
+        look = candidates.look_at_path if item["url"] is None else candidates.look_at_url
+        seen[item["name"]] = look(stores, item["pool"], item["path"] if item["url"] is None else item["url"], rules).as_dict()
+    found = candidates.find(stores, wanted, rules, remember=not module.check_mode) if wanted else []
+    return {"changed": False, "sources": seen, "candidates": found}
+
+
+def main() -> None:
+    run_module(
+        work,
+        argument_spec={
+            **pools_argument(),
+            "sources": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "path": {"type": "str"},
+                    "url": {"type": "str", "no_log": True},
+                    "pool": {"type": "str", "default": "default"},
+                },
+                "mutually_exclusive": [("path", "url")],
+                "required_one_of": [("path", "url")],
+            },
+            "wanted": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "sha256": {"type": "str", "required": True},
+                    "size_bytes": {"type": "int", "required": True},
+                },
+            },
+            "source_dirs": {"type": "list", "elements": "str", "default": []},
+            "source_hosts": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

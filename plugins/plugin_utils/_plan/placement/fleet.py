@@ -1,0 +1,143 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""What each host has to give: limits with their over-commitment, what is promised already, and its pools.
+
+What a host does not tell is no limit: its ratings say so.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..json_data import number
+from .observed import Observed, answers
+
+UNLIMITED = 1 << 40
+MIB = 1 << 20
+
+# How much more than there is may be promised, unless the host's variables say otherwise. Memory that runs out stops machines,
+# processors only slow them down; thin disks seldom grow to their full size together.
+OVERCOMMIT = {"cpus": 16.0, "memory": 1.0, "pools": 2.0}
+
+
+class Pool(t.NamedTuple):
+    """One pool as a host sees it. Two hosts' pools of the same ``storage`` are one."""
+
+    name: str
+    storage: str
+    free: int  # MiB
+    promised: int  # MiB
+    overcommit: int  # per cent
+    labels: frozenset[str]
+    held: frozenset[str]  # digests
+
+
+@dataclass
+class HostFacts:
+    """One host."""
+
+    name: str
+    why_not: str  # why it takes no new machine at all; empty if it does
+    maintenance: bool
+    site: str
+    labels: frozenset[str]
+    cpus: int
+    cpu_limit: int
+    cpu_used: int
+    memory: int  # MiB
+    memory_limit: int
+    memory_used: int
+    load: float  # of the last minute, by processor
+    pools: dict[str, Pool] = field(default_factory=dict)
+    members: Mapping[str, int] = field(default_factory=dict)  # machines of others that count for a named set
+
+
+def label_texts(labels: t.Any) -> frozenset[str]:
+    """Labels as texts: a mapping's as ``key=value``."""
+    if isinstance(labels, Mapping):
+        return frozenset(f"{key}={value}" for key, value in labels.items())
+    return frozenset(str(label) for label in ([labels] if isinstance(labels, str) else labels or ()))
+
+
+def read_fleet(hosts: Observed, memory_overcommit: float | None = None) -> list[HostFacts]:
+    """The hosts in the inventory's order.
+
+    :param memory_overcommit: for hosts that do not say otherwise.
+    """
+    return [_host(name, facts, memory_overcommit) for name, facts in hosts.items()]
+
+
+def _whole(place: str, value: t.Any) -> int:
+    """A whole number; 0 where nothing is told."""
+    return int(number(place, value or 0))
+
+
+def _ratio(name: str, facts: Mapping[str, t.Any], what: str, default: float | None = None) -> float:
+    given = (facts.get("overcommit") or {}).get(what)
+    if given is None:
+        return OVERCOMMIT[what] if default is None else default
+    return number(f"hosts[{name}].overcommit.{what}", given, zero=False)
+
+
+def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None) -> HostFacts:
+    capacity = facts.get("capacity") or {}
+    claims = facts.get("claims") or []
+    taken = [*(facts.get("domains") or []), *claims]
+    cpus, memory = (_whole(f"hosts[{name}].capacity.{key}", capacity.get(key)) for key in ("cpus", "memory_mib"))
+    host = HostFacts(
+        name=name,
+        why_not="" if answers(facts) else str(facts.get("msg") or facts.get("reason") or "it cannot be asked"),
+        maintenance=bool(facts.get("maintenance")),
+        site=str(facts.get("site") or ""),
+        labels=label_texts(facts.get("labels")),
+        cpus=cpus or 0,
+        cpu_limit=int(cpus * _ratio(name, facts, "cpus") + 1e-9) if cpus else UNLIMITED,
+        cpu_used=sum(_whole(f"hosts[{name}].domains.cpus", item.get("cpus")) for item in taken),
+        memory=memory or 0,
+        memory_limit=int(memory * _ratio(name, facts, "memory", memory_overcommit) + 1e-9) if memory else UNLIMITED,
+        memory_used=sum(_whole(f"hosts[{name}].domains.memory_mib", item.get("memory_mib")) for item in taken),
+        load=number(f"hosts[{name}].capacity.load_1m", capacity.get("load_1m") or 0) / (cpus or 1),
+        members=facts.get("members") or {},
+    )
+    known = {**dict.fromkeys(capacity.get("pools") or {}), **dict.fromkeys(facts.get("pools") or {})}
+    for pool in known:
+        found = _pool(name, pool, facts, claims)
+        if found is not None:
+            host.pools[pool] = found
+    return host
+
+
+def _pool(host: str, pool: str, facts: Mapping[str, t.Any], claims: Sequence[Mapping[str, t.Any]]) -> Pool | None:
+    """A pool; None where it is known not to be usable."""
+    space = ((facts.get("capacity") or {}).get("pools") or {}).get(pool) or {}
+    content = (facts.get("pools") or {}).get(pool) or {}
+    if space.get("exists") is False or space.get("writable") is False:
+        return None
+    mine = [(claim.get("pools") or {}).get(pool) or {} for claim in claims]
+    written = sum(_whole(f"hosts[{host}].claims.pools.bytes", claim.get("bytes")) for claim in mine)
+    growth = sum(_whole(f"hosts[{host}].claims.pools.growth_bytes", claim.get("growth_bytes")) for claim in mine)
+    place = f"hosts[{host}].capacity.pools[{pool}]"
+    free = None if space.get("free_bytes") is None else _whole(f"{place}.free_bytes", space["free_bytes"])
+    ratios = (facts.get("overcommit") or {}).get("pools")
+    given = ratios.get(pool) if isinstance(ratios, Mapping) else ratios
+    percent = OVERCOMMIT["pools"] if given is None else number(f"hosts[{host}].overcommit.pools", given, zero=False)
+    return Pool(
+        name=pool,
+        storage=storage_of(host, pool, content),
+        free=UNLIMITED if free is None else max(0, free - written) // MIB,
+        promised=-(-(_whole(f"{place}.promised_bytes", space.get("promised_bytes")) + growth) // MIB),
+        overcommit=round(percent * 100),
+        labels=label_texts((facts.get("pool_labels") or {}).get(pool)),
+        held=frozenset(held["sha256"] for held in content.get("bases") or [] if held.get("sha256")),
+    )
+
+
+def storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
+    """What the pools of several hosts have in common if they are the same storage; else the pool's own name."""
+    shared = content.get("storage") or (content.get("filesystem") or {}).get("identity")
+    return str(shared) if shared else f"{host}:{pool}"

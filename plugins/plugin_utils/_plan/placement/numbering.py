@@ -1,0 +1,112 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Which numbers the machines of a group have, and which of them keep their host.
+
+A number once given stays with its machine: numbers come from the machines that exist, then from the records that every
+host of the service keeps (so that those of an unreachable host are not given away), and only then from the lowest free.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .observed import Observed, answers
+
+Known = Mapping[int, tuple[str, bool]]  # {number: (host, whether it exists)}
+
+
+def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[str, bool]]]:
+    """``{group: {number: (host, exists)}}`` from records, overruled by the machines that exist."""
+    known: dict[str, dict[int, tuple[str, bool]]] = {}
+    newest: Mapping[str, t.Any] = {}
+    for facts in hosts.values():
+        record = facts.get("record") or {}
+        if record.get("service") == service and record.get("generation", 0) > newest.get("generation", 0):
+            newest = record
+    for entry in (newest.get("assignments") or {}).values():
+        known.setdefault(entry["group"], {})[int(entry["number"])] = (entry["host"], False)
+    for host, facts in hosts.items():
+        for machine in facts.get("machines") or []:
+            if machine.get("group") is not None and machine.get("number") is not None:
+                known.setdefault(machine["group"], {})[int(machine["number"])] = (host, True)
+    return known
+
+
+def candidates(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """The hosts that a group of machines may use, and what is wrong with the names."""
+    if group["hosts"] is None:
+        # A count alone leaves the choice among the fleet; who cannot be asked is not chosen.
+        usable = [host for host, facts in hosts.items() if answers(facts)]
+        return usable, [] if usable else [f"{group['place']}: no host of this run can be asked for its machines"]
+    names: list[str] = []
+    problems: list[str] = []
+    for name in group["hosts"]:
+        if name in hosts or name in groups.get("all", ()):
+            members: Sequence[str] = [name]
+        elif name in groups:
+            members = groups[name]
+        else:
+            accepted = ", ".join([*hosts, *(g for g in sorted(groups) if g not in ("all", "ungrouped"))])
+            problems.append(f"{group['places']['hosts']}: {name!r} is neither a host nor a group of the inventory; these are: {accepted}")
+            continue
+        names += [member for member in members if member not in names]
+    return names, problems
+
+
+@dataclass
+class Numbers:
+    """The machines of one group: which keep their host, which are surplus, and the numbers that are free."""
+
+    group: Mapping[str, t.Any]
+    candidates: Sequence[str]
+    known: Known
+    kept: dict[int, str] = field(default_factory=dict)
+    surplus: list[int] = field(default_factory=list)
+    free: Iterator[int] = field(default_factory=lambda: iter(()))
+
+    @classmethod
+    def of(cls, group: Mapping[str, t.Any], candidates: Sequence[str], known: Known, hosts: Observed) -> Numbers:
+        """From what is known of the group's machines."""
+        numbers = cls(group, candidates, known)
+        reserved = {
+            number: (host, exists)
+            for number, (host, exists) in known.items()
+            # What was only recorded for a host that answers and is no longer wanted was never made.
+            if exists or host in candidates or not answers(hosts.get(host, {}))
+        }
+        # Machines that exist come before those that were only recorded.
+        for number, (host, exists) in sorted(reserved.items(), key=lambda item: (not item[1][1], item[0])):
+            if numbers._room(host, exists, hosts):
+                numbers.kept[number] = host
+            elif exists:
+                numbers.surplus.append(number)
+        used = set(numbers.kept) | {n for n, (host, exists) in reserved.items() if exists or not answers(hosts.get(host, {}))}
+        numbers.free = (number for number in range(1, 10**6) if number not in used)
+        return numbers
+
+    def _room(self, host: str, exists: bool, hosts: Observed) -> bool:
+        """Whether the manifest still asks for this machine."""
+        if self.group["per_host"]:
+            return host in self.candidates and self.group["per_host"] > self.on(host)
+        # A host that answers but cannot tell its machines most likely has those that were recorded for it.
+        silent = bool(hosts.get(host, {}).get("reachable")) and not answers(hosts[host])
+        return len(self.kept) < (self.group["count"] or 0) and (exists or silent or host in self.candidates)
+
+    def on(self, host: str) -> int:
+        """How many of the group a host has by now."""
+        return sum(1 for other in self.kept.values() if other == host)
+
+    def give(self, host: str) -> int:
+        """The number of a new machine on a host."""
+        number = next(self.free)
+        self.kept[number] = host
+        return number
+
+    def exists(self, number: int) -> bool:
+        """Whether the machine of this number is there already."""
+        return bool(self.known.get(number, ("", False))[1])

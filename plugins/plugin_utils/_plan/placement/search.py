@@ -1,0 +1,185 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+"""The best assignment of all machines: fewest left out, then the soonest finish, fewest bytes, the most level use.
+
+Four searches one after another (``kernels.improve``), each within what the one before has reached: place all; bring the finish
+down by bisection and then in steps, where each try has the deadline as a limit and must place all again; bring less; level.
+Counted in steps, never in seconds: the same input gives the same answer on every machine.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import kernels
+from .arrays import Arrays
+from .kernels import NEVER, Goal
+from .model import Assignment, Problem, Vector
+
+# Fewer machines are placed by interpreted kernels: importing Numba alone takes longer.
+SMALL = 24
+GB = 1e9
+TRIES = 10  # of a bisection
+LOWER = 24  # further tries, each a little below what was reached
+
+
+class Effort(t.NamedTuple):
+    """Steps of each search."""
+
+    place: int
+    finish: int  # of one try
+    size: int
+    level: int
+    tries: int = LOWER
+    window: int = 100
+    most: int = 12
+
+
+class Solution(t.NamedTuple):
+    """An assignment and how good it is."""
+
+    assignment: Assignment
+    vector: Vector
+
+
+def effort_for(problem: Problem, compiled: bool) -> Effort:
+    """Steps by the size of the problem: half of what the time that users are promised allows on one slow core."""
+    machines = len(problem.machines)
+    if not compiled:
+        scale = max(1, machines // 20)
+        return Effort(place=1500, finish=max(60, 300 // scale), size=900 // scale, level=700 // scale, tries=4)
+    if machines <= 60:
+        return Effort(place=20000, finish=1500, size=12000, level=8000, tries=6)
+    if machines <= 600:
+        return Effort(place=30000, finish=5000, size=8000, level=6000, tries=8)
+    if machines <= 4000:
+        return Effort(place=10000, finish=2500, size=5000, level=3000, tries=4)
+    return Effort(place=10000, finish=1500, size=2000, level=1000, tries=2)
+
+
+def solve(problem: Problem, effort: Effort | None = None, seed: int = 1) -> Solution:
+    """The best assignment found.
+
+    :param effort: as many steps as the size of the problem allows by default.
+    """
+    arrays = Arrays(problem, seed, fast=len(problem.machines) > SMALL)
+    effort = effort or effort_for(problem, arrays.engine is not None)
+    search = _Search(arrays, effort, seed)
+    search.place()
+    search.finish()
+    search.size()
+    search.level()
+    return Solution(arrays.assignment, arrays.vector)
+
+
+def place_all(problem: Problem, start: Assignment | None = None, steps: int | None = None) -> Solution:
+    """An assignment that leaves as few out as the search can find, whatever else it costs.
+
+    :param start: an assignment to begin with.
+    """
+    arrays = Arrays(problem, 1, fast=len(problem.machines) > SMALL)
+    effort = effort_for(problem, arrays.engine is not None)
+    if start is not None:
+        roles = problem.machines
+        arrays.reset([arrays.first[roles[m]] + option if option >= 0 else -1 for m, option in enumerate(start)], 1)
+    _Search(arrays, effort._replace(place=steps or effort.place), 1).place()
+    return Solution(arrays.assignment, arrays.vector)
+
+
+class _Search:
+    """The stages, over one problem."""
+
+    def __init__(self, arrays: Arrays, effort: Effort, seed: int) -> None:
+        self.arrays, self.effort, self.seed = arrays, effort, seed
+        self.unplaced = 0
+
+    def goal(self, **change: t.Any) -> Goal:
+        """A goal that asks for nothing but places."""
+        goal = Goal(
+            deadline=NEVER, size=NEVER, enough=self.unplaced, for_weight=1.0, for_size=0.0, for_over=0.0, hot=150.0, cold=50.0,
+            steps=self.effort.place, window=self.effort.window, most=self.effort.most,
+        )  # fmt: skip
+        return goal._replace(**change)
+
+    def restart(self, options: list[int]) -> None:
+        self.seed += 1
+        self.arrays.reset(options, self.seed)
+
+    def place(self) -> None:
+        """As few as possible are left out."""
+        self.arrays.improve(self.goal())
+        self.unplaced = self.arrays.vector.unplaced
+
+    def finish(self) -> None:
+        """The soonest finish at which as few are left out."""
+        reached, low = self.arrays.vector.finish, 0
+        for attempt in range(TRIES + self.effort.tries):
+            if reached <= 0:
+                return
+            if low < reached and attempt < TRIES:
+                deadline = (low + reached) // 2
+            else:
+                deadline = reached - max(1, reached // (30 if attempt % 2 else 100))
+            if self._before(deadline):
+                reached = self.arrays.vector.finish
+            elif attempt < TRIES:
+                low = deadline + 1
+
+    def _before(self, deadline: int) -> bool:
+        """One try; where it fails, all is as it was."""
+        options = self.arrays.options
+        self.restart(options)
+        relax(self.arrays, deadline)
+        self.arrays.improve(self.goal(deadline=deadline, steps=self.effort.finish))
+        if self.arrays.vector.unplaced <= self.unplaced:
+            return True
+        self.restart(options)
+        return False
+
+    def size(self) -> None:
+        """The fewest bytes at that finish."""
+        vector = self.arrays.vector
+        if vector.size == 0:
+            return
+        self.restart(self.arrays.options)
+        brought = [copy.size / GB for copy in self.arrays.problem.copies]
+        mean = sum(brought) / max(1, len(brought))
+        self.arrays.improve(
+            self.goal(
+                deadline=vector.finish, for_weight=0.05, for_size=1 / GB, hot=max(0.05, mean), cold=max(0.005, mean / 50),
+                steps=self.effort.size,
+            )
+        )
+
+    def level(self) -> None:
+        """The least memory above the level line at that finish and with those bytes."""
+        vector = self.arrays.vector
+        if vector.over == 0:
+            return
+        self.restart(self.arrays.options)
+        roles = self.arrays.problem.roles
+        mean = sum(role.memory for role in roles) / len(roles)
+        self.arrays.improve(
+            self.goal(
+                deadline=vector.finish, size=vector.size, for_weight=100.0, for_over=1.0, hot=mean / 2, cold=mean / 50,
+                steps=self.effort.level,
+            )
+        )
+
+
+def relax(arrays: Arrays, deadline: int) -> None:
+    """Takes machines away until no storage is later than the deadline: for each layer that few of them need first."""
+    state, copies = arrays.state, arrays.problem.copies
+    used: dict[int, list[int]] = {}
+    for copy, users in enumerate(state.users):
+        if users > 0:
+            used.setdefault(copies[copy].storage, []).append(copy)
+    for storage, there in used.items():
+        while state.seconds[storage] > deadline:
+            needed = [copy for copy in there if state.users[copy] > 0]
+            worst = min(needed, key=lambda copy: (state.users[copy] / max(1, copies[copy].seconds), copy))
+            for machine, option in enumerate(state.at):
+                if option >= 0 and kernels.uses(arrays.world, option, storage, worst):
+                    kernels.take(arrays.world, state, machine)

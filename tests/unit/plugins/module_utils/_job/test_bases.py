@@ -1,0 +1,70 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
+
+from .conftest import Site
+
+GONE = "cd" * 32
+TOLD: dict[str, t.Any] = {"state": "fetching", "bytes": 5, "size_bytes": 10, "pool": "one", "msg": "", "attempts": []}
+
+
+def watch(site: Site, node: t.Any, **options: t.Any) -> Bases:
+    return Bases(site.stores, [GONE], "run-1", lambda: node() if callable(node) else node, **options)
+
+
+def test_a_base_in_any_pool_is_here(site: Site) -> None:
+    base = put_base(site.stores["two"])
+    bases = Bases(site.stores, [base.sha256], "run-1", lambda: pytest.fail("nobody has to be asked"))
+    [state] = bases.look(0.0, 1000.0)
+    assert (state.state, state.pool, state.bytes, state.there_at) == ("here", "two", base.size_bytes, 1000.0)
+    assert bases.coming == [] and bases.look(1.0, 1001.0) == []
+
+
+def test_progress_of_the_node_is_told(site: Site) -> None:
+    bases = watch(site, {"started": True, "bases": {GONE: TOLD}})
+    [state] = bases.look(0.0, 0.0)
+    assert (state.state, state.bytes, state.size_bytes) == ("coming", 5, 10)
+
+
+@pytest.mark.parametrize(
+    "node, limit_s",
+    [
+        (None, 15.0),
+        ({"started": True, "bases": {}}, 15.0),
+        ({"started": True, "bases": {GONE: {**TOLD, "state": "failed", "msg": "lost"}}}, 60.0),
+        ({"started": False, "bases": {}}, 7200.0),
+        ({"started": True, "bases": {GONE: TOLD}}, 7200.0),
+    ],
+)
+def test_only_a_failure_that_lasts_counts(node: t.Any, limit_s: float, site: Site) -> None:
+    bases = watch(site, node)
+    bases.look(100.0, 0.0)
+    bases.look(100.0 + limit_s - 0.1, 0.0)
+    assert bases.coming == [GONE]
+    bases.look(100.0 + limit_s, 0.0)
+    assert bases.coming == [] and bases.states[GONE].state == "failed" and GONE in bases.states[GONE].msg
+
+
+def test_a_failure_that_is_mended_counts_anew(site: Site) -> None:
+    failed = {"started": True, "bases": {GONE: {**TOLD, "state": "failed", "msg": "lost"}}}
+    going = {"started": True, "bases": {GONE: TOLD}}
+    said = iter([failed, failed, going, failed, failed, failed])
+    bases = watch(site, lambda: next(said))
+    for now in (0.0, 59.0, 60.0, 61.0, 120.0):
+        bases.look(now, 0.0)
+        assert bases.coming == [GONE], now
+    bases.look(121.0, 0.0)
+    assert bases.coming == []
+
+
+def test_no_node_is_none(tmp_path: t.Any) -> None:
+    assert node_of(RunDirectory(str(tmp_path), "run-1"))() is None

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import import_record, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey as pools_survey
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
+from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import File, Request, observe
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
+
+from .conftest import Site
+
+NOTHING: dict[str, t.Any] = {
+    "known": True, "reason": None, "machines": [], "domains": [], "networks": {}, "bridges": []
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def libvirt(monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
+    """What libvirt tells."""
+    told = dict(NOTHING)
+    monkeypatch.setattr(survey.inquiry, "inquire", lambda *_args: told)
+    return told
+
+
+def request(site: Site, **changes: t.Any) -> Request:
+    asked: dict[str, t.Any] = {
+        "pools": site.pools,
+        "tenant": "default",
+        "service": "shop",
+        "uri": "test:///default",
+        "state_dir": os.path.join(site.directory, "state"),
+        "address": "127.0.0.1",
+        "ports": (47700, 47701),
+        "port_range": "47700-47701",
+        "limit_s": 10.0,
+    }
+    return Request(**{**asked, **changes})
+
+
+def put_disk(pool: str, service: str, base: str, tenant: str = "default") -> str:
+    directory = os.path.join(pool, "machines", service, "m-1")
+    os.makedirs(directory)
+    with open(os.path.join(os.path.dirname(directory), ".owner.json"), "w", encoding="utf-8") as file:
+        json.dump({"format": 1, "tenant": tenant}, file)
+    path = os.path.join(directory, "root.qcow2")
+    with open(path, "wb") as file:
+        file.write(qcow2(backing=base, backing_format="raw"))
+    return path
+
+
+def test_pools_are_told_as_the_small_module_tells_them(site: Site) -> None:
+    base = put_base(site.stores["one"], refer=[references.tenant_of("default"), references.tenant_of("other")])
+    mine = put_disk(site.pools["one"], "shop", f"../../../bases/{base.sha256}/disk")
+    across = put_disk(site.pools["two"], "web", base.path)
+    put_disk(site.pools["two"], "theirs", base.path, tenant="other")
+    seen = observe(request(site))
+    wanted = pools_survey(site.stores, tenant="default")["pools"]
+    for name, pool in wanted.items():
+        assert seen["pools"][name] == {**pool, "known": True, "error": None}
+    assert seen["pools"]["one"]["bases"][0]["users"] == sorted([mine, across])
+    assert seen["capacity"]["pools"]["one"]["promised_bytes"] > 0
+    assert (seen["format"], seen["reachable"], seen["known"], seen["reason"]) == (1, True, True, "")
+    assert abs(seen["clock_s"] - time.time()) < 60
+    assert seen["ports_free"] and seen["address_local"] and seen["capacity"]["cpus"] > 0
+
+
+def test_the_record_and_the_absence_of_one(site: Site) -> None:
+    assert observe(request(site))["record"] is None
+    ServiceRecords(os.path.join(site.directory, "state"), "default").write("shop", {"format": 1, "x": "\x1b[0m"})
+    assert observe(request(site))["record"] == {"format": 1, "x": "\x1b[0m"}
+
+
+def _hang(*_args: t.Any) -> t.NoReturn:
+    time.sleep(60)
+    raise AssertionError
+
+
+def _break(*_args: t.Any) -> t.NoReturn:
+    raise FleetError("It is broken.")
+
+
+@pytest.mark.parametrize("how, reason", [(_hang, "no answer within 1 s"), (_break, "It is broken.")])
+@pytest.mark.parametrize("part", ["pool", "machines", "record", "host"])
+def test_what_cannot_be_known_is_said_and_hides_nothing(
+    part: str, how: t.Any, reason: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = put_base(site.stores["one"])
+    if part == "pool":
+        scan = survey.users.scan
+        monkeypatch.setattr(survey.users, "scan", lambda stores: how() if "two" in stores else scan(stores))
+    else:
+        target, name = {
+            "machines": (survey.inquiry, "inquire"),
+            "record": (survey.ServiceRecords, "read"),
+            "host": (survey.capacity, "packages"),
+        }[part]
+        monkeypatch.setattr(target, name, how)
+    seen = observe(request(site, limit_s=1.0))
+    assert not seen["known"] and reason in seen["reason"]
+    assert [one["sha256"] for one in seen["pools"]["one"]["bases"]] == [base.sha256]
+    if part == "pool":
+        for told in (seen["pools"]["two"], seen["capacity"]["pools"]["two"]):
+            assert (told["known"], told["exists"], reason in told["error"]) == (False, None, True)
+    parts = {name: told["known"] for name, told in seen["parts"].items()}
+    assert [name for name, known in parts.items() if not known] == ["pool:two" if part == "pool" else part]
+
+
+def test_libvirt_that_cannot_be_asked_is_not_taken_as_empty(site: Site, libvirt: dict[str, t.Any]) -> None:
+    libvirt.update(known=False, reason="Cannot connect to libvirt.", networks=None)
+    seen = observe(request(site))
+    assert (seen["known"], seen["reason"], seen["networks"]) == (False, "Cannot connect to libvirt.", None)
+
+
+def test_files_are_there_or_not_or_unknown(site: Site) -> None:
+    path = os.path.join(site.pools["one"], "image.raw")
+    with open(path, "wb") as file:
+        file.write(b"x" * 10)
+    loop = os.path.join(site.pools["one"], "loop")
+    os.symlink(loop, loop)
+    files = [File("a", path), File("b", path + ".gone"), File("c", loop), File("d", path + "/below"), File("e", site.pools["one"])]
+    told = observe(request(site, files=files))["files"]
+    assert [(told[name]["known"], told[name]["exists"]) for name in "abcde"] == [
+        (True, True), (True, False), (False, None), (True, False), (True, True)
+    ]  # fmt: skip
+    assert (told["a"]["size_bytes"], told["a"]["regular"], told["e"]["regular"]) == (10, True, False)
+    assert told["c"]["error"] and told["b"]["error"] is None
+
+
+def test_candidates_have_a_wanted_size(site: Site) -> None:
+    other = os.path.join(site.directory, "images")
+    os.mkdir(other)
+    for place in (site.pools["one"], other):
+        for name, size in (("fits.img", 10), ("long.img", 11)):
+            with open(os.path.join(place, name), "wb") as file:
+                file.write(b"x" * size)
+    os.symlink(os.path.join(other, "fits.img"), os.path.join(other, "link.img"))
+    fits = os.path.join(other, "fits.img")
+    os.utime(fits, (1, 1))
+    Store(site.pools["one"]).prepare()
+    import_record.remember_file(Store(site.pools["one"]), fits, os.stat(fits), "ab" * 32)
+    missing = os.path.join(site.directory, "gone")
+    found = observe(request(site, candidate_sizes=[10], candidate_dirs=[other, missing]))["candidates"]
+    assert {one["path"]: one["sha256"] for one in found} == {os.path.join(site.pools["one"], "fits.img"): None, fits: "ab" * 32}

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._job import bases, boot
+from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import libvirt_host
+from ansible_collections.basecast.fleet.plugins.modules import host_job
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
+
+GONE = "ab" * 32
+SECRET = "verysecret-user-data"
+
+
+@pytest.fixture
+def run(run_on_pools: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> t.Callable[..., dict[str, t.Any]]:
+    monkeypatch.setattr(libvirt_host, "libvirt", None)
+    monkeypatch.setattr(bases, "NODE_S", 0.1)
+    monkeypatch.setattr(boot, "RETURN_S", 0.1)
+    call = run_on_pools(host_job)
+    places = {"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")}
+    return lambda **options: call(**{"service": "shop", "run": "run-1", **places, **options})
+
+
+def machines(base: str) -> dict[str, t.Any]:
+    return {
+        "machines": [{"machine": "m-1", "pool": "one", "new": True, "seeded": True}],
+        "disks": [{"machine": "m-1", "name": "root", "pool": "one", "base": base}],
+        "seeds": [{"machine": "m-1", "pool": "one", "user_data": SECRET}],
+        "record": {"generation": 1, "x": SECRET},
+    }
+
+
+def test_nothing_to_do_is_done(run: t.Any, tmp_path: t.Any) -> None:
+    result = run()
+    assert (result["changed"], result["job"]["state"], result["job"]["machines"]) == (False, "done", [])
+    assert (Journal(str(tmp_path / "run"), "default", "shop").read("run-1") or {})["state"] == "done"
+
+
+def test_a_failed_machine_fails_the_module_with_all_data(run: t.Any) -> None:
+    result = run(**machines(GONE))
+    assert result["failed"] and result["failure"]["kind"] == "job_failed" and GONE in result["msg"]
+    assert result["job"]["machines"][0]["state"] == "failed" and SECRET not in str(result)
+
+
+def test_a_host_without_libvirt_makes_disks_and_says_so(run: t.Any, disk_pools: dict[str, str]) -> None:
+    base = put_base(Store(disk_pools["one"], pool="one")).sha256
+    result = run(**machines(base))
+    machine = result["job"]["machines"][0]
+    assert (machine["state"], machine["reason"]) == ("unknown", "libvirt_missing") and machine["disks_at"]
+    assert "python3-libvirt" in result["msg"] and result["changed"] and "disks" in result["diff"]["after"]
+
+
+def test_check_mode_changes_nothing(run: t.Any, tmp_path: t.Any, disk_pools: dict[str, str]) -> None:
+    result = run(check_mode=True, **machines(GONE))
+    assert result["job"]["machines"][0]["reason"] == "libvirt_missing" and SECRET not in str(result)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "state").exists()
+    assert run(check_mode=True, record={"generation": 3})["diff"]["after"]["record"] == {"generation": 3}
+
+
+@pytest.mark.parametrize(
+    "options, option",
+    [
+        ({"run": "../x"}, "run"),
+        ({"service": "a b"}, "service"),
+        ({"timeout_s": -1}, "timeout_s"),
+        ({"boot_timeout_s": "nan"}, "boot_timeout_s"),
+        ({"machines": [{"machine": "X", "pool": "one"}]}, "machines[0].machine"),
+        ({"disks": [{"machine": "m", "name": "root", "pool": "one"}]}, "disks[].machine"),
+        ({"clones": [{"pool": "none", "bases": [GONE]}]}, "clones[].pool"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: dict[str, t.Any], option: str, run: t.Any, tmp_path: t.Any) -> None:
+    result = run(**options)
+    assert result["failed"] and result["failure"]["option"] == option, result
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,44 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import libvirt_host
+from ansible_collections.basecast.fleet.plugins.modules import survey_info
+
+
+@pytest.fixture
+def run(run_on_pools: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> t.Callable[..., dict[str, t.Any]]:
+    monkeypatch.setattr(libvirt_host, "libvirt", None)
+    call = run_on_pools(survey_info)
+    return lambda **options: call(**{"service": "shop", "state_dir": str(tmp_path / "state"), **options})
+
+
+def test_an_observation_is_returned(run: t.Any, disk_pools: dict[str, str]) -> None:
+    result = run(files=[{"name": "a", "path": "x.img", "pool": "one"}, {"name": "b", "path": "/gone"}])
+    seen = result["observation"]
+    assert not result["changed"] and seen["format"] == 1 and set(seen["pools"]) == {"one", "two"}
+    assert [seen["files"][name]["path"] for name in "ab"] == [disk_pools["one"] + "/x.img", "/gone"]
+    assert set(seen["parts"]) == {"host", "machines", "record", "links", "files", "pool:one", "pool:two"}
+
+
+@pytest.mark.parametrize(
+    "options, option",
+    [
+        ({"service": "a/b"}, "service"),
+        ({"tenant": ""}, "tenant"),
+        ({"port_range": "1"}, "port_range"),
+        ({"port_range": "9-8"}, "port_range"),
+        ({"part_timeout_s": 0}, "part_timeout_s"),
+        ({"part_timeout_s": "inf"}, "part_timeout_s"),
+        ({"files": [{"name": "a", "path": "x", "pool": "none"}]}, "files[0].pool"),
+        ({"pools": {"a": "relative"}}, "pools.a"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: dict[str, t.Any], option: str, run: t.Any) -> None:
+    result = run(**options)
+    assert result["failed"] and result["failure"]["option"] == option, result
