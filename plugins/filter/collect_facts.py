@@ -55,8 +55,9 @@ def collect_facts(
     """The filter: see the documentation above."""
     found = {}
     for host in hosts:
-        variables = hostvars[host] if host in hostvars else {}
-        value = variables[name] if name in variables else None
+        if host not in hostvars:
+            continue
+        value = hostvars[host].get(name)
         if attribute is not None:
             value = value.get(attribute) if isinstance(value, t.Mapping) else None
         if value:

@@ -108,7 +108,8 @@ RETURN = r"""
 _value:
   description:
     - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable),
-      V(unknown) (whether it exists), V(unfit) (its host) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
+      V(unknown) (whether it exists),
+      V(unfit) (its host) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
       base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
       machines that are no longer asked for. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict

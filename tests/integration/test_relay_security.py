@@ -18,46 +18,46 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import 
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
 from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, wait_until
 
-LISTEN = f"""
+LISTEN = """
 - hosts: all
   gather_facts: false
   vars:
     basecast_run: test
-    basecast_state_dir: "{{{{ runtime_dir }}}}-state"
-    basecast_runtime_dir: "{{{{ runtime_dir }}}}"
+    basecast_state_dir: "{{ runtime_dir }}-state"
+    basecast_runtime_dir: "{{ runtime_dir }}"
   tasks:
     - basecast.fleet.relay_certificates:
         run: test
-        hosts: "{{{{ ansible_play_hosts_all }}}}"
+        hosts: "{{ ansible_play_hosts_all }}"
       run_once: true
       no_log: true
       register: basecast_certificates
-    - ansible.builtin.import_role: {{name: basecast.fleet.settings}}
-    - ansible.builtin.set_fact: {{basecast_run: test}}
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: listen}}
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.set_fact: {basecast_run: test}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
     - ansible.builtin.set_fact:
-        kept: "{{{{ basecast_node }}}}"
+        kept: "{{ basecast_node }}"
         cacheable: true
     - ansible.builtin.debug:
-        msg: "{{{{ basecast_outcome or 'listening' }}}}"
+        msg: "{{ basecast_outcome or 'listening' }}"
 """
 
 
-NETWORK = f"""
+NETWORK = """
 - hosts: all
   gather_facts: false
   vars:
-    basecast_state_dir: "{{{{ runtime_dir }}}}-state"
-    basecast_runtime_dir: "{{{{ runtime_dir }}}}"
+    basecast_state_dir: "{{ runtime_dir }}-state"
+    basecast_runtime_dir: "{{ runtime_dir }}"
   tasks:
-    - ansible.builtin.import_role: {{name: basecast.fleet.settings}}
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: prepare}}
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: prepare}
       vars:
-        __relay_hosts: "{{{{ ansible_play_hosts_all }}}}"
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: listen}}
+        __relay_hosts: "{{ ansible_play_hosts_all }}"
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
     - ansible.builtin.debug:
-        msg: "NODE {{{{ basecast_node | to_json }}}}"
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: stop}}
+        msg: "NODE {{ basecast_node | to_json }}"
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: stop}
 """
 
 

@@ -18,39 +18,39 @@ RATE_MBPS = 100
 # Of a packet of 1514 bytes so many are payload.
 PAYLOAD = 1448 / 1514
 
-PLAYBOOK = f"""
+PLAYBOOK = """
 - name: Nodes that listen
   hosts: lab
   gather_facts: false
   tasks:
-    - ansible.builtin.import_role: {{name: basecast.fleet.settings}}
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: prepare}}
-      vars: {{__relay_hosts: "{{{{ ansible_play_hosts_all }}}}"}}
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: listen}}
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: prepare}
+      vars: {__relay_hosts: "{{ ansible_play_hosts_all }}"}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
 
 - name: Measure
   hosts: lab
   gather_facts: false
   tasks:
-    - ansible.builtin.set_fact: {{t0: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.set_fact: {t0: "{{ now().timestamp() }}"}
       run_once: true
     - ansible.builtin.ping:
     - ansible.builtin.ping:
-    - ansible.builtin.set_fact: {{t1: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.set_fact: {t1: "{{ now().timestamp() }}"}
       run_once: true
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: measure}}
-    - ansible.builtin.set_fact: {{t2: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: measure}
+    - ansible.builtin.set_fact: {t2: "{{ now().timestamp() }}"}
       run_once: true
-    - ansible.builtin.import_role: {{name: basecast.fleet.relay, tasks_from: stop}}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: stop}
     - ansible.builtin.copy:
-        content: "{{{{ {{'empty_s': t1 | float - t0 | float, 'measure_s': t2 | float - t1 | float, 'links': links}} | to_json }}}}"
-        dest: "{{{{ result_file }}}}"
+        content: "{{ {'empty_s': t1 | float - t0 | float, 'measure_s': t2 | float - t1 | float, 'links': links} | to_json }}"
+        dest: "{{ result_file }}"
         mode: "0600"
       run_once: true
       delegate_to: localhost
       vars:
         ansible_connection: local
-        links: "{{{{ ansible_play_hosts_all | map('extract', hostvars, ['basecast_measured', 'links']) | flatten }}}}"
+        links: "{{ ansible_play_hosts_all | map('extract', hostvars, ['basecast_measured', 'links']) | flatten }}"
 """
 
 

@@ -36,8 +36,8 @@ def deploy_report(
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
     :param fail_on_drift: a machine that differs from the manifest makes the run fail.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
-        "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text":
-        [lines]}``.
+        "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
+        "surplus", "relay", "text": [lines]}``.
     """
     machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
     hosts: dict[str, dict[str, t.Any]] = {}
