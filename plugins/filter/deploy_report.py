@@ -71,6 +71,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
 
@@ -79,7 +80,11 @@ def deploy_report(
     plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
 ) -> dict[str, t.Any]:
     try:
+<<<<<<< HEAD
         return report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+=======
+        return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), plain(relay), bool(predicted))))
+>>>>>>> main
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -29,7 +29,7 @@ options:
     description:
       - Files from which bases would be imported, by the base's name in the manifest.
       - Each is what M(ansible.builtin.stat) returned as C(stat), for a file of the controller with the C(checksum) by SHA-256
-        where the manifest has one. For a URL it is what M(ansible.builtin.uri) returned of a C(HEAD) request.
+        where the manifest has one; for others it is what M(basecast.fleet.base_disk_source_info) returned in C(sources).
       - A file that is missing, or is another one, is a problem. From a file's size the relay of its base is foreseen.
     type: dict
     default: {}
@@ -130,6 +130,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean_data
 from ..plugin_utils._plan.relay.needs import Relaying
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
@@ -148,7 +149,7 @@ def service_plan(
     paths: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
-        return plan(
+        made = plan(
             plain(manifest),
             plain(hosts),
             plain(groups or {}),
@@ -159,6 +160,8 @@ def service_plan(
             bool(skip_bad_hosts),
             Relaying(plain(relays), plain(paths or [])),
         )
+        # Hosts, and whoever wrote to them, have their say in these sentences.
+        return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -26,10 +26,10 @@ description:
   - One job of a service at a time changes something on a host. A second one waits for it, and finds what it made.
   - How far it is stands in a file below O(runtime_dir) that only root can read.
 notes:
-  - With C(async), Ansible keeps a module's arguments in a file in the remote user's temporary directory (mode 0700) until
-    the module has ended. Here they contain O(seeds) and O(record), and so all secrets of the user data. The seeds and the
-    record themselves lie on the same host, readable for root only. After a restart of the host in the middle of a job, the
-    file stays until that directory is cleaned.
+  - With C(async), Ansible leaves a module's arguments in a file in the remote user's temporary directory (mode 0700) until
+    the module has ended. Here they contain O(seeds) and O(record), and so all secrets of the user data. The job deletes this
+    file when it begins, unless E(ANSIBLE_KEEP_REMOTE_FILES) is set. The seeds and the record themselves lie on the same
+    host, readable for root only (and the seeds for QEMU's user).
   - Without C(async) the module returns when the job has ended. It then fails if a machine has.
 extends_documentation_fragment:
   - basecast.fleet._attributes
@@ -247,11 +247,11 @@ options:
     default: auto
   state_dir:
     description: Directory of the services' records.
-    type: path
+    type: str
     default: /var/lib/basecast
   runtime_dir:
     description: Directory of the relay nodes' control sockets, and of the files that tell of jobs.
-    type: path
+    type: str
     default: /run/basecast
   timeout_s:
     description: How long to wait for the bases, in seconds.
@@ -336,6 +336,7 @@ from ..module_utils._disk.disk_options import disk_arguments
 from ..module_utils._disk.reference_options import reference_arguments
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import FleetError, InvalidOption
+from ..module_utils._job.arguments import forget
 from ..module_utils._job.bases import Bases, node_of
 from ..module_utils._job.boot import Boot
 from ..module_utils._job.job import Job, predict
@@ -359,6 +360,8 @@ class JobFailed(FleetError):
 
 def _checked(module: AnsibleModule) -> HostWork:
     params = module.params
+    if not module._keep_remote_files:
+        forget("host_job")
     secrets = Secrets(take_secret(module, "seeds") or [], take_secret(module, "record"))
     for option in ("state_dir", "runtime_dir"):
         if not os.path.isabs(params[option]):
@@ -447,8 +450,8 @@ def main() -> None:
             "record": {"type": "dict", "no_log": True},
             "uri": {"type": "str", "default": "qemu:///system"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
             "timeout_s": {"type": "float", "default": 7200},
             "patience_s": {"type": "float", "default": 60},
             "copy_timeout_s": {"type": "float", "default": 7200},

@@ -37,7 +37,7 @@ options:
     default: qemu:///system
   state_dir:
     description: Directory in which the host keeps the records of services and what was measured.
-    type: path
+    type: str
     default: /var/lib/basecast
   address:
     description:
@@ -329,7 +329,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "uri": {"type": "str", "default": "qemu:///system"},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},

@@ -69,13 +69,13 @@ class RelayRun:
         number = next(_numbers)
         pool = lab.hosts[source].path(f"{POOL}/bases")
         before = {folder.name for folder in pool.glob("[0-9a-f]*")}
-        lab.hosts[source].run(f"head -c {size_bytes} /dev/urandom > {POOL}/image-{number}.raw")
+        lab.hosts[source].run(f"head -c {size_bytes} /dev/urandom > /root/image-{number}.raw")
         done = lab.exec_in_controller(
-            ["ansible", source, "-m", "basecast.fleet.base_disk_import", "-a", f"src={POOL}/image-{number}.raw name=x{number} version=1"]
+            ["ansible", source, "-m", "basecast.fleet.base_disk_import", "-a", f"src=/root/image-{number}.raw source_dirs=/root name=x{number} version=1"]
         )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
-        lab.hosts[source].run(f"rm {POOL}/image-{number}.raw")
+        lab.hosts[source].run(f"rm /root/image-{number}.raw")
         (self.sha256,) = {folder.name for folder in pool.glob("[0-9a-f]*")} - before
         self.metadata: dict[str, t.Any] = json.loads((pool / self.sha256 / "base.json").read_text())
 

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import os
 import typing as t
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
 from . import filesystem, in_use, layout, lock, transfer, users
@@ -29,6 +30,7 @@ ORIGIN_FORMAT = 1
 _LARGEST_ORIGIN = 64 * 1024
 _SECTOR = 512
 _PIECE = 4096
+_COPIES_AT_ONCE = 4
 
 
 class Wish(t.NamedTuple):
@@ -310,9 +312,7 @@ class Disks:
                 made += layout.make_directories(pool_path, "machines", self._service, item.wish.machine)
                 filesystem.remove_tree_or_file(temporary[item.path])
             self._create_overlays([item for item in creating if item.is_overlay], temporary)
-            for item in creating:
-                if not item.is_overlay:
-                    self._create_other(item, temporary[item.path])
+            self._create_others([item for item in creating if not item.is_overlay], temporary)
             _sync(list(temporary.values()))
             for item in creating:
                 os.rename(temporary[item.path], item.path)
@@ -347,6 +347,19 @@ class Disks:
                 templates[kind] = _pieces(path)
             else:
                 _write_pieces(path, templates[kind])
+
+    def _create_others(self, items: t.Sequence[Decision], temporary: t.Mapping[str, str]) -> None:
+        """Side by side, as copies take long. After a failure those that have begun are waited for, since all is cleaned up."""
+        if not items:
+            return
+        with ThreadPoolExecutor(max_workers=min(len(items), _COPIES_AT_ONCE)) as workers:
+            futures = [workers.submit(self._create_other, item, temporary[item.path]) for item in items]
+            if any(future.exception() is not None for future in wait(futures, return_when=FIRST_EXCEPTION).done):
+                for future in futures:
+                    future.cancel()
+        for future in futures:
+            if not future.cancelled():
+                future.result()
 
     def _create_other(self, item: Decision, path: str) -> None:
         """An empty disk, a copy or a clone; what it was made from is written down before it appears."""
@@ -565,11 +578,11 @@ def _write_pieces(path: str, pieces: t.Sequence[tuple[int, bytes]]) -> None:
 
 def _sync(paths: t.Sequence[str]) -> None:
     """All files on disk. Writing is begun for all of them first: the first wait then covers most of the rest."""
-    for wait in (False, True):
+    for waited_for in (False, True):
         for path in paths:
             descriptor = filesystem.open_regular(path)
             try:
-                if wait:
+                if waited_for:
                     os.fsync(descriptor)
                 else:
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

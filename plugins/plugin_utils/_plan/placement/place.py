@@ -16,6 +16,7 @@ from .fleet import HostFacts, read_fleet
 from .greedy import even_out, place_greedily
 from .layers import Bring, Layers
 from .model import Assignment
+from .named import named_problems
 from .numbering import Numbers, candidates, known_numbers
 from .observed import Observed
 from .quota import within_quota
@@ -63,6 +64,7 @@ class _Placing:
         self.numbers: dict[str, Numbers] = {}
         self.pools: dict[tuple[str, int], tuple[str, ...]] = {}
         self.standing: list[Standing] = []
+        self.named: dict[str, dict[str, int]] = {}  # new machines whose host the manifest names: {group: {host: number}}
         self.result: dict[str, t.Any] = {
             "assignments": [], "ratings": {}, "group_ratings": [], "unplaced": [], "binds": [], "surplus": [], "problems": []
         }  # fmt: skip
@@ -79,6 +81,7 @@ class _Placing:
                 missing = (group["count"] or 0) - len(self.numbers[group["name"]].kept)
                 if missing > 0:
                     wishes.append(Wish(group, tuple(usable), missing))
+        self.result["problems"] += named_problems(self.manifest, self.fleet, self.layers, self.named)
         allowed, refused = within_quota(self.manifest, self.hosts, self.standing, wishes, self.settings.quotas)
         if allowed:
             self._place(allowed)
@@ -100,6 +103,8 @@ class _Placing:
             for _ in range(group["per_host"] - numbers.on(host)):
                 number = numbers.give(host)
                 self.standing.append(Standing(group["name"], host, counted=False))
+                mine = self.named.setdefault(group["name"], {})
+                mine[host] = mine.get(host, 0) + 1
                 self.result["ratings"][f"{group['name']}-{number}"] = [
                     {
                         "host": host,

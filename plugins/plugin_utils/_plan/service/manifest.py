@@ -19,10 +19,10 @@ import sys
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-import yaml
-
 from ....module_utils._errors import FleetError
+from ....module_utils._machine.user_data import user_data_problems
 from ..json_data import number
+from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS
 
 try:
@@ -32,7 +32,7 @@ except ImportError:  # told to the user when a manifest is read
 
 GIB = 1024**3
 
-Path = tuple[str | int, ...]
+Path = yaml_text.Path
 
 
 class ManifestError(FleetError):
@@ -54,15 +54,7 @@ class Places:
     def __call__(self, *path: str | int) -> str:
         line = next((self._lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self._lines), None)
         at = f"{self.origin}:{line}" if line else self.origin
-        return f"{at}: {dotted(path)}" if path else at
-
-
-def dotted(path: Path) -> str:
-    """``("machines", 0, "name")`` as ``machines[0].name``."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
+        return f"{at}: {yaml_text.dotted(path)}" if path else at
 
 
 def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") -> dict[str, t.Any]:
@@ -81,17 +73,30 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") 
             f"jsonschema: this Python package is missing on the controller; install it: {sys.executable} -m pip install jsonschema",
             kind="requirement",
         )
-    if isinstance(source, str):
-        document, lines = _read_yaml(source, origin)
-    else:
-        document, lines = plain(source), {}
-    places = Places(origin, lines)
+    document, places = _read(source, origin)
     errors = [*_schema_errors(document, places)]
     if not errors:
         errors = [*_meaning_errors(document, places)]
     if errors:
         raise ManifestError(errors)
     return _normalised(document, places)
+
+
+def _read(source: str | Mapping[str, t.Any], origin: str) -> tuple[t.Any, Places]:
+    """The document in plain types that JSON can hold, and where its parts stand."""
+    lines: dict[Path, int] = {}
+    if isinstance(source, str):
+        try:
+            source, lines = yaml_text.read(source, origin)
+        except yaml_text.YamlMistake as mistake:
+            raise ManifestError(mistake.mistakes) from mistake
+        if source is None:
+            raise ManifestError([f"{origin}: the manifest is empty; a mapping with format, service and machines is wanted"])
+    places = Places(origin, lines)
+    foreign = [f"{places(*path)}: {problem}" for path, problem in yaml_text.foreign_values(source)]
+    if foreign:
+        raise ManifestError(foreign)
+    return plain(source), places
 
 
 # What a request for one machine has beside a group's keys, and what its bases need not have.
@@ -137,47 +142,6 @@ def plain(value: t.Any) -> t.Any:
     if isinstance(value, str):
         return str(value)
     return value
-
-
-# --- reading -----------------------------------------------------------------------------------
-
-
-def _read_yaml(text: str, origin: str) -> tuple[t.Any, dict[Path, int]]:
-    """The document and the line of each part, from one pass over the YAML nodes."""
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise ManifestError([f"{origin}: the manifest is empty; a mapping with format, service and machines is wanted"])
-        lines: dict[Path, int] = {}
-        errors = [*_walk_yaml(node, (), lines, origin)]
-        if errors:
-            raise ManifestError(errors)
-        # Timestamps and the like would not survive JSON; the schema then names them.
-        return plain(loader.construct_document(node)), lines
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{origin}:{mark.line + 1}" if mark else origin
-        raise ManifestError([f"{at}: not YAML: {getattr(error, 'problem', None) or error}"]) from error
-    finally:
-        loader.dispose()
-
-
-def _walk_yaml(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> Iterator[str]:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in seen and name != "<<":
-                yield f"{origin}:{line}: {dotted((*path, name))}: the key stands twice, first in line {seen[name]}"
-            seen[name] = line
-            lines[(*path, name)] = line
-            yield from _walk_yaml(value, (*path, name), lines, origin)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            lines[(*path, index)] = item.start_mark.line + 1
-            yield from _walk_yaml(item, (*path, index), lines, origin)
 
 
 # --- checking ----------------------------------------------------------------------------------
@@ -244,6 +208,7 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             for at, host in enumerate(group["hosts"]):
                 if host in group["hosts"][:at]:
                     yield f"{places(*path, 'hosts', at)}: {host!r} stands twice"
+        yield from _seed_errors(group.get("cloud_init") or {}, (*path, "cloud_init"), places)
         for at, disk in enumerate(group["disks"]):
             place = (*path, "disks", at)
             if "base" in disk and disk["base"] not in bases:
@@ -253,6 +218,18 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
                 yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{hint}; {accepted}"
             if "base" not in disk and disk.get("backend") == "reflink":
                 yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+
+
+def _seed_errors(cloud_init: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
+    """What cloud-init would not understand; it says nothing itself."""
+    for key in ("user_data", "vendor_data"):
+        for problem in user_data_problems(cloud_init.get(key)):
+            yield f"{places(*path, key)}: {problem}"
+    if "instance-id" in (cloud_init.get("meta_data") or {}):
+        yield f"{places(*path, 'meta_data', 'instance-id')}: it is derived from tenant, service and machine and cannot be chosen"
+    network = cloud_init.get("network_config")
+    if network is not None and not {"version", "network"} & set(network):
+        yield f"{places(*path, 'network_config')}: a mapping with the key version (network configuration version 2) is expected"
 
 
 def _placement_errors(document: dict[str, t.Any], group: dict[str, t.Any], path: Path, places: Places) -> Iterator[str]:
@@ -331,10 +308,15 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         "cloud_init": cloud_init,
         "placement": _placement(group.get("placement")),
         # Not the content: user data holds passwords, and this stands in the domain's description.
-        "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
+        "seed_digest": None if cloud_init is None else digest_of(_seed_of(cloud_init)),
         "place": places(*path),
         "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
     }
+
+
+def _seed_of(cloud_init: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What of it stands on the machine's seed."""
+    return {key: value for key, value in cloud_init.items() if key != "allow_degraded"}
 
 
 def _disk(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:

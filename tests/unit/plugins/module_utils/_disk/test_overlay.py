@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import typing as t
 
 import pytest
@@ -175,6 +176,35 @@ def test_copies(present: Present, store: Store, qemu_runner: FakeQemu) -> None:
     other = put_base(store, b"other".ljust(8192, b"\0"))
     with pytest.raises(DiskConflict, match=base.sha256):
         present(wish(other.sha256, differencing=False))
+
+
+def test_copies_are_made_side_by_side(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(store)
+    both, copy = threading.Barrier(2), transfer.copy_file
+
+    def together(*args: t.Any) -> str:
+        both.wait(timeout=20)  # one after another would wait for ever
+        return copy(*args)
+
+    monkeypatch.setattr(transfer, "copy_file", together)
+    results = present(wish(base.sha256, "a", differencing=False), wish(base.sha256, "b", differencing=False))
+    assert {filesystem.read_file(result["path"]) for result in results} == {filesystem.read_file(base.path)}
+
+
+def test_a_copy_that_fails_leaves_none_of_the_others(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(store)
+    copy, calls = transfer.copy_file, []
+
+    def fail_once(*args: t.Any) -> str:
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return copy(*args)
+
+    monkeypatch.setattr(transfer, "copy_file", fail_once)
+    with pytest.raises(OSError, match="Input/output"):
+        present(*(wish(base.sha256, f"m{number}", differencing=False) for number in range(12)))
+    assert len(calls) < 12 and [path for path in tree(store) if ".owner" not in path] == []
 
 
 def test_a_copy_of_a_child_is_flattened(present: Present, store: Store, qemu_runner: FakeQemu) -> None:

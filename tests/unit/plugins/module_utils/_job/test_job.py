@@ -49,7 +49,7 @@ def test_machines_are_made_and_then_found(site: Site) -> None:
 
 def test_what_is_kept_of_a_job_tells_no_secret(site: Site) -> None:
     base = put_base(site.stores["one"], A)
-    seeds = [{"machine": "m-1", "pool": "one", "user_data": "verysecret"}]
+    seeds = [{"machine": "m-1", "pool": "one", "user_data": "#!/bin/sh\necho verysecret\n"}]
     work = site.work(base.sha256, record={"generation": 1, "x": "verysecret"}, seeds=seeds)
     told = site.job(work).perform()
     journal = Journal(site.runtime_dir, "default", "shop")
