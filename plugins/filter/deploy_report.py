@@ -80,11 +80,8 @@ def deploy_report(
     plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
 ) -> dict[str, t.Any]:
     try:
-<<<<<<< HEAD
-        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
-=======
-        return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), plain(relay), bool(predicted))))
->>>>>>> main
+        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+        return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -68,33 +68,20 @@ def host_problems(
         mine = [machine for machine in creating if machine["host"] == host]
         if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
             continue
-<<<<<<< HEAD
         problems = [
             *_packages(host, facts, bool(mine), host in importers),
+            *(_libvirt(host, facts) if mine else []),
             *_pools(host, facts, mine, groups),
             *_import_pools(host, facts, bases),
             *_memory(host, facts, mine, groups, memory_overcommit),
             *_networks(host, facts, mine, groups),
             *(_space(host, facts, work[host], bases, hosts) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
+            *(_clock(host, facts) if host in relay_hosts else []),
         ]
         if problems:
             found[host] = list(dict.fromkeys(problems))
     return found
-=======
-        problems += _packages(host, facts, bool(mine), host in importers)
-        problems += _libvirt(host, facts) if mine else []
-        problems += _pools(host, facts, mine, groups)
-        problems += _import_pools(host, facts, bases)
-        problems += _memory(host, facts, mine, groups, memory_overcommit)
-        problems += _networks(host, facts, mine, groups)
-        if host in work:
-            problems += _space(host, facts, work[host], bases, hosts)
-        if host in relay_hosts:
-            problems += _ports(host, facts)
-            problems += _clock(host, facts)
-    return problems
->>>>>>> main
 
 
 def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, imports: bool) -> Iterator[str]:

@@ -18,11 +18,7 @@ from ..placement import Observed, Settings, answers, disks_of, held_base, place_
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
-<<<<<<< HEAD
-from .preflight import host_problems, manifest_problems, overcommitted_pools
-=======
-from .preflight import clock_notes, overcommitted_pools, preflight
->>>>>>> main
+from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
 
 FORMAT = 1
@@ -146,13 +142,8 @@ def _plan_without(
         "group_ratings": placement["group_ratings"],
         "unplaced": placement["unplaced"],
         "surplus": placement["surplus"],
-<<<<<<< HEAD
-        "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
-        "problems": problems,
-=======
         "notes": [*overcommitted_pools(creating, groups_by_name, bases, hosts), *clock_notes(relay_hosts, hosts)],
-        "problems": list(dict.fromkeys(problems)),
->>>>>>> main
+        "problems": problems,
     }
     return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, memory_overcommit)
 
