@@ -32,6 +32,10 @@ options:
     description: Whether the run was in check mode. Machines that it would have deployed then count as deployed.
     type: bool
     default: false
+  fail_on_drift:
+    description: Whether a machine that differs from the manifest makes the result not C(ok). The names of such machines are in C(drifted).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -70,9 +74,11 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
 
 
-def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:
+def deploy_report(
+    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
+) -> dict[str, t.Any]:
     try:
-        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted))
+        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

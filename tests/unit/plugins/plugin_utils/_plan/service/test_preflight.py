@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
     A,
@@ -141,4 +141,5 @@ def test_over_commitment_is_told_and_does_not_stop(size_gib: float, per_host: in
     assert plan["problems"] == []
     assert note in " ".join(plan["notes"])
     assert bool(plan["notes"]) is bool(note)
-    assert all(f"  note: {text}" in plan_text(plan) for text in plan["notes"])
+    shown = " ".join(" ".join(plan_text(plan)).split())
+    assert all(f"note: {text}" in shown for text in plan["notes"])
