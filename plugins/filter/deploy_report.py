@@ -33,7 +33,7 @@ options:
     type: bool
     default: false
   fail_on_drift:
-    description: Whether a machine that differs from the manifest makes the result not C(ok). The names of such machines are in C(drifted).
+    description: Whether a machine that differs from the manifest makes C(ok) false.
     type: bool
     default: false
 """
@@ -55,7 +55,8 @@ _value:
   description:
     - The report; C(text) holds it as lines for people.
     - The C(state) of a machine is V(deployed) or V(started) (by this run), V(present) (before it); V(failed), V(unreachable), V(unknown)
-      (whether it exists) or V(outside) (of this run). The names of the latter are in C(missing).
+      (whether it exists), V(unfit) (its host, for a new machine) or V(outside) (of this run). The names of the latter are in C(missing).
+    - C(failures) says in sentences why C(ok) is false.
   type: dict
   sample:
     format: 1
@@ -70,6 +71,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
 
@@ -78,7 +80,8 @@ def deploy_report(
     plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
 ) -> dict[str, t.Any]:
     try:
-        return report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+        return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -39,13 +39,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
 def service_plan_text(plan: t.Any) -> list[str]:
     try:
-        return plan_text(plain(plan))
+        return t.cast("list[str]", clean_data(plan_text(plain(plan))))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -15,6 +15,7 @@ from ._errors import FleetError, InvalidOption
 from ._names import check_name
 from ._relay.errors import ControlFailed, RelayError
 from ._relay.node.run_directory import RunDirectory
+from ._text import clean
 
 
 @contextlib.contextmanager
@@ -25,16 +26,27 @@ def node_of_run(runtime_dir: str, run: str) -> t.Iterator[RunDirectory]:
     try:
         yield runtime
     except ControlFailed as error:
-        raise FleetError(
-            f"The relay node of the run {run} is not running on this host. "
-            f"{runtime.log_tail() or 'It was not started, or has ended.'}",
-            run=run,
-        ) from error
+        raise FleetError(_gone(runtime, run), run=run) from error
     except RelayError as error:
         fields = {key: value for key, value in error.fields.items() if key != "kind"}
         raise FleetError(error.message, **fields) from error
     except OSError as error:
         raise FleetError(f"The relay node of the run {run}: {error}", run=run) from error
+
+
+def _gone(runtime: RunDirectory, run: str) -> str:
+    """Why no node answers, as far as it can be known, and what to do."""
+    ended = runtime.read_ending().get("ended")
+    if ended:
+        why = f"It has ended: {clean(ended, 300)}."
+    elif runtime.log_tail():
+        why = f"It died; its last words: {clean(runtime.log_tail(), 1000)}"
+    else:
+        why = "It was never started here, was stopped, or the host was restarted since."
+    return (
+        f"The relay node of the run {run} is not running on this host. {why} "
+        "Deploy again: chunks that have arrived are kept, and only the missing ones are fetched."
+    )
 
 
 def checked_peers(peers: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:

@@ -247,11 +247,11 @@ options:
     default: auto
   state_dir:
     description: Directory of the services' records.
-    type: path
+    type: str
     default: /var/lib/basecast
   runtime_dir:
     description: Directory of the relay nodes' control sockets, and of the files that tell of jobs.
-    type: path
+    type: str
     default: /run/basecast
   timeout_s:
     description: How long to wait for the bases, in seconds.
@@ -337,7 +337,7 @@ from ..module_utils._disk.reference_options import reference_arguments
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import FleetError, InvalidOption
 from ..module_utils._job.arguments import forget
-from ..module_utils._job.bases import Bases, node_of
+from ..module_utils._job.bases import Bases, node_of, teller
 from ..module_utils._job.boot import Boot
 from ..module_utils._job.job import Job, predict
 from ..module_utils._job.journal import DONE, FAILED, FORMAT, Journal
@@ -397,10 +397,10 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
 
 
 def _performed(params: t.Mapping[str, t.Any], context: Context, boot: Boot) -> tuple[dict[str, t.Any], t.Any]:
-    node = node_of(RunDirectory(params["runtime_dir"], params["run"]))
-    bases = Bases(context.stores, context.work.bases, params["run"], node, params["patience_s"], params["timeout_s"])
+    runtime = RunDirectory(params["runtime_dir"], params["run"])
+    bases = Bases(context.stores, context.work.bases, params["run"], node_of(runtime), params["patience_s"], params["timeout_s"])
     journal = Journal(params["runtime_dir"], context.work.tenant, context.work.service)
-    job = Job(context, params["run"], bases, boot, journal)
+    job = Job(context, params["run"], bases, boot, journal, teller(runtime))
     return job.perform(), job.result
 
 
@@ -450,8 +450,8 @@ def main() -> None:
             "record": {"type": "dict", "no_log": True},
             "uri": {"type": "str", "default": "qemu:///system"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
             "timeout_s": {"type": "float", "default": 7200},
             "patience_s": {"type": "float", "default": 60},
             "copy_timeout_s": {"type": "float", "default": 7200},

@@ -42,7 +42,7 @@ options:
     default: 10
   runtime_dir:
     description: Directory of the files that tell of jobs, as the job has it.
-    type: path
+    type: str
     default: /run/basecast
 seealso:
   - module: basecast.fleet.host_job
@@ -248,7 +248,7 @@ def main() -> None:
             "tenant": {"type": "str", "default": "default"},
             "timeout_s": {"type": "float", "default": 0},
             "begin_s": {"type": "float", "default": 10},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         supports_check_mode=True,
     )

@@ -86,7 +86,7 @@ options:
     default: 8388608
   state_dir:
     description: Directory in which this host keeps what was measured; see O(basecast.fleet.relay_node#module:state_dir).
-    type: path
+    type: str
     default: /var/lib/basecast
   timeout_s:
     description: How long O(state=collected) waits, in seconds.
@@ -94,7 +94,7 @@ options:
     default: 90
   runtime_dir:
     description: Directory of the node's control socket.
-    type: path
+    type: str
     default: /run/basecast
 seealso:
   - module: basecast.fleet.relay_node
@@ -313,9 +313,9 @@ def main() -> None:
             "max_s": {"type": "float", "default": 0.2},
             "deadline_s": {"type": "float", "default": 60},
             "disk_bytes": {"type": "int", "default": 8 * 1024 * 1024},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "timeout_s": {"type": "float", "default": 90},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         supports_check_mode=True,
     )

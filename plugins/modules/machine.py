@@ -127,7 +127,7 @@ options:
             required: true
           path:
             description: The disk's file.
-            type: path
+            type: str
             required: true
           image_format:
             description: Format of the file.
@@ -138,7 +138,7 @@ options:
             default: qcow2
       seed:
         description: The seed image, as M(basecast.fleet.seed_image) returns it.
-        type: path
+        type: str
       networks:
         description: The network cards, each with either a network or a bridge.
         type: list

@@ -15,7 +15,8 @@ description:
   - Starts one process for a run on this host, the relay node. It fetches the bases that this host is to get from the
     parents that the plan names, verifies every chunk, puts the base into the pool, and serves it to other hosts.
   - The node goes on when the module has ended. It ends when it is stopped, when O(ttl_s) has passed, or when its own
-    work has ended and nobody has talked to it for O(linger_s).
+    work has ended and nobody has talked to it for O(linger_s), or when a guarded run was cancelled
+    (M(basecast.fleet.relay_guard)).
   - Peers know each other by certificates that exist for this run only, see M(basecast.fleet.relay_certificates).
     They are kept in memory.
   - A base that was only partly received is kept with a map of its verified chunks and is resumed by the next run.
@@ -210,7 +211,10 @@ options:
     type: float
     default: 14400
   linger_s:
-    description: After its own work the node ends when no peer and no module has talked to it for so many seconds.
+    description:
+      - After its own work the node ends when no peer and no module has talked to it for so many seconds. Until it was given its
+        part (O(state=started)) only O(ttl_s) counts.
+      - What it knew last is kept for a day, and told by O(state=finished) and O(state=progress).
     type: float
     default: 300
   silence_s:
@@ -232,11 +236,11 @@ options:
     description:
       - Directory in which this host keeps, as C(links.json), what the node measured of the links that leave it. Probes and
         transfers are kept, the latter where they had the link to themselves.
-    type: path
+    type: str
     default: /var/lib/basecast
   runtime_dir:
     description: Directory for the control socket and the log of the node. Both are removed when it ends.
-    type: path
+    type: str
     default: /run/basecast
 seealso:
   - module: basecast.fleet.relay_certificates
@@ -368,6 +372,11 @@ node:
       description: The limits that hold at this moment, as O(rate_mbps), O(links) and O(streams).
       type: dict
       sample: {rate_mbps: 0.0, links: {}, streams: 0}
+    ended:
+      description: Why the node has ended. What is told is what it knew last.
+      returned: with O(state=finished) or O(state=progress), of a node that ended by itself
+      type: str
+      sample: no contact for 300 s after the last work
     settled:
       description: Whether every base is holding or failed.
       type: bool
@@ -405,6 +414,8 @@ fleet:
     - C(bases) holds, by digest, C(state), C(bytes), C(size_bytes), C(received_bytes) (over the network, in this run),
       C(rate_mbps), C(remaining_s) (V(none) where it cannot be told), C(parents) (the hosts that it comes from at this
       moment) and C(msg) (why it failed, or what it waits for). C(started) tells whether the host was given its part of the plan.
+    - C(machines) is how many machines the host's job is to make, and how many have their disks, are started, have reported
+      and have failed; V(none) if no job has told, see M(basecast.fleet.host_job).
     - C(age_s) is how old this is. It is V(none) for a host that has not been heard of. A host is C(stale) when nothing
       has been heard of it for 10 seconds (in a fleet of 1,000 hosts 34 seconds).
   returned: with O(state=started), O(state=finished) or O(state=progress), if O(fleet)
@@ -661,10 +672,10 @@ def finished(runtime: process.RunDirectory, timeout_s: float, fleet: bool) -> di
     deadline = time.monotonic() + timeout_s
     while True:
         left = max(0.0, deadline - time.monotonic())
-        node = runtime.ask("wait", timeout_s=left, fleet=fleet)
+        node = runtime.look("wait", timeout_s=left, fleet=fleet)
         if not node["started"]:
             raise FleetError(f"The relay node of the run {node['run']} was not given its part of the plan.")
-        if node["settled"] or left <= 0:
+        if node["settled"] or left <= 0 or node.get("ended"):
             break
     late = [sha256 for sha256, base in node["bases"].items() if base["state"] not in ("holding", "failed")]
     failed = [sha256 for sha256, base in node["bases"].items() if base["state"] == "failed"]
@@ -676,6 +687,8 @@ def finished(runtime: process.RunDirectory, timeout_s: float, fleet: bool) -> di
         f"({node['bases'][sha256]['bytes']} of {node['bases'][sha256]['size_bytes']} bytes)."
         for sha256 in late
     ]
+    if node.get("ended"):
+        sentences.append(f"The node has ended: {node['ended']}.")
     raise FleetError(" ".join(sentences), node=node, failed=failed, late=late)
 
 
@@ -684,15 +697,15 @@ def watched(runtime: process.RunDirectory, wait_s: float, fleet: bool) -> dict[s
     if wait_s < 0:
         raise InvalidOption("wait_s", wait_s, "it has to be 0 or more")
     deadline = time.monotonic() + wait_s
-    node = runtime.ask("progress", fleet=fleet or wait_s > 0)
+    node = runtime.look("progress", fleet=fleet or wait_s > 0)
     before = attention(node)
-    while not node["fleet_settled"] and attention(node) == before:
+    while not node["fleet_settled"] and attention(node) == before and not node.get("ended"):
         left = deadline - time.monotonic()
         if left <= 0:
             break
         # The answer of a large fleet is large.
         time.sleep(min(left, max(0.5, len(node["fleet"]) / 500)))
-        node = runtime.ask("progress", fleet=True)
+        node = runtime.look("progress", fleet=True)
     if not fleet:
         node.pop("fleet", None)
     return node
@@ -807,8 +820,8 @@ def main() -> None:
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
             "discard": {"type": "bool", "default": False},
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         required_if=[("state", "listening", ("host", "address", "credentials"))],
         supports_check_mode=True,

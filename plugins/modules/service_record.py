@@ -28,7 +28,7 @@ attributes:
 options:
   state_dir:
     description: Directory of the records.
-    type: path
+    type: str
     default: /var/lib/basecast
   tenant:
     description: The tenant to whom the service belongs.
@@ -156,7 +156,7 @@ def main() -> None:
         _work,
         exact=("records",),
         argument_spec={
-            "state_dir": {"type": "path", "default": "/var/lib/basecast"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "tenant": {"type": "str", "default": "default"},
             "service": {"type": "str"},
             "state": {"type": "str", "choices": ["query", "present", "absent"], "default": "query"},

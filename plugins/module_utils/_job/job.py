@@ -22,7 +22,7 @@ from .._disk.ownership import Change
 from .._errors import FleetError
 from . import bases as base_states
 from . import steps
-from .bases import Bases
+from .bases import Bases, Tell
 from .boot import Boot
 from .journal import DONE, FAILED, FORMAT, RUNNING, Journal, this_process
 from .outcome import BOOTING, MAKING, WAITING, Failure, MachineState, summary
@@ -34,6 +34,8 @@ LOOK_S = 0.5
 _WRITE_S = 1.0
 _SLICE = 16  # machines that are made together, so that the first ones start early
 _LOCK_PAUSE_S = 0.2
+_MOST_REASONS = 5
+_LEFT_OUT = (("updated_at", "relay", "bases"), ("updated_at", "relay"))
 
 
 class JobBusy(FleetError):
@@ -78,7 +80,7 @@ class Job:
     """
     :param bases: whether they are there.
     :param boot: starts machines.
-    :param clock: seconds that are never set; wall: since the epoch.
+    :param tell: is told how far the machines are whenever that has changed.
     """
 
     def __init__(
@@ -88,8 +90,7 @@ class Job:
         bases: Bases,
         boot: Boot,
         journal: Journal,
-        clock: t.Callable[[], float] = time.monotonic,
-        wall: t.Callable[[], float] = time.time,
+        tell: Tell = lambda counts: None,
     ) -> None:
         self._context = context
         self._work = context.work
@@ -97,8 +98,10 @@ class Job:
         self._bases = bases
         self._boot = boot
         self._journal = journal
-        self._clock = clock
-        self._wall = wall
+        self._tell = tell
+        self._told_counts: t.Mapping[str, int] = {}
+        self._clock = time.monotonic
+        self._wall = time.time
         self._gate = Gate(journal, context.copy_timeout_s)
         self._events: queue.Queue[t.Callable[[], None]] = queue.Queue()
         self._threads = 0
@@ -111,8 +114,8 @@ class Job:
         self._added: dict[str, list[Change]] = {}
         self._prepared = False
         self._result = StepResult()
-        self._began_at = round(wall(), 3)
-        self._written: tuple[float, t.Any] = (-_WRITE_S, None)
+        self._began_at = round(time.time(), 3)
+        self._written: tuple[float, t.Any, t.Any] = (-_WRITE_S, None, None)
 
     # --- the life of a job ----------------------------------------------------------------------
 
@@ -374,17 +377,22 @@ class Job:
         failed = [machine for machine in self.machines.values() if machine.failure is not None]
         if not failed:
             return ""
-        reasons = "; ".join(dict.fromkeys(machine.failure.msg for machine in failed if machine.failure))
-        return f"{len(failed)} of {len(self.machines)} machines failed: {reasons}"
+        reasons = list(dict.fromkeys(machine.failure.msg for machine in failed if machine.failure))
+        more = f"; and {len(reasons) - _MOST_REASONS} other reasons" if len(reasons) > _MOST_REASONS else ""
+        return f"{len(failed)} of {len(self.machines)} machines failed: {'; '.join(reasons[:_MOST_REASONS])}{more}"
 
     def _write(self, state: str, ended: bool = False) -> dict[str, t.Any]:
-        """At once when something has happened, else once in a while."""
+        """At once when something has happened to a machine, once in a while when only bytes have come."""
         told = self.told(state, ended)
-        gist = {key: value for key, value in told.items() if key not in ("updated_at", "relay", "bases")}
+        machines, all_of_it = ({key: value for key, value in told.items() if key not in left_out} for left_out in _LEFT_OUT)
+        written_at, old_machines, old_all = self._written
         now = self._clock()
-        if ended or gist != self._written[1] or now - self._written[0] >= _WRITE_S:
+        if told["summary"] != self._told_counts:
+            self._told_counts = told["summary"]
+            self._tell(told["summary"])
+        if ended or machines != old_machines or (all_of_it != old_all and now - written_at >= _WRITE_S):
             self._journal.write(self._run, told)
-            self._written = (now, gist)
+            self._written = (now, machines, all_of_it)
         return told
 
     @property

@@ -15,7 +15,7 @@ def machine_arguments() -> dict[str, t.Any]:
     """Argument spec of one entry of the option ``machines``."""
     disk = {
         "name": {"type": "str", "required": True},
-        "path": {"type": "path", "required": True},
+        "path": {"type": "str", "required": True},
         "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
     }
     network = {
@@ -32,7 +32,7 @@ def machine_arguments() -> dict[str, t.Any]:
         "cpus": {"type": "int", "default": 1},
         "memory_mib": {"type": "int", "default": 512},
         "disks": {"type": "list", "elements": "dict", "default": [], "options": disk},
-        "seed": {"type": "path"},
+        "seed": {"type": "str"},
         "networks": {
             "type": "list",
             "elements": "dict",

@@ -13,14 +13,18 @@ import fcntl
 import json
 import os
 import shutil
+import time
 import typing as t
 
-from ..errors import RelayError
+from ..errors import ControlFailed, RelayError
 from . import control_socket
 from .daemon import Process, start_time
 
 if t.TYPE_CHECKING:
     from .node import Node
+
+# How long the last words of a node are kept, in seconds, and the end of their name: no run has a name with it.
+ENDING, ENDING_S = ",ended.json", 86400.0
 
 # Settings as they arrive in JSON.
 Json = t.Dict[str, t.Any]
@@ -35,6 +39,8 @@ class RunDirectory:
         self.socket = os.path.join(self.directory, "node.sock")
         self.pidfile = os.path.join(self.directory, "node.pid")
         self.log = os.path.join(self.directory, "node.log")
+        # Beside the directory, which ends with the node.
+        self.ending = os.path.join(runtime_dir, run + ENDING)
 
     @contextlib.contextmanager
     def locked(self) -> t.Iterator[t.Callable[[], bool]]:
@@ -57,6 +63,39 @@ class RunDirectory:
 
     def ask(self, command: str, timeout: float = 30.0, **message: t.Any) -> Json:
         return control_socket.ask(self.socket, {"command": command, **message}, timeout)
+
+    def look(self, command: str, timeout: float = 30.0, **message: t.Any) -> Json:
+        """The same for questions: of a node that has ended, the answer is what it knew last, and why it ended (``ended``)."""
+        try:
+            return self.ask(command, timeout, **message)
+        except ControlFailed:
+            last = self.read_ending()
+            if not last:
+                raise
+            return last
+
+    def write_ending(self, last: Json) -> None:
+        temporary = self.ending + ".new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(last, file)
+        os.replace(temporary, self.ending)
+
+    def read_ending(self) -> Json:
+        """What a node that ended by itself knew last; empty if there is nothing."""
+        try:
+            with open(self.ending, "rb") as file:
+                return control_socket.read_message(file.read(control_socket.MAX_LINE_BYTES + 1)).mapping()
+        except (OSError, ControlFailed):
+            return {}
+
+    def forget_endings(self) -> None:
+        """Of runs that nobody asks about any more."""
+        for name in os.listdir(self.parent):
+            path = os.path.join(self.parent, name)
+            with contextlib.suppress(OSError):
+                if name.endswith((ENDING, ENDING + ".new")) and time.time() - os.lstat(path).st_mtime > ENDING_S:
+                    os.unlink(path)
 
     def read_pidfile(self) -> Json:
         """What the last node noted; empty if there is nothing to read."""

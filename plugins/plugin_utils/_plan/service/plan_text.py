@@ -22,6 +22,7 @@ _STATES = {
     "exists": "there already",
     "unreachable": "out of reach",
     "outside": "outside this run",
+    "unfit": "not to be made",
     "unknown": "there or not, which cannot be known",
 }
 

@@ -69,3 +69,10 @@ def test_a_query_is_shown_nowhere(run: Run, url: str, more: dict[str, t.Any]) ->
     if url.startswith("http://127") and "sha256" not in more:
         assert result["invocation"]["module_args"]["url"] == "http://127.0.0.1:1/a.qcow2"
         assert "127.0.0.1" in json.dumps([result.get("msg"), result.get("actions")])
+
+
+@pytest.mark.parametrize("name", ["$HOME.raw", "${HOME}.raw", "~.raw", "%41.raw", "a ö\u3000b.raw", "'; rm x.raw", "a\tb.raw"])
+def test_a_path_is_what_was_written(run: Run, disk_pools: dict[str, str], name: str) -> None:
+    with open(f"{disk_pools['one']}/{name}", "wb") as file:
+        file.write(bytes(512))
+    assert run(pool="one", src=name)["base"]["size_bytes"] == 512

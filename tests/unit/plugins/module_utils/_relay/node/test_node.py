@@ -16,6 +16,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import node as node_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Order
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
@@ -561,3 +562,67 @@ def test_a_list_that_is_not_the_base_s_publishes_nothing(fleet: t.Any, content_o
         assert "S" in base["msg"]
         assert not (fleet.pool(host) / content.sha256).exists()
         assert not (fleet.pool(host) / "partial" / content.sha256).exists()
+
+
+def life_of(node: t.Any) -> tuple[threading.Thread, list[str]]:
+    ended: list[str] = []
+    thread = threading.Thread(target=lambda: ended.append(node.live()))
+    thread.start()
+    return thread, ended
+
+
+def test_a_node_without_its_part_waits_for_it(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    node = fleet.add("S", settings=QUICK._replace(linger_s=0.2))
+    thread, ended = life_of(node)
+    time.sleep(1.0)
+    assert ended == []
+    fleet.start(content, {"S": []})
+    thread.join(5)
+    assert "no contact for 0.2 s" in ended[0]
+
+
+def test_a_guarded_run_ends_without_its_guard(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "GUARD_SILENT_S", 0.4)
+    content.put(fleet.pool("S"))
+    lives = []
+    for host in "SA":
+        lives.append(life_of(fleet.add(host, settings=QUICK._replace(lease_s=1.0, linger_s=0.8))))
+    fleet.nodes["A"].limits.set(rate_mbps=0.1)
+    fleet.start(content, {"S": []}, rate_mbps=0.1)
+    fleet.start(content, {"A": ["S"]})
+    until = time.monotonic() + 3.0
+    while time.monotonic() < until:
+        fleet.nodes["S"].guard()
+        assert [ended for _thread, ended in lives] == [[], []]
+        time.sleep(0.1)
+    for thread, ended in lives:
+        thread.join(6)
+        assert ended == [node_module.CANCELLED]
+
+
+def test_how_far_machines_are_is_told_to_all(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": []})
+    fleet.start(content, {"A": ["S"]})
+    fleet.nodes["A"].note_machines((3, 2, 1, 0, 0))
+    deadline = time.monotonic() + 10
+    while not (seen := fleet.nodes["S"].news.view()["A"]["machines"]) or seen["wanted"] != 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert seen == {"wanted": 3, "disks": 2, "started": 1, "reported": 0, "failed": 0}
+
+
+def test_a_run_that_was_never_guarded_goes_on(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    fleet.add("S")
+    fleet.add("A", settings=QUICK._replace(lease_s=0.2))
+    thread, ended = life_of(fleet.nodes["A"])
+    fleet.start(content, {"S": []}, rate_mbps=1.0)
+    fleet.start(content, {"A": ["S"]})
+    time.sleep(1.5)
+    assert ended == []
+    fleet.nodes["A"].stop()
+    thread.join(5)
