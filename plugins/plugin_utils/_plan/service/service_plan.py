@@ -473,16 +473,24 @@ def _records(
         "assignments": assignments,
     }
     return {
-        host: {**common, "manifest": host_manifest(manifest, {m["group"] for m in mine["machines"]}, bases)}
+        host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)}
         for host, mine in work.items()
     }
 
 
+def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:
+    """The pool of each disk of a host's machines: ``{group: {disk: pool}}``."""
+    return {machine["group"]: {name: disk["pool"] for name, disk in machine["spec"]["disks"].items()} for machine in machines}
+
+
 def host_manifest(
-    manifest: Mapping[str, t.Any], groups: t.Collection[str], bases: Mapping[str, Mapping[str, t.Any]]
+    manifest: Mapping[str, t.Any], groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
 ) -> dict[str, t.Any]:
     """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
-    groups: user data holds secrets."""
+    groups: user data holds secrets.
+
+    :param groups: the pool of each disk on this host, by group.
+    """
     mine = [group for group in manifest["machines"] if group["name"] in groups]
     needed = {disk["base"] for group in mine for disk in group["disks"]}
     return {
@@ -494,7 +502,13 @@ def host_manifest(
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
-                "disks": [{key: value for key, value in disk.items() if key != "place"} for disk in group["disks"]],
+                "disks": [
+                    {
+                        **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},
+                        "pool": groups[group["name"]].get(disk["name"]) or disk["pool"] or "default",
+                    }
+                    for disk in group["disks"]
+                ],
             }
             for group in mine
         ],

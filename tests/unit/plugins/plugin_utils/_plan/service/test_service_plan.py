@@ -521,3 +521,10 @@ def test_drift_fails_where_that_is_asked_for() -> None:
     report = deploy_report(plan, done, fail_on_drift=True)
     assert report["failures"] == ["Drift (basecast_fail_on_drift): web-1, web-2."]
     assert not report["ok"]
+
+
+def test_the_record_of_a_host_names_the_pool_of_each_disk() -> None:
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held())})
+    disks = plan["hosts"]["a"]["record"]["manifest"]["machines"][0]["disks"]
+    assert [disk["pool"] for disk in disks] == ["default"] * len(disks)
+    assert all("pool_labels" not in disk for disk in disks)
