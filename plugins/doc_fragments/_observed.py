@@ -21,10 +21,10 @@ options:
         C(capacity), C(missing), C(address), C(address_local), C(ports_free): of M(basecast.fleet.host_capacity_info), with
         C(port_range) as it was asked. C(pools): of M(basecast.fleet.base_disk_info).
         C(machines), C(domains), C(networks), C(bridges): of M(basecast.fleet.machine_info). C(known): whether those are all that
-        there is; if it is not, C(reason) says why, and nothing is planned for this host.
+        there is; if it is not, nothing is planned for this host. C(reason): why libvirt gave no answer.
         C(record): the service's, of M(basecast.fleet.service_record).
         For the placement: C(site), C(labels) (a list, or a mapping), C(maintenance) (takes no new machines), C(pool_labels) by pool,
-        C(overcommit) with C(cpus) (16 by default), C(memory) (1) and C(pools) (2; a number, or one by pool), C(claims) of other runs with
+        C(overcommit) with C(cpus) (16 by default), C(memory) (1) and C(pools) (4; a number, or one by pool), C(claims) of other runs with
         C(cpus), C(memory_mib) and C(pools) with C(bytes) and C(growth_bytes) each, C(members) (machines of others that count for a named
         set, by its name). C(storage) of a pool in C(pools) is the identity of the storage that several hosts share.
         What is not given is not checked."

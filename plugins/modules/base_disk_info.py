@@ -76,6 +76,8 @@ pools:
       path: /var/lib/libvirt/images
       exists: true
       writable: true
+      known: true
+      reason: null
       filesystem:
         type: xfs
         identity: "local:6f9c7f6e-7d54-4d5f-9f0e-1c0d7c7b3f55:64768:131"
@@ -122,6 +124,13 @@ pools:
         writable:
           description: Whether files can be made in it.
           type: bool
+        known:
+          description:
+            - Whether the pool could be listed. If it could not, its empty lists do not mean that it holds nothing.
+          type: bool
+        reason:
+          description: Why it could not be listed, null when it could.
+          type: str
         filesystem:
           description:
             - The file system under the pool. Two hosts whose C(identity) is equal share the pool; it is V(null) while

@@ -85,7 +85,6 @@ EXAMPLES = r"""
     source_dirs: [., /srv/images]
     src: "{{ item.path }}"
     sha256: "{{ item.sha256 }}"
-    metadata: "{{ debian }}"
     adopt: true
   loop: "{{ seen.candidates }}"
 """

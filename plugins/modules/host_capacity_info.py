@@ -15,6 +15,7 @@ description:
   - Space of the pools, and how much of it is promised to disks that are not full yet; processors, memory and load.
   - Programs and libraries that the collection needs and the host lacks, with the names that the host's distribution gives the packages.
   - Which ports the relay could listen on.
+  - How far its clock is from the controller's.
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
@@ -37,6 +38,12 @@ options:
     description: Directory in which the host keeps what was measured, see O(basecast.fleet.relay_node#module:state_dir).
     type: str
     default: /var/lib/basecast
+  controller_clock:
+    description:
+      - What the controller's clock says when the module is called, in seconds since 1970, for example
+        V({{ now(\).timestamp(\) }}).
+      - RV(clock.ahead_s) is V(null) when it is omitted.
+    type: float
 seealso:
   - module: basecast.fleet.base_disk_info
 """
@@ -46,6 +53,7 @@ EXAMPLES = r"""
   basecast.fleet.host_capacity_info:
     pools: "{{ basecast_pools }}"
     address: "{{ basecast_address }}"
+    controller_clock: "{{ now().timestamp() }}"
   register: host
 
 - name: Stop when something is missing
@@ -121,6 +129,25 @@ missing:
   sample:
     - what: qemu-img
       package: qemu-utils
+clock:
+  description: The host's clock.
+  returned: success
+  type: dict
+  contains:
+    utc:
+      description: What it says, in UTC.
+      type: str
+      sample: "2026-03-01T12:00:00Z"
+    controller_utc:
+      description: O(controller_clock), in UTC.
+      type: str
+      sample: "2026-03-01T11:58:30Z"
+    ahead_s:
+      description:
+        - How many seconds it is ahead of the controller's, negative when it is behind. The time that it takes to call the module,
+          a few seconds at the most, is part of it.
+      type: float
+      sample: 90.2
 address:
   description: O(address), or the address of the default route; V(null) where there is none.
   returned: success
@@ -165,8 +192,27 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
+
+# The year 9999.
+MAX_CLOCK = 253_402_300_800.0
+
+
+def clock(controller: float | None, now: float) -> dict[str, t.Any]:
+    """This host's clock beside the controller's."""
+    if controller is not None and not 0 <= controller < MAX_CLOCK:
+        raise InvalidOption("controller_clock", controller, "it has to be in seconds since 1970")
+    return {
+        "utc": utc(now),
+        "controller_utc": None if controller is None else utc(controller),
+        "ahead_s": None if controller is None else round(now - controller, 1),
+    }
+
+
+def utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -178,6 +224,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     local = address is not None and capacity.is_local_address(address)
     return {
         "changed": False,
+        "clock": clock(module.params["controller_clock"], time.time()),
         "capacity": capacity.survey(stores, module.params["measure_disk"] and not module.check_mode),
         "packages": packages,
         "missing": capacity.missing(packages),
@@ -195,6 +242,7 @@ def main() -> None:
             **pools_argument(),
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
+            "controller_clock": {"type": "float"},
             "measure_disk": {"type": "bool", "default": False},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },

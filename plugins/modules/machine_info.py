@@ -13,8 +13,9 @@ author:
   - basecast.fleet contributors (@basecast)
 description:
   - Lists the machines that M(basecast.fleet.machine) made, with what their guests reported, and all other domains of the host.
-  - A host without libvirt has no machines. Where there is libvirt and it does not answer, nothing can be said, and
-    RV(known) is V(false); the empty lists then do not mean that there are none.
+  - A host for which libvirt keeps no definition has no machines, whether libvirt answers or not. Where there are definitions
+    and it does not answer, nothing can be said of them, and RV(known) is V(false); the empty lists then do not mean that there
+    are none.
 requirements:
   - python3-libvirt on hosts that have libvirt.
 extends_documentation_fragment:
@@ -60,7 +61,7 @@ known:
   type: bool
   sample: true
 reason:
-  description: Why they are not known, null when they are.
+  description: Why libvirt gave no answer, null when it did.
   returned: success
   type: str
   sample: null

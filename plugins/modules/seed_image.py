@@ -69,6 +69,8 @@ options:
       user_data:
         description:
           - A mapping becomes C(#cloud-config). A text is taken as it is.
+          - What cloud-init would not understand is refused - a first line that it does not know, a byte order mark, a line that
+            begins with a tab, common keys of the wrong type; and YAML that does not parse, where the host has PyYAML.
         type: raw
       vendor_data:
         description:

@@ -160,6 +160,83 @@ def test_stopped_and_started_again(fleet: Fleet) -> None:
     assert fleet.run(f"stat -c %U {fleet.directory('web-1')}/seed.iso").strip() == "libvirt-qemu"
 
 
+PLANTED = {
+    "a link for the console": ("ln -sf /root/victim console.log", "is a symbolic link"),
+    "a link for the report": ("ln -sf /root/victim report.log", "is a symbolic link"),
+    "a pipe for the console": ("rm console.log; mkfifo console.log", "is a pipe"),
+    "a link for the disk": ("mv root.qcow2 kept; ln -s /root/victim root.qcow2", "leads out of its pool"),
+    "a file of the host": ("qemu-img rebase -u -b /root/victim -F raw root.qcow2", "names the backing file '/root/victim'"),
+    "a server": ("qemu-img rebase -u -b nbd://192.0.2.1/x -F raw root.qcow2", "is not a local file"),
+    "json": ("qemu-img rebase -u -F raw -b 'json:{\"driver\":\"file\",\"filename\":\"/root/victim\"}' root.qcow2", "is not a local file"),
+    "itself": ("qemu-img rebase -u -b root.qcow2 -F qcow2 root.qcow2", "is a loop"),
+    "data elsewhere": ("rm root.qcow2; qemu-img create -q -f qcow2 -o data_file=data root.qcow2 1M", "keeps its data in another file"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_was_planted_keeps_one_machine_off(fleet: Fleet, kind: str) -> None:
+    command, told = PLANTED[kind]
+    folder = fleet.directory("web-2")
+    fleet.run(f"echo precious >/root/victim; rm -rf /root/kept; cp -a {folder} /root/kept; cd {folder} && {command}")
+    try:
+        # Neither the path that was wanted nor the one that the domain has makes a difference.
+        wanted: list[dict[str, t.Any]] = [{}, {"disks": []}]
+        for changes in wanted:
+            result = fleet.machine("started", "web-1", "web-2", changes=changes)
+            assert result["failed"]
+            (failed,) = result["failure"]["failed"]
+            assert (failed["machine"], failed["reason"]) == ("web-2", "start_failed")
+            assert told in failed["msg"]
+            assert [machine["running"] for machine in result["failure"]["machines"]] == [True, False]
+        assert "shop-web-2" not in fleet.run("virsh list --name").split()
+        assert fleet.run("cat /root/victim") == "precious\n"
+    finally:
+        fleet.run(f"rm -rf {folder} && mv /root/kept {folder}")
+
+
+@pytest.mark.parametrize("planted", ["ln -s /root/elsewhere", "mkfifo"])
+@pytest.mark.parametrize("place", ["web-5", "web-5/seed.iso", "web-5/seed.json"])
+def test_no_seed_is_written_through_what_was_planted(fleet: Fleet, planted: str, place: str) -> None:
+    folder = fleet.directory("web-5")
+    fleet.run(f"rm -rf /root/elsewhere {folder}; mkdir -p /root/elsewhere $(dirname {POOL}/machines/{SERVICE}/{place})")
+    fleet.run(f"{planted} {POOL}/machines/{SERVICE}/{place}")
+    result = fleet.module("seed_image", service=SERVICE, seeds=[{"machine": "web-5"}])
+    assert not result["failed"] or f"machines/{SERVICE}/{place} is a " in result["msg"]
+    assert fleet.run("ls -A /root/elsewhere") == ""
+    fleet.run(f"rm -rf {folder}")
+
+
+def test_a_report_of_brackets_is_one_machines_trouble(fleet: Fleet) -> None:
+    report = f"{fleet.directory('web-1')}/report.log"
+    token = json.loads(fleet.run(f"cat {fleet.directory('app-2')}/seed.json"))["token"]
+    other = f"{fleet.directory('app-2')}/report.log"
+    fleet.run(f"cp {other} /root/report.log; echo >{other}")
+    line = 'BASECAST-REPORT {{"token":"%s","hostname":' + "[" * 60000
+    fleet.host.run(f"cat >{other}", stdin=(line.replace("{{", "{") % token + "\n").encode())
+    queried = {one["machine"]: one for one in fleet.module("machine_info", service=SERVICE)["machines"]}
+    assert queried["app-2"]["report"] is None and "nested" in queried["app-2"]["problem"]
+    assert queried["web-1"]["report"]["hostname"] == "web-1" and queried["web-1"]["problem"] is None
+    result = fleet.machine("reported", "app-2", "web-1", timeout_s=2)
+    assert [one["reason"] for one in result["failure"]["failed"]] == ["unreadable"]
+    assert result["failure"]["machines"][1]["report"]["hostname"] == "web-1"
+    fleet.run(f"cat /root/report.log >{other}; ls {report}")
+
+
+def test_a_definition_with_damaged_names_hides_no_other(fleet: Fleet) -> None:
+    xml = fleet.run("virsh dumpxml --inactive shop-web-2")
+    fleet.host.run("cat >/root/bad.xml", stdin=xml.replace('service="shop"', 'service="../.."').encode())
+    fleet.host.run("cat >/root/good.xml", stdin=xml.encode())
+    fleet.run("virsh define /root/bad.xml")
+    try:
+        found = fleet.module("machine_info", service=SERVICE)
+        assert "web-1" in [one["machine"] for one in found["machines"]]
+        (damaged,) = [one for one in found["domains"] if one["problem"]]
+        assert damaged["domain"] == "shop-web-2" and "is not a name" in damaged["problem"]
+        assert "may be web-2 or not" in fleet.machine("started", "web-2")["msg"]
+    finally:
+        fleet.run("virsh define /root/good.xml")
+
+
 def test_a_silent_guest_and_one_under_another_name_fail_the_step_with_their_reasons(fleet: Fleet) -> None:
     result = fleet.machine("reported", "app-1", "app-2", "web-1", timeout_s=5)
     assert result["failed"]

@@ -81,7 +81,8 @@ def parser() -> argparse.ArgumentParser:
             "--rate", type=named_rate, action="append", default=[], metavar="HOST=UP/DOWN", help="of one host"
         )
         sub.add_argument(
-            "--libvirt", nargs="?", const="root", choices=("root", "debian"), help="libvirtd on every host"
+            "--libvirt", nargs="?", const="debian", choices=("debian", "root"),
+            help="libvirtd on every host; whose user runs the guests (default: debian)",
         )
         sub.add_argument(
             "--pool", type=named_pool, action="append", default=[], metavar="NAME=FS[:MIB]",

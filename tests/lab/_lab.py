@@ -48,8 +48,8 @@ class Lab:
 
     :param hosts: how many (kvm1, kvm2, …), unless `names` names them.
     :param rate_mbps: of every link, or by host name; see `Rate`.
-    :param libvirt: False, True or "root" (libvirtd as is quickest: everything as root) or "debian" (Debian's
-        own user and ownership of disks). Both with an active network `default`.
+    :param libvirt: False, True or "debian" (guests run as Debian's own user, with libvirt's handling of ownership) or
+        "root" (libvirtd and guests all as root). Both with an active network `default`.
     :param pools: pools of every host: name -> file system, or (file system, MiB).
     :param state_dir: where the lab keeps its files; by default a folder of `lab_root()` named `name`.
     :param detached: lives on when this process ends, until `down` (what `lab up` does).
@@ -459,7 +459,7 @@ retries = 0
 
 
 def libvirt_kind(libvirt: bool | str | None) -> str | None:
-    kind = "root" if libvirt is True else libvirt or None
+    kind = "debian" if libvirt is True else libvirt or None
     if kind not in (None, "root", "debian"):
         raise LabError(f"libvirt={libvirt!r}: False, True, 'root' and 'debian' are possible")
     return kind

@@ -18,6 +18,7 @@ import typing as t
 
 from .._errors import InvalidOption
 from . import access, filesystem, users
+from .listing import listable
 from .packages import package
 from .runner import find_program
 from .store import Store
@@ -177,6 +178,7 @@ def memory_available_mib() -> int:
 def survey(stores: t.Mapping[str, Store], measure: bool = False) -> dict[str, t.Any]:
     """Processors, memory, load and pools."""
     memory = _memory()
+    stores = listable(stores)  # the others are told of by base_disk_info
     disks = users.scan(stores)
     return {
         "cpus": len(os.sched_getaffinity(0)),

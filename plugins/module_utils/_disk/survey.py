@@ -14,6 +14,7 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from . import filesystem, transfer, users
+from .listing import listable, listing_problem
 from .store import Base, Store
 
 
@@ -24,14 +25,34 @@ def survey(
     tenant: str | None = None,
     remember: bool = False,
 ) -> dict[str, t.Any]:
-    """{"pools": {name: …}}; nothing is hashed unless ``verify``.
+    """{"pools": {name: …}}; nothing is hashed unless ``verify``. A pool that cannot be listed is told of as such.
 
     :param only: digests of the bases to tell of, their own or their sources'; empty for all.
     :param tenant: tell only of this tenant's names, references and disks.
     :param remember: with ``verify``: note in the stores which bases are right.
     """
-    in_use = users.users_of_bases(stores, users.scan(stores))
-    return {"pools": {pool: pool_contents(store, only, verify, in_use, tenant, remember) for pool, store in stores.items()}}
+    listed = listable(stores)
+    in_use = users.users_of_bases(listed, users.scan(listed))
+    return {
+        "pools": {
+            pool: pool_contents(store, only, verify, in_use, tenant, remember) if pool in listed else _unknown(store)
+            for pool, store in stores.items()
+        }
+    }
+
+
+def _unknown(store: Store) -> dict[str, t.Any]:
+    return {
+        "path": store.pool_path,
+        "exists": True,
+        "writable": False,
+        "known": False,
+        "reason": listing_problem(store),
+        "filesystem": None,
+        "bases": [],
+        "partials": [],
+        "damaged": [],
+    }
 
 
 def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) -> list[dict[str, t.Any]]:
@@ -74,6 +95,8 @@ def pool_contents(
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),
         "writable": filesystem.is_writable(store.pool_path),
+        "known": True,
+        "reason": None,
         "filesystem": filesystem.describe(store.pool_path)._asdict(),
         "bases": bases,
         "partials": store.partials(),

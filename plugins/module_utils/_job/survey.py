@@ -72,7 +72,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "format": FORMAT,
         "reachable": True,
         "known": not unknown,
-        "reason": " ".join(unknown),
+        "reason": " ".join(unknown) or _of(machines, "reason", None) or "",
         "capacity": {**_of(host, "capacity", {}), "pools": {name: pool["capacity"] for name, pool in pools.items()}},
         "packages": _of(host, "packages", {}),
         "missing": _of(host, "missing", []),

@@ -21,7 +21,8 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
     """``{"known", "reason", "machines", "domains", "networks", "bridges"}``; nothing is changed.
 
     :param service: None for all services of the tenant.
-    :returns: ``known`` is false, with the ``reason``, where libvirt may have domains and cannot be asked for them.
+    :returns: ``known`` is false where libvirt may have domains and cannot be asked for them; ``reason`` says why libvirt
+        gave no answer, also where it has none.
     """
     nothing: dict[str, t.Any] = {"machines": [], "domains": [], "networks": None, "bridges": bridges()}
     try:
@@ -37,7 +38,6 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "networks": host.networks(),
             }
     except LibvirtMissing as error:
-        known = not may_have_domains(uri)
-        return {**nothing, "known": known, "reason": None if known else error.message}
+        return {**nothing, "known": not may_have_domains(uri), "reason": error.message}
     except FleetError as error:
         return {**nothing, "known": False, "reason": error.message}

@@ -13,8 +13,6 @@ import os
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .._disk.capacity import LIBVIRT_SOCKETS
-from .._disk.runner import find_program
 from .._errors import FleetError
 from .xml_document import parse_xml
 
@@ -25,9 +23,8 @@ except ImportError:
 
 
 LOCAL_URI = "qemu:///system"
-_DAEMONS = ("libvirtd", "virtqemud")
 # Definitions of domains, and what libvirt keeps of running ones.
-_DOMAINS = ("/etc/libvirt/qemu/*.xml", "/run/libvirt/qemu/*.xml")
+_DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 
 
 class LibvirtMissing(FleetError):
@@ -45,16 +42,18 @@ class DomainGone(LibvirtError):
 
 
 def may_have_domains(uri: str) -> bool:
-    """Whether a host whose libvirt gives no answer may have machines all the same."""
+    """Whether a host whose libvirt gives no answer may have machines all the same: libvirt keeps a file for each."""
     if uri != LOCAL_URI:
         return True
-    return any(
-        [
-            *(find_program(daemon) for daemon in _DAEMONS),
-            *(os.path.exists(path) for path in LIBVIRT_SOCKETS),
-            *(glob.glob(pattern) for pattern in _DOMAINS),
-        ]
-    )
+    for directory in _DEFINITIONS:
+        try:
+            if any(name.endswith(".xml") for name in os.listdir(directory)):
+                return True
+        except FileNotFoundError:
+            continue
+        except OSError:  # what cannot be listed may hold any
+            return True
+    return False
 
 
 def bridges() -> list[str]:

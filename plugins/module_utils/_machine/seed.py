@@ -21,20 +21,7 @@ from email.mime.text import MIMEText
 from .._errors import FleetError, InvalidOption
 from .owner import Owner
 from .report_script import report_script
-
-# First characters of a text, and what cloud-init calls it.
-_KINDS = (
-    ("#cloud-config-archive", "cloud-config-archive"),
-    ("#cloud-config-jsonp", "cloud-config-jsonp"),
-    ("#cloud-config", "cloud-config"),
-    ("#cloud-boothook", "cloud-boothook"),
-    ("#part-handler", "part-handler"),
-    ("#include-once", "x-include-once-url"),
-    ("#include", "x-include-url"),
-    ("## template: jinja", "jinja2"),
-    ("#!", "x-shellscript"),
-)
-
+from .user_data import kind_of, user_data_problems
 
 _NARROW = re.compile("[\x7f-\uffff]")
 
@@ -76,9 +63,9 @@ def check_seed(wish: SeedWish, option: str) -> None:
             "this key is derived from tenant, service and machine and cannot be chosen",
         )
     for name in ("user_data", "vendor_data"):
-        value = getattr(wish, name)
-        if value is not None and not isinstance(value, (dict, str)):
-            raise InvalidOption(f"{option}.{name}", type(value).__name__, "give a mapping (cloud-config) or a text")
+        problems = user_data_problems(getattr(wish, name))
+        if problems:
+            raise FleetError(f"{option}.{name}: {'; '.join(problems)}", kind="invalid_option", option=f"{option}.{name}")
     if wish.network_config is not None and not {"version", "network"} & set(wish.network_config):
         raise InvalidOption(
             f"{option}.network_config",
@@ -116,7 +103,7 @@ def seed_outline(wish: SeedWish) -> dict[str, t.Any]:
     for name in ("meta_data", "user_data", "vendor_data", "network_config"):
         value = getattr(wish, name)
         if isinstance(value, str):
-            outline[name] = f"text ({_kind(value) or 'multipart'})"
+            outline[name] = f"text ({kind_of(value) or 'multipart'})"
         elif value is not None:
             outline[name] = sorted(value)
     return outline
@@ -152,7 +139,7 @@ def _vendor_data(wish: SeedWish, token: str) -> str:
 
 
 def _part(text: str) -> Message:
-    kind = _kind(text)
+    kind = kind_of(text)
     if kind is None:
         message = message_from_string(text)
         if not message.is_multipart():
@@ -163,10 +150,3 @@ def _part(text: str) -> Message:
             )
         return message
     return MIMEText(text, kind, "us-ascii" if all(ord(c) < 128 for c in text) else "utf-8")
-
-
-def _kind(text: str) -> str | None:
-    for start, kind in _KINDS:
-        if text.startswith(start):
-            return kind
-    return None

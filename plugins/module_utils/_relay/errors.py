@@ -8,22 +8,17 @@
 
 from __future__ import annotations
 
-import typing as t
+from .._errors import FleetError
 
 
-class RelayError(Exception):
-    """A failure of the data path.
+class RelayError(FleetError):
+    """A failure of the data path. Its message and fields are fit for a terminal, whatever a peer wrote into them.
 
     :param message: complete without the traceback.
     :param fields: JSON-serialisable facts; ``kind`` names the failure.
     """
 
     kind = "relay"
-
-    def __init__(self, message: str, **fields: t.Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fields: dict[str, t.Any] = {"kind": self.kind, **fields}
 
 
 class BadChunkList(RelayError):
@@ -36,6 +31,12 @@ class ProtocolError(RelayError):
     """What came over the wire is not what this protocol allows."""
 
     kind = "protocol"
+
+
+class LimitExceeded(ProtocolError):
+    """A peer took, or sent, more than one peer may."""
+
+    kind = "limit"
 
 
 class VersionMismatch(ProtocolError):
@@ -66,6 +67,12 @@ class WrongIdentity(RelayError):
     """The certificate does not belong to the host that was meant."""
 
     kind = "identity"
+
+
+class ClockDiffers(RelayError):
+    """This host's clock lies outside of the time for which the run's certificates are valid; the message names both clocks."""
+
+    kind = "clock"
 
 
 class CorruptChunk(RelayError):

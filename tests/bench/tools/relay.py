@@ -51,6 +51,7 @@ IMPORT = [
                 "basecast.fleet.base_disk_import": {
                     "pools": "{{ basecast_pools }}",
                     "src": "{{ image }}",
+                    "source_dirs": ["{{ image | dirname }}"],
                     "format": "raw",
                     "name": "bench",
                     "version": "{{ version }}",

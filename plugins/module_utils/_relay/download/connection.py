@@ -15,10 +15,12 @@ import typing as t
 from collections import Counter
 
 from ..._base_format.chunk_list import FileBytes
-from ..errors import Cancelled, CorruptChunk, PeerRefused, ProtocolError, RelayError
-from ..upload.session import FAILED, FOREIGN, HOLDING, LOST, MAX_PATHS, PENDING, ROOTED, WAITING, Path
-from ..wire import protocol
-from ..wire.channel import Channel
+from ..._text import clean
+from ..errors import Cancelled, CorruptChunk, PeerLost, PeerRefused, ProtocolError, RelayError
+from ..states import FAILED, FOREIGN, HOLDING, LOST, MAX_PATH, PENDING, ROOTED, WAITING
+from ..upload.session import Path
+from ..wire import messages, protocol
+from ..wire.channel import FRAME_BYTES_PER_S, Channel
 from ..wire.compression import Codec, codecs
 from ..wire.socket_stream import Waker, poll
 from .chunk_picker import Ranges, everything
@@ -52,8 +54,31 @@ LEAVE_IDLE_S = 0.5
 # A parent whose disk cannot give so many chunks is left for somebody else.
 MAX_UNREADABLE = 32
 
-# A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
-MAX_PATH = 128
+# How long a parent may take to say what it has of the base; and, once it has the chunk list, for each part of that.
+STATE_S = 6.0
+LIST_S = 6.0
+
+# How long it may owe chunks of which none comes, at least; longer where a slow link takes longer for one, or where the
+# host is as patient with parents that have not begun.
+OWED_S = 15.0
+
+# How often the place of its bytes may change, from one useful thing that it sends to the next, for that to count as a
+# sign that more will come.
+MAX_CHANGES = 16
+
+# A parent may announce each chunk, and all of them once more when it has the whole base.
+MOST_ANNOUNCED = 2
+
+# Empty announcements: a parent sends one, when it begins.
+MOST_EMPTY = 4
+
+# Announced ranges that have not been looked at. When there are more, everything is looked at anew.
+MOST_RANGES = 4096
+
+# What a host waits for a parent that has the base, or is promised it, and serves others first: so many times the patience
+# for one that has not begun, and as long as the base would take at this rate.
+LAST_WAIT_PART = 5
+SLOWEST_BYTES_PER_S = 1024 * 1024
 
 
 class Connection:
@@ -106,7 +131,16 @@ class Connection:
         self._turn = True
         self._holding = False
         self._waiting = False
-        self._idle_since = fetch.clock()
+        self._begun = fetch.clock()
+        self._idle_since = self._begun
+        # Since when it owes us chunks of which none has come, and a part of the chunk list that has not.
+        self._owed_since: float | None = None
+        self._list_since: float | None = None
+        self._changes = 0
+        # It has the chunk list: before its first announcement it may not.
+        self._has_list = False
+        self._announced = 0
+        self._empty = 0
         self._busy_s = 0.0
         self._busy_since: float | None = None
         self._other_bytes = 0
@@ -184,9 +218,10 @@ class Connection:
         except RelayError as error:
             unasked = self._stopping or self._dismissed_at is not None
             self.error = None if unasked or isinstance(error, Cancelled) else error
-        except Exception as error:  # whatever it is, the fetch must not wait for this feed for ever
-            self._fetch.fail(
-                RelayError(f"Unexpected {type(error).__name__} while fetching from {self.parent}: {error}")
+        except Exception as error:  # whatever it is, it is the end of this connection and of no other
+            self.error = ProtocolError(
+                f"Unexpected {type(error).__name__} while fetching from {self.parent}: {clean(error, 500)}. This is a defect.",
+                peer=self.parent,
             )
         finally:
             with self._lock:
@@ -236,7 +271,7 @@ class Connection:
                     channel.check_silence()
                     channel.beat()
                     continue
-            header, payload = channel.receive(self._place, self._part)
+            header, payload = channel.receive(protocol.FROM_PARENT, self._place, self._part)
             self._handle(channel, header, payload)
             channel.beat()
 
@@ -262,10 +297,20 @@ class Connection:
         self._have[index] = 0
         self._spoilt = error
 
-    def _place(self, header: protocol.Header) -> memoryview:
-        chunks = self._fetch.chunks
-        if chunks is None or not self._owes(header.number) or header.length != chunks.length(header.number):
-            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+    def _place(self, header: protocol.Header) -> memoryview | None:
+        """Where a chunk goes: nothing is taken in of one that was not asked for, or is longer than it can be."""
+        if header.kind not in protocol.CHUNKS:
+            return None
+        chunks, packed = self._fetch.chunks, header.kind == protocol.PACKED
+        if chunks is None or not self._owes(header.number) or (packed and self._codec is None):
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.", peer=self.parent)
+        length = chunks.length(header.number)
+        if packed and header.length >= length:
+            raise ProtocolError(f"{self.parent} sent a compressed chunk that is not smaller.", peer=self.parent)
+        if not packed and header.length != length:
+            raise ProtocolError(f"{self.parent} sent {header.length} bytes as a chunk of {length}.", peer=self.parent)
+        if packed:
+            return None
         if header.number in self._ahead:
             # It has come there, and is on its way.
             self._has(header.number)
@@ -281,11 +326,9 @@ class Connection:
     def _unpack(self, header: protocol.Header, payload: memoryview) -> memoryview:
         """A chunk as it was; its digest is checked as that of any other."""
         chunks = self._fetch.chunks
-        if chunks is None or not self._owes(header.number) or self._codec is None:
-            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.")
+        if chunks is None or self._codec is None:
+            raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.", peer=self.parent)
         length = chunks.length(header.number)
-        if header.length >= length:
-            raise ProtocolError(f"{self.parent} sent a compressed chunk that is not smaller.")
         self._buffer = self._fetch.buffer(lambda: self._stopping)
         self._codec.decompress(payload, self._buffer[:length])
         return self._buffer[:length]
@@ -307,38 +350,51 @@ class Connection:
             return
         self._other_bytes += protocol.HEADER_BYTES + header.length
         if header.kind == protocol.STATE:
-            self._told(protocol.decode_message(payload))
+            self._told(messages.read_state(payload, self.parent))
         elif header.kind == protocol.LIST_PART:
             self._take_list(header.number, payload)
         elif header.kind == protocol.HAVE:
-            for first, number in protocol.decode_ranges(payload, fetch.count):
-                self._have[first : first + number] = b"\1" * number
-                for index in self._not_here:
-                    self._have[index] = 0
-                self._ranges.append((first, first + number))
-                fetch.saw(first, number)
-                self._below = max(self._below, first + number)
-                for index in [one for one in self._ahead if first <= one < first + number and self._have[one]]:
-                    self._has(index)
-            self._takes_ahead = True
-            self._idle_since = fetch.clock()
-            self._account()
+            self._take_announced(protocol.decode_ranges(payload, fetch.count))
         elif header.kind == protocol.NOT_HERE:
             if self._owes(header.number):
-                self._cannot_read(header.number, bytes(payload).decode(errors="replace"))
+                self._cannot_read(header.number, messages.read_reason(payload))
         elif header.kind == protocol.BYE:
-            message = protocol.decode_message(payload)
-            raise PeerRefused(
-                f"{self.parent}: {message.get('msg')}", peer=self.parent, foreign=bool(message.get("foreign"))
-            )
-        elif header.kind != protocol.PING:
-            raise ProtocolError(f"{self.parent} sent a frame of kind {header.kind}.")
+            bye = messages.read_bye(payload, self.parent)
+            raise PeerRefused(f"{self.parent}: {bye.msg}", peer=self.parent, foreign=bye.foreign)
+
+    def _take_announced(self, ranges: t.Sequence[tuple[int, int]]) -> None:
+        fetch = self._fetch
+        self._announced += sum(number for _first, number in ranges)
+        self._empty += not ranges
+        if self._announced > MOST_ANNOUNCED * fetch.count or self._empty > MOST_EMPTY:
+            raise ProtocolError(f"{self.parent} announces more chunks than there are.", peer=self.parent)
+        for first, number in ranges:
+            self._have[first : first + number] = b"\1" * number
+            for index in self._not_here:
+                self._have[index] = 0
+            self._ranges.append((first, first + number))
+            fetch.saw(first, number)
+            self._below = max(self._below, first + number)
+            for index in [one for one in self._ahead if first <= one < first + number and self._have[one]]:
+                self._has(index)
+        if len(self._ranges) > MOST_RANGES:
+            self._ranges = everything(fetch.count)
+        self._takes_ahead = self._has_list = True
+        self._useful()
+        self._account()
+
+    def _useful(self) -> None:
+        """It sent something that brings the base nearer."""
+        self._idle_since = self._fetch.clock()
+        self._changes = 0
 
     def _take(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
         fetch = self._fetch
         self._came(header.number)
         self._takes_ahead = True
-        self._idle_since = fetch.clock()
+        self._useful()
+        if self._owed_since is not None:
+            self._owed_since = fetch.clock()
         buffer, self._buffer = self._buffer, None
         if buffer is not None:
             fetch.hand_over(header.number, buffer, payload, self)
@@ -368,29 +424,27 @@ class Connection:
         else:
             self._recalled[index] -= 1
 
-    def _told(self, message: dict[str, t.Any]) -> None:
+    def _told(self, said: messages.State) -> None:
         fetch = self._fetch
-        codec = message.get("codec")
-        if self._codec is None and fetch.compression and codec in codecs():
-            self._codec = codecs()[str(codec)]()
-        state, feed, paths = message.get("state"), message.get("feed"), message.get("paths")
-        if not isinstance(paths, list) or feed not in (ROOTED, PENDING, LOST):
-            raise ProtocolError(f"{self.parent} sent a state that cannot be read.")
-        if state in (FAILED, FOREIGN):
+        if self._codec is None and fetch.compression and said.codec in codecs():
+            self._codec = codecs()[str(said.codec)]()
+        if said.state in (FAILED, FOREIGN):
             raise PeerRefused(
-                f"{self.parent} has no such base: {message.get('msg') or 'it failed there'}",
+                f"{self.parent} has no such base: {said.msg or 'it failed there'}",
                 peer=self.parent,
-                foreign=state == FOREIGN,
+                foreign=said.state == FOREIGN,
             )
-        self._turn = message.get("turn") is not False
+        self._turn = said.turn
         # A parent that waits for us on every path has nobody else.
-        short = [tuple(map(str, path)) for path in paths[:MAX_PATHS] if isinstance(path, list) and len(path) < MAX_PATH]
-        self.paths = [path for path in short if fetch.host not in path]
-        self._holding = state == HOLDING
-        self._waiting = state == WAITING
-        now = ROOTED if state == HOLDING else str(feed) if self.paths else LOST
+        self.paths = [path for path in said.paths if len(path) < MAX_PATH and fetch.host not in path]
+        self._holding = said.state == HOLDING
+        self._waiting = said.state == WAITING
+        now = ROOTED if said.state == HOLDING else said.feed if self.paths else LOST
         if now != self.state:
-            self.state, self._idle_since = now, fetch.clock()
+            self.state = now
+            self._changes += 1
+            if self._changes <= MAX_CHANGES:
+                self._idle_since = fetch.clock()
         self._account()
         fetch.feed_changed()
 
@@ -399,12 +453,20 @@ class Connection:
             self._list = self._fetch.claim_list(self)
             if self._list is not None:
                 channel.send(protocol.LIST)
+        if self._list is None or not (self._holding or self._has_list):
+            # It may have no list yet.
+            self._list_since = None
+        elif self._list_since is None:
+            self._list_since = self._fetch.clock()
 
     def _take_list(self, offset: int, payload: memoryview) -> None:
-        if self._list is None or offset != self._list_at or offset + len(payload) > len(self._list):
+        wanted = 0 if self._list is None else min(protocol.LIST_PART_BYTES, len(self._list) - self._list_at)
+        if self._list is None or offset != self._list_at or len(payload) != wanted or not wanted:
             raise ProtocolError(f"{self.parent} sent a part of a chunk list that was not asked for.")
         self._fetch.list_part(self, self._list, offset, payload)
         self._list_at += len(payload)
+        self._list_since = None
+        self._useful()
         if self._list_at == len(self._list):
             data, self._list = self._list, None
             self._fetch.bring_list(data, self)
@@ -413,6 +475,10 @@ class Connection:
         """Begin or end the time in which the parent owes us something."""
         now = self._fetch.clock()
         owes = bool(self._asked) and self._turn
+        if not owes:
+            self._owed_since = None
+        elif self._owed_since is None:
+            self._owed_since = now
         if owes and self._busy_since is None:
             self._busy_since = now
         elif not owes and self._busy_since is not None:
@@ -474,9 +540,30 @@ class Connection:
         self._account()
         self._fetch.give_back(recalled)
 
-    def _judge(self) -> None:
-        """Leave a parent that has nothing for us and nobody to get it from."""
+    def _broke_word(self, what: str) -> t.NoReturn:
+        """Nobody counts on it any more until it has sent a chunk."""
+        self._fetch.steering.standings[self.parent].stalled = True
+        raise PeerLost(f"{self.parent} {what}.", peer=self.parent)
+
+    def _last_wait_s(self) -> float:
+        """The longest that any promise is believed."""
         fetch = self._fetch
+        return LAST_WAIT_PART * fetch.patience.pending + fetch.size_bytes / SLOWEST_BYTES_PER_S
+
+    def _judge(self) -> None:
+        """Leave a parent that has nothing for us and nobody to get it from, or does not keep its word."""
+        fetch = self._fetch
+        now = fetch.clock()
+        if self.state == CONNECTING and now - self._begun > STATE_S:
+            raise PeerLost(f"{self.parent} has not said what it has of the base for {STATE_S:g} s.", peer=self.parent)
+        owed_s = max(OWED_S, fetch.patience.pending, fetch.chunk_bytes / FRAME_BYTES_PER_S)
+        waits = (self._asked and not self._turn) or (self.state == ROOTED and not fetch.share and not self._holding)
+        if self._list_since is not None and now - self._list_since > LIST_S:
+            self._broke_word(f"has the chunk list and has sent nothing of it for {LIST_S:g} s")
+        elif self._owed_since is not None and now - self._owed_since > owed_s:
+            self._broke_word(f"has sent no chunk of those that it has for {owed_s:g} s")
+        elif waits and now - self._idle_since > self._last_wait_s():
+            self._broke_word(f"has sent nothing for {now - self._idle_since:.0f} s")
         if self._asked:
             return
         ledger = fetch.ledger

@@ -17,8 +17,9 @@ from ..clock import Clock
 from ..endpoints import Endpoint
 from ..endpoints.operations import Recheck, StoreChunk
 from ..errors import BadChunkList, Cancelled, CorruptChunk, RelayError, StorageFailed
+from ..states import FETCHING, LOST, PENDING, ROOTED
 from ..upload.rate_limits import Throttle
-from ..upload.session import FETCHING, LOST, PENDING, ROOTED, Offer
+from ..upload.session import Offer
 from ..wire.channel import Channel, describe
 from .chunk_picker import ChunkPicker
 from .connection import Connection
@@ -40,6 +41,9 @@ FOLLOW_BYTES = 8 * 1024 * 1024
 LIST_STALL_S = 2.0
 
 MAX_ATTEMPTS_KEPT = 40
+
+# Of one parent: the first one and the last ones, so that none hides the others.
+MAX_ATTEMPTS_OF_PARENT = 8
 
 
 class Attempt(t.NamedTuple):
@@ -359,6 +363,9 @@ class Fetch:
         with self._lock:
             if attempt in self.attempts:
                 return
+            mine = [one for one in self.attempts if one.parent == parent]
+            if len(mine) >= MAX_ATTEMPTS_OF_PARENT:
+                self.attempts.remove(mine[1])
             self.attempts.append(attempt)
             del self.attempts[:-MAX_ATTEMPTS_KEPT]
         self.log(f"base {self.sha256[:12]}: {error}")

@@ -16,7 +16,7 @@ import math
 import typing as t
 
 from ..errors import PeerLost, PeerRefused, RelayError
-from ..upload.session import LOST, PENDING, ROOTED
+from ..states import LOST, PENDING, ROOTED
 from .peer_record import PeerRecords
 from .stripes import Stripes
 from .throughput import WINDOW_S, Throughput

@@ -18,10 +18,11 @@ import socket
 import statistics
 import threading
 import typing as t
+from collections import Counter
 
 from ..clock import Clock
 from ..errors import PeerLost, PeerRefused, ProtocolError, RelayError
-from ..wire import protocol
+from ..wire import messages, protocol
 from ..wire.channel import Channel
 
 # Of what arrives in the first part of the time nothing is counted: the connection is still speeding up, or the bucket of a
@@ -47,6 +48,18 @@ CONNECT_S = 2.0
 
 # A partner that does not measure to the end of the time that it needs is given up.
 PAIR_SPARE_S = 10.0
+
+# How long a partner that came before its turn is kept.
+WAIT_S = 120.0
+
+# How long an answer to a knock may take.
+ANSWER_S = 5.0
+
+# Connections of one partner that may wait for their turns: one does, and the one before it may not have ended yet.
+MOST_WAITING = 2
+
+# A payload may be so much longer than what was agreed upon: its last frame need not fit.
+SPARE_BYTES = protocol.PROBE_DATA_BYTES
 
 
 # {pool: {"write_mbps", "read_mbps"}}
@@ -100,6 +113,7 @@ class Prober:
         self._granted: tuple[int, str] | None = None
         self._arrived: set[tuple[int, str]] = set()
         self._left: set[tuple[int, str]] = set()
+        self._waiting: Counter[str] = Counter()
         self._begun = False
         self._ended = False
         self._ends_at = 0.0
@@ -192,28 +206,23 @@ class Prober:
             protocol.PROBE,
             {"round": turn.number, "payload_bytes": settings.payload_bytes, "max_s": settings.max_s},
         )
-        while True:
-            header, payload = channel.receive()
-            if header.kind == protocol.PROBE_GO:
-                break
-            if header.kind == protocol.BYE:
-                raise PeerRefused(f"{turn.partner}: {protocol.decode_message(payload).get('msg')}")
-            if header.kind != protocol.PING:
-                raise ProtocolError(f"{turn.partner} sent a frame of kind {header.kind}.")
-            if self._left_s() <= 0 or self._stop.is_set():
-                raise RelayError(f"{turn.partner} did not come to its turn in time.")
-            channel.beat()
+        with channel.within(max(0.0, self._left_s()), "has not come to its turn", RelayError):
+            channel.receive_frame(protocol.PROBE_GO)
+        with channel.within(2 * settings.max_s + PAIR_SPARE_S, "has been measuring"):
+            self._measure_now(channel, turn)
+
+    def _measure_now(self, channel: Channel, turn: Turn) -> None:
+        settings = self._settings
         trips = []
         for number in range(ECHOES):
             begin = self._clock()
             channel.send(protocol.PROBE_ECHO, number)
-            _expect(channel, protocol.PROBE_ECHO)
+            channel.receive_frame(protocol.PROBE_ECHO)
             trips.append(self._clock() - begin)
         latency = min(trips) / 2
         send_payload(channel, settings, self._clock)
-        there = _number(channel.receive_message(protocol.PROBE_RESULT), "mbps", turn.partner)
-        self._found(turn.partner, there, latency)
-        back = receive_payload(channel, self._clock)
+        self._found(turn.partner, _result(channel).mbps, latency)
+        back = receive_payload(channel, settings, self._clock)
         channel.send_message(protocol.PROBE_RESULT, {"mbps": back, "latency_s": latency})
 
     def _found(self, partner: str, mbps: float, latency_s: float) -> None:
@@ -249,42 +258,58 @@ class Prober:
         channel = self._connect(turn.partner, CONNECT_S)
         try:
             channel.send_message(protocol.PROBE, {"round": turn.number, "knock": True})
-            theirs = channel.receive_message(protocol.PROBE_RESULT).get("round")
+            with channel.within(ANSWER_S, "has been answering"):
+                theirs = _result(channel).round
         finally:
             channel.close()
         with self._changed:
-            if isinstance(theirs, int) and theirs > turn.number and (turn.number, turn.partner) not in self._arrived:
+            if theirs is not None and theirs > turn.number and (turn.number, turn.partner) not in self._arrived:
                 raise PeerRefused(f"{turn.partner} has left this turn out.")
 
     # -- partners' turns -----------------------------------------------------------------------------------------
 
-    def attend(self, channel: Channel, message: dict[str, t.Any]) -> None:
+    def attend(self, channel: Channel, asked: messages.Probe) -> None:
         """A partner has connected. :raises RelayError:"""
-        number, payload_bytes, max_s = message.get("round"), message.get("payload_bytes", 0), message.get("max_s", 0)
-        if not isinstance(number, int) or not isinstance(payload_bytes, int) or not isinstance(max_s, (int, float)):
-            raise ProtocolError(f"{channel.peer} wants to measure something that cannot be read.")
-        if message.get("knock"):
+        if asked.knock:
             channel.send_message(protocol.PROBE_RESULT, {"round": self._number})
             return
-        key = (number, channel.peer)
+        key = (asked.round, channel.peer)
         with self._changed:
-            self._arrived.add(key)
-            self._changed.notify_all()
+            self._waiting[channel.peer] += 1
+            much = self._waiting[channel.peer] > MOST_WAITING
+            if not much:
+                self._arrived.add(key)
+                self._changed.notify_all()
         try:
+            if much:
+                raise ProtocolError(f"{channel.peer} wants to measure more than one link at a time.", peer=channel.peer)
             if self._await_turn(channel, key):
-                self._answer(channel, Settings(min(payload_bytes, 1 << 28), min(float(max_s), 10.0)))
+                with channel.within(2 * self._settings.max_s + PAIR_SPARE_S, "has been measuring"):
+                    self._answer(channel, asked)
             else:
                 channel.send_message(protocol.BYE, {"msg": "this turn is over"})
         finally:
-            with self._changed:
+            self._gone(key, counted=not much)
+
+    def _gone(self, key: tuple[int, str], counted: bool) -> None:
+        with self._changed:
+            self._waiting[key[1]] -= 1
+            if not self._waiting[key[1]]:
+                del self._waiting[key[1]]
+            if counted:
                 self._arrived.discard(key)
-                self._left.add(key)
+                if self._is_mine(key):
+                    self._left.add(key)
                 self._changed.notify_all()
 
+    def _is_mine(self, key: tuple[int, str]) -> bool:
+        return any((turn.number, turn.partner) == key for turn in self._turns)
+
     def _await_turn(self, channel: Channel, key: tuple[int, str]) -> bool:
-        while not self._stop.is_set():
+        until = self._clock() + WAIT_S
+        while not self._stop.is_set() and self._clock() < until:
             with self._changed:
-                if self._number > key[0]:
+                if self._number > key[0] or (self._begun and not self._ended and not self._is_mine(key)):
                     return False
                 if self._granted == key:
                     return True
@@ -292,16 +317,19 @@ class Prober:
             channel.beat()
         return False
 
-    def _answer(self, channel: Channel, settings: Settings) -> None:
+    def _answer(self, channel: Channel, asked: messages.Probe) -> None:
+        """What a partner asks for counts as far as this host was told the same."""
+        ours = self._settings
+        settings = Settings(min(asked.payload_bytes, ours.payload_bytes), min(asked.max_s, ours.max_s))
         channel.send(protocol.PROBE_GO)
         for number in range(ECHOES):
-            _expect(channel, protocol.PROBE_ECHO)
+            channel.receive_frame(protocol.PROBE_ECHO)
             channel.send(protocol.PROBE_ECHO, number)
-        mbps = receive_payload(channel, self._clock)
+        mbps = receive_payload(channel, settings, self._clock)
         channel.send_message(protocol.PROBE_RESULT, {"mbps": mbps})
         send_payload(channel, settings, self._clock)
-        result = channel.receive_message(protocol.PROBE_RESULT)
-        self._found(channel.peer, _number(result, "mbps", channel.peer), _number(result, "latency_s", channel.peer))
+        result = _result(channel)
+        self._found(channel.peer, result.mbps, result.latency_s)
 
 
 def send_payload(channel: Channel, settings: Settings, clock: Clock) -> None:
@@ -316,19 +344,21 @@ def send_payload(channel: Channel, settings: Settings, clock: Clock) -> None:
     channel.send(protocol.PROBE_END)
 
 
-def receive_payload(channel: Channel, clock: Clock) -> float:
-    """10^6 bit/s at which it arrived."""
+def receive_payload(channel: Channel, settings: Settings, clock: Clock) -> float:
+    """10^6 bit/s at which it arrived. :raises ProtocolError: there is more of it than was agreed upon."""
     arrivals: list[tuple[float, int]] = []
     total = 0
+    kinds = (protocol.PROBE_DATA, protocol.PROBE_END, protocol.PING)
     while True:
-        header, payload = channel.receive()
+        header, payload = channel.receive(kinds)
+        channel.check_silence()
         if header.kind == protocol.PROBE_END:
             return rate_of(arrivals)
         if header.kind == protocol.PROBE_DATA:
             total += len(payload)
+            if not payload or total > settings.payload_bytes + SPARE_BYTES:
+                raise ProtocolError(f"{channel.peer} sends more than is to be measured.", peer=channel.peer)
             arrivals.append((clock(), total))
-        elif header.kind != protocol.PING:
-            raise ProtocolError(f"{channel.peer} sent a frame of kind {header.kind} while measuring.")
 
 
 def rate_of(arrivals: t.Sequence[tuple[float, int]]) -> float:
@@ -353,20 +383,9 @@ def rate_of(arrivals: t.Sequence[tuple[float, int]]) -> float:
     return rate * 8 / 1e6
 
 
-def _number(message: dict[str, t.Any], key: str, peer: str) -> float:
-    value = message.get(key)
-    if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise ProtocolError(f"{peer} sent a result whose {key} is no number.")
-    return float(value)
-
-
-def _expect(channel: Channel, kind: int) -> None:
-    while True:
-        header, _payload = channel.receive()
-        if header.kind == kind:
-            return
-        if header.kind != protocol.PING:
-            raise ProtocolError(f"{channel.peer} sent a frame of kind {header.kind} instead of {kind}.")
+def _result(channel: Channel) -> messages.ProbeResult:
+    _header, payload = channel.receive_frame(protocol.PROBE_RESULT)
+    return messages.read_probe_result(payload, channel.peer)
 
 
 def _hold_back(channel: Channel) -> None:

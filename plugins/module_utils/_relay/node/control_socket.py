@@ -14,9 +14,15 @@ import socket
 import threading
 import typing as t
 
+from ..._errors import FleetError
+from ..._untrusted import Malformed, Value, read
 from ..errors import ControlFailed, RelayError
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
+
+# The progress of a large fleet has many values, a base's record and a plan have few levels.
+MAX_VALUES = 4_000_000
+MAX_DEPTH = 32
 
 # The longest that a request may wait inside the node: who asks repeats it, so a dead asker costs little.
 LONG_POLL_S = 20.0
@@ -24,7 +30,7 @@ LONG_POLL_S = 20.0
 # sun_path of the Linux kernel.
 _MAX_PATH_BYTES = 107
 
-Handler = t.Callable[[t.Dict[str, t.Any]], t.Dict[str, t.Any]]
+Handler = t.Callable[[Value], t.Dict[str, t.Any]]
 
 
 def listen(path: str) -> socket.socket:
@@ -65,11 +71,11 @@ def _answer(connection: socket.socket, handler: Handler) -> None:
             message = _read_line(connection)
             try:
                 answer = handler(message)
-            except RelayError as error:
+            except FleetError as error:
                 answer = {"error": error.message, "failure": error.fields}
             connection.sendall(json.dumps(answer).encode() + b"\n")
-        except (OSError, ValueError, ControlFailed):
-            pass
+        except (OSError, ControlFailed):
+            pass  # the asker is gone, or has not asked for anything
 
 
 def ask(path: str, message: t.Mapping[str, t.Any], timeout: float = 30.0) -> dict[str, t.Any]:
@@ -80,15 +86,18 @@ def ask(path: str, message: t.Mapping[str, t.Any], timeout: float = 30.0) -> dic
         try:
             connection.connect(path)
             connection.sendall(json.dumps(message).encode() + b"\n")
-            answer = _read_line(connection)
-        except (OSError, ValueError) as error:
+            answer = _read_line(connection).mapping()
+        except OSError as error:
             raise ControlFailed(f"No relay node answers at {path}: {error}") from error
     if "error" in answer:
-        raise RelayError(str(answer["error"]), **{k: v for k, v in answer.get("failure", {}).items() if k != "kind"})
+        failure = answer.get("failure")
+        fields = failure if isinstance(failure, dict) else {}
+        raise RelayError(str(answer["error"]), **{key: value for key, value in fields.items() if key not in ("kind", "message")})
     return answer
 
 
-def _read_line(connection: socket.socket) -> dict[str, t.Any]:
+def _read_line(connection: socket.socket) -> Value:
+    """:raises ControlFailed: it is no message, or not a whole one."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -101,7 +110,14 @@ def _read_line(connection: socket.socket) -> dict[str, t.Any]:
             raise ControlFailed("A message is too long.")
         if part.endswith(b"\n"):
             break
-    message = json.loads(b"".join(parts).decode())
-    if not isinstance(message, dict):
-        raise ControlFailed("A message is not an object.")
+    return read_message(b"".join(parts))
+
+
+def read_message(data: bytes) -> Value:
+    """:raises ControlFailed:"""
+    try:
+        message = read(data, "message", MAX_LINE_BYTES, MAX_DEPTH, MAX_VALUES)
+        message.mapping()
+    except Malformed as error:
+        raise ControlFailed(f"A message cannot be read: {error.message}") from error
     return message

@@ -22,16 +22,19 @@ from ..download.parent_selection import Patience, Route
 from ..endpoints import Endpoint
 from ..endpoints.files import PartialFile, WholeFile
 from ..endpoints.operations import Recheck
-from ..errors import BadChunkList, Cancelled, PartialInUse, PeerLost, ProtocolError, RelayError, StorageFailed, WrongDigest
+from ..errors import BadChunkList, Cancelled, PartialInUse, PeerLost, RelayError, StorageFailed, WrongDigest
 from ..measure.prober import Prober
+from ..states import FAILED, FETCHING, FOREIGN, HOLDING, LOST, PENDING, WAITING
+from ..status import table
 from ..status.gossip import Gossip
 from ..upload.link_meter import LinkMeter
 from ..upload.rate_limits import Limits
-from ..upload.session import FAILED, FETCHING, FOREIGN, HOLDING, LOST, PENDING, WAITING, Offer, Session
+from ..upload.session import Offer, Session
 from ..upload.shared_partial import Place, SharedPartial, keep_list
-from ..wire import protocol
+from ..wire import messages, protocol
 from ..wire.channel import SILENCE_S, Channel, describe
 from ..wire.compression import codecs
+from ..wire.peer_limits import PeerLimits
 from ..wire.tls import Contexts
 from ..wire.transport import CONNECT_S, Acceptor, Address, Transport
 
@@ -42,6 +45,9 @@ GUARD_SILENT_S = 6.0
 LEASE_S = 15.0
 
 STAGED, CUT_THROUGH = "staged", "cut_through"
+
+# Bases that one peer may ask for before this host has been given its part of the plan.
+MAX_EARLY = 256
 
 # Why a node ended.
 STOPPED = "stopped"
@@ -465,11 +471,13 @@ class Node:
         self.limits = Limits(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
         self.news = Gossip(host, born, clock, self.connect, self.stopping, self._observed)
-        self.transport = Transport(contexts, host, str(self.address), clock, settings.silence_s)
-        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, log)
+        self.peer_limits = PeerLimits(clock, log)
+        self.transport = Transport(contexts, host, str(self.address), clock, self.peer_limits, settings.silence_s)
+        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, log, self.peer_limits)
         self._peers: dict[str, Address] = {}
         self._jobs: dict[str, Job] = {}
         self._offers: dict[str, Offer] = {}
+        self._asked_early: dict[str, set[str]] = {}
         self._started = False
         self._interrupted = False
         self._changed = threading.Condition()
@@ -614,8 +622,13 @@ class Node:
             "started": self._started,
             "mode": self.mode,
             "limits": self.limits.told(),
-            "bases": {sha256: job.progress() for sha256, job in jobs.items()},
+            "bases": {sha256: self._with_violations(job.progress()) for sha256, job in jobs.items()},
         }
+
+    def _with_violations(self, progress: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What peers did that they must not is told with each base: they may have held up any of them."""
+        broken = [Attempt(peer, sentence)._asdict() for peer, sentence in self.peer_limits.violations]
+        return {**progress, "attempts": [*progress["attempts"], *broken]}
 
     def await_base(self, sha256: str | None) -> None:
         """A base appears in its pool after its parent, if that is on its way too. :raises Cancelled:"""
@@ -663,38 +676,57 @@ class Node:
         return self._offers[sha256]
 
     def _welcome(self, channel: Channel, known: t.Callable[[], None]) -> None:
-        header, payload = channel.receive()
-        message = protocol.decode_message(payload)
-        known()
-        self.touch()
+        header, payload = channel.receive(protocol.TO_BEGIN)
         if header.kind == protocol.OPEN:
-            self._serve(channel, message)
+            asked = messages.read_open(payload, channel.peer)
+            known()
+            self.touch()
+            self._serve(channel, asked)
         elif header.kind == protocol.PROBE:
-            self.prober.attend(channel, message)
-        elif header.kind == protocol.NEWS:
-            self.news.attend(channel, message)
+            probe = messages.read_probe(payload, channel.peer)
+            known()
+            self.touch()
+            self.prober.attend(channel, probe)
         else:
-            raise ProtocolError(f"{channel.peer} began with a frame of kind {header.kind}.")
+            told = table.decode(payload, channel.peer)
+            known()
+            if not told.own:
+                self.touch()
+            self.news.attend(channel, told)
 
-    def _serve(self, channel: Channel, message: dict[str, t.Any]) -> None:
-        sha256 = str(message.get("base"))
-        with self._changed:
-            offer = self._offers.get(sha256)
-            if offer is None and not self._started and len(self._offers) < protocol.MAX_ITEMS:
-                offer = self._offer(sha256)
-            job = self._jobs.get(sha256)
+    def _serve(self, channel: Channel, asked: messages.Open) -> None:
+        offer, job = self._wanted(channel.peer, asked.base)
         if offer is None:
             bye = {"msg": "that base is not in this host's part of the plan", "foreign": True}
             channel.send_message(protocol.BYE, bye)
             return
-        if job is not None and job.request.metadata["chunks_sha256"] != message.get("chunks_sha256"):
+        if job is not None and job.request.metadata["chunks_sha256"] != asked.chunks_sha256:
             channel.send_message(protocol.BYE, {"msg": "this host has another chunk list for that base"})
             return
-        Session(channel, offer, self.limits, self.stopping, self.meter, self._codec(message.get("codecs"))).run()
+        Session(
+            channel,
+            offer,
+            self.limits,
+            self.stopping,
+            self.meter,
+            self._codec(asked.codecs),
+            lambda: self.peer_limits.served(channel.peer),
+        ).run()
 
-    def _codec(self, theirs: t.Any) -> str | None:
+    def _wanted(self, peer: str, sha256: str) -> tuple[Offer | None, Job | None]:
+        """Before it has its part of the plan a host cannot know what it will serve: it remembers what it is asked for."""
+        with self._changed:
+            offer = self._offers.get(sha256)
+            if offer is None and not self._started:
+                early = self._asked_early.setdefault(peer, set())
+                if len(early) < MAX_EARLY and len(self._offers) < protocol.MAX_ITEMS:
+                    early.add(sha256)
+                    offer = self._offer(sha256)
+            return offer, self._jobs.get(sha256)
+
+    def _codec(self, theirs: t.Sequence[str]) -> str | None:
         """How chunks may be compressed for a child; None for not at all."""
-        if not self.settings.compression or not isinstance(theirs, list):
+        if not self.settings.compression:
             return None
         return next((name for name in codecs() if name in theirs), None)
 

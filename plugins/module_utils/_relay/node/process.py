@@ -19,22 +19,32 @@ import threading
 import time
 import typing as t
 
+from ..._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES
+from ..._untrusted import Value
 from ..download.parent_selection import Patience, route_of
 from ..errors import ControlFailed, RelayError
 from ..measure import prober
 from ..measure.link_history import LinkHistory
 from ..upload.link_meter import rows_of
+from ..wire import protocol
 from ..wire.tls import contexts
 from ..wire.transport import Address
 from . import control_socket
 from .daemon import Process, spawn, start_time, stay_small, yield_to_others
-from .node import STAGED, STOPPED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
+from .node import CUT_THROUGH, STAGED, STOPPED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
 from .run_directory import Json, RunDirectory
 
 # How long a node has to end by itself before it is killed.
 STOP_S = 10.0
 
 MAX_FILES = 16384
+
+# What a request may hold.
+MAX_POOLS = 1024
+MAX_TURNS = 65536
+MAX_STRIPES = 256
+MAX_SECONDS = 1e7
+MAX_MBPS = 1e9
 
 
 class Command(t.NamedTuple):
@@ -208,10 +218,11 @@ class _Agent:
         self._node = node
         self._process = {"pid": os.getpid(), "start_time": start_time(os.getpid()), **told}
 
-    def handle(self, message: Json) -> Json:
+    def handle(self, message: Value) -> Json:
+        """:raises FleetError: Malformed: a request that cannot be fulfilled, or read."""
         node = self._node
         node.touch()
-        command = message.get("command")
+        command = message["command"].text(32)
         settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
         if command == "guard":
             node.guard()
@@ -219,22 +230,20 @@ class _Agent:
         if command == "probe_start":
             return {"changed": self._start_probe(message)}
         if command == "probe_wait":
-            node.prober.wait(min(float(message["timeout_s"]), control_socket.LONG_POLL_S))
+            node.prober.wait(_poll_s(message))
             node.touch()
             return node.prober.result()
         if command == "start":
-            limited = node.limits.set(**message["limits"])
-            changed = node.start(
-                [request_of(base) for base in message["bases"]],
-                addresses_of(message["peers"]),
-                message["mode"],
-            )
+            bases = [request_of(base) for base in message["bases"].items(protocol.MAX_ITEMS)]
+            peers, mode = addresses_of(message["peers"]), message["mode"].choice(STAGED, CUT_THROUGH)
+            limited = node.limits.set(**limits_of(message["limits"]))
+            changed = node.start(bases, peers, mode)
             return {**self._answer(message), "changed": changed or limited}
         if command == "limit":
-            changed = node.limits.set(**message["limits"])
+            changed = node.limits.set(**limits_of(message["limits"]))
             return {**self._answer(message), "settled": settled, "changed": changed}
         if command == "wait":
-            settled = node.wait(min(float(message["timeout_s"]), control_socket.LONG_POLL_S))
+            settled = node.wait(_poll_s(message))
             node.touch()
         elif command == "stop":
             # After the answer: the process takes its sockets with it.
@@ -245,23 +254,29 @@ class _Agent:
 
     def last_words(self) -> Json:
         bases = self._node.progress()["bases"].values()
-        return {**self._answer({"fleet": True}), "settled": all(base["state"] in ("holding", "failed") for base in bases)}
+        return {**self._answer(Value({"fleet": True}, "message")), "settled": all(base["state"] in ("holding", "failed") for base in bases)}
 
-    def _start_probe(self, message: Json) -> bool:
-        node, pools, size = self._node, message["pools"], int(message["disk_bytes"])
+    def _start_probe(self, message: Value) -> bool:
+        node, size = self._node, message["disk_bytes"].integer()
+        pools = {name: path.text(4096) for name, path in message["pools"].entries(MAX_POOLS).items()}
 
         def disks() -> prober.Disks:
             measured = {name: prober.disk_rates(path, size, node.clock) for name, path in pools.items() if size}
             return {name: rates for name, rates in measured.items() if rates}
 
-        node.set_peers(addresses_of(message["peers"]))
-        turns = [prober.Turn(int(number), str(partner), bool(first)) for number, partner, first in message["turns"]]
-        settings = prober.Settings(int(message["payload_bytes"]), float(message["max_s"]), float(message["deadline_s"]))
+        peers = addresses_of(message["peers"])
+        turns = [turn_of(turn) for turn in message["turns"].items(MAX_TURNS)]
+        settings = prober.Settings(
+            message["payload_bytes"].integer(),
+            message["max_s"].number(0.0, MAX_SECONDS),
+            message["deadline_s"].number(0.0, MAX_SECONDS),
+        )
+        node.set_peers(peers)
         return node.prober.start(turns, settings, disks)
 
-    def _answer(self, message: Json) -> Json:
-        news = self._node.news
-        fleet = {"fleet": news.view()} if message.get("fleet") else {}
+    def _answer(self, message: Value) -> Json:
+        news, wanted = self._node.news, message.get("fleet")
+        fleet = {"fleet": news.view()} if wanted is not None and wanted.flag() else {}
         return {**self._node.progress(), **self._process, **fleet, "fleet_settled": news.settled()}
 
 
@@ -270,13 +285,70 @@ def authority_of(credentials: Json) -> str:
     return hashlib.sha256(str(credentials["ca"]).encode()).hexdigest()
 
 
-def addresses_of(peers: Json) -> dict[str, Address]:
-    return {host: Address(str(at["address"]), int(at["port"])) for host, at in peers.items()}
+def _poll_s(message: Value) -> float:
+    return max(0.0, min(message["timeout_s"].number(-MAX_SECONDS, MAX_SECONDS), control_socket.LONG_POLL_S))
 
 
-def request_of(base: Json) -> BaseRequest:
-    route = route_of(base["parents"], base["weights"], base["expected_mbps"])
-    return BaseRequest(base["metadata"], base["pool"], base["pool_path"], route, [str(host) for host in base["children"]])
+def limits_of(limits: Value) -> dict[str, t.Any]:
+    """What Limits.set takes; what is absent, or null, stays as it is."""
+    rate, links, streams = limits.get("rate_mbps"), limits.get("links"), limits.get("streams")
+    return {
+        "rate_mbps": None if rate is None else rate.number(0.0, MAX_MBPS),
+        "links": None
+        if links is None
+        else {peer: mbps.number(0.0, MAX_MBPS) for peer, mbps in links.entries(protocol.MAX_ITEMS).items()},
+        "streams": None if streams is None else streams.integer(0, protocol.MAX_ITEMS),
+    }
+
+
+def turn_of(turn: Value) -> prober.Turn:
+    fields = turn.items(3)
+    if len(fields) != 3:
+        raise turn.wrong("a round, a partner and who connects")
+    return prober.Turn(fields[0].integer(), fields[1].text(), fields[2].flag())
+
+
+def addresses_of(peers: Value) -> dict[str, Address]:
+    return {
+        host: Address(at["address"].text(), at["port"].integer(1, 65535))
+        for host, at in peers.entries(protocol.MAX_ITEMS).items()
+    }
+
+
+def request_of(base: Value) -> BaseRequest:
+    parents, weights, mbps = base["parents"], base.get("weights"), base.get("expected_mbps")
+    route = route_of(
+        _parents_of(parents),
+        None if weights is None else [weight.number(0.0, 1e9) for weight in weights.items(MAX_STRIPES)],
+        None if mbps is None else mbps.number(0.0, MAX_MBPS),
+    )
+    return BaseRequest(
+        metadata_of(base["metadata"]),
+        base["pool"].text(),
+        base["pool_path"].text(4096),
+        route,
+        [host.text() for host in base["children"].items(protocol.MAX_ITEMS)],
+    )
+
+
+def _parents_of(parents: Value) -> list[t.Any]:
+    """Hosts, or a list of hosts for each stripe."""
+    choices = parents.items(protocol.MAX_ITEMS)
+    if choices and not isinstance(choices[0].raw, str):
+        return [[host.text() for host in stripe.items(protocol.MAX_ITEMS)] for stripe in choices]
+    return [host.text() for host in choices]
+
+
+def metadata_of(metadata: Value) -> Json:
+    """A base's record, of which the node needs these fields; the others are published as they are."""
+    metadata["sha256"].digest()
+    metadata["chunks_sha256"].digest()
+    metadata["size_bytes"].integer()
+    metadata["chunk_bytes"].integer(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
+    parent = metadata.get("parent")
+    if parent is not None:
+        parent.digest()
+    return metadata.mapping()
 
 
 def patience_of(alone: float) -> Patience:

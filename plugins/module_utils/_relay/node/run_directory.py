@@ -84,11 +84,10 @@ class RunDirectory:
     def read_ending(self) -> Json:
         """What a node that ended by itself knew last; empty if there is nothing."""
         try:
-            with open(self.ending, encoding="utf-8") as file:
-                last = json.load(file)
-        except (OSError, ValueError):
+            with open(self.ending, "rb") as file:
+                return control_socket.read_message(file.read(control_socket.MAX_LINE_BYTES + 1)).mapping()
+        except (OSError, ControlFailed):
             return {}
-        return last if isinstance(last, dict) else {}
 
     def forget_endings(self) -> None:
         """Of runs that nobody asks about any more."""

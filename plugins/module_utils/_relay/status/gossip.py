@@ -16,11 +16,12 @@ from __future__ import annotations
 import itertools
 import threading
 import typing as t
+from collections import Counter
 
 from ..clock import Clock
-from ..errors import ProtocolError, RelayError
-from ..upload.session import FETCHING
-from ..wire import protocol
+from ..errors import PeerRefused, RelayError
+from ..states import FETCHING
+from ..wire import messages, protocol
 from ..wire.channel import Channel
 from ..wire.socket_stream import Waker, poll
 from . import table
@@ -38,12 +39,22 @@ FIRST_DIAL_S = 0.3
 REDIAL_FIRST_S = 0.5
 REDIAL_LAST_S = 30.0
 SAMPLE_S = 1.0
+ASK_EVERY_S = 0.2
 
 # Hosts that are tried for one line before it rests.
 MAX_CANDIDATES = 16
 
 # Lines that one node takes. A plan may give it any number of children: they have their other line.
 MAX_SERVED = 64
+
+# Of these so many of one host: it calls each host once, and the one before may not have ended yet.
+MAX_SERVED_OF_HOST = 2
+
+# How often a host may ask on one line for everything.
+AGAIN_S = 5.0
+
+# The longest that a host may take to say how it is.
+ASK_S = 5.0
 
 # A line that ended sooner was none: the next candidate is called.
 HELD_S = 5.0
@@ -98,7 +109,8 @@ class Gossip:
         self._numbers = itertools.count(1)
         self._generation = 0
         self._lines: dict[str, int] = {}
-        self._served = 0
+        self._served: Counter[str] = Counter()
+        self._asking = 0
         self._changed = threading.Event()
         self._begun = False
 
@@ -108,7 +120,7 @@ class Gossip:
     def served(self) -> int:
         """Lines of other nodes to this one: connections that are no work."""
         with self._lock:
-            return self._served
+            return sum(self._served.values()) + self._asking
 
     def set_hosts(self, hosts: t.Iterable[str]) -> None:
         with self._lock:
@@ -128,6 +140,7 @@ class Gossip:
         for name, work in (
             ("news", self._watch),
             ("news-plan", lambda: self._keep_line(self._plan_candidates)),
+            ("news-ask", self._ask_doubted),
             ("news-tree", lambda: self._keep_line(self._tree_candidates)),
         ):
             threading.Thread(target=work, name=name, daemon=True).start()
@@ -183,19 +196,57 @@ class Gossip:
 
     # -- lines ---------------------------------------------------------------------------------------------------
 
-    def attend(self, channel: Channel, message: dict[str, t.Any]) -> None:
-        """Another node's line to this one, until it ends. :raises RelayError:"""
+    def attend(self, channel: Channel, told: table.News) -> None:
+        """Another node's line to this one, until it ends; or the question how this host is. :raises RelayError:"""
+        if told.own:
+            self._answer(channel)
+            return
+        peer = channel.peer
         with self._lock:
-            self._served += 1
-            full = self._served > MAX_SERVED
+            self._served[peer] += 1
+            full = sum(self._served.values()) > MAX_SERVED or self._served[peer] > MAX_SERVED_OF_HOST
         try:
             if full:
                 channel.send_message(protocol.BYE, {"msg": "this host has lines enough"})
             else:
-                self._talk(channel, message)
+                self._talk(channel, told)
         finally:
             with self._lock:
-                self._served -= 1
+                self._served[peer] -= 1
+                if not self._served[peer]:
+                    del self._served[peer]
+
+    def _answer(self, channel: Channel) -> None:
+        self._sample()
+        with self._lock:
+            item = self._table.own_item(self._clock())
+            self._asking += 1
+        try:
+            channel.send(protocol.NEWS, 0, table.encode([item]))
+        finally:
+            with self._lock:
+                self._asking -= 1
+
+    def _ask_doubted(self) -> None:
+        """Ask hosts themselves, as long as there is anything to know."""
+        while not self._stop.wait(ASK_EVERY_S):
+            with self._lock:
+                host = self._table.to_ask(self._clock())
+            if host is not None and not self.settled():
+                self._ask(host)
+
+    def _ask(self, host: str) -> None:
+        try:
+            channel = self._connect(host)
+            try:
+                with channel.within(ASK_S, "has been saying how it is"):
+                    channel.send(protocol.NEWS, 0, table.encode([], own=True))
+                    _header, payload = channel.receive_frame(protocol.NEWS)
+                self._take(table.decode(payload, host), host, 0)
+            finally:
+                channel.close()
+        except (OSError, RelayError):
+            pass  # then there is only hearsay
 
     def _plan_candidates(self) -> list[str]:
         with self._lock:
@@ -245,19 +296,23 @@ class Gossip:
                 self._lines.pop(host, None)
         return self._clock() - begin >= HELD_S
 
-    def _talk(self, channel: Channel, message: dict[str, t.Any] | None = None) -> None:
+    def _talk(self, channel: Channel, told: table.News | None = None) -> None:
         """Tell and hear until the other side leaves or falls silent. :raises RelayError:"""
         via = next(self._numbers)
         waker = Waker()
         with self._lock:
             self._wakers.add(waker)
+            self._table.connected(channel.peer, 1)
             generation = self._generation
         cursor, sent_at = 0, self._clock() - CALM_S
+        again_at = self._clock() - AGAIN_S
         try:
             while not self._stop.is_set():
-                if message is not None and self._hear(channel, message, via):
-                    cursor = 0
-                message = None
+                if told is not None:
+                    self._take(told, channel.peer, via)
+                    if told.again and self._clock() - again_at >= AGAIN_S:
+                        cursor, again_at = 0, self._clock()
+                told = None
                 now = self._clock()
                 with self._lock:
                     again = self._generation != generation
@@ -274,14 +329,15 @@ class Gossip:
                 seconds = channel.heartbeat_s
                 if fresh and due > now:
                     seconds = min(seconds, due - now)
-                message = self._listen(channel, waker, seconds)
+                told = self._listen(channel, waker, seconds)
         finally:
             with self._lock:
                 self._wakers.discard(waker)
+                self._table.connected(channel.peer, -1)
             waker.close()
 
-    def _listen(self, channel: Channel, waker: Waker, seconds: float) -> dict[str, t.Any] | None:
-        """The next message; None if something else is to be done first."""
+    def _listen(self, channel: Channel, waker: Waker, seconds: float) -> table.News | None:
+        """The next news; None if something else is to be done first."""
         readable = channel.stream.readable()
         if not readable:
             readable, woken = poll(channel.stream.fileno(), waker.fileno(), seconds)
@@ -291,24 +347,21 @@ class Gossip:
         if not readable:
             channel.check_silence()
             return None
-        header, payload = channel.receive()
+        header, payload = channel.receive(protocol.IN_NEWS)
         # Signs of life that come as often as this side waits for them must not keep it from sending its own.
         channel.beat()
-        if header.kind == protocol.NEWS:
-            return protocol.decode_message(payload)
-        if header.kind != protocol.PING:
-            raise ProtocolError(f"{channel.peer} sent a frame of kind {header.kind}.")
-        return None
+        if header.kind == protocol.BYE:
+            raise PeerRefused(f"{channel.peer}: {messages.read_bye(payload, channel.peer).msg}")
+        return table.decode(payload, channel.peer) if header.kind == protocol.NEWS else None
 
-    def _hear(self, channel: Channel, message: dict[str, t.Any], via: int) -> bool:
-        """Whether the other side wants to hear everything."""
-        reports, again = table.decode(message, channel.peer)
+    def _take(self, told: table.News, peer: str, via: int) -> None:
         with self._lock:
             now = self._clock()
-            news = [self._table.merge(host, report, age_s, now, via) for host, age_s, report in reports]
+            news = [
+                self._table.merge(host, report, age_s, now, via, own=host == peer) for host, age_s, report in told.reports
+            ]
             if any(news):
                 self._wake()
-        return again
 
     def _wake(self) -> None:
         for waker in self._wakers:

@@ -9,16 +9,22 @@ first. No sockets, no threads, no clock of its own.
 
 Each host numbers its own reports; the highest number wins, so old news never overwrites newer. How old a report is
 travels as a number of seconds, since no two hosts' clocks are compared.
+
+What one host tells of another is hearsay. A host's own word, which comes by a connection on which it has shown its
+certificate, stands above all hearsay, whatever number that has; and where hearsay is in doubt, the host is asked itself.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import typing as t
+import zlib
 
-from ..errors import ProtocolError
-from ..upload.session import FAILED, FETCHING, HOLDING, WAITING
+from ..._text import clean
+from ..._untrusted import Value
+from ..states import FAILED, FETCHING, HOLDING, WAITING
+from ..wire import protocol
+from ..wire.messages import fields_of, reading
 
 # A report has to fit into one frame, whatever is in it.
 MAX_BASES = 24
@@ -29,7 +35,20 @@ MAX_PAYLOAD_BYTES = 60_000
 
 _MAX_NUMBER = 1 << 62
 _STATES = (WAITING, FETCHING, HOLDING, FAILED)
-_HEX = frozenset("0123456789abcdef")
+
+# Nodes number themselves by the milliseconds of their host's clock. A number that lies further ahead of the own one than
+# clocks of a run can is not believed.
+AHEAD_MS = 2 * 86_400_000
+
+# How long hearsay of a host is passed over after some of it was wrong, and how often that host is asked meanwhile.
+DISPUTED_S = 60.0
+ASK_AGAIN_S = 10.0
+
+# Hosts of which there is only hearsay are asked in turn, one in so many seconds.
+AUDIT_S = 5.0
+
+# The longest that any news may have been on its way.
+_MAX_AGE_S = 1e9
 
 
 class Cadence(t.NamedTuple):
@@ -97,11 +116,30 @@ class Report(t.NamedTuple):
         return self != other and json.dumps(self, sort_keys=True) > json.dumps(other, sort_keys=True)
 
 
+class News(t.NamedTuple):
+    """What came by a connection.
+
+    :param again: the peer asks for everything.
+    :param own: it asks for this host's own report, and nothing else.
+    """
+
+    reports: list[tuple[str, float, Report]]
+    again: bool
+    own: bool
+
+
 class _Record(t.NamedTuple):
     report: Report
     heard_at: float
     revision: int
     via: int
+
+
+class _Words(t.NamedTuple):
+    """A host's own word: the last one, and when it came."""
+
+    report: Report
+    at: float
 
 
 class StatusTable:
@@ -112,21 +150,30 @@ class StatusTable:
 
     def __init__(self, host: str, born: int, now: float) -> None:
         self.host = host
-        self._hosts = {host}
+        self._hosts: dict[str, str] = {host: host}
         self._since = now
         self._revision = 0
         self._urgent = 0
         # In the order of their revisions.
         self._records: dict[str, _Record] = {}
         self._own = Report(born, 0, False, False, {})
+        self._begun, self._first_born = now, born
+        self._words: dict[str, _Words] = {}
+        # Hosts that can say themselves what is true at the moment, by the number of their connections.
+        self._direct: dict[str, int] = {}
+        # Hosts that are to be asked, and when; hosts of which something wrong was told, and until when that counts.
+        self._doubts: dict[str, float] = {}
+        self._disputed: dict[str, float] = {}
+        self._asked_at: dict[str, float] = {}
+        self._audit_at = now + AUDIT_S
         self._put(host, self._own, now, 0)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
     def set_hosts(self, hosts: t.Iterable[str], now: float) -> bool:
         """The hosts of the run, of which alone reports are taken; whether there are new ones."""
-        fresh = set(hosts) - self._hosts
-        self._hosts |= fresh
+        fresh = set(hosts) - self._hosts.keys()
+        self._hosts.update((host, host) for host in fresh)
         if fresh:
             self._since = now
         return bool(fresh)
@@ -150,28 +197,113 @@ class StatusTable:
             self._urgent = self._revision
         return True
 
-    def merge(self, host: str, report: Report, age_s: float, now: float, via: int) -> bool:
-        """News of a host that came by a connection; whether they were news."""
+    def merge(self, host: str, report: Report, age_s: float, now: float, via: int, own: bool = False) -> bool:
+        """News of a host that came by a connection; whether they were news.
+
+        :param own: it is the host itself that says so.
+        """
         if host not in self._hosts:
             return False
         if host == self.host:
-            # An earlier node of this host, when its clock was ahead: what this one says has to stand above that.
-            if not report.overrides(self._own) or report.born + 1 >= _MAX_NUMBER:
-                return False
-            self._own = self._own._replace(born=report.born + 1)
-            self._put(host, self._own, now, 0)
-            self._urgent = self._revision
-            return True
+            return self._overrule(report, now)
+        report = self._trimmed(report)
         old = self._records.get(host)
         heard_at = now - age_s
-        if old is None or report.overrides(old.report):
-            self._put(host, report, heard_at, via)
-            if old is None or _gist(report.bases) != _gist(old.report.bases) or _flags(report) != _flags(old.report):
-                self._urgent = self._revision
-            return True
-        if report == old.report and heard_at > old.heard_at:
-            self._records[host] = old._replace(heard_at=heard_at)
-        return False
+        if own:
+            if not self._take_word(host, report, now):
+                return False
+        elif not self._is_credible(host, report, now):
+            return False
+        elif old is not None and not report.overrides(old.report):
+            if report == old.report and heard_at > old.heard_at:
+                self._records[host] = old._replace(heard_at=heard_at)
+            return False
+        elif old is not None and report.born != old.report.born:
+            # A new node, or an answer to a lie, or a lie.
+            self._doubt(host, now)
+        if old is not None and report == old.report:
+            self._records[host] = old._replace(heard_at=max(heard_at, old.heard_at))
+            return False
+        self._put(host, report, heard_at, via)
+        if old is None or _gist(report.bases) != _gist(old.report.bases) or _flags(report) != _flags(old.report):
+            self._urgent = self._revision
+        return True
+
+    def _overrule(self, report: Report, now: float) -> bool:
+        """An earlier node of this host, when its clock was ahead, or a lie: what this one says has to stand above that."""
+        if not report.overrides(self._own) or report.born + 1 >= _MAX_NUMBER:
+            return False
+        self._own = self._own._replace(born=report.born + 1)
+        self._put(self.host, self._own, now, 0)
+        self._urgent = self._revision
+        return True
+
+    def _take_word(self, host: str, report: Report, now: float) -> bool:
+        """Whether it is the host's newest word. Hearsay that claims to be newer was wrong."""
+        before, told = self._words.get(host), self._records.get(host)
+        if before is not None and before.report[:2] > report[:2]:
+            return False
+        if told is not None and told.report[:2] > report[:2] and (before is None or told.report != before.report):
+            self._disputed[host] = now + DISPUTED_S
+        self._words[host] = _Words(report, now)
+        self._doubts.pop(host, None)
+        return True
+
+    def _is_credible(self, host: str, report: Report, now: float) -> bool:
+        """Whether hearsay counts: of hosts that speak for themselves it does not."""
+        if host in self._direct and host in self._words:
+            return False
+        if self._disputed.get(host, 0.0) > now:
+            return False
+        if report.born > self._first_born + (now - self._begun) * 1000 + AHEAD_MS:
+            self._doubt(host, now)
+            return False
+        return True
+
+    def _doubt(self, host: str, now: float) -> None:
+        """It is to be asked; not by all hosts of the run in the same moment."""
+        spread_s = len(self._hosts) / 100 * (zlib.crc32(f"{self.host} {host}".encode()) % 1000) / 1000
+        self._doubts.setdefault(host, now + spread_s)
+
+    def _trimmed(self, report: Report) -> Report:
+        """With hosts of the run only, each under the one text that is kept of its name."""
+        names = self._hosts
+        bases = {
+            sha256: one._replace(parents=tuple(names[parent] for parent in one.parents if parent in names))
+            for sha256, one in report.bases.items()
+        }
+        return report._replace(bases=bases)
+
+    # -- hosts' own words ----------------------------------------------------------------------------------------
+
+    def connected(self, host: str, by: int) -> None:
+        """A connection on which this host speaks for itself: one more (1), or one less (-1)."""
+        count = self._direct.pop(host, 0) + by
+        if count > 0:
+            self._direct[host] = count
+
+    def to_ask(self, now: float) -> str | None:
+        """A host that is to be asked for its own word now, if there is one."""
+        due = [host for host, at in self._doubts.items() if at <= now]
+        due += [
+            host
+            for host, until in self._disputed.items()
+            if until > now and host not in self._direct and now - self._asked_at.get(host, -ASK_AGAIN_S) >= ASK_AGAIN_S
+        ]
+        if not due and now >= self._audit_at:
+            self._audit_at = now + AUDIT_S
+            hearsay = [host for host in self._records if host != self.host and host not in self._direct]
+            hearsay = [host for host in hearsay if not self.is_stale(host, now)]
+            due = sorted(hearsay, key=lambda host: self._asked_at.get(host, 0.0))[:1]
+        for host in due:
+            self._doubts.pop(host, None)
+            self._asked_at[host] = now
+            return host
+        return None
+
+    def own_item(self, now: float) -> str:
+        """This host's own report in the form of the wire."""
+        return _encode(self.host, self._own, now - self._records[self.host].heard_at)
 
     def _put(self, host: str, report: Report, heard_at: float, via: int) -> None:
         self._revision += 1
@@ -272,75 +404,72 @@ def _encode(host: str, report: Report, age_s: float) -> str:
     return f"{json.dumps(host)}:{json.dumps(value, separators=(',', ':'))}"
 
 
-def encode(items: t.Sequence[str], again: bool = False) -> bytes:
-    """:param again: asks for everything from the begin."""
-    return f'{{"again":{int(again)},"hosts":{{{",".join(items)}}}}}'.encode()
+def encode(items: t.Sequence[str], again: bool = False, own: bool = False) -> bytes:
+    """:param again: asks for everything from the start. :param own: asks for the other host's own report."""
+    return f'{{"again":{int(again)},"own":{int(own)},"hosts":{{{",".join(items)}}}}}'.encode()
 
 
-def decode(message: t.Mapping[str, t.Any], peer: str) -> tuple[list[tuple[str, float, Report]], bool]:
-    """(host, age, report) of each host, and whether the peer asks for everything. :raises ProtocolError:"""
-    try:
-        hosts = message["hosts"].items()
-        return [(host, _number(value[0]), _report(value)) for host, value in hosts], bool(message.get("again"))
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"{peer} sent news that cannot be read: {error}") from error
+def decode(payload: t.Any, peer: str) -> News:
+    """:raises ProtocolError:"""
+    with reading(peer):
+        value = fields_of(payload, "news", "hosts", "again", "own")
+        again, own = value.get("again"), value.get("own")
+        reports = [_report(host, item) for host, item in value["hosts"].entries(protocol.MAX_ITEMS).items()]
+        return News(reports, again is not None and again.integer(0, 1) == 1, own is not None and own.integer(0, 1) == 1)
 
 
-def _report(value: t.Sequence[t.Any]) -> Report:
-    _age, born, number, started, settled, bases, *guarded = value
-    if len(guarded) > 1:
-        raise ValueError(f"{len(value)} fields")
-    if len(bases) > MAX_BASES:
-        raise ValueError(f"{len(bases)} bases")
-    return Report(
+def _report(host: str, value: Value) -> tuple[str, float, Report]:
+    if len(host) > MAX_NAME:
+        raise value.wrong("the report of a host whose name is shorter")
+    fields = value.items(7)
+    if len(fields) < 6:
+        raise value.wrong("6 or 7 fields")
+    age_s, born, number, started, settled, bases, *guarded = fields
+    report = Report(
         _count(born),
         _count(number),
-        bool(started),
-        bool(settled),
-        {_digest(sha256): _base(base) for sha256, base in bases.items()},
-        guarded[:1] == [1],
+        started.integer(0, 1) == 1,
+        settled.integer(0, 1) == 1,
+        {Value(sha256, base.place).digest(): _base(base) for sha256, base in bases.entries(MAX_BASES).items()},
+        any(flag.integer(0, 1) == 1 for flag in guarded),
     )
+    return host, age_s.number(0.0, _MAX_AGE_S), report
 
 
-def _base(value: t.Sequence[t.Any]) -> BaseReport:
-    state, done, size, received, rate, remaining, parents, msg = value
-    if state not in _STATES or not isinstance(parents, list) or len(parents) > MAX_PARENTS:
-        raise ValueError(f"a base with state {state!r}")
+def _base(value: Value) -> BaseReport:
+    state, done, size, received, rate, remaining, parents, msg = _fields(value, 8)
     return BaseReport(
-        state,
+        state.choice(*_STATES),
         _count(done),
         _count(size),
         _count(received),
-        _number(rate),
-        None if remaining is None else _number(remaining),
-        tuple(_text(parent, MAX_NAME) for parent in parents),
-        _text(msg, MAX_MSG),
+        rate.number(0.0, 1e15),
+        None if remaining.raw is None else remaining.number(0.0, 1e15),
+        tuple(parent.text(MAX_NAME) for parent in parents.items(MAX_PARENTS)),
+        _line(msg),
     )
 
 
-def _count(value: t.Any) -> int:
-    if not isinstance(value, int) or not 0 <= value < _MAX_NUMBER:
-        raise ValueError(f"{str(value)[:40]} is not a number that can be")
-    return int(value)
+def _fields(value: Value, count: int) -> list[Value]:
+    fields = value.items(count)
+    if len(fields) != count:
+        raise value.wrong(f"{count} fields")
+    return fields
 
 
-def _number(value: t.Any) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1e15:
-        raise ValueError(f"{str(value)[:40]} is not a number that can be")
-    return value
+def _count(value: Value) -> int:
+    return value.integer(0, _MAX_NUMBER - 1)
 
 
-def _digest(value: str) -> str:
-    if len(value) != 64 or not _HEX.issuperset(value):
-        raise ValueError("a base is known by its digest")
-    return value
+def _line(value: Value) -> str:
+    if not isinstance(value.raw, str) or len(value.raw) > MAX_MSG:
+        raise value.wrong(f"a text of at most {MAX_MSG} characters")
+    return _said(value.raw)
 
 
-def _text(value: t.Any, most: int) -> str:
-    """Of a peer's text only what can be shown on a terminal."""
-    if not isinstance(value, str) or len(value) > most:
-        raise ValueError("a text is too long")
-    return value if value.isprintable() else "".join(char if char.isprintable() else " " for char in value)
+def _said(text: str) -> str:
+    """Of a text only what can be shown on a terminal, and no more than a report may hold."""
+    return clean(text[:MAX_MSG])[:MAX_MSG]
 
 
 def base_report(
@@ -355,5 +484,5 @@ def base_report(
         round(rate_mbps, 2),
         None if remaining_s is None else round(min(remaining_s, 1e9), 1),
         tuple(parents[:MAX_PARENTS]),
-        _text(progress["msg"][:MAX_MSG], MAX_MSG),
+        _said(progress["msg"]),
     )

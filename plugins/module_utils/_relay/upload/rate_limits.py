@@ -48,7 +48,8 @@ class Streams:
         self._clock = clock
         self._lock = threading.Lock()
         self._most = 0
-        self._active: dict[Waker, float] = {}
+        # Of each connection: whose it is, and when it last took a chunk.
+        self._active: dict[Waker, tuple[str, float]] = {}
         self._waiting: set[Waker] = set()
 
     def set_most(self, most: int) -> None:
@@ -57,18 +58,21 @@ class Streams:
             self._most = most
             self._wake()
 
-    def may_send(self, child: Waker) -> bool:
-        """Whether this child has a stream, or gets one now. If not, it is woken when it is worth asking again."""
+    def may_send(self, child: Waker, name: str) -> bool:
+        """Whether this child has a stream, or gets one now. If not, it is woken when it is worth asking again.
+
+        :param name: of the child; all its connections share one stream.
+        """
         with self._lock:
             now = self._clock()
             if self._most:
-                others = sum(now - since < IDLE_STREAM_S for one, since in self._active.items() if one is not child)
-                if others >= self._most:
+                others = {whose for whose, since in self._active.values() if whose != name and now - since < IDLE_STREAM_S}
+                if len(others) >= self._most:
                     self._active.pop(child, None)
                     self._waiting.add(child)
                     return False
             self._waiting.discard(child)
-            self._active[child] = now
+            self._active[child] = (name, now)
             return True
 
     def leave(self, child: Waker) -> None:

@@ -13,13 +13,14 @@ import threading
 import time
 import typing as t
 from array import array
-from collections import deque
+from collections import Counter, deque
 
 from ..._base_format.chunk_list import ChunkList
 from ..clock import Clock, TokenBucket
 from ..endpoints import Endpoint
 from ..endpoints.operations import LoadChunk
 from ..errors import PartialContent, ProtocolError
+from ..states import HOLDING, MAX_PATHS, PENDING, ROOTED, WAITING
 from ..wire import protocol
 from ..wire.channel import Channel
 from ..wire.compression import Press, codecs
@@ -27,23 +28,9 @@ from ..wire.socket_stream import Waker, poll
 from .link_meter import LinkMeter
 from .rate_limits import Limits
 
-# States of a base on a host.
-WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
-
-# What a peer is told of a base that the plan does not give to this host.
-FOREIGN = "foreign"
-
-# Where a host's bytes come from in the end: a holder; a host that has not been told its part yet; nobody alive.
-ROOTED, PENDING, LOST = "rooted", "pending", "lost"
-
-
 # Hosts from one to where its bytes come from, nearest first. A host that finds itself in every path of a parent would
 # wait for itself.
 Path = t.Tuple[str, ...]
-
-# Paths that are told at most: of a plan with several trees each may lead over the one who asks.
-MAX_PATHS = 4
-
 
 class View(t.NamedTuple):
     """What children are told of a base."""
@@ -74,6 +61,15 @@ NEWS_PAUSE_S = 0.5
 # Chunks that are on their way from the disk to the children at the same time, in bytes: whoever comes when all are
 # taken waits for the slowest of many.
 BUFFERED_BYTES = 16 * 1024 * 1024
+
+# Of these one child has at most so many: one for each connection that a child opens by itself.
+BUFFERS_OF_CHILD = 4
+
+# The chunk list is sent so often on one connection: a child asks once.
+MOST_LISTS = 2
+
+# One that asks for chunks and then takes them at a trickle gives up its stream meanwhile.
+LONG_PAUSE_S = 1.0
 
 
 class Order:
@@ -133,25 +129,36 @@ class _Shared:
 
 
 class _Buffers:
-    """Frames of one chunk each, for all children of a base; made when they are needed."""
+    """Frames of one chunk each, for all children of a base; made when they are needed.
+
+    One child has a part of them at most: those of one that takes nothing are not missing elsewhere.
+    """
 
     def __init__(self, chunk_bytes: int) -> None:
         self._bytes = protocol.HEADER_BYTES + chunk_bytes
-        self._left = threading.Semaphore(max(2, BUFFERED_BYTES // self._bytes))
+        self._left = max(2, BUFFERED_BYTES // self._bytes)
+        self._most = max(1, min(BUFFERS_OF_CHILD, self._left // 4))
         self._free: deque[bytearray] = deque()
+        self._taken: Counter[str] = Counter()
+        self._changed = threading.Condition()
 
-    def take(self, seconds: float) -> bytearray | None:
+    def take(self, child: str, seconds: float) -> bytearray | None:
         """None if there is none within this time."""
-        if not self._left.acquire(timeout=seconds):
-            return None
-        try:
-            return self._free.pop()
-        except IndexError:
-            return bytearray(self._bytes)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._left and self._taken[child] < self._most, seconds):
+                return None
+            self._left -= 1
+            self._taken[child] += 1
+            return self._free.pop() if self._free else bytearray(self._bytes)
 
-    def give(self, buffer: bytearray) -> None:
-        self._free.append(buffer)
-        self._left.release()
+    def give(self, child: str, buffer: bytearray) -> None:
+        with self._changed:
+            self._left += 1
+            self._taken[child] -= 1
+            if not self._taken[child]:
+                del self._taken[child]
+            self._free.append(buffer)
+            self._changed.notify_all()
 
 
 class Offer:
@@ -339,8 +346,12 @@ class Session:
         stop: threading.Event,
         meter: LinkMeter | None = None,
         codec: str | None = None,
+        served: t.Callable[[], None] = lambda: None,
     ) -> None:
-        """:param codec: by which chunks may be made smaller, see compression.codecs."""
+        """:param codec: by which chunks may be made smaller, see compression.codecs.
+        :param served: called after each chunk.
+        """
+        self._served = served
         self._channel = channel
         self._meter = meter or LinkMeter(time.monotonic)
         self._offer = offer
@@ -351,6 +362,7 @@ class Session:
         self._stop = stop
         # What the child wants, as far as it is here, and what it wants as soon as it is.
         self._wants: deque[int] = deque()
+        self._lists = 0
         self._awaited: set[int] = set()
         self._begun = False
         self._news_at = -math.inf
@@ -374,12 +386,15 @@ class Session:
                 seconds = self._channel.heartbeat_s
                 if self._awaited:
                     self._wants.extend(self._offer.arrived(self._awaited))
-                self._turn = not self._wants or self._may_send()
+                early = self._too_early_s() if self._wants else 0.0
+                if early > LONG_PAUSE_S:
+                    self._limits.streams.leave(self._waker)
+                self._turn = not self._wants or early > LONG_PAUSE_S or self._may_send()
                 self._tell_news()
                 if self._wants and not self._turn:
                     seconds = min(seconds, STALL_S / 2)
                 elif self._wants:
-                    seconds = min(seconds, self._too_early_s())
+                    seconds = min(seconds, early)
                     if not seconds:
                         self._send_chunk(self._wants.popleft())
                 readable = self._channel.stream.readable()
@@ -400,7 +415,7 @@ class Session:
             waker.close()
 
     def _may_send(self) -> bool:
-        return self._offer.order.may_send(self._channel.peer) and self._limits.streams.may_send(self._waker)
+        return self._offer.order.may_send(self._channel.peer) and self._limits.streams.may_send(self._waker, self._channel.peer)
 
     def _too_early_s(self) -> float:
         seconds = self._pace.wait_s
@@ -447,8 +462,11 @@ class Session:
             self._channel.send(protocol.LIST_PART, offset, chunks.part(offset, protocol.LIST_PART_BYTES))
 
     def _handle(self) -> None:
-        header, payload = self._channel.receive()
+        header, payload = self._channel.receive(protocol.FROM_CHILD)
         if header.kind == protocol.LIST:
+            self._lists += 1
+            if self._lists > MOST_LISTS:
+                raise ProtocolError(f"{self._channel.peer} asks for the chunk list again and again.")
             self._list_wanted = True
         elif header.kind == protocol.WANT:
             chunks = self._offer.chunks
@@ -457,6 +475,9 @@ class Session:
             if len(self._wants) + len(self._awaited) + header.length // 8 > protocol.MAX_ITEMS:
                 raise ProtocolError(f"{self._channel.peer} asks for too many chunks at once.")
             wanted = protocol.decode_indexes(payload, chunks.count)
+            fresh = set(wanted)
+            if len(fresh) < len(wanted) or not fresh.isdisjoint(self._awaited) or not fresh.isdisjoint(self._wants):
+                raise ProtocolError(f"{self._channel.peer} asks for a chunk that it has asked for.")
             self._wants.extend(self._offer.sort(wanted, self._awaited))
         elif header.kind == protocol.CANCEL:
             chunks = self._offer.chunks
@@ -468,8 +489,6 @@ class Session:
                 self._satisfied()
         elif header.kind == protocol.PACE:
             self._pace.set_rate(header.number or None)
-        elif header.kind != protocol.PING:
-            raise ProtocolError(f"{self._channel.peer} sent a frame of kind {header.kind}.")
 
     def _send_chunk(self, index: int) -> None:
         buffers = self._offer.buffers
@@ -477,14 +496,14 @@ class Session:
             return
         buffer = None
         while buffer is None:
-            buffer = buffers.take(self._channel.heartbeat_s)
+            buffer = buffers.take(self._channel.peer, self._channel.heartbeat_s)
             self._channel.beat()
             if self._stop.is_set() and buffer is None:
                 return
         try:
             self._send_frame(index, buffer)
         finally:
-            buffers.give(buffer)
+            buffers.give(self._channel.peer, buffer)
 
     def _send_frame(self, index: int, buffer: bytearray) -> None:
         view = memoryview(buffer)
@@ -492,7 +511,7 @@ class Session:
         try:
             length = self._offer.load(index, view[protocol.HEADER_BYTES :])
         except (PartialContent, OSError) as error:
-            self._channel.send(protocol.NOT_HERE, index, str(error).encode()[: protocol.MAX_MESSAGE_BYTES])
+            self._channel.send(protocol.NOT_HERE, index, str(error).encode()[: protocol.REASON_BYTES])
             return
         kind = protocol.DATA
         if self._press is not None:
@@ -507,6 +526,7 @@ class Session:
         if self._press is not None:
             self._press.sent(time.monotonic() - begin, length)
         self._pace.take(length)
+        self._served()
         self._offer.sent_bytes += length
         self._offer.order.sent(self._channel.peer)
         self._meter.sent(self._channel.peer, length)

@@ -16,7 +16,8 @@ from ..clock import Clock
 from ..endpoints import Endpoint
 from ..endpoints.files import WholeFile, marks_of
 from ..errors import BadChunkList
-from .session import NEWS, PENDING, ROOTED, WAITING, Offer
+from ..states import PENDING, ROOTED, WAITING
+from .session import NEWS, Offer
 
 
 class Place(t.NamedTuple):

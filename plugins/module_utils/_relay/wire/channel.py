@@ -8,18 +8,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ..clock import Clock
 from ..endpoints import Stream, StreamTimeout
-from ..errors import PeerLost
-from . import protocol
+from ..errors import PeerLost, PeerRefused, RelayError
+from . import messages, protocol
 
 HEARTBEAT_S = 2.0
 SILENCE_S = 6.0
 
 # A peer that does not take what we send may be waiting for its disk; it costs one thread.
 STUCK_SEND_S = 30.0
+
+# How long one frame may take from its first byte to its last: so many seconds, and one more for so many bytes.
+FRAME_S = 30.0
+FRAME_BYTES_PER_S = 4096
+
+# A payload grows as it comes: what its header claims costs nothing.
+_STEP_BYTES = 4096
 
 
 class Channel:
@@ -32,7 +40,9 @@ class Channel:
         clock: Clock,
         silence_s: float = SILENCE_S,
         heartbeat_s: float = HEARTBEAT_S,
+        count: t.Callable[[protocol.Header], None] = lambda _header: None,
     ) -> None:
+        """:param count: told the header of each frame that comes; raises LimitExceeded if it is one too many."""
         self.peer = peer
         self.stream = stream
         self._clock = clock
@@ -41,12 +51,27 @@ class Channel:
         self._heard = clock()
         self._spoke = clock()
         self._header = memoryview(bytearray(protocol.HEADER_BYTES))
+        self._count = count
+        # The end of what is being done with this peer, and what that is.
+        self._end: tuple[float, str, type[RelayError]] | None = None
         self.received_bytes = 0
         stream.set_timeout(self._heartbeat_s)
 
     @property
     def heartbeat_s(self) -> float:
         return self._heartbeat_s
+
+    @contextlib.contextmanager
+    def within(self, seconds: float, what: str, error: type[RelayError] = PeerLost) -> t.Iterator[None]:
+        """Inside of this the peer has so much time in all, however often it shows that it is alive.
+
+        :param what: what it does, for the error that is raised otherwise.
+        """
+        before, self._end = self._end, (self._clock() + seconds, what, error)
+        try:
+            yield
+        finally:
+            self._end = before
 
     def greet(self) -> None:
         """Exchange the versions."""
@@ -67,18 +92,24 @@ class Channel:
         :raises PeerLost: if the connection breaks, or nothing of it is taken for a long time.
         """
         rest = memoryview(frame)
-        moved = self._clock()
+        begin = moved = self._clock()
+        longest = longest_s(len(rest))
         while rest:
             try:
                 count = self.stream.send(rest)
             except StreamTimeout:
                 if self._clock() - moved > max(STUCK_SEND_S, self._silence_s):
                     raise PeerLost(f"{self.peer} takes nothing any more.", peer=self.peer) from None
+                self._check_end()
                 continue
             except OSError as error:
                 raise PeerLost(f"The connection to {self.peer} broke: {describe(error)}.", peer=self.peer) from error
             rest = rest[count:]
             moved = self._clock()
+            if rest:
+                self._check_end()
+                if moved - begin > longest:
+                    raise PeerLost(f"{self.peer} takes what it is sent by drops.", peer=self.peer)
         self._spoke = moved
 
     def beat(self) -> None:
@@ -87,44 +118,76 @@ class Channel:
             self.send(protocol.PING)
 
     def check_silence(self) -> None:
-        """:raises PeerLost: if the peer has been silent for too long."""
+        """:raises PeerLost: if the peer has been silent for too long, or its time is over."""
+        self._check_end()
         silent = self._clock() - self._heard
         if silent >= self._silence_s:
             raise PeerLost(f"{self.peer} has been silent for {silent:.1f} s.", peer=self.peer)
 
+    def _check_end(self) -> None:
+        if self._end is not None and self._clock() > self._end[0]:
+            raise self._end[2](f"{self.peer} {self._end[1]} for too long.", peer=self.peer)
+
     def receive(
         self,
-        place: t.Callable[[protocol.Header], memoryview] | None = None,
+        kinds: t.Container[int],
+        place: t.Callable[[protocol.Header], memoryview | None] = lambda _header: None,
         between: t.Callable[[protocol.Header], None] = lambda _header: None,
     ) -> tuple[protocol.Header, memoryview]:
         """The next frame.
 
-        :param place: gives the buffer that the payload of DATA goes to.
-        :param between: called while its payload comes, after each part.
-        :raises PeerLost: connection closed, broken or silent.
+        :param kinds: of frames that may come now. Nothing of others is taken in.
+        :param place: gives the buffer that a payload goes to; None for one that grows as it comes.
+        :param between: called while it comes, after each part.
+        :raises PeerLost: connection closed, broken, silent or too slow; ProtocolError: a frame that must not come.
         """
         # The time that we spent elsewhere is not the peer's silence.
         self._heard = self._clock()
         self._fill(self._header)
         header = protocol.decode_header(self._header)
-        if header.kind == protocol.DATA and place is not None:
-            payload = place(header)
-        else:
-            payload = memoryview(bytearray(header.length))
-        self._fill(payload, between=lambda: between(header))
-        return header, payload
+        if header.kind not in kinds:
+            raise protocol.ProtocolError(f"{self.peer} sent a frame of kind {header.kind} where none may come.", peer=self.peer)
+        self._count(header)
+        buffer = place(header)
+        if buffer is None:
+            return header, self._grow(header)
+        self._fill(buffer, between=lambda: between(header))
+        return header, buffer
 
-    def receive_message(self, kind: int) -> dict[str, t.Any]:
-        """The next frame, which has to be a message of this kind (heartbeats do not count)."""
+    def receive_frame(self, kind: int) -> tuple[protocol.Header, memoryview]:
+        """The next frame, which has to be of this kind (heartbeats do not count)."""
+        kinds = (kind, protocol.PING, protocol.BYE)
         while True:
-            header, payload = self.receive()
+            header, payload = self.receive(kinds)
             if header.kind == kind:
-                return protocol.decode_message(payload)
-            if header.kind != protocol.PING:
-                raise protocol.ProtocolError(f"{self.peer} sent a frame of kind {header.kind} instead of {kind}.")
+                return header, payload
+            if header.kind == protocol.BYE:
+                raise PeerRefused(f"{self.peer}: {messages.read_bye(payload, self.peer).msg}", peer=self.peer)
+            self._check_end()
             self.beat()
 
-    def _fill(self, view: memoryview, beat: bool = True, between: t.Callable[[], None] = lambda: None) -> None:
+    def _grow(self, header: protocol.Header) -> memoryview:
+        """The payload in a buffer that is never much longer than what has come of it."""
+        begin, longest = self._clock(), longest_s(header.length)
+        payload = bytearray()
+        while len(payload) < header.length:
+            step = min(header.length - len(payload), max(_STEP_BYTES, len(payload)))
+            part = memoryview(bytearray(step))
+            self._fill(part, since=begin, longest=longest)
+            payload += part
+        return memoryview(payload)
+
+    def _fill(
+        self,
+        view: memoryview,
+        beat: bool = True,
+        between: t.Callable[[], None] = lambda: None,
+        since: float | None = None,
+        longest: float | None = None,
+    ) -> None:
+        """:param since: when the frame began; None: with the first byte of this."""
+        if longest is None:
+            longest = longest_s(len(view))
         while view:
             try:
                 count = self.stream.receive_into(view)
@@ -140,6 +203,12 @@ class Channel:
             self._heard = self._clock()
             self.received_bytes += count
             view = view[count:]
+            if since is None:
+                since = self._heard
+            if view:
+                self._check_end()
+                if self._heard - since > longest:
+                    raise PeerLost(f"{self.peer} sends by drops.", peer=self.peer)
             between()
 
     def abort(self) -> None:
@@ -148,6 +217,11 @@ class Channel:
 
     def close(self) -> None:
         self.stream.close()
+
+
+def longest_s(length: int) -> float:
+    """How long a frame of so many bytes may take."""
+    return FRAME_S + length / FRAME_BYTES_PER_S
 
 
 def describe(error: OSError) -> str:

@@ -18,9 +18,10 @@ import struct
 import typing as t
 
 from ..._base_format.chunk_list import MAX_CHUNK_BYTES
+from ..._untrusted import Malformed, read
 from ..errors import ProtocolError, VersionMismatch
 
-VERSION = 2
+VERSION = 3
 
 _PREFACE = struct.Struct(">8sI")
 _MAGIC = b"BCRELAY\n"
@@ -53,6 +54,7 @@ CANCEL = 20  # chunks that are not wanted any more: indexes
 LIST_PART_BYTES = 64 * 1024  # of the list at once: each child that fetches it costs some copies of a part
 PROBE_DATA_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
+REASON_BYTES = 1024
 MAX_ITEMS = 4096
 
 _RANGE = struct.Struct(">QQ")
@@ -67,7 +69,7 @@ _LIMITS: dict[int, int] = {
     HAVE: MAX_ITEMS * _RANGE.size,
     WANT: MAX_ITEMS * _INDEX.size,
     DATA: MAX_CHUNK_BYTES,
-    NOT_HERE: MAX_MESSAGE_BYTES,
+    NOT_HERE: REASON_BYTES,
     PING: 0,
     BYE: MAX_MESSAGE_BYTES,
     PROBE: MAX_MESSAGE_BYTES,
@@ -81,6 +83,17 @@ _LIMITS: dict[int, int] = {
     PACE: 0,
     CANCEL: MAX_ITEMS * _INDEX.size,
 }
+
+
+# Frames that are taken whole into a buffer that was there before, or are thrown away: what they carry is no control.
+CHUNKS = frozenset((DATA, PACKED))
+FREIGHT = CHUNKS | {LIST_PART, PROBE_DATA}
+
+# What can be sent in each conversation, and by whom.
+TO_BEGIN = frozenset((OPEN, PROBE, NEWS))
+FROM_CHILD = frozenset((LIST, WANT, CANCEL, PACE, PING))
+FROM_PARENT = frozenset((STATE, LIST_PART, HAVE, DATA, PACKED, NOT_HERE, PING, BYE))
+IN_NEWS = frozenset((NEWS, PING, BYE))
 
 
 class Header(t.NamedTuple):
@@ -120,6 +133,7 @@ def encode(kind: int, number: int = 0, payload: bytes = b"") -> bytes:
 
 
 def decode_header(data: t.Any) -> Header:
+    """:raises ProtocolError: such a frame cannot be, whoever sends it."""
     header = Header(*_HEADER.unpack(data))
     limit = _LIMITS.get(header.kind)
     if limit is None:
@@ -134,13 +148,11 @@ def encode_message(kind: int, message: t.Mapping[str, t.Any], number: int = 0) -
 
 
 def decode_message(payload: t.Any) -> dict[str, t.Any]:
+    """A message as it is; messages.py knows the fields of each. :raises ProtocolError:"""
     try:
-        message = json.loads(bytes(payload).decode())
-    except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"A message is not JSON: {error}") from error
-    if not isinstance(message, dict):
-        raise ProtocolError("A message is not a JSON object.")
-    return message
+        return read(payload, "a message", MAX_MESSAGE_BYTES).mapping()
+    except Malformed as error:
+        raise ProtocolError(error.message) from error
 
 
 def encode_ranges(indexes: t.Iterable[int]) -> list[bytes]:
@@ -157,7 +169,7 @@ def encode_ranges(indexes: t.Iterable[int]) -> list[bytes]:
 
 def encode_whole(count: int) -> bytes:
     """Payload of HAVE for every chunk of a base."""
-    return _RANGE.pack(0, count)
+    return _RANGE.pack(0, count) if count else b""
 
 
 def decode_ranges(payload: t.Any, count: int) -> list[tuple[int, int]]:
@@ -166,6 +178,8 @@ def decode_ranges(payload: t.Any, count: int) -> list[tuple[int, int]]:
         raise ProtocolError("Ranges of chunks have a wrong length.")
     ranges = list(_RANGE.iter_unpack(bytes(payload)))
     for first, number in ranges:
+        if not number:
+            raise ProtocolError(f"A range of no chunks begins at {first}.")
         if first + number > count:
             raise ProtocolError(f"Chunks {first} to {first + number} of {count} do not exist.")
     return t.cast("list[tuple[int, int]]", ranges)

@@ -11,12 +11,16 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 import typing as t
+from collections import Counter
 
+from ..._text import clean
 from ..clock import Clock
-from ..errors import PeerLost, RelayError, VersionMismatch, WrongIdentity
-from . import tls
+from ..errors import PeerLost, PeerRefused, ProtocolError, RelayError, VersionMismatch, WrongIdentity
+from . import protocol, tls
 from .channel import SILENCE_S, Channel, describe
+from .peer_limits import PeerLimits
 from .socket_stream import SocketStream, tune
 
 CONNECT_S = 5.0
@@ -24,9 +28,16 @@ CONNECT_S = 5.0
 # From the connection to the first request. A stranger can hold a place for so long, and not longer.
 HANDSHAKE_S = 5.0
 
-# Places for connections that have not shown a certificate yet; a newcomer takes the oldest one's.
+# Places for connections that have not shown a certificate yet; a newcomer takes the oldest one's of the address that has
+# most of them.
 MAX_HANDSHAKES = 64
+
+# Places for peers. When all are taken, the newest connection of the peer that has most of them makes room.
 MAX_PEERS = 1024
+
+
+# OpenSSL's numbers of "certificate is not yet valid" and "certificate has expired".
+_DATES = (9, 10)
 
 
 class Address(t.NamedTuple):
@@ -38,13 +49,26 @@ class Transport:
     """Makes greeted, authenticated channels."""
 
     def __init__(
-        self, contexts: tls.Contexts, host: str, address: str, clock: Clock, silence_s: float = SILENCE_S
+        self,
+        contexts: tls.Contexts,
+        host: str,
+        address: str,
+        clock: Clock,
+        limits: PeerLimits,
+        silence_s: float = SILENCE_S,
     ) -> None:
         self._contexts = contexts
         self._host = host
         self._address = address
         self._clock = clock
         self._silence_s = silence_s
+        self._limits = limits
+
+    def channel(self, connection: socket.socket, peer: str) -> Channel:
+        """What comes by it counts for this peer."""
+        return Channel(
+            SocketStream(connection), peer, self._clock, self._silence_s, count=lambda header: self._limits.count(peer, header)
+        )
 
     def connect(self, host: str, at: Address, timeout: float = CONNECT_S) -> Channel:
         """:raises PeerLost: nobody is there; WrongIdentity: somebody else is; VersionMismatch:"""
@@ -66,13 +90,14 @@ class Transport:
             if found != host:
                 raise WrongIdentity(f"{where} shows the certificate of {found}.", peer=host)
             tls.agree(connection, self._contexts.encryption, where)
-            channel = Channel(SocketStream(connection), host, self._clock, self._silence_s)
-            channel.greet()
+            channel = self.channel(connection, host)
+            with channel.within(timeout, "has been greeting"):
+                channel.greet()
             return channel
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise WrongIdentity(
-                f"{where} shows a certificate that is not accepted: {error.verify_message}.", peer=host
+                f"{where} shows a certificate that is not accepted: {error.verify_message}.{self._clocks(error)}", peer=host
             ) from error
         except OSError as error:
             connection.close()
@@ -81,20 +106,35 @@ class Transport:
             connection.close()
             raise
 
+    def _clocks(self, error: ssl.SSLCertVerificationError) -> str:
+        """More on a certificate that is refused for its dates: the clocks of this host and of the controller."""
+        if error.verify_code not in _DATES:
+            return ""
+        return f" By this host's clock, that is. {tls.clocks(self._contexts.made_at, time.time())}"
+
     def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
         """The server's side of a new connection; nothing is read or sent yet."""
         tune(connection)
         connection.settimeout(HANDSHAKE_S)
         return self._contexts.server.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
-    def welcome(self, connection: ssl.SSLSocket) -> Channel:
-        """:raises OSError: RelayError: whatever is wrong with the peer."""
+    def identify(self, connection: ssl.SSLSocket) -> str:
+        """Whose it is. :raises OSError: RelayError: whatever is wrong with the peer."""
         connection.do_handshake()
-        peer = tls.identity(connection)
+        return tls.identity(connection)
+
+    def welcome(self, connection: ssl.SSLSocket, peer: str) -> Channel:
+        """:raises OSError: RelayError: whatever is wrong with the peer."""
         tls.agree(connection, self._contexts.encryption, peer)
-        channel = Channel(SocketStream(connection), peer, self._clock, self._silence_s)
-        channel.greet()
+        channel = self.channel(connection, peer)
+        with channel.within(HANDSHAKE_S, "has been greeting"):
+            channel.greet()
         return channel
+
+
+class _Stranger(t.NamedTuple):
+    address: str
+    since: float
 
 
 class Acceptor:
@@ -108,6 +148,7 @@ class Acceptor:
         stop: threading.Event,
         clock: Clock,
         log: t.Callable[[str], None],
+        limits: PeerLimits,
     ) -> None:
         """:param handle: serves one peer; calls its second argument once the first request was read."""
         self._listener = listener
@@ -118,8 +159,9 @@ class Acceptor:
         self._clock = clock
         self._log = log
         self._lock = threading.Lock()
-        self._strangers: dict[ssl.SSLSocket, float] = {}
-        self._peers: set[ssl.SSLSocket] = set()
+        self._limits = limits
+        self._strangers: dict[ssl.SSLSocket, _Stranger] = {}
+        self._peers: dict[ssl.SSLSocket, str] = {}
 
     @property
     def peers(self) -> int:
@@ -136,7 +178,7 @@ class Acceptor:
     def run(self) -> None:
         while not self._stop.is_set():
             try:
-                connection, _address = self._listener.accept()
+                connection, address = self._listener.accept()
             except socket.timeout:
                 self._expire()
                 continue
@@ -149,7 +191,7 @@ class Acceptor:
                 self._stop.wait(0.1)
                 continue
             self._expire()
-            self._let_in(connection)
+            self._let_in(connection, str(address[0]))
 
     def close(self) -> None:
         """End all connections."""
@@ -163,7 +205,7 @@ class Acceptor:
             for connection in (*self._strangers, *self._peers):
                 _abort(connection)
 
-    def _let_in(self, plain: socket.socket) -> None:
+    def _let_in(self, plain: socket.socket, address: str) -> None:
         try:
             connection = self._transport.wrap(plain)
         except OSError:
@@ -171,9 +213,9 @@ class Acceptor:
             return
         with self._lock:
             if len(self._strangers) >= MAX_HANDSHAKES:
-                _abort(next(iter(self._strangers)))
-            self._strangers[connection] = self._clock()
-            full = len(self._strangers) > 2 * MAX_HANDSHAKES or len(self._peers) >= MAX_PEERS
+                _abort(self._first_of_most())
+            self._strangers[connection] = _Stranger(address, self._clock())
+            full = len(self._strangers) > 2 * MAX_HANDSHAKES
         try:
             if full:
                 raise RuntimeError("full")
@@ -181,38 +223,83 @@ class Acceptor:
         except RuntimeError:
             self._forget(connection)
 
+    def _first_of_most(self) -> ssl.SSLSocket:
+        """The oldest of the address that has most: nobody takes the places of others by coming often."""
+        counts = Counter(stranger.address for stranger in self._strangers.values())
+        most = max(counts.values())
+        return next(connection for connection, stranger in self._strangers.items() if counts[stranger.address] == most)
+
+    def _know(self, connection: ssl.SSLSocket, name: str) -> None:
+        """:raises PeerRefused: all places are taken by peers that have no more of them than this one."""
+        with self._lock:
+            self._strangers.pop(connection, None)
+            if len(self._peers) >= MAX_PEERS:
+                counts = Counter(self._peers.values())
+                greedy, most = max(counts.items(), key=lambda item: item[1])
+                if most <= counts[name] + 1:
+                    raise PeerRefused(f"This host has {MAX_PEERS} connections already.")
+                _abort(next(one for one in reversed(self._peers) if self._peers[one] == greedy))
+            self._peers[connection] = name
+
     def _expire(self) -> None:
         now = self._clock()
         with self._lock:
-            for connection, since in self._strangers.items():
-                if now - since > HANDSHAKE_S:
+            for connection, stranger in self._strangers.items():
+                if now - stranger.since > HANDSHAKE_S:
                     _abort(connection)
 
     def _serve(self, connection: ssl.SSLSocket) -> None:
-        who = "a stranger"
-
-        def known() -> None:
-            with self._lock:
-                self._strangers.pop(connection, None)
-                self._peers.add(connection)
-
         try:
-            channel = self._transport.welcome(connection)
-            who = channel.peer
-            self._handle(channel, known)
-        except (WrongIdentity, VersionMismatch) as error:
-            self._log(error.message)
+            name = self._transport.identify(connection)
         except (OSError, RelayError, ValueError) as error:
             # Strangers may be many; they do not fill the log.
-            if who != "a stranger" and not self._stop.is_set():
-                self._log(f"{who}: {error}")
+            if isinstance(error, WrongIdentity):
+                self._log(error.message)
+            self._forget(connection)
+            return
+        try:
+            self._attend(connection, name)
+        except VersionMismatch as error:
+            self._log(error.message)
+        except ProtocolError as error:
+            self._limits.violation(name, error.message)
+            if self._limits.banned(name):
+                self._end_all(name)
+        except (OSError, RelayError, ValueError) as error:
+            if not self._stop.is_set():
+                self._log(f"{name}: {clean(error, 500)}")
         finally:
             self._forget(connection)
+
+    def _attend(self, connection: ssl.SSLSocket, name: str) -> None:
+        try:
+            self._limits.enter(name)
+        except PeerRefused as error:
+            self._refuse(connection, name, error.message)
+            return
+        try:
+            channel = self._transport.welcome(connection, name)
+            try:
+                self._handle(channel, lambda: self._know(connection, name))
+            except PeerRefused as error:
+                channel.send_message(protocol.BYE, {"msg": error.message})
+        finally:
+            self._limits.leave(name)
+
+    def _refuse(self, connection: ssl.SSLSocket, name: str, reason: str) -> None:
+        """In few words: it has a place of a stranger, and a stranger's time."""
+        self._transport.welcome(connection, name).send_message(protocol.BYE, {"msg": reason})
+
+    def _end_all(self, name: str) -> None:
+        with self._lock:
+            for connection, whose in self._peers.items():
+                if whose == name:
+                    _abort(connection)
 
     def _forget(self, connection: ssl.SSLSocket) -> None:
         with self._lock:
             self._strangers.pop(connection, None)
-            self._peers.discard(connection)
+            self._peers.pop(connection, None)
         connection.close()
 
 

@@ -269,7 +269,7 @@ class _Builder:
             repr(disk["pool"]) if disk["pool"] else f"with the labels {', '.join(disk['pool_labels'])}" if disk.get("pool_labels") else ""
             for disk in group["disks"]
         )
-        return f"it has no usable pool {', '.join(filter(None, wanted))}".rstrip() + f"; its pools are: {', '.join(host.pools) or 'none'}"
+        return f"it has no usable pool {', '.join(filter(None, wanted))}".rstrip() + f"; it has: {', '.join(host.pools) or 'none'}"
 
     def _why_not(self, group: Group, host: HostFacts, at: int, bond: int | None) -> str:
         """Why a host is out of the question, whatever else stands there."""

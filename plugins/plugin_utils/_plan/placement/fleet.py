@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 # How much more than there is may be promised, unless the host's variables say otherwise. Memory that runs out stops machines,
 # processors only slow them down; thin disks seldom grow to their full size together.
-OVERCOMMIT = {"cpus": 16.0, "memory": 1.0, "pools": 2.0}
+OVERCOMMIT = {"cpus": 16.0, "memory": 1.0, "pools": 4.0}
 
 
 class Pool(t.NamedTuple):

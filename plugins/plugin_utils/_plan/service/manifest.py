@@ -20,6 +20,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
+from ....module_utils._machine.user_data import user_data_problems
 from ..json_data import number
 from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS
@@ -207,6 +208,7 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             for at, host in enumerate(group["hosts"]):
                 if host in group["hosts"][:at]:
                     yield f"{places(*path, 'hosts', at)}: {host!r} stands twice"
+        yield from _seed_errors(group.get("cloud_init") or {}, (*path, "cloud_init"), places)
         for at, disk in enumerate(group["disks"]):
             place = (*path, "disks", at)
             if "base" in disk and disk["base"] not in bases:
@@ -216,6 +218,18 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
                 yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{hint}; {accepted}"
             if "base" not in disk and disk.get("backend") == "reflink":
                 yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+
+
+def _seed_errors(cloud_init: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
+    """What cloud-init would not understand; it says nothing itself."""
+    for key in ("user_data", "vendor_data"):
+        for problem in user_data_problems(cloud_init.get(key)):
+            yield f"{places(*path, key)}: {problem}"
+    if "instance-id" in (cloud_init.get("meta_data") or {}):
+        yield f"{places(*path, 'meta_data', 'instance-id')}: it is derived from tenant, service and machine and cannot be chosen"
+    network = cloud_init.get("network_config")
+    if network is not None and not {"version", "network"} & set(network):
+        yield f"{places(*path, 'network_config')}: a mapping with the key version (network configuration version 2) is expected"
 
 
 def _placement_errors(document: dict[str, t.Any], group: dict[str, t.Any], path: Path, places: Places) -> Iterator[str]:
@@ -294,10 +308,15 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         "cloud_init": cloud_init,
         "placement": _placement(group.get("placement")),
         # Not the content: user data holds passwords, and this stands in the domain's description.
-        "seed_digest": digest_of(cloud_init) if cloud_init is not None else None,
+        "seed_digest": None if cloud_init is None else digest_of(_seed_of(cloud_init)),
         "place": places(*path),
         "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
     }
+
+
+def _seed_of(cloud_init: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What of it stands on the machine's seed."""
+    return {key: value for key, value in cloud_init.items() if key != "allow_degraded"}
 
 
 def _disk(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:

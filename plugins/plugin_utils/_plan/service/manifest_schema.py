@@ -178,12 +178,13 @@ _NETWORK = {
 
 _CLOUD_INIT = {
     "type": "object",
-    "description": "cloud_init is a mapping of user_data, vendor_data, meta_data and network_config",
+    "description": "cloud_init is a mapping of user_data, vendor_data, meta_data, network_config and allow_degraded",
     "properties": {
         "user_data": {"type": ["object", "string"], "description": "user data is a mapping (cloud-config) or a string"},
         "vendor_data": {"type": "string", "description": "vendor data is a string"},
         "meta_data": {"type": "object", "description": "meta data is a mapping"},
         "network_config": {"type": "object", "description": "a network configuration is a mapping"},
+        "allow_degraded": {"type": "boolean", "description": "true or false is expected"},
     },
     "additionalProperties": False,
 }

@@ -16,6 +16,11 @@ from ..placement import Observed, disks_of
 
 _GIB = 1024**3
 
+# Certificates of a run are valid from a day before the controller's time to a day after the run's limit; more than a
+# minute is more than a call takes, and no clock that anybody keeps.
+CLOCK_LIMIT_S = 86_400.0
+CLOCK_NOTE_S = 60.0
+
 Machines = Sequence[Mapping[str, t.Any]]
 Groups = Mapping[str, Mapping[str, t.Any]]
 Bases = Mapping[str, Mapping[str, t.Any]]
@@ -45,6 +50,7 @@ def preflight(
         if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
             continue
         problems += _packages(host, facts, bool(mine), host in importers)
+        problems += _libvirt(host, facts) if mine else []
         problems += _pools(host, facts, mine, groups)
         problems += _import_pools(host, facts, bases)
         problems += _memory(host, facts, mine, groups, memory_overcommit)
@@ -53,6 +59,7 @@ def preflight(
             problems += _space(host, facts, work[host], bases, hosts)
         if host in relay_hosts:
             problems += _ports(host, facts)
+            problems += _clock(host, facts)
     return problems
 
 
@@ -61,6 +68,13 @@ def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, impor
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
         if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _libvirt(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """Where a package is missing, that has been said."""
+    packages = {missing["package"] for missing in facts.get("missing") or []}
+    if facts.get("reason") and not packages & {"python3-libvirt", "libvirt-daemon-system"}:
+        yield f"{host}: {facts['reason']}"
 
 
 def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
@@ -234,6 +248,33 @@ def _ports(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
         )
     elif facts.get("ports_free") == []:
         yield f"{host}: every port of {facts.get('port_range')} on {address} is taken; set basecast_port_range to others"
+
+
+def _clock(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
+    ahead = _ahead_s(facts)
+    if abs(ahead) > CLOCK_LIMIT_S:
+        yield f"{host}: {_clocks(facts)}; the certificates of a run are valid for a day on either side: set both clocks"
+
+
+def clock_notes(relay_hosts: Sequence[str], hosts: Observed) -> list[str]:
+    """Clocks that differ by more than they should, and less than what stops a run."""
+    return [
+        f"{host}: {_clocks(hosts[host])}; set both clocks, the ages of reports and records depend on them"
+        for host in relay_hosts
+        if CLOCK_NOTE_S < abs(_ahead_s(hosts[host])) <= CLOCK_LIMIT_S
+    ]
+
+
+def _ahead_s(facts: Mapping[str, t.Any]) -> float:
+    """0 where it is not known."""
+    return float((facts.get("clock") or {}).get("ahead_s") or 0.0)
+
+
+def _clocks(facts: Mapping[str, t.Any]) -> str:
+    clock, ahead = facts["clock"], _ahead_s(facts)
+    distance = f"{abs(ahead) / 3600:.1f} h" if abs(ahead) >= 3600 else f"{abs(ahead):.0f} s"
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"its clock says {clock['utc']} and the controller's {clock['controller_utc']}, {distance} {side} it"
 
 
 def _gib(size: int, up: bool = False) -> str:

@@ -18,7 +18,7 @@ from ..placement import Observed, Settings, answers, disks_of, held_base, place_
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
 from .identity import identity_problems, unreadable
-from .preflight import overcommitted_pools, preflight
+from .preflight import clock_notes, overcommitted_pools, preflight
 from .report import one_line
 
 FORMAT = 1
@@ -84,7 +84,7 @@ def service_plan(
         "group_ratings": placement["group_ratings"],
         "unplaced": placement["unplaced"],
         "surplus": placement["surplus"],
-        "notes": overcommitted_pools(creating, groups_by_name, bases, hosts),
+        "notes": [*overcommitted_pools(creating, groups_by_name, bases, hosts), *clock_notes(relay_hosts, hosts)],
         "problems": list(dict.fromkeys(problems)),
     }
 
@@ -360,6 +360,7 @@ def _work(
                 "memory_mib": group["memory_mib"],
                 "networks": group["networks"],
                 "seeded": group["cloud_init"] is not None,
+                "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),
                 "new": new,
                 "spec": machine["spec"],
             }

@@ -59,3 +59,18 @@ def test_what_is_missing_is_named_with_its_package() -> None:
     assert {"qemu-utils", "python3-libvirt", "xorriso", "libvirt-daemon-system"} <= named
     everything = dict.fromkeys(nothing, True)
     assert capacity.missing(everything) == []
+
+
+def test_the_clock_stands_beside_the_controllers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(port_range="1-1")["clock"]["ahead_s"] is None
+    monkeypatch.setattr(host_capacity_info.time, "time", lambda: 1_800_000_000.0)
+    assert run(port_range="1-1", controller_clock=1_800_000_000.0 + 30 * 3600)["clock"] == {
+        "utc": "2027-01-15T08:00:00Z",
+        "controller_utc": "2027-01-16T14:00:00Z",
+        "ahead_s": -108000.0,
+    }
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e12, float("nan"), float("inf")])
+def test_a_clock_that_cannot_be_is_refused(run: Run, value: float) -> None:
+    assert "controller_clock" in run(port_range="1-1", controller_clock=value)["msg"]

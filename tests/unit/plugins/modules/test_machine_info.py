@@ -53,38 +53,30 @@ def run(capsys: t.Any) -> t.Callable[..., dict[str, t.Any]]:
     return run_
 
 
-@pytest.fixture
-def traces(monkeypatch: t.Any, tmp_path: t.Any) -> t.Any:
-    """A host without a trace of libvirt; tests add traces."""
-    monkeypatch.setattr(libvirt_host, "find_program", lambda name: None)
-    monkeypatch.setattr(libvirt_host, "LIBVIRT_SOCKETS", (str(tmp_path / "sock"),))
-    monkeypatch.setattr(libvirt_host, "_DOMAINS", (str(tmp_path / "*.xml"),))
-    return tmp_path
-
-
 @pytest.mark.parametrize("library", [None, _Library(False)], ids=["no binding", "no answer"])
 @pytest.mark.parametrize(
     ("trace", "args", "known"),
     [
-        ("nothing", {}, True),
-        ("program", {}, False),
-        ("sock", {}, False),
-        ("web-7.xml", {}, False),
-        ("nothing", {"uri": "qemu+tcp://elsewhere/system"}, False),
+        (None, {}, True),
+        ("etc/networks", {}, True),
+        ("etc/web-7.xml", {}, False),
+        ("run/web-7.xml", {}, False),
+        ("etc", {}, False),
+        (None, {"uri": "qemu+tcp://elsewhere/system"}, False),
     ],
+    ids=["nothing", "no domain", "defined", "running", "not to be listed", "another host"],
 )
 def test_what_does_not_answer_is_not_taken_as_empty(
-    trace: str, args: dict[str, str], known: bool, library: t.Any, run: t.Any, traces: t.Any, monkeypatch: t.Any
+    trace: str | None, args: dict[str, str], known: bool, library: t.Any, run: t.Any, monkeypatch: t.Any, tmp_path: t.Any
 ) -> None:
     monkeypatch.setattr(libvirt_host, "libvirt", library)
-    if trace == "program":
-        monkeypatch.setattr(libvirt_host, "find_program", lambda name: "/usr/sbin/libvirtd")
-    elif trace != "nothing":
-        (traces / trace).touch()
+    monkeypatch.setattr(libvirt_host, "_DEFINITIONS", (str(tmp_path / "etc"), str(tmp_path / "run")))
+    if trace:
+        (tmp_path / trace).parent.mkdir(exist_ok=True)
+        (tmp_path / trace).touch()
     result = run(**args)
     assert (result["known"], result["machines"], result["domains"], result["changed"]) == (known, [], [], False)
-    assert (result["reason"] is None) is known
-    assert "\x1b" not in str(result["reason"])
+    assert result["reason"] and "\x1b" not in result["reason"]
 
 
 def test_a_daemon_that_ends_meanwhile_is_no_empty_host(run: t.Any, monkeypatch: t.Any) -> None:

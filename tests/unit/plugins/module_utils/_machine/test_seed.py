@@ -10,7 +10,7 @@ from dataclasses import replace
 from email import message_from_bytes
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import (
     SeedWish,
@@ -140,12 +140,12 @@ def test_the_hostname_that_is_waited_for(changes: t.Any, expected: str) -> None:
     "changes, message",
     [
         ({"meta_data": {"instance-id": "i"}}, "seeds.0..meta_data: 'instance-id' is not accepted"),
-        ({"user_data": ["hunter2"]}, "seeds.0..user_data: 'list' is not accepted; give a mapping"),
-        ({"vendor_data": 7}, "seeds.0..vendor_data: 'int' is not accepted"),
+        ({"user_data": ["hunter2"]}, "seeds.0..user_data: a list is not accepted; a mapping"),
+        ({"vendor_data": 7}, "seeds.0..vendor_data: a number is not accepted"),
         ({"network_config": {"eth0": "hunter2"}}, "seeds.0..network_config: .'eth0'. is not accepted; .*version"),
     ],
 )
 def test_what_no_guest_could_use_is_refused_without_a_secret(changes: t.Any, message: str) -> None:
-    with pytest.raises(InvalidOption, match=message) as error:
+    with pytest.raises(FleetError, match=message) as error:
         check_seed(replace(WISH, **changes), "seeds[0]")
     assert "hunter2" not in str(error.value) + str(error.value.fields)

@@ -17,12 +17,14 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fet
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, ROOTED
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, ROOTED, Offer, Session
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
 
+ANY = range(256)
 CHUNK = 4096
 COUNT = 40
 DATA = os.urandom(CHUNK * COUNT)
@@ -54,7 +56,7 @@ class End:
     def frame(self, *kinds: int) -> tuple[int, int, bytes]:
         """The next frame of these kinds; others are passed over."""
         while True:
-            header, payload = self.channel.receive()
+            header, payload = self.channel.receive(ANY)
             if header.kind in kinds:
                 return header.kind, header.number, bytes(payload)
             self.channel.beat()

@@ -14,7 +14,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import BALANCE, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import Stripes
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, LOST, ROOTED
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, ROOTED
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, COUNT, DATA, Child, End, until
 
@@ -41,8 +41,8 @@ def test_who_sends_wrong_bytes_is_named_at_once_and_not_asked_for_them_again(chi
     ("kind", "number", "payload", "sentence"),
     [
         (protocol.DATA, 0, DATA[:CHUNK], "a chunk that was not asked for"),
-        (protocol.DATA, 1, DATA[: CHUNK - 1], "a chunk that was not asked for"),
-        (protocol.DATA, 1, DATA[: CHUNK + 1], "a chunk that was not asked for"),
+        (protocol.DATA, 1, DATA[: CHUNK - 1], f"{CHUNK - 1} bytes as a chunk of {CHUNK}"),
+        (protocol.DATA, 1, DATA[: CHUNK + 1], f"{CHUNK + 1} bytes as a chunk of {CHUNK}"),
         (protocol.PACKED, 0, b"x", "a chunk that was not asked for"),
         (protocol.PACKED, 1, bytes(CHUNK), "a compressed chunk that is not smaller"),
     ],
@@ -69,9 +69,9 @@ def test_what_cannot_be_the_chunk_that_was_asked_for_is_not_taken(
     [
         (protocol.LIST_PART, 7, CHUNKS.part(0, 100), "a part of a chunk list that was not asked for"),
         (protocol.LIST_PART, 0, CHUNKS.to_bytes() + b"x", "a part of a chunk list that was not asked for"),
-        (protocol.STATE, 0, b'{"feed": "rooted", "paths": "p"}', "a state that cannot be read"),
-        (protocol.STATE, 0, b'{"feed": "?", "paths": []}', "a state that cannot be read"),
-        (protocol.WANT, 0, b"", f"a frame of kind {protocol.WANT}"),
+        (protocol.STATE, 0, b'{"feed": "rooted", "paths": "p"}', "something that cannot be read: state: state: missing; one of waiting, fetching, holding, failed, foreign is expected"),
+        (protocol.STATE, 0, b'{"state": "holding", "feed": "?", "paths": []}', "something that cannot be read: state: feed: '?' is not accepted; one of rooted, pending, lost is expected"),
+        (protocol.WANT, 0, b"", f"a frame of kind {protocol.WANT} where none may come"),
     ],
     ids=["list elsewhere", "list too long", "paths", "feed", "a frame for parents"],
 )
@@ -81,7 +81,7 @@ def test_what_a_parent_may_not_say(child_of: t.Callable[..., Child], kind: int, 
     end.frame(protocol.LIST)
     end.send(kind, number, payload)
     until(lambda: bool(child.fetch.attempts))
-    assert child.fetch.attempts[0].error == f"p sent {sentence}."
+    assert child.fetch.attempts[0].error.rstrip(".") == f"p sent {sentence}"
 
 
 def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child]) -> None:

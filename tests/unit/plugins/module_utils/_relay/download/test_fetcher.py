@@ -20,8 +20,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.par
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint, FaultyStream
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, StorageFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, ROOTED
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FETCHING, LOST, ROOTED, Offer, Session
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
 from hypothesis import HealthCheck, given, settings
@@ -93,7 +94,7 @@ class Site:
     def _serve(self, connection: socket.socket, offer: Offer, limits: Limits) -> None:
         channel = Channel(SocketStream(connection), "child", time.monotonic, silence_s=1.0, heartbeat_s=0.05)
         with contextlib.suppress(RelayError, OSError):
-            channel.receive()
+            channel.receive(range(256))
             Session(channel, offer, limits, self.stop).run()
         channel.close()
 

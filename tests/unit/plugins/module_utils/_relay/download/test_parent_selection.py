@@ -20,7 +20,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors impor
     VersionMismatch,
     WrongIdentity,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import LOST, PENDING, ROOTED
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import LOST, PENDING, ROOTED
 
 MIB = 1024 * 1024
 CHUNK = 256 * 1024

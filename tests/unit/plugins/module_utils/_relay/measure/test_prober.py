@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, PeerRefused
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure import prober
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.prober import Prober, Settings, Turn, rate_of, turns_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 
 ROUNDS = [[["A", "D"], ["B", "C"]], [["A", "C"], ["D", "B"]], [["A", "B"], ["C", "D"]]]
@@ -110,3 +114,63 @@ def test_a_dead_partner_is_left_out_and_the_others_are_measured(fleet: t.Any) ->
         assert [one["partner"] for one in nodes[host].result()["unmeasured"]] == ["D"]
         assert "refused" in nodes[host].result()["unmeasured"][0]["msg"]
     assert found == {(a, b) for a in "ABC" for b in "ABC" if a != b}
+
+
+def begun(fleet: t.Any) -> t.Any:
+    """A is to be measured by B in its first round; B is played by the test."""
+    for host in "AB":
+        fleet.add(host)
+        fleet.nodes[host].set_peers(fleet.peers())
+    fleet.nodes["A"].set_peers(fleet.peers())
+    fleet.nodes["A"].prober.start([Turn(0, "B", False)], SMALL, dict)
+    channel = fleet.nodes["B"].connect("A")
+    channel.send_message(protocol.PROBE, {"round": 0, "payload_bytes": 1 << 30, "max_s": 3600.0})
+    return channel
+
+
+def test_a_partner_that_sends_more_than_is_measured_is_dropped(fleet: t.Any) -> None:
+    channel = begun(fleet)
+    channel.receive_frame(protocol.PROBE_GO)
+    for number in range(prober.ECHOES):
+        channel.send(protocol.PROBE_ECHO, number)
+        channel.receive_frame(protocol.PROBE_ECHO)
+    with pytest.raises(PeerLost):
+        for _frame in range(10_000):
+            channel.send(protocol.PROBE_DATA, 0, bytes(protocol.PROBE_DATA_BYTES))
+        channel.receive_frame(protocol.PROBE_RESULT)
+    fleet.until(lambda: any("B sends more than is to be measured" in line for line in fleet.logs["A"]))
+    assert fleet.nodes["A"].prober.wait(10)
+
+
+@pytest.mark.parametrize("stage", ["before the echoes", "before the payload", "in the payload", "before the result"])
+def test_a_partner_that_stops_in_the_middle_is_given_up(fleet: t.Any, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    """It shows that it is alive all the time."""
+    monkeypatch.setattr(prober, "PAIR_SPARE_S", 0.5)
+    channel = begun(fleet)
+    channel.receive_frame(protocol.PROBE_GO)
+    if stage != "before the echoes":
+        for number in range(prober.ECHOES):
+            channel.send(protocol.PROBE_ECHO, number)
+            channel.receive_frame(protocol.PROBE_ECHO)
+    if stage in ("in the payload", "before the result"):
+        channel.send(protocol.PROBE_DATA, 0, bytes(1000))
+    if stage == "before the result":
+        channel.send(protocol.PROBE_END)
+    since = time.monotonic()
+    with pytest.raises(PeerLost):
+        while time.monotonic() - since < 8:
+            channel.send(protocol.PING)
+            time.sleep(0.1)
+    assert fleet.nodes["A"].prober.wait(5)
+
+
+def test_turns_that_are_not_in_the_plan_are_not_remembered(fleet: t.Any) -> None:
+    channel = begun(fleet)
+    for number in range(1, 20):
+        other = fleet.nodes["B"].connect("A")
+        other.send_message(protocol.PROBE, {"round": 1000 + number, "payload_bytes": 1, "max_s": 1})
+        with pytest.raises((PeerRefused, PeerLost)):
+            other.receive_frame(protocol.PROBE_GO)
+        other.close()
+    assert fleet.nodes["A"].prober._left == set()
+    channel.close()

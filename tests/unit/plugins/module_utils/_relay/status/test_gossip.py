@@ -12,12 +12,13 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, PeerRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status import gossip
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.gossip import FAN, shallow_candidates
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.table import Cadence
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
+from ansible_collections.basecast.fleet.tests.rogue import Rogue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -185,8 +186,8 @@ def test_lies_and_floods_do_not_reach_the_table(fleet: t.Any, content: t.Any) ->
     channel.send_message(protocol.NEWS, {"hosts": {"A": "x"}})
     with pytest.raises(PeerLost):
         while True:
-            channel.receive()
-    assert any("A sent news that cannot be read" in line for line in fleet.logs["S"])
+            channel.receive(range(256))
+    assert any("A sent something that cannot be read: news" in line for line in fleet.logs["S"])
     assert fleet.base("S", content)["state"] == "holding"
 
 
@@ -227,3 +228,50 @@ def test_who_has_everything_stays_as_long_as_others_have_not(fleet: t.Any, conte
     life.join(10)
     assert ended
     assert ended[0].startswith("no contact for 0.5 s")
+
+
+def test_lies_about_a_host_do_not_stand_against_its_word(fleet: t.Any, content_of: t.Any) -> None:
+    """B, a member, tells S all the time that A has failed, or is done, with numbers of any size."""
+    content = content_of(os.urandom(512 * 1024))
+    content.put(fleet.pool("S"))
+    for host in "SAC":
+        fleet.add(host)
+    rogue = Rogue("B", fleet.credentials("B"), content.metadata)
+    lying = threading.Thread(target=rogue.attack, args=("lies about another host", ("127.0.0.1", fleet.nodes["S"].port), 8.0))
+    fleet.start(content, {"S": [], "A": ["S"], "C": ["S"]}, rate_mbps=1.0)
+    lying.start()
+    true = 0
+    for _look in range(50):
+        told = {by: seen(fleet, by)["A"] for by in "SC"}
+        here = fleet.base("A", content)["state"]
+        true += all(one is not None and one["state"] in (here, "fetching") and "\x1b" not in one["msg"] for one in told.values())
+        time.sleep(0.1)
+    lying.join(20)
+    for by in "SC":
+        fleet.until(lambda by=by: (seen(fleet, by)["A"] or {}).get("state") == fleet.base("A", content)["state"])
+    assert true > 30, f"the truth was told {true} times of 50"
+    fleet.wait("A", "C", seconds=20)
+    for by in "SC":
+        fleet.until(lambda by=by: (seen(fleet, by)["A"] or {}).get("state") == "holding")
+
+
+def test_one_host_has_few_lines(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": []})
+    fleet.nodes["A"].set_peers(fleet.peers())
+    lines = [fleet.nodes["A"].connect("S") for _number in range(gossip.MAX_SERVED_OF_HOST + 1)]
+    for line in lines[:-1]:
+        line.send(protocol.NEWS, 0, gossip.table.encode([]))
+        line.receive_frame(protocol.NEWS)
+    lines[-1].send(protocol.NEWS, 0, gossip.table.encode([]))
+    with pytest.raises(PeerRefused, match="lines enough"):
+        lines[-1].receive_frame(protocol.NEWS)
+    # It may always ask how S is.
+    own = fleet.nodes["A"].connect("S")
+    own.send(protocol.NEWS, 0, gossip.table.encode([], own=True))
+    ((host, _age, _report),) = gossip.table.decode(own.receive_frame(protocol.NEWS)[1], "S").reports
+    assert host == "S"
+    for line in [*lines, own]:
+        line.close()

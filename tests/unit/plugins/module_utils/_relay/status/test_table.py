@@ -11,6 +11,8 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import ProtocolError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.gossip import shallow_candidates
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.table import (
+    AHEAD_MS,
+    AUDIT_S,
     MAX_BASES,
     MAX_MSG,
     MAX_NAME,
@@ -50,7 +52,7 @@ def tell(sender: StatusTable, receiver: StatusTable, now: float, cursor: int = 0
     """Everything after the cursor goes over the wire."""
     while sender.has_news(cursor):
         items, cursor = sender.news(cursor, via, now)
-        reports, _again = decode(json.loads(encode(items)), "peer")
+        reports = decode(encode(items), "peer").reports
         for host, age_s, one in reports:
             receiver.merge(host, one, age_s, now, via)
     return cursor
@@ -186,7 +188,7 @@ def test_age_counts_from_when_it_was_said_and_no_clocks_are_compared() -> None:
 
 
 def merged(item: str) -> tuple[str, Report, float]:
-    ((host, age_s, one),) = decode(json.loads(encode([item])), "peer")[0]
+    ((host, age_s, one),) = decode(encode([item]), "peer").reports
     return host, one, age_s
 
 
@@ -224,7 +226,7 @@ def test_large_fleets_report_less_often_and_in_pieces() -> None:
         items, cursor = one.news(cursor, 2, 1.0)
         frame = protocol.encode(protocol.NEWS, 0, encode(items))
         frames, size = frames + 1, size + len(frame)
-        for host, age_s, its_report in decode(protocol.decode_message(frame[protocol.HEADER_BYTES :]), "peer")[0]:
+        for host, age_s, its_report in decode(frame[protocol.HEADER_BYTES :], "peer").reports:
             other.merge(host, its_report, age_s, 1.0, 1)
     view = other.view(1.0)
     assert all(view[host]["bases"] for host in hosts[2:])
@@ -247,7 +249,7 @@ def test_what_one_host_says_reaches_all_in_few_steps() -> None:
                 items, cursors[one, other] = tables[one].news(cursors[one, other], number, now)
                 frames.append((other, number, items))
         for other, number, items in frames:
-            for host, age_s, its_report in decode(json.loads(encode(items)), "peer")[0]:
+            for host, age_s, its_report in decode(encode(items), "peer").reports:
                 tables[other].merge(host, its_report, age_s, now, number)
 
     steps = 0
@@ -298,23 +300,89 @@ def test_the_largest_report_fits_into_a_frame() -> None:
     ids=str,
 )
 def test_news_that_cannot_be_are_refused(value: t.Any) -> None:
-    with pytest.raises(ProtocolError, match="b sent news that cannot be read"):
-        decode({"hosts": value}, "b")
+    with pytest.raises(ProtocolError, match="b sent something that cannot be read: news"):
+        decode(json.dumps({"hosts": value}), "b")
 
 
 def test_a_text_cannot_reach_a_terminal_with_its_controls() -> None:
-    value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 1, 0, None, ["a\x1b[2J"], "gone\r\n\x9b1A"]}]
-    ((_host, _age, one),) = decode({"hosts": {"b": value}}, "b")[0]
-    assert (one.bases[SHA].parents, one.bases[SHA].msg) == (("a [2J",), "gone   1A")
+    value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 1, 0, None, [], "gone\r\n\x9b1A"]}]
+    ((_host, _age, one),) = decode(json.dumps({"hosts": {"b": value}}), "b").reports
+    assert one.bases[SHA].msg == "gone \\x9b1A"
+    value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 1, 0, None, ["a\x1b[2J"], ""]}]
+    with pytest.raises(ProtocolError, match=r"a\\x1b\[2J"):
+        decode(json.dumps({"hosts": {"b": value}}), "b")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
 def test_no_message_is_more_than_a_protocol_error(value: t.Any) -> None:
     for message in ({"hosts": value}, {"hosts": {"b": value}}, {"hosts": {"b": [0.0, 1, 1, 1, 1, {SHA: value}]}}):
         try:
-            decode(message, "b")
+            decode(json.dumps(message), "b")
         except ProtocolError:
             continue
+
+
+def after(one: StatusTable, *told: tuple[str, Report, bool], now: float = 1.0) -> dict[str, t.Any]:
+    for host, its_report, own in told:
+        one.merge(host, its_report, 0.0, now, 1, own=own)
+    return one.view(now)["b"]["bases"].get(SHA, {})
+
+
+@pytest.mark.parametrize("born", [1, 2, 86_400_000, 2**40, 2**62 - 1])
+@pytest.mark.parametrize("state", ["failed", "holding", "waiting"])
+def test_a_hosts_own_word_stands_above_every_lie(born: int, state: str) -> None:
+    lie, word = report(1 << 50, state, done=9, born=born, settled=True), report(3, done=7)
+    assert after(table(), ("b", lie, False), ("b", word, True))["bytes"] == 7
+    connected = table()
+    connected.connected("b", 1)
+    assert after(connected, ("b", word, True), ("b", lie, False))["bytes"] == 7
+
+
+def test_a_host_of_which_something_wrong_was_told_is_asked_again() -> None:
+    one = table()
+    lie, word = report(1 << 50, "failed", born=1), report(3, done=7)
+    assert after(one, ("b", lie, False))["state"] == "failed"
+    assert after(one, ("b", word, True), ("b", lie, False), ("b", lie._replace(number=1 << 51), False))["bytes"] == 7
+    asked = [one.to_ask(now) for now in (1.0, 2.0, 5.0, 12.0, 23.0)]
+    assert asked == ["b", None, "b", None, "b"], "every ten seconds, and in its turn"
+    # After a minute without another one, hearsay counts again.
+    assert after(one, ("b", report(4, done=8), False), now=62.0)["bytes"] == 8
+
+
+def test_a_number_that_no_clock_can_have_is_not_believed() -> None:
+    one = table()
+    assert after(one, ("b", report(1, "holding", born=AHEAD_MS * 2), False)) == {}
+    assert one.to_ask(2.0) == "b"
+    assert one.to_ask(2.0) is None
+
+
+def test_a_new_node_of_a_host_is_asked_once() -> None:
+    one = table()
+    after(one, ("b", report(5, born=1), False), ("b", report(1, born=2), False))
+    assert one.to_ask(2.0) == "b"
+    after(one, ("b", report(1, born=2), True))
+    assert one.to_ask(2.5) is None
+
+
+def test_hosts_known_by_hearsay_only_are_asked_in_turn() -> None:
+    one = table()
+    after(one, ("b", report(1), False), ("c", report(1), False))
+    assert one.to_ask(1.0) is None
+    assert [one.to_ask(6.0 + AUDIT_S * turn) for turn in range(2)] == ["b", "c"]
+    one.connected("b", 1)
+    after(one, ("c", report(2), False), ("b", report(2), True), now=18.0)
+    assert [one.to_ask(18.0 + AUDIT_S * turn) for turn in range(2)] == ["c", "c"]
+
+
+def test_of_parents_only_hosts_of_the_run_are_kept() -> None:
+    one = table()
+    told = report(1)._replace(bases={SHA: base(parents=("a", "stranger", "c"))})
+    assert after(one, ("b", told, False))["parents"] == ["a", "c"]
+
+
+def test_an_older_word_does_not_stand_above_a_newer_one() -> None:
+    one = table()
+    assert after(one, ("b", report(5, done=5), True), ("b", report(4, done=4), True))["bytes"] == 5
 
 
 def test_one_guard_that_is_heard_guards_everybody() -> None:

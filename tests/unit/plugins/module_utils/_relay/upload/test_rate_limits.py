@@ -33,22 +33,23 @@ def test_streams_are_given_to_so_many_at_a_time() -> None:
     streams = Streams(lambda: now[0])
     first, second, third = Waker(), Waker(), Waker()
     try:
-        assert all(streams.may_send(child) for child in (first, second, third))
+        names = {first: "A", second: "B", third: "C"}
+        assert all(streams.may_send(child, name) for child, name in names.items())
         streams.set_most(2)
-        assert streams.may_send(first) is False, "the last two moved something, and it is one too many"
-        assert streams.may_send(second)
-        assert streams.may_send(third)
+        assert streams.may_send(first, "A") is False, "the last two moved something, and it is one too many"
+        assert streams.may_send(second, "B")
+        assert streams.may_send(third, "C")
         assert not os.get_blocking(first.fileno())
         streams.leave(second)
         assert os.read(first.fileno(), 1), "who waits is woken"
-        assert streams.may_send(first)
-        assert not streams.may_send(second)
+        assert streams.may_send(first, "A")
+        assert not streams.may_send(second, "B")
         now[0] += IDLE_STREAM_S
-        assert streams.may_send(first)
-        assert streams.may_send(second), "the third has moved nothing for too long"
-        assert not streams.may_send(third)
+        assert streams.may_send(first, "A")
+        assert streams.may_send(second, "B"), "the third has moved nothing for too long"
+        assert not streams.may_send(third, "C")
         streams.set_most(0)
-        assert streams.may_send(third)
+        assert streams.may_send(third, "C")
     finally:
         for waker in (first, second, third):
             waker.close()

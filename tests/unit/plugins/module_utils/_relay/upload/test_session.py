@@ -9,8 +9,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FAILED, LOST
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload import session as source_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import FAILED, LOST, Offer
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, DATA, SHA256, Parent
 
@@ -59,18 +60,27 @@ def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> No
 
 
 @pytest.mark.parametrize(
-    ("offered", "times", "sentence"),
-    [(False, 1, "asks for chunks that were not offered"), (True, 2, "asks for too many chunks at once")],
-    ids=["nothing is offered", "too many"],
+    ("offered", "times", "indexes", "sentence"),
+    [
+        (False, 1, [0], "asks for chunks that were not offered"),
+        (True, 1, [0, 1, 0], "asks for a chunk that it has asked for"),
+        (True, 2, [1], "asks for a chunk that it has asked for"),
+        (True, 2, list(range(1, 40)), "asks for too many chunks at once"),
+    ],
+    ids=["nothing is offered", "twice in one request", "twice", "too many"],
 )
-def test_a_child_that_asks_for_what_cannot_be_is_sent_away(parent: Parent, offered: bool, times: int, sentence: str) -> None:
+def test_a_child_that_asks_for_what_cannot_be_is_sent_away(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch, offered: bool, times: int, indexes: list[int], sentence: str
+) -> None:
+    if "too many" in sentence:
+        monkeypatch.setattr(protocol, "MAX_ITEMS", 50)
     if offered:
         parent.begin()
         parent.offer.announce([0])
     with pytest.raises(PeerLost):
         for _time in range(times):
-            parent.child.send(protocol.WANT, 0, protocol.encode_indexes([0] * protocol.MAX_ITEMS))
-        for _chunk in range(times * protocol.MAX_ITEMS):
+            parent.child.send(protocol.WANT, 0, protocol.encode_indexes(indexes))
+        for _chunk in range(times * len(indexes)):
             parent.child.frame(protocol.DATA)
     assert parent.error is not None
     assert parent.error.message == f"child {sentence}."
@@ -83,9 +93,11 @@ def test_what_is_on_its_way_to_all_children_has_a_limit(monkeypatch: pytest.Monk
     offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
     buffers = offer.buffers
     assert buffers is not None
-    taken = [buffers.take(0) for _child in range(4)]
+    taken = [buffers.take(f"child{number}", 0) for number in range(4)]
     assert taken.pop() is None
-    for buffer in taken:
+    for number, buffer in enumerate(taken):
         assert buffer is not None
-        buffers.give(buffer)
-    assert buffers.take(0) in taken
+        buffers.give(f"child{number}", buffer)
+    assert buffers.take("child1", 0) in taken
+    assert buffers.take("child1", 0) is None, "one child has a part of them only"
+    assert buffers.take("child2", 0) in taken

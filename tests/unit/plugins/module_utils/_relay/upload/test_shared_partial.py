@@ -18,7 +18,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.par
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import PartialFile, boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import PENDING, ROOTED, WAITING, Offer
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import PENDING, ROOTED, WAITING
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place, SharedPartial, keep_list
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 

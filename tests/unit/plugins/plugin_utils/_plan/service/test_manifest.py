@@ -120,3 +120,43 @@ def test_a_missing_jsonschema_is_told_with_its_command(monkeypatch: pytest.Monke
     with pytest.raises(FleetError, match=r"^jsonschema: this Python package is missing on the controller; install it: ") as caught:
         parse_manifest("format: 1")
     assert str(caught.value).endswith(f"{sys.executable} -m pip install jsonschema")
+
+
+SEEDED = """format: 1
+service: shop
+machines:
+  - name: web
+    hosts: [kvm1]
+    disks: [{name: root, size_gib: 1}]
+    cloud_init:
+      CLOUD
+"""
+
+
+@pytest.mark.parametrize(
+    ("cloud", "told"),
+    [
+        ("user_data: {runcmd: [true-command]}", ""),
+        ('user_data: "\\uFEFF#cloud-config"', "shop.yml:8: machines[0].cloud_init.user_data: it begins with a byte order mark"),
+        ('user_data: "#cloud-config\\n\\tx: y"', "shop.yml:8: machines[0].cloud_init.user_data: line 2: it begins with a tab"),
+        ("user_data: echo hello", "shop.yml:8: machines[0].cloud_init.user_data: its first line is not one"),
+        ("user_data: {packages: vim}", "shop.yml:8: machines[0].cloud_init.user_data: packages: a string is not accepted"),
+        ("vendor_data: 'packages: [vim]'", "shop.yml:8: machines[0].cloud_init.vendor_data: its first line is not one"),
+        ("meta_data: {instance-id: x}", "shop.yml:8: machines[0].cloud_init.meta_data.instance-id: it is derived"),
+        ("network_config: {ethernets: {}}", "shop.yml:8: machines[0].cloud_init.network_config: a mapping with the key version"),
+        ("allow_degraded: 5", "shop.yml:8: machines[0].cloud_init.allow_degraded: 5 is not accepted; true or false"),
+    ],
+)
+def test_a_seed_that_no_guest_understands_is_a_mistake(cloud: str, told: str) -> None:
+    text = SEEDED.replace("CLOUD", cloud)
+    if not told:
+        assert parse_manifest(text, "shop.yml")["machines"][0]["cloud_init"]
+        return
+    with pytest.raises(ManifestError) as error:
+        parse_manifest(text, "shop.yml")
+    assert told in str(error.value)
+
+
+def test_what_a_guest_may_be_is_not_on_its_seed() -> None:
+    strict, lax = (parse_manifest(SEEDED.replace("CLOUD", f"allow_degraded: {value}")) for value in ("false", "true"))
+    assert strict["machines"][0]["seed_digest"] == lax["machines"][0]["seed_digest"]

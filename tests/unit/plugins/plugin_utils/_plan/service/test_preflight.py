@@ -9,6 +9,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import MARGIN_S
+from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import MARGIN
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.preflight import CLOCK_LIMIT_S
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
@@ -126,6 +129,14 @@ def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: st
     assert problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held())})) == ""
 
 
+@pytest.mark.parametrize("missing", [[], [LIBVIRT]])
+def test_a_host_whose_libvirt_is_silent_gets_no_machine(missing: list[dict[str, str]]) -> None:
+    seen = {"known": True, "reason": "Cannot connect to libvirt: refused", "missing": missing}
+    found = problems(service_plan(manifest(hosts=["a"]), {"a": host(held(), **seen)}))
+    assert ("a: Cannot connect to libvirt: refused" in found) is not bool(missing)
+    assert found
+
+
 @pytest.mark.parametrize(
     ("size_gib", "per_host", "facts", "note"),
     [
@@ -142,3 +153,37 @@ def test_over_commitment_is_told_and_does_not_stop(size_gib: float, per_host: in
     assert note in " ".join(plan["notes"])
     assert bool(plan["notes"]) is bool(note)
     assert all(f"  note: {text}" in plan_text(plan) for text in plan["notes"])
+
+
+def clock(ahead_s: float) -> dict[str, t.Any]:
+    return {"utc": "2026-03-02T18:00:00Z", "controller_utc": "2026-03-01T12:00:00Z", "ahead_s": ahead_s}
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "problem", "note"),
+    [
+        (108_000.0, "30.0 h ahead of it; the certificates", ""),
+        (-108_000.0, "30.0 h behind it; the certificates", ""),
+        (86_401.0, "24.0 h ahead of it; the certificates", ""),
+        (86_400.0, "", "24.0 h ahead of it; set both clocks, the ages"),
+        (-90.0, "", "90 s behind it; set both clocks"),
+        (60.0, "", ""),
+        (None, "", ""),
+    ],
+)
+def test_clocks_that_differ_are_told_beforehand(ahead_s: float, problem: str, note: str) -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host(clock=clock(ahead_s))})
+    begin = "b: its clock says 2026-03-02T18:00:00Z and the controller's 2026-03-01T12:00:00Z, "
+    for found, expected in ((plan["problems"], problem), (plan["notes"], note)):
+        told = [text for text in found if "clock" in text]
+        assert len(told) == bool(expected)
+        assert all(text.startswith(begin + expected) for text in told)
+
+
+def test_a_host_without_a_part_in_a_relay_may_have_any_clock() -> None:
+    both = {"a": host(held(), clock=clock(1e6)), "b": host(held(), clock=clock(1e6))}
+    assert not [text for text in service_plan(manifest(), both)["problems"] if "clock" in text]
+
+
+def test_clocks_may_differ_as_far_as_certificates_allow() -> None:
+    assert CLOCK_LIMIT_S == MARGIN.total_seconds() == MARGIN_S

@@ -198,7 +198,7 @@ def test_a_machine_that_exists_is_compared_and_never_rebuilt() -> None:
     assert [m["state"] for m in again["machines"]] == ["exists", "exists"]
     assert not any(m["drift"] for m in again["machines"])
     assert all(not work["disks"] and not work["seeds"] for work in again["hosts"].values())
-    edited = service_plan(manifest(memory_mib=600, disk={"size_gib": 9}, cloud_init={"user_data": "x"}), hosts)
+    edited = service_plan(manifest(memory_mib=600, disk={"size_gib": 9}, cloud_init={"user_data": "#!/bin/sh\n"}), hosts)
     assert {item["path"] for item in edited["machines"][0]["drift"]} == {"memory_mib", "disks.root.size_bytes", "seed"}
     assert all(not work["disks"] and not work["seeds"] for work in edited["hosts"].values())
 

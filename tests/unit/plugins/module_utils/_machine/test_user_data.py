@@ -1,0 +1,130 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import user_data
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish, check_seed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.user_data import user_data_problems
+
+MIME = (
+    "Content-Type: multipart/mixed; boundary=X\nMIME-Version: 1.0\n\n"
+    "--X\nContent-Type: text/cloud-config\n\n{}\n--X\nContent-Type: {}\n\n#!/bin/sh\n--X--\n"
+)
+
+UNDERSTOOD: list[t.Any] = [
+    None,
+    "",
+    {},
+    {"runcmd": ["true", ["echo", 1]], "users": ["default", {"name": "a"}], "unknown_module": 5},
+    "#cloud-config\npackages: [vim]\n",
+    "#cloud-config\r\npackages: [vim]\r\n",
+    "\n#Cloud-Config\npackages: [vim]\n",
+    "#cloud-config\n",
+    "#cloud-config\nwrite_files:\n  - path: /Makefile\n    content: |\n      all:\n      \ttrue\n",
+    '#cloud-config\n{"packages": ["vim"]}\n',
+    "#!/bin/sh\necho a\n",
+    "#!/usr/bin/env python3\n\tprint(1)\n",
+    "#include\nhttps://192.0.2.1/x\n# a comment\n",
+    "#include-once\nfile:/etc/x\n",
+    "#cloud-boothook\n#!/bin/sh\n",
+    "#part-handler\ndef list_types(): pass\n",
+    "## template: jinja\n#cloud-config\nruncmd:\n{% for x in [1] %}\n- a: {{ b }}\n{% endfor %}\n",
+    "#cloud-config-archive\n- type: text/cloud-config\n  content: 'packages: [vim]'\n- '#!/bin/sh'\n",
+    MIME.format("packages: [vim]", "text/x-shellscript"),
+    MIME.format("packages: [vim]", "text/plain"),
+]
+
+REFUSED = [
+    (5, "a number is not accepted; a mapping (cloud-config) or a text is expected"),
+    (["packages"], "a list is not accepted"),
+    ("packages: [vim]\n", "its first line is not one that cloud-init knows"),
+    ("# cloud-config\npackages: [vim]\n", "#cloud-config is to be written exactly so"),
+    ("#cloud_config\n", "#cloud-config is to be written exactly so"),
+    ("echo hello\n", "its first line is not one that cloud-init knows"),
+    ("H4sIAAAAAAAAA1NOzskvTdFNzs9Lz0zn\n", "its first line is not one that cloud-init knows"),
+    ("\ufeff#cloud-config\n", "byte order mark"),
+    ("#cloud-config\n\ufeff\x00", "characters that are not text"),
+    ("#cloud-config\nx: \ud800\n", "characters that are not text"),
+    ("#cloud-config\npackages:\n\t- vim\n", "line 3: it begins with a tab"),
+    ("#cloud-config\npackages:\n  \t- vim\n", "line 3: it is not YAML"),
+    ("#cloud-config\nruncmd: [echo\n", "it is not YAML"),
+    ("#cloud-config\na: b: c\n", "line 2: it is not YAML"),
+    ("#cloud-config\na: 'x\n", "it is not YAML"),
+    ("#cloud-config\na: *b\n", "it is not YAML"),
+    ("#cloud-config\na: !!python/object:os.system x\n", "it is not YAML"),
+    ("#cloud-config\na: 1\n---\nb: 2\n", "it is not YAML"),
+    ("#cloud-config\n- packages\n", "its cloud-config is a list; a mapping is expected"),
+    ("#cloud-config\npackages\n", "its cloud-config is a string; a mapping is expected"),
+    ("#cloud-config\nruncmd: [a]\nruncmd: [b]\n", "line 3: the key 'runcmd' is there twice, first in line 2"),
+    ("#cloud-config\n1: 2\n", "1: keys are strings"),
+    ("#cloud-config\n? [a]\n: 2\n", "it is not YAML"),
+    ("#cloud-config\n" + "[" * 3000 + "\n", "it is not YAML"),
+    ({"packages": "vim"}, "packages: a string is not accepted; a list is expected"),
+    ({"runcmd": "true"}, "runcmd: a string is not accepted; a list is expected"),
+    ({"runcmd": None}, "runcmd: null is not accepted"),
+    ({"runcmd": [{"echo a": "b"}]}, "runcmd[0]: a mapping is not accepted; a string or a list is expected. Quote a command"),
+    ({"bootcmd": [5]}, "bootcmd[0]: a number is not accepted"),
+    ({"runcmd": [["a", {}]]}, "runcmd[0]: the words of a command are strings"),
+    ({"users": 5}, "users: a number is not accepted; a list or a mapping or a string is expected"),
+    ({"users": [{"gecos": "x"}]}, "users[0].name: missing, or not a string"),
+    ({"write_files": [{"content": "x"}]}, "write_files[0].path: missing"),
+    ({"write_files": [{"path": "/x", "permissions": 420}]}, "write_files[0].permissions: a number is not accepted; quote it"),
+    ({"write_files": {"path": "/x"}}, "write_files: a mapping is not accepted; a list is expected"),
+    ({"ssh_authorized_keys": "ssh-ed25519 A"}, "ssh_authorized_keys: a string is not accepted"),
+    ({"ssh_authorized_keys": [{}]}, "ssh_authorized_keys[0]: a mapping is not accepted"),
+    ({"hostname": 5}, "hostname: a number is not accepted; a string is expected"),
+    ({"timezone": ["UTC"]}, "timezone: a list is not accepted"),
+    ({5: 1}, "5: keys are strings"),
+    ("#!/bin/sh\r\necho a\r\n", "its first line ends with a carriage return"),
+    ("#! sh\n", "names no interpreter by an absolute path"),
+    ("#!\n", "names no interpreter by an absolute path"),
+    ("#include\nnot a url\n", "line 2: a string is not a URL"),
+    ("## template: jinja\npackages: [vim]\n", "its second line is not one that cloud-init knows"),
+    ("#cloud-config-archive\na: b\n", "its archive is a mapping; a list is expected"),
+    ("#cloud-config-archive\n- {type: text/x-what, content: x}\n", "[0].type: 'text/x-what' is not a type that cloud-init knows"),
+    ("#cloud-config-archive\n- {type: text/cloud-config, content: 'packages: vim'}\n", "[0]: packages: a string is not accepted"),
+    ("#cloud-config-archive\n- 5\n", "[0]: a number is not accepted"),
+    (MIME.format("packages: vim", "text/x-shellscript"), "part 1: packages: a string is not accepted"),
+    (MIME.format("", "text/x-nothing"), "part 2: text/x-nothing is not a type that cloud-init knows"),
+    (MIME.format("a: b: c", "text/x-shellscript"), "part 1: line 1: it is not YAML"),
+]
+
+
+@pytest.mark.parametrize("value", UNDERSTOOD)
+def test_what_cloud_init_understands(value: t.Any) -> None:
+    assert user_data_problems(value) == []
+
+
+@pytest.mark.parametrize(("value", "told"), REFUSED)
+def test_what_cloud_init_does_not_understand(value: t.Any, told: str) -> None:
+    assert told in "\n".join(user_data_problems(value))
+
+
+def test_no_content_is_told() -> None:
+    secrets: list[t.Any] = [
+        "hunter2: [", "#cloud-config\npassword: hunter2: x\n", {"users": ["a", 5], "password": ["hunter2"]},
+        "#include\nhunter2\n", "#cloud-config\n'hunter2\n", "hunter2",
+    ]  # fmt: skip
+    for value in secrets:
+        assert user_data_problems(value) and "hunter2" not in "\n".join(user_data_problems(value))
+
+
+def test_a_host_without_pyyaml_checks_what_needs_no_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_data, "yaml", None)
+    assert all(user_data_problems(value) == [] for value in UNDERSTOOD)
+    for value in ("\ufeff#cloud-config\n", "x", "#cloud-config\n\ta: b\n", '#cloud-config\n{"packages": "vim"}\n', {"runcmd": ""}):
+        assert user_data_problems(value)
+
+
+@pytest.mark.parametrize("key", ["user_data", "vendor_data"])
+def test_the_seed_is_refused_with_the_name_of_the_option(key: str) -> None:
+    wish = SeedWish(Owner("default", "shop", "web-1"), "/pool", **{key: "#cloud-config\n\ta: b\n"})  # type: ignore[arg-type]
+    with pytest.raises(FleetError, match=rf"^seeds\[0\]\.{key}: line 2: it begins with a tab"):
+        check_seed(wish, "seeds[0]")
