@@ -190,29 +190,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._clock import clock
 from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
-
-# The year 9999.
-MAX_CLOCK = 253_402_300_800.0
-
-
-def clock(controller: float | None, now: float) -> dict[str, t.Any]:
-    """This host's clock beside the controller's."""
-    if controller is not None and not 0 <= controller < MAX_CLOCK:
-        raise InvalidOption("controller_clock", controller, "it has to be in seconds since 1970")
-    return {
-        "utc": utc(now),
-        "controller_utc": None if controller is None else utc(controller),
-        "ahead_s": None if controller is None else round(now - controller, 1),
-    }
-
-
-def utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:

@@ -18,6 +18,7 @@ from .._disk import local_copies
 from .._disk.store import Store
 from .._relay.errors import ControlFailed, RelayError
 from .._relay.node.run_directory import RunDirectory
+from .._relay.states import MACHINES
 from .outcome import BaseState
 
 HERE, COMING, FAILED = "here", "coming", "failed"
@@ -26,6 +27,7 @@ HERE, COMING, FAILED = "here", "coming", "failed"
 NODE_S = 15.0
 
 Node = t.Callable[[], t.Optional[t.Mapping[str, t.Any]]]
+Tell = t.Callable[[t.Mapping[str, int]], None]
 
 
 class _Problem(t.NamedTuple):
@@ -46,6 +48,18 @@ def node_of(runtime: RunDirectory) -> Node:
             return None
 
     return ask
+
+
+def teller(runtime: RunDirectory) -> Tell:
+    """Tells this host's node how far the machines are, so that one look at the relay shows them too."""
+
+    def tell(counts: t.Mapping[str, int]) -> None:
+        try:
+            runtime.ask("machines", timeout=2.0, counts=[counts[name] for name in MACHINES])
+        except (ControlFailed, RelayError, OSError):
+            pass  # there is no node, or none any more: nobody is looking
+
+    return tell
 
 
 class Bases:

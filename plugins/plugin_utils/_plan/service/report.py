@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 FORMAT = 1
 
 # States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
 DEPLOYED, STARTED, PRESENT = "deployed", "started", "present"
-FAILED, UNREACHABLE, UNKNOWN, OUTSIDE = "failed", "unreachable", "unknown", "outside"
+FAILED, UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE = "failed", "unreachable", "unknown", "unfit", "outside"
 THERE = (DEPLOYED, STARTED, PRESENT)
 
 
@@ -24,6 +24,7 @@ def deploy_report(
     outcomes: Mapping[str, Mapping[str, t.Any]],
     relay: Mapping[str, t.Any] | None = None,
     predicted: bool = False,
+    fail_on_drift: bool = False,
 ) -> dict[str, t.Any]:
     """The result of a run.
 
@@ -33,9 +34,10 @@ def deploy_report(
         may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
+    :param fail_on_drift: a machine that differs from the manifest makes the run fail.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
-        "drift"}], "missing": [names], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text":
-        [lines]}``.
+        "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
+        "surplus", "relay", "text": [lines]}``.
     """
     machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
     hosts: dict[str, dict[str, t.Any]] = {}
@@ -49,13 +51,16 @@ def deploy_report(
             host["missing"].append(machine["machine"])
             host["state"] = machine["state"]
             host["msg"] = host["msg"] or machine["reason"]
+    missing = [machine["machine"] for machine in machines if machine["state"] not in THERE]
+    failures = list(_failures(plan, machines, missing, fail_on_drift))
     report = {
         "format": FORMAT,
         "service": plan["service"],
         "predicted": predicted,
-        "ok": all(machine["state"] in THERE for machine in machines) and not plan["problems"],
+        "ok": not failures,
         "machines": machines,
-        "missing": [machine["machine"] for machine in machines if machine["state"] not in THERE],
+        "missing": missing,
+        "failures": failures,
         "hosts": hosts,
         "surplus": list(plan["surplus"]),
         "relay": relay,
@@ -63,12 +68,26 @@ def deploy_report(
     return {**report, "text": _report_text(report)}
 
 
+def _failures(
+    plan: Mapping[str, t.Any], machines: Sequence[Mapping[str, t.Any]], missing: Sequence[str], fail_on_drift: bool
+) -> Iterator[str]:
+    """Why the run is not what was asked for."""
+    yield from plan["problems"]
+    if missing:
+        yield f"Missing: {', '.join(missing)}."
+    if not machines:
+        yield f"Service {plan['service']}: the manifest asks for no machine on any host of the inventory."
+    drifted = [machine["machine"] for machine in machines if machine["drift"]]
+    if fail_on_drift and drifted:
+        yield f"Drift (basecast_fail_on_drift): {', '.join(drifted)}."
+
+
 def _machine_outcome(
     machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
 ) -> dict[str, t.Any]:
     outcome = outcomes.get(machine["host"]) or {}
     found = _told(outcome).get(machine["machine"]) or {}
-    if machine["state"] in (UNREACHABLE, UNKNOWN, OUTSIDE):
+    if machine["state"] in (UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE):
         state, reason = machine["state"], machine["reason"]
     elif _is_there(found, predicted):
         state, reason = _what_was_done(found), ""
@@ -187,6 +206,7 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
         "unreachable": "cannot be made",
         "outside": "cannot be made",
         "unknown": "may be there or not",
+        "unfit": "cannot be made",
     }
     for machine in plan["machines"]:
         reason = f": {machine['reason']}" if machine["reason"] else ""

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of
+from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of, teller
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
@@ -64,6 +66,28 @@ def test_a_failure_that_is_mended_counts_anew(site: Site) -> None:
         assert bases.coming == [GONE], now
     bases.look(121.0, 0.0)
     assert bases.coming == []
+
+
+def test_the_node_is_told_how_far_machines_are(tmp_path: t.Any) -> None:
+    runtime = RunDirectory(str(tmp_path), "run-1")
+    counts = {"wanted": 5, "disks": 4, "started": 3, "reported": 2, "failed": 1}
+    teller(runtime)(counts)  # to nobody
+    (tmp_path / "run-1").mkdir()
+    heard: list[t.Any] = []
+    stop = threading.Event()
+
+    def handle(message: t.Any) -> dict[str, t.Any]:
+        heard.append(message.raw)
+        return {}
+
+    server = control_socket.listen(runtime.socket)
+    thread = threading.Thread(target=control_socket.serve, args=(server, handle, stop))
+    thread.start()
+    teller(runtime)(counts)
+    stop.set()
+    thread.join()
+    server.close()
+    assert heard == [{"command": "machines", "counts": [5, 4, 3, 2, 1]}]
 
 
 def test_no_node_is_none(tmp_path: t.Any) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -45,6 +46,16 @@ def test_machines_are_made_and_then_found(site: Site) -> None:
     assert (again["changed"], states(again)) == (False, {"m-1": "present", "m-2": "present"})
     site.libvirt.known[0].is_running = False
     assert states(site.job(work, "run-3").perform()) == {"m-1": "started", "m-2": "present"}
+
+
+def test_the_relay_hears_how_far_machines_are(site: Site) -> None:
+    base = put_base(site.stores["one"], A)
+    job, heard = site.job(site.work(base.sha256)), []
+    job._tell = lambda counts: heard.append(dict(counts))
+    job.perform()
+    assert heard[0] == {"wanted": 1, "disks": 0, "started": 0, "reported": 0, "failed": 0}
+    assert heard[-1] == {"wanted": 1, "disks": 1, "started": 1, "reported": 1, "failed": 0}
+    assert all(before != after for before, after in itertools.pairwise(heard))
 
 
 def test_what_is_kept_of_a_job_tells_no_secret(site: Site) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 import pytest
@@ -13,7 +14,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls imp
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import MARGIN
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.preflight import CLOCK_LIMIT_S
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
     A,
     held,
@@ -21,6 +22,8 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.se
     manifest,
     problems,
 )
+
+service_plan = functools.partial(any_service_plan, skip_bad_hosts=False)
 
 GIB = 1024**3
 QEMU_IMG = {"what": "qemu-img", "package": "qemu-utils"}

@@ -436,3 +436,85 @@ def test_the_chunk_lists_of_parents_are_compared_too() -> None:
     hosts = {"a": host(child, parent), "b": host(child, other), "c": host()}
     assert f"the holders of {B} have different chunk lists" in problems(service_plan(manifest(hosts=["c"]), hosts))
     assert problems(service_plan(manifest(hosts=["c"]), {"a": host(child, parent), "b": host(child, parent), "c": host()})) == ""
+
+
+FULL = {"memory_mib": 4096, "pools": {"default": {"path": "/p", "exists": True, "writable": False, "free_bytes": 10**12}}}
+BAD = {
+    "not writable": {"capacity": FULL},
+    "packages": {"missing": [{"what": "qemu-img", "package": "qemu-utils"}]},
+    "no port": {"ports_free": []},
+    "memory": {"capacity": {**FULL, "memory_mib": 100}},
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_host_costs_its_own_machines(fault: str) -> None:
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), {"a": host(held()), "b": host(**BAD[fault]), "c": host()})
+    assert plan["problems"] == []
+    assert [(m["host"], m["state"]) for m in plan["machines"]] == [("a", "create"), ("b", "unfit"), ("c", "create")]
+    assert plan["machines"][1]["reason"] == "; ".join(plan["bad_hosts"]["b"])
+    assert "b" not in plan["relay_hosts"]
+    report = deploy_report(plan, {})
+    assert not report["ok"]
+    assert [m["state"] for m in report["machines"]][1] == "unfit"
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_host_stops_all_where_that_is_asked_for(fault: str) -> None:
+    hosts = {"a": host(held()), "b": host(**BAD[fault]), "c": {"reachable": False, "msg": "cannot be reached: x"}}
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), hosts, skip_bad_hosts=False)
+    assert "c: cannot be reached: x" in plan["problems"]
+    assert len(plan["problems"]) > 1
+
+
+def test_where_no_host_is_left_it_is_a_problem() -> None:
+    plan = service_plan(manifest(), {"a": host(held(), capacity=FULL), "b": host(capacity=FULL)})
+    assert "cannot be written to" in problems(plan)
+
+
+def test_a_holder_that_cannot_relay_is_not_asked_to() -> None:
+    hosts = {"a": host(held(), ports_free=[]), "b": host(), "c": host(held())}
+    plan = service_plan(manifest(hosts=["b"]), hosts)
+    assert plan["problems"] == []
+    assert plan["relays"][0]["sources"] == {"c": "default"}
+
+
+def test_machines_of_a_bad_host_that_exist_stay_seen() -> None:
+    there = {"machine": "web-1", "group": "web", "number": 1, "spec": {}}
+    hosts = {"a": host(held()), "b": host(capacity=FULL, machines=[there]), "c": host()}
+    plan = service_plan(manifest(hosts=["b", "c"], per_host=2), hosts)
+    assert {m["machine"]: m["state"] for m in plan["machines"] if m["host"] == "b"} == {"web-1": "exists", "web-2": "unfit"}
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b"], ["rack"]], ids=["fleet", "hosts", "group"])
+def test_a_count_is_refused_while_its_hosts_are_not_seen(names: list[str] | None) -> None:
+    wanted = manifest(hosts=names or ["a", "b"], count=2)
+    wanted["machines"][0]["hosts"] = names
+    groups = {"all": ["a", "b"], "rack": ["a", "b"]}
+    plan = service_plan(wanted, {"a": host(held())}, groups, fleet=["a", "b"])
+    assert "machines[0].count: web-1" in problems(plan)
+    assert "outside this run (b)" in problems(plan)
+    assert service_plan(wanted, {"a": host(held()), "b": host()}, groups, fleet=["a", "b"])["problems"] == []
+
+
+def test_a_count_whose_machines_are_known_is_not_refused() -> None:
+    assignments = {f"web-{n}": {"host": h, "group": "web", "number": n} for n, h in ((1, "a"), (2, "b"))}
+    record = {"format": 1, "service": "shop", "generation": 1, "assignments": assignments}
+    plan = service_plan(manifest(hosts=["a", "b"], count=2), {"a": host(held(), record=record)}, {"all": ["a", "b"]}, fleet=["a", "b"])
+    assert plan["problems"] == []
+    assert {m["machine"]: m["state"] for m in plan["machines"]} == {"web-1": "create", "web-2": "outside"}
+
+
+def test_no_machine_at_all_is_not_ok() -> None:
+    plan = {**service_plan(manifest(), {"a": host(held()), "b": host(held())}), "machines": []}
+    assert not deploy_report(plan, {})["ok"]
+
+
+def test_drift_fails_where_that_is_asked_for() -> None:
+    there = [{"machine": f"web-{n}", "group": "web", "number": n, "spec": {"cpus": 9}} for n in (1, 2)]
+    plan = service_plan(manifest(), {"a": host(held(), machines=there[:1]), "b": host(held(), machines=there[1:])})
+    done = {h: {"state": "done", "machines": [{"machine": m["machine"], "running": True}]} for h, m in zip("ab", there, strict=True)}
+    assert deploy_report(plan, done)["ok"]
+    report = deploy_report(plan, done, fail_on_drift=True)
+    assert report["failures"] == ["Drift (basecast_fail_on_drift): web-1, web-2."]
+    assert not report["ok"]
