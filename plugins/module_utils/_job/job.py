@@ -134,6 +134,8 @@ class Job:
                 self._take_events(LOOK_S)
             self._tidy()
             state = DONE if all(machine.state in MACHINE_THERE for machine in self.machines.values()) else FAILED
+        except Exception as error:  # what is known by then is told, with the reason for the end
+            self._fail_all(steps.failure_of("run the job", error))
         finally:
             told = self._write(state, ended=True)
         return told
@@ -391,8 +393,12 @@ class Job:
             self._told_counts = told["summary"]
             self._tell(told["summary"])
         if ended or machines != old_machines or (all_of_it != old_all and now - written_at >= _WRITE_S):
-            self._journal.write(self._run, told)
             self._written = (now, machines, all_of_it)
+            try:
+                self._journal.write(self._run, told)
+            except (FleetError, OSError) as error:  # the work goes on, whoever can read of it
+                warning = f"How far the job is could not be written down: {steps.failure_of('', error).msg}"
+                self._result.join(StepResult(warnings=[warning]))
         return told
 
     @property

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
 from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of, teller
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
@@ -54,6 +56,16 @@ def test_only_a_failure_that_lasts_counts(node: t.Any, limit_s: float, site: Sit
     assert bases.coming == [GONE]
     bases.look(100.0 + limit_s, 0.0)
     assert bases.coming == [] and bases.states[GONE].state == "failed" and GONE in bases.states[GONE].msg
+
+
+def test_a_damaged_base_is_not_here_and_told(site: Site) -> None:
+    base = put_base(site.stores["one"])
+    filesystem.remove_tree_or_file(os.path.join(base.directory, "chunks"))
+    bases = Bases(site.stores, [base.sha256], "run-1", lambda: None)
+    bases.look(0.0, 0.0)
+    bases.look(15.0, 0.0)
+    state = bases.states[base.sha256]
+    assert state.state == "failed" and "that in one is damaged, chunks is missing" in state.msg
 
 
 def test_a_failure_that_is_mended_counts_anew(site: Site) -> None:

@@ -242,3 +242,24 @@ def test_a_defect_in_a_step_ends_the_job(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(steps, "make_seeds", lambda *_args: 1 / 0)
     told = site.job(site.work(base)).perform()
     assert states(told) == {"m-1": "failed"} and "This is a defect" in told["machines"][0]["problem"]
+
+
+def test_a_job_that_cannot_write_how_far_it_is_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(site.stores["one"], A).sha256
+
+    def full(*_args: t.Any) -> t.NoReturn:
+        raise OSError(28, "No space left on device", "/run/x")
+
+    monkeypatch.setattr(Journal, "write", full)
+    told = site.job(site.work(base)).perform()
+    assert states(told) == {"m-1": "deployed"} and told["state"] == "done"
+    assert told["warnings"] == ["How far the job is could not be written down: /run/x: No space left on device"]
+
+
+def test_whatever_ends_a_job_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = site.job(site.work(ABSENT))
+    monkeypatch.setattr(job._bases, "look", lambda *_args: 1 / 0)
+    told = job.perform()
+    assert told["state"] == "failed" and states(told) == {"m-1": "failed"}
+    assert "This is a defect" in told["machines"][0]["problem"] and told["machines"][0]["step"] == "run the job"
+    assert (Journal(site.runtime_dir, "default", "shop").read("run-1") or {})["state"] == "failed"
