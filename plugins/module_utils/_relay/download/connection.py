@@ -62,8 +62,8 @@ LIST_S = 6.0
 # host is as patient with parents that have not begun.
 OWED_S = 15.0
 
-# How often the place of its bytes may change, from one useful thing that it sends to the next, for that to count as a
-# sign that more will come.
+# How often the place of its bytes may change from one useful thing that it sends to the next: each change is a sign that
+# more will come.
 MAX_CHANGES = 16
 
 # A parent may announce each chunk, and all of them once more when it has the whole base.
@@ -442,9 +442,10 @@ class Connection:
         now = ROOTED if said.state == HOLDING else said.feed if self.paths else LOST
         if now != self.state:
             self.state = now
+            self._idle_since = fetch.clock()
             self._changes += 1
-            if self._changes <= MAX_CHANGES:
-                self._idle_since = fetch.clock()
+            if self._changes > MAX_CHANGES:
+                self._broke_word(f"has changed its mind {MAX_CHANGES} times and sent nothing")
         self._account()
         fetch.feed_changed()
 
@@ -542,7 +543,8 @@ class Connection:
 
     def _broke_word(self, what: str) -> t.NoReturn:
         """Nobody counts on it any more until it has sent a chunk."""
-        self._fetch.steering.standings[self.parent].stalled = True
+        record = self._fetch.steering.standings[self.parent]
+        record.stalled = record.waited = True
         raise PeerLost(f"{self.parent} {what}.", peer=self.parent)
 
     def _last_wait_s(self) -> float:

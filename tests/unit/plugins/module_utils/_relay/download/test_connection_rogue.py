@@ -11,9 +11,11 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import connection, parent_selection
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 from ansible_collections.basecast.fleet.tests.rogue import PARENTS, Rogue
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.conftest import QUICK as QUICK_NODE
 
 QUICK = {
     (connection, "STATE_S"): 1.0,
@@ -58,7 +60,8 @@ def test_a_rogue_parent_is_left_for_the_next(fleet: t.Any, content: t.Any, behav
 
 @pytest.mark.parametrize("behaviour", ["says holding and gives no list", "gives no chunk", "changes its mind"])
 def test_a_rogue_that_is_the_only_parent_is_given_up(fleet: t.Any, content: t.Any, behaviour: str) -> None:
-    node = fleet.add("A")
+    # Longer than it takes until the parent is tried again: each time it promises the base anew.
+    node = fleet.add("A", QUICK_NODE._replace(patience=Patience(pending=2.0, lost=0.5, alone=7.0)))
     rogue = Rogue("B", fleet.credentials("B"), content.metadata)
     try:
         at = rogue.serve(behaviour, content.chunks, content.data)
