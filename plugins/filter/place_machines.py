@@ -20,6 +20,14 @@ positional: hosts
 extends_documentation_fragment:
   - basecast.fleet._observed
   - basecast.fleet._placement
+options:
+  matrix:
+    description:
+      - A deployment-time matrix as P(basecast.fleet.deployment_matrix#filter) returns it, or the path of a JSON file with one. It stands
+        over O(bring).
+      - First a base takes as long as its shortest way from a holder. Then the relay for the hosts that were chosen is planned, and
+        everything is decided once more with the times at which each of them would have the base.
+    type: raw
 """
 
 EXAMPLES = r"""
@@ -86,9 +94,12 @@ def place_machines(
     quotas: t.Any = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
+    matrix: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
-        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), plain(quotas or {}), bool(base_beside_disk))
+        settings = Settings(
+            plain(groups or {}), memory_overcommit, plain(bring), plain(quotas or {}), bool(base_beside_disk), plain(matrix)
+        )
         return place(plain(manifest), plain(hosts), settings=settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

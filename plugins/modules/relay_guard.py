@@ -44,7 +44,7 @@ options:
     required: true
   runtime_dir:
     description: Where the nodes of runs have their directories.
-    type: path
+    type: str
     default: /run/basecast
 seealso:
   - module: basecast.fleet.relay_node
@@ -126,7 +126,7 @@ def main() -> None:
         work,
         argument_spec={
             "run": {"type": "str", "required": True},
-            "runtime_dir": {"type": "path", "default": "/run/basecast"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         supports_check_mode=True,
     )

@@ -12,6 +12,7 @@ import typing as t
 import uuid
 
 import pytest
+from ansible_collections.basecast.fleet.tests.integration.relay_site import begin_relay
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 SERVICE = "shop"
@@ -23,12 +24,12 @@ pytestmark = pytest.mark.timeout(300)
 class Fleet:
     """One lab host, and modules run on it as a user would."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, name: str = "kvm1") -> None:
         self.lab = lab
-        self.host: Host = lab.hosts["kvm1"]
+        self.host: Host = lab.hosts[name]
 
     def module(self, module: str, flags: t.Sequence[str] = (), **args: t.Any) -> dict[str, t.Any]:
-        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, "kvm1", "-m", f"basecast.fleet.{module}", "-a", json.dumps(args), *flags]
+        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, self.host.name, "-m", f"basecast.fleet.{module}", "-a", json.dumps(args), *flags]
         done = self.lab.exec_in_controller(argv, timeout=280)
         _head, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
@@ -186,3 +187,28 @@ def test_two_jobs_of_one_service_both_end_well(fleet: Fleet, base: str) -> None:
 def test_no_job_is_told_as_none(fleet: Fleet) -> None:
     told = fleet.module("host_job_info", service="nobody", begin_s=0)["job"]
     assert told["state"] == "absent" and "never started" in told["msg"]
+
+
+def test_no_host_waits_for_a_crawling_one(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    """Two hosts get a base from a third, one of them at 5 Mbit/s. Every controller is gone as soon as the jobs were handed over."""
+    lab = fresh_lab_factory(hosts=3, libvirt="debian")
+    fleets = {name: Fleet(lab, name) for name in lab.hosts}
+    base = fleets["kvm1"].put_base("v1")
+    fleets["kvm1"].import_base("v1")
+    [known] = fleets["kvm1"].module("base_disk_info")["pools"]["default"]["bases"]
+    keys = ("format", "sha256", "source_sha256", "size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes")
+    metadata = {key: known[key] for key in (*keys, "chunks_sha256", "imported_at", "imported_from", "signatures")}
+    lab.hosts["kvm3"].slow_link(5)
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm1"]}, run="crawl")
+    for name in ("kvm3", "kvm2"):  # the crawling one first
+        fleets[name].hand_over(run="crawl", service=f"on-{name}", **work(base, "web-1"))
+    jobs = {"kvm2": fleets["kvm2"].collect("crawl", 120, "on-kvm2")}
+    still = fleets["kvm3"].collect("crawl", 0, "on-kvm3")
+    assert jobs["kvm2"]["state"] == "done" and states(still) == {"web-1": "waiting"}, (jobs, still)
+    jobs["kvm3"] = fleets["kvm3"].collect("crawl", 150, "on-kvm3")
+    for name, job in jobs.items():
+        assert states(job) == {"web-1": "deployed"}, job
+        [machine] = job["machines"]
+        times = {key: round(machine[key] - job["began_at"], 1) for key in ("base_there_at", "disks_at", "started_at", "reported_at")}
+        print(name, times)
+        assert machine["started_at"] - machine["base_there_at"] < 3

@@ -34,6 +34,8 @@ LOOK_S = 0.5
 _WRITE_S = 1.0
 _SLICE = 16  # machines that are made together, so that the first ones start early
 _LOCK_PAUSE_S = 0.2
+_MOST_REASONS = 5
+_LEFT_OUT = (("updated_at", "relay", "bases"), ("updated_at", "relay"))
 
 
 class JobBusy(FleetError):
@@ -112,7 +114,7 @@ class Job:
         self._prepared = False
         self._result = StepResult()
         self._began_at = round(wall(), 3)
-        self._written: tuple[float, t.Any] = (-_WRITE_S, None)
+        self._written: tuple[float, t.Any, t.Any] = (-_WRITE_S, None, None)
 
     # --- the life of a job ----------------------------------------------------------------------
 
@@ -374,17 +376,19 @@ class Job:
         failed = [machine for machine in self.machines.values() if machine.failure is not None]
         if not failed:
             return ""
-        reasons = "; ".join(dict.fromkeys(machine.failure.msg for machine in failed if machine.failure))
-        return f"{len(failed)} of {len(self.machines)} machines failed: {reasons}"
+        reasons = list(dict.fromkeys(machine.failure.msg for machine in failed if machine.failure))
+        more = f"; and {len(reasons) - _MOST_REASONS} other reasons" if len(reasons) > _MOST_REASONS else ""
+        return f"{len(failed)} of {len(self.machines)} machines failed: {'; '.join(reasons[:_MOST_REASONS])}{more}"
 
     def _write(self, state: str, ended: bool = False) -> dict[str, t.Any]:
-        """At once when something has happened, else once in a while."""
+        """At once when something has happened to a machine, once in a while when only bytes have come."""
         told = self.told(state, ended)
-        gist = {key: value for key, value in told.items() if key not in ("updated_at", "relay", "bases")}
+        machines, all_of_it = ({key: value for key, value in told.items() if key not in left_out} for left_out in _LEFT_OUT)
+        written_at, old_machines, old_all = self._written
         now = self._clock()
-        if ended or gist != self._written[1] or now - self._written[0] >= _WRITE_S:
+        if ended or machines != old_machines or (all_of_it != old_all and now - written_at >= _WRITE_S):
             self._journal.write(self._run, told)
-            self._written = (now, gist)
+            self._written = (now, machines, all_of_it)
         return told
 
     @property

@@ -35,7 +35,7 @@ class Layers:
     def __init__(
         self, manifest: Mapping[str, t.Any], hosts: Observed, fleet: Sequence[HostFacts], bring: Bring | None = None, beside: bool = False
     ) -> None:
-        self._bring = bring or {}
+        self.bring = bring or {}
         self._beside = beside  # whether each pool needs its own copy, even where another pool of the host has one
         self.of_base: dict[str, list[Layer]] = {}
         self.holders: dict[str, set[str]] = {}  # by layer: hosts that have it, in whichever pool
@@ -65,7 +65,7 @@ class Layers:
 
     def seconds(self, layer: Layer, storage: str, host: str) -> int | None:
         """Seconds until a layer has come to the storage; None where it cannot be brought."""
-        times = self._bring.get(layer.id)
+        times = self.bring.get(layer.id)
         if times is None:
             return math.ceil(layer.size / ASSUMED_RATE)
         found = times.get(storage, times.get(host))

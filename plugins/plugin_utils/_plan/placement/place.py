@@ -24,6 +24,9 @@ from .ranking import Ranking
 from .rating import group_ratings, ratings
 from .search import place_all, solve
 
+if t.TYPE_CHECKING:
+    from .relay_cost import RelayCost
+
 
 class Settings(t.NamedTuple):
     """What the caller knows beside the manifest and the hosts."""
@@ -33,6 +36,7 @@ class Settings(t.NamedTuple):
     bring: Bring | None = None  # seconds for each layer to each storage or host
     quotas: Mapping[str, Mapping[str, t.Any]] = {}  # by tenant
     beside: bool = False  # each pool needs its own copy of a base
+    matrix: t.Any = None  # a deployment-time matrix: seconds follow from the relay that would result
 
 
 def place_machines(
@@ -61,6 +65,12 @@ class _Placing:
         self.fleet = read_fleet(hosts, settings.memory_overcommit)
         self.facts: dict[str, HostFacts] = {host.name: host for host in self.fleet}
         self.layers = Layers(manifest, hosts, self.fleet, settings.bring, settings.beside)
+        self.cost: RelayCost | None = None
+        if settings.matrix is not None:
+            from .relay_cost import RelayCost  # noqa: PLC0415 - the relay's planner is only needed here
+
+            self.cost = RelayCost(settings.matrix)
+            self.layers.bring = self.cost.direct(self.layers)
         self.numbers: dict[str, Numbers] = {}
         self.pools: dict[tuple[str, int], tuple[str, ...]] = {}
         self.standing: list[Standing] = []
@@ -126,8 +136,30 @@ class _Placing:
     # --- machines that are to be placed --------------------------------------------------------
 
     def _place(self, wishes: Sequence[Wish]) -> None:
-        built = self._build(wishes)
         prefer = {wish.group["name"]: self._prefer(wish.group) for wish in wishes}
+        built, ranking = self._decide(wishes, prefer)
+        if self.cost is not None:
+            built, ranking = self._decide_again(wishes, prefer, ranking)
+        self._give(built, ranking)
+        self._rate(built, ranking, prefer)
+
+    def _decide_again(self, wishes: Sequence[Wish], prefer: Mapping[str, str], first: Ranking) -> tuple[Built, Ranking]:
+        """Once more, with the times of the relay that the first decision would need; the better of both by these times."""
+        from .relay_cost import receivers_of  # noqa: PLC0415
+
+        receivers = receivers_of(first.built.problem, first.arrays.assignment)
+        if self.cost is None or not receivers:
+            return first.built, first
+        self.layers.bring = self.cost.relayed(self.layers, receivers, t.cast("dict[str, dict[str, float]]", self.layers.bring))
+        built, ranking = self._decide(wishes, prefer)
+        before = self._ranking(built, prefer)
+        self._adopt(before, first.arrays.assignment)
+        if "soonest" in prefer.values() and before.arrays.vector <= ranking.arrays.vector:
+            return built, before
+        return built, ranking
+
+    def _decide(self, wishes: Sequence[Wish], prefer: Mapping[str, str]) -> tuple[Built, Ranking]:
+        built = self._build(wishes)
         ranking = self._ranking(built, prefer)
         if "soonest" in prefer.values():
             self._adopt(ranking, solve(built.problem).assignment)
@@ -136,8 +168,7 @@ class _Placing:
             if ranking.arrays.vector.unplaced:
                 self._adopt(ranking, place_all(built.problem, ranking.arrays.assignment).assignment)
                 even_out(ranking)
-        self._give(built, ranking)
-        self._rate(built, ranking, prefer)
+        return built, ranking
 
     def _build(self, wishes: Sequence[Wish], dropped: str = "") -> Built:
         return build(self.manifest, self.fleet, self.layers, wishes, self.standing, dropped)

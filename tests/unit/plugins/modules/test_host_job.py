@@ -32,7 +32,7 @@ def machines(base: str) -> dict[str, t.Any]:
     return {
         "machines": [{"machine": "m-1", "pool": "one", "new": True, "seeded": True}],
         "disks": [{"machine": "m-1", "name": "root", "pool": "one", "base": base}],
-        "seeds": [{"machine": "m-1", "pool": "one", "user_data": SECRET}],
+        "seeds": [{"machine": "m-1", "pool": "one", "user_data": f"#cloud-config\n# {SECRET}\n"}],
         "record": {"generation": 1, "x": SECRET},
     }
 

@@ -127,20 +127,27 @@ def test_a_base_that_does_not_come_fails_its_machines(node: t.Any, reason: str, 
     assert site.stores["one"].references(ABSENT) == []
 
 
-def test_a_node_that_plans_again_is_waited_for(site: Site) -> None:
+def test_a_node_that_plans_again_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fetch fails, the node ends, it is started anew, and its new fetch brings the base."""
+    monkeypatch.setattr(job_bases, "NODE_S", 30.0)
     base = put_base(site.stores["two"], A).sha256
     path = os.path.join(site.pools["two"], "bases", base)
     os.rename(path, path + ".away")
-    failed = {"state": "failed", "bytes": 0, "size_bytes": 2, "pool": "one", "msg": "lost", "attempts": []}
-    site.node = {"started": True, "bases": {base: failed}}
-    timers = [
-        threading.Timer(0.3, lambda: setattr(site, "node", None)),  # it is started anew
-        threading.Timer(0.5, lambda: setattr(site, "node", {"started": True, "bases": {base: {**failed, "state": "fetching"}}})),
-        threading.Timer(1.2, lambda: os.rename(path + ".away", path)),
-    ]
-    for timer in timers:
-        timer.start()
-    assert states(site.job(site.work(base), patience_s=0.6).perform()) == {"m-1": "deployed"}
+    about = {"bytes": 0, "size_bytes": 2, "pool": "one", "msg": "", "attempts": []}
+    failed, fetching = ({"started": True, "bases": {base: {**about, "state": state}}} for state in ("failed", "fetching"))
+    said: list[t.Any] = [failed, failed, None, None, fetching, "arrives"]
+
+    def node() -> t.Any:
+        answer = said.pop(0) if said else fetching
+        if answer == "arrives":
+            os.rename(path + ".away", path)
+            return fetching
+        return answer
+
+    job = site.job(site.work(base), patience_s=30.0)
+    monkeypatch.setattr(job._bases, "_node", node)
+    told = job.perform()
+    assert states(told) == {"m-1": "deployed"} and not said and told["relay"] == fetching
 
 
 def test_a_silent_guest_hides_no_other(site: Site) -> None:

@@ -272,3 +272,25 @@ def test_a_named_host_is_not_overfilled(group: dict[str, t.Any], facts: dict[str
 def test_a_named_host_with_room_has_no_problems() -> None:
     result = place_machines(manifest(hosts=["a", "b"], per_host=3), {"a": roomy(), "b": host()})
     assert result["problems"] == []
+
+
+def test_seconds_follow_from_the_relay_over_the_matrix() -> None:
+    fleet = {name: roomy() for name in "abc"}
+    fleet["a"] = roomy(memory=1024, held=True)
+    fleet["a"]["pools"]["default"]["bases"][0]["size_bytes"] = 10**9
+    matrix = {"format": 1, "hosts": ["a", "b", "c"], "seconds": [[0, 100, 10], [100, 0, 20], [10, 20, 0]], "size_bytes": 10**9}
+    one = place_machines(manifest(count=1, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
+    assert placed(one) == {"web-1": "c"}
+    assert "needs 1.0 GB of base (10 s)" in one["ratings"]["web-1"][0]["reasons"]
+    both = place_machines(manifest(count=2, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
+    rated = {rating["host"]: rating for rating in both["ratings"]["web-1"]}
+    # b has it from c, 20 seconds after c has it: not after the 100 of its own link.
+    assert "needs 1.0 GB of base (30 s)" in rated["b"]["reasons"]
+
+
+def test_a_host_that_no_holder_reaches_is_told() -> None:
+    fleet = {"a": roomy(memory=1024, held=True), "b": roomy()}
+    matrix = {"format": 1, "hosts": ["a", "b"], "seconds": [[0, None], [5, 0]]}
+    result = place_machines(manifest(count=1, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
+    assert result["binds"] == ["bring"] or "memory" in result["binds"]
+    assert "b: bring: the base tiny cannot be brought to it" in result["problems"][0]

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""Placement and relay as one problem: what it costs to bring a base follows from the relay that would result.
+
+Before anything is placed, a layer takes as long as its shortest way from a holder. Once it is known who receives it, the relay
+plan tells when each of them has it: receivers serve each other, or wait for each other. With those times it is placed once more.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ..network.matrix import INF, Matrix, parse
+from ..network.shortest_paths import shortest
+from ..relay.planner import relay_plan
+from .layers import Layer, Layers
+from .model import Assignment, Problem
+
+Times = dict[str, dict[str, float]]  # {layer: {host: seconds}}
+
+
+class RelayCost:
+    """Seconds to bring layers over the links of a matrix."""
+
+    def __init__(self, matrix: t.Any) -> None:
+        self.matrix: Matrix = parse(matrix)
+
+    def direct(self, layers: Layers) -> Times:
+        """For each layer and host: along the shortest way from a holder. Hosts that none reaches are left out."""
+        found: Times = {}
+        for layer in _all(layers):
+            holders = self._holders(layer, layers)
+            if not holders:
+                continue
+            rows = self.matrix.sub(list(range(len(self.matrix.hosts))), layer.size or None)
+            seconds = shortest(rows, {self.matrix.index[host]: 0.0 for host in holders}).seconds
+            found[layer.id] = {host: time for host, time in zip(self.matrix.hosts, seconds, strict=True) if time < INF}
+        return found
+
+    def relayed(self, layers: Layers, receivers: Mapping[str, Sequence[str]], times: Times) -> Times:
+        """The same times, with those of the relay plan for the hosts that receive.
+
+        :param receivers: ``{layer: hosts}`` of a placement.
+        """
+        found = {layer: dict(hosts) for layer, hosts in times.items()}
+        for layer in _all(layers):
+            targets = [host for host in receivers.get(layer.id, ()) if host in self.matrix.index]
+            holders = self._holders(layer, layers)
+            if targets and holders:
+                plan = relay_plan(self.matrix, holders, targets, mode="staged", **({"size_bytes": layer.size} if layer.size else {}))
+                for edge in (edge for stage in plan["stages"] for edge in stage):
+                    found[layer.id][edge["to"]] = edge["end_s"]
+        return found
+
+    def _holders(self, layer: Layer, layers: Layers) -> list[str]:
+        return [host for host in self.matrix.hosts if host in layers.holders.get(layer.id, ())]
+
+
+def _all(layers: Layers) -> list[Layer]:
+    return list(dict.fromkeys(layer for chain in layers.of_base.values() for layer in chain))
+
+
+def receivers_of(problem: Problem, assignment: Assignment) -> dict[str, list[str]]:
+    """``{layer: hosts}``: who has to get what; of a shared storage the first host that uses it."""
+    found: dict[str, list[str]] = {}
+    served: set[int] = set()
+    roles = problem.machines
+    for machine, option in enumerate(assignment):
+        if option < 0:
+            continue
+        chosen = problem.roles[roles[machine]].options[option]
+        for part in chosen.parts:
+            for copy in problem.parts[part].copies:
+                if copy not in served:
+                    served.add(copy)
+                    hosts = found.setdefault(problem.bases[problem.copies[copy].base], [])
+                    name = problem.hosts[chosen.host].name
+                    hosts += [] if name in hosts else [name]
+    return found
