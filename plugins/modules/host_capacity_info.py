@@ -192,27 +192,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
-
-# The year 9999.
-MAX_CLOCK = 253_402_300_800.0
-
-
-def clock(controller: float | None, now: float) -> dict[str, t.Any]:
-    """This host's clock beside the controller's."""
-    if controller is not None and not 0 <= controller < MAX_CLOCK:
-        raise InvalidOption("controller_clock", controller, "it has to be in seconds since 1970")
-    return {
-        "utc": utc(now),
-        "controller_utc": None if controller is None else utc(controller),
-        "ahead_s": None if controller is None else round(now - controller, 1),
-    }
-
-
-def utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -224,7 +205,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     local = address is not None and capacity.is_local_address(address)
     return {
         "changed": False,
-        "clock": clock(module.params["controller_clock"], time.time()),
+        "clock": capacity.clock(module.params["controller_clock"], time.time()),
         "capacity": capacity.survey(stores, module.params["measure_disk"] and not module.check_mode),
         "packages": packages,
         "missing": capacity.missing(packages),

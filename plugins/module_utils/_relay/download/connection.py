@@ -276,12 +276,18 @@ class Connection:
             channel.beat()
 
     def _part(self, header: protocol.Header) -> None:
-        """Dismissed while a chunk comes: that one is taken, and others may ask for the rest at once."""
-        chunk = header.kind in (protocol.DATA, protocol.PACKED)
-        if chunk and self._dismissed_at is not None and self._channel is not None:
+        """While a chunk comes, however slowly: of a parent that is dismissed, or on trial against another one, that one is
+        taken, and others may ask for the rest at once.
+        """
+        if header.kind not in protocol.CHUNKS or self._channel is None:
+            return
+        rest = (self._asked | self._ahead) - {header.number}
+        if self._dismissed_at is not None:
             if self._part_at is None:
-                self._recall(self._channel, (self._asked | self._ahead) - {header.number})
+                self._recall(self._channel, rest)
             self._part_at = self._fetch.clock()
+        elif self._order.recall and self._order != self._obeyed and rest:
+            self._recall(self._channel, rest)
 
     def _note_wrong(self) -> None:
         """:raises CorruptChunk: if it was once too often."""
