@@ -27,6 +27,22 @@ QUICK = {
 }
 
 
+# What is said of it, where that does not depend on who is quicker.
+NAMED = {
+    "says nothing": "B has not said what it has of the base for 1 s.",
+    "says holding and gives no list": "B has the chunk list and has sent nothing of it for 1 s.",
+    "gives the list by drops": "B sends by drops.",
+    "gives the list in parts of a byte": "B sent a part of a chunk list that was not asked for.",
+    "gives another list": "B sent a chunk list with digest",
+    "gives wrong bytes": "B sent wrong bytes for chunk",
+    "announces a chunk of 16 MiB": "B sent 16777216 bytes as a chunk of 16384.",
+    "changes its mind": "B has changed its mind 16 times and sent nothing.",
+    "announces without end": "B announces more chunks than there are.",
+    "floods pings": "B sends more control frames than a peer may.",
+    "sends what children send": "B sent a frame of kind 6 where none may come.",
+}
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for (module, name), value in QUICK.items():
@@ -54,6 +70,8 @@ def test_a_rogue_parent_is_left_for_the_next(fleet: t.Any, content: t.Any, behav
     attempts = fleet.base("A", content)["attempts"]
     assert {one["parent"] for one in attempts} == {"B"}, attempts
     assert len(attempts) <= 8
+    if mode == "staged":
+        assert attempts[0]["error"].startswith(NAMED.get(behaviour, ""))
     assert "\x1b" not in str(fleet.base("A", content)) + str(fleet.logs["A"])
     assert seconds < 13
 
