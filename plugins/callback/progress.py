@@ -101,7 +101,7 @@ from ..plugin_utils._progress import text
 from ..plugin_utils._progress.fleet import Fleet
 from ..plugin_utils._progress.screen import Screen
 
-MODULE = "relay_node"
+MODULES = {"relay_node", "relay_progress"}
 
 # How often the view looks whether it has to be drawn again; it counts seconds down between two news.
 TICK_S = 0.25
@@ -180,7 +180,7 @@ class CallbackModule(CallbackBase):
     @harmless
     def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
         action = str(getattr(task, "resolved_action", None) or task.action)
-        self._watching = task.get_name() if action.rpartition(".")[2] == MODULE and task.until else ""
+        self._watching = task.get_name() if action.rpartition(".")[2] in MODULES and task.until else ""
 
     @harmless
     def v2_runner_on_ok(self, result: t.Any) -> None:

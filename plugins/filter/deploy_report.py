@@ -32,6 +32,10 @@ options:
     description: Whether the run was in check mode. Machines that it would have deployed then count as deployed.
     type: bool
     default: false
+  fail_on_drift:
+    description: Whether a machine that differs from the manifest makes C(ok) false.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -51,7 +55,8 @@ _value:
   description:
     - The report; C(text) holds it as lines for people.
     - The C(state) of a machine is V(deployed) or V(started) (by this run), V(present) (before it); V(failed), V(unreachable), V(unknown)
-      (whether it exists) or V(outside) (of this run). The names of the latter are in C(missing).
+      (whether it exists), V(unfit) (its host, for a new machine) or V(outside) (of this run). The names of the latter are in C(missing).
+    - C(failures) says in sentences why C(ok) is false.
   type: dict
   sample:
     format: 1
@@ -71,9 +76,12 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
 
 
-def deploy_report(plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False) -> dict[str, t.Any]:
+def deploy_report(
+    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
+) -> dict[str, t.Any]:
     try:
-        return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), plain(relay), bool(predicted))))
+        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+        return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

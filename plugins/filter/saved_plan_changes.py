@@ -15,8 +15,8 @@ description:
 positional: plan
 options:
   _input:
-    description: What the playbook C(plan) wrote to C(basecast_plan_file).
-    type: dict
+    description: What the playbook C(plan) wrote to C(basecast_plan_file). As data, or as the text of the file.
+    type: raw
     required: true
   plan:
     description: The plan of P(basecast.fleet.service_plan#filter), made now.
@@ -42,6 +42,7 @@ _value:
     - The machine web-2 was on kvm2, missing, and is on kvm3, missing now.
 """
 
+import json
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -51,10 +52,17 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_file import saved_plan_changes
 
 
+def _content(saved: t.Any) -> t.Any:
+    try:
+        return json.loads(saved) if isinstance(saved, str) else plain(saved)
+    except ValueError as error:
+        raise FleetError(f"the saved plan is not JSON ({error}); expected a file that the playbook plan wrote") from error
+
+
 def changes_of(saved: t.Any, plan: t.Any) -> list[str]:
     """The filter: see the documentation above."""
     try:
-        return saved_plan_changes(plain(saved), plain(plan))
+        return saved_plan_changes(_content(saved), plain(plan))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.saved_plan_changes: {error}") from error
 

@@ -37,6 +37,19 @@ options:
     description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
     type: float
     default: 1.0
+  fleet:
+    description:
+      - All hosts that may have machines of the service, whether this run sees them or not. By default those that were observed.
+      - New machines of a C(count) are refused while some of these hosts are not seen, since they may be there already.
+    type: list
+    elements: str
+  skip_bad_hosts:
+    description:
+      - V(true) plans without hosts that cannot do their part, and says why in C(bad_hosts). If no host is left for any new machine
+        these are problems nevertheless.
+      - V(false) makes each of these reasons a problem, and that a host could not be asked as well.
+    type: bool
+    default: true
   relays:
     description:
       - Which hosts may pass a base on beside its holders. V(targets) are the hosts that need it; V(all) are all hosts of the run; or
@@ -95,7 +108,8 @@ RETURN = r"""
 _value:
   description:
     - "The plan of the deployment. C(machines): all that were asked for, each with the C(state) V(exists), V(create), V(unreachable),
-      V(unknown) (whether it exists) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
+      V(unknown) (whether it exists),
+      V(unfit) (its host) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
       base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
       machines that are no longer asked for. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
@@ -129,6 +143,8 @@ def service_plan(
     imported: t.Any = None,
     memory_overcommit: float = 1.0,
     files: t.Any = None,
+    fleet: t.Any = None,
+    skip_bad_hosts: bool = True,
     relays: t.Any = "targets",
     paths: t.Any = None,
 ) -> dict[str, t.Any]:
@@ -140,6 +156,8 @@ def service_plan(
             plain(imported or {}),
             float(memory_overcommit),
             plain(files or {}),
+            None if fleet is None else plain(list(fleet)),
+            bool(skip_bad_hosts),
             Relaying(plain(relays), plain(paths or [])),
         )
         # Hosts, and whoever wrote to them, have their say in these sentences.

@@ -190,6 +190,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._clock import clock
 from ..module_utils._disk import capacity
 from ..module_utils._disk.store import Store
 from ..module_utils._module import checked_pools, pools_argument, run_module

@@ -48,6 +48,11 @@ options:
     description: TCP ports, first and last, that the relay may listen on.
     type: str
     default: 47700-47799
+  controller_clock:
+    description:
+      - What the controller's clock says when the module is called, in seconds since 1970, for example
+        C({{ now().timestamp() }}).
+    type: float
   files:
     description: Files on the host from which bases would be imported, to be looked at.
     type: list
@@ -76,7 +81,7 @@ options:
   candidate_dirs:
     description: Directories in which such files are looked for, beside the pools. Directories below them are not searched.
     type: list
-    elements: path
+    elements: str
     default: []
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
@@ -183,6 +188,10 @@ observation:
       type: list
       elements: int
       sample: [47700, 47701]
+    clock:
+      description: The host's clock beside the controller's, see RV(basecast.fleet.host_capacity_info#module:clock).
+      type: dict
+      sample: {utc: "2026-11-28T05:00:00Z", controller_utc: "2026-11-28T05:00:00Z", ahead_s: 0.2}
     clock_s:
       description: The host's clock at the begin of the survey, in seconds since the epoch; V(null) if it is not known.
       type: float
@@ -276,10 +285,12 @@ observation:
 """
 
 import os
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.survey import File, Request, observe
@@ -321,6 +332,7 @@ def _request(params: t.Mapping[str, t.Any]) -> Request:
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     observation = observe(_request(module.params))
+    observation["clock"] = clock(module.params["controller_clock"], observation["clock_s"] or time.time())
     record = observation.pop("record")
     # The record is compared with what a plan would write, to the last character.
     return {"changed": False, "observation": {**clean_data(observation), "record": record}}
@@ -338,6 +350,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "service": {"type": "str", "required": True},
+            "controller_clock": {"type": "float"},
             "tenant": {"type": "str", "default": "default"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
@@ -345,7 +358,7 @@ def main() -> None:
             "port_range": {"type": "str", "default": "47700-47799"},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "candidate_sizes": {"type": "list", "elements": "int", "default": []},
-            "candidate_dirs": {"type": "list", "elements": "path", "default": []},
+            "candidate_dirs": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
             "controller_clock": {"type": "float"},
         },

@@ -16,47 +16,48 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
-from ansible_collections.basecast.fleet.tests.integration.relay_site import CHECKOUT, HOSTS, Site, wait_until
+from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, wait_until
 
-LISTEN = f"""
+LISTEN = """
 - hosts: all
   gather_facts: false
   vars:
     basecast_run: test
-    basecast_state_dir: "{{{{ runtime_dir }}}}-state"
-    basecast_runtime_dir: "{{{{ runtime_dir }}}}"
+    basecast_state_dir: "{{ runtime_dir }}-state"
+    basecast_runtime_dir: "{{ runtime_dir }}"
   tasks:
     - basecast.fleet.relay_certificates:
         run: test
-        hosts: "{{{{ ansible_play_hosts_all }}}}"
+        hosts: "{{ ansible_play_hosts_all }}"
       run_once: true
       no_log: true
       register: basecast_certificates
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/settings.yml
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_listen.yml
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.set_fact: {basecast_run: test}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
     - ansible.builtin.set_fact:
-        kept: "{{{{ basecast_node }}}}"
+        kept: "{{ basecast_node }}"
         cacheable: true
     - ansible.builtin.debug:
-        msg: "{{{{ basecast_outcome or 'listening' }}}}"
+        msg: "{{ basecast_outcome or 'listening' }}"
 """
 
 
-NETWORK = f"""
+NETWORK = """
 - hosts: all
   gather_facts: false
   vars:
-    basecast_state_dir: "{{{{ runtime_dir }}}}-state"
-    basecast_runtime_dir: "{{{{ runtime_dir }}}}"
+    basecast_state_dir: "{{ runtime_dir }}-state"
+    basecast_runtime_dir: "{{ runtime_dir }}"
   tasks:
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/settings.yml
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_prepare.yml
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: prepare}
       vars:
-        relay_hosts: "{{{{ ansible_play_hosts_all }}}}"
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_listen.yml
+        __relay_hosts: "{{ ansible_play_hosts_all }}"
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
     - ansible.builtin.debug:
-        msg: "NODE {{{{ basecast_node | to_json }}}}"
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/relay_stop.yml
+        msg: "NODE {{ basecast_node | to_json }}"
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: stop}
 """
 
 

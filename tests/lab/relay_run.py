@@ -28,7 +28,7 @@ PLAYBOOK = f"""
   hosts: lab
   gather_facts: false
   tasks:
-    - ansible.builtin.include_tasks: {CHECKOUT}/playbooks/tasks/settings.yml
+    - ansible.builtin.import_role: {{name: basecast.fleet.settings}}
 
 - ansible.builtin.import_playbook: {CHECKOUT}/playbooks/parts/relay.yml
 

@@ -13,46 +13,44 @@ import json
 import sys
 
 from ansible_collections.basecast.fleet.tests.lab import Lab
-from ansible_collections.basecast.fleet.tests.lab.relay_run import CHECKOUT
 
 RATE_MBPS = 100
 # Of a packet of 1514 bytes so many are payload.
 PAYLOAD = 1448 / 1514
 
-TASKS = CHECKOUT / "playbooks" / "tasks"
-PLAYBOOK = f"""
+PLAYBOOK = """
 - name: Nodes that listen
   hosts: lab
   gather_facts: false
   tasks:
-    - ansible.builtin.include_tasks: {TASKS}/settings.yml
-    - ansible.builtin.include_tasks: {TASKS}/relay_prepare.yml
-      vars: {{relay_hosts: "{{{{ ansible_play_hosts_all }}}}"}}
-    - ansible.builtin.include_tasks: {TASKS}/relay_listen.yml
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: prepare}
+      vars: {__relay_hosts: "{{ ansible_play_hosts_all }}"}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: listen}
 
 - name: Measure
   hosts: lab
   gather_facts: false
   tasks:
-    - ansible.builtin.set_fact: {{t0: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.set_fact: {t0: "{{ now().timestamp() }}"}
       run_once: true
     - ansible.builtin.ping:
     - ansible.builtin.ping:
-    - ansible.builtin.set_fact: {{t1: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.set_fact: {t1: "{{ now().timestamp() }}"}
       run_once: true
-    - ansible.builtin.include_tasks: {TASKS}/relay_probe.yml
-    - ansible.builtin.set_fact: {{t2: "{{{{ now().timestamp() }}}}"}}
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: measure}
+    - ansible.builtin.set_fact: {t2: "{{ now().timestamp() }}"}
       run_once: true
-    - ansible.builtin.include_tasks: {TASKS}/relay_stop.yml
+    - ansible.builtin.import_role: {name: basecast.fleet.relay, tasks_from: stop}
     - ansible.builtin.copy:
-        content: "{{{{ {{'empty_s': t1 | float - t0 | float, 'measure_s': t2 | float - t1 | float, 'links': links}} | to_json }}}}"
-        dest: "{{{{ result_file }}}}"
+        content: "{{ {'empty_s': t1 | float - t0 | float, 'measure_s': t2 | float - t1 | float, 'links': links} | to_json }}"
+        dest: "{{ result_file }}"
         mode: "0600"
       run_once: true
       delegate_to: localhost
       vars:
         ansible_connection: local
-        links: "{{{{ ansible_play_hosts_all | map('extract', hostvars, ['basecast_measured', 'links']) | flatten }}}}"
+        links: "{{ ansible_play_hosts_all | map('extract', hostvars, ['basecast_measured', 'links']) | flatten }}"
 """
 
 

@@ -487,6 +487,7 @@ class Node:
         self._contact = clock()
         # When the guard on this host spoke last, and when any guard of the run was heard.
         self._guard_at: float | None = None
+        self._machines: tuple[int, ...] = ()
         self._guarded_at: float | None = None
         self._door_thread = threading.Thread(target=self.door.run, name="door", daemon=True)
 
@@ -524,6 +525,12 @@ class Node:
         fresh = self._guard_at is None
         self._guard_at = self.clock()
         if fresh:
+            self.news.note_change()
+
+    def note_machines(self, counts: tuple[int, ...]) -> None:
+        """How far the job of this host is, for the others to know. See states.MACHINES."""
+        if counts != self._machines:
+            self._machines = counts
             self.news.note_change()
 
     @property
@@ -653,6 +660,7 @@ class Node:
         return {
             "started": started,
             "guarded": self._guarded_here,
+            "machines": self._machines,
             "settled": all(job.settled for job in jobs.values()),
             "bases": {sha256: job.progress() for sha256, job in jobs.items()},
         }

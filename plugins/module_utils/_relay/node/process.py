@@ -25,6 +25,8 @@ from ..download.parent_selection import Patience, route_of
 from ..errors import ControlFailed, RelayError
 from ..measure import prober
 from ..measure.link_history import LinkHistory
+from ..states import MACHINES
+from ..status.table import machine_counts
 from ..upload.link_meter import rows_of
 from ..wire import protocol
 from ..wire.tls import contexts
@@ -226,6 +228,9 @@ class _Agent:
         settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
         if command == "guard":
             node.guard()
+            return {"run": node.run_id}
+        if command == "machines":
+            node.note_machines(machine_counts(message["counts"].items(len(MACHINES))))
             return {"run": node.run_id}
         if command == "probe_start":
             return {"changed": self._start_probe(message)}

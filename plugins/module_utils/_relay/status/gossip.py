@@ -59,7 +59,7 @@ ASK_S = 5.0
 # A line that ended sooner was none: the next candidate is called.
 HELD_S = 5.0
 
-# {"started", "settled", "guarded", "bases": {sha256: progress of a job}}
+# {"started", "settled", "guarded", "machines", "bases": {sha256: progress of a job}}
 Observe = t.Callable[[], t.Dict[str, t.Any]]
 
 
@@ -191,7 +191,7 @@ class Gossip:
                 else:
                     self._arrivals.pop(sha256, None)
                 reports[sha256] = table.base_report(progress, progress["parents"], rate, remaining)
-            if self._table.report(seen["started"], seen["settled"], reports, now, seen["guarded"]):
+            if self._table.report(seen["started"], seen["settled"], reports, now, seen["guarded"], seen["machines"]):
                 self._wake()
 
     # -- lines ---------------------------------------------------------------------------------------------------

@@ -35,7 +35,26 @@ def preflight(
     hosts: Observed,
     memory_overcommit: float,
 ) -> list[str]:
-    """Sentences for the user, in the hosts' order; none if nothing stands in the way.
+    """Sentences for the user, in the hosts' order; none if nothing stands in the way. See host_problems for the parameters."""
+    of_hosts = host_problems(creating, groups, bases, work, relay_hosts, hosts, memory_overcommit)
+    return [*manifest_problems(creating, groups, bases), *(sentence for told in of_hosts.values() for sentence in told)]
+
+
+def manifest_problems(creating: Machines, groups: Groups, bases: Bases) -> list[str]:
+    """What no host can do."""
+    return list(_too_small_disks(creating, groups, bases))
+
+
+def host_problems(
+    creating: Machines,
+    groups: Groups,
+    bases: Bases,
+    work: Mapping[str, Mapping[str, t.Any]],
+    relay_hosts: Sequence[str],
+    hosts: Observed,
+    memory_overcommit: float,
+) -> dict[str, list[str]]:
+    """Sentences for each host that cannot do its part.
 
     :param creating: the machines that are to be made, each with its ``host`` and ``group``.
     :param groups: the manifest's groups of machines by name.
@@ -44,23 +63,25 @@ def preflight(
     :param relay_hosts: the hosts that serve or fetch a base.
     """
     importers = {base["import_on"] for base in bases.values() if base["import_on"]}
-    problems = list(_too_small_disks(creating, groups, bases))
+    found = {}
     for host, facts in hosts.items():
         mine = [machine for machine in creating if machine["host"] == host]
         if not facts.get("reachable") or not (mine or host in importers or host in relay_hosts):
             continue
-        problems += _packages(host, facts, bool(mine), host in importers)
-        problems += _libvirt(host, facts) if mine else []
-        problems += _pools(host, facts, mine, groups)
-        problems += _import_pools(host, facts, bases)
-        problems += _memory(host, facts, mine, groups, memory_overcommit)
-        problems += _networks(host, facts, mine, groups)
-        if host in work:
-            problems += _space(host, facts, work[host], bases, hosts)
-        if host in relay_hosts:
-            problems += _ports(host, facts)
-            problems += _clock(host, facts)
-    return problems
+        problems = [
+            *_packages(host, facts, bool(mine), host in importers),
+            *(_libvirt(host, facts) if mine else []),
+            *_pools(host, facts, mine, groups),
+            *_import_pools(host, facts, bases),
+            *_memory(host, facts, mine, groups, memory_overcommit),
+            *_networks(host, facts, mine, groups),
+            *(_space(host, facts, work[host], bases, hosts) if host in work else []),
+            *(_ports(host, facts) if host in relay_hosts else []),
+            *(_clock(host, facts) if host in relay_hosts else []),
+        ]
+        if problems:
+            found[host] = list(dict.fromkeys(problems))
+    return found
 
 
 def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, imports: bool) -> Iterator[str]:

@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+from .drift import drift_text
 
 FORMAT = 1
 
 # States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
 DEPLOYED, STARTED, PRESENT = "deployed", "started", "present"
-FAILED, UNREACHABLE, UNKNOWN, OUTSIDE = "failed", "unreachable", "unknown", "outside"
+FAILED, UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE = "failed", "unreachable", "unknown", "unfit", "outside"
 THERE = (DEPLOYED, STARTED, PRESENT)
 
 
@@ -24,6 +26,7 @@ def deploy_report(
     outcomes: Mapping[str, Mapping[str, t.Any]],
     relay: Mapping[str, t.Any] | None = None,
     predicted: bool = False,
+    fail_on_drift: bool = False,
 ) -> dict[str, t.Any]:
     """The result of a run.
 
@@ -33,9 +36,10 @@ def deploy_report(
         may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
+    :param fail_on_drift: a machine that differs from the manifest makes the run fail.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
-        "drift"}], "missing": [names], "hosts": {host: {"state", "step", "msg", "missing": [...]}}, "surplus", "relay", "text":
-        [lines]}``.
+        "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
+        "surplus", "relay", "text": [lines]}``.
     """
     machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
     hosts: dict[str, dict[str, t.Any]] = {}
@@ -49,13 +53,16 @@ def deploy_report(
             host["missing"].append(machine["machine"])
             host["state"] = machine["state"]
             host["msg"] = host["msg"] or machine["reason"]
+    missing = [machine["machine"] for machine in machines if machine["state"] not in THERE]
+    failures = list(_failures(plan, machines, missing, fail_on_drift))
     report = {
         "format": FORMAT,
         "service": plan["service"],
         "predicted": predicted,
-        "ok": all(machine["state"] in THERE for machine in machines) and not plan["problems"],
+        "ok": not failures,
         "machines": machines,
-        "missing": [machine["machine"] for machine in machines if machine["state"] not in THERE],
+        "missing": missing,
+        "failures": failures,
         "hosts": hosts,
         "surplus": list(plan["surplus"]),
         "relay": relay,
@@ -63,12 +70,26 @@ def deploy_report(
     return {**report, "text": _report_text(report)}
 
 
+def _failures(
+    plan: Mapping[str, t.Any], machines: Sequence[Mapping[str, t.Any]], missing: Sequence[str], fail_on_drift: bool
+) -> Iterator[str]:
+    """Why the run is not what was asked for."""
+    yield from plan["problems"]
+    if missing:
+        yield f"Missing: {', '.join(missing)}."
+    if not machines:
+        yield f"Service {plan['service']}: the manifest asks for no machine on any host of the inventory."
+    drifted = [machine["machine"] for machine in machines if machine["drift"]]
+    if fail_on_drift and drifted:
+        yield f"Drift (basecast_fail_on_drift): {', '.join(drifted)}."
+
+
 def _machine_outcome(
     machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
 ) -> dict[str, t.Any]:
     outcome = outcomes.get(machine["host"]) or {}
     found = _told(outcome).get(machine["machine"]) or {}
-    if machine["state"] in (UNREACHABLE, UNKNOWN, OUTSIDE):
+    if machine["state"] in (UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE):
         state, reason = machine["state"], machine["reason"]
     elif _is_there(found, predicted):
         state, reason = _what_was_done(found), ""
@@ -147,12 +168,7 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     host_width = max((len(m["host"]) for m in machines), default=0)
     for machine in machines:
         lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine, report['predicted'])}")
-    for machine in machines:
-        for item in machine["drift"]:
-            lines.append(
-                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])},"
-                f" the manifest says {_shown(item['wanted'])}; nothing was rebuilt"
-            )
+    lines += [f"  {line}; nothing was rebuilt" for line in drift_text(machines)]
     for surplus in report["surplus"]:
         lines.append(f"  surplus: {surplus['machine']} on {surplus['host']} is no longer asked for; it was left alone")
     return lines
@@ -168,55 +184,3 @@ def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
             text += f", came up as {seen.get('hostname')}" + (f" ({addresses})" if addresses else "")
         return text
     return f"MISSING, {machine['state']}: {machine['reason']}"
-
-
-def _shown(value: t.Any) -> str:
-    return "absent" if value is None else str(value)
-
-
-def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
-    """What a deployment would do, before the relay's own table."""
-    lines = [f"Service {plan['service']} (tenant {plan['tenant']})"]
-    for problem in plan["problems"]:
-        lines.append(f"  problem: {problem}")
-    for note in plan.get("notes") or []:
-        lines.append(f"  note: {note}")
-    words = {
-        "exists": "is there",
-        "create": "would be made",
-        "unreachable": "cannot be made",
-        "outside": "cannot be made",
-        "unknown": "may be there or not",
-    }
-    for machine in plan["machines"]:
-        reason = f": {machine['reason']}" if machine["reason"] else ""
-        lines.append(f"  machine {machine['machine']} on {machine['host']} {words[machine['state']]}{reason}")
-        for best in (plan["ratings"].get(machine["machine"]) or [])[:1]:
-            lines.append(f"    placed there because: {'; '.join(best['reasons'])}")
-    for base in plan["bases"].values():
-        lines += _base_text(base, plan)
-    for machine in plan["machines"]:
-        for item in machine["drift"]:
-            lines.append(
-                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])}, the manifest"
-                f" says {_shown(item['wanted'])}; nothing would be rebuilt"
-            )
-    return lines
-
-
-def _base_text(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
-    digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
-    holders = ", ".join(base["holders"]) or "nobody"
-    lines = [f"  base {base['title']}{digest}: held by {holders}; needed for new machines on {', '.join(base['needed_on']) or 'no host'}"]
-    if base["import_on"]:
-        source = base["source"]
-        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
-        lines.append(f"    would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
-    targets: Sequence[str] = [
-        host for host, work in plan["hosts"].items() if any(f["base"] == base["name"] for f in work["fetch"]) and host != base["import_on"]
-    ]
-    if targets:
-        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
-        how = "; in which order is planned once its size is known" if unknown else ""
-        lines.append(f"    would be relayed to {', '.join(targets)}{how}")
-    return lines

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
+from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
-from .preflight import clock_notes, overcommitted_pools, preflight
+from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
 
 FORMAT = 1
@@ -34,6 +35,8 @@ def service_plan(
     imported: Mapping[str, Mapping[str, t.Any]] | None = None,
     memory_overcommit: float = 1.0,
     files: Mapping[str, Mapping[str, t.Any]] | None = None,
+    fleet: Sequence[str] | None = None,
+    skip_bad_hosts: bool = True,
     relaying: Relaying = AS_USUAL,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
@@ -42,23 +45,79 @@ def service_plan(
         with ``host`` and ``pool``.
     :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
     :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
-    :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems``.
-        ``problems`` are sentences for the user; while there is one, nothing may be changed. ``machines[].state`` is
-        exists, create, unreachable, unknown (whether it exists) or outside. ``hosts[h]`` has ``fetch`` (bases that
-        must cross the network to it), ``clones`` (bases that must be copied to another of its pools), ``references``,
-        ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of that step takes.
+    :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
+    :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
+    :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems,
+        bad_hosts {host: sentences}``. ``problems`` are sentences for the user; while there is one, nothing may be changed.
+        ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
+        ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
+        another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
+        that step takes.
     """
+    bad = _Bad({}, set())
+    while True:
+        plan, found = _plan_without(
+            bad, manifest, hosts, groups or {}, imported or {}, memory_overcommit, files or {}, relaying
+        )
+        if not skip_bad_hosts or not found:
+            break
+        bad.take(found)
+    wanted = [machine for machine in plan["machines"] if machine["state"] in ("create", "unfit")]
+    if skip_bad_hosts and wanted and all(machine["state"] == "unfit" for machine in wanted):
+        # Nothing would be left to do: that is no bad host.
+        found = bad.reasons
+    if not skip_bad_hosts:
+        found = {**_not_asked(plan["machines"], hosts), **found}
+    problems = [
+        *plan["problems"],
+        *(sentence for told in found.values() for sentence in told),
+        *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet or list(hosts)),
+    ]
+    return {**plan, "problems": list(dict.fromkeys(problems)), "bad_hosts": bad.reasons}
+
+
+class _Bad(t.NamedTuple):
+    """Hosts that cannot do their part: first they get no new machines, and if that does not suffice no part at all."""
+
+    reasons: dict[str, list[str]]
+    out: set[str]
+
+    def take(self, found: Mapping[str, Sequence[str]]) -> None:
+        for host, sentences in found.items():
+            if host in self.reasons:
+                self.out.add(host)
+            known = self.reasons.setdefault(host, [])
+            known += [sentence for sentence in sentences if sentence not in known]
+
+
+def _plan_without(
+    bad: _Bad,
+    manifest: Mapping[str, t.Any],
+    hosts: Observed,
+    groups: Mapping[str, Sequence[str]],
+    imported: Mapping[str, Mapping[str, t.Any]],
+    memory_overcommit: float,
+    files: Mapping[str, Mapping[str, t.Any]],
+    relaying: Relaying,
+) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
+    """A plan without bad hosts, and what stands in the way of its other hosts."""
     placement = place_machines(manifest, hosts, groups, Settings(memory_overcommit=memory_overcommit))
     problems: list[str] = list(placement["problems"])
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
     machines = [_machine(entry, groups_by_name[entry["group"]], manifest, hosts) for entry in placement["assignments"]]
-    bases = {
-        base["name"]: _base(base, manifest, hosts, (imported or {}).get(base["name"]), problems) for base in manifest["bases"]
+    for machine in machines:
+        if machine["state"] == "create" and machine["host"] in bad.reasons:
+            machine.update(state="unfit", reason="; ".join(bad.reasons[machine["host"]]))
+    # What takes no part serves no base either.
+    able = {
+        host: {**facts, "reachable": False, "msg": "; ".join(bad.reasons[host]), "pools": {}} if host in bad.out else facts
+        for host, facts in hosts.items()
     }
+    bases = {base["name"]: _base(base, manifest, able, imported.get(base["name"]), problems) for base in manifest["bases"]}
     creating = [machine for machine in machines if machine["state"] == "create"]
-    _demand(bases, creating, hosts, manifest, problems)
-    problems += _look_at_files(bases, files or {})
+    _demand(bases, creating, able, manifest, problems)
+    problems += _look_at_files(bases, files)
     work = {
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
@@ -67,11 +126,11 @@ def service_plan(
         work[host]["record"] = record
     problems += chunk_list_conflicts(bases.values(), hosts)
     problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
-    relays = relays_of(bases, work, hosts, relaying if not problems else AS_USUAL)
+    relays = relays_of(bases, work, able, relaying if not problems else AS_USUAL)
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
     relay_hosts = sorted(members, key=list(hosts).index)
-    problems += preflight(creating, groups_by_name, bases, work, relay_hosts, hosts, memory_overcommit)
-    return {
+    problems += manifest_problems(creating, groups_by_name, bases)
+    plan = {
         "format": FORMAT,
         "service": manifest["service"],
         "tenant": manifest["tenant"],
@@ -85,8 +144,49 @@ def service_plan(
         "unplaced": placement["unplaced"],
         "surplus": placement["surplus"],
         "notes": [*overcommitted_pools(creating, groups_by_name, bases, hosts), *clock_notes(relay_hosts, hosts)],
-        "problems": list(dict.fromkeys(problems)),
+        "problems": problems,
     }
+    return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, memory_overcommit)
+
+
+def _not_asked(machines: Sequence[Mapping[str, t.Any]], hosts: Observed) -> dict[str, list[str]]:
+    """Hosts of the plan that could not be asked."""
+    return {
+        machine["host"]: [f"{machine['host']}: {machine['reason']}"]
+        for machine in machines
+        if machine["state"] in ("unreachable", "unknown") and machine["host"] in hosts
+    }
+
+
+def _unseen(
+    machines: Sequence[Mapping[str, t.Any]],
+    manifest: Mapping[str, t.Any],
+    hosts: Observed,
+    groups: Mapping[str, Sequence[str]],
+    fleet: Sequence[str],
+) -> Iterator[str]:
+    """A machine of a count may exist on a host that this run does not see; to make it here would make it twice."""
+    newest: Mapping[str, t.Any] = max(
+        (facts.get("record") or {} for facts in hosts.values()), key=lambda record: record.get("generation", 0), default={}
+    )
+    recorded = newest.get("assignments") or {}
+    for group in manifest["machines"]:
+        if not group["count"]:
+            continue
+        names = [name for given in group["hosts"] or fleet for name in ([given] if given in fleet else groups.get(given, ()))]
+        unseen = [host for host in dict.fromkeys(names) if host not in hosts]
+        new = [
+            machine["machine"]
+            for machine in machines
+            if machine["group"] == group["name"]
+            and machine["state"] in ("create", "unfit")
+            and (recorded.get(machine["machine"]) or {}).get("host") != machine["host"]
+        ]
+        if new and unseen:
+            yield (
+                f"{group['places']['count']}: {', '.join(new)} may exist on hosts of the fleet that are outside this run"
+                f" ({', '.join(unseen)}); run without --limit, or set basecast_fleet to the hosts that may have machines of the service"
+            )
 
 
 def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
@@ -126,40 +226,6 @@ def _machine(
         found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
         machine["drift"] = drift(found.get("spec") or {}, spec)
     return machine
-
-
-def machine_spec(group: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What a machine of the group is meant to be; kept with the machine, compared by later runs."""
-    versions = {base["name"]: base["version"] for base in manifest["bases"]}
-    return {
-        "cpus": group["cpus"],
-        "memory_mib": group["memory_mib"],
-        "disks": {
-            disk["name"]: {
-                "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,
-                "size_bytes": disk["size_bytes"],
-                "differencing": disk["differencing"],
-                "pool": disk["pool"],
-                "backend": disk["backend"],
-            }
-            for disk in group["disks"]
-        },
-        "networks": [dict(network) for network in group["networks"]],
-        "seed": group["seed_digest"],
-    }
-
-
-def drift(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: str = "") -> list[dict[str, t.Any]]:
-    """Where an existing machine differs from the manifest: ``[{"path", "found", "wanted"}]``."""
-    differences: list[dict[str, t.Any]] = []
-    for key in sorted(set(found) | set(wanted)):
-        here = f"{path}.{key}" if path else key
-        old, new = found.get(key), wanted.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            differences += drift(old, new, here)
-        elif old != new:
-            differences.append({"path": here, "found": old, "wanted": new})
-    return differences
 
 
 # --- bases -------------------------------------------------------------------------------------
@@ -407,16 +473,24 @@ def _records(
         "assignments": assignments,
     }
     return {
-        host: {**common, "manifest": host_manifest(manifest, {m["group"] for m in mine["machines"]}, bases)}
+        host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)}
         for host, mine in work.items()
     }
 
 
+def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:
+    """The pool of each disk of a host's machines: ``{group: {disk: pool}}``."""
+    return {machine["group"]: {name: disk["pool"] for name, disk in machine["spec"]["disks"].items()} for machine in machines}
+
+
 def host_manifest(
-    manifest: Mapping[str, t.Any], groups: t.Collection[str], bases: Mapping[str, Mapping[str, t.Any]]
+    manifest: Mapping[str, t.Any], groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
 ) -> dict[str, t.Any]:
     """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
-    groups: user data holds secrets."""
+    groups: user data holds secrets.
+
+    :param groups: the pool of each disk on this host, by group.
+    """
     mine = [group for group in manifest["machines"] if group["name"] in groups]
     needed = {disk["base"] for group in mine for disk in group["disks"]}
     return {
@@ -428,7 +502,13 @@ def host_manifest(
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
-                "disks": [{key: value for key, value in disk.items() if key != "place"} for disk in group["disks"]],
+                "disks": [
+                    {
+                        **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},
+                        "pool": groups[group["name"]].get(disk["name"]) or disk["pool"] or "default",
+                    }
+                    for disk in group["disks"]
+                ],
             }
             for group in mine
         ],

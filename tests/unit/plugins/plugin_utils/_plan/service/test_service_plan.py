@@ -13,7 +13,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet i
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report, plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import UNKNOWN_DIGEST, machine_work, service_plan
 
 A, B = "a" * 64, "b" * 64
@@ -155,7 +156,7 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
     plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}})
     assert plan["relays"][0]["size_bytes"] is None
-    assert plan_text(plan)[-1] == "    would be relayed to b; in which order is planned once its size is known"
+    assert plan_text(plan)[-1] == "    would be relayed to b; the order is planned once its size is known"
 
 
 def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
@@ -303,7 +304,8 @@ def test_a_machine_of_a_silent_host_is_neither_there_nor_made(reason: str) -> No
     assert [(m["host"], m["state"], m["reason"]) for m in plan["machines"]] == [("a", "unknown", reason), ("b", "create", "")]
     assert plan["problems"] == [] and list(plan["hosts"]) == ["b"]
     text = "\n".join(plan_text(plan))
-    assert f"machine web-1 on a may be there or not: {reason}" in text and "web-1 on a would be made" not in text
+    assert "    web-1 on a: there or not, which cannot be known (" in text
+    assert "web-1 on a: to be made" not in text
     report = deploy_report(plan, {"b": {"state": "done", "machines": [made("web-2")]}})
     assert [m["state"] for m in report["machines"]] == ["unknown", "deployed"]
     assert not report["ok"]
@@ -411,7 +413,8 @@ def test_machine_work_joins_in_the_disks_order() -> None:
 
 def test_the_plan_reads_well() -> None:
     text = "\n".join(plan_text(service_plan(manifest(), {"a": host(), "b": host()})))
-    assert "machine web-1 on a would be made" in text
+    assert "web: 1 CPU, " in text
+    assert "    web-1 on a: to be made\n" in text
     assert "would be imported on a, pool default, from tiny.qcow2" in text
     assert "would be relayed to b" in text
 
@@ -436,3 +439,92 @@ def test_the_chunk_lists_of_parents_are_compared_too() -> None:
     hosts = {"a": host(child, parent), "b": host(child, other), "c": host()}
     assert f"the holders of {B} have different chunk lists" in problems(service_plan(manifest(hosts=["c"]), hosts))
     assert problems(service_plan(manifest(hosts=["c"]), {"a": host(child, parent), "b": host(child, parent), "c": host()})) == ""
+
+
+FULL = {"memory_mib": 4096, "pools": {"default": {"path": "/p", "exists": True, "writable": False, "free_bytes": 10**12}}}
+BAD = {
+    "not writable": {"capacity": FULL},
+    "packages": {"missing": [{"what": "qemu-img", "package": "qemu-utils"}]},
+    "no port": {"ports_free": []},
+    "memory": {"capacity": {**FULL, "memory_mib": 100}},
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_host_costs_its_own_machines(fault: str) -> None:
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), {"a": host(held()), "b": host(**BAD[fault]), "c": host()})
+    assert plan["problems"] == []
+    assert [(m["host"], m["state"]) for m in plan["machines"]] == [("a", "create"), ("b", "unfit"), ("c", "create")]
+    assert plan["machines"][1]["reason"] == "; ".join(plan["bad_hosts"]["b"])
+    assert "b" not in plan["relay_hosts"]
+    report = deploy_report(plan, {})
+    assert not report["ok"]
+    assert [m["state"] for m in report["machines"]][1] == "unfit"
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_host_stops_all_where_that_is_asked_for(fault: str) -> None:
+    hosts = {"a": host(held()), "b": host(**BAD[fault]), "c": {"reachable": False, "msg": "cannot be reached: x"}}
+    plan = service_plan(manifest(hosts=["a", "b", "c"]), hosts, skip_bad_hosts=False)
+    assert "c: cannot be reached: x" in plan["problems"]
+    assert len(plan["problems"]) > 1
+
+
+def test_where_no_host_is_left_it_is_a_problem() -> None:
+    plan = service_plan(manifest(), {"a": host(held(), capacity=FULL), "b": host(capacity=FULL)})
+    assert "cannot be written to" in problems(plan)
+
+
+def test_a_holder_that_cannot_relay_is_not_asked_to() -> None:
+    hosts = {"a": host(held(), ports_free=[]), "b": host(), "c": host(held())}
+    plan = service_plan(manifest(hosts=["b"]), hosts)
+    assert plan["problems"] == []
+    assert plan["relays"][0]["sources"] == {"c": "default"}
+
+
+def test_machines_of_a_bad_host_that_exist_stay_seen() -> None:
+    there = {"machine": "web-1", "group": "web", "number": 1, "spec": {}}
+    hosts = {"a": host(held()), "b": host(capacity=FULL, machines=[there]), "c": host()}
+    plan = service_plan(manifest(hosts=["b", "c"], per_host=2), hosts)
+    assert {m["machine"]: m["state"] for m in plan["machines"] if m["host"] == "b"} == {"web-1": "exists", "web-2": "unfit"}
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b"], ["rack"]], ids=["fleet", "hosts", "group"])
+def test_a_count_is_refused_while_its_hosts_are_not_seen(names: list[str] | None) -> None:
+    wanted = manifest(hosts=names or ["a", "b"], count=2)
+    wanted["machines"][0]["hosts"] = names
+    groups = {"all": ["a", "b"], "rack": ["a", "b"]}
+    plan = service_plan(wanted, {"a": host(held())}, groups, fleet=["a", "b"])
+    assert "machines[0].count: web-1" in problems(plan)
+    assert "outside this run (b)" in problems(plan)
+    assert service_plan(wanted, {"a": host(held()), "b": host()}, groups, fleet=["a", "b"])["problems"] == []
+
+
+def test_a_count_whose_machines_are_known_is_not_refused() -> None:
+    assignments = {f"web-{n}": {"host": h, "group": "web", "number": n} for n, h in ((1, "a"), (2, "b"))}
+    record = {"format": 1, "service": "shop", "generation": 1, "assignments": assignments}
+    plan = service_plan(manifest(hosts=["a", "b"], count=2), {"a": host(held(), record=record)}, {"all": ["a", "b"]}, fleet=["a", "b"])
+    assert plan["problems"] == []
+    assert {m["machine"]: m["state"] for m in plan["machines"]} == {"web-1": "create", "web-2": "outside"}
+
+
+def test_no_machine_at_all_is_not_ok() -> None:
+    plan = {**service_plan(manifest(), {"a": host(held()), "b": host(held())}), "machines": []}
+    assert not deploy_report(plan, {})["ok"]
+
+
+def test_drift_fails_where_that_is_asked_for() -> None:
+    there = [{"machine": f"web-{n}", "group": "web", "number": n, "spec": {"cpus": 9}} for n in (1, 2)]
+    plan = service_plan(manifest(), {"a": host(held(), machines=there[:1]), "b": host(held(), machines=there[1:])})
+    done = {h: {"state": "done", "machines": [{"machine": m["machine"], "running": True}]} for h, m in zip("ab", there, strict=True)}
+    assert deploy_report(plan, done)["ok"]
+    report = deploy_report(plan, done, fail_on_drift=True)
+    assert report["failures"] == ["Drift (basecast_fail_on_drift): web-1, web-2."]
+    assert not report["ok"]
+
+
+def test_the_record_of_a_host_names_the_pool_of_each_disk() -> None:
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held())})
+    disks = plan["hosts"]["a"]["record"]["manifest"]["machines"][0]["disks"]
+    assert [disk["pool"] for disk in disks] == ["default"] * len(disks)
+    assert all("pool_labels" not in disk for disk in disks)

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils import _controller_files as files
+
+
+class ActionModule(ActionBase):
+    """Looks a file up on the controller, and contacts no host."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result = super().run(tmp, task_vars)
+        del tmp
+        _result, arguments = self.validate_argument_spec(
+            argument_spec={
+                "path": {"type": "str", "required": True},
+                "option": {"type": "str", "required": True},
+                "directories": {"type": "list", "elements": "str"},
+                "state": {"type": "str", "choices": ["info", "read", "writable"], "default": "read"},
+                "checksum": {"type": "bool", "default": False},
+            }
+        )
+        option, state = arguments["option"], arguments["state"]
+        if state == "writable":
+            path = os.path.abspath(os.path.expanduser(arguments["path"]))
+            why = files.why_not_writable(path)
+            if why:
+                raise AnsibleActionFail(f"{option}: {why}")
+            return {**result, "changed": False, "file": {"path": path}}
+        playbook = str((task_vars or {}).get("playbook_dir") or os.getcwd())
+        found = files.find(arguments["path"], arguments["directories"] or [os.getcwd(), playbook])
+        file = {**found._asdict(), "exists": found.isreg, "directory": os.path.dirname(found.path)}
+        try:
+            if found.isreg and arguments["checksum"]:
+                file["checksum"] = files.sha256_of(found.path)
+            content = self._content(found, option) if state == "read" else None
+        except OSError as error:
+            raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from error
+        return {**result, "changed": False, "file": file, "content": content}
+
+    @staticmethod
+    def _content(found: files.Found, option: str) -> str:
+        if not found.isreg:
+            raise AnsibleActionFail(f"{option}: there is no such file on the controller; tried {', '.join(found.tried)}")
+        with open(found.path, "rb") as file:
+            data = file.read()
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise AnsibleActionFail(f"{option}: {found.path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils import _controller_files, _settings
+
+
+class ActionModule(ActionBase):
+    """Reads the host's variables on the controller, and contacts no host."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result = super().run(tmp, task_vars)
+        del tmp
+        self.validate_argument_spec(argument_spec={})
+        variables = task_vars or {}
+        host = str(variables.get("inventory_hostname"))
+        load = _settings.reader(self._loader)
+        options = {name: self._templated(option) for name, option in _settings.options_of("settings", load).items()}
+        errors = _settings.unknown_names(variables, _settings.known_names(load), options, host)
+        settings, wrong = _settings.read(options, lambda name: self._templar.template(variables.get(name)), host)
+        for name in options:
+            key = _settings.key_of(name)
+            if name.startswith(_settings.PREFIX) and name.endswith("_file") and settings.get(key):
+                # A file that the run writes at its end: whether it can is known now.
+                settings[key] = os.path.abspath(os.path.expanduser(settings[key]))
+                why = _controller_files.why_not_writable(settings[key])
+                wrong += [f"{name}: {why}"] if why else []
+        if errors + wrong:
+            raise AnsibleActionFail("\n".join(errors + wrong))
+        return {**result, "changed": False, **settings}
+
+    def _templated(self, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        kept = {key: value for key, value in option.items() if key != "description"}
+        return {**kept, "default": self._templar.template(kept["default"])} if "default" in kept else kept

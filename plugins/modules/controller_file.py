@@ -1,0 +1,113 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: controller_file
+short_description: Find a file on the controller, and read it
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Resolves a path on the controller the same way wherever this collection is given one. A relative path is resolved against
+    the current directory of C(ansible-playbook), then against the directory of the playbook.
+  - An error names every place that was tried.
+  - Runs on the controller. No host is contacted.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: N/A
+    details:
+      - Changes nothing.
+  idempotent:
+    support: full
+options:
+  path:
+    description: The path. C(~) is the home directory.
+    type: str
+    required: true
+  option:
+    description: What the path was given as, for errors.
+    type: str
+    required: true
+  directories:
+    description: Directories against which a relative path is resolved, instead of the two above.
+    type: list
+    elements: str
+  state:
+    description:
+      - V(read) returns the content of a text file in UTF-8. That there is none is an error.
+      - V(info) tells whether there is a file, and how large it is.
+      - V(writable) fails if a file could not be written there. A relative path is then resolved against the current directory
+        only.
+    type: str
+    choices: [info, read, writable]
+    default: read
+  checksum:
+    description: Return the SHA-256 of the file.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Read a manifest
+  basecast.fleet.controller_file:
+    path: shop.yml
+    option: manifest
+  register: read
+  run_once: true
+
+- name: Show the service
+  ansible.builtin.debug:
+    msg: "{{ (read.content | basecast.fleet.service_manifest('shop.yml')).service }}"
+  run_once: true
+"""
+
+RETURN = r"""
+file:
+  description: The file.
+  returned: success
+  type: dict
+  contains:
+    path:
+      description: Its absolute path.
+      type: str
+    directory:
+      description: The directory in which it is.
+      type: str
+    tried:
+      description: The absolute paths that were tried.
+      type: list
+      elements: str
+    exists:
+      description: Whether there is a file.
+      type: bool
+    isreg:
+      description: The same.
+      type: bool
+    size:
+      description: Its size in bytes.
+      type: int
+    checksum:
+      description: Its SHA-256.
+      returned: with O(checksum=true)
+      type: str
+  sample:
+    path: /srv/shop.yml
+    directory: /srv
+    tried: [/srv/shop.yml]
+    exists: true
+    isreg: true
+    size: 812
+content:
+  description: The text of the file.
+  returned: with O(state=read)
+  type: str
+  sample: "format: 1\n"
+"""

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Which hosts a stage of a running relay waits for, by the plans in force, and whether they have come to an end."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Collection, Mapping
+
+from ..relay.parts import relay_stages
+from . import watch
+
+# The play of the last stage serves all deeper ones.
+LAST_STAGE = 6
+
+
+def hosts_of_stage(state: Mapping[str, t.Any], stage: int, collected: Collection[str] = ()) -> list[str]:
+    """The hosts whose turn it is: of this stage, or of an earlier one in a plan that was in force before."""
+    stages = relay_stages(state["plans"], LAST_STAGE)
+    lost = state.get("lost") or {}
+    return [
+        host
+        for host, number in stages.items()
+        if number <= stage and host not in collected and (host not in lost or stage == LAST_STAGE)
+    ]
+
+
+def has_ended(state: Mapping[str, t.Any], host: str) -> bool:
+    """Whether a host has all its bases, or will not get them."""
+    if host in (state.get("lost") or {}):
+        return True
+    fleet = state.get("fleet") or {}
+    wanted = [relay["sha256"] for relay in state["relays"] if host in relay["targets"]]
+    return all(watch.base_of(fleet, host, sha256).state in {"holding", "failed"} for sha256 in wanted)
+
+
+def stage_has_ended(state: Mapping[str, t.Any], stage: int, collected: Collection[str] = ()) -> bool:
+    """Whether nobody has to be waited for in this stage any more. The last stage ends with the watch."""
+    if state.get("done"):
+        return True
+    return stage < LAST_STAGE and all(has_ended(state, host) for host in hosts_of_stage(state, stage, collected))

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Variables of a host, as the argument specs of the roles describe them: typed, with defaults, and none unknown.
+
+A role's argument spec checks variables and does not set them, and it ignores misspelt names. Here the spec of the role
+``settings`` is the source of the values as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+import typing as t
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+PREFIX = "basecast_"
+# Variables without the prefix; all others lose theirs.
+KEYS = {"manifest": "manifest", "plan_file": "saved_plan_file"}
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+Options = Mapping[str, Mapping[str, t.Any]]
+
+_NOUNS = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number of at least 0",
+    "int": "a whole number of at least 0",
+    "list": "a list",
+    "str": "text",
+}
+
+
+def reader(loader: t.Any) -> Callable[[str], t.Any]:
+    """Reads a YAML file. Its strings may be templates: defaults of the spec depend on other variables of the host."""
+    return functools.partial(loader.load_from_file, trusted_as_template=True)
+
+
+def options_of(role: str, load: Callable[[str], t.Any], roles: Path = ROLES) -> dict[str, Mapping[str, t.Any]]:
+    """The options of all entry points of a role.
+
+    :param load: reads a YAML file.
+    """
+    specs = load(str(roles / role / "meta" / "argument_specs.yml"))["argument_specs"]
+    return {name: option for entry in specs.values() for name, option in (entry.get("options") or {}).items()}
+
+
+def known_names(load: Callable[[str], t.Any], roles: Path = ROLES) -> set[str]:
+    """Every variable that some role knows: what a user can set, and what roles hand on to each other."""
+    return {name for role in sorted(roles.iterdir()) if role.is_dir() for name in options_of(role.name, load, roles)}
+
+
+def unknown_names(names: Iterable[str], known: Collection[str], settable: Collection[str], host: str) -> list[str]:
+    """A sentence for each variable that looks like one of ours and is not."""
+    sentences = []
+    for name in sorted(name for name in names if name.startswith(PREFIX) and name not in known):
+        candidates = [other.removeprefix(PREFIX) for other in settable if other.startswith(PREFIX)]
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, n=1)
+        advice = f"did you mean {PREFIX}{near[0]}?" if near else "ansible-doc -t role basecast.fleet.settings lists the variables"
+        sentences.append(f"{name}: unknown variable of {host}; {advice}")
+    return sentences
+
+
+def read(options: Options, value_of: Callable[[str], t.Any], host: str) -> tuple[dict[str, t.Any], list[str]]:
+    """The settings by their names without prefix, and a sentence for each value that cannot be used.
+
+    :param value_of: the value of a variable, or None if it is not set.
+    """
+    settings: dict[str, t.Any] = {}
+    sentences = []
+    for name, option in options.items():
+        value = value_of(name)
+        given = option.get("default") if value is None else value
+        try:
+            settings[key_of(name)] = None if given is None else convert(given, option)
+        except ValueError as error:
+            sentences.append(f"{name}: invalid value {given!r} of {host}; expected {error}")
+    return settings, sentences
+
+
+def key_of(name: str) -> str:
+    """The name of a variable among the settings."""
+    return KEYS.get(name) or name.removeprefix(PREFIX)
+
+
+def convert(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
+    """The value with the option's type. :raises ValueError: with what is expected."""
+    kind = option.get("type", "str")
+    if kind == "raw":
+        return value
+    noun = " or ".join(map(str, option["choices"])) if "choices" in option else _NOUNS[kind]
+    if (isinstance(value, bool) and kind != "bool") or (kind == "str" and not isinstance(value, (str, int, float))):
+        raise ValueError(noun)
+    checked = {key: option[key] for key in ("type", "choices", "elements") if key in option}
+    result = ArgumentSpecValidator({"value": checked}).validate({"value": value})
+    if result.error_messages:
+        raise ValueError(noun)
+    converted = result.validated_parameters["value"]
+    if kind in {"int", "float"} and not (math.isfinite(converted) and converted >= 0):
+        raise ValueError(noun)
+    return converted

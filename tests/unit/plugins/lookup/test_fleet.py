@@ -1,0 +1,73 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.basecast.fleet.plugins.lookup import fleet
+
+GROUPS = {"all": ["kvm1", "kvm2", "localhost"], "ungrouped": [], "rack": ["kvm2"], "none": []}
+
+
+def look(monkeypatch: pytest.MonkeyPatch, *terms: str, arguments: dict[str, t.Any] | None = None, **given: t.Any) -> list[str]:
+    monkeypatch.setattr(fleet.context, "CLIARGS", arguments or {})
+    loader = DataLoader()
+    variables = {"groups": GROUPS, "hostvars": {host: {} for host in GROUPS["all"]}, **given}
+    lookup = fleet.LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
+    return lookup.run(list(terms), variables)
+
+
+def test_the_default_is_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(monkeypatch) == ["all:!localhost"]
+    assert look(monkeypatch, "hosts") == ["kvm1", "kvm2"]
+
+
+def test_a_limit_does_not_change_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert look(monkeypatch, "hosts", ansible_limit="kvm1") == ["kvm1", "kvm2"]
+
+
+@pytest.mark.parametrize("value", ["rack", ["kvm1", "kvm2"]])
+def test_a_pattern_or_a_list_of_hosts(monkeypatch: pytest.MonkeyPatch, value: t.Any) -> None:
+    expected = ["kvm2"] if value == "rack" else value
+    assert look(monkeypatch, "hosts", basecast_fleet=value) == expected
+
+
+def test_a_variable_of_the_inventory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    hostvars = {host: {"basecast_fleet": "rack"} for host in GROUPS["all"]}
+    assert look(monkeypatch, hostvars=hostvars) == ["rack"]
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "words"),
+    [
+        ({"basecast_fleet": "none"}, {}, "'none' names no host"),
+        ({"basecast_fleet": "nowhere"}, {}, "'nowhere' names no host"),
+        ({"basecast_fleet": "rack", "ansible_limit": "kvm1"}, {}, "names no host of the inventory within --limit kvm1"),
+        ({}, {"start_at_task": "Sum up"}, "--start-at-task"),
+        ({}, {"skip_tags": ["always"]}, "--skip-tags always"),
+        ({"awx_job_slice_count": 3}, {}, "one slice of an AWX job"),
+        ({"tower_job_slice_count": "2"}, {}, "one slice of an AWX job"),
+        ({"awx_workflow_job_name": "shop", "awx_job_template_name": "shop"}, {}, "one slice of an AWX job"),
+    ],
+)
+def test_a_run_that_could_do_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, t.Any], arguments: dict[str, t.Any], words: str
+) -> None:
+    with pytest.raises(AnsibleError, match=words):
+        look(monkeypatch, arguments=arguments, **given)
+
+
+@pytest.mark.parametrize("listing", fleet.LISTINGS)
+def test_listings_are_not_refused(monkeypatch: pytest.MonkeyPatch, listing: str) -> None:
+    assert look(monkeypatch, arguments={listing: True, "start_at_task": "x"}, basecast_fleet="none") == ["none"]
+
+
+@pytest.mark.parametrize("names", [{"awx_job_slice_count": 1}, {"awx_workflow_job_name": "nightly", "awx_job_template_name": "shop"}])
+def test_other_jobs_of_awx_are_fine(monkeypatch: pytest.MonkeyPatch, names: dict[str, t.Any]) -> None:
+    assert look(monkeypatch, **names) == ["all:!localhost"]

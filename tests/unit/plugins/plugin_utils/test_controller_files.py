@@ -1,0 +1,49 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils import _controller_files as files
+
+
+def test_the_first_directory_that_has_it_wins(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    (second / "shop.yml").write_text("ab")
+    found = files.find("shop.yml", [str(first), str(second)])
+    assert found == (str(second / "shop.yml"), [str(first / "shop.yml"), str(second / "shop.yml")], True, 2)
+    (first / "shop.yml").write_text("abc")
+    assert files.find("shop.yml", [str(first), str(second)]).path == str(first / "shop.yml")
+
+
+def test_a_missing_file_names_every_place(tmp_path: Path) -> None:
+    found = files.find("../x/shop.yml", [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "a")])
+    assert (found.isreg, found.tried) == (False, [str(tmp_path / "x/shop.yml")])
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "~/x.yml"])
+def test_an_absolute_path_is_looked_up_once(path: str) -> None:
+    assert files.find(path, ["/a", "/b"]).tried == [os.path.expanduser(path)]
+
+
+def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
+    assert not files.find("a", [str(tmp_path), "/"]).isreg
+    (tmp_path / "a").mkdir()
+    assert not files.find("a", [str(tmp_path)]).isreg
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    assert files.why_not_writable(str(tmp_path / "report.json")) is None
+    assert "is a directory" in str(files.why_not_writable(str(tmp_path)))
+    assert "does not exist" in str(files.why_not_writable(str(tmp_path / "none/report.json")))
+
+
+def test_digest(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    assert files.sha256_of(str(tmp_path / "a")).startswith("e3b0c442")

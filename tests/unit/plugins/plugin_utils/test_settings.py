@@ -1,0 +1,111 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Variables by their argument specs: every type, every way to misspell one."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.basecast.fleet.plugins.plugin_utils import _settings
+
+ROLES = Path(__file__).resolve().parents[4] / "roles"
+
+
+def load(path: str) -> t.Any:
+    return yaml.safe_load(Path(path).read_text())
+
+
+OPTIONS = _settings.options_of("settings", load, ROLES)
+
+
+def read(**given: t.Any) -> tuple[dict[str, t.Any], list[str]]:
+    plain = {name: option for name, option in OPTIONS.items() if "{{" not in str(option.get("default"))}
+    return _settings.read(plain, given.get, "kvm1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "converted"),
+    [
+        ("basecast_nice", "5", 5),
+        ("basecast_nice", 0, 0),
+        ("basecast_rate_mbps", "12.5", 12.5),
+        ("basecast_encryption", "no", False),
+        ("basecast_encryption", "true", True),
+        ("basecast_pools", '{"default": "/x"}', {"default": "/x"}),
+        ("basecast_relay_mode", "staged", "staged"),
+        ("basecast_site", "rack 1", "rack 1"),
+        ("basecast_site", 7, "7"),
+        ("basecast_source_dirs", "a,b", ["a", "b"]),
+        ("manifest", {"format": 1}, {"format": 1}),
+    ],
+)
+def test_values_get_the_type_of_their_option(name: str, value: t.Any, converted: t.Any) -> None:
+    settings, wrong = read(**{name: value})
+    assert wrong == []
+    assert settings[_settings.key_of(name)] == converted
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("basecast_nice", "five", "a whole number of at least 0"),
+        ("basecast_nice", "", "a whole number of at least 0"),
+        ("basecast_nice", 1.5, "a whole number of at least 0"),
+        ("basecast_nice", True, "a whole number of at least 0"),
+        ("basecast_nice", -1, "a whole number of at least 0"),
+        ("basecast_rate_mbps", "fast", "a number of at least 0"),
+        ("basecast_rate_mbps", "nan", "a number of at least 0"),
+        ("basecast_rate_mbps", "inf", "a number of at least 0"),
+        ("basecast_rate_mbps", [1], "a number of at least 0"),
+        ("basecast_encryption", "perhaps", "true or false"),
+        ("basecast_relay_mode", "stagd", "cut_through or staged"),
+        ("basecast_pools", "/var/lib", "a mapping"),
+        ("basecast_pools", ["/var/lib"], "a mapping"),
+        ("basecast_site", ["a"], "text"),
+        ("basecast_links", {"from": "a"}, "a list"),
+    ],
+)
+def test_other_values_are_refused_with_what_is_expected(name: str, value: t.Any, expected: str) -> None:
+    _settings_read, wrong = read(**{name: value})
+    assert wrong == [f"{name}: invalid value {value!r} of kvm1; expected {expected}"]
+
+
+def test_what_is_not_set_has_its_default() -> None:
+    settings, wrong = read(basecast_nice=None)
+    assert wrong == []
+    assert settings["nice"] == 0
+    assert settings["pools"] == {"default": "/var/lib/libvirt/images"}
+    assert settings["links"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("basecast_relay_modus", "did you mean basecast_relay_mode?"),
+        ("basecast_pool", "did you mean basecast_pools?"),
+        ("basecast_adress", "did you mean basecast_address?"),
+        ("basecast_encrypt", "did you mean basecast_encryption?"),
+        ("basecast_", "ansible-doc -t role basecast.fleet.settings lists the variables"),
+        ("basecast_zzzzzz", "ansible-doc -t role basecast.fleet.settings lists the variables"),
+    ],
+)
+def test_unknown_names_are_told_with_the_nearest(name: str, near: str) -> None:
+    known = _settings.known_names(load, ROLES)
+    assert _settings.unknown_names([name, "basecast_pools", "other"], known, OPTIONS, "kvm1") == [f"{name}: unknown variable of kvm1; {near}"]
+
+
+def test_every_option_has_a_type_and_a_description() -> None:
+    for role in ROLES.iterdir():
+        for name, option in _settings.options_of(role.name, load, ROLES).items():
+            assert option.get("type"), (role.name, name)
+            assert option.get("description"), (role.name, name)
+
+
+def test_defaults_stand_in_the_settings_only() -> None:
+    others = [role.name for role in ROLES.iterdir() if role.name != "settings"]
+    assert not [name for role in others for name, option in _settings.options_of(role, load, ROLES).items() if "default" in option]
