@@ -18,7 +18,7 @@ options:
     description:
       - What was seen of each host, by inventory name.
       - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
-        C(capacity), C(missing), C(address), C(address_local), C(ports_free), C(clock): of M(basecast.fleet.host_capacity_info), with
+        C(capacity), C(missing), C(address), C(address_local), C(ports_free): of M(basecast.fleet.host_capacity_info), with
         C(port_range) as it was asked. C(pools): of M(basecast.fleet.base_disk_info).
         C(machines), C(domains), C(networks), C(bridges): of M(basecast.fleet.machine_info). C(known): whether those are all that
         there is; if it is not, nothing is planned for this host. C(reason): why libvirt gave no answer.

@@ -206,7 +206,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     local = address is not None and capacity.is_local_address(address)
     return {
         "changed": False,
-        "clock": capacity.clock(module.params["controller_clock"], time.time()),
+        "clock": clock(module.params["controller_clock"], time.time()),
         "capacity": capacity.survey(stores, module.params["measure_disk"] and not module.check_mode),
         "packages": packages,
         "missing": capacity.missing(packages),

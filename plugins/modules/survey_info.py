@@ -87,9 +87,6 @@ options:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
     default: 30
-  controller_clock:
-    description: See O(basecast.fleet.host_capacity_info#module:controller_clock).
-    type: float
 seealso:
   - module: basecast.fleet.host_job
   - module: basecast.fleet.host_capacity_info
@@ -196,13 +193,6 @@ observation:
       description: The host's clock at the begin of the survey, in seconds since the epoch; V(null) if it is not known.
       type: float
       sample: 1772100000.123
-    clock:
-      description: See RV(basecast.fleet.host_capacity_info#module:clock); empty if it is not known.
-      type: dict
-      sample:
-        utc: "2026-03-01T12:00:00Z"
-        controller_utc: "2026-03-01T11:58:30Z"
-        ahead_s: 90.2
     pools:
       description:
         - See RV(basecast.fleet.base_disk_info#module:pools), of O(tenant), sizes in bytes. The pools have C(known) and
@@ -326,7 +316,6 @@ def _request(params: t.Mapping[str, t.Any]) -> Request:
         candidate_sizes=frozenset(params["candidate_sizes"]),
         candidate_dirs=params["candidate_dirs"],
         limit_s=params["part_timeout_s"],
-        controller_clock=params["controller_clock"],
     )
 
 
@@ -360,7 +349,6 @@ def main() -> None:
             "candidate_sizes": {"type": "list", "elements": "int", "default": []},
             "candidate_dirs": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
-            "controller_clock": {"type": "float"},
         },
         supports_check_mode=True,
     )

@@ -187,22 +187,3 @@ def survey(stores: t.Mapping[str, Store], measure: bool = False) -> dict[str, t.
         "load_1m": round(os.getloadavg()[0], 2),
         "pools": {pool: pool_capacity(store, disks, measure) for pool, store in stores.items()},
     }
-
-
-# The begin of the year 10000.
-_MAX_CLOCK = 253_402_300_800.0
-
-
-def clock(controller: float | None, now: float) -> dict[str, t.Any]:
-    """This host's clock beside the controller's. :raises InvalidOption:"""
-    if controller is not None and not 0 <= controller < _MAX_CLOCK:
-        raise InvalidOption("controller_clock", controller, "it has to be in seconds since 1970")
-    return {
-        "utc": _utc(now),
-        "controller_utc": None if controller is None else _utc(controller),
-        "ahead_s": None if controller is None else round(now - controller, 1),
-    }
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

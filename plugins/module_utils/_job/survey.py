@@ -58,7 +58,6 @@ class Request(t.NamedTuple):
     candidate_sizes: t.Collection[int] = ()
     candidate_dirs: t.Sequence[str] = ()
     limit_s: float = 30.0
-    controller_clock: float | None = None
 
 
 def observe(request: Request) -> dict[str, t.Any]:
@@ -82,7 +81,6 @@ def observe(request: Request) -> dict[str, t.Any]:
         "port_range": request.port_range,
         "ports_free": _of(host, "ports_free", []),
         "clock_s": _of(host, "clock_s", None),
-        "clock": _of(host, "clock", {}),
         "pools": {name: pool["contents"] for name, pool in pools.items()},
         "machines": _of(machines, "machines", []),
         "domains": _of(machines, "domains", []),
@@ -146,7 +144,6 @@ def _host(request: Request) -> dict[str, t.Any]:
     local = address is not None and capacity.is_local_address(address)
     return {
         "clock_s": round(clock_s, 3),
-        "clock": capacity.clock(request.controller_clock, clock_s),
         "capacity": capacity.survey({}),
         "packages": found,
         "missing": capacity.missing(found),

@@ -73,8 +73,6 @@ def test_pools_are_told_as_the_small_module_tells_them(site: Site) -> None:
     assert seen["capacity"]["pools"]["one"]["promised_bytes"] > 0
     assert (seen["format"], seen["reachable"], seen["known"], seen["reason"]) == (1, True, True, "")
     assert abs(seen["clock_s"] - time.time()) < 60
-    assert seen["clock"]["utc"].endswith("Z")
-    assert seen["clock"]["ahead_s"] is None
     assert seen["ports_free"] and seen["address_local"] and seen["capacity"]["cpus"] > 0
 
 
