@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.peer_li
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.protocol import Header
 from ansible_collections.basecast.fleet.tests.rogue import ATTACKS, Rogue
 
-ATTACK_S = 2.5
+ATTACK_S = 1.5
 
 
 class Clock:
