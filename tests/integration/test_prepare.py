@@ -11,7 +11,6 @@ import re
 import typing as t
 
 import pytest
-
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 
