@@ -34,7 +34,9 @@ options:
     type: dict
     default: {}
   memory_overcommit:
-    description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
+    description:
+      - How much of a host's memory may be promised to machines, where C(overcommit) of the host does not say; V(1.0) is all of it and
+        no more.
     type: float
     default: 1.0
   fleet:
@@ -65,6 +67,10 @@ options:
     type: list
     elements: list
     default: []
+  quotas:
+    description: What each tenant may have altogether, see P(basecast.fleet.place_machines#filter).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -147,6 +153,7 @@ def service_plan(
     skip_bad_hosts: bool = True,
     relays: t.Any = "targets",
     paths: t.Any = None,
+    quotas: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         made = plan(
@@ -159,6 +166,7 @@ def service_plan(
             None if fleet is None else plain(list(fleet)),
             bool(skip_bad_hosts),
             Relaying(plain(relays), plain(paths or [])),
+            plain(quotas or {}),
         )
         # Hosts, and whoever wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}
