@@ -388,7 +388,7 @@ node:
         - C(bytes) of C(size_bytes) are verified and stored; C(received_bytes) came over the network in this run.
           C(received_from) tells how much by sender. C(parents) are the hosts that it comes from at this moment, C(from)
           is the one through which it is connected to a holder. C(attempts) is what went wrong with others, with the C(mbps)
-          that one delivered at last that was left for being slow. C(seconds) is how long it took.
+          that one delivered at last that was left for being slow, and what peers did that no peer may do. C(seconds) is how long it took.
       type: dict
       sample:
         4f1d...:
@@ -766,6 +766,8 @@ def act(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.Any
     if state == "finished":
         try:
             return answer(finished(runtime, params["timeout_s"], fleet))
+        except ControlFailed:
+            raise  # what became of the node is told where all modules tell it
         except FleetError as error:
             # The reader wants the same data, whether it went well or not.
             node = answer(error.fields.pop("node", {}))

@@ -16,6 +16,7 @@ import zlib
 
 from ..._base_format.chunk_list import ChunkList, Listed
 from ..._base_format.file_digest import FileDigest
+from ..._text import clean
 from ..clock import Clock, Stopwatch
 from ..download.fetcher import Attempt, Fetch, storage_failure
 from ..download.parent_selection import Patience, Route
@@ -198,7 +199,7 @@ class Job:
         except OSError as error:
             self._settle(FAILED, storage_failure(error).message)
         except Exception as error:  # whatever it is, the base must not stay "fetching" for ever
-            self._settle(FAILED, f"Unexpected {type(error).__name__}: {error}. This is a defect.")
+            self._settle(FAILED, f"Unexpected {type(error).__name__}: {clean(error, 500)}. This is a defect.")
             raise
 
     def _settle(self, state: str, msg: str = "") -> None:
@@ -463,7 +464,8 @@ class Node:
         self.shelf = shelf
         self.clock = clock
         self.settings = settings
-        self.log = log
+        # Much of it was said by others.
+        self.log: t.Callable[[str], None] = lambda line: log(clean(line))
         self.wrap_endpoint = wrap_endpoint
         self.mode = STAGED
         self.stopping = threading.Event()
@@ -471,9 +473,9 @@ class Node:
         self.limits = Limits(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
         self.news = Gossip(host, born, clock, self.connect, self.stopping, self._observed)
-        self.peer_limits = PeerLimits(clock, log)
+        self.peer_limits = PeerLimits(clock, self.log)
         self.transport = Transport(contexts, host, str(self.address), clock, self.peer_limits, settings.silence_s)
-        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, log, self.peer_limits)
+        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, self.log, self.peer_limits)
         self._peers: dict[str, Address] = {}
         self._jobs: dict[str, Job] = {}
         self._offers: dict[str, Offer] = {}

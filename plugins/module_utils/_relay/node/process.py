@@ -277,6 +277,8 @@ class _Agent:
             message["deadline_s"].number(0.0, MAX_SECONDS),
         )
         node.set_peers(peers)
+        # A run that is cancelled while it measures has to be heard of.
+        node.news.begin(())
         return node.prober.start(turns, settings, disks)
 
     def _answer(self, message: Value) -> Json:

@@ -263,7 +263,8 @@ class Gossip:
         pause = REDIAL_FIRST_S
         while not self._stop.is_set():
             for host in candidates():
-                if self._stop.is_set() or self.settled():
+                # In a guarded run there is something to hear after the work too, and before it.
+                if self._stop.is_set() or (self.settled() and not self.guarded()):
                     break
                 if self._reserve(host) and self._call(host):
                     pause = REDIAL_FIRST_S

@@ -86,9 +86,10 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, t.Any], option: str,
 
 def test_a_plans_work_is_taken_as_it_is(run: t.Any, disk_pools: dict[str, str]) -> None:
     base = put_base(Store(disk_pools["one"], pool="one"), image_format="raw")
+    space = {"exists": True, "writable": True, "free_bytes": 1 << 40}
     seen = {
         "reachable": True,
-        "capacity": {"memory_mib": 4096, "pools": {name: {"path": path, "exists": True, "writable": True, "free_bytes": 1 << 40} for name, path in disk_pools.items()}},
+        "capacity": {"memory_mib": 4096, "pools": {name: {"path": path, **space} for name, path in disk_pools.items()}},
         "missing": [],
         "pools": {"one": {"bases": [{**base.as_dict(), "names": [{"tenant": "default", "name": "tiny", "version": "1"}]}]}, "two": {"bases": []}},
         "machines": [],
