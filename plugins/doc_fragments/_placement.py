@@ -16,12 +16,6 @@ options:
         not known), then by the storage's identity or the host's name. A pair that is missing cannot be brought.
       - Without it, seconds follow from the size at 1 Gbit/s, which orders hosts but promises nothing.
     type: dict
-  quotas:
-    description:
-      - What each tenant may have altogether, by tenant. C(machines), C(cpus), C(memory_mib), C(disk_gib); what is not given is not
-        limited. Usually the variable C(basecast_quotas).
-    type: dict
-    default: {}
   memory_overcommit:
     description: How much of a host's memory may be promised, where the host's C(overcommit) does not say; V(1.0) is all of it and no more.
     type: float

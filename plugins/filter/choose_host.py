@@ -80,12 +80,11 @@ def choose_host(
     storage: str,
     groups: t.Any = None,
     bring: t.Any = None,
-    quotas: t.Any = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
 ) -> dict[str, t.Any]:
     try:
-        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), plain(quotas or {}), bool(base_beside_disk))
+        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), beside=bool(base_beside_disk))
         return choose(parse_request(plain(request)), plain(hosts), str(storage), settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

@@ -21,6 +21,12 @@ extends_documentation_fragment:
   - basecast.fleet._observed
   - basecast.fleet._placement
 options:
+  quotas:
+    description:
+      - What each tenant may have altogether, by tenant. C(machines), C(cpus), C(memory_mib), C(disk_gib); what is not given is not
+        limited. Usually the variable C(basecast_quotas).
+    type: dict
+    default: {}
   matrix:
     description:
       - A deployment-time matrix as P(basecast.fleet.deployment_matrix#filter) returns it, or the path of a JSON file with one. It stands

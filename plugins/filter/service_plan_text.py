@@ -41,7 +41,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
-from ..plugin_utils._plan.service.report import plan_text
+from ..plugin_utils._plan.service.plan_text import plan_text
 
 
 def service_plan_text(plan: t.Any) -> list[str]:

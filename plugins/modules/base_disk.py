@@ -55,10 +55,10 @@ options:
     description:
       - V(present) makes sure that the pool has them.
       - V(absent) makes sure that the pool does not have them, and fails, without removing any, when one of them is still needed.
-    type: str
       - V(repaired) reads the base disks. One whose disk has its digest gets its other files back, one that has not is replaced
         by a copy from another pool, or removed where nothing needs it; else it is set aside, so that it counts for no plan
         and the next deployment or import brings it again. A disk that a machine has open is neither replaced nor removed.
+    type: str
     choices: [present, absent, repaired]
     default: present
   timeout_s:

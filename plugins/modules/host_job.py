@@ -337,7 +337,7 @@ from ..module_utils._disk.reference_options import reference_arguments
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import FleetError, InvalidOption
 from ..module_utils._job.arguments import forget
-from ..module_utils._job.bases import Bases, node_of
+from ..module_utils._job.bases import Bases, node_of, teller
 from ..module_utils._job.boot import Boot
 from ..module_utils._job.job import Job, predict
 from ..module_utils._job.journal import DONE, FAILED, FORMAT, Journal
@@ -397,10 +397,10 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
 
 
 def _performed(params: t.Mapping[str, t.Any], context: Context, boot: Boot) -> tuple[dict[str, t.Any], t.Any]:
-    node = node_of(RunDirectory(params["runtime_dir"], params["run"]))
-    bases = Bases(context.stores, context.work.bases, params["run"], node, params["patience_s"], params["timeout_s"])
+    runtime = RunDirectory(params["runtime_dir"], params["run"])
+    bases = Bases(context.stores, context.work.bases, params["run"], node_of(runtime), params["patience_s"], params["timeout_s"])
     journal = Journal(params["runtime_dir"], context.work.tenant, context.work.service)
-    job = Job(context, params["run"], bases, boot, journal)
+    job = Job(context, params["run"], bases, boot, journal, teller(runtime))
     return job.perform(), job.result
 
 

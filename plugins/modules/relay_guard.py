@@ -105,7 +105,7 @@ def guard(socket_path: str, is_connected: t.Callable[[], bool] = connected, beat
     missed = 0
     while is_connected():
         try:
-            control_socket.ask(socket_path, {"command": "guard"}, beat_s)
+            control_socket.ask(socket_path, {"command": "guard"}, BEAT_S)
             missed = 0
         except (ControlFailed, RelayError):
             missed += 1

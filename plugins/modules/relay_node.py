@@ -388,7 +388,7 @@ node:
         - C(bytes) of C(size_bytes) are verified and stored; C(received_bytes) came over the network in this run.
           C(received_from) tells how much by sender. C(parents) are the hosts that it comes from at this moment, C(from)
           is the one through which it is connected to a holder. C(attempts) is what went wrong with others, with the C(mbps)
-          that one delivered at last that was left for being slow. C(seconds) is how long it took.
+          that one delivered at last that was left for being slow, and what peers did that no peer may do. C(seconds) is how long it took.
       type: dict
       sample:
         4f1d...:
@@ -414,6 +414,8 @@ fleet:
     - C(bases) holds, by digest, C(state), C(bytes), C(size_bytes), C(received_bytes) (over the network, in this run),
       C(rate_mbps), C(remaining_s) (V(none) where it cannot be told), C(parents) (the hosts that it comes from at this
       moment) and C(msg) (why it failed, or what it waits for). C(started) tells whether the host was given its part of the plan.
+    - C(machines) is how many machines the host's job is to make, and how many have their disks, are started, have reported
+      and have failed; V(none) if no job has told, see M(basecast.fleet.host_job).
     - C(age_s) is how old this is. It is V(none) for a host that has not been heard of. A host is C(stale) when nothing
       has been heard of it for 10 seconds (in a fleet of 1,000 hosts 34 seconds).
   returned: with O(state=started), O(state=finished) or O(state=progress), if O(fleet)

@@ -81,7 +81,7 @@ options:
   candidate_dirs:
     description: Directories in which such files are looked for, beside the pools. Directories below them are not searched.
     type: list
-    elements: path
+    elements: str
     default: []
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
@@ -347,7 +347,7 @@ def main() -> None:
             "port_range": {"type": "str", "default": "47700-47799"},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
             "candidate_sizes": {"type": "list", "elements": "int", "default": []},
-            "candidate_dirs": {"type": "list", "elements": "path", "default": []},
+            "candidate_dirs": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
         },
         supports_check_mode=True,

@@ -244,11 +244,11 @@ class Site:
             check=False,
         )
 
-    def call(self, where: str, /, **options: t.Any) -> dict[str, t.Any]:
+    def call(self, where: str, /, module: str = "relay_node", **options: t.Any) -> dict[str, t.Any]:
         """One module on one host, without a controller: what it returns."""
         arguments = {"run": "test", "runtime_dir": self.hosts[where]["runtime_dir"], **options}
         done = subprocess.run(
-            [sys.executable, "-c", CALL, "relay_node", json.dumps(arguments)],
+            [sys.executable, "-c", CALL, module, json.dumps(arguments)],
             env={**os.environ, "PYTHONPATH": str(CHECKOUT / ".collections")},
             capture_output=True,
             text=True,
@@ -272,6 +272,13 @@ class Site:
         assert "node" in answer, answer
         self.peers[host] = answer["node"]
         return answer
+
+    def probe(self, host: str) -> dict[str, t.Any]:
+        """Begin to measure the links to the others, in one round after the other."""
+        first, *rest = HOSTS
+        rounds = [[[first, other]] for other in rest]
+        options = {"rounds": rounds, "peers": self.peers, "pools": self.hosts[host]["basecast_pools"], "disk_bytes": 0}
+        return self.call(host, module="link_probe", state="started", host=host, **options)
 
     def start(self, host: str, metadata: dict[str, t.Any], parents: list[str], **options: t.Any) -> dict[str, t.Any]:
         return self.call(

@@ -151,3 +151,16 @@ def command(place: Path) -> bytes:
         return (place / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_a_run_that_is_cancelled_while_it_measures_ends(site: Site) -> None:
+    for host in HOSTS:
+        site.listen(host, linger_s=1)
+    for host in HOSTS:
+        site.probe(host)
+    process = controller(site)
+    time.sleep(12)  # longer than it takes until a host that has no part counts as one that never gets one
+    assert alive(site) == list(HOSTS)
+    end(process, signal.SIGTERM)
+    wait_until(lambda: not alive(site), 30)
+    assert {ending(site, host) for host in HOSTS} == {"the run was cancelled on the controller"}

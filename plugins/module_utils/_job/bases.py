@@ -18,6 +18,7 @@ from .._disk import local_copies
 from .._disk.store import Store
 from .._relay.errors import ControlFailed, RelayError
 from .._relay.node.run_directory import RunDirectory
+from .._relay.states import MACHINES
 from .outcome import BaseState
 
 HERE, COMING, FAILED = "here", "coming", "failed"
@@ -26,6 +27,7 @@ HERE, COMING, FAILED = "here", "coming", "failed"
 NODE_S = 15.0
 
 Node = t.Callable[[], t.Optional[t.Mapping[str, t.Any]]]
+Tell = t.Callable[[t.Mapping[str, int]], None]
 
 
 class _Problem(t.NamedTuple):
@@ -46,6 +48,18 @@ def node_of(runtime: RunDirectory) -> Node:
             return None
 
     return ask
+
+
+def teller(runtime: RunDirectory) -> Tell:
+    """Tells this host's node how far the machines are, so that one look at the relay shows them too."""
+
+    def tell(counts: t.Mapping[str, int]) -> None:
+        try:
+            runtime.ask("machines", timeout=2.0, counts=[counts[name] for name in MACHINES])
+        except (ControlFailed, RelayError, OSError):
+            pass  # there is no node, or none any more: nobody is looking
+
+    return tell
 
 
 class Bases:
@@ -126,7 +140,7 @@ class Bases:
 
     def _problem(self, sha256: str, node: t.Mapping[str, t.Any] | None, told: t.Mapping[str, t.Any] | None) -> _Problem:
         """Why the base will not come if nothing changes."""
-        nowhere = f"The base disk {sha256} is in none of the pools {', '.join(self._stores)}"
+        nowhere = f"The base disk {sha256} is in none of the pools {', '.join(self._stores)}{self._damage(sha256)}"
         if node is None:
             msg = f"{nowhere}, and no relay node of the run {self._run} is on this host to bring it."
             return _Problem("no_node", NODE_S, msg)
@@ -140,6 +154,12 @@ class Bases:
             msg = f"The base disk {sha256} did not arrive in the pool {told['pool']}: {told['msg']}{tried}"
             return _Problem("failed", self._patience_s, msg)
         return _Problem()
+
+    def _damage(self, sha256: str) -> str:
+        """Where there is something by that name, why it is not the base."""
+        problems = {pool: store.problem(sha256) for pool, store in self._stores.items()}
+        told = "; ".join(f"that in {pool} is damaged, {problem}" for pool, problem in problems.items() if problem)
+        return f" ({told})" if told else ""
 
     def _lasted(self, sha256: str, kind: str, now: float) -> float:
         """For how long there has been a problem of this kind."""

@@ -22,7 +22,7 @@ from .._disk.ownership import Change
 from .._errors import FleetError
 from . import bases as base_states
 from . import steps
-from .bases import Bases
+from .bases import Bases, Tell
 from .boot import Boot
 from .journal import DONE, FAILED, FORMAT, RUNNING, Journal, this_process
 from .outcome import BOOTING, MAKING, WAITING, Failure, MachineState, summary
@@ -80,7 +80,7 @@ class Job:
     """
     :param bases: whether they are there.
     :param boot: starts machines.
-    :param clock: seconds that are never set; wall: since the epoch.
+    :param tell: is told how far the machines are whenever that has changed.
     """
 
     def __init__(
@@ -90,8 +90,7 @@ class Job:
         bases: Bases,
         boot: Boot,
         journal: Journal,
-        clock: t.Callable[[], float] = time.monotonic,
-        wall: t.Callable[[], float] = time.time,
+        tell: Tell = lambda counts: None,
     ) -> None:
         self._context = context
         self._work = context.work
@@ -99,8 +98,10 @@ class Job:
         self._bases = bases
         self._boot = boot
         self._journal = journal
-        self._clock = clock
-        self._wall = wall
+        self._tell = tell
+        self._told_counts: t.Mapping[str, int] = {}
+        self._clock = time.monotonic
+        self._wall = time.time
         self._gate = Gate(journal, context.copy_timeout_s)
         self._events: queue.Queue[t.Callable[[], None]] = queue.Queue()
         self._threads = 0
@@ -113,7 +114,7 @@ class Job:
         self._added: dict[str, list[Change]] = {}
         self._prepared = False
         self._result = StepResult()
-        self._began_at = round(wall(), 3)
+        self._began_at = round(time.time(), 3)
         self._written: tuple[float, t.Any, t.Any] = (-_WRITE_S, None, None)
 
     # --- the life of a job ----------------------------------------------------------------------
@@ -133,6 +134,8 @@ class Job:
                 self._take_events(LOOK_S)
             self._tidy()
             state = DONE if all(machine.state in MACHINE_THERE for machine in self.machines.values()) else FAILED
+        except Exception as error:  # what is known by then is told, with the reason for the end
+            self._fail_all(steps.failure_of("run the job", error))
         finally:
             told = self._write(state, ended=True)
         return told
@@ -386,9 +389,16 @@ class Job:
         machines, all_of_it = ({key: value for key, value in told.items() if key not in left_out} for left_out in _LEFT_OUT)
         written_at, old_machines, old_all = self._written
         now = self._clock()
+        if told["summary"] != self._told_counts:
+            self._told_counts = told["summary"]
+            self._tell(told["summary"])
         if ended or machines != old_machines or (all_of_it != old_all and now - written_at >= _WRITE_S):
-            self._journal.write(self._run, told)
             self._written = (now, machines, all_of_it)
+            try:
+                self._journal.write(self._run, told)
+            except (FleetError, OSError) as error:  # the work goes on, whoever can read of it
+                warning = f"How far the job is could not be written down: {steps.failure_of('', error).msg}"
+                self._result.join(StepResult(warnings=[warning]))
         return told
 
     @property

@@ -11,6 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .._relay.states import MACHINES
+
 # On the way.
 WAITING, MAKING, BOOTING = "waiting", "making", "booting"
 # At the end: made by this job, only started by it, not touched by it; or not what was asked for.
@@ -93,7 +95,7 @@ class BaseState(t.NamedTuple):
 
 def summary(machines: t.Iterable[MachineState]) -> dict[str, int]:
     """How many machines have come how far."""
-    counts = dict.fromkeys(("wanted", "disks", "started", "reported", "failed"), 0)
+    counts = dict.fromkeys(MACHINES, 0)
     for machine in machines:
         counts["wanted"] += 1
         counts["disks"] += "disks_at" in machine.times

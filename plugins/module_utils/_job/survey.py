@@ -262,4 +262,3 @@ def candidates(place: str, request: Request) -> list[dict[str, t.Any]]:
             sha256 = next((digest for digest in digests if digest), None)
             found.append({"path": entry.path, **_shown(status), "sha256": sha256})
     return found[:MAX_CANDIDATES]
-

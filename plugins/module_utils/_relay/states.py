@@ -21,3 +21,6 @@ MAX_PATHS = 4
 
 # A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
 MAX_PATH = 128
+
+# What a host's job tells of its machines: how many there are to be, have come so far, have failed.
+MACHINES = ("wanted", "disks", "started", "reported", "failed")

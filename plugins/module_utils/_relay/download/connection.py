@@ -62,8 +62,8 @@ LIST_S = 6.0
 # host is as patient with parents that have not begun.
 OWED_S = 15.0
 
-# How often the place of its bytes may change, from one useful thing that it sends to the next, for that to count as a
-# sign that more will come.
+# How often the place of its bytes may change from one useful thing that it sends to the next: each change is a sign that
+# more will come.
 MAX_CHANGES = 16
 
 # A parent may announce each chunk, and all of them once more when it has the whole base.
@@ -276,12 +276,18 @@ class Connection:
             channel.beat()
 
     def _part(self, header: protocol.Header) -> None:
-        """Dismissed while a chunk comes: that one is taken, and others may ask for the rest at once."""
-        chunk = header.kind in (protocol.DATA, protocol.PACKED)
-        if chunk and self._dismissed_at is not None and self._channel is not None:
+        """While a chunk comes, however slowly: of a parent that is dismissed, or on trial against another one, that one is
+        taken, and others may ask for the rest at once.
+        """
+        if header.kind not in protocol.CHUNKS or self._channel is None:
+            return
+        rest = (self._asked | self._ahead) - {header.number}
+        if self._dismissed_at is not None:
             if self._part_at is None:
-                self._recall(self._channel, (self._asked | self._ahead) - {header.number})
+                self._recall(self._channel, rest)
             self._part_at = self._fetch.clock()
+        elif self._order.recall and self._order != self._obeyed and rest:
+            self._recall(self._channel, rest)
 
     def _note_wrong(self) -> None:
         """:raises CorruptChunk: if it was once too often."""
@@ -442,9 +448,10 @@ class Connection:
         now = ROOTED if said.state == HOLDING else said.feed if self.paths else LOST
         if now != self.state:
             self.state = now
+            self._idle_since = fetch.clock()
             self._changes += 1
-            if self._changes <= MAX_CHANGES:
-                self._idle_since = fetch.clock()
+            if self._changes > MAX_CHANGES:
+                self._broke_word(f"has changed its mind {MAX_CHANGES} times and sent nothing")
         self._account()
         fetch.feed_changed()
 
@@ -542,7 +549,8 @@ class Connection:
 
     def _broke_word(self, what: str) -> t.NoReturn:
         """Nobody counts on it any more until it has sent a chunk."""
-        self._fetch.steering.standings[self.parent].stalled = True
+        record = self._fetch.steering.standings[self.parent]
+        record.stalled = record.waited = True
         raise PeerLost(f"{self.parent} {what}.", peer=self.parent)
 
     def _last_wait_s(self) -> float:

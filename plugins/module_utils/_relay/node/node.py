@@ -16,6 +16,7 @@ import zlib
 
 from ..._base_format.chunk_list import ChunkList, Listed
 from ..._base_format.file_digest import FileDigest
+from ..._text import clean
 from ..clock import Clock, Stopwatch
 from ..download.fetcher import Attempt, Fetch, storage_failure
 from ..download.parent_selection import Patience, Route
@@ -198,7 +199,7 @@ class Job:
         except OSError as error:
             self._settle(FAILED, storage_failure(error).message)
         except Exception as error:  # whatever it is, the base must not stay "fetching" for ever
-            self._settle(FAILED, f"Unexpected {type(error).__name__}: {error}. This is a defect.")
+            self._settle(FAILED, f"Unexpected {type(error).__name__}: {clean(error, 500)}. This is a defect.")
             raise
 
     def _settle(self, state: str, msg: str = "") -> None:
@@ -463,7 +464,8 @@ class Node:
         self.shelf = shelf
         self.clock = clock
         self.settings = settings
-        self.log = log
+        # Much of it was said by others.
+        self.log: t.Callable[[str], None] = lambda line: log(clean(line))
         self.wrap_endpoint = wrap_endpoint
         self.mode = STAGED
         self.stopping = threading.Event()
@@ -471,9 +473,9 @@ class Node:
         self.limits = Limits(clock)
         self.prober = Prober(host, self.connect, clock, self.stopping)
         self.news = Gossip(host, born, clock, self.connect, self.stopping, self._observed)
-        self.peer_limits = PeerLimits(clock, log)
+        self.peer_limits = PeerLimits(clock, self.log)
         self.transport = Transport(contexts, host, str(self.address), clock, self.peer_limits, settings.silence_s)
-        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, log, self.peer_limits)
+        self.door = Acceptor(listener, self.transport, self._welcome, self.stopping, clock, self.log, self.peer_limits)
         self._peers: dict[str, Address] = {}
         self._jobs: dict[str, Job] = {}
         self._offers: dict[str, Offer] = {}
@@ -485,6 +487,7 @@ class Node:
         self._contact = clock()
         # When the guard on this host spoke last, and when any guard of the run was heard.
         self._guard_at: float | None = None
+        self._machines: tuple[int, ...] = ()
         self._guarded_at: float | None = None
         self._door_thread = threading.Thread(target=self.door.run, name="door", daemon=True)
 
@@ -522,6 +525,12 @@ class Node:
         fresh = self._guard_at is None
         self._guard_at = self.clock()
         if fresh:
+            self.news.note_change()
+
+    def note_machines(self, counts: tuple[int, ...]) -> None:
+        """How far the job of this host is, for the others to know. See states.MACHINES."""
+        if counts != self._machines:
+            self._machines = counts
             self.news.note_change()
 
     @property
@@ -651,6 +660,7 @@ class Node:
         return {
             "started": started,
             "guarded": self._guarded_here,
+            "machines": self._machines,
             "settled": all(job.settled for job in jobs.values()),
             "bases": {sha256: job.progress() for sha256, job in jobs.items()},
         }

@@ -25,6 +25,8 @@ from ..download.parent_selection import Patience, route_of
 from ..errors import ControlFailed, RelayError
 from ..measure import prober
 from ..measure.link_history import LinkHistory
+from ..states import MACHINES
+from ..status.table import machine_counts
 from ..upload.link_meter import rows_of
 from ..wire import protocol
 from ..wire.tls import contexts
@@ -227,6 +229,9 @@ class _Agent:
         if command == "guard":
             node.guard()
             return {"run": node.run_id}
+        if command == "machines":
+            node.note_machines(machine_counts(message["counts"].items(len(MACHINES))))
+            return {"run": node.run_id}
         if command == "probe_start":
             return {"changed": self._start_probe(message)}
         if command == "probe_wait":
@@ -272,6 +277,8 @@ class _Agent:
             message["deadline_s"].number(0.0, MAX_SECONDS),
         )
         node.set_peers(peers)
+        # A run that is cancelled while it measures has to be heard of.
+        node.news.begin(())
         return node.prober.start(turns, settings, disks)
 
     def _answer(self, message: Value) -> Json:

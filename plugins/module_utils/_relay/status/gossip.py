@@ -59,7 +59,7 @@ ASK_S = 5.0
 # A line that ended sooner was none: the next candidate is called.
 HELD_S = 5.0
 
-# {"started", "settled", "guarded", "bases": {sha256: progress of a job}}
+# {"started", "settled", "guarded", "machines", "bases": {sha256: progress of a job}}
 Observe = t.Callable[[], t.Dict[str, t.Any]]
 
 
@@ -191,7 +191,7 @@ class Gossip:
                 else:
                     self._arrivals.pop(sha256, None)
                 reports[sha256] = table.base_report(progress, progress["parents"], rate, remaining)
-            if self._table.report(seen["started"], seen["settled"], reports, now, seen["guarded"]):
+            if self._table.report(seen["started"], seen["settled"], reports, now, seen["guarded"], seen["machines"]):
                 self._wake()
 
     # -- lines ---------------------------------------------------------------------------------------------------
@@ -263,7 +263,8 @@ class Gossip:
         pause = REDIAL_FIRST_S
         while not self._stop.is_set():
             for host in candidates():
-                if self._stop.is_set() or self.settled():
+                # In a guarded run there is something to hear after the work too, and before it.
+                if self._stop.is_set() or (self.settled() and not self.guarded()):
                     break
                 if self._reserve(host) and self._call(host):
                     pause = REDIAL_FIRST_S

@@ -22,7 +22,7 @@ import zlib
 
 from ..._text import clean
 from ..._untrusted import Value
-from ..states import FAILED, FETCHING, HOLDING, WAITING
+from ..states import FAILED, FETCHING, HOLDING, MACHINES, WAITING
 from ..wire import protocol
 from ..wire.messages import fields_of, reading
 
@@ -31,6 +31,7 @@ MAX_BASES = 24
 MAX_PARENTS = 8
 MAX_MSG = 160
 MAX_NAME = 255
+MAX_MACHINES = 1_000_000
 MAX_PAYLOAD_BYTES = 60_000
 
 _MAX_NUMBER = 1 << 62
@@ -99,6 +100,7 @@ class Report(t.NamedTuple):
     :param number: grows with each report of a node.
     :param started: whether it was given its part of the plan.
     :param guarded: whether somebody holds the run on this host, see Node.guard.
+    :param machines: how far the machines of this host's job are, as many numbers as MACHINES has names; empty if nobody told.
     """
 
     born: int
@@ -107,6 +109,7 @@ class Report(t.NamedTuple):
     settled: bool
     bases: dict[str, BaseReport]
     guarded: bool = False
+    machines: tuple[int, ...] = ()
 
     def overrides(self, other: Report) -> bool:
         """Which of two reports of one host stands."""
@@ -183,15 +186,21 @@ class StatusTable:
         self._since = now
 
     def report(
-        self, started: bool, settled: bool, bases: t.Mapping[str, BaseReport], now: float, guarded: bool = False
+        self,
+        started: bool,
+        settled: bool,
+        bases: t.Mapping[str, BaseReport],
+        now: float,
+        guarded: bool = False,
+        machines: tuple[int, ...] = (),
     ) -> bool:
         """This host's own news; whether they are to be told: they are new, or the last ones are old."""
         old, cadence = self._own, self.cadence
         age = now - self._records[self.host].heard_at
-        urgent = (started, settled, guarded) != (old.started, old.settled, old.guarded) or _gist(bases) != _gist(old.bases)
+        urgent = (started, settled, guarded, machines) != _flags(old) or _gist(bases) != _gist(old.bases)
         if not urgent and age < (cadence.own_s if dict(bases) != old.bases else cadence.alive_s):
             return False
-        self._own = Report(old.born, old.number + 1, started, settled, dict(bases), guarded)
+        self._own = Report(old.born, old.number + 1, started, settled, dict(bases), guarded, machines)
         self._put(self.host, self._own, now, 0)
         if urgent:
             self._urgent = self._revision
@@ -377,14 +386,15 @@ class StatusTable:
             fleet[host] = {
                 "started": record is not None and record.report.started,
                 "bases": {} if record is None else {key: _shown(one) for key, one in record.report.bases.items()},
+                "machines": dict(zip(MACHINES, record.report.machines)) if record is not None and record.report.machines else None,
                 "age_s": None if record is None else 0.0 if host == self.host else round(now - record.heard_at, 1),
                 "stale": self.is_stale(host, now),
             }
         return fleet
 
 
-def _flags(report: Report) -> tuple[bool, bool, bool]:
-    return report.started, report.settled, report.guarded
+def _flags(report: Report) -> tuple[bool, bool, bool, tuple[int, ...]]:
+    return report.started, report.settled, report.guarded, report.machines
 
 
 def _gist(bases: t.Mapping[str, BaseReport]) -> dict[str, tuple[t.Any, ...]]:
@@ -395,12 +405,13 @@ def _shown(base: BaseReport) -> dict[str, t.Any]:
     return {**base._asdict(), "parents": list(base.parents)}
 
 
-# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}, guarded]}}
+# -- the form on the wire: {"hosts": {host: [age_s, born, number, started, settled, {sha256: [fields of a base]}, guarded,
+# [numbers of machines]]}}
 
 
 def _encode(host: str, report: Report, age_s: float) -> str:
     flags = int(report.started), int(report.settled)
-    value = [round(age_s, 2), report.born, report.number, *flags, report.bases, int(report.guarded)]
+    value = [round(age_s, 2), report.born, report.number, *flags, report.bases, int(report.guarded), report.machines]
     return f"{json.dumps(host)}:{json.dumps(value, separators=(',', ':'))}"
 
 
@@ -421,19 +432,27 @@ def decode(payload: t.Any, peer: str) -> News:
 def _report(host: str, value: Value) -> tuple[str, float, Report]:
     if len(host) > MAX_NAME:
         raise value.wrong("the report of a host whose name is shorter")
-    fields = value.items(7)
+    fields = value.items(8)
     if len(fields) < 6:
-        raise value.wrong("6 or 7 fields")
-    age_s, born, number, started, settled, bases, *guarded = fields
+        raise value.wrong("6 to 8 fields")
+    age_s, born, number, started, settled, bases, *others = fields
     report = Report(
         _count(born),
         _count(number),
         started.integer(0, 1) == 1,
         settled.integer(0, 1) == 1,
         {Value(sha256, base.place).digest(): _base(base) for sha256, base in bases.entries(MAX_BASES).items()},
-        any(flag.integer(0, 1) == 1 for flag in guarded),
+        any(flag.integer(0, 1) == 1 for flag in others[:1]),
+        machine_counts(others[1].items(len(MACHINES))) if len(others) > 1 else (),
     )
     return host, age_s.number(0.0, _MAX_AGE_S), report
+
+
+def machine_counts(numbers: t.Sequence[Value]) -> tuple[int, ...]:
+    """:raises Malformed: they are not as many as MACHINES has names, or not whole numbers."""
+    if numbers and len(numbers) != len(MACHINES):
+        raise numbers[0].wrong(f"one of {len(MACHINES)} numbers")
+    return tuple(number.integer(0, MAX_MACHINES) for number in numbers)
 
 
 def _base(value: Value) -> BaseReport:

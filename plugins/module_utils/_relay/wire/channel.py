@@ -22,8 +22,9 @@ SILENCE_S = 6.0
 # A peer that does not take what we send may be waiting for its disk; it costs one thread.
 STUCK_SEND_S = 30.0
 
-# How long one frame may take from its first byte to its last: so many seconds, and one more for so many bytes.
-FRAME_S = 30.0
+# How long one frame may take from its first byte to its last: so many seconds (to a peer that takes little, STUCK_SEND_S), and
+# one more for so many bytes.
+FRAME_S = 10.0
 FRAME_BYTES_PER_S = 4096
 
 # A payload grows as it comes: what its header claims costs nothing.
@@ -93,7 +94,7 @@ class Channel:
         """
         rest = memoryview(frame)
         begin = moved = self._clock()
-        longest = longest_s(len(rest))
+        longest = longest_s(len(rest)) + max(0.0, STUCK_SEND_S - FRAME_S)
         while rest:
             try:
                 count = self.stream.send(rest)

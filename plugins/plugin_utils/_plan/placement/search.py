@@ -48,12 +48,17 @@ def effort_for(problem: Problem, compiled: bool) -> Effort:
     """Steps by the size of the problem: half of what the time that users are promised allows on one slow core."""
     machines = len(problem.machines)
     if not compiled:
-        scale = max(1, machines // 20)
-        return Effort(place=1500, finish=max(60, 300 // scale), size=900 // scale, level=700 // scale, tries=4)
+        if machines <= SMALL:
+            return Effort(place=1500, finish=300, size=900, level=700, tries=4)
+        if machines <= 60:
+            return Effort(place=1500, finish=350, size=1200, level=800, tries=5)
+        if machines <= 600:
+            return Effort(place=1500, finish=400, size=600, level=400, tries=6)
+        return Effort(place=1000, finish=350 if machines <= 4000 else 100, size=100, level=60, tries=2)
     if machines <= 60:
         return Effort(place=20000, finish=1500, size=12000, level=8000, tries=6)
     if machines <= 600:
-        return Effort(place=30000, finish=5000, size=8000, level=6000, tries=8)
+        return Effort(place=30000, finish=4000, size=8000, level=6000, tries=7)
     if machines <= 4000:
         return Effort(place=10000, finish=2500, size=5000, level=3000, tries=4)
     return Effort(place=10000, finish=1500, size=2000, level=1000, tries=2)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from .drift import drift_text
+
 FORMAT = 1
 
 # States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
@@ -166,12 +168,7 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     host_width = max((len(m["host"]) for m in machines), default=0)
     for machine in machines:
         lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine, report['predicted'])}")
-    for machine in machines:
-        for item in machine["drift"]:
-            lines.append(
-                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])},"
-                f" the manifest says {_shown(item['wanted'])}; nothing was rebuilt"
-            )
+    lines += [f"  {line}; nothing was rebuilt" for line in drift_text(machines)]
     for surplus in report["surplus"]:
         lines.append(f"  surplus: {surplus['machine']} on {surplus['host']} is no longer asked for; it was left alone")
     return lines
@@ -187,56 +184,3 @@ def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
             text += f", came up as {seen.get('hostname')}" + (f" ({addresses})" if addresses else "")
         return text
     return f"MISSING, {machine['state']}: {machine['reason']}"
-
-
-def _shown(value: t.Any) -> str:
-    return "absent" if value is None else str(value)
-
-
-def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
-    """What a deployment would do, before the relay's own table."""
-    lines = [f"Service {plan['service']} (tenant {plan['tenant']})"]
-    for problem in plan["problems"]:
-        lines.append(f"  problem: {problem}")
-    for note in plan.get("notes") or []:
-        lines.append(f"  note: {note}")
-    words = {
-        "exists": "is there",
-        "create": "would be made",
-        "unreachable": "cannot be made",
-        "outside": "cannot be made",
-        "unknown": "may be there or not",
-        "unfit": "cannot be made",
-    }
-    for machine in plan["machines"]:
-        reason = f": {machine['reason']}" if machine["reason"] else ""
-        lines.append(f"  machine {machine['machine']} on {machine['host']} {words[machine['state']]}{reason}")
-        for best in (plan["ratings"].get(machine["machine"]) or [])[:1]:
-            lines.append(f"    placed there because: {'; '.join(best['reasons'])}")
-    for base in plan["bases"].values():
-        lines += _base_text(base, plan)
-    for machine in plan["machines"]:
-        for item in machine["drift"]:
-            lines.append(
-                f"  drift: {machine['machine']} on {machine['host']}: {item['path']} is {_shown(item['found'])}, the manifest"
-                f" says {_shown(item['wanted'])}; nothing would be rebuilt"
-            )
-    return lines
-
-
-def _base_text(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
-    digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
-    holders = ", ".join(base["holders"]) or "nobody"
-    lines = [f"  base {base['title']}{digest}: held by {holders}; needed for new machines on {', '.join(base['needed_on']) or 'no host'}"]
-    if base["import_on"]:
-        source = base["source"]
-        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
-        lines.append(f"    would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
-    targets: Sequence[str] = [
-        host for host, work in plan["hosts"].items() if any(f["base"] == base["name"] for f in work["fetch"]) and host != base["import_on"]
-    ]
-    if targets:
-        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
-        how = "; in which order is planned once its size is known" if unknown else ""
-        lines.append(f"    would be relayed to {', '.join(targets)}{how}")
-    return lines

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
+from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
@@ -225,40 +226,6 @@ def _machine(
         found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
         machine["drift"] = drift(found.get("spec") or {}, spec)
     return machine
-
-
-def machine_spec(group: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What a machine of the group is meant to be; kept with the machine, compared by later runs."""
-    versions = {base["name"]: base["version"] for base in manifest["bases"]}
-    return {
-        "cpus": group["cpus"],
-        "memory_mib": group["memory_mib"],
-        "disks": {
-            disk["name"]: {
-                "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,
-                "size_bytes": disk["size_bytes"],
-                "differencing": disk["differencing"],
-                "pool": disk["pool"],
-                "backend": disk["backend"],
-            }
-            for disk in group["disks"]
-        },
-        "networks": [dict(network) for network in group["networks"]],
-        "seed": group["seed_digest"],
-    }
-
-
-def drift(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: str = "") -> list[dict[str, t.Any]]:
-    """Where an existing machine differs from the manifest: ``[{"path", "found", "wanted"}]``."""
-    differences: list[dict[str, t.Any]] = []
-    for key in sorted(set(found) | set(wanted)):
-        here = f"{path}.{key}" if path else key
-        old, new = found.get(key), wanted.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            differences += drift(old, new, here)
-        elif old != new:
-            differences.append({"path": here, "found": old, "wanted": new})
-    return differences
 
 
 # --- bases -------------------------------------------------------------------------------------
@@ -506,16 +473,24 @@ def _records(
         "assignments": assignments,
     }
     return {
-        host: {**common, "manifest": host_manifest(manifest, {m["group"] for m in mine["machines"]}, bases)}
+        host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)}
         for host, mine in work.items()
     }
 
 
+def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:
+    """The pool of each disk of a host's machines: ``{group: {disk: pool}}``."""
+    return {machine["group"]: {name: disk["pool"] for name, disk in machine["spec"]["disks"].items()} for machine in machines}
+
+
 def host_manifest(
-    manifest: Mapping[str, t.Any], groups: t.Collection[str], bases: Mapping[str, Mapping[str, t.Any]]
+    manifest: Mapping[str, t.Any], groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
 ) -> dict[str, t.Any]:
     """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
-    groups: user data holds secrets."""
+    groups: user data holds secrets.
+
+    :param groups: the pool of each disk on this host, by group.
+    """
     mine = [group for group in manifest["machines"] if group["name"] in groups]
     needed = {disk["base"] for group in mine for disk in group["disks"]}
     return {
@@ -527,7 +502,13 @@ def host_manifest(
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
-                "disks": [{key: value for key, value in disk.items() if key != "place"} for disk in group["disks"]],
+                "disks": [
+                    {
+                        **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},
+                        "pool": groups[group["name"]].get(disk["name"]) or disk["pool"] or "default",
+                    }
+                    for disk in group["disks"]
+                ],
             }
             for group in mine
         ],

@@ -12,6 +12,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job import bases, 
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import libvirt_host
 from ansible_collections.basecast.fleet.plugins.modules import host_job
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
 GONE = "ab" * 32
@@ -80,3 +82,49 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, t.Any], option: str,
     result = run(**options)
     assert result["failed"] and result["failure"]["option"] == option, result
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plans_work_is_taken_as_it_is(run: t.Any, disk_pools: dict[str, str]) -> None:
+    base = put_base(Store(disk_pools["one"], pool="one"), image_format="raw")
+    space = {"exists": True, "writable": True, "free_bytes": 1 << 40}
+    seen = {
+        "reachable": True,
+        "capacity": {"memory_mib": 4096, "pools": {name: {"path": path, **space} for name, path in disk_pools.items()}},
+        "missing": [],
+        "pools": {"one": {"bases": [{**base.as_dict(), "names": [{"tenant": "default", "name": "tiny", "version": "1"}]}]}, "two": {"bases": []}},
+        "machines": [],
+        "domains": [],
+        "networks": {"default": True},
+        "record": None,
+    }
+    asked = {
+        "format": 1,
+        "service": "shop",
+        "bases": [{"name": "tiny", "version": "1", "source": {"host": "a", "path": "tiny.qcow2"}}],
+        "machines": [
+            {
+                "name": "web",
+                "hosts": ["a"],
+                "memory_mib": 64,
+                "networks": [{"network": "default"}],
+                "cloud_init": {"user_data": f"#!/bin/sh\n: {SECRET}\n"},
+                "disks": [
+                    {"name": "root", "base": "tiny", "pool": "one"},
+                    {"name": "copy", "base": "tiny", "pool": "two", "differencing": False},
+                    {"name": "data", "pool": "two", "size_gib": 1},
+                ],
+            }
+        ],
+    }
+    plan = service_plan(parse_manifest(asked, "shop.yml"), {"a": seen})
+    work = plan["hosts"]["a"]
+    names = ("clones", "references", "disks", "seeds", "machines")
+    given = {name: work[name] for name in names} | {"record": work.get("record") or plan.get("record")}
+    assert all(given.values())
+    predicted = run(check_mode=True, **given)
+    # Everything but libvirt, which this host does not have.
+    assert predicted["failure"]["kind"] == "job_failed" and predicted["job"]["machines"][0]["reason"] == "libvirt_missing", predicted
+    assert set(predicted["diff"]["after"]) == {"record", "references", "bases", "disks", "seeds"}
+    made = run(**given)
+    assert made["job"]["machines"][0]["disks_at"] and SECRET not in str(made)
+    assert Store(disk_pools["two"]).find(base.sha256) is not None

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of, teller
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
@@ -54,6 +58,16 @@ def test_only_a_failure_that_lasts_counts(node: t.Any, limit_s: float, site: Sit
     assert bases.coming == [] and bases.states[GONE].state == "failed" and GONE in bases.states[GONE].msg
 
 
+def test_a_damaged_base_is_not_here_and_told(site: Site) -> None:
+    base = put_base(site.stores["one"])
+    filesystem.remove_tree_or_file(os.path.join(base.directory, "chunks"))
+    bases = Bases(site.stores, [base.sha256], "run-1", lambda: None)
+    bases.look(0.0, 0.0)
+    bases.look(15.0, 0.0)
+    state = bases.states[base.sha256]
+    assert state.state == "failed" and "that in one is damaged, chunks is missing" in state.msg
+
+
 def test_a_failure_that_is_mended_counts_anew(site: Site) -> None:
     failed = {"started": True, "bases": {GONE: {**TOLD, "state": "failed", "msg": "lost"}}}
     going = {"started": True, "bases": {GONE: TOLD}}
@@ -64,6 +78,28 @@ def test_a_failure_that_is_mended_counts_anew(site: Site) -> None:
         assert bases.coming == [GONE], now
     bases.look(121.0, 0.0)
     assert bases.coming == []
+
+
+def test_the_node_is_told_how_far_machines_are(tmp_path: t.Any) -> None:
+    runtime = RunDirectory(str(tmp_path), "run-1")
+    counts = {"wanted": 5, "disks": 4, "started": 3, "reported": 2, "failed": 1}
+    teller(runtime)(counts)  # to nobody
+    (tmp_path / "run-1").mkdir()
+    heard: list[t.Any] = []
+    stop = threading.Event()
+
+    def handle(message: t.Any) -> dict[str, t.Any]:
+        heard.append(message.raw)
+        return {}
+
+    server = control_socket.listen(runtime.socket)
+    thread = threading.Thread(target=control_socket.serve, args=(server, handle, stop))
+    thread.start()
+    teller(runtime)(counts)
+    stop.set()
+    thread.join()
+    server.close()
+    assert heard == [{"command": "machines", "counts": [5, 4, 3, 2, 1]}]
 
 
 def test_no_node_is_none(tmp_path: t.Any) -> None:

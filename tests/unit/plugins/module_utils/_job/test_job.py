@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -45,6 +46,16 @@ def test_machines_are_made_and_then_found(site: Site) -> None:
     assert (again["changed"], states(again)) == (False, {"m-1": "present", "m-2": "present"})
     site.libvirt.known[0].is_running = False
     assert states(site.job(work, "run-3").perform()) == {"m-1": "started", "m-2": "present"}
+
+
+def test_the_relay_hears_how_far_machines_are(site: Site) -> None:
+    base = put_base(site.stores["one"], A)
+    job, heard = site.job(site.work(base.sha256)), []
+    job._tell = lambda counts: heard.append(dict(counts))
+    job.perform()
+    assert heard[0] == {"wanted": 1, "disks": 0, "started": 0, "reported": 0, "failed": 0}
+    assert heard[-1] == {"wanted": 1, "disks": 1, "started": 1, "reported": 1, "failed": 0}
+    assert all(before != after for before, after in itertools.pairwise(heard))
 
 
 def test_what_is_kept_of_a_job_tells_no_secret(site: Site) -> None:
@@ -231,3 +242,24 @@ def test_a_defect_in_a_step_ends_the_job(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(steps, "make_seeds", lambda *_args: 1 / 0)
     told = site.job(site.work(base)).perform()
     assert states(told) == {"m-1": "failed"} and "This is a defect" in told["machines"][0]["problem"]
+
+
+def test_a_job_that_cannot_write_how_far_it_is_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(site.stores["one"], A).sha256
+
+    def full(*_args: t.Any) -> t.NoReturn:
+        raise OSError(28, "No space left on device", "/run/x")
+
+    monkeypatch.setattr(Journal, "write", full)
+    told = site.job(site.work(base)).perform()
+    assert states(told) == {"m-1": "deployed"} and told["state"] == "done"
+    assert told["warnings"] == ["How far the job is could not be written down: /run/x: No space left on device"]
+
+
+def test_whatever_ends_a_job_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = site.job(site.work(ABSENT))
+    monkeypatch.setattr(job._bases, "look", lambda *_args: 1 / 0)
+    told = job.perform()
+    assert told["state"] == "failed" and states(told) == {"m-1": "failed"}
+    assert "This is a defect" in told["machines"][0]["problem"] and told["machines"][0]["step"] == "run the job"
+    assert (Journal(site.runtime_dir, "default", "shop").read("run-1") or {})["state"] == "failed"

@@ -601,6 +601,20 @@ def test_a_guarded_run_ends_without_its_guard(fleet: t.Any, content: t.Any, monk
         assert ended == [node_module.CANCELLED]
 
 
+def test_how_far_machines_are_is_told_to_all(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    for host in "SA":
+        fleet.add(host)
+    fleet.start(content, {"S": []})
+    fleet.start(content, {"A": ["S"]})
+    fleet.nodes["A"].note_machines((3, 2, 1, 0, 0))
+    deadline = time.monotonic() + 10
+    while not (seen := fleet.nodes["S"].news.view()["A"]["machines"]) or seen["wanted"] != 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert seen == {"wanted": 3, "disks": 2, "started": 1, "reported": 0, "failed": 0}
+
+
 def test_a_run_that_was_never_guarded_goes_on(fleet: t.Any, content: t.Any) -> None:
     content.put(fleet.pool("S"))
     fleet.add("S")

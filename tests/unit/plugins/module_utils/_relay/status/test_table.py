@@ -275,6 +275,16 @@ def test_the_largest_report_fits_into_a_frame() -> None:
     protocol.encode(protocol.NEWS, 0, encode(one.news(0, 1, 1.0)[0]))
 
 
+def test_how_far_machines_are_travels_with_the_bases() -> None:
+    one, other = table("a"), table("b")
+    one.report(True, True, {}, 1.0)
+    cursor = tell(one, other, 1.0)
+    assert other.view(1.0)["a"]["machines"] is None
+    assert one.report(True, True, {}, 1.1, machines=(4, 3, 2, 1, 0))
+    tell(one, other, 1.2, cursor)
+    assert other.view(1.2)["a"]["machines"] == {"wanted": 4, "disks": 3, "started": 2, "reported": 1, "failed": 0}
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -295,6 +305,14 @@ def test_the_largest_report_fits_into_a_frame() -> None:
         {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, ["x"] * 9, ""]}]},
         {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, 0, None, [], "x" * 161]}]},
         {"b": [0.0, 1, 1, 1, 1, {SHA: ["holding", 1, 1, 1, "fast", None, [], ""]}]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [1, 2, 3, 4]]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [1, 2, 3, 4, 5, 6]]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [1, 2, 3, 4, -1]]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [1, 2, 3, 4, 1.5]]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [1, 2, 3, 4, 1 << 40]]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, {"wanted": 1}]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, None]},
+        {"b": [0.0, 1, 1, 1, 1, {}, 0, [], 1]},
         {"b": [0.0, 1, 1, 1, 1, {f"{n:064x}": ["holding", 1, 1, 1, 0, None, [], ""] for n in range(25)}]},
     ],
     ids=str,

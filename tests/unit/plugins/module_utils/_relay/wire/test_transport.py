@@ -163,6 +163,44 @@ def test_strangers_who_do_not_leave_when_told_have_few_places_too(fleet: t.Any, 
         connection.close()
 
 
+def test_one_address_does_not_take_the_places_of_others(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the address with most handshakes under way the oldest one makes room, however old others are."""
+    monkeypatch.setattr(transport, "MAX_HANDSHAKES", 8)
+    node = fleet.add("S")
+    first = socket.create_connection(("127.0.0.1", node.port), timeout=5, source_address=("127.0.0.2", 0))
+    fleet.until(lambda: node.door.strangers == 1)
+    many = [knock(node.port) for _number in range(30)]
+    assert answer(many[0]) == b""
+    first.settimeout(0.3)
+    with pytest.raises(socket.timeout):
+        first.recv(1)
+    for connection in [first, *many]:
+        connection.close()
+
+
+def test_the_peer_with_most_connections_makes_room(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MAX_PEERS", 4)
+    for host in "SAB":
+        fleet.add(host).set_peers({})
+    for host in "AB":
+        fleet.nodes[host].set_peers(fleet.peers())
+
+    def opened(host: str) -> Channel:
+        channel = fleet.nodes[host].connect("S")
+        channel.send_message(protocol.OPEN, {"base": content.sha256})
+        return channel
+
+    greedy = [opened("A") for _number in range(4)]
+    for channel in greedy:
+        channel.receive_frame(protocol.STATE)
+    modest = opened("B")
+    modest.receive_frame(protocol.STATE)
+    fleet.until(lambda: fleet.nodes["S"].peer_limits.connections("A") == 3)
+    assert fleet.nodes["S"].peer_limits.connections("B") == 1
+    for channel in [*greedy, modest]:
+        channel.close()
+
+
 def test_a_node_has_so_many_peers_and_not_more(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "MAX_PEERS", 1)
     for host in "SAB":

@@ -12,8 +12,8 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import MARGIN_S
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import MARGIN
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.preflight import CLOCK_LIMIT_S
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import (
     A,
@@ -155,7 +155,8 @@ def test_over_commitment_is_told_and_does_not_stop(size_gib: float, per_host: in
     assert plan["problems"] == []
     assert note in " ".join(plan["notes"])
     assert bool(plan["notes"]) is bool(note)
-    assert all(f"  note: {text}" in plan_text(plan) for text in plan["notes"])
+    shown = " ".join(" ".join(plan_text(plan)).split())
+    assert all(f"note: {text}" in shown for text in plan["notes"])
 
 
 def clock(ahead_s: float) -> dict[str, t.Any]:

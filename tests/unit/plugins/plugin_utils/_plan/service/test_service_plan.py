@@ -13,7 +13,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet i
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts, relay_stages
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.text import relay_plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report, plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import UNKNOWN_DIGEST, machine_work, service_plan
 
 A, B = "a" * 64, "b" * 64
@@ -155,7 +156,7 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
     plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}})
     assert plan["relays"][0]["size_bytes"] is None
-    assert plan_text(plan)[-1] == "    would be relayed to b; in which order is planned once its size is known"
+    assert plan_text(plan)[-1] == "    would be relayed to b; the order is planned once its size is known"
 
 
 def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:
@@ -303,7 +304,8 @@ def test_a_machine_of_a_silent_host_is_neither_there_nor_made(reason: str) -> No
     assert [(m["host"], m["state"], m["reason"]) for m in plan["machines"]] == [("a", "unknown", reason), ("b", "create", "")]
     assert plan["problems"] == [] and list(plan["hosts"]) == ["b"]
     text = "\n".join(plan_text(plan))
-    assert f"machine web-1 on a may be there or not: {reason}" in text and "web-1 on a would be made" not in text
+    assert "    web-1 on a: there or not, which cannot be known (" in text
+    assert "web-1 on a: to be made" not in text
     report = deploy_report(plan, {"b": {"state": "done", "machines": [made("web-2")]}})
     assert [m["state"] for m in report["machines"]] == ["unknown", "deployed"]
     assert not report["ok"]
@@ -411,7 +413,8 @@ def test_machine_work_joins_in_the_disks_order() -> None:
 
 def test_the_plan_reads_well() -> None:
     text = "\n".join(plan_text(service_plan(manifest(), {"a": host(), "b": host()})))
-    assert "machine web-1 on a would be made" in text
+    assert "web: 1 CPU, " in text
+    assert "    web-1 on a: to be made\n" in text
     assert "would be imported on a, pool default, from tiny.qcow2" in text
     assert "would be relayed to b" in text
 
@@ -518,3 +521,10 @@ def test_drift_fails_where_that_is_asked_for() -> None:
     report = deploy_report(plan, done, fail_on_drift=True)
     assert report["failures"] == ["Drift (basecast_fail_on_drift): web-1, web-2."]
     assert not report["ok"]
+
+
+def test_the_record_of_a_host_names_the_pool_of_each_disk() -> None:
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held())})
+    disks = plan["hosts"]["a"]["record"]["manifest"]["machines"][0]["disks"]
+    assert [disk["pool"] for disk in disks] == ["default"] * len(disks)
+    assert all("pool_labels" not in disk for disk in disks)

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Where existing machines differ from the manifest: as data, machine by machine, and as text, in groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+Difference = dict[str, t.Any]
+
+_GIB = 1024**3
+# Hexadecimal digits of the digest by which a changed key of user data is told. So few that they confirm no guessed
+# password; that something has changed at all is told by the digest of the whole.
+_KEY_DIGITS = 4
+
+
+def machine_spec(group: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a machine of the group is meant to be; kept with the machine, compared by later runs."""
+    versions = {base["name"]: base["version"] for base in manifest["bases"]}
+    return {
+        "cpus": group["cpus"],
+        "memory_mib": group["memory_mib"],
+        "disks": {
+            disk["name"]: {
+                "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,
+                "size_bytes": disk["size_bytes"],
+                "differencing": disk["differencing"],
+                "pool": disk["pool"],
+                "backend": disk["backend"],
+            }
+            for disk in group["disks"]
+        },
+        "networks": [dict(network) for network in group["networks"]],
+        "seed": group["seed_digest"],
+        "seed_keys": seed_keys(group["cloud_init"]),
+    }
+
+
+def seed_keys(cloud_init: Mapping[str, t.Any] | None) -> dict[str, str]:
+    """A short digest of each part of a machine's customization, by its name: ``user_data.packages``."""
+    found: dict[str, str] = {}
+    for part, content in (cloud_init or {}).items():
+        entries = {f"{part}.{key}": value for key, value in content.items()} if isinstance(content, Mapping) else {part: content}
+        for name, value in entries.items():
+            text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+            found[name] = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+    return found
+
+
+def drift(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any]) -> list[Difference]:
+    """Where an existing machine differs from the manifest: ``[{"path", "found", "wanted"}]``.
+
+    What has changed in its customization is named, not shown: ``{"path": "seed", "found", "wanted", "keys": [names]}``, with
+    the digests of the whole. An empty list of keys says that nobody knows.
+    """
+    differences = [*_differences({**found, "seed_keys": None}, {**wanted, "seed_keys": None})]
+    for difference in differences:
+        if difference["path"] == "seed":
+            old, new = found.get("seed_keys") or {}, wanted.get("seed_keys") or {}
+            difference["keys"] = sorted(key for key in {*old, *new} if old.get(key) != new.get(key)) if old else []
+    return differences
+
+
+def _differences(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: str = "") -> Iterator[Difference]:
+    for key in sorted(set(found) | set(wanted)):
+        here = f"{path}.{key}" if path else key
+        old, new = found.get(key), wanted.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, here)
+        elif old != new:
+            yield {"path": here, "found": old, "wanted": new}
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def drift_text(machines: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """A line for each difference, with all machines that have it: ``drift: web-1…8: memory 96 → 112 MiB``."""
+    names: dict[str, list[str]] = {}
+    for machine in machines:
+        for difference in machine["drift"]:
+            names.setdefault(_sentence(difference), []).append(machine["machine"])
+    return [f"drift: {in_short(owners)}: {sentence}" for sentence, owners in names.items()]
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Names with runs of numbers folded: ``web-1…8, web-10, db-1``."""
+    runs: list[tuple[str, int, int]] = []
+    others: list[str] = []
+    for name in names:
+        match = re.fullmatch(r"(.*-)([0-9]+)", name)
+        if match is None:
+            others.append(name)
+        elif runs and runs[-1][0] == match[1] and runs[-1][2] + 1 == int(match[2]):
+            runs[-1] = (match[1], runs[-1][1], int(match[2]))
+        else:
+            runs.append((match[1], int(match[2]), int(match[2])))
+    folded = [f"{stem}{first}" + (f"…{last}" if last > first else "") for stem, first, last in runs]
+    return ", ".join([*folded, *others])
+
+
+_UNITS = {"memory_mib": "MiB", "size_bytes": "GiB"}
+_WORDS = {"memory_mib": "memory", "size_bytes": "size", "cpus": "CPUs"}
+
+
+def _sentence(difference: Difference) -> str:
+    path = str(difference["path"])
+    if path == "seed":
+        keys = ", ".join(difference.get("keys") or [])
+        return f"cloud-init has changed: {keys}" if keys else "cloud-init has changed"
+    *above, key = path.split(".")
+    if above[:1] == ["disks"] and len(above) == 1:
+        return f"disk {key} is {'missing' if difference['found'] is None else 'no longer in the manifest'}"
+    owner = f"disk {above[1]}: " if above[:1] == ["disks"] else ""
+    unit = f" {_UNITS[key]}" if key in _UNITS else ""
+    found, wanted = difference["found"], difference["wanted"]
+    # The unit once, unless it would stand behind words.
+    first = unit if wanted is None and found is not None else ""
+    last = unit if wanted is not None else ""
+    return f"{owner}{_WORDS.get(key, key)} {_shown(found, key)}{first} → {_shown(wanted, key)}{last}"
+
+
+def _shown(value: t.Any, key: str) -> str:
+    if value is None:
+        return "the base's own" if key == "size_bytes" else "none"
+    if key == "size_bytes":
+        return f"{value / _GIB:g}"
+    if key == "networks":
+        return ", ".join(str(card.get("network") or card.get("bridge")) for card in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

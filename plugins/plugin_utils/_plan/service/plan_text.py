@@ -1,0 +1,125 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a deployment would do, as text: group by group, before the relay's own tables."""
+
+from __future__ import annotations
+
+import textwrap
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from .drift import drift_text, in_short
+
+_GIB = 1024**3
+WIDTH = 100
+
+_STATES = {
+    "create": "to be made",
+    "exists": "there already",
+    "unreachable": "out of reach",
+    "outside": "outside this run",
+    "unfit": "not to be made",
+    "unknown": "there or not, which cannot be known",
+}
+
+
+def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
+    """Lines for people, of at most 100 columns where names allow it."""
+    lines = [f"Service {plan['service']} (tenant {plan['tenant']}): {_counts(plan['machines'])}"]
+    for problem in plan["problems"]:
+        lines += _wrapped("problem: ", problem)
+    for note in plan.get("notes") or []:
+        lines += _wrapped("note: ", note)
+    for name in dict.fromkeys(machine["group"] for machine in plan["machines"]):
+        lines += _group(name, [machine for machine in plan["machines"] if machine["group"] == name], plan)
+    for base in plan["bases"].values():
+        lines += _base(base, plan)
+    for text in drift_text(plan["machines"]):
+        lines += _wrapped("", f"{text}; nothing would be rebuilt")
+    for surplus in plan["surplus"]:
+        lines += _wrapped("surplus: ", f"{surplus['machine']} on {surplus['host']} is no longer asked for; it would be left alone")
+    return lines
+
+
+def _counts(machines: Sequence[Mapping[str, t.Any]]) -> str:
+    noun = "machine" if len(machines) == 1 else "machines"
+    states = [f"{count} {word}" for state, word in _STATES.items() if (count := sum(m["state"] == state for m in machines))]
+    return f"{len(machines)} {noun}" + (f", {', '.join(states)}" if states else "")
+
+
+def _group(name: str, machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> list[str]:
+    lines = [f"  {name}: {_hardware(machines[0]['spec'])}"]
+    for disk_name, disk in machines[0]["spec"]["disks"].items():
+        lines.append(f"    disk {disk_name}: {_disk(disk)}")
+    for state, word in _STATES.items():
+        by_reason: dict[tuple[str, str], list[str]] = {}
+        for machine in machines:
+            if machine["state"] == state:
+                by_reason.setdefault((machine["host"], machine["reason"]), []).append(machine["machine"])
+        for (host, reason), names in by_reason.items():
+            lines += _wrapped("  ", f"{in_short(names)} on {host}: {word}" + (f" ({reason})" if reason else ""))
+    return lines + _reasons(machines, plan)
+
+
+def _hardware(spec: Mapping[str, t.Any]) -> str:
+    cpus = f"{spec['cpus']} CPU" + ("s" if spec["cpus"] != 1 else "")
+    cards = ", ".join(f"bridge {card['bridge']}" if card.get("bridge") else f"network {card['network']}" for card in spec["networks"])
+    seed = ", cloud-init" if spec["seed"] else ""
+    return f"{cpus}, {spec['memory_mib']} MiB, {cards or 'no network'}{seed}"
+
+
+def _disk(disk: Mapping[str, t.Any]) -> str:
+    size = f"{disk['size_bytes'] / _GIB:g} GiB" if disk["size_bytes"] else "of its base's size"
+    if not disk["base"]:
+        kind = "empty"
+    elif disk["differencing"]:
+        kind = f"{'differencing disk' if disk['backend'] == 'qcow2' else 'reflink clone'} of {disk['base']}"
+    else:
+        kind = f"whole copy of {disk['base']}"
+    return f"{size}, {kind}, pool {disk['pool']}"
+
+
+def _reasons(machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> list[str]:
+    """Why new machines go where they go, each reason once with the hosts that it holds for."""
+    hosts: dict[str, list[str]] = {}
+    for machine in machines:
+        best = (plan["ratings"].get(machine["machine"]) or [])[:1] if machine["state"] == "create" else []
+        for rating in best:
+            text = "; ".join(rating["reasons"])
+            if text and rating["host"] not in hosts.setdefault(text, []):
+                hosts[text].append(rating["host"])
+    return [line for text, where in hosts.items() for line in _wrapped("  ", f"placed on {', '.join(where)}: {text}")]
+
+
+def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]:
+    digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
+    holders = f"held by {', '.join(base['holders'])}" if base["holders"] else "held by no host"
+    needed = f"new machines need it on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
+    yield from _wrapped("", f"base {base['title']}{digest}: {holders}; {needed}")
+    if base["import_on"]:
+        source = base["source"]
+        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
+        yield from _wrapped("  ", f"would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
+    targets = [
+        host
+        for host, work in plan["hosts"].items()
+        if host != base["import_on"] and any(fetch["base"] == base["name"] for fetch in work["fetch"])
+    ]
+    if targets:
+        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
+        how = "; the order is planned once its size is known" if unknown else ""
+        yield from _wrapped("  ", f"would be relayed to {', '.join(targets)}{how}")
+    for host, work in plan["hosts"].items():
+        for clone in work["clones"]:
+            if base["sha256"] in clone["bases"]:
+                yield from _wrapped("  ", f"would be copied on {host} to pool {clone['pool']}")
+
+
+def _wrapped(prefix: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=f"  {prefix}", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+    )
