@@ -51,6 +51,10 @@ def test_digest(tmp_path: Path) -> None:
     assert files.sha256_of(str(tmp_path / "a")).startswith("e3b0c442")
 
 
+def test_relative_paths_are_meant_from_here_or_the_playbook() -> None:
+    assert files.directories("/here", ["site.yml", "../b/site.yml", "/c/site.yml"]) == ["/here", "/here", "/here/../b", "/c"]
+
+
 def test_a_file_is_read_once_until_it_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, memory = tmp_path / "x", tmp_path / "home" / "digests"
     path.write_bytes(b"one")
