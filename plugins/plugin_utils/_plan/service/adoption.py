@@ -45,8 +45,8 @@ def wanted_files(bases: Mapping[str, Mapping[str, t.Any]], relays: Sequence[Mapp
             "format": source["format"] or extension_format(name.partition("?")[0]),
         }
         for host in base["needed_on"]:
-            # The file that it imports is its own already.
-            if host != base["import_on"] or source["kind"] != "host":
+            # A host that imports its own file looks for it only where others may make the import needless.
+            if host != base["import_on"] or source["kind"] != "host" or len(base["needed_on"]) > 1:
                 found.setdefault(host, {})[item["sha256"]] = item
     return {host: list(items.values()) for host, items in found.items()}
 
@@ -89,7 +89,12 @@ def adoptions(
                     "entry": {**entry, "chain": [sha256], "names": names},
                 }
             )
-    return found
+    for base in bases.values():
+        adopters = [host for host, items in found.items() if any((item["base"] or {}).get("name") == base["name"] for item in items)]
+        if base["source"]["kind"] == "host" and adopters == [base["import_on"]]:
+            # Its own file: that is the import.
+            found[adopters[0]] = [item for item in found[adopters[0]] if (item["base"] or {}).get("name") != base["name"]]
+    return {host: items for host, items in found.items() if items}
 
 
 def _pool(base: t.Any, work: Mapping[str, t.Any]) -> str:

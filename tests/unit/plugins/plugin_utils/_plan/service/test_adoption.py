@@ -30,7 +30,8 @@ WANTED = [
     ("no digest", manifest(URL), {"a": host(), "b": host()}, SEEN, {}),
     ("no size", manifest(URL, A), {"a": host(), "b": host()}, {}, {}),
     ("a digest, at a URL", manifest(URL, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(), "b": wanted()}),
-    ("a digest, of a host", manifest(None, A), {"a": host(), "b": host()}, SEEN, {"b": wanted()}),
+    ("a digest, of a host", manifest(None, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(), "b": wanted()}),
+    ("a digest, of the only host", manifest(None, A, hosts=["a"]), {"a": host()}, SEEN, {}),
     ("a digest and a format", manifest({**URL, "format": "raw"}, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(A, 1000, "raw"), "b": wanted(A, 1000, "raw")}),
     ("held, converted", manifest(None, B), {"a": host(held(source_sha256=B)), "b": host()}, {}, {"b": wanted()}),
 ]  # fmt: skip
@@ -76,6 +77,19 @@ def test_what_nobody_holds_is_adopted_instead_of_imported() -> None:
     assert (relay["size_bytes"], relay["estimated"], relay["sha256"]) == (1000, True, A)
     assert "held by no host" in "\n".join(plan_text(plan))
     assert plan["adoptions"]["b"][0]["metadata"] is None
+
+
+@pytest.mark.parametrize(
+    ("finders", "import_on", "sources"),
+    [(["a"], "a", ["a"]), (["a", "b"], None, ["a", "b"]), (["b"], None, ["b"])],
+)
+def test_a_host_with_the_source_fetches_nothing(finders: list[str], import_on: str | None, sources: list[str]) -> None:
+    hosts = {"a": host(), "b": host(), "c": host()}
+    plan = service_plan(manifest(None, A, **THREE), hosts, files=SEEN, candidates={name: [FILE] for name in finders})
+    assert plan["bases"]["tiny"]["import_on"] == import_on
+    assert bool(plan["adoptions"]) is (import_on is None)
+    (relay,) = plan["relays"]
+    assert sorted(relay["sources"]) == sources and "c" in relay["targets"]
 
 
 def test_after_an_adoption_the_host_holds_the_base() -> None:
