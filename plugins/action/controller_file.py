@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
@@ -38,8 +39,9 @@ class ActionModule(ActionBase):
             if why:
                 raise AnsibleActionFail(f"{option}: {why}")
             return {**result, "changed": False, "file": {"path": path}}
-        playbook = str((task_vars or {}).get("playbook_dir") or os.getcwd())
-        found = files.find(arguments["path"], arguments["directories"] or [os.getcwd(), playbook])
+        # Not playbook_dir: of an imported playbook that is a directory of this collection.
+        called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
+        found = files.find(arguments["path"], arguments["directories"] or files.directories(os.getcwd(), called))
         file = {**found._asdict(), "exists": found.isreg, "directory": os.path.dirname(found.path)}
         try:
             if found.isreg and arguments["checksum"]:

@@ -13,7 +13,8 @@ author:
   - basecast.fleet contributors (@basecast)
 description:
   - Resolves a path on the controller the same way wherever this collection is given one. A relative path is resolved against
-    the current directory of C(ansible-playbook), then against the directory of the playbook.
+    the current directory of C(ansible-playbook), then
+    against the directory of the playbook that was called.
   - An error names every place that was tried.
   - Runs on the controller. No host is contacted.
 extends_documentation_fragment:

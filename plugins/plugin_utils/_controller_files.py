@@ -24,6 +24,11 @@ class Found(t.NamedTuple):
     size: int
 
 
+def directories(current: str, playbooks: Sequence[str]) -> list[str]:
+    """Where a relative path is looked up: in the current directory, then beside the playbooks that were called."""
+    return [current, *(os.path.dirname(os.path.join(current, playbook)) for playbook in playbooks)]
+
+
 def find(path: str, directories: Sequence[str]) -> Found:
     """The first of the directories that has the file; without any, the path in the first of them."""
     path = os.path.expanduser(path)

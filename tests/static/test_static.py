@@ -128,6 +128,15 @@ def test_plays_set_what_they_rely_on() -> None:
     assert not wrong
 
 
+def test_roles_have_readmes_of_their_argument_specs() -> None:
+    run(sys.executable, "tools/role-readmes", "--check")
+
+
+def test_the_default_of_the_fleet_is_that_of_the_settings() -> None:
+    hosts = {play["hosts"] for name in tracked("playbooks/*.yml") for play in yaml.safe_load((ROOT / name).read_text()) if "hosts" in play}
+    assert all("lookup('basecast.fleet.fleet')" in pattern for pattern in hosts)
+
+
 def test_the_least_ansible_core_is_the_same_everywhere() -> None:
     needed = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"].removeprefix(">=").removesuffix(".0")
     (check,) = tracked("*/check_controller.yml")

@@ -47,3 +47,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
 def test_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     assert files.sha256_of(str(tmp_path / "a")).startswith("e3b0c442")
+
+
+def test_relative_paths_are_meant_from_here_or_the_playbook() -> None:
+    assert files.directories("/here", ["site.yml", "../b/site.yml", "/c/site.yml"]) == ["/here", "/here", "/here/../b", "/c"]

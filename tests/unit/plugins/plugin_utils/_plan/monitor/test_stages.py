@@ -57,3 +57,9 @@ def test_the_last_stage_ends_with_the_watch() -> None:
     all_there = state({"a": 1}, fleet=fleet(a="holding"))
     assert not stage_has_ended(all_there, 6)
     assert stage_has_ended({**all_there, "done": True}, 6)
+
+
+def test_a_host_that_a_new_plan_does_not_name_is_waited_for() -> None:
+    new = state({"b": 1})
+    new["relays"][0]["targets"]["a"] = "p"
+    assert sorted(hosts_of_stage(new, 1)) == ["a", "b"]
