@@ -47,7 +47,7 @@ EXAMPLES = r"""
 - name: Stop where they cannot be known
   ansible.builtin.assert:
     that: found.known
-    fail_msg: "{{ found.reason }}"
+    fail_msg: "The machines of {{ inventory_hostname }} cannot be known: {{ found.reason }}"
 
 - name: Show what runs here
   ansible.builtin.debug:

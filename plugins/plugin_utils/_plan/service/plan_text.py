@@ -39,6 +39,7 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
     lines += _unplaced(plan)
     for base in plan["bases"].values():
         lines += _base(base, plan)
+    lines += _parents(plan)
     for text in drift_text(plan["machines"]):
         lines += _wrapped("", f"{text}; nothing would be rebuilt")
     for surplus in plan["surplus"]:
@@ -136,14 +137,20 @@ def _unplaced(plan: Mapping[str, t.Any]) -> Iterator[str]:
 
 def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]:
     digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
-    holders = f"held by {_by_pool(base['holders'])}" if base["holders"] else "held by no host"
+    adopters = {
+        host: item["path"] for host, items in _adoptions(plan).items() for item in items if (item["base"] or {}).get("name") == base["name"]
+    }
+    present = {host: pool for host, pool in base["holders"].items() if host not in adopters}
+    holders = f"held by {_by_pool(present)}" if present else "held by no host"
     needed = f"new machines need it on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
     yield from _wrapped("", f"base {base['title']}{digest}: {holders}; {needed}")
+    for host, path in adopters.items():
+        yield from _wrapped("  ", f"would be adopted from {path} on {host}")
     if base["import_on"]:
         source = base["source"]
         origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
         yield from _wrapped("  ", f"would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
-    stays = [host for host, pool in base["holders"].items() if base.get("pool") not in (None, pool)]
+    stays = [host for host, pool in present.items() if base.get("pool") not in (None, pool)]
     if stays:
         yield from _wrapped("  ", f"stays where it is on {', '.join(stays)}: pool {base['pool']} is for hosts that do not have it yet")
     targets = {
@@ -168,6 +175,19 @@ def _by_pool(pools: Mapping[str, str]) -> str:
     for host, pool in pools.items():
         hosts.setdefault(pool, []).append(host)
     return "; ".join(f"{', '.join(names)} (pool {pool})" for pool, names in hosts.items())
+
+
+def _adoptions(plan: Mapping[str, t.Any]) -> Mapping[str, Sequence[Mapping[str, t.Any]]]:
+    found: Mapping[str, Sequence[Mapping[str, t.Any]]] = plan.get("adoptions") or {}
+    return found
+
+
+def _parents(plan: Mapping[str, t.Any]) -> Iterator[str]:
+    """Parents of bases that are adopted by themselves."""
+    for host, items in _adoptions(plan).items():
+        for item in items:
+            if item["base"] is None:
+                yield from _wrapped("", f"base {item['title']}: would be adopted from {item['path']} on {host}")
 
 
 def _wrapped(prefix: str, text: str) -> list[str]:
