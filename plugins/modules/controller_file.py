@@ -51,9 +51,14 @@ options:
     choices: [info, read, writable]
     default: read
   checksum:
-    description: Return the SHA-256 of the file.
+    description:
+      - Return the SHA-256 of the file. A file that was not touched is not read again. What was read is kept below
+        C(basecast/digests) in the directory E(ANSIBLE_HOME).
     type: bool
     default: false
+  size_bytes:
+    description: With O(checksum), the checksum is returned only if the file has this size; another size says enough.
+    type: int
 """
 
 EXAMPLES = r"""

@@ -374,8 +374,8 @@ def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_la
     ]
     lines = [line.strip(' ",') for line in shown.out.splitlines()]
     assert "Relay plan of tiny 1: cut_through, strategy best, contention port" in lines
-    assert len([line for line in lines if re.fullmatch(r"kvm1 > kvm2 .* yes +-", line)]) == 3
-    assert "would be relayed to kvm2, kvm3; in which order is planned once its size is known" in lines
+    assert len([line for line in lines if re.fullmatch(r"kvm1 > kvm2 .* yes +- +\S+", line)]) == 3
+    assert "would be relayed to kvm2, kvm3; the order is planned once its size is known" in lines
     wanted["bases"][0]["source"]["path"] = "images/none.qcow2"
     refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
     assert refused.code != 0

@@ -159,3 +159,15 @@ def test_the_built_collection_holds_what_users_need_and_no_more(tmp_path: Path) 
     for_users = ("LICENSES/", "docs/", "extensions/eda/", "meta/", "playbooks/", "plugins/", "roles/")
     wanted = set(tracked(*for_users)) | {"CHANGELOG.md", "README.md", "changelogs/config.yaml"}
     assert built - {"FILES.json", "MANIFEST.json"} == wanted
+
+
+def test_the_architecture_page_shows_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page[page.index("## The rooms") : page.index("## The base store")]
+    shown = {line.split()[0].rstrip("/,") for line in tree.splitlines() if line.startswith("  ") and len(line.split()) > 1}
+    rooms = {
+        Path(name).parts[depth]
+        for root, depth in (("roles", 1), ("plugins/module_utils/_relay", 3), ("plugins/plugin_utils/_plan", 3))
+        for name in tracked(f"{root}/*/*", f"{root}/*/*/*")
+    }
+    assert rooms - shown == set()

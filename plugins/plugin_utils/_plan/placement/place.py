@@ -110,7 +110,7 @@ class _Placing:
         if not group["per_host"]:
             return
         for host in numbers.candidates:
-            for _ in range(group["per_host"] - numbers.on(host)):
+            for _unused in range(group["per_host"] - numbers.on(host)):
                 number = numbers.give(host)
                 self.standing.append(Standing(group["name"], host, counted=False))
                 mine = self.named.setdefault(group["name"], {})
@@ -236,7 +236,7 @@ class _Placing:
         free = self.numbers[group["name"]].free
         self.result["unplaced"] += [
             {"machine": f"{group['name']}-{next(free)}", "group": group["name"], "reasons": [sentence], "hosts": dict(hosts)}
-            for _ in range(count)
+            for _unused in range(count)
         ]
         if not (self.manifest.get("placement") or {}).get("partial"):
             self.result["problems"].append(f"{group['place']}: {sentence}")

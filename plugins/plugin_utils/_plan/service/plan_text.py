@@ -38,6 +38,7 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
         lines += _group(name, [machine for machine in plan["machines"] if machine["group"] == name], plan)
     for base in plan["bases"].values():
         lines += _base(base, plan)
+    lines += _parents(plan)
     for text in drift_text(plan["machines"]):
         lines += _wrapped("", f"{text}; nothing would be rebuilt")
     for surplus in plan["surplus"]:
@@ -97,9 +98,15 @@ def _reasons(machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any])
 
 def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]:
     digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
-    holders = f"held by {', '.join(base['holders'])}" if base["holders"] else "held by no host"
+    adopters = {
+        host: item["path"] for host, items in _adoptions(plan).items() for item in items if (item["base"] or {}).get("name") == base["name"]
+    }
+    present = [host for host in base["holders"] if host not in adopters]
+    holders = f"held by {', '.join(present)}" if present else "held by no host"
     needed = f"new machines need it on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
     yield from _wrapped("", f"base {base['title']}{digest}: {holders}; {needed}")
+    for host, path in adopters.items():
+        yield from _wrapped("  ", f"would be adopted from {path} on {host}")
     if base["import_on"]:
         source = base["source"]
         origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
@@ -117,6 +124,19 @@ def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]
         for clone in work["clones"]:
             if base["sha256"] in clone["bases"]:
                 yield from _wrapped("  ", f"would be copied on {host} to pool {clone['pool']}")
+
+
+def _adoptions(plan: Mapping[str, t.Any]) -> Mapping[str, Sequence[Mapping[str, t.Any]]]:
+    found: Mapping[str, Sequence[Mapping[str, t.Any]]] = plan.get("adoptions") or {}
+    return found
+
+
+def _parents(plan: Mapping[str, t.Any]) -> Iterator[str]:
+    """Parents of bases that are adopted by themselves."""
+    for host, items in _adoptions(plan).items():
+        for item in items:
+            if item["base"] is None:
+                yield from _wrapped("", f"base {item['title']}: would be adopted from {item['path']} on {host}")
 
 
 def _wrapped(prefix: str, text: str) -> list[str]:

@@ -53,6 +53,7 @@ def host_problems(
     relay_hosts: Sequence[str],
     hosts: Observed,
     memory_overcommit: float,
+    adopting: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
 ) -> dict[str, list[str]]:
     """Sentences for each host that cannot do its part.
 
@@ -61,6 +62,7 @@ def host_problems(
     :param bases: service_plan's, after the demand for them is known.
     :param work: service_plan's ``hosts``.
     :param relay_hosts: the hosts that serve or fetch a base.
+    :param adopting: files that each host adopts, with their ``pool``, ``title`` and ``entry``.
     """
     importers = {base["import_on"] for base in bases.values() if base["import_on"]}
     found = {}
@@ -75,7 +77,7 @@ def host_problems(
             *_import_pools(host, facts, bases),
             *_memory(host, facts, mine, groups, memory_overcommit),
             *_networks(host, facts, mine, groups),
-            *(_space(host, facts, work[host], bases, hosts) if host in work else []),
+            *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
             *(_clock(host, facts) if host in relay_hosts else []),
         ]
@@ -210,7 +212,12 @@ def _too_small_disks(creating: Machines, groups: Groups, bases: Bases) -> Iterat
 
 
 def _space(
-    host: str, facts: Mapping[str, t.Any], work: Mapping[str, t.Any], bases: Bases, hosts: Observed
+    host: str,
+    facts: Mapping[str, t.Any],
+    work: Mapping[str, t.Any],
+    bases: Bases,
+    hosts: Observed,
+    adopting: Sequence[Mapping[str, t.Any]],
 ) -> Iterator[str]:
     """Bases and whole copies of them have to fit at once; what differencing disks may grow by is not asked for here."""
     pools = (facts.get("capacity") or {}).get("pools") or {}
@@ -224,6 +231,9 @@ def _space(
     for fetch in work["fetch"]:
         base = bases[fetch["base"]]
         add(fetch["pool"], base["title"], _bytes_of(base, hosts) - _already_there(facts, fetch["pool"], base["sha256"]))
+    for item in adopting:
+        if not _clones_cost_nothing(facts, item["pool"]):
+            add(item["pool"], item["title"], item["entry"]["size_bytes"])
     for clone in work["clones"]:
         for base in (by_digest[digest] for digest in clone["bases"] if digest in by_digest):
             if not _clones_cost_nothing(facts, clone["pool"]):

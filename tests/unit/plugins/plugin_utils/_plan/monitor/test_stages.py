@@ -12,7 +12,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.stage
 
 def state(depths: dict[str, int], **more: t.Any) -> dict[str, t.Any]:
     """A relay in which each host is at a depth."""
-    stages: list[list[dict[str, t.Any]]] = [[] for _ in range(max(depths.values()))]
+    stages: list[list[dict[str, t.Any]]] = [[] for _unused in range(max(depths.values()))]
     for host, depth in depths.items():
         stages[depth - 1].append({"from": "src", "to": host, "start_s": 0.0, "end_s": 1.0})
     plan = {"stages": stages, "targets": list(depths)}

@@ -154,7 +154,8 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
 
 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
-    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}})
+    files = {"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}}
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files=files)
     assert plan["relays"][0]["size_bytes"] is None
     assert plan_text(plan)[-1] == "    would be relayed to b; the order is planned once its size is known"
 
