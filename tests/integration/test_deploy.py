@@ -180,6 +180,22 @@ def test_plan_shows_what_is_there_and_changes_nothing(lab: Lab, deployed: Outcom
 
 
 @pytest.mark.timeout(400)
+def test_place_tells_hosts_in_order_and_changes_nothing(lab: Lab, deployed: Outcome) -> None:
+    file = lab.state / "place.json"
+    variables = ["-e", f"basecast_place_file={file}", "-e", '{"basecast_labels": ["ssd"]}']
+    done = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, *variables, playbook="place"))
+    assert done.code == 0, done
+    assert "web: one more machine (web-4), or a clone, would go to kvm1, pool default" in done.out
+    assert "2. kvm2: lost by: later in the inventory" in done.out
+    told = json.loads(file.read_text())["web"]
+    assert {move["machine"]: move["to"] for move in told["moves"]} == {"web-1": "kvm2", "web-2": "kvm1", "web-3": "kvm1"}
+    wanted = {**MANIFEST, "placement": {"labels": ["nvme"]}}
+    full = nothing_changed_by(lab, lambda: deploy(lab, wanted, *variables, playbook="place"))
+    assert full.code != 0
+    assert "No host has room for another machine of web" in full.out
+
+
+@pytest.mark.timeout(400)
 def test_a_saved_plan_is_run_as_long_as_it_fits(lab: Lab, deployed: Outcome) -> None:
     file = lab.state / "saved.json"
     assert deploy(lab, MANIFEST, "-e", f"basecast_plan_file={file}", playbook="plan").code == 0

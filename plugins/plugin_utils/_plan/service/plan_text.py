@@ -121,6 +121,25 @@ def _order(name: str, ratings: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
         yield from _wrapped("    ", f"not {_few(hosts)}: {reason}")
 
 
+def one_more_text(places: Mapping[str, Mapping[str, t.Any]]) -> list[str]:
+    """Where one more machine of each group would go, as place_one_more returns it."""
+    lines: list[str] = []
+    for name, place in places.items():
+        if place["host"] is None:
+            lines += _wrapped("", f"{name}: no host has room for one more machine: {' '.join(place['problems']) or 'none can be asked'}")
+            continue
+        pools = ", ".join(dict.fromkeys(place["pools"].values()))
+        lines += _wrapped("", f"{name}: one more machine ({place['machine']}), or a clone, would go to {place['host']}, pool {pools}")
+        lines += _order(place["machine"], place["ratings"])
+        moves: dict[tuple[str, str | None], list[str]] = {}
+        for move in place["moves"]:
+            moves.setdefault((move["from"], move["to"]), []).append(move["machine"])
+        for (host, to), names in moves.items():
+            way = f"would move to {to}" if to else "could not move: no other host has room"
+            lines += _wrapped("  ", f"{in_short(names)} on {host} {way}")
+    return lines
+
+
 def _few(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:_LISTED]) + (f" and {len(hosts) - _LISTED} more" if len(hosts) > _LISTED else "")
 
