@@ -51,7 +51,9 @@ options:
     type: dict
     default: {}
   memory_overcommit:
-    description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
+    description:
+      - How much of a host's memory may be promised to machines, where C(overcommit) of the host does not say; V(1.0) is all of it and
+        no more.
     type: float
     default: 1.0
   fleet:
@@ -82,6 +84,10 @@ options:
     type: list
     elements: list
     default: []
+  quotas:
+    description: What each tenant may have altogether, see P(basecast.fleet.place_machines#filter).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -168,6 +174,7 @@ def service_plan(
     paths: t.Any = None,
     candidates: t.Any = None,
     adopted: t.Any = None,
+    quotas: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         made = plan(
@@ -182,6 +189,7 @@ def service_plan(
             Relaying(plain(relays), plain(paths or [])),
             plain(candidates or {}),
             plain(adopted or {}),
+            plain(quotas or {}),
         )
         # Hosts, and whoever wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}

@@ -51,7 +51,7 @@ def place_machines(
     :param hosts: observed hosts by inventory name, in inventory order.
     :param groups: the inventory's groups, for a manifest that names groups.
     :returns: ``{"assignments": [{"machine", "group", "number", "host", "pools", "exists", "place"}], "ratings": {machine:
-        [{"host", "pool", "rating", "fits", "reasons"}]}, "group_ratings": […], "unplaced": [{"machine", "group", "reasons"}],
+        [{"host", "pool", "rating", "fits", "reasons", "lost_by"}]}, "group_ratings": […], "unplaced": [{"machine", "group", "reasons"}],
         "binds": [limit], "surplus": [{"machine", "host"}], "problems": [str]}``.
     """
     settings = settings or Settings()
@@ -122,6 +122,7 @@ class _Placing:
                         "rating": 1.0,
                         "fits": True,
                         "reasons": ["the manifest names this host"],
+                        "lost_by": "",
                     }
                 ]
 

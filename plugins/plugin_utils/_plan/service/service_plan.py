@@ -42,16 +42,18 @@ def service_plan(
     relaying: Relaying = AS_USUAL,
     candidates: Candidates | None = None,
     adopted: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
+    quotas: Mapping[str, Mapping[str, t.Any]] | None = None,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
     :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
         with ``host`` and ``pool``.
-    :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
+    :param memory_overcommit: how much of a host's memory its machines may be promised, where its facts do not say; 1.0 is all of it.
     :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
     :param candidates: what base_disk_source_info has found for ``wanted_files``, by host.
     :param adopted: bases that this run has adopted, by host; each as base_disk_import returns it.
     :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
+    :param quotas: what each tenant may have altogether.
     :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems,
         bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
@@ -64,7 +66,15 @@ def service_plan(
     bad = _Bad({}, set())
     while True:
         plan, found = _plan_without(
-            bad, manifest, hosts, groups or {}, imported or {}, memory_overcommit, files or {}, relaying, candidates or {}, adopted or {}
+            bad,
+            manifest,
+            hosts,
+            Settings(groups or {}, memory_overcommit, quotas=quotas or {}),
+            imported or {},
+            files or {},
+            relaying,
+            candidates or {},
+            adopted or {},
         )
         if not skip_bad_hosts or not found:
             break
@@ -101,16 +111,15 @@ def _plan_without(
     bad: _Bad,
     manifest: Mapping[str, t.Any],
     hosts: Observed,
-    groups: Mapping[str, Sequence[str]],
+    settings: Settings,
     imported: Mapping[str, Mapping[str, t.Any]],
-    memory_overcommit: float,
     files: Mapping[str, Mapping[str, t.Any]],
     relaying: Relaying,
     candidates: Candidates,
     adopted: Mapping[str, Sequence[Mapping[str, t.Any]]],
 ) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
     """A plan without bad hosts, and what stands in the way of its other hosts."""
-    placement = place_machines(manifest, hosts, groups, Settings(memory_overcommit=memory_overcommit))
+    placement = place_machines(manifest, hosts, settings=settings)
     problems: list[str] = list(placement["problems"])
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
@@ -150,6 +159,7 @@ def _plan_without(
         "ratings": placement["ratings"],
         "group_ratings": placement["group_ratings"],
         "unplaced": placement["unplaced"],
+        "binds": placement["binds"],
         "surplus": placement["surplus"],
         "wanted_files": wanted,
         "adoptions": {
@@ -163,7 +173,7 @@ def _plan_without(
         ],
         "problems": problems,
     }
-    return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, memory_overcommit, adopting)
+    return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, settings.memory_overcommit or 1.0, adopting)
 
 
 class _Needs(t.NamedTuple):
@@ -323,6 +333,7 @@ def _base(
         "title": title,
         "sha256": sha256,
         "wanted_sha256": base["sha256"],
+        "pool": base.get("pool"),
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
         "source": base["source"],
         # Of a file that would be adopted, as long as nobody holds the base.
@@ -413,7 +424,9 @@ def _import_pool(
     creating: Sequence[Mapping[str, t.Any]],
     groups: Mapping[str, Mapping[str, t.Any]],
 ) -> str:
-    """The pool of the first disk that needs the base there; else one that the host has."""
+    """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
+    if base["pool"]:
+        return str(base["pool"])
     pools = list((hosts[host].get("capacity") or {}).get("pools") or {})
     wanted = [
         disk["pool"]
@@ -454,8 +467,8 @@ def _work(
             if base is not None:
                 name = base["name"]
                 if name not in pool_of_base:
-                    pool_of_base[name] = disk["pool"]
-                    work["fetch"].append({"base": name, "pool": disk["pool"]})
+                    pool_of_base[name] = base["pool"] or disk["pool"]
+                    work["fetch"].append({"base": name, "pool": pool_of_base[name]})
                 needs_own_pool = not disk["differencing"] or disk["backend"] == "reflink"
                 if needs_own_pool and disk["pool"] != pool_of_base[name]:
                     cloned = clones.setdefault(disk["pool"], [])

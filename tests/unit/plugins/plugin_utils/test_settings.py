@@ -21,6 +21,7 @@ def load(path: str) -> t.Any:
     return yaml.safe_load(Path(path).read_text())
 
 
+QUOTAS = "a mapping of tenants, each with numbers of at least 0 for some of machines, cpus, memory_mib, disk_gib"
 OPTIONS = _settings.options_of("settings", load, ROLES)
 
 
@@ -42,6 +43,16 @@ def read(**given: t.Any) -> tuple[dict[str, t.Any], list[str]]:
         ("basecast_site", "rack 1", "rack 1"),
         ("basecast_site", 7, "7"),
         ("basecast_source_dirs", "a,b", ["a", "b"]),
+        ("basecast_labels", ["ssd", 1], ["ssd", "1"]),
+        ("basecast_labels", {"rack": "r1", "row": 2}, ["rack=r1", "row=2"]),
+        ("basecast_maintenance", "yes", True),
+        ("basecast_cpu_overcommit", "2", 2.0),
+        ("basecast_memory_overcommit", 0.5, 0.5),
+        ("basecast_pool_overcommit", 2, 2.0),
+        ("basecast_pool_overcommit", {"fast": "1.5"}, {"fast": 1.5}),
+        ("basecast_pool_labels", {"fast": ["ssd"], "big": {"tier": "hdd"}}, {"fast": ["ssd"], "big": ["tier=hdd"]}),
+        ("basecast_quotas", {"shop": {"machines": "3", "disk_gib": 1.5}}, {"shop": {"machines": 3.0, "disk_gib": 1.5}}),
+        ("basecast_differencing", "no", False),
         ("manifest", {"format": 1}, {"format": 1}),
     ],
 )
@@ -69,6 +80,22 @@ def test_values_get_the_type_of_their_option(name: str, value: t.Any, converted:
         ("basecast_pools", ["/var/lib"], "a mapping"),
         ("basecast_site", ["a"], "text"),
         ("basecast_links", {"from": "a"}, "a list"),
+        ("basecast_labels", "ssd", "a list of texts, or a mapping of them"),
+        ("basecast_labels", 5, "a list of texts, or a mapping of them"),
+        ("basecast_labels", ["ssd", ["x"]], "a list of texts, or a mapping of them"),
+        ("basecast_labels", {"rack": None}, "a list of texts, or a mapping of them"),
+        ("basecast_maintenance", "soon", "true or false"),
+        ("basecast_cpu_overcommit", 0, "a number above 0"),
+        ("basecast_memory_overcommit", 0, "a number above 0"),
+        ("basecast_pool_overcommit", "much", "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_overcommit", {"fast": -1}, "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_overcommit", True, "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_labels", {"fast": "ssd"}, "a mapping of pools, each with a list of texts, or a mapping of them"),
+        ("basecast_quotas", {"shop": 3}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machine": 3}}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machines": -3}}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machines": None}}, QUOTAS),
+        ("basecast_quotas", ["shop"], "a mapping"),
     ],
 )
 def test_other_values_are_refused_with_what_is_expected(name: str, value: t.Any, expected: str) -> None:

@@ -63,7 +63,7 @@ def test_a_host_that_adopts_fetches_nothing_and_serves() -> None:
     assert (item["path"], item["base"], item["format"]) == ("/srv/x", {"name": "tiny", "version": "1"}, "qcow2")
     assert item["metadata"]["chunks_sha256"] == "c" * 64
     text = "\n".join(plan_text(plan))
-    assert "would be adopted from /srv/x on b" in text and "held by a;" in text
+    assert "would be adopted from /srv/x on b" in text and "held by a (pool default);" in text
     json.dumps(plan)
 
 
