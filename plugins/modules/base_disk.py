@@ -164,7 +164,7 @@ def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Seque
 
 def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     pool = module.params["pool"]
-    removed = removal.remove_bases(stores, pool, bases, module.check_mode)
+    removed = removal.remove_bases(stores, pool, bases, module.check_mode, check_name("tenant", module.params["tenant"]))
     return [f"remove base disk {sha256} from pool {pool}" for sha256 in removed]
 
 
