@@ -7,10 +7,17 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible import constants, context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils import _controller_files as files
+
+
+def _memory() -> str:
+    """Where digests of the controller's files are kept."""
+    home = constants.config.get_config_value("ANSIBLE_HOME")
+    return os.path.join(os.path.expanduser(home), "basecast", "digests")
 
 
 class ActionModule(ActionBase):
@@ -29,6 +36,7 @@ class ActionModule(ActionBase):
                 "directories": {"type": "list", "elements": "str"},
                 "state": {"type": "str", "choices": ["info", "read", "writable"], "default": "read"},
                 "checksum": {"type": "bool", "default": False},
+                "size_bytes": {"type": "int"},
             }
         )
         option, state = arguments["option"], arguments["state"]
@@ -38,12 +46,13 @@ class ActionModule(ActionBase):
             if why:
                 raise AnsibleActionFail(f"{option}: {why}")
             return {**result, "changed": False, "file": {"path": path}}
-        playbook = str((task_vars or {}).get("playbook_dir") or os.getcwd())
-        found = files.find(arguments["path"], arguments["directories"] or [os.getcwd(), playbook])
+        # Not playbook_dir: of an imported playbook that is a directory of this collection.
+        called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
+        found = files.find(arguments["path"], arguments["directories"] or files.directories(os.getcwd(), called))
         file = {**found._asdict(), "exists": found.isreg, "directory": os.path.dirname(found.path)}
         try:
-            if found.isreg and arguments["checksum"]:
-                file["checksum"] = files.sha256_of(found.path)
+            if found.isreg and arguments["checksum"] and arguments["size_bytes"] in (None, found.size):
+                file["checksum"] = files.sha256_of(found.path, None if self._task.check_mode else _memory())
             content = self._content(found, option) if state == "read" else None
         except OSError as error:
             raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from error

@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
             argument_spec={
                 "watch": {"type": "dict", "required": True},
                 "run": {"type": "str", "required": True},
-                "runtime_dir": {"type": "path", "default": "/run/basecast"},
+                "runtime_dir": {"type": "str", "default": "/run/basecast"},
                 "stage": {"type": "int", "required": True},
                 "collected": {"type": "list", "elements": "str", "default": []},
                 "poll_s": {"type": "float", "default": 15},

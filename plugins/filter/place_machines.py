@@ -64,7 +64,8 @@ RETURN = r"""
 _value:
   description:
     - "C(assignments): each machine with its host, and the pool of each disk. C(ratings): for one new machine of each group, the hosts
-      best first with reasons; C(fits) tells whether a host can take it. C(group_ratings): the same for sites and shared storages.
+      best first with reasons; C(fits) tells whether a host can take it, C(lost_by) its first difference to the best
+      one. C(group_ratings): the same for sites and shared storages.
       C(unplaced): machines without a place, with reasons, and by host what stands in the way. C(binds): limits whose removal alone
       would place more machines. C(surplus): machines that are no longer asked for. C(problems): sentences; while there is one,
       nothing should be changed."
@@ -73,7 +74,8 @@ _value:
     assignments: [{"machine": "web-1", "group": "web", "number": 1, "host": "kvm1", "pools": {"root": "default"}, "exists": false,
       "place": "shop.yml:8"}]
     ratings: {"web-1": [{"host": "kvm1", "pool": "default", "rating": 0.5, "fits": true, "reasons": ["has 0 of this group",
-      "needs 1.2 GB of base (10 s)", "memory: 131072 of 131072 MiB free", "pool default: 756.6 GiB free, 200 GiB promised"]}]}
+      "needs 1.2 GB of base (10 s)", "memory: 131072 of 131072 MiB free", "pool default: 756.6 GiB free, 200 GiB promised"],
+      "lost_by": ""}]}
     group_ratings: [{"kind": "site", "name": "room-1", "hosts": ["kvm1"], "rating": 0.5, "reasons": ["1 of 1 hosts have room for one
       more machine", "0 need no base brought"]}]
     unplaced: []

@@ -27,6 +27,10 @@ options:
       - Return the mistakes as the list C(errors) instead of failing, for a caller that shows them in its own words.
     type: bool
     default: false
+  differencing:
+    description: Whether disks over a base are differencing disks where the manifest does not say so; V(false) makes whole copies.
+    type: bool
+    default: true
 requirements:
   - jsonschema (Python package, on the controller)
 """
@@ -58,9 +62,11 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.service.manifest import parse_manifest, plain
 
 
-def service_manifest(source: t.Any, origin: str = "manifest", tell: bool = False) -> dict[str, t.Any]:
+def service_manifest(
+    source: t.Any, origin: str = "manifest", tell: bool = False, differencing: bool = True
+) -> dict[str, t.Any]:
     try:
-        return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin))
+        return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin), bool(differencing))
     except (FleetError, ValueError) as error:
         if tell:
             return {"errors": getattr(error, "fields", {}).get("errors") or [str(error)]}

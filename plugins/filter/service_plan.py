@@ -29,12 +29,31 @@ options:
     description:
       - Files from which bases would be imported, by the base's name in the manifest.
       - Each is what M(ansible.builtin.stat) returned as C(stat), for a file of the controller with the C(checksum) by SHA-256
-        where the manifest has one; for others it is what M(basecast.fleet.base_disk_source_info) returned in C(sources).
+        where the manifest has one, or the base is held; for others it is what M(basecast.fleet.base_disk_source_info)
+        returned in C(sources).
+      - Which of them are to be looked at, and where, is C(look) of each of the plan's C(bases).
       - A file that is missing, or is another one, is a problem. From a file's size the relay of its base is foreseen.
+      - The file of a base that hosts hold already is compared with what the base was imported from. Another size or another digest
+        is a problem, since another content needs another version. A server's other C(ETag) or C(Last-Modified) is a note.
+    type: dict
+    default: {}
+  candidates:
+    description:
+      - Files that hosts have already, by host, each a list as M(basecast.fleet.base_disk_source_info) returned it in C(candidates) when
+        it looked for the C(wanted_files) of an earlier plan.
+      - A host adopts such a file, so that nothing is fetched there. It counts as a holder of the base.
+    type: dict
+    default: {}
+  adopted:
+    description:
+      - Bases that the run has adopted since the hosts were observed, by host, each a list of what M(basecast.fleet.base_disk_import)
+        returned as C(base).
     type: dict
     default: {}
   memory_overcommit:
-    description: How much of a host's memory may be promised to machines; V(1.0) is all of it and no more.
+    description:
+      - How much of a host's memory may be promised to machines, where C(overcommit) of the host does not say; V(1.0) is all of it and
+        no more.
     type: float
     default: 1.0
   fleet:
@@ -65,6 +84,10 @@ options:
     type: list
     elements: list
     default: []
+  quotas:
+    description: What each tenant may have altogether, see P(basecast.fleet.place_machines#filter).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -111,7 +134,9 @@ _value:
       V(unknown) (whether it exists),
       V(unfit) (its host) or V(outside) (of this run), and how an existing one differs (C(drift)). C(bases): who holds each
       base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
-      machines that are no longer asked for. C(notes) and C(problems): sentences, of which only the latter stand in the way."
+      machines that are no longer asked for. C(wanted_files): by host, what it is to look for, as
+      M(basecast.fleet.base_disk_source_info) takes it in C(wanted). C(adoptions): by host, the files that become base disks
+      there. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1
@@ -147,6 +172,9 @@ def service_plan(
     skip_bad_hosts: bool = True,
     relays: t.Any = "targets",
     paths: t.Any = None,
+    candidates: t.Any = None,
+    adopted: t.Any = None,
+    quotas: t.Any = None,
 ) -> dict[str, t.Any]:
     try:
         made = plan(
@@ -159,6 +187,9 @@ def service_plan(
             None if fleet is None else plain(list(fleet)),
             bool(skip_bad_hosts),
             Relaying(plain(relays), plain(paths or [])),
+            plain(candidates or {}),
+            plain(adopted or {}),
+            plain(quotas or {}),
         )
         # Hosts, and whoever wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}

@@ -25,11 +25,11 @@ def node_of_run(runtime_dir: str, run: str) -> t.Iterator[RunDirectory]:
     runtime = RunDirectory(runtime_dir, run)
     try:
         yield runtime
-    except ControlFailed as error:
-        raise FleetError(_gone(runtime, run), run=run) from error
+    except ControlFailed:
+        raise FleetError(_gone(runtime, run), run=run)
     except RelayError as error:
         fields = {key: value for key, value in error.fields.items() if key != "kind"}
-        raise FleetError(error.message, **fields) from error
+        raise FleetError(error.message, **fields)
     except OSError as error:
         raise FleetError(f"The relay node of the run {run}: {error}", run=run) from error
 

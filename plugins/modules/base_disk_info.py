@@ -95,7 +95,12 @@ pools:
           chunk_bytes: 262144
           chunks_sha256: 0a4d55a8d778e5022fab701977c5d840bbc486d0d3c1f9a1c2b7a7c0a2f0a9b1
           imported_at: "2026-01-31T12:00:00Z"
-          imported_from: {kind: url, name: "https://images.example.org/debian-12.qcow2", image_format: qcow2}
+          imported_from:
+            kind: url
+            name: "https://images.example.org/debian-12.qcow2"
+            image_format: qcow2
+            size_bytes: 346226688
+            etag: '"14a2f000-64d1"'
           signatures: []
           chain: [5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e]
           names: [{tenant: default, name: debian, version: "12"}]
@@ -108,6 +113,7 @@ pools:
           verified_at: "2026-01-31T12:00:00Z"
           damaged: false
           damage: ""
+          sources: []
       partials: []
       damaged: []
   contains:

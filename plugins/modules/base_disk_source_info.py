@@ -42,6 +42,14 @@ options:
         description: One of O(pools).
         type: str
         default: default
+      digest:
+        description:
+          - Tell the SHA-256 digest of a file on the host as well. It is read for that once, and again after it was written.
+        type: bool
+        default: false
+      size_bytes:
+        description: With O(sources[].digest), the digest is told only if the file has this size; another size says enough.
+        type: int
   wanted:
     description: Base disks that the host may have as a file of another name.
     type: list
@@ -56,6 +64,10 @@ options:
         description: Size of the file.
         type: int
         required: true
+      format:
+        description: Format of the image; by default its content and its name have to say the same.
+        type: str
+        choices: [raw, qcow2, vmdk, vpc, vhdx]
   source_dirs:
     description: See O(basecast.fleet.base_disk_import#module:source_dirs). Files are looked for five levels deep.
     type: list
@@ -94,12 +106,14 @@ sources:
   description:
     - By O(sources[].name). C(isreg) tells whether there is a file, C(size) its size in bytes, V(null) where it is not known.
     - C(problem) says why an import would be refused, C(note) what else is to be said, such as that a server does not answer.
+    - C(sha256) is the digest, V(null) where it was not asked for or cannot be told; C(etag) and C(last_modified) are what a
+      server says, V(null) where it does not.
   returned: success
   type: dict
   sample:
-    debian: {isreg: true, size: 346226688, problem: "", note: ""}
+    debian: {isreg: true, size: 346226688, problem: "", note: "", sha256: null, etag: null, last_modified: null}
 candidates:
-  description: Files that have the digest of one of O(wanted), one for each.
+  description: Files that have the digest of one of O(wanted) and need no conversion, one for each.
   returned: success
   type: list
   elements: dict
@@ -114,7 +128,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import candidates
-from ..module_utils._disk.candidates import Wanted
+from ..module_utils._disk.candidates import Digest, Wanted
+from ..module_utils._disk.qemu_img import FORMATS
 from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
@@ -135,13 +150,15 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     for item in params["wanted"]:
         if item["size_bytes"] < 1:
             raise InvalidOption("wanted[].size_bytes", item["size_bytes"], "a size is a positive number of bytes")
-        wanted.append(Wanted(check_sha256("wanted[].sha256", item["sha256"]), item["size_bytes"]))
+        wanted.append(Wanted(check_sha256("wanted[].sha256", item["sha256"]), item["size_bytes"], item["format"]))
     stores = {name: Store(path, pool=name) for name, path in pools.items()}
     seen = {}
     for item in given:
         pool_path(pools, item["pool"], "sources[].pool")
         look = candidates.look_at_path if item["url"] is None else candidates.look_at_url
-        seen[item["name"]] = look(stores, item["pool"], item["path"] if item["url"] is None else item["url"], rules).as_dict()
+        digest = Digest(item["size_bytes"], not module.check_mode) if item["digest"] else None
+        place = item["path"] if item["url"] is None else item["url"]
+        seen[item["name"]] = look(stores, item["pool"], place, rules, digest).as_dict()
     found = candidates.find(stores, wanted, rules, remember=not module.check_mode) if wanted else []
     return {"changed": False, "sources": seen, "candidates": found}
 
@@ -160,6 +177,8 @@ def main() -> None:
                     "path": {"type": "str"},
                     "url": {"type": "str", "no_log": True},
                     "pool": {"type": "str", "default": "default"},
+                    "digest": {"type": "bool", "default": False},
+                    "size_bytes": {"type": "int"},
                 },
                 "mutually_exclusive": [("path", "url")],
                 "required_one_of": [("path", "url")],
@@ -171,6 +190,7 @@ def main() -> None:
                 "options": {
                     "sha256": {"type": "str", "required": True},
                     "size_bytes": {"type": "int", "required": True},
+                    "format": {"type": "str", "choices": list(FORMATS)},
                 },
             },
             "source_dirs": {"type": "list", "elements": "str", "default": []},

@@ -13,7 +13,8 @@ author:
   - basecast.fleet contributors (@basecast)
 description:
   - Resolves a path on the controller the same way wherever this collection is given one. A relative path is resolved against
-    the current directory of C(ansible-playbook), then against the directory of the playbook.
+    the current directory of C(ansible-playbook), then
+    against the directory of the playbook that was called.
   - An error names every place that was tried.
   - Runs on the controller. No host is contacted.
 extends_documentation_fragment:
@@ -50,9 +51,14 @@ options:
     choices: [info, read, writable]
     default: read
   checksum:
-    description: Return the SHA-256 of the file.
+    description:
+      - Return the SHA-256 of the file. A file that was not touched is not read again. What was read is kept below
+        C(basecast/digests) in the directory E(ANSIBLE_HOME).
     type: bool
     default: false
+  size_bytes:
+    description: With O(checksum), the checksum is returned only if the file has this size; another size says enough.
+    type: int
 """
 
 EXAMPLES = r"""

@@ -370,7 +370,10 @@ failure:
       description: Whether anything was changed before.
       type: bool
 domains:
-  description: All domains of the host, to find collisions.
+  description:
+    - All domains of the host, to find collisions and to know what they take.
+    - Of a domain of another tenant, or of none, only memory, CPUs and whether it runs are told. It has a name if that may be
+      the name of a machine of O(service).
   returned: success
   type: list
   elements: dict
@@ -384,23 +387,24 @@ domains:
         - 52:54:00:3b:9a:01
       memory_mib: 2048
       cpus: 2
+      disk_bytes: 21474836480
       running: true
       problem: null
   contains:
     domain:
-      description: Name of the domain.
+      description: Name of the domain, null for one that is not the tenant's.
       type: str
     uuid:
-      description: Its UUID.
+      description: Its UUID, null for one that is not the tenant's.
       type: str
     service:
-      description: The service it is part of, null for one that this collection did not make.
+      description: The service it is part of, null for one that is not the tenant's.
       type: str
     tenant:
-      description: The tenant it belongs to, null for one that this collection did not make.
+      description: The tenant it belongs to, null for one that is not the tenant's.
       type: str
     machine:
-      description: The name of the machine, null for one that this collection did not make.
+      description: The name of the machine, null for one that is not the tenant's.
       type: str
     macs:
       description: Addresses of its network cards.
@@ -411,6 +415,9 @@ domains:
       type: int
     cpus:
       description: Number of its virtual CPUs.
+      type: int
+    disk_bytes:
+      description: What its disks may grow to, null for a domain that is not the tenant's.
       type: int
     running:
       description: Whether it runs.
@@ -454,7 +461,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
             if state == "reported":
                 machines.await_reports(results, params["timeout_s"])
         try:
-            domains = machines.every_domain()
+            domains = machines.every_domain(tenant, service)
         except FleetError as error:
             told = [machine.result() for machine in results]
             raise MachinesFailed(error.message, machines=told, changed=any(machine.actions for machine in results))

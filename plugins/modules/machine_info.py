@@ -12,7 +12,7 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Lists the machines that M(basecast.fleet.machine) made, with what their guests reported, and all other domains of the host.
+  - Lists the machines that M(basecast.fleet.machine) made, with what their guests reported, and what all other domains of the host take.
   - A host for which libvirt keeps no definition has no machines, whether libvirt answers or not. Where there are definitions
     and it does not answer, nothing can be said of them, and RV(known) is V(false); the empty lists then do not mean that there
     are none.
@@ -47,7 +47,7 @@ EXAMPLES = r"""
 - name: Stop where they cannot be known
   ansible.builtin.assert:
     that: found.known
-    fail_msg: "{{ found.reason }}"
+    fail_msg: "The machines of {{ inventory_hostname }} cannot be known: {{ found.reason }}"
 
 - name: Show what runs here
   ansible.builtin.debug:
@@ -145,7 +145,10 @@ machines:
       description: Why something of it could not be read, null when all could.
       type: str
 domains:
-  description: All domains of the host, to find collisions.
+  description:
+    - All domains of the host, to find collisions and to know what they take.
+    - Of a domain of another tenant, or of none, only memory, CPUs and whether it runs are told. It has a name if that may be
+      the name of a machine of O(service).
   returned: success
   type: list
   elements: dict
@@ -159,23 +162,24 @@ domains:
         - 52:54:00:3b:9a:01
       memory_mib: 2048
       cpus: 2
+      disk_bytes: 21474836480
       running: true
       problem: null
   contains:
     domain:
-      description: Name of the domain.
+      description: Name of the domain, null for one that is not the tenant's.
       type: str
     uuid:
-      description: Its UUID.
+      description: Its UUID, null for one that is not the tenant's.
       type: str
     service:
-      description: The service it is part of, null for one that this collection did not make.
+      description: The service it is part of, null for one that is not the tenant's.
       type: str
     tenant:
-      description: The tenant it belongs to, null for one that this collection did not make.
+      description: The tenant it belongs to, null for one that is not the tenant's.
       type: str
     machine:
-      description: The name of the machine, null for one that this collection did not make.
+      description: The name of the machine, null for one that is not the tenant's.
       type: str
     macs:
       description: Addresses of its network cards.
@@ -186,6 +190,9 @@ domains:
       type: int
     cpus:
       description: Number of its virtual CPUs.
+      type: int
+    disk_bytes:
+      description: What its disks may grow to, null for a domain that is not the tenant's.
       type: int
     running:
       description: Whether it runs.

@@ -766,6 +766,8 @@ def act(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.Any
     if state == "finished":
         try:
             return answer(finished(runtime, params["timeout_s"], fleet))
+        except ControlFailed:
+            raise  # what became of the node is told where all modules tell it
         except FleetError as error:
             # The reader wants the same data, whether it went well or not.
             node = answer(error.fields.pop("node", {}))

@@ -40,7 +40,7 @@ options:
     required: true
   runtime_dir:
     description: Where relay nodes have their sockets on the host.
-    type: path
+    type: str
     default: /run/basecast
   stage:
     description: The stage that is waited for, see P(basecast.fleet.relay_stage#filter).

@@ -53,41 +53,13 @@ options:
       - What the controller's clock says when the module is called, in seconds since 1970, for example
         C({{ now().timestamp() }}).
     type: float
-  files:
-    description: Files on the host from which bases would be imported, to be looked at.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: A name under which the file is told of, such as that of the base.
-        type: str
-        required: true
-      path:
-        description: Path of the file, absolute, or relative to O(files[].pool).
-        type: str
-        required: true
-      pool:
-        description: The pool that a relative path is relative to.
-        type: str
-        default: default
-  candidate_sizes:
-    description:
-      - Sizes in bytes of bases that are wanted. Files of such a size may be these bases under another name, see
-        RV(observation.candidates).
-    type: list
-    elements: int
-    default: []
-  candidate_dirs:
-    description: Directories in which such files are looked for, beside the pools. Directories below them are not searched.
-    type: list
-    elements: str
-    default: []
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
     default: 30
 seealso:
+  - module: basecast.fleet.base_disk_source_info
+    description: Looks at files from which bases would be imported, and for files that hosts have already.
   - module: basecast.fleet.host_job
   - module: basecast.fleet.host_capacity_info
   - module: basecast.fleet.base_disk_info
@@ -238,36 +210,10 @@ observation:
           and C(memory_available_mib) of now. Rates in 10^6 bits per second, times in seconds.
       type: dict
       sample: {links: [], disks_age_s: 512.0, cpus: 32, load_1m: 0.42, memory_available_mib: 90112}
-    files:
-      description:
-        - The files of O(files), by their names. C(size_bytes) and C(modified_s) (seconds since the epoch) are V(null) for a
-          file that is not there. C(exists) is V(null) and C(known) V(false) where the file cannot be looked at.
-      type: dict
-      sample:
-        debian:
-          path: /srv/images/debian.qcow2
-          exists: true
-          regular: true
-          size_bytes: 346226688
-          modified_s: 1772000000.0
-          known: true
-          error: null
-    candidates:
-      description:
-        - Files that have one of O(candidate_sizes), at most 256. C(sha256) is their digest where an earlier import has
-          computed it and the file has not changed since; V(null) otherwise. Nothing is hashed by this module.
-      type: list
-      elements: dict
-      sample:
-        - path: /var/lib/libvirt/images/debian-12.qcow2
-          regular: true
-          size_bytes: 346226688
-          modified_s: 1772000000.0
-          sha256: null
     parts:
       description:
         - How each part was answered. C(known) whether it was, C(error) why not, C(seconds) how long it took.
-        - The parts are V(host), V(machines), V(record), V(links), V(files), V(pool:NAME) and V(candidates:DIRECTORY).
+        - The parts are V(host), V(machines), V(record), V(links) and V(pool:NAME).
       type: dict
       sample:
         host: {known: true, error: null, seconds: 0.041}
@@ -283,24 +229,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._errors import InvalidOption
-from ..module_utils._job.survey import File, Request, observe
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._job.survey import Request, observe
+from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 from ..module_utils._text import clean_data
 
 
-def _file(number: int, file: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) -> File:
-    if os.path.isabs(file["path"]):
-        return File(file["name"], file["path"])
-    return File(file["name"], os.path.join(pool_path(pools, file["pool"], f"files[{number}].pool"), file["path"]))
-
-
 def _request(params: t.Mapping[str, t.Any]) -> Request:
     pools = checked_pools(params["pools"])
-    for option in ("state_dir", *(["candidate_dirs"] if params["candidate_dirs"] else [])):
-        for path in params[option] if isinstance(params[option], list) else [params[option]]:
-            if not os.path.isabs(path):
-                raise InvalidOption(option, path, "an absolute path is needed")
+    if not os.path.isabs(params["state_dir"]):
+        raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
     if not 0 < params["part_timeout_s"] <= 3600:
         raise InvalidOption("part_timeout_s", params["part_timeout_s"], "a number of seconds up to 3600 is needed")
     return Request(
@@ -312,9 +250,6 @@ def _request(params: t.Mapping[str, t.Any]) -> Request:
         address=params["address"],
         ports=checked_ports(params["port_range"]),
         port_range=params["port_range"],
-        files=[_file(number, file, pools) for number, file in enumerate(params["files"])],
-        candidate_sizes=frozenset(params["candidate_sizes"]),
-        candidate_dirs=params["candidate_dirs"],
         limit_s=params["part_timeout_s"],
     )
 
@@ -328,11 +263,6 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
 
 
 def main() -> None:
-    file = {
-        "name": {"type": "str", "required": True},
-        "path": {"type": "str", "required": True},
-        "pool": {"type": "str", "default": "default"},
-    }
     run_module(
         _work,
         exact=("observation",),
@@ -345,9 +275,6 @@ def main() -> None:
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
-            "files": {"type": "list", "elements": "dict", "default": [], "options": file},
-            "candidate_sizes": {"type": "list", "elements": "int", "default": []},
-            "candidate_dirs": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
         },
         supports_check_mode=True,

@@ -9,10 +9,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
+import tempfile
+import time
 import typing as t
 from collections.abc import Sequence
+
+from ..module_utils._names import is_sha256
 
 
 class Found(t.NamedTuple):
@@ -22,6 +27,11 @@ class Found(t.NamedTuple):
     tried: list[str]
     isreg: bool
     size: int
+
+
+def directories(current: str, playbooks: Sequence[str]) -> list[str]:
+    """Where a relative path is looked up: in the current directory, then beside the playbooks that were called."""
+    return [current, *(os.path.dirname(os.path.join(current, playbook)) for playbook in playbooks)]
 
 
 def find(path: str, directories: Sequence[str]) -> Found:
@@ -38,9 +48,50 @@ def find(path: str, directories: Sequence[str]) -> Found:
     return Found(tried[0], tried, False, 0)
 
 
-def sha256_of(path: str) -> str:
+def sha256_of(path: str, memory: str | None = None) -> str:
+    """The digest of a file, which is read once as long as it is not touched.
+
+    :param memory: a directory that keeps what was read; without it nothing is kept.
+    """
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        seen = _touched(os.fstat(file.fileno()))
+        note = os.path.join(memory, f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json") if memory else None
+        known = _noted(note) if note else {}
+        if known.get("file") == seen and is_sha256(known.get("sha256")):
+            return str(known["sha256"])
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        settled = time.time_ns() - seen[3] > _SETTLED_NS and _touched(os.fstat(file.fileno())) == seen
+    if note and settled:
+        _keep(note, {"file": seen, "sha256": sha256, "path": path})
+    return sha256
+
+
+#: A file that was written this recently may be written again without its time stamp showing it.
+_SETTLED_NS = 2 * 10**9
+
+
+def _touched(status: os.stat_result) -> list[int]:
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _noted(note: str) -> dict[str, t.Any]:
+    try:
+        with open(note, encoding="utf-8") as file:
+            data = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _keep(note: str, data: dict[str, t.Any]) -> None:
+    """Where it cannot be kept, the file is read again next time."""
+    try:
+        os.makedirs(os.path.dirname(note), mode=0o700, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(note), delete=False, encoding="utf-8") as file:
+            json.dump(data, file)
+        os.replace(file.name, note)
+    except OSError:
+        return
 
 
 def why_not_writable(path: str) -> str | None:

@@ -79,7 +79,8 @@ def read(options: Options, value_of: Callable[[str], t.Any], host: str) -> tuple
         value = value_of(name)
         given = option.get("default") if value is None else value
         try:
-            settings[key_of(name)] = None if given is None else convert(given, option)
+            converted = None if given is None else convert(given, option)
+            settings[key_of(name)] = _CHECKS[name](converted) if name in _CHECKS and converted is not None else converted
         except ValueError as error:
             sentences.append(f"{name}: invalid value {given!r} of {host}; expected {error}")
     return settings, sentences
@@ -106,3 +107,71 @@ def convert(value: t.Any, option: Mapping[str, t.Any]) -> t.Any:
     if kind in {"int", "float"} and not (math.isfinite(converted) and converted >= 0):
         raise ValueError(noun)
     return converted
+
+
+# --- values whose form no type describes ---------------------------------------------------------
+
+
+def _labels(value: t.Any) -> list[str]:
+    """Labels as texts: a mapping's as ``key=value``."""
+    if isinstance(value, Mapping) and all(_is_text(item) for item in value.values()):
+        return [f"{key}={item}" for key, item in value.items()]
+    if isinstance(value, list) and all(_is_text(item) for item in value):
+        return [str(item) for item in value]
+    raise ValueError("a list of texts, or a mapping of them")
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ""
+
+
+def _pool_labels(value: Mapping[str, t.Any]) -> dict[str, list[str]]:
+    try:
+        return {str(pool): _labels(labels) for pool, labels in value.items()}
+    except ValueError as error:
+        raise ValueError(f"a mapping of pools, each with {error}") from error
+
+
+def _ratio(value: t.Any) -> float:
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not (math.isfinite(found) and found > 0):
+        raise ValueError("a number above 0")
+    return found
+
+
+def _pool_ratios(value: t.Any) -> float | dict[str, float]:
+    try:
+        return {str(pool): _ratio(ratio) for pool, ratio in value.items()} if isinstance(value, Mapping) else _ratio(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a mapping of pools with one each") from error
+
+
+_QUOTA = ("machines", "cpus", "memory_mib", "disk_gib")
+
+
+def _quotas(value: Mapping[str, t.Any]) -> dict[str, dict[str, float]]:
+    expected = f"a mapping of tenants, each with numbers of at least 0 for some of {', '.join(_QUOTA)}"
+    found: dict[str, dict[str, float]] = {}
+    for tenant, limits in value.items():
+        if not isinstance(limits, Mapping) or set(limits) - set(_QUOTA):
+            raise ValueError(expected)
+        try:
+            # None is what an empty value of YAML is.
+            given = {str(what): "" if limit is None else limit for what, limit in limits.items()}
+            found[str(tenant)] = {what: convert(limit, {"type": "float"}) for what, limit in given.items()}
+        except ValueError as error:
+            raise ValueError(expected) from error
+    return found
+
+
+_CHECKS: dict[str, Callable[[t.Any], t.Any]] = {
+    "basecast_cpu_overcommit": _ratio,
+    "basecast_labels": _labels,
+    "basecast_memory_overcommit": _ratio,
+    "basecast_pool_labels": _pool_labels,
+    "basecast_pool_overcommit": _pool_ratios,
+    "basecast_quotas": _quotas,
+}

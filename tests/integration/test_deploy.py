@@ -174,9 +174,25 @@ def test_plan_shows_what_is_there_and_changes_nothing(lab: Lab, deployed: Outcom
     wanted = manifest(per_host=2)
     done = nothing_changed_by(lab, lambda: deploy(lab, wanted, "-e", f"basecast_plan_file={file}", playbook="plan"))
     assert done.code == 0, done
-    assert "machine web-1 on kvm1 is there" in done.out
-    assert "machine web-4 on kvm1 would be made" in done.out
+    assert "web-1 on kvm1: there already" in done.out
+    assert "web-4 on kvm1: to be made" in done.out
     assert json.loads(file.read_text())["service"]["machines"][3]["machine"] == "web-4"
+
+
+@pytest.mark.timeout(400)
+def test_place_tells_hosts_in_order_and_changes_nothing(lab: Lab, deployed: Outcome) -> None:
+    file = lab.state / "place.json"
+    variables = ["-e", f"basecast_place_file={file}", "-e", '{"basecast_labels": ["ssd"]}']
+    done = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, *variables, playbook="place"))
+    assert done.code == 0, done
+    assert "web: one more machine (web-4), or a clone, would go to kvm1, pool default" in done.out
+    assert "2. kvm2: lost by: later in the inventory" in done.out
+    told = json.loads(file.read_text())["web"]
+    assert {move["machine"]: move["to"] for move in told["moves"]} == {"web-1": "kvm2", "web-2": "kvm1", "web-3": "kvm1"}
+    wanted = {**MANIFEST, "placement": {"labels": ["nvme"]}}
+    full = nothing_changed_by(lab, lambda: deploy(lab, wanted, *variables, playbook="place"))
+    assert full.code != 0
+    assert "No host has room for another machine of web" in full.out
 
 
 @pytest.mark.timeout(400)
@@ -374,8 +390,8 @@ def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_la
     ]
     lines = [line.strip(' ",') for line in shown.out.splitlines()]
     assert "Relay plan of tiny 1: cut_through, strategy best, contention port" in lines
-    assert len([line for line in lines if re.fullmatch(r"kvm1 > kvm2 .* yes +-", line)]) == 3
-    assert "would be relayed to kvm2, kvm3; in which order is planned once its size is known" in lines
+    assert len([line for line in lines if re.fullmatch(r"kvm1 > kvm2 .* yes +- +\S+", line)]) == 3
+    assert "would be relayed to kvm2, kvm3 (pool default); the order is planned once its size is known" in lines
     wanted["bases"][0]["source"]["path"] = "images/none.qcow2"
     refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
     assert refused.code != 0

@@ -195,7 +195,7 @@ def test_no_host_waits_for_a_crawling_one(fresh_lab_factory: t.Callable[..., Lab
     fleets = {name: Fleet(lab, name) for name in lab.hosts}
     base = fleets["kvm1"].put_base("v1")
     fleets["kvm1"].import_base("v1")
-    [known] = fleets["kvm1"].module("base_disk_info")["pools"]["default"]["bases"]
+    [known] = fleets["kvm1"].module("base_disk_info", tenant="default")["pools"]["default"]["bases"]
     keys = ("format", "sha256", "source_sha256", "size_bytes", "virtual_size_bytes", "image_format", "parent", "chunk_bytes")
     metadata = {key: known[key] for key in (*keys, "chunks_sha256", "imported_at", "imported_from", "signatures")}
     lab.hosts["kvm3"].slow_link(5)

@@ -8,7 +8,8 @@ usage: python -m tests.placement [--instances DIR] [--out DIR] [--fresh SEED] [N
 
 Without a directory the recorded instances; with --fresh, instances drawn from the same families. Of each one a file of the
 same name is written into --out, in the checker's form: [{"machine", "host", "pool"}]. Exits with 1 if a limit is broken, if
-more machines are left out than in the best known assignment, or if a figure is missed. Times are CPU seconds of the call of the filter, with compiled code in the cache.
+more machines are left out than in the best known assignment, or if a figure is missed. Times are CPU seconds of the
+call of the filter, with compiled code in the cache.
 """
 
 from __future__ import annotations

@@ -128,6 +128,15 @@ def test_plays_set_what_they_rely_on() -> None:
     assert not wrong
 
 
+def test_roles_have_readmes_of_their_argument_specs() -> None:
+    run(sys.executable, "tools/role-readmes", "--check")
+
+
+def test_the_default_of_the_fleet_is_that_of_the_settings() -> None:
+    hosts = {play["hosts"] for name in tracked("playbooks/*.yml") for play in yaml.safe_load((ROOT / name).read_text()) if "hosts" in play}
+    assert all("lookup('basecast.fleet.fleet')" in pattern for pattern in hosts)
+
+
 def test_the_least_ansible_core_is_the_same_everywhere() -> None:
     needed = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["requires_ansible"].removeprefix(">=").removesuffix(".0")
     (check,) = tracked("*/check_controller.yml")
@@ -150,3 +159,15 @@ def test_the_built_collection_holds_what_users_need_and_no_more(tmp_path: Path) 
     for_users = ("LICENSES/", "docs/", "extensions/eda/", "meta/", "playbooks/", "plugins/", "roles/")
     wanted = set(tracked(*for_users)) | {"CHANGELOG.md", "README.md", "changelogs/config.yaml"}
     assert built - {"FILES.json", "MANIFEST.json"} == wanted
+
+
+def test_the_architecture_page_shows_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page[page.index("## The rooms") : page.index("## The base store")]
+    shown = {line.split()[0].rstrip("/,") for line in tree.splitlines() if line.startswith("  ") and len(line.split()) > 1}
+    rooms = {
+        Path(name).parts[depth]
+        for root, depth in (("roles", 1), ("plugins/module_utils/_relay", 3), ("plugins/plugin_utils/_plan", 3))
+        for name in tracked(f"{root}/*/*", f"{root}/*/*/*")
+    }
+    assert rooms - shown == set()

@@ -239,4 +239,3 @@ class FileDigest:
             raise
         fcntl.fcntl(self._descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
-

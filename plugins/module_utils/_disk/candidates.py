@@ -16,6 +16,7 @@ from .._errors import FleetError
 from .._text import clean
 from . import download, filesystem, import_record, in_use, sources, transfer
 from .download import DownloadFailed
+from .inspection import inspect
 from .sources import Rules
 from .store import Store
 
@@ -24,25 +25,51 @@ _MOST_FILES = 100_000
 
 
 class Wanted(t.NamedTuple):
-    """A base disk that the host may have under another name."""
+    """A base disk that the host may have under another name; ``image_format`` where it is known."""
 
     sha256: str
     size_bytes: int
+    image_format: str | None = None
 
 
 class Source(t.NamedTuple):
-    """``size_bytes`` is None where it is not known, ``problem`` why the host would refuse to import from there."""
+    """``size_bytes`` is None where it is not known, ``problem`` why the host would refuse to import from there.
+
+    ``sha256`` is empty where it was not asked for, or cannot be told; ``etag`` and ``last_modified`` are a server's.
+    """
 
     there: bool
     size_bytes: int | None
     problem: str
     note: str
+    sha256: str = ""
+    etag: str = ""
+    last_modified: str = ""
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {"isreg": self.there, "size": self.size_bytes, "problem": self.problem, "note": self.note}
+        return {
+            "isreg": self.there,
+            "size": self.size_bytes,
+            "problem": self.problem,
+            "note": self.note,
+            "sha256": self.sha256 or None,
+            "etag": self.etag or None,
+            "last_modified": self.last_modified or None,
+        }
 
 
-def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules) -> Source:
+class Digest(t.NamedTuple):
+    """Whether the digest of a file is asked for.
+
+    :param size_bytes: only of a file of this size; another size says enough.
+    :param remember: write down what was read.
+    """
+
+    size_bytes: int | None = None
+    remember: bool = True
+
+
+def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules, digest: Digest | None = None) -> Source:
     """A file on the host, opened and judged as an import does it."""
     full = path if os.path.isabs(path) else os.path.join(stores[pool].pool_path, path)
     try:
@@ -53,22 +80,27 @@ def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rul
         return Source(False, None, "", clean(error, 200))
     try:
         status = os.fstat(descriptor)
-        sources.check_path(descriptor, full, stores, rules)
+        true = sources.check_path(descriptor, full, stores, rules)
         if not stat.S_ISREG(status.st_mode):
             return Source(False, None, "", "it is not a regular file")
         in_use.refuse_open(descriptor, full, "imported", readers=False)
+        sha256 = ""
+        if digest is not None and digest.size_bytes in (None, status.st_size):
+            sha256 = _digest_of(stores, descriptor, true, digest.remember)
     except FleetError as error:
         return Source(True, None, error.message, "")
+    except OSError as error:
+        return Source(True, None, "", clean(error, 200))
     finally:
         os.close(descriptor)
-    return Source(True, status.st_size, "", "")
+    return Source(True, status.st_size, "", "", sha256)
 
 
-def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules) -> Source:
+def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules, digest: Digest | None = None) -> Source:
     """What the server says of the file. One that says nothing, or cannot be asked now, is no problem yet."""
     try:
         if download.check_url(url).startswith("file:"):
-            return look_at_path(stores, pool, sources.file_of_url(url, rules), rules)
+            return look_at_path(stores, pool, sources.file_of_url(url, rules), rules, digest)
         answer = download.ask(url, rules)
     except DownloadFailed as error:
         return Source(True, None, "", error.message)
@@ -76,30 +108,32 @@ def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules
         return Source(True, None, error.message, "")
     except OSError as error:
         return Source(True, None, "", clean(error, 200))
-    return Source(True, answer.length if answer.length >= 0 else None, "", "")
+    size = answer.length if answer.length >= 0 else None
+    return Source(True, size, "", "", etag=answer.etag, last_modified=answer.last_modified)
 
 
 def find(
     stores: t.Mapping[str, Store], wanted: t.Sequence[Wanted], rules: Rules, remember: bool = True
 ) -> list[dict[str, t.Any]]:
-    """Files that have the size and the digest of something that is wanted, the first of each: {"sha256", "path", "size_bytes"}.
+    """Files that can become what is wanted as they are, the first of each: {"sha256", "path", "size_bytes"}.
 
     Only files of a wanted size are read, each of them once: what it was found to be is remembered with its identity and its
     times.
 
     :param remember: write down what was read.
     """
-    by_size: dict[int, set[str]] = {}
+    by_size: dict[int, dict[str, Wanted]] = {}
     for item in wanted:
-        by_size.setdefault(item.size_bytes, set()).add(item.sha256)
+        by_size.setdefault(item.size_bytes, {})[item.sha256] = item
     found: dict[str, dict[str, t.Any]] = {}
     for path in _files(stores, rules):
-        open_wishes = by_size.get(_size(path), set()) - set(found)
-        if not open_wishes:
+        size = _size(path)
+        wishes = {sha256: item for sha256, item in by_size.get(size, {}).items() if sha256 not in found}
+        if not wishes:
             continue
-        digest = _digest(stores, path, rules, remember)
-        if digest in open_wishes:
-            found[digest] = {"sha256": digest, "path": path, "size_bytes": _size(path)}
+        digest = _digest(stores, path, rules, remember, wishes)
+        if digest:
+            found[digest] = {"sha256": digest, "path": path, "size_bytes": size}
     return [found[sha256] for sha256 in sorted(found)]
 
 
@@ -127,31 +161,44 @@ def _files(stores: t.Mapping[str, Store], rules: Rules) -> t.Iterator[str]:
                 yield os.path.join(directory, name)
 
 
-def _digest(stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool) -> str:
-    """Empty for a file that is not to be imported, or is being written."""
+def _digest(
+    stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool, wishes: t.Mapping[str, Wanted]
+) -> str:
+    """Which of the wishes a file is; empty for another one, and one that is not to be imported or is being written."""
     try:
         descriptor = filesystem.open_regular(path)
     except (OSError, FleetError):
         return ""
     try:
         sources.check_path(descriptor, path, stores, rules)
-        status = os.fstat(descriptor)
-        for store in stores.values():
-            known = import_record.file_digest(store, path, status)
-            if known is not None:
-                return known
-        with in_use.reading(descriptor, path, "read"):
-            digest = transfer.hash_open(descriptor)[0]
-        after = os.fstat(descriptor)
-        if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return ""
-        if remember:
-            _remember(stores, path, status, digest)
-        return digest
+        sha256 = _digest_of(stores, descriptor, path, remember)
+        # What would be converted, or has a parent, can become other bytes.
+        kept = sha256 in wishes and inspect(path, descriptor, wishes[sha256].image_format, None).keep
+        return sha256 if kept else ""
     except (OSError, FleetError):
         return ""
     finally:
         os.close(descriptor)
+
+
+def _digest_of(stores: t.Mapping[str, Store], descriptor: int, path: str, remember: bool) -> str:
+    """Of an open file, from memory where it is the same still; empty if it was written meanwhile.
+
+    :param path: where it really lies.
+    """
+    status = os.fstat(descriptor)
+    for store in stores.values():
+        known = import_record.file_digest(store, path, status)
+        if known is not None:
+            return known
+    with in_use.reading(descriptor, path, "read"):
+        digest = transfer.hash_open(descriptor)[0]
+    after = os.fstat(descriptor)
+    if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+        return ""
+    if remember:
+        _remember(stores, path, status, digest)
+    return digest
 
 
 def _remember(stores: t.Mapping[str, Store], path: str, status: os.stat_result, digest: str) -> None:

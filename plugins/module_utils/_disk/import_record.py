@@ -103,3 +103,22 @@ def base_of_source(store: Store, sha256: str) -> str | None:
 
 def remember_source(store: Store, source_sha256: str, sha256: str) -> None:
     _write(store, f"source:{source_sha256}", {"source_sha256": source_sha256, "sha256": sha256})
+
+
+def sources_of(store: Store) -> dict[str, list[str]]:
+    """By base, the digests of further sources that were converted to the same bytes, as far as this pool knows."""
+    directory = os.path.join(store.directory, ".imports")
+    found: dict[str, list[str]] = {}
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return {}
+    for name in names:
+        try:
+            data = filesystem.read_value(os.path.join(directory, name), _LARGEST)
+        except (OSError, FleetError):
+            continue
+        base, source = (data.raw.get(key) if isinstance(data.raw, dict) else None for key in ("sha256", "source_sha256"))
+        if is_sha256(base) and is_sha256(source):
+            found.setdefault(str(base), []).append(str(source))
+    return found

@@ -17,6 +17,7 @@ import typing as t
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
+from .._text import clean
 from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
 from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
@@ -276,7 +277,8 @@ class Importer:
                 else:
                     source_sha256, digested = self._convert(request, source, seen, staging, known_sha256)
                 self._remember(source, source_sha256)
-                base = self._publish(request, seen, digested, source_sha256, source.name, "path")
+                origin = {"kind": "path", "name": source.name, "image_format": seen.image_format, "size_bytes": source.status.st_size}
+                base = self._publish(request, seen, digested, source_sha256, origin)
             except BaseException as error:
                 if os.path.lexists(disk) and not os.path.lexists(source.path):
                     os.rename(disk, source.path)  # moved here, not accepted: it is not taken away
@@ -484,7 +486,14 @@ class Importer:
                 source = _Source(descriptor, path, name, os.fstat(descriptor))
                 if not seen.keep:
                     _sha256, digested = self._convert(request, source, seen, staging, sha256)
-                base = self._publish(request, seen, digested, sha256, public, "url")
+                origin = {
+                    "kind": "url",
+                    "name": public,
+                    "image_format": seen.image_format,
+                    "size_bytes": source.status.st_size,
+                    **_of_server(validators),
+                }
+                base = self._publish(request, seen, digested, sha256, origin)
                 if validators is not None:
                     import_record.remember_url(self._target, url, validators, sha256)
             finally:
@@ -494,8 +503,9 @@ class Importer:
     # -- into the store
 
     def _publish(
-        self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, name: str, kind: str
+        self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, origin: t.Mapping[str, t.Any]
     ) -> Base:
+        name = str(origin["name"])
         image_format = "raw" if seen.image_format == "raw" else "qcow2"
         virtual_size = digested.chunks.size_bytes
         if image_format == "qcow2":
@@ -522,7 +532,7 @@ class Importer:
             "chunk_bytes": CHUNK_BYTES,
             "chunks_sha256": digested.chunks.sha256,
             "imported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "imported_from": {"kind": kind, "name": name, "image_format": seen.image_format},
+            "imported_from": dict(origin),
             "signatures": [],
         }
         if request.metadata is not None:
@@ -571,6 +581,12 @@ class Importer:
         if not there or written:
             self._actions.append(f"import {metadata['imported_from']['name']} as base disk {sha256}")
         return base
+
+
+def _of_server(validators: download.Validators | None) -> dict[str, str]:
+    """By what it can be seen later that the file at a URL has changed."""
+    told = {} if validators is None else {"etag": validators.etag, "last_modified": validators.last_modified}
+    return {key: clean(value, download.MAX_VALIDATOR) for key, value in told.items() if value}
 
 
 def _finished(path: str, digest: FileDigest) -> _Digested:

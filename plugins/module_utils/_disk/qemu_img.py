@@ -29,7 +29,6 @@ _MEMORY_MIB = 4096
 _INSPECT_CPU_S = 60
 _CHECK_CPU_S = 1800
 
-_NO_NAMES: t.Mapping[str, str] = {}
 _CHECK_LEAKS = 3
 _CHECK_UNSUPPORTED = 63
 
@@ -60,7 +59,7 @@ def parse_info(text: str) -> ImageInfo:
     )
 
 
-def parse_check(code: int, text: str, errors: str, names: t.Mapping[str, str] = _NO_NAMES) -> CheckResult:
+def parse_check(code: int, text: str, errors: str, names: t.Mapping[str, str] | None = None) -> CheckResult:
     """`qemu-img check --output=json` with its exit code."""
     if code == _CHECK_UNSUPPORTED:
         return CheckResult("", 0)
@@ -80,12 +79,12 @@ def parse_check(code: int, text: str, errors: str, names: t.Mapping[str, str] = 
     return CheckResult(": ".join(filter(None, [", ".join(counts), detail])) or f"exit code {code}", leaks)
 
 
-def _last_line(errors: str, names: t.Mapping[str, str] = _NO_NAMES) -> str:
+def _last_line(errors: str, names: t.Mapping[str, str] | None = None) -> str:
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     if not lines:
         return ""
     text = lines[-1].replace("qemu-img: ", "", 1)
-    for spoken, name in names.items():
+    for spoken, name in (names or {}).items():
         text = text.replace(spoken, name)
     return clean(text, 400)
 
@@ -114,7 +113,7 @@ class QemuImg:
         return self._runner(limited([program, *arguments], _MEMORY_MIB, cpu_s))
 
     def _do(
-        self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0, names: t.Mapping[str, str] = _NO_NAMES
+        self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0, names: t.Mapping[str, str] | None = None
     ) -> str:
         code, output, errors = self._run(arguments, cpu_s)
         if code != 0:
@@ -186,7 +185,7 @@ class QemuImg:
 
 
 def _failure(
-    attempt: str, code: int, errors: str, names: t.Mapping[str, str] = _NO_NAMES
+    attempt: str, code: int, errors: str, names: t.Mapping[str, str] | None = None
 ) -> DamagedImage | DiskBusy | NoSpace | ToolFailed:
     detail = _last_line(errors, names)
     if "No space left on device" in errors or "Disk quota exceeded" in errors:

@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import FleetError
 from .._text import clean
-from . import filesystem, transfer, users
+from . import filesystem, import_record, transfer, users
 from .listing import listable, listing_problem
 from .store import Base, Store
 
@@ -76,6 +76,7 @@ def pool_contents(
     remember: bool = False,
 ) -> dict[str, t.Any]:
     bases, damaged = [], []
+    sources = import_record.sources_of(store)
     for sha256 in store.ids():
         base, place = None, store.base_directory(sha256)
         try:
@@ -83,7 +84,7 @@ def pool_contents(
             problem = store.problem(sha256) if base is None else ""
             if base is not None and (not only or {sha256, base.metadata["source_sha256"]} & set(only)):
                 damage = transfer.verify(base, store if remember else None) if verify else ""
-                bases.append(_told(base, in_use, damage, tenant))
+                bases.append({**_told(base, in_use, damage, tenant), "sources": sources.get(sha256, [])})
                 place, problem = base.path, damage
         except FileNotFoundError:
             continue  # removed at this moment

@@ -8,14 +8,11 @@
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
-import stat
 import time
 import typing as t
 
-from .._disk import capacity, import_record, users
+from .._disk import capacity, users
 from .._disk.store import Store
 from .._disk.survey import pool_contents
 from .._machine import inquiry
@@ -24,15 +21,6 @@ from .._relay.measure.link_history import LinkHistory
 from .questions import Answer, Question, ask_all
 
 FORMAT = 1
-MAX_CANDIDATES = 256
-_MAX_ENTRIES = 20_000
-
-
-class File(t.NamedTuple):
-    """A file from which a base would be imported."""
-
-    name: str
-    path: str
 
 
 class Request(t.NamedTuple):
@@ -40,9 +28,6 @@ class Request(t.NamedTuple):
 
     :param pools: paths by name.
     :param ports: first and last that the relay may use; port_range as the user wrote it.
-    :param files: files to look at.
-    :param candidate_sizes: files of these sizes may be base disks under another name.
-    :param candidate_dirs: where such files are looked for, beside the pools themselves.
     :param limit_s: how long one part may take.
     """
 
@@ -54,9 +39,6 @@ class Request(t.NamedTuple):
     address: str | None
     ports: tuple[int, int]
     port_range: str
-    files: t.Sequence[File] = ()
-    candidate_sizes: t.Collection[int] = ()
-    candidate_dirs: t.Sequence[str] = ()
     limit_s: float = 30.0
 
 
@@ -88,15 +70,8 @@ def observe(request: Request) -> dict[str, t.Any]:
         "bridges": _of(machines, "bridges", []),
         "record": answers["record"].value,
         "measured": {**links, **{key: _of(host, "capacity", {}).get(key) for key in _LOAD}} if links else {},
-        "files": _of(answers["files"], "files", {}),
-        "candidates": _candidates(answers),
         "parts": {name: answer.told() for name, answer in answers.items()},
     }
-
-
-def _candidates(answers: t.Mapping[str, Answer]) -> list[dict[str, t.Any]]:
-    found = (answer.value or [] for name, answer in answers.items() if name.startswith("candidates:"))
-    return list(itertools.islice(itertools.chain.from_iterable(found), MAX_CANDIDATES))
 
 
 _LOAD = ("cpus", "load_1m", "memory_available_mib")
@@ -127,13 +102,9 @@ def _questions(request: Request) -> dict[str, Question]:
         "machines": lambda: _machines(request),
         "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
-        "files": lambda: {"files": {file.name: _file(file.path) for file in request.files}},
     }
     for name, path in request.pools.items():
         questions[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request.tenant)  # type: ignore[misc]
-    if request.candidate_sizes:
-        for place in dict.fromkeys([*request.pools.values(), *request.candidate_dirs]):
-            questions[f"candidates:{place}"] = lambda place=place: candidates(place, request)  # type: ignore[misc]
     return questions
 
 
@@ -217,48 +188,3 @@ def _users(known: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, set[str]]:
             if is_tenants and disk.backing_path:
                 found.setdefault(disk.backing_path, set()).add(disk.path)
     return found
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def _file(path: str) -> dict[str, t.Any]:
-    """There, not there, or not to be known."""
-    nothing = {"path": path, "exists": False, "regular": None, "size_bytes": None, "modified_s": None}
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return {**nothing, "known": True, "error": None}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return {**nothing, "exists": None, "known": False, "error": reason}
-    return {**nothing, "exists": True, **_shown(status), "known": True, "error": None}
-
-
-def _shown(status: os.stat_result) -> dict[str, t.Any]:
-    return {"regular": stat.S_ISREG(status.st_mode), "size_bytes": status.st_size, "modified_s": round(status.st_mtime, 3)}
-
-
-def candidates(place: str, request: Request) -> list[dict[str, t.Any]]:
-    """Regular files in a directory, not below it, whose size is one of those that are looked for.
-
-    A digest is told where one of the pools remembers it from an earlier import; nothing is read here.
-    """
-    stores = [Store(path, pool=name) for name, path in request.pools.items()]
-    found = []
-    try:
-        entries = sorted(itertools.islice(os.scandir(place), _MAX_ENTRIES), key=lambda entry: entry.name)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return []
-        raise
-    for entry in entries:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(status.st_mode) and status.st_size in request.candidate_sizes:
-            digests = (import_record.file_digest(store, entry.path, status) for store in stores)
-            sha256 = next((digest for digest in digests if digest), None)
-            found.append({"path": entry.path, **_shown(status), "sha256": sha256})
-    return found[:MAX_CANDIDATES]

@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""What libvirt tells of a host: a service's machines, everybody's domains, networks and bridges."""
+"""What libvirt tells of a host: a service's machines, what all domains take, networks and bridges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "known": True,
                 "reason": None,
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
-                "domains": machines.every_domain(anew=False),
+                "domains": machines.every_domain(tenant, service, anew=False),
                 "networks": host.networks(),
             }
     except LibvirtMissing as error:

@@ -133,26 +133,33 @@ class Machines:
         self._pools = pools
         self._found = self._survey()
 
-    def every_domain(self, anew: bool = True) -> list[dict[str, t.Any]]:
-        """All domains of the host, whoever they belong to.
+    def every_domain(self, tenant: str, service: str | None = None, anew: bool = True) -> list[dict[str, t.Any]]:
+        """All domains of the host: the tenant's own as they are, all others as what they take, without names.
 
+        :param service: another's domain keeps its name and UUID where the name may be one of this service's machines.
         :param anew: look again, since something may have been changed.
         """
-        return [
-            {
-                "domain": about.domain,
-                "uuid": about.uuid,
-                "service": about.owner.service if about.owner else None,
-                "tenant": about.owner.tenant if about.owner else None,
-                "machine": about.owner.machine if about.owner else None,
-                "macs": list(about.macs),
-                "memory_mib": about.memory_mib,
-                "cpus": about.cpus,
-                "running": running,
-                "problem": about.problem,
-            }
-            for running, about in sorted(self._running(anew), key=lambda pair: pair[1].domain)
-        ]
+        told = []
+        for running, about in sorted(self._running(anew), key=lambda pair: pair[1].domain):
+            owner = about.owner
+            mine = owner is not None and owner.tenant == tenant
+            named = mine or (service is not None and about.domain.startswith(f"{service}-"))
+            told.append(
+                {
+                    "domain": about.domain if named else None,
+                    "uuid": about.uuid if named or _may_be_copy(about) else None,
+                    "service": owner.service if owner and mine else None,
+                    "tenant": owner.tenant if owner and mine else None,
+                    "machine": owner.machine if owner and mine else None,
+                    "macs": list(about.macs) if mine else [],
+                    "memory_mib": about.memory_mib,
+                    "cpus": about.cpus,
+                    "disk_bytes": _disk_bytes(about) if mine else None,
+                    "running": running,
+                    "problem": about.problem if named or not about.problem else "it cannot be read",
+                }
+            )
+        return told
 
     def _running(self, anew: bool) -> t.Iterator[tuple[bool, Description]]:
         for domain, about in self._survey() if anew else self._found:
@@ -542,6 +549,18 @@ class Machines:
             )
 
 
+def _disk_bytes(about: Description) -> int:
+    """What the disks of a machine may grow to, as far as its description says so."""
+    disks = about.spec.get("disks")
+    sizes = [disk.get("size_bytes") for disk in disks.values() if isinstance(disk, dict)] if isinstance(disks, dict) else []
+    return sum(size for size in sizes if isinstance(size, int) and size > 0)
+
+
+def _may_be_copy(about: Description) -> bool:
+    """Whether the UUID of a domain without owner is derived from names: a copy of a machine whose metadata was lost has such."""
+    return about.owner is None and about.uuid[14:15] == "5"
+
+
 def _foreign(about: Description, owner: Owner) -> tuple[str, str]:
     """Why a domain that has the machine's name or UUID is left alone."""
     what = f"The domain {about.domain} (UUID {about.uuid})"
@@ -550,7 +569,7 @@ def _foreign(about: Description, owner: Owner) -> tuple[str, str]:
     whose = "was not made by this collection"
     if about.owner:
         o = about.owner
-        whose = f"belongs to machine {o.machine} of service {o.service} of tenant {o.tenant}"
+        whose = f"belongs to machine {o.machine} of service {o.service}" if o.tenant == owner.tenant else "belongs to another tenant"
     return (
         "foreign_domain",
         f"{what} {whose} and is left alone. Choose another service or machine name than {owner.service} and "

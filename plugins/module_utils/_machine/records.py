@@ -53,14 +53,13 @@ class ServiceRecords:
         except FileNotFoundError:
             return None
         except Malformed as error:
-            reason = error.problem
+            raise RecordUnreadable(
+                f"The record {path} cannot be used: {error.problem}. Remove it, and deploy the service again.", path=path
+            )
         except FleetError as error:
             raise RecordUnreadable(f"The record {path} cannot be read: {error.message}", path=path)
         except OSError as error:
             raise RecordUnreadable(f"The record {path} cannot be read: {error.strerror}.", path=path)
-        raise RecordUnreadable(
-            f"The record {path} cannot be used: {reason}. Remove it, and deploy the service again.", path=path
-        )
 
     def read_all(self) -> tuple[dict[str, dict[str, t.Any]], dict[str, str]]:
         """The records by service, and why others cannot be read."""

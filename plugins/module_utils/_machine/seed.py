@@ -54,6 +54,13 @@ class SeedWish:
 _NAMES_IN_TEXT = re.compile(r"^(hostname|fqdn):[ \t]*[\"']?([A-Za-z0-9.-]+)", re.MULTILINE)
 
 
+class NotUnderstood(InvalidOption):
+    """User data that cloud-init will not understand. Its value may be secret, so only what is wrong with it is told."""
+
+    def __init__(self, option: str, problems: t.Sequence[str]) -> None:
+        FleetError.__init__(self, f"{option}: {'; '.join(problems)}", option=option)
+
+
 def check_seed(wish: SeedWish, option: str) -> None:
     """Raise InvalidOption for what no guest could use."""
     if "instance-id" in wish.meta_data:
@@ -65,7 +72,7 @@ def check_seed(wish: SeedWish, option: str) -> None:
     for name in ("user_data", "vendor_data"):
         problems = user_data_problems(getattr(wish, name))
         if problems:
-            raise FleetError(f"{option}.{name}: {'; '.join(problems)}", kind="invalid_option", option=f"{option}.{name}")
+            raise NotUnderstood(f"{option}.{name}", problems)
     if wish.network_config is not None and not {"version", "network"} & set(wish.network_config):
         raise InvalidOption(
             f"{option}.network_config",

@@ -252,7 +252,7 @@ class Job:
                 follower.look(error.message)
                 self._bytes = follower.bytes
                 if node.stopping.wait(LOCK_RETRY_S):
-                    raise Cancelled("The node is being stopped.") from error
+                    raise Cancelled("The node is being stopped.")
                 continue
             break
         self._msg = ""

@@ -131,7 +131,7 @@ def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority:
         return runtime.ask("progress", timeout=10.0)
     except ControlFailed as error:
         process.signal(signal.SIGKILL)
-        raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}") from error
+        raise RelayError(f"The relay node did not start: {runtime.log_tail() or error.message}")
 
 
 def stopped(runtime: RunDirectory) -> bool:

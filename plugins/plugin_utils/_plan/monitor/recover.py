@@ -188,7 +188,7 @@ def _hopeless(out: State, why: str, now: float) -> State:
 def _matrix(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What was measured, and over it what was observed since. Fixed paths over what was lost are given up."""
     hosts = members(relay, plan)
-    gone = {(a, b) for a, b in out["lost_links"]} | {(a, b) for a in out["lost"] for b in hosts}
+    gone = set(map(tuple, out["lost_links"])) | {(a, b) for a in out["lost"] for b in hosts}
     matrix = matrix_of(out.get("measured"), relay, hosts, out.get("sites"), gone)
     if "seconds" in matrix:
         index = {host: number for number, host in enumerate(hosts)}

@@ -20,7 +20,9 @@ LAST_STAGE = 6
 
 def hosts_of_stage(state: Mapping[str, t.Any], stage: int, collected: Collection[str] = ()) -> list[str]:
     """The hosts whose turn it is: of this stage, or of an earlier one in a plan that was in force before."""
-    stages = relay_stages(state["plans"], LAST_STAGE)
+    # A plan that was made on the way does not tell of hosts that have their bases already.
+    receivers = {host: 1 for relay in state["relays"] for host in relay["targets"]}
+    stages = {**receivers, **relay_stages(state["plans"], LAST_STAGE)}
     lost = state.get("lost") or {}
     return [
         host

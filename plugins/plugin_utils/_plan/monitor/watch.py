@@ -285,7 +285,7 @@ def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float) -> list[li
     links: dict[tuple[str, str], None] = {}
     for relay, plan in zip(state["relays"], state["plans"], strict=True):
         links.update(dict.fromkeys(_idle_links(state, relay, plan, fleet)))
-    lost = {(a, b) for a, b in state["lost_links"]}
+    lost = set(map(tuple, state["lost_links"]))
     back, others = [pair for pair in links if pair in lost], [pair for pair in links if pair not in lost]
     start = state.get("probed_links", 0) % len(others) if others else 0
     return _disjoint([*back, *others[start:], *others[:start]][: len(back) + MOST_PAIRS])

@@ -151,7 +151,7 @@ def _world(problem: Problem, array: Callable[[Iterable[int]], t.Any]) -> World:
         rule_from=array(_offsets(len(role.rules) for role in roles)),
         rule_of=array(_flat(role.rules for role in roles)),
         rule_domain=array(first + domain for first, rule in zip(counters, problem.rules, strict=False) for domain in rule.domain),
-        rule_limit=array(rule.limit for rule in problem.rules for _ in rule.there),
+        rule_limit=array(rule.limit for rule in problem.rules for _unused in rule.there),
         bond_from=array(_offsets(len(role.bonds) for role in roles)),
         bond_of=array(_flat(role.bonds for role in roles)),
         bond_domain=array(_flat(bond.domain for bond in problem.bonds)),

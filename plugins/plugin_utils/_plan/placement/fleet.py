@@ -64,6 +64,32 @@ def label_texts(labels: t.Any) -> frozenset[str]:
     return frozenset(str(label) for label in ([labels] if isinstance(labels, str) else labels or ()))
 
 
+def inventory_facts(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What is said of a host rather than seen of it: the part of its facts that the variables of the inventory give."""
+    return {
+        "site": settings["site"],
+        "labels": settings["labels"],
+        "maintenance": settings["maintenance"],
+        "overcommit": {
+            "cpus": settings["cpu_overcommit"],
+            "memory": settings["memory_overcommit"],
+            "pools": settings["pool_overcommit"],
+        },
+        "pool_labels": settings["pool_labels"],
+    }
+
+
+def memory_of(name: str, facts: Mapping[str, t.Any], overcommit: float | None = None) -> tuple[int, int]:
+    """MiB that machines of a host may be promised together, and what machines and claims have of it.
+
+    :param overcommit: where the host does not say otherwise.
+    """
+    memory = _whole(f"hosts[{name}].capacity.memory_mib", (facts.get("capacity") or {}).get("memory_mib"))
+    limit = int(memory * _ratio(name, facts, "memory", overcommit) + 1e-9) if memory else UNLIMITED
+    taken = [*(facts.get("domains") or []), *(facts.get("claims") or [])]
+    return limit, sum(_whole(f"hosts[{name}].domains.memory_mib", item.get("memory_mib")) for item in taken)
+
+
 def read_fleet(hosts: Observed, memory_overcommit: float | None = None) -> list[HostFacts]:
     """The hosts in the inventory's order.
 
@@ -89,6 +115,7 @@ def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None
     claims = facts.get("claims") or []
     taken = [*(facts.get("domains") or []), *claims]
     cpus, memory = (_whole(f"hosts[{name}].capacity.{key}", capacity.get(key)) for key in ("cpus", "memory_mib"))
+    memory_limit, memory_used = memory_of(name, facts, memory_overcommit)
     host = HostFacts(
         name=name,
         why_not="" if answers(facts) else str(facts.get("msg") or facts.get("reason") or "it cannot be asked"),
@@ -99,8 +126,8 @@ def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None
         cpu_limit=int(cpus * _ratio(name, facts, "cpus") + 1e-9) if cpus else UNLIMITED,
         cpu_used=sum(_whole(f"hosts[{name}].domains.cpus", item.get("cpus")) for item in taken),
         memory=memory or 0,
-        memory_limit=int(memory * _ratio(name, facts, "memory", memory_overcommit) + 1e-9) if memory else UNLIMITED,
-        memory_used=sum(_whole(f"hosts[{name}].domains.memory_mib", item.get("memory_mib")) for item in taken),
+        memory_limit=memory_limit,
+        memory_used=memory_used,
         load=number(f"hosts[{name}].capacity.load_1m", capacity.get("load_1m") or 0) / (cpus or 1),
         members=facts.get("members") or {},
     )

@@ -324,7 +324,7 @@ def ruin(w: World, s: State, goal: Goal) -> None:
     start = pick(s.random, machines)
     if s.total[3] > 0 and draw(s.random) < 0.6:
         # A host that somebody who was left out may use.
-        for _ in range(machines):
+        for _unused in range(machines):
             if s.at[start] < 0:
                 break
             start = (start + 1) % machines

@@ -115,7 +115,7 @@ class Problem:
     @property
     def machines(self) -> list[int]:
         """The role of each machine."""
-        return [index for index, role in enumerate(self.roles) for _ in range(role.count)]
+        return [index for index, role in enumerate(self.roles) for _unused in range(role.count)]
 
 
 class Vector(t.NamedTuple):

@@ -51,7 +51,7 @@ def place_machines(
     :param hosts: observed hosts by inventory name, in inventory order.
     :param groups: the inventory's groups, for a manifest that names groups.
     :returns: ``{"assignments": [{"machine", "group", "number", "host", "pools", "exists", "place"}], "ratings": {machine:
-        [{"host", "pool", "rating", "fits", "reasons"}]}, "group_ratings": […], "unplaced": [{"machine", "group", "reasons"}],
+        [{"host", "pool", "rating", "fits", "reasons", "lost_by"}]}, "group_ratings": […], "unplaced": [{"machine", "group", "reasons"}],
         "binds": [limit], "surplus": [{"machine", "host"}], "problems": [str]}``.
     """
     settings = settings or Settings()
@@ -110,7 +110,7 @@ class _Placing:
         if not group["per_host"]:
             return
         for host in numbers.candidates:
-            for _ in range(group["per_host"] - numbers.on(host)):
+            for _unused in range(group["per_host"] - numbers.on(host)):
                 number = numbers.give(host)
                 self.standing.append(Standing(group["name"], host, counted=False))
                 mine = self.named.setdefault(group["name"], {})
@@ -122,6 +122,7 @@ class _Placing:
                         "rating": 1.0,
                         "fits": True,
                         "reasons": ["the manifest names this host"],
+                        "lost_by": "",
                     }
                 ]
 
@@ -236,7 +237,7 @@ class _Placing:
         free = self.numbers[group["name"]].free
         self.result["unplaced"] += [
             {"machine": f"{group['name']}-{next(free)}", "group": group["name"], "reasons": [sentence], "hosts": dict(hosts)}
-            for _ in range(count)
+            for _unused in range(count)
         ]
         if not (self.manifest.get("placement") or {}).get("partial"):
             self.result["problems"].append(f"{group['place']}: {sentence}")

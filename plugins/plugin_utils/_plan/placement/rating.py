@@ -21,9 +21,11 @@ def ratings(built: Built, ranking: Ranking, role: int, chosen: str) -> list[dict
     """The hosts for one machine of a role, as if it were the last one to be placed.
 
     :param chosen: the host that it was given; it comes first.
-    :returns: ``[{"host", "pool", "rating", "fits", "reasons"}]``; a rating is 1 for the best host and 0 for those that cannot take it.
+    :returns: ``[{"host", "pool", "rating", "fits", "reasons", "lost_by"}]``; a rating is 1 for the best host and 0 for those that
+        cannot take it. ``lost_by`` is the first difference to the best host, in words; empty for that one.
     """
     taken = _take_one(built, ranking, role, chosen)
+    packed = ranking.prefer[built.wishes[role].group["name"]] == "pack"
     best: dict[int, Key] = {}
     for option in ranking.options_of(role):
         key = ranking.key(role, option)
@@ -31,24 +33,39 @@ def ratings(built: Built, ranking: Ranking, role: int, chosen: str) -> list[dict
             best[ranking.host_of(option)] = key
     hosts = built.problem.hosts
     order = sorted(best, key=lambda host: (hosts[host].name != chosen, best[host]))
-    rated = [
+    rated: list[dict[str, t.Any]] = [
         {
             "host": hosts[host].name,
             "pool": _pools(built, ranking, role, best[host][-1])[0],
             "rating": round(1.0 - place / (len(order) + 1), 4),
             "fits": True,
             "reasons": reasons(built, ranking, role, best[host][-1]),
+            "lost_by": _lost_by(best[order[0]], best[host], packed),
         }
         for place, host in enumerate(order)
     ]
     rated += [
-        {"host": host, "pool": None, "rating": 0.0, "fits": False, "reasons": [why]}
+        {"host": host, "pool": None, "rating": 0.0, "fits": False, "reasons": [why], "lost_by": "it does not fit"}
         for host, why in why_not(built, ranking.arrays, role).items()
         if host not in {entry["host"] for entry in rated}
     ]
     if taken is not None:
         ranking.put(*taken)
     return rated
+
+
+_BROUGHT = ("more bytes of base to bring", "later with the base")
+_SPREAD = ("more machines of the group", "more machines of the service", *_BROUGHT, "fuller", "more load", "later in the inventory")
+_PACK = ("no machine of the service yet", *_BROUGHT, "emptier", "more load", "later in the inventory")
+
+
+def _lost_by(best: Key, other: Key, packed: bool) -> str:
+    """The first part of its key by which a host lost."""
+    if other == best:
+        return ""
+    if other < best:
+        return "less good for all machines together"
+    return next((what for what, a, b in zip(_PACK if packed else _SPREAD, best, other, strict=False) if a != b), "another pool")
 
 
 def _take_one(built: Built, ranking: Ranking, role: int, chosen: str) -> tuple[int, int] | None:

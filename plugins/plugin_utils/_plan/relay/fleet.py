@@ -261,7 +261,7 @@ def matrix_of(
     matrix = deployment_matrix(
         links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared
     )
-    refused = fixed_paths.refused([(a, b) for a, b in relay.get("fixed") or []], hosts, lost_links)
+    refused = fixed_paths.refused(list(map(tuple, relay.get("fixed") or [])), hosts, lost_links)
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
 
 

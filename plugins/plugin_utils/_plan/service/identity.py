@@ -29,8 +29,8 @@ def unreadable(facts: Mapping[str, t.Any], manifest: Manifest, machine: str) -> 
     """Why it cannot be known whether this domain of the host is the machine; empty when it can."""
     owner = _owner(manifest, machine)
     for domain in facts.get("domains") or []:
-        if domain.get("problem") and (domain["domain"] == owner.domain or domain.get("uuid") == owner.domain_uuid):
-            return f"the domain {domain['domain']} cannot be read: {domain['problem']}"
+        if domain.get("problem") and (domain.get("domain") == owner.domain or domain.get("uuid") == owner.domain_uuid):
+            return f"{_domain(domain)} cannot be read: {domain['problem']}"
     return ""
 
 
@@ -62,15 +62,16 @@ def _taken(manifest: Manifest, assignments: Sequence[Mapping[str, t.Any]], hosts
     for host, facts in hosts.items():
         for domain in facts.get("domains") or []:
             by_uuid.setdefault(str(domain.get("uuid")), []).append((host, domain))
-            by_name[host, domain["domain"]] = domain
+            if domain.get("domain"):
+                by_name[host, domain["domain"]] = domain
     mine = {(host, machine["machine"]) for host, facts in hosts.items() for machine in facts.get("machines") or []}
     for entry in assignments:
         owner = _owner(manifest, entry["machine"])
         for host, domain in by_uuid.get(owner.domain_uuid, []):
             if (host, entry["machine"]) not in mine and not domain.get("problem"):
                 yield (
-                    f"{entry['place']}: the UUID {owner.domain_uuid} of machine {entry['machine']} is that of the domain"
-                    f" {domain['domain']} on {host}; undefine that domain or give it another UUID"
+                    f"{entry['place']}: the UUID {owner.domain_uuid} of machine {entry['machine']} is that of"
+                    f" {_domain(domain)} on {host}; undefine that domain or give it another UUID"
                 )
         other = by_name.get((entry["host"], owner.domain))
         if other is None or (entry["host"], entry["machine"]) in mine or other.get("problem"):
@@ -82,9 +83,14 @@ def _taken(manifest: Manifest, assignments: Sequence[Mapping[str, t.Any]], hosts
             )
 
 
+def _domain(domain: Mapping[str, t.Any]) -> str:
+    return f"the domain {domain['domain']}" if domain.get("domain") else "another domain"
+
+
 def _whose(domain: Mapping[str, t.Any]) -> str:
+    """Hosts do not tell whose the domains of other tenants are."""
     if domain.get("service") is None:
-        return "was not made by this collection"
+        return "is none of this tenant's machines"
     return f"belongs to service {domain['service']} of tenant {domain.get('tenant')}"
 
 

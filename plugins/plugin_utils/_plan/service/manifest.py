@@ -57,12 +57,13 @@ class Places:
         return f"{at}: {yaml_text.dotted(path)}" if path else at
 
 
-def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") -> dict[str, t.Any]:
+def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", differencing: bool = True) -> dict[str, t.Any]:
     """A checked manifest with all defaults filled in.
 
     :param source: YAML text, or the parsed mapping.
     :param origin: what messages call it, usually the file's name.
-    :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, place}], machines
+    :param differencing: what disks over a base are where the manifest does not say so.
+    :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, pool | None, place}], machines
         [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, disks [{name, base | None,
         size_bytes | None, differencing, pool | None, pool_labels, backend, place}], placement, networks,
         cloud_init | None, seed_digest | None, place}]``; every ``place`` is how a message names that part.
@@ -79,7 +80,7 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest") 
         errors = [*_meaning_errors(document, places)]
     if errors:
         raise ManifestError(errors)
-    return _normalised(document, places)
+    return _normalised(document, places, differencing)
 
 
 def _read(source: str | Mapping[str, t.Any], origin: str) -> tuple[t.Any, Places]:
@@ -259,7 +260,7 @@ def _twice(names: Sequence[str], path: Path, places: Places) -> Iterator[str]:
 # --- filling in --------------------------------------------------------------------------------
 
 
-def _normalised(document: dict[str, t.Any], places: Places) -> dict[str, t.Any]:
+def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) -> dict[str, t.Any]:
     return {
         "format": 1,
         "service": document["service"],
@@ -267,7 +268,7 @@ def _normalised(document: dict[str, t.Any], places: Places) -> dict[str, t.Any]:
         "origin": places.origin,
         "placement": _placement(document.get("placement")),
         "bases": [_base(base, ("bases", index), places) for index, base in enumerate(document.get("bases", []))],
-        "machines": [_group(group, ("machines", index), places) for index, group in enumerate(document["machines"])],
+        "machines": [_group(group, ("machines", index), places, differencing) for index, group in enumerate(document["machines"])],
     }
 
 
@@ -278,6 +279,7 @@ def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
         "name": base["name"],
         "version": base["version"],
         "sha256": base.get("sha256"),
+        "pool": base.get("pool"),
         "source": {
             "kind": kind,
             "host": source.get("host"),
@@ -290,7 +292,7 @@ def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
     }
 
 
-def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bool) -> dict[str, t.Any]:
     hosts = group.get("hosts")
     count = group.get("count")
     cloud_init = group.get("cloud_init")
@@ -301,7 +303,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.A
         "count": count,
         "cpus": group.get("cpus", 1),
         "memory_mib": group.get("memory_mib", 1024),
-        "disks": [_disk(disk, (*path, "disks", index), places) for index, disk in enumerate(group["disks"])],
+        "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group["disks"])],
         "networks": [
             {"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])
         ],
@@ -319,13 +321,14 @@ def _seed_of(cloud_init: dict[str, t.Any]) -> dict[str, t.Any]:
     return {key: value for key, value in cloud_init.items() if key != "allow_degraded"}
 
 
-def _disk(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool) -> dict[str, t.Any]:
     size = disk.get("size_gib")
     return {
         "name": disk["name"],
         "base": disk.get("base"),
         "size_bytes": None if size is None else round(size * GIB / 512) * 512,
-        "differencing": disk.get("differencing", True) if disk.get("base") else False,
+        # Who names a backend wants a disk over the base, whatever is usual here.
+        "differencing": bool(disk.get("base")) and disk.get("differencing", differencing or "backend" in disk),
         # None: decided by the placement, which takes the pool default where a host has one.
         "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],

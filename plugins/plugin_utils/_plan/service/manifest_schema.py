@@ -235,6 +235,7 @@ MANIFEST: dict[str, t.Any] = {
                     "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
                     "source": {"type": "object", "description": "a source has host and path, or url, or controller"},
                     "sha256": _SHA256,
+                    "pool": {**_NAME, "description": f"the name of the pool into which hosts get the base has {NAME_RULE}"},
                 },
                 "required": ["name", "version", "source"],
                 "additionalProperties": False,

@@ -36,8 +36,10 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
         lines += _wrapped("note: ", note)
     for name in dict.fromkeys(machine["group"] for machine in plan["machines"]):
         lines += _group(name, [machine for machine in plan["machines"] if machine["group"] == name], plan)
+    lines += _unplaced(plan)
     for base in plan["bases"].values():
         lines += _base(base, plan)
+    lines += _parents(plan)
     for text in drift_text(plan["machines"]):
         lines += _wrapped("", f"{text}; nothing would be rebuilt")
     for surplus in plan["surplus"]:
@@ -62,7 +64,7 @@ def _group(name: str, machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str
                 by_reason.setdefault((machine["host"], machine["reason"]), []).append(machine["machine"])
         for (host, reason), names in by_reason.items():
             lines += _wrapped("  ", f"{in_short(names)} on {host}: {word}" + (f" ({reason})" if reason else ""))
-    return lines + _reasons(machines, plan)
+    return [*lines, *_reasons(machines, plan)]
 
 
 def _hardware(spec: Mapping[str, t.Any]) -> str:
@@ -83,40 +85,128 @@ def _disk(disk: Mapping[str, t.Any]) -> str:
     return f"{size}, {kind}, pool {disk['pool']}"
 
 
-def _reasons(machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> list[str]:
-    """Why new machines go where they go, each reason once with the hosts that it holds for."""
-    hosts: dict[str, list[str]] = {}
-    for machine in machines:
-        best = (plan["ratings"].get(machine["machine"]) or [])[:1] if machine["state"] == "create" else []
-        for rating in best:
-            text = "; ".join(rating["reasons"])
-            if text and rating["host"] not in hosts.setdefault(text, []):
-                hosts[text].append(rating["host"])
-    return [line for text, where in hosts.items() for line in _wrapped("  ", f"placed on {', '.join(where)}: {text}")]
+# Of the hosts for one machine, so many are listed.
+_LISTED = 8
+
+
+def _reasons(machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> Iterator[str]:
+    """The hosts for one new machine of a group, best first: why that one, and what the others lost by."""
+    new = [machine["machine"] for machine in machines if machine["state"] == "create"]
+    rated = [(name, plan["ratings"][name]) for name in new if name in plan["ratings"]]
+    named = [ratings[0]["host"] for _name, ratings in rated if ratings[0]["reasons"] == ["the manifest names this host"]]
+    if named:
+        yield from _wrapped("  ", f"the manifest names {', '.join(dict.fromkeys(named))}")
+    for name, ratings in rated:
+        if ratings[0]["host"] not in named:
+            yield from _order(name, ratings)
+
+
+def _order(name: str, ratings: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
+    fitting = [rating for rating in ratings if rating["fits"]]
+    yield from _wrapped("  ", f"hosts for {name}, best first:")
+    for place, rating in enumerate(fitting[:_LISTED], 1):
+        shown = rating["reasons"]
+        if place > 1:
+            # Only what is not as it is on the best host.
+            shown = [f"lost by: {rating['lost_by']}", *(text for text in shown if text not in fitting[0]["reasons"])]
+        yield from _wrapped("    ", f"{place}. {rating['host']}: {'; '.join(shown)}")
+    more = [rating["host"] for rating in fitting[_LISTED:]]
+    if more:
+        yield from _wrapped("    ", f"then {_few(more)}")
+    others: dict[str, list[str]] = {}
+    for rating in ratings:
+        if not rating["fits"]:
+            others.setdefault("; ".join(rating["reasons"]), []).append(rating["host"])
+    for reason, hosts in others.items():
+        yield from _wrapped("    ", f"not {_few(hosts)}: {reason}")
+
+
+def one_more_text(places: Mapping[str, Mapping[str, t.Any]]) -> list[str]:
+    """Where one more machine of each group would go, as place_one_more returns it."""
+    lines: list[str] = []
+    for name, place in places.items():
+        if place["host"] is None:
+            lines += _wrapped("", f"{name}: no host has room for one more machine: {' '.join(place['problems']) or 'none can be asked'}")
+            continue
+        pools = ", ".join(dict.fromkeys(place["pools"].values()))
+        lines += _wrapped("", f"{name}: one more machine ({place['machine']}), or a clone, would go to {place['host']}, pool {pools}")
+        lines += _order(place["machine"], place["ratings"])
+        moves: dict[tuple[str, str | None], list[str]] = {}
+        for move in place["moves"]:
+            moves.setdefault((move["from"], move["to"]), []).append(move["machine"])
+        for (host, to), names in moves.items():
+            way = f"would move to {to}" if to else "could not move: no other host has room"
+            lines += _wrapped("  ", f"{in_short(names)} on {host} {way}")
+    return lines
+
+
+def _few(hosts: Sequence[str]) -> str:
+    return ", ".join(hosts[:_LISTED]) + (f" and {len(hosts) - _LISTED} more" if len(hosts) > _LISTED else "")
+
+
+def _unplaced(plan: Mapping[str, t.Any]) -> Iterator[str]:
+    """Machines without a place, where the manifest lets the others go on; else they are problems."""
+    by_reason: dict[str, list[str]] = {}
+    for machine in plan.get("unplaced") or []:
+        by_reason.setdefault(" ".join(machine["reasons"]), []).append(machine["machine"])
+    for reason, names in by_reason.items():
+        if not any(reason in problem for problem in plan["problems"]):
+            yield from _wrapped("not placed: ", f"{in_short(names)}: {reason}")
 
 
 def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]:
     digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
-    holders = f"held by {', '.join(base['holders'])}" if base["holders"] else "held by no host"
+    adopters = {
+        host: item["path"] for host, items in _adoptions(plan).items() for item in items if (item["base"] or {}).get("name") == base["name"]
+    }
+    present = {host: pool for host, pool in base["holders"].items() if host not in adopters}
+    holders = f"held by {_by_pool(present)}" if present else "held by no host"
     needed = f"new machines need it on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
     yield from _wrapped("", f"base {base['title']}{digest}: {holders}; {needed}")
+    for host, path in adopters.items():
+        yield from _wrapped("  ", f"would be adopted from {path} on {host}")
     if base["import_on"]:
         source = base["source"]
         origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
         yield from _wrapped("  ", f"would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
-    targets = [
-        host
+    stays = [host for host, pool in present.items() if base.get("pool") not in (None, pool)]
+    if stays:
+        yield from _wrapped("  ", f"stays where it is on {', '.join(stays)}: pool {base['pool']} is for hosts that do not have it yet")
+    targets = {
+        host: fetch["pool"]
         for host, work in plan["hosts"].items()
-        if host != base["import_on"] and any(fetch["base"] == base["name"] for fetch in work["fetch"])
-    ]
+        for fetch in work["fetch"]
+        if host != base["import_on"] and fetch["base"] == base["name"]
+    }
     if targets:
         unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
         how = "; the order is planned once its size is known" if unknown else ""
-        yield from _wrapped("  ", f"would be relayed to {', '.join(targets)}{how}")
+        yield from _wrapped("  ", f"would be relayed to {_by_pool(targets)}{how}")
     for host, work in plan["hosts"].items():
         for clone in work["clones"]:
             if base["sha256"] in clone["bases"]:
                 yield from _wrapped("  ", f"would be copied on {host} to pool {clone['pool']}")
+
+
+def _by_pool(pools: Mapping[str, str]) -> str:
+    """Hosts with the pool of each, each pool once."""
+    hosts: dict[str, list[str]] = {}
+    for host, pool in pools.items():
+        hosts.setdefault(pool, []).append(host)
+    return "; ".join(f"{', '.join(names)} (pool {pool})" for pool, names in hosts.items())
+
+
+def _adoptions(plan: Mapping[str, t.Any]) -> Mapping[str, Sequence[Mapping[str, t.Any]]]:
+    found: Mapping[str, Sequence[Mapping[str, t.Any]]] = plan.get("adoptions") or {}
+    return found
+
+
+def _parents(plan: Mapping[str, t.Any]) -> Iterator[str]:
+    """Parents of bases that are adopted by themselves."""
+    for host, items in _adoptions(plan).items():
+        for item in items:
+            if item["base"] is None:
+                yield from _wrapped("", f"base {item['title']}: would be adopted from {item['path']} on {host}")
 
 
 def _wrapped(prefix: str, text: str) -> list[str]:

@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, disks_of
+from ..placement.fleet import memory_of
 
 _GIB = 1024**3
 
@@ -53,6 +54,7 @@ def host_problems(
     relay_hosts: Sequence[str],
     hosts: Observed,
     memory_overcommit: float,
+    adopting: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
 ) -> dict[str, list[str]]:
     """Sentences for each host that cannot do its part.
 
@@ -61,6 +63,7 @@ def host_problems(
     :param bases: service_plan's, after the demand for them is known.
     :param work: service_plan's ``hosts``.
     :param relay_hosts: the hosts that serve or fetch a base.
+    :param adopting: files that each host adopts, with their ``pool``, ``title`` and ``entry``.
     """
     importers = {base["import_on"] for base in bases.values() if base["import_on"]}
     found = {}
@@ -72,10 +75,10 @@ def host_problems(
             *_packages(host, facts, bool(mine), host in importers),
             *(_libvirt(host, facts) if mine else []),
             *_pools(host, facts, mine, groups),
-            *_import_pools(host, facts, bases),
+            *_base_pools(host, facts, bases, work.get(host) or {}),
             *_memory(host, facts, mine, groups, memory_overcommit),
             *_networks(host, facts, mine, groups),
-            *(_space(host, facts, work[host], bases, hosts) if host in work else []),
+            *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
             *(_clock(host, facts) if host in relay_hosts else []),
         ]
@@ -106,9 +109,13 @@ def _pools(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Gr
             yield f"{disk['place']}.pool: {disk['pool']!r} of {host}: {pool['qemu_problem']}"
 
 
-def _import_pools(host: str, facts: Mapping[str, t.Any], bases: Bases) -> Iterator[str]:
+def _base_pools(host: str, facts: Mapping[str, t.Any], bases: Bases, work: Mapping[str, t.Any]) -> Iterator[str]:
+    """Pools that get a base; where the manifest names none, they are those of the disks, or the import's own."""
     for base in bases.values():
-        if base["import_on"] == host:
+        fetched = any(fetch["base"] == base["name"] for fetch in work.get("fetch") or [])
+        if base.get("pool") and (fetched or base["import_on"] == host):
+            yield from _pool(host, facts, base["pool"], f"{base['place']}.pool")
+        elif base["import_on"] == host:
             yield from _pool(host, facts, base["import_pool"], f"{base['place']}.source")
 
 
@@ -138,16 +145,15 @@ def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: G
     total = (facts.get("capacity") or {}).get("memory_mib")
     if not total:
         return
-    taken = sum(domain.get("memory_mib") or 0 for domain in facts.get("domains") or [])
-    limit = int(total * overcommit)
+    limit, taken = memory_of(host, facts, overcommit)
     promised = 0
     for machine in creating:
         group = groups[machine["group"]]
         if taken + promised + group["memory_mib"] > limit:
             yield (
                 f"{group['places']['memory_mib']}: {machine['machine']} with {group['memory_mib']} MiB does not fit on {host}:"
-                f" it has {total} MiB, {taken} MiB are taken by its machines and {promised} MiB by others of this"
-                f" service; at most {max(0, limit - taken - promised)} MiB are left"
+                f" it has {total} MiB, {taken} MiB are taken by its machines and by other runs, {promised} MiB by others of"
+                f" this service; at most {max(0, limit - taken - promised)} MiB are left"
             )
             return
         promised += group["memory_mib"]
@@ -210,7 +216,12 @@ def _too_small_disks(creating: Machines, groups: Groups, bases: Bases) -> Iterat
 
 
 def _space(
-    host: str, facts: Mapping[str, t.Any], work: Mapping[str, t.Any], bases: Bases, hosts: Observed
+    host: str,
+    facts: Mapping[str, t.Any],
+    work: Mapping[str, t.Any],
+    bases: Bases,
+    hosts: Observed,
+    adopting: Sequence[Mapping[str, t.Any]],
 ) -> Iterator[str]:
     """Bases and whole copies of them have to fit at once; what differencing disks may grow by is not asked for here."""
     pools = (facts.get("capacity") or {}).get("pools") or {}
@@ -224,6 +235,9 @@ def _space(
     for fetch in work["fetch"]:
         base = bases[fetch["base"]]
         add(fetch["pool"], base["title"], _bytes_of(base, hosts) - _already_there(facts, fetch["pool"], base["sha256"]))
+    for item in adopting:
+        if not _clones_cost_nothing(facts, item["pool"]):
+            add(item["pool"], item["title"], item["entry"]["size_bytes"])
     for clone in work["clones"]:
         for base in (by_digest[digest] for digest in clone["bases"] if digest in by_digest):
             if not _clones_cost_nothing(facts, clone["pool"]):

@@ -18,6 +18,7 @@ FORMAT = 1
 # States of a machine in a report: made by this run, only started by it, untouched by it; then what is missing.
 DEPLOYED, STARTED, PRESENT = "deployed", "started", "present"
 FAILED, UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE = "failed", "unreachable", "unknown", "unfit", "outside"
+UNPLACED = "unplaced"  # no host has room for it
 THERE = (DEPLOYED, STARTED, PRESENT)
 
 
@@ -53,6 +54,10 @@ def deploy_report(
             host["missing"].append(machine["machine"])
             host["state"] = machine["state"]
             host["msg"] = host["msg"] or machine["reason"]
+    machines += [
+        {"machine": left["machine"], "host": "", "state": UNPLACED, "reason": " ".join(left["reasons"]), "report": None, "drift": []}
+        for left in plan.get("unplaced") or []
+    ]
     missing = [machine["machine"] for machine in machines if machine["state"] not in THERE]
     failures = list(_failures(plan, machines, missing, fail_on_drift))
     report = {

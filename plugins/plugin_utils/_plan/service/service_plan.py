@@ -17,10 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
+from .adoption import Candidates, adoptions, wanted_files, with_held
 from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
 from .report import one_line
+from .source_changes import difference, place_to_look, recorded
 
 FORMAT = 1
 
@@ -38,17 +40,24 @@ def service_plan(
     fleet: Sequence[str] | None = None,
     skip_bad_hosts: bool = True,
     relaying: Relaying = AS_USUAL,
+    candidates: Candidates | None = None,
+    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
+    quotas: Mapping[str, Mapping[str, t.Any]] | None = None,
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
     :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
         with ``host`` and ``pool``.
-    :param memory_overcommit: how much of a host's memory its machines may be promised, 1.0 being all of it.
+    :param memory_overcommit: how much of a host's memory its machines may be promised, where its facts do not say; 1.0 is all of it.
     :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
+    :param candidates: what base_disk_source_info has found for ``wanted_files``, by host.
+    :param adopted: bases that this run has adopted, by host; each as base_disk_import returns it.
     :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
+    :param quotas: what each tenant may have altogether.
     :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems,
-        bad_hosts {host: sentences}``. ``problems`` are sentences for the user; while there is one, nothing may be changed.
+        bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
+       ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
         ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
         another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
@@ -57,7 +66,15 @@ def service_plan(
     bad = _Bad({}, set())
     while True:
         plan, found = _plan_without(
-            bad, manifest, hosts, groups or {}, imported or {}, memory_overcommit, files or {}, relaying
+            bad,
+            manifest,
+            hosts,
+            Settings(groups or {}, memory_overcommit, quotas=quotas or {}),
+            imported or {},
+            files or {},
+            relaying,
+            candidates or {},
+            adopted or {},
         )
         if not skip_bad_hosts or not found:
             break
@@ -94,14 +111,15 @@ def _plan_without(
     bad: _Bad,
     manifest: Mapping[str, t.Any],
     hosts: Observed,
-    groups: Mapping[str, Sequence[str]],
+    settings: Settings,
     imported: Mapping[str, Mapping[str, t.Any]],
-    memory_overcommit: float,
     files: Mapping[str, Mapping[str, t.Any]],
     relaying: Relaying,
+    candidates: Candidates,
+    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]],
 ) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
     """A plan without bad hosts, and what stands in the way of its other hosts."""
-    placement = place_machines(manifest, hosts, groups, Settings(memory_overcommit=memory_overcommit))
+    placement = place_machines(manifest, hosts, settings=settings)
     problems: list[str] = list(placement["problems"])
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
@@ -110,23 +128,22 @@ def _plan_without(
         if machine["state"] == "create" and machine["host"] in bad.reasons:
             machine.update(state="unfit", reason="; ".join(bad.reasons[machine["host"]]))
     # What takes no part serves no base either.
-    able = {
+    able: Observed = {
         host: {**facts, "reachable": False, "msg": "; ".join(bad.reasons[host]), "pools": {}} if host in bad.out else facts
         for host, facts in hosts.items()
     }
-    bases = {base["name"]: _base(base, manifest, able, imported.get(base["name"]), problems) for base in manifest["bases"]}
-    creating = [machine for machine in machines if machine["state"] == "create"]
-    _demand(bases, creating, able, manifest, problems)
-    problems += _look_at_files(bases, files)
-    work = {
-        host: _work(host, [m for m in machines if m["host"] == host], bases, groups_by_name, hosts, manifest)
-        for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
-    }
+    able = with_held(able, {host: [(base["pool"], base) for base in bases] for host, bases in adopted.items()})
+    needs = _needs(machines, manifest, able, imported, files, relaying)
+    wanted = wanted_files(needs.bases, needs.relays)
+    adopting = adoptions(needs.bases, needs.work, needs.relays, candidates, manifest["tenant"])
+    if adopting:
+        able = with_held(able, {host: [(item["pool"], item["entry"]) for item in items] for host, items in adopting.items()})
+        needs = _needs(machines, manifest, able, imported, files, relaying)
+    bases, work, relays, creating = needs.bases, needs.work, needs.relays, needs.creating
+    problems += needs.problems
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
     problems += chunk_list_conflicts(bases.values(), hosts)
-    problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
-    relays = relays_of(bases, work, able, relaying if not problems else AS_USUAL)
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
     relay_hosts = sorted(members, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)
@@ -142,11 +159,56 @@ def _plan_without(
         "ratings": placement["ratings"],
         "group_ratings": placement["group_ratings"],
         "unplaced": placement["unplaced"],
+        "binds": placement["binds"],
         "surplus": placement["surplus"],
-        "notes": [*overcommitted_pools(creating, groups_by_name, bases, hosts), *clock_notes(relay_hosts, hosts)],
+        "wanted_files": wanted,
+        "adoptions": {
+            host: [{key: value for key, value in item.items() if key != "entry"} for item in items]
+            for host, items in adopting.items()
+        },
+        "notes": [
+            *needs.notes,
+            *overcommitted_pools(creating, groups_by_name, bases, hosts),
+            *clock_notes(relay_hosts, hosts),
+        ],
         "problems": problems,
     }
-    return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, memory_overcommit)
+    return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, settings.memory_overcommit or 1.0, adopting)
+
+
+class _Needs(t.NamedTuple):
+    """What follows from where bases are: what each host has to do, and what crosses the network."""
+
+    bases: dict[str, dict[str, t.Any]]
+    work: dict[str, dict[str, t.Any]]
+    relays: list[dict[str, t.Any]]
+    creating: list[dict[str, t.Any]]
+    problems: list[str]
+    notes: list[str]
+
+
+def _needs(
+    machines: Sequence[dict[str, t.Any]],
+    manifest: Mapping[str, t.Any],
+    hosts: Observed,
+    imported: Mapping[str, Mapping[str, t.Any]],
+    files: Mapping[str, Mapping[str, t.Any]],
+    relaying: Relaying,
+) -> _Needs:
+    groups = {group["name"]: group for group in manifest["machines"]}
+    problems: list[str] = []
+    notes: list[str] = []
+    bases = {base["name"]: _base(base, manifest, hosts, imported.get(base["name"]), problems) for base in manifest["bases"]}
+    creating = [machine for machine in machines if machine["state"] == "create"]
+    _demand(bases, creating, hosts, manifest, problems)
+    problems += _look_at_files(bases, files, notes)
+    work = {
+        host: _work(host, [m for m in machines if m["host"] == host], bases, groups, hosts, manifest)
+        for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
+    }
+    problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
+    relays = relays_of(bases, work, hosts, relaying if not problems else AS_USUAL)
+    return _Needs(bases, work, relays, creating, problems, notes)
 
 
 def _not_asked(machines: Sequence[Mapping[str, t.Any]], hosts: Observed) -> dict[str, list[str]]:
@@ -245,12 +307,14 @@ def _base(
     holders: dict[str, str] = {}
     digests: dict[str, list[str]] = {}
     metadata: Mapping[str, t.Any] | None = imported
+    found: list[Mapping[str, t.Any]] = []
     for host, facts in hosts.items():
         held = held_base(facts, base, tenant, known)
         if held is None:
             continue
         digests.setdefault(held["sha256"], []).append(host)
         holders[host] = held["pool"]
+        found.append(held)
         metadata = metadata or held
         if base["sha256"] and base["sha256"] not in (held["sha256"], held.get("source_sha256")):
             problems.append(
@@ -269,14 +333,19 @@ def _base(
         "title": title,
         "sha256": sha256,
         "wanted_sha256": base["sha256"],
+        "pool": base.get("pool"),
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
         "source": base["source"],
-        "source_bytes": None,
+        # Of a file that would be adopted, as long as nobody holds the base.
+        "source_bytes": next((held["size_bytes"] for held in found), None),
         "place": base["place"],
         "holders": holders,
         "needed_on": [],
         "import_on": None,
         "import_pool": None,
+        # A name for different bytes is told of above, and what this run has imported is what it has seen.
+        "recorded": recorded(found) if len(digests) == 1 and not imported else None,
+        "look": None,
     }
 
 
@@ -294,6 +363,7 @@ def _demand(
             if disk["base"] and machine["host"] not in bases[disk["base"]]["needed_on"]:
                 bases[disk["base"]]["needed_on"].append(machine["host"])
     for base in bases.values():
+        base["look"] = place_to_look(base, hosts)
         if not base["needed_on"] or base["holders"]:
             continue
         source = base["source"]
@@ -314,15 +384,23 @@ def _demand(
                 continue
             base["import_on"] = source["host"]
         base["import_pool"] = _import_pool(base, base["import_on"], hosts, creating, groups)
+        base["look"] = place_to_look(base, hosts)
         pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
         if source["pool"] and source["pool"] not in pools:
             problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
 
 
-def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
-    """Notes the sizes of what would be imported; what stands in the way of it, as sentences."""
+def _look_at_files(
+    bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]
+) -> Iterator[str]:
+    """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
     for name, file in files.items():
         base = bases[name]
+        if base["holders"]:
+            problem, note = difference(base, file)
+            yield from [problem] if problem else []
+            notes += [note] if note else []
+            continue
         place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
         path = source["path"]
         if source["kind"] == "controller" and not file.get("isreg"):
@@ -346,7 +424,9 @@ def _import_pool(
     creating: Sequence[Mapping[str, t.Any]],
     groups: Mapping[str, Mapping[str, t.Any]],
 ) -> str:
-    """The pool of the first disk that needs the base there; else one that the host has."""
+    """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
+    if base["pool"]:
+        return str(base["pool"])
     pools = list((hosts[host].get("capacity") or {}).get("pools") or {})
     wanted = [
         disk["pool"]
@@ -387,8 +467,8 @@ def _work(
             if base is not None:
                 name = base["name"]
                 if name not in pool_of_base:
-                    pool_of_base[name] = disk["pool"]
-                    work["fetch"].append({"base": name, "pool": disk["pool"]})
+                    pool_of_base[name] = base["pool"] or disk["pool"]
+                    work["fetch"].append({"base": name, "pool": pool_of_base[name]})
                 needs_own_pool = not disk["differencing"] or disk["backend"] == "reflink"
                 if needs_own_pool and disk["pool"] != pool_of_base[name]:
                     cloned = clones.setdefault(disk["pool"], [])

@@ -26,10 +26,22 @@ def test_sources_and_candidates(run: Run, disk_pools: dict[str, str]) -> None:
     path.write_bytes(bytes(512))
     os.utime(path, (1, 1))
     wanted = [{"sha256": hashlib.sha256(bytes(512)).hexdigest(), "size_bytes": 512}]
+    nothing = {"problem": "", "note": "", "sha256": None, "etag": None, "last_modified": None}
     result = run(sources=[{"name": "a", "path": path.name, "pool": "one"}], wanted=wanted)
-    assert result["sources"] == {"a": {"isreg": True, "size": 512, "problem": "", "note": ""}}
+    assert result["sources"] == {"a": {"isreg": True, "size": 512, **nothing}}
     assert result["candidates"] == [{**wanted[0], "path": str(path)}]
     assert not result["changed"]
+
+
+@pytest.mark.parametrize(("size", "told"), [(None, True), (512, True), (1024, False)])
+def test_the_digest_of_a_source(run: Run, disk_pools: dict[str, str], size: int | None, told: bool) -> None:
+    path = pathlib.Path(disk_pools["one"]) / "x.raw"
+    path.write_bytes(bytes(512))
+    os.utime(path, (1, 1))
+    asked = {"name": "a", "path": "x.raw", "pool": "one", "digest": True, "size_bytes": size}
+    seen = run(sources=[asked])["sources"]["a"]
+    assert seen["sha256"] == (hashlib.sha256(bytes(512)).hexdigest() if told else None)
+    assert bool(list(pathlib.Path(disk_pools["one"]).glob("bases/.imports/*.json"))) is told
 
 
 def test_a_query_is_shown_nowhere(run: Run) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Value
 from ansible_collections.basecast.fleet.plugins.modules import relay_guard
 
 
@@ -22,8 +23,8 @@ def node(tmp_path: Path) -> t.Iterator[tuple[str, list[str]]]:
     path = str(tmp_path / "node.sock")
     server: socket.socket = control_socket.listen(path)
 
-    def answer(message: dict[str, t.Any]) -> dict[str, t.Any]:
-        asked.append(str(message["command"]))
+    def answer(message: Value) -> dict[str, t.Any]:
+        asked.append(message["command"].text(64))
         return {}
 
     thread = threading.Thread(target=control_socket.serve, args=(server, answer, stop))

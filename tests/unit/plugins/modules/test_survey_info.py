@@ -19,11 +19,11 @@ def run(run_on_pools: t.Any, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -
 
 
 def test_an_observation_is_returned(run: t.Any, disk_pools: dict[str, str]) -> None:
-    result = run(files=[{"name": "a", "path": "x.img", "pool": "one"}, {"name": "b", "path": "/gone"}])
+    result = run()
     seen = result["observation"]
     assert not result["changed"] and seen["format"] == 1 and set(seen["pools"]) == {"one", "two"}
-    assert [seen["files"][name]["path"] for name in "ab"] == [disk_pools["one"] + "/x.img", "/gone"]
-    assert set(seen["parts"]) == {"host", "machines", "record", "links", "files", "pool:one", "pool:two"}
+    assert {name: pool["path"] for name, pool in seen["pools"].items()} == disk_pools
+    assert set(seen["parts"]) == {"host", "machines", "record", "links", "pool:one", "pool:two"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_observation_is_returned(run: t.Any, disk_pools: dict[str, str]) -> N
         ({"port_range": "9-8"}, "port_range"),
         ({"part_timeout_s": 0}, "part_timeout_s"),
         ({"part_timeout_s": "inf"}, "part_timeout_s"),
-        ({"files": [{"name": "a", "path": "x", "pool": "none"}]}, "files[0].pool"),
+        ({"state_dir": "relative"}, "state_dir"),
         ({"pools": {"a": "relative"}}, "pools.a"),
     ],
 )

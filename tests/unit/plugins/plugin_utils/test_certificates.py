@@ -31,7 +31,7 @@ def test_each_host_has_its_own_leaf_of_one_authority() -> None:
         assert isinstance(leaf.public_key(), ec.EllipticCurvePublicKey)
         assert leaf.not_valid_before_utc == NOW - DAY
         assert leaf.not_valid_after_utc == NOW + DAY + datetime.timedelta(hours=1)
-        tls.contexts(**made[host])
+        tls.contexts(**made[host], clock=NOW.timestamp)
 
 
 def test_two_runs_share_nothing() -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,34 @@ def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
 def test_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     assert files.sha256_of(str(tmp_path / "a")).startswith("e3b0c442")
+
+
+def test_relative_paths_are_meant_from_here_or_the_playbook() -> None:
+    assert files.directories("/here", ["site.yml", "../b/site.yml", "/c/site.yml"]) == ["/here", "/here", "/here/../b", "/c"]
+
+
+def test_a_file_is_read_once_until_it_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, memory = tmp_path / "x", tmp_path / "home" / "digests"
+    path.write_bytes(b"one")
+    os.utime(path, (1, 1))
+    one = hashlib.sha256(b"one").hexdigest()
+    read: list[t.Any] = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(given) or real(*given))
+    assert [files.sha256_of(str(path), str(memory)) for _time in range(3)] == [one] * 3
+    assert len(read) == 1
+    path.write_bytes(b"two")  # of the same size, and with the old time
+    os.utime(path, (1, 1))
+    assert files.sha256_of(str(path), str(memory)) == hashlib.sha256(b"two").hexdigest()
+    path.write_bytes(b"six")  # only just: it may be written again within the resolution of its times
+    assert files.sha256_of(str(path), str(memory)) == files.sha256_of(str(path)) == hashlib.sha256(b"six").hexdigest()
+    for note in memory.iterdir():
+        note.write_text("[")
+    assert files.sha256_of(str(path), str(memory)) == hashlib.sha256(b"six").hexdigest()
+
+
+@pytest.mark.parametrize("memory", [None, "/dev/null/digests"])
+def test_without_a_memory_it_is_read_each_time(tmp_path: Path, memory: str | None) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    assert files.sha256_of(str(path), memory) == hashlib.sha256(b"one").hexdigest()

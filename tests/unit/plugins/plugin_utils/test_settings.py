@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def load(path: str) -> t.Any:
     return yaml.safe_load(Path(path).read_text())
 
 
+QUOTAS = "a mapping of tenants, each with numbers of at least 0 for some of machines, cpus, memory_mib, disk_gib"
 OPTIONS = _settings.options_of("settings", load, ROLES)
 
 
@@ -41,6 +43,16 @@ def read(**given: t.Any) -> tuple[dict[str, t.Any], list[str]]:
         ("basecast_site", "rack 1", "rack 1"),
         ("basecast_site", 7, "7"),
         ("basecast_source_dirs", "a,b", ["a", "b"]),
+        ("basecast_labels", ["ssd", 1], ["ssd", "1"]),
+        ("basecast_labels", {"rack": "r1", "row": 2}, ["rack=r1", "row=2"]),
+        ("basecast_maintenance", "yes", True),
+        ("basecast_cpu_overcommit", "2", 2.0),
+        ("basecast_memory_overcommit", 0.5, 0.5),
+        ("basecast_pool_overcommit", 2, 2.0),
+        ("basecast_pool_overcommit", {"fast": "1.5"}, {"fast": 1.5}),
+        ("basecast_pool_labels", {"fast": ["ssd"], "big": {"tier": "hdd"}}, {"fast": ["ssd"], "big": ["tier=hdd"]}),
+        ("basecast_quotas", {"shop": {"machines": "3", "disk_gib": 1.5}}, {"shop": {"machines": 3.0, "disk_gib": 1.5}}),
+        ("basecast_differencing", "no", False),
         ("manifest", {"format": 1}, {"format": 1}),
     ],
 )
@@ -68,6 +80,22 @@ def test_values_get_the_type_of_their_option(name: str, value: t.Any, converted:
         ("basecast_pools", ["/var/lib"], "a mapping"),
         ("basecast_site", ["a"], "text"),
         ("basecast_links", {"from": "a"}, "a list"),
+        ("basecast_labels", "ssd", "a list of texts, or a mapping of them"),
+        ("basecast_labels", 5, "a list of texts, or a mapping of them"),
+        ("basecast_labels", ["ssd", ["x"]], "a list of texts, or a mapping of them"),
+        ("basecast_labels", {"rack": None}, "a list of texts, or a mapping of them"),
+        ("basecast_maintenance", "soon", "true or false"),
+        ("basecast_cpu_overcommit", 0, "a number above 0"),
+        ("basecast_memory_overcommit", 0, "a number above 0"),
+        ("basecast_pool_overcommit", "much", "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_overcommit", {"fast": -1}, "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_overcommit", True, "a number above 0, or a mapping of pools with one each"),
+        ("basecast_pool_labels", {"fast": "ssd"}, "a mapping of pools, each with a list of texts, or a mapping of them"),
+        ("basecast_quotas", {"shop": 3}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machine": 3}}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machines": -3}}, QUOTAS),
+        ("basecast_quotas", {"shop": {"machines": None}}, QUOTAS),
+        ("basecast_quotas", ["shop"], "a mapping"),
     ],
 )
 def test_other_values_are_refused_with_what_is_expected(name: str, value: t.Any, expected: str) -> None:
@@ -109,3 +137,12 @@ def test_every_option_has_a_type_and_a_description() -> None:
 def test_defaults_stand_in_the_settings_only() -> None:
     others = [role.name for role in ROLES.iterdir() if role.name != "settings"]
     assert not [name for role in others for name, option in _settings.options_of(role, load, ROLES).items() if "default" in option]
+
+
+def test_every_variable_of_the_roles_is_in_a_spec() -> None:
+    """Else a second deployment in the same run of Ansible would find it unknown."""
+    known = _settings.known_names(load, ROLES)
+    named: set[str] = set()
+    for file in [*ROLES.glob("*/tasks/*.yml"), *ROLES.parent.glob("playbooks/**/*.yml")]:
+        named |= set(re.findall(r"(?<![\w.])basecast_[a-z_]+", file.read_text()))
+    assert named - known == {"basecast_missing", "basecast_ok"}  # set_stats, no variables of a host

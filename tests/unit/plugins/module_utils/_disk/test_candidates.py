@@ -15,11 +15,11 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.candidates im
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
-from .conftest import put_base
+from .conftest import put_base, qcow2
 
 CONTENT = b"wanted".ljust(4096, b"\0")
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-WANTED = [Wanted(SHA256, len(CONTENT))]
+WANTED = [Wanted(SHA256, len(CONTENT), "raw")]
 
 
 def put(path: pathlib.Path, data: bytes = CONTENT) -> pathlib.Path:
@@ -82,6 +82,26 @@ def test_nothing_is_remembered_in_check_mode(pools: dict[str, Store], tmp_path: 
     assert not (tmp_path / "one" / "bases").exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "image_format", "adopted"),
+    [
+        (CONTENT, "raw", True),
+        (CONTENT, None, False),  # neither its name nor its content says what it is
+        (CONTENT[:-1], "raw", False),
+        (qcow2(), "qcow2", True),
+        (qcow2(), "vmdk", False),
+        (qcow2(backing="/etc/shadow", backing_format="raw"), "qcow2", False),
+    ],
+    ids=["raw", "unclear", "cut off", "qcow2", "another format", "with a parent"],
+)
+def test_only_what_needs_no_conversion_is_a_candidate(
+    pools: dict[str, Store], tmp_path: pathlib.Path, data: bytes, image_format: str | None, adopted: bool
+) -> None:
+    path = put(tmp_path / "one" / "name", data)
+    wanted = [Wanted(hashlib.sha256(data).hexdigest(), len(data), image_format)]
+    assert [item["path"] for item in candidates.find(pools, wanted, Rules())] == ([str(path)] if adopted else [])
+
+
 def test_what_somebody_writes_is_no_candidate(pools: dict[str, Store], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "one" / "c")
     monkeypatch.setattr(in_use, "look", lambda descriptor: in_use.Use(True, ("domain web-1",)))
@@ -96,7 +116,8 @@ def test_sources(pools: dict[str, Store], tmp_path: pathlib.Path) -> None:
     def look(path: str) -> dict[str, t.Any]:
         return candidates.look_at_path(pools, "one", path, Rules()).as_dict()
 
-    assert look("images/x.raw") == {"isreg": True, "size": 4096, "problem": "", "note": ""}
+    nothing = {"problem": "", "note": "", "sha256": None, "etag": None, "last_modified": None}
+    assert look("images/x.raw") == {"isreg": True, "size": 4096, **nothing}
     assert look("none.raw")["isreg"] is False
     assert look("images")["problem"] == "" and look("images")["isreg"] is False
     assert look("images/x.raw/y")["isreg"] is False

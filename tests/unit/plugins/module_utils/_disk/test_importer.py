@@ -11,7 +11,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, importer, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, import_record, importer, references, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
     BaseMissing,
     DamagedImage,
@@ -63,7 +63,8 @@ def test_a_raw_file_is_stored_as_it_is(run: Run, image: t.Any, store: Store) -> 
     assert result.changed
     assert result.base is not None
     assert result.base.sha256 == digest(image)
-    assert result.base.metadata["imported_from"] == {"kind": "path", "name": str(image), "image_format": "raw"}
+    origin = {"kind": "path", "name": str(image), "image_format": "raw", "size_bytes": os.path.getsize(image)}
+    assert result.base.metadata["imported_from"] == origin
     assert transfer.verify(result.base) == ""
     assert result.base.names() == [{"tenant": "default", "name": "debian", "version": "12"}]
     assert leftovers(store) == []
@@ -176,12 +177,15 @@ def test_other_formats_are_converted_once(run: Run, tmp_path: t.Any, qemu_runner
     assert qemu_runner.commands().count("convert") == 1
 
 
-def test_two_sources_that_convert_to_the_same_are_both_remembered(run: Run, tmp_path: t.Any, qemu_runner: FakeQemu) -> None:
+def test_two_sources_that_convert_to_the_same_are_both_remembered(
+    run: Run, tmp_path: t.Any, qemu_runner: FakeQemu, store: Store
+) -> None:
     for number in (1, 2, 2):
         source = tmp_path / f"{number}.vhdx"
         source.write_bytes(b"vhdxfile%d".ljust(4096, b"\0") % number)
-        run(src=source)
+        base = run(src=source).base
     assert qemu_runner.commands().count("convert") == 2
+    assert base is not None and import_record.sources_of(store) == {base.sha256: [digest(source)]}
 
 
 def test_a_source_others_can_write_is_converted_from_a_copy(run: Run, tmp_path: t.Any, qemu_runner: FakeQemu) -> None:

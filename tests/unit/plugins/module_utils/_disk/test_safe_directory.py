@@ -58,8 +58,9 @@ def test_only_plain_files_are_read(kind: str, victim: str, tmp_path: t.Any) -> N
 
 
 @pytest.mark.parametrize("kind", ["link", "link to a directory", "pipe", "socket", "hard link"])
-@pytest.mark.parametrize("name", ["x", f".x.{os.getpid()}.tmp"])
-def test_what_was_planted_is_replaced_and_removed(kind: str, name: str, victim: str, tmp_path: t.Any) -> None:
+@pytest.mark.parametrize("pattern", ["x", ".x.{pid}.tmp"])
+def test_what_was_planted_is_replaced_and_removed(kind: str, pattern: str, victim: str, tmp_path: t.Any) -> None:
+    name = pattern.format(pid=os.getpid())
     plant(kind, str(tmp_path / name), victim)
     with SafeDirectory.open(str(tmp_path)) as directory:
         directory.replace("x", b"mine", 0o600)

@@ -57,6 +57,7 @@ def cut(base: Base) -> None:
     os.truncate(base.path, 10)
 
 
+ORIGIN = {"kind": "url", "name": "x", "image_format": "raw"}
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "deep": (write("base.json", b"[" * 100_000), "nested 100000 deep"),
     "huge": (write("base.json", b" " * (5 << 20)), "5242880 bytes"),
@@ -83,6 +84,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "origin missing": (change(imported_from=None), "imported_from: null"),
     "origin a text": (change(imported_from="x"), "imported_from: 'x'"),
     "origin without name": (change(imported_from={"kind": "url", "image_format": "raw"}), "imported_from: name: missing"),
+    "origin of another size": (change(imported_from={**ORIGIN, "size_bytes": "x"}), "imported_from: size_bytes"),
+    "origin with a list": (change(imported_from={**ORIGIN, "etag": ["x"]}), "imported_from: etag"),
     "signatures": (change(signatures={}), "signatures"),
     "base.json missing": (drop("base.json"), "base.json is missing"),
     "base.json a link": (link("base.json"), "symbolic link"),

@@ -10,12 +10,11 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import import_record, references
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey as pools_survey
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
-from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import File, Request, observe
+from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import Request, observe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
 
@@ -121,35 +120,3 @@ def test_libvirt_that_cannot_be_asked_is_not_taken_as_empty(site: Site, libvirt:
     libvirt.update(known=False, reason="Cannot connect to libvirt.", networks=None)
     seen = observe(request(site))
     assert (seen["known"], seen["reason"], seen["networks"]) == (False, "Cannot connect to libvirt.", None)
-
-
-def test_files_are_there_or_not_or_unknown(site: Site) -> None:
-    path = os.path.join(site.pools["one"], "image.raw")
-    with open(path, "wb") as file:
-        file.write(b"x" * 10)
-    loop = os.path.join(site.pools["one"], "loop")
-    os.symlink(loop, loop)
-    files = [File("a", path), File("b", path + ".gone"), File("c", loop), File("d", path + "/below"), File("e", site.pools["one"])]
-    told = observe(request(site, files=files))["files"]
-    assert [(told[name]["known"], told[name]["exists"]) for name in "abcde"] == [
-        (True, True), (True, False), (False, None), (True, False), (True, True)
-    ]  # fmt: skip
-    assert (told["a"]["size_bytes"], told["a"]["regular"], told["e"]["regular"]) == (10, True, False)
-    assert told["c"]["error"] and told["b"]["error"] is None
-
-
-def test_candidates_have_a_wanted_size(site: Site) -> None:
-    other = os.path.join(site.directory, "images")
-    os.mkdir(other)
-    for place in (site.pools["one"], other):
-        for name, size in (("fits.img", 10), ("long.img", 11)):
-            with open(os.path.join(place, name), "wb") as file:
-                file.write(b"x" * size)
-    os.symlink(os.path.join(other, "fits.img"), os.path.join(other, "link.img"))
-    fits = os.path.join(other, "fits.img")
-    os.utime(fits, (1, 1))
-    Store(site.pools["one"]).prepare()
-    import_record.remember_file(Store(site.pools["one"]), fits, os.stat(fits), "ab" * 32)
-    missing = os.path.join(site.directory, "gone")
-    found = observe(request(site, candidate_sizes=[10], candidate_dirs=[other, missing]))["candidates"]
-    assert {one["path"]: one["sha256"] for one in found} == {os.path.join(site.pools["one"], "fits.img"): None, fits: "ab" * 32}

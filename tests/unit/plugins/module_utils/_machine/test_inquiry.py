@@ -37,4 +37,4 @@ def test_no_answer_is_not_taken_as_nothing(error: Exception, may_have: bool, kno
     monkeypatch.setattr(inquiry, "LibvirtHost", refuse)
     monkeypatch.setattr(inquiry, "may_have_domains", lambda uri: may_have)
     told = inquiry.inquire("test:///", {}, "default", None)
-    assert (told["known"], told["reason"], told["machines"]) == (known, None if known else "No.", [])
+    assert (told["known"], told["reason"], told["machines"]) == (known, "No.", [])

@@ -141,10 +141,10 @@ def test_a_domain_without_our_metadata_is_left_alone(action: str, host: t.Any, m
     assert host.known[0].running()
 
 
-def test_another_tenants_machine_of_the_same_name_is_named(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+def test_another_tenants_machine_is_left_alone_without_names(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
     theirs = make_wish(owner=Owner("acme", "shop", "web-1"))
     machines().ensure([theirs], start=False)
-    _refused(host, machines, [make_wish()], "belongs to machine web-1 of service shop of tenant acme")
+    _refused(host, machines, [make_wish()], "belongs to another tenant")
 
 
 def test_names_that_meet_in_the_domains_name_are_told_apart(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
@@ -396,12 +396,39 @@ def test_query_tells_the_tenants_machines_and_all_domains(host: t.Any, machines:
     assert [machine.owner.machine for machine in found] == ["web-1", "web-2"]
     assert [machine.report is not None for machine in found] == [False, True]
     assert [m.owner.machine for m in machines().query("default", None)] == ["db-1", "web-1", "web-2"]
-    every = machines().every_domain()
-    assert [domain["domain"] for domain in every] == ["data-db-1", "mail", "shop-web-1", "shop-web-2", "theirs-web-1"]
-    assert every[1] == {
-        "domain": "mail", "uuid": "u", "service": None, "tenant": None, "machine": None,
-        "macs": [], "memory_mib": 64, "cpus": 1, "running": False, "problem": None,
+    every = machines().every_domain("default", "shop")
+    assert [domain["domain"] for domain in every] == ["data-db-1", None, "shop-web-1", "shop-web-2", None]
+    foreign = {
+        "domain": None, "uuid": None, "service": None, "tenant": None, "machine": None, "macs": [], "disk_bytes": None,
+        "memory_mib": 64, "cpus": 1, "running": False, "problem": None,
     }  # fmt: skip
+    assert every[1] == foreign
+    assert every[4] == {**foreign, "memory_mib": theirs.memory_mib, "cpus": theirs.cpus}
+    assert (every[0]["service"], every[0]["machine"]) == ("data", "db-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "uuid", "service", "told"),
+    [
+        ("mail", "4f0c7c57-4a3e-4a39-8a0c-53b7a6f0a6d1", "shop", (None, None)),
+        ("shop-web-9", "4f0c7c57-4a3e-4a39-8a0c-53b7a6f0a6d1", "shop", ("shop-web-9", "4f0c7c57-4a3e-4a39-8a0c-53b7a6f0a6d1")),
+        ("shop-web-9", "4f0c7c57-4a3e-4a39-8a0c-53b7a6f0a6d1", None, (None, None)),
+        ("shopping-1", "4f0c7c57-4a3e-4a39-8a0c-53b7a6f0a6d1", "shop", (None, None)),
+        ("copy", "4f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1", "shop", (None, "4f0c7c57-4a3e-5a39-8a0c-53b7a6f0a6d1")),
+    ],
+)
+def test_of_strangers_only_collisions_have_names(
+    name: str, uuid: str, service: str | None, told: tuple[str | None, str | None], host: t.Any, machines: t.Any
+) -> None:
+    host.define(f"<domain><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory></domain>", name)
+    (found,) = machines().every_domain("default", service)
+    assert (found["domain"], found["uuid"]) == told
+
+
+@pytest.mark.parametrize("size, told", [(2**30, 2**30), (None, 0), ("big", 0), (-1, 0)])
+def test_disks_count_as_far_as_they_are_known(size: t.Any, told: int, machines: t.Any, make_wish: t.Any) -> None:
+    machines().ensure([make_wish(spec={"disks": {"root": {"size_bytes": size}, "odd": None}})], start=False)
+    assert [one["disk_bytes"] for one in machines().every_domain("default")] == [told]
 
 
 def test_problems_come_all_at_once(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
@@ -509,7 +536,7 @@ def test_a_definition_that_makes_no_sense_hides_no_other(xml: str, host: t.Any, 
     machines().ensure([bad, good], start=True)
     host.definitions["shop-web-1"] = xml
     assert [machine.owner.machine for machine in machines().query("default", "shop")] == ["web-2"]
-    every = {domain["domain"]: domain["problem"] for domain in machines().every_domain()}
+    every = {domain["domain"]: domain["problem"] for domain in machines().every_domain("default", "shop")}
     assert every["shop-web-1"] and every["shop-web-2"] is None
     _refused(host, machines, [bad], "cannot be read, so it may be web-1 or not")
 
@@ -523,7 +550,7 @@ def test_names_in_metadata_cannot_leave_their_place(names: dict[str, str], host:
         xml = re.sub(f'{key}="[^"]*"', f'{key}="{value}"', xml, count=1)
     host.definitions["shop-web-1"] = xml
     assert machines().query("default", None) == []
-    assert "is not a name" in machines().every_domain()[0]["problem"]
+    assert "is not a name" in machines().every_domain("default", "shop")[0]["problem"]
 
 
 def test_a_domain_that_libvirt_cannot_read_is_not_absent(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
@@ -532,7 +559,7 @@ def test_a_domain_that_libvirt_cannot_read_is_not_absent(host: t.Any, machines: 
     host.unreadable.add("shop-web-1")
     with pytest.raises(MachinesFailed, match="may be web-1 or not"):
         machines().ensure([wish], start=True)
-    assert "\x1b" not in machines().every_domain()[0]["problem"]
+    assert "\x1b" not in machines().every_domain("default", "shop")[0]["problem"]
 
 
 @pytest.mark.parametrize("action", ["ensure", "stop", "remove"])

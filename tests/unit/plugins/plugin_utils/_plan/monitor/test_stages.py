@@ -12,7 +12,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.stage
 
 def state(depths: dict[str, int], **more: t.Any) -> dict[str, t.Any]:
     """A relay in which each host is at a depth."""
-    stages: list[list[dict[str, t.Any]]] = [[] for _ in range(max(depths.values()))]
+    stages: list[list[dict[str, t.Any]]] = [[] for _unused in range(max(depths.values()))]
     for host, depth in depths.items():
         stages[depth - 1].append({"from": "src", "to": host, "start_s": 0.0, "end_s": 1.0})
     plan = {"stages": stages, "targets": list(depths)}
@@ -57,3 +57,9 @@ def test_the_last_stage_ends_with_the_watch() -> None:
     all_there = state({"a": 1}, fleet=fleet(a="holding"))
     assert not stage_has_ended(all_there, 6)
     assert stage_has_ended({**all_there, "done": True}, 6)
+
+
+def test_a_host_that_a_new_plan_does_not_name_is_waited_for() -> None:
+    new = state({"b": 1})
+    new["relays"][0]["targets"]["a"] = "p"
+    assert sorted(hosts_of_stage(new, 1)) == ["a", "b"]

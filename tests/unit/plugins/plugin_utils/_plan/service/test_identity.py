@@ -26,7 +26,7 @@ def web(number: int, uuid: str | None = None) -> dict[str, t.Any]:
     return {"machine": name, "group": "web", "number": number, "uuid": uuid or Owner("default", "shop", name).domain_uuid, "spec": {}}
 
 
-def domain(name: str = "shop-web-1", uuid: str = UUID, **more: t.Any) -> dict[str, t.Any]:
+def domain(name: str | None = "shop-web-1", uuid: str | None = UUID, **more: t.Any) -> dict[str, t.Any]:
     return {"domain": name, "uuid": uuid, "service": None, "tenant": None, "machine": None, "problem": None, **more}
 
 
@@ -42,11 +42,13 @@ OURS = {"service": "shop", "tenant": "default", "machine": "web-1"}
         ({"machines": [web(1)]}, {"machines": [web(1, "other")]}, "machine web-1 exists on a and b; remove"),
         ({}, {"domains": [domain("copy")]}, f"the UUID {UUID} of machine web-1 is that of the domain copy on b"),
         ({"machines": [web(1)]}, {"domains": [domain("copy")]}, "is that of the domain copy on b"),
-        ({"domains": [domain(uuid="x")]}, {}, "shop-web-1 on a, which exists and was not made by this collection"),
+        ({"domains": [domain(uuid="x")]}, {}, "shop-web-1 on a, which exists and is none of this tenant's machines"),
         (
             {"domains": [domain(uuid="x", service="shop", tenant="acme")]}, {},
             "shop-web-1 on a, which exists and belongs to service shop of tenant acme",
         ),
+        ({}, {"domains": [domain(None)]}, f"the UUID {UUID} of machine web-1 is that of another domain on b"),
+        ({"domains": [domain(None, None)]}, {"domains": [domain(None, None)]}, ""),
         ({"domains": [domain("mail", "x")]}, {"domains": [domain("mail", "x")]}, ""),
         ({"domains": [domain(uuid="x", problem="not XML")]}, {}, ""),
     ],

@@ -160,3 +160,22 @@ def test_a_seed_that_no_guest_understands_is_a_mistake(cloud: str, told: str) ->
 def test_what_a_guest_may_be_is_not_on_its_seed() -> None:
     strict, lax = (parse_manifest(SEEDED.replace("CLOUD", f"allow_degraded: {value}")) for value in ("false", "true"))
     assert strict["machines"][0]["seed_digest"] == lax["machines"][0]["seed_digest"]
+
+
+@pytest.mark.parametrize(
+    ("disk", "default", "differencing"),
+    [
+        ({"base": "b"}, True, True),
+        ({"base": "b"}, False, False),
+        ({"base": "b", "differencing": True}, False, True),
+        ({"base": "b", "differencing": False}, True, False),
+        ({"base": "b", "backend": "reflink"}, False, True),
+        ({"size_gib": 1}, True, False),
+    ],
+)
+def test_the_administrator_says_what_disks_are_by_default(disk: dict[str, t.Any], default: bool, differencing: bool) -> None:
+    base = {"name": "b", "version": "1", "pool": "fast", "source": {"url": "http://x/y"}}
+    group = {"name": "web", "count": 1, "disks": [{"name": "root", **disk}]}
+    read = parse_manifest({"format": 1, "service": "s", "bases": [base], "machines": [group]}, differencing=default)
+    assert read["machines"][0]["disks"][0]["differencing"] is differencing
+    assert read["bases"][0]["pool"] == "fast"

@@ -130,7 +130,7 @@ def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: di
     text = relay_plan_text(foreseen)
     assert "Relay plan of tiny 1: " in text
     assert "base of 2.9 KiB (its source's size: it is still to be imported)" in text
-    assert plan_text(plan)[-1] == "    would be relayed to b"
+    assert plan_text(plan)[-1] == "    would be relayed to b (pool default)"
 
 
 def on_storage(identity: str | None, *bases: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -154,9 +154,10 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
 
 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
-    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}})
+    files = {"tiny": {"isreg": True, "size": None, "problem": "", "note": "x"}}
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files=files)
     assert plan["relays"][0]["size_bytes"] is None
-    assert plan_text(plan)[-1] == "    would be relayed to b; the order is planned once its size is known"
+    assert plan_text(plan)[-1] == "    would be relayed to b (pool default); the order is planned once its size is known"
 
 
 def test_parents_of_a_chain_travel_first_and_only_where_they_lack() -> None:

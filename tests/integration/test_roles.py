@@ -1,0 +1,134 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Roles by themselves, and runs that end before any host was asked. The hosts here do not answer, or are this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
+DEAD: dict[str, t.Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+MANIFEST = {
+    "format": 1,
+    "service": "shop",
+    "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "tiny.qcow2"}}],
+    "machines": [{"name": "web", "hosts": ["kvm1"], "disks": [{"name": "root", "base": "tiny"}]}],
+}
+
+
+def run(folder: Path, *arguments: str, hosts: dict[str, t.Any] | None = None, cwd: Path | None = None) -> tuple[int, str]:
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": hosts or {"kvm1": DEAD}, "children": {"nobody": {}}}}))
+    done = subprocess.run(
+        [BIN / "ansible-playbook", "-i", inventory, *arguments],
+        cwd=cwd or folder, text=True, capture_output=True, check=False, timeout=120,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections"), "HOME": str(folder), "PWD": "/"},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def manifest(folder: Path) -> str:
+    (folder / "shop.yml").write_text(yaml.safe_dump(MANIFEST))
+    return f"manifest={folder}/shop.yml"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("playbook", ["plan", "deploy", "probe", "verify"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tags", "plan"], "Nothing was done, or not all of it"),
+        (["--tags", "nothing,else"], "Nothing was done, or not all of it"),
+        (["--skip-tags", "always"], "--skip-tags always"),
+        (["--start-at-task", "Result"], "--start-at-task"),
+        (["-e", "basecast_fleet=nobody"], "'nobody' names no host"),
+        (["-e", "basecast_fleet=localhost", "--limit", "kvm1"], "names no host of the inventory within --limit kvm1"),
+        (["-e", "awx_job_slice_count=2"], "one slice of an AWX job"),
+    ],
+    ids=["tags", "several tags", "skip always", "start", "empty group", "limit", "slice"],
+)
+def test_nothing_done_is_not_success(tmp_path: Path, playbook: str, arguments: list[str], words: str) -> None:
+    code, said = run(tmp_path, f"basecast.fleet.{playbook}", "-e", manifest(tmp_path), *arguments)
+    assert code != 0, said
+    assert words in said, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("hosts", "arguments", "words"),
+    [
+        ({"kvm1": DEAD, "kvm2": {**DEAD, "basecast_pool": {"default": "/x"}}}, [], "basecast_pool: unknown variable of kvm2; did you mean basecast_pools?"),
+        ({"kvm1": DEAD}, ["-e", "basecast_boot_timout_s=3"], "basecast_boot_timout_s: unknown variable of kvm1; did you mean basecast_boot_timeout_s?"),
+        ({"kvm1": {**DEAD, "basecast_nice": "very"}}, [], "basecast_nice: invalid value 'very' of kvm1; expected a whole number"),
+        ({"kvm1": DEAD}, ["-e", "basecast_relay_mode=quick"], "basecast_relay_mode: invalid value 'quick' of kvm1; expected cut_through or staged"),
+        ({"kvm1": DEAD}, ["-e", "basecast_report_file=none/report.json"], "basecast_report_file: the directory"),
+    ],
+    ids=["host variable", "extra variable", "type", "choice", "file"],
+)
+def test_a_wrong_variable_ends_the_run_first(tmp_path: Path, hosts: dict[str, t.Any], arguments: list[str], words: str) -> None:
+    code, said = run(tmp_path, "basecast.fleet.deploy", "-e", manifest(tmp_path), *arguments, hosts=hosts)
+    assert code != 0
+    assert words in said, said
+    assert "Survey the host" not in said
+
+
+@pytest.mark.timeout(120)
+def test_a_relative_manifest_is_looked_up_where_ansible_runs(tmp_path: Path) -> None:
+    manifest(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code, said = run(tmp_path, "basecast.fleet.plan", "-e", "manifest=shop.yml")
+    assert "cannot be reached" in said, said
+    code, said = run(tmp_path, "basecast.fleet.plan", "-e", "manifest=shop.yml", cwd=elsewhere)
+    assert code != 0
+    assert f"manifest: there is no such file on the controller; tried {elsewhere}/shop.yml" in said, said
+    (tmp_path / "site.yml").write_text("- ansible.builtin.import_playbook: basecast.fleet.plan\n")
+    code, said = run(tmp_path, str(tmp_path / "site.yml"), "-e", "manifest=shop.yml", cwd=elsewhere)
+    assert "cannot be reached" in said, said
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_is_documented(role: str) -> None:
+    done = subprocess.run(
+        [BIN / "ansible-doc", "-t", "role", f"basecast.fleet.{role}"],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".collections")}, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ENTRY POINT: " in done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_a_role_can_be_used_by_itself(tmp_path: Path) -> None:
+    plays = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars": {"basecast_pools": {"default": str(tmp_path)}, "basecast_state_dir": str(tmp_path), "manifest": MANIFEST},
+            "roles": [f"basecast.fleet.{role}" for role in ("settings", "survey")],
+            "tasks": [{"ansible.builtin.debug": {"msg": "SEEN {{ basecast_observation.reachable }} {{ basecast_settings.boot_timeout_s }}"}}],
+        }
+    ]
+    (tmp_path / "site.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    here = {"kvm1": {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}}
+    code, said = run(tmp_path, str(tmp_path / "site.yml"), hosts=here)
+    assert code == 0, said
+    assert "SEEN True 600" in said
+    del plays[0]["roles"][0]  # type: ignore[attr-defined]
+    (tmp_path / "site.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    code, said = run(tmp_path, str(tmp_path / "site.yml"), hosts=here)
+    assert code != 0
+    assert "missing required arguments: basecast_settings" in said, said

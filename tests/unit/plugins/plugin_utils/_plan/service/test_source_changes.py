@@ -1,0 +1,110 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+
+from .test_service_plan import A, B, held, host, manifest
+
+PATH: dict[str, t.Any] = {"host": "a", "path": "tiny.qcow2"}
+URL: dict[str, t.Any] = {"url": "http://x/y.qcow2?sig=secret"}
+CONTROLLER: dict[str, t.Any] = {"controller": "tiny.qcow2"}
+FROM_URL: dict[str, t.Any] = {"imported_from": {"kind": "url", "name": "http://x/y.qcow2", "etag": '"1"', "size_bytes": 1000}}
+CONVERTED: dict[str, t.Any] = {"source_sha256": B, "imported_from": {"kind": "path", "name": "t.vmdk", "size_bytes": 700}}
+
+
+def plan_of(source: dict[str, t.Any], base: dict[str, t.Any], file: dict[str, t.Any], sha256: str | None = None) -> dict[str, t.Any]:
+    return service_plan(manifest(source, sha256), {"a": host(base), "b": host()}, files={"tiny": {"isreg": True, **file}})
+
+
+SAME = [
+    (PATH, held(), {"size": 1000}),
+    (PATH, held(), {"size": 1000, "sha256": A}),
+    (PATH, held(), {"isreg": False}),
+    (PATH, held(), {"size": None, "problem": "src: it lies outside"}),
+    (CONTROLLER, held(), {"size": 1000, "checksum": A}),
+    (PATH, held(**CONVERTED), {"size": 700, "sha256": B}),
+    (PATH, held(**CONVERTED), {"size": 1000, "sha256": A}),
+    (PATH, held(**CONVERTED, sources=["c" * 64]), {"size": 1234, "sha256": "c" * 64}),
+    (PATH, held(source_sha256=B), {"size": 1234}),  # of a converted source nothing but its digest was recorded
+    (URL, held(**FROM_URL), {"size": 1000, "etag": '"1"', "last_modified": "today"}),
+    (URL, held(**FROM_URL), {"size": None, "note": "no answer"}),
+    (URL, held(), {"size": 1000, "etag": '"2"'}),
+    ({"url": "http://mirror/y.qcow2"}, held(**FROM_URL), {"size": 1000, "etag": '"2"'}),
+]
+
+
+@pytest.mark.parametrize(("source", "base", "file"), SAME)
+def test_a_source_that_is_not_known_to_differ(source: dict[str, t.Any], base: dict[str, t.Any], file: dict[str, t.Any]) -> None:
+    plan = plan_of(source, base, file)
+    assert (plan["problems"], plan["notes"]) == ([], []) if "size" in file and file["size"] == 1000 else plan["problems"] == []
+
+
+OTHER = [
+    (PATH, held(), {"size": 1001}, ["bases[0].source.path: tiny.qcow2 on a has 1001 bytes", "imported from a file of 1000 bytes"]),
+    (PATH, held(), {"size": 1000, "sha256": B}, [f"tiny.qcow2 on a is {B}", f"imported from {A}"]),
+    (CONTROLLER, held(), {"size": 1}, ["bases[0].source.controller: tiny.qcow2 of the controller has 1 bytes"]),
+    (CONTROLLER, held(), {"size": 1000, "checksum": B}, [B, A]),
+    (URL, held(), {"size": 999}, ["bases[0].source.url: http://x/y.qcow2 has 999 bytes"]),
+    (PATH, held(**CONVERTED), {"size": 701}, ["701 bytes", "700 bytes"]),
+    (PATH, held(**CONVERTED), {"size": 700, "sha256": "c" * 64}, ["c" * 64, B]),
+    (PATH, held(source_sha256=B), {"size": 5, "sha256": "c" * 64}, ["c" * 64, B]),
+]
+
+
+@pytest.mark.parametrize(("source", "base", "file", "words"), OTHER)
+def test_another_content_under_the_old_version(
+    source: dict[str, t.Any], base: dict[str, t.Any], file: dict[str, t.Any], words: list[str]
+) -> None:
+    (problem,) = plan_of(source, base, file)["problems"]
+    assert all(word in problem for word in [*words, "tiny 1", "another content needs another version"])
+    assert "secret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "words"),
+    [
+        ({"etag": '"1"'}, {"etag": '"2"'}, ['ETag of http://x/y.qcow2 was "1"', 'is "2" now']),
+        ({"last_modified": "Mon"}, {"last_modified": "Tue"}, ["Last-Modified", "Mon", "Tue"]),
+    ],
+)
+def test_a_server_that_only_hints_at_a_change_is_a_note(then: dict[str, str], now: dict[str, str], words: list[str]) -> None:
+    base = held(imported_from={"kind": "url", "name": "http://x/y.qcow2", "size_bytes": 1000, **then})
+    plan = plan_of(URL, base, {"size": 1000, **now})
+    assert plan["problems"] == []
+    (note,) = plan["notes"]
+    assert all(word in note for word in words)
+
+
+def test_a_digest_in_the_manifest_decides_alone() -> None:
+    assert plan_of(PATH, held(), {"size": 1001}, sha256=A)["problems"] == []
+    assert plan_of(PATH, held(), {"size": 1000}, sha256=B)["problems"] != []
+
+
+LOOKS = [
+    (PATH, {"a": host(held()), "b": host()}, {"on": "a", "pool": "default", "digest": True, "size_bytes": 1000}),
+    (CONTROLLER, {"a": host(held()), "b": host()}, {"on": None, "pool": "default", "digest": True, "size_bytes": 1000}),
+    (URL, {"a": host(), "b": host(held())}, {"on": "b", "pool": "default", "digest": False, "size_bytes": 1000}),
+    ({"host": "c", "path": "x"}, {"a": host(held()), "b": host()}, None),
+    ({"host": "b", "path": "x"}, {"a": host(held()), "b": {"reachable": False}}, None),
+    (PATH, {"a": host(), "b": host()}, {"on": "a", "pool": "default", "digest": False, "size_bytes": None}),
+    (CONTROLLER, {"a": host(), "b": host()}, {"on": None, "pool": "default", "digest": False, "size_bytes": None}),
+]
+
+
+@pytest.mark.parametrize(("source", "hosts", "look"), LOOKS)
+def test_where_a_source_is_looked_at(source: dict[str, t.Any], hosts: dict[str, t.Any], look: dict[str, t.Any] | None) -> None:
+    assert service_plan(manifest(source), hosts)["bases"]["tiny"]["look"] == look
+
+
+def test_what_the_run_itself_has_imported_is_not_compared() -> None:
+    hosts = {"a": host(), "b": host()}
+    plan = service_plan(
+        manifest(PATH), hosts, imported={"tiny": {**held(), "host": "a", "pool": "default"}}, files={"tiny": {"isreg": True, "size": 5}}
+    )
+    assert plan["problems"] == []
