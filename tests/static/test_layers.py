@@ -74,6 +74,8 @@ PLUGINS = {"modules", "filter", "action", "callback", "lookup", "inventory", "do
 # Single arrows beside the table, and why.
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("module_utils/_base_format/chunk_list", "module_utils/_relay/errors"): "bad chunk lists are a relay's error to its peers",
+    ("plugin_utils/_plan/service/adoption", "module_utils/_disk/image_header"): "which format a file extension means is said in one place",
+    ("plugin_utils/_plan/service/adoption", "plugin_utils/_plan/relay/needs"): "a base is described in one way, however it comes to a host",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/needs"): "a service's bases are what relays are planned for",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/fixed_paths"): "a manifest may name the paths of a relay",
 }
@@ -238,7 +240,8 @@ NEW_ARROWS: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("file", "line", "message"), NEW_ARROWS, ids=[f"{file}-{n}" for n, (file, _l, _m) in enumerate(NEW_ARROWS)])
 def test_a_new_upward_arrow_is_found(sources: dict[str, str], file: str, line: str, message: str) -> None:
     assert file in sources
-    found = upward(arrows_of({**sources, file: f"{sources[file]}\n{line}\n"}))
+    before = upward(arrows_of(sources))
+    found = [arrow for arrow in upward(arrows_of({**sources, file: f"{sources[file]}\n{line}\n"})) if arrow not in before]
     assert len(found) == 1
     assert found[0].startswith(f"{file} imports ")
     assert found[0].endswith(message)
