@@ -24,13 +24,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Guard the run
-  hosts: "{{ query('basecast.fleet.cancellable', groups['relay'][:3]) }}"
-  gather_facts: false
-  tasks:
-    - name: End the nodes when this playbook is cancelled
-      basecast.fleet.relay_guard:
-        run: nightly
+# Usually it stands in a play: hosts: "{{ query('basecast.fleet.cancellable', ['kvm1', 'kvm2']) }}"
+- name: Show the hosts of a play that notices when it is cancelled
+  ansible.builtin.debug:
+    msg: "{{ query('basecast.fleet.cancellable', ['kvm1', 'kvm2']) }}"
 """
 
 RETURN = r"""

@@ -25,11 +25,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the fleet
-  hosts: "{{ lookup('basecast.fleet.fleet') }}"
-  gather_facts: false
-  roles:
-    - basecast.fleet.settings
+# Usually it stands in a play: hosts: "{{ lookup('basecast.fleet.fleet') }}"
+- name: Show the hosts that a deployment looks at
+  ansible.builtin.debug:
+    msg: "{{ lookup('basecast.fleet.fleet') }}"
 """
 
 RETURN = r"""

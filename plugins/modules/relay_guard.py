@@ -53,13 +53,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Guard the run
-  hosts: "{{ query('basecast.fleet.cancellable', groups['relay'][:3]) }}"
-  gather_facts: false
-  tasks:
-    - name: End the nodes when this playbook is cancelled
-      basecast.fleet.relay_guard:
-        run: nightly
+# In a play whose hosts are: "{{ query('basecast.fleet.cancellable', groups['relay'][:3]) }}"
+- name: End the nodes when this playbook is cancelled
+  basecast.fleet.relay_guard:
+    run: nightly
 """
 
 RETURN = r"""

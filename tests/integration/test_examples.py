@@ -57,6 +57,7 @@ JINJA_FUNCTIONS = {"dict", "lookup", "now", "omit", "query", "range", "item", "t
 CONDITIONS = ("when", "that", "failed_when", "changed_when", "until")
 
 Task = dict[str, t.Any]
+NOTHING: Task = {"name": "Nothing is to be done", "ansible.builtin.meta": "noop"}
 
 
 class Results(t.NamedTuple):
@@ -124,9 +125,9 @@ def play_of(kind: str, name: str, page: dict[str, t.Any]) -> dict[str, t.Any]:
         "tasks": [
             {
                 "name": "Examples",
-                "block": [*fixture.get("before", []), *tasks],
+                "block": [*fixture.get("before", []), *tasks] or [NOTHING],
                 "rescue": [{"name": "The examples failed", "ansible.builtin.meta": "noop"}],
-                "always": fixture.get("after", []) or [{"name": "Nothing is left to be done", "ansible.builtin.meta": "noop"}],
+                "always": fixture.get("after", []) or [NOTHING],
             }
         ],
     }

@@ -16,7 +16,7 @@ that other plans and filters do not wait for them.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSequence
 
 try:
     import numba
@@ -28,6 +28,9 @@ except ImportError:
 
 NAME = "compiled" if COMPILED else "interpreted"
 F = t.TypeVar("F", bound=Callable[..., t.Any])
+# What the loops work on: NumPy arrays, or lists where nothing is compiled.
+Floats: t.TypeAlias = "MutableSequence[float]"
+Ints: t.TypeAlias = "MutableSequence[int]"
 
 
 def kernel(function: F) -> F:
@@ -40,32 +43,50 @@ def kernel(function: F) -> F:
         return numba.njit(function)
 
 
-def floats(values: Iterable[float]) -> t.Any:
+def floats(values: Iterable[float]) -> Floats:
     """A flat array of floats."""
     if COMPILED:
-        return np.array(list(values), dtype=np.float64)
+        return t.cast(Floats, np.array(list(values), dtype=np.float64))
     return [float(x) for x in values]
 
 
-def ints(values: Iterable[int]) -> t.Any:
+def ints(values: Iterable[int]) -> Ints:
     """A flat array of integers."""
     if COMPILED:
-        return np.array(list(values), dtype=np.int64)
+        return t.cast(Ints, np.array(list(values), dtype=np.int64))
     return list(values)
 
 
-def fill_floats(count: int, value: float = 0.0) -> t.Any:
+def fill_floats(count: int, value: float = 0.0) -> Floats:
     """``count`` times the value."""
-    return np.full(count, value, dtype=np.float64) if COMPILED else [value] * count
+    return t.cast(Floats, np.full(count, value, dtype=np.float64)) if COMPILED else [value] * count
 
 
-def fill_ints(count: int, value: int = 0) -> t.Any:
+def fill_ints(count: int, value: int = 0) -> Ints:
     """``count`` times the value."""
-    return np.full(count, value, dtype=np.int64) if COMPILED else [value] * count
+    return t.cast(Ints, np.full(count, value, dtype=np.int64)) if COMPILED else [value] * count
 
 
-def flat(rows: t.Sequence[t.Sequence[float]]) -> t.Any:
+def flat(rows: t.Sequence[t.Sequence[float]]) -> Floats:
     """All rows one after another."""
     if COMPILED:
-        return np.array(rows, dtype=np.float64).reshape(-1)
+        return t.cast(Floats, np.array(rows, dtype=np.float64).reshape(-1))
     return [float(x) for row in rows for x in row]
+
+
+@kernel
+def start_random(random: Ints, seed: int, stream: int) -> None:
+    """Starts the generator whose state is ``random[0]``; searches with different ``stream`` draw different numbers."""
+    x = (seed * 2654435761 + stream) & 4294967295
+    random[0] = x if x != 0 else 1
+
+
+@kernel
+def draw(random: Ints) -> int:
+    """The next random number, 1 to 2^32 - 1 (xorshift: Marsaglia 2003)."""
+    x = random[0]
+    x ^= (x << 13) & 4294967295
+    x ^= x >> 17
+    x ^= (x << 5) & 4294967295
+    random[0] = x
+    return x

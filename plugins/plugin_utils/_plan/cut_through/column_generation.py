@@ -20,11 +20,10 @@ from collections.abc import Mapping, Sequence
 
 from .. import jit
 from ..network.matrix import INF
-from ..relay.backup_parents import depths
-from .arborescence import arborescence
-
-if t.TYPE_CHECKING:
-    from .search import Forest, Planner
+from ..trees import depths
+from .arborescence import arborescence, room_for
+from .model import Forest
+from .workspace import Planner
 
 try:
     import numpy as np
@@ -54,9 +53,8 @@ class Pricing:
         self.net = planner.net
         self.planner = planner
         self.m = m = self.net.n - self.net.roots + 1
-        f, i = jit.fill_floats, jit.fill_ints
-        self.work: list[t.Any] = [f(m * m), i(m * m), i(m * m), i(m), i(m), i(m), f(m), i(2 * m), i(2 * m), i(2 * m)]
-        self.parent = i(m)
+        self.room = room_for(m)
+        self.parent = jit.fill_ints(m)
 
     def cheapest(
         self, out: Sequence[float], inn: Sequence[float], links: Prices | None = None
@@ -70,7 +68,7 @@ class Pricing:
         origin = [0] * n
         flat: t.Any
         if jit.COMPILED:
-            seconds, occ, rcv = (table.reshape(n, n) for table in (net.D, net.occ, net.rcv))
+            seconds, occ, rcv = (np.asarray(table).reshape(n, n) for table in (net.D, net.occ, net.rcv))
             with np.errstate(invalid="ignore"):
                 full = occ * np.asarray(out)[:, None] + rcv * np.asarray(inn)[None, :]
             full[np.isinf(seconds)] = np.inf
@@ -95,8 +93,7 @@ class Pricing:
                         flat[at] = x
                         if u < roots:
                             origin[v] = u
-        run: t.Any = arborescence
-        total = float(run(m, flat, *self.work, self.parent))
+        total = float(arborescence(m, flat, self.room, self.parent))
         parent = [-1] * n
         for v in range(roots, n):
             p = int(self.parent[v - roots + 1])
@@ -134,9 +131,9 @@ def prove(planner: Planner, pricing: Pricing, forest: Forest) -> None:
     n = planner.net.n
     flat = jit.ints(p for tree in forest.trees for p in tree)
     planner.forest(flat, forest.weights)
-    out, inn = [float(x) for x in planner.out], [float(x) for x in planner.inn]
+    out, inn = [float(x) for x in planner.loads.out], [float(x) for x in planner.loads.inn]
     used = {p * n + v for tree in forest.trees for v, p in enumerate(tree) if p >= 0} if planner.net.nic else ()
-    links = {e: float(planner.lnk[e]) for e in sorted(used)}
+    links = {e: float(planner.loads.lnk[e]) for e in sorted(used)}
     for power in (4, 8, 16, 32, 64):
         pricing.cheapest(
             [(x / forest.load) ** power for x in out[:n]], [(x / forest.load) ** power for x in inn[:n]],

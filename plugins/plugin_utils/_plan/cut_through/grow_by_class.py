@@ -15,88 +15,121 @@ import heapq
 import math
 import typing as t
 
-from ..jit import kernel
-from .annealing import cross, crossing
+from ..jit import Ints, kernel
+from .load import cross, crossing
+from .model import Growing, Loads, Net
+
+
+class Room(t.NamedTuple):
+    """Room for each class's first host that waits, each host's next one, and each host's depth."""
+
+    first: Ints
+    nxt: Ints
+    depth: Ints
 
 
 @kernel
-def spread(n: int, roots: int, k: int, weight: float, classes: int, D: t.Any, cls: t.Any, order: t.Any, out: t.Any,
-           inn: t.Any, sites: int, of: t.Any, sc: t.Any, sl: t.Any, par: t.Any, depth: t.Any, most: int, penalty: float,
-           first: t.Any, nxt: t.Any) -> int:  # fmt: skip
-    """Grows tree k (``par[k * n + v]``, -1 for holders 0..roots-1) and updates the loads; how many hosts are in it.
+def spread(net: Net, loads: Loads, tree: Growing, room: Room, order: Ints) -> int:
+    """Grows a tree of hosts that come in classes (``net.col``) and updates the loads; how many hosts are in it.
 
-    :param D: seconds from class to class; ``cls``: each host's.
     :param order: the targets, those to be joined first last.
-    :param first: room for each class's first host that waits, ``nxt`` for each host's next one.
     """
-    inf = math.inf
-    base = k * n
-    for c in range(classes):
-        first[c] = -1
-    for v in range(n):
-        par[base + v] = -1
-        depth[v] = 0
-    for j in range(n - roots):
-        v = order[j]
-        nxt[v] = first[cls[v]]
-        first[cls[v]] = v
+    n, first = net.n, room.first
+    _prepare(net, tree, room, order)
     queue = [(0.0, 0, -1)]
     queue.pop()
-    for r in range(roots):
+    for r in range(net.roots):
         heapq.heappush(queue, (0.0, r, -1))
-    joined = roots
+    joined = net.roots
     # An entry (load, sender, class): class -1 asks for the sender's best class.
     while len(queue) > 0 and joined < n:
         key, u, c = heapq.heappop(queue)
-        row = cls[u] * classes
-        if c >= 0 and first[c] >= 0:
-            v = first[c]
-            x = out[u] + weight * D[row + c] + penalty * depth[u]
-            if sites > 1:
-                y = crossing(of[u], of[v], weight, sites, sc, sl)
-                x = max(x, y)
-            if x > key * (1.0 + 1e-9):
-                # Meanwhile the way between the sites got busier.
-                heapq.heappush(queue, (x, u, -1))
-                continue
-            before = -1
-            if c != cls[u]:
-                # From another class it comes to whoever has received least.
-                least = inn[v]
-                w = v
-                while nxt[w] >= 0:
-                    if inn[nxt[w]] < least:
-                        least = inn[nxt[w]]
-                        before = w
-                        v = nxt[w]
-                    w = nxt[w]
-            if before >= 0:
-                nxt[before] = nxt[v]
-            else:
-                first[c] = nxt[v]
-            e = row + c
-            par[base + v] = u
-            depth[v] = depth[u] + 1
-            out[u] += weight * D[e]
-            inn[v] += weight * D[e]
-            if sites > 1:
-                cross(of[u], of[v], weight, sites, sc, sl)
-            joined += 1
-            heapq.heappush(queue, (out[u], u, -1))
-            if depth[v] < most:
-                heapq.heappush(queue, (out[v], v, -1))
+        if c < 0 or first[c] < 0:
+            least, best = _best_class(net, loads, tree, room, u)
+            if best >= 0:
+                heapq.heappush(queue, (least, u, best))
             continue
-        best = -1
-        least = inf
-        for d in range(classes):
-            if first[d] >= 0 and D[row + d] < inf:
-                x = out[u] + weight * D[row + d] + penalty * depth[u]
-                if sites > 1:
-                    y = crossing(of[u], of[first[d]], weight, sites, sc, sl)
-                    x = max(x, y)
-                if x < least:
-                    least = x
-                    best = d
-        if best >= 0:
-            heapq.heappush(queue, (least, u, best))
+        x = _load(net, loads, tree, room, u, c)
+        if x > key * (1.0 + 1e-9):
+            # Meanwhile the way between the sites got busier.
+            heapq.heappush(queue, (x, u, -1))
+            continue
+        v = _take(net, loads, room, u, c)
+        _join(net, loads, tree, room, u, v)
+        joined += 1
+        heapq.heappush(queue, (loads.out[u], u, -1))
+        if room.depth[v] < tree.most:
+            heapq.heappush(queue, (loads.out[v], v, -1))
     return joined
+
+
+@kernel
+def _prepare(net: Net, tree: Growing, room: Room, order: Ints) -> None:
+    first = room.first
+    for c in range(net.classes):
+        first[c] = -1
+    for v in range(net.n):
+        tree.par[tree.base + v] = -1
+        room.depth[v] = 0
+    for j in range(net.n - net.roots):
+        v = order[j]
+        room.nxt[v] = first[net.col[v]]
+        first[net.col[v]] = v
+
+
+@kernel
+def _load(net: Net, loads: Loads, tree: Growing, room: Room, u: int, c: int) -> float:
+    """The greatest load if u served the first host of a class, with the penalty for its depth."""
+    x = loads.out[u] + tree.weight * net.D[net.off[u] + c] + tree.penalty * room.depth[u]
+    if net.sites > 1:
+        y = crossing(net, loads, net.of[u], net.of[room.first[c]], tree.weight)
+        x = max(x, y)
+    return x
+
+
+@kernel
+def _best_class(net: Net, loads: Loads, tree: Growing, room: Room, u: int) -> tuple[float, int]:
+    """The least load that u could leave, and the class that it would serve; -1: none."""
+    best = -1
+    least = math.inf
+    for d in range(net.classes):
+        if room.first[d] >= 0 and net.D[net.off[u] + d] < math.inf:
+            x = _load(net, loads, tree, room, u, d)
+            if x < least:
+                least = x
+                best = d
+    return least, best
+
+
+@kernel
+def _take(net: Net, loads: Loads, room: Room, u: int, c: int) -> int:
+    """The host of class c that u serves; it does not wait any more."""
+    nxt, inn = room.nxt, loads.inn
+    v = room.first[c]
+    before = -1
+    if c != net.col[u]:
+        # From another class it comes to the host that has received least.
+        least = inn[v]
+        w = v
+        while nxt[w] >= 0:
+            if inn[nxt[w]] < least:
+                least = inn[nxt[w]]
+                before = w
+                v = nxt[w]
+            w = nxt[w]
+    if before >= 0:
+        nxt[before] = nxt[v]
+    else:
+        room.first[c] = nxt[v]
+    return v
+
+
+@kernel
+def _join(net: Net, loads: Loads, tree: Growing, room: Room, u: int, v: int) -> None:
+    e = net.off[u] + net.col[v]
+    tree.par[tree.base + v] = u
+    room.depth[v] = room.depth[u] + 1
+    loads.out[u] += tree.weight * net.D[e]
+    loads.inn[v] += tree.weight * net.D[e]
+    if net.sites > 1:
+        cross(net, loads, net.of[u], net.of[v], tree.weight)

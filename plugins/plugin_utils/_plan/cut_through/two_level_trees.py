@@ -18,11 +18,10 @@ import math
 import typing as t
 
 from .. import jit
-from ..jit import kernel
+from ..jit import Floats, Ints, kernel
 from ..network.matrix import INF
-
-if t.TYPE_CHECKING:
-    from .search import Net
+from .bounds import sure_crossings
+from .model import Growing, Net
 
 # Numbers of stripes to try, and how many classes these may have.
 STRIPES, MOST = ((32, 64), 3000) if jit.COMPILED else ((32,), 1000)
@@ -40,12 +39,41 @@ class Classes(t.NamedTuple):
     """
 
     number: int
-    members: t.Any
-    first: t.Any
-    wanted: list[int]
-    held: t.Any
-    inside: t.Any
-    site: t.Any
+    members: Ints
+    first: Ints
+    wanted: Ints
+    held: Ints
+    inside: Floats
+    site: Ints
+
+
+class Prices(t.NamedTuple):
+    """Of a second of the ports of each class, and of the ways between sites; ``goal``: the load that is aimed at."""
+
+    weight: float
+    goal: float
+    selling: Floats
+    buying: Floats
+    tolls: Floats
+
+
+class ClassRoom(t.NamedTuple):
+    """Room by class: its parent (-1 where there are holders), depth and price, those in the tree in order from the top,
+    and one host of its parent."""
+
+    via: Ints
+    deep: Ints
+    cost: Floats
+    order: Ints
+    sender: Ints
+
+
+class HostRoom(t.NamedTuple):
+    """Room by host: what it sends and what it receives from other classes, in seconds, over all trees; its depth."""
+
+    out: Floats
+    entered: Floats
+    depth: Ints
 
 
 def classes_of(net: Net) -> Classes | None:
@@ -67,7 +95,8 @@ def classes_of(net: Net) -> Classes | None:
     for group in groups:
         first.append(first[-1] + len(group))
     members = jit.ints(v for group in groups for v in group)
-    return Classes(count, members, jit.ints(first), wanted, jit.ints(held), jit.floats(inside), jit.ints(site))
+    numbers = (jit.ints(first), jit.ints(wanted), jit.ints(held))
+    return Classes(count, members, *numbers, jit.floats(inside), jit.ints(site))
 
 
 def levels_of(classes: Classes) -> int:
@@ -75,7 +104,7 @@ def levels_of(classes: Classes) -> int:
     return max(2, classes.number.bit_length())
 
 
-def grown(net: Net, classes: Classes, stripes: int, most: int, bound: float) -> t.Any:
+def grown(net: Net, classes: Classes, stripes: int, most: int, bound: float) -> Ints | None:
     """Parents of so many trees (``par[k * n + v]``, -1 for holders); None if one does not reach all classes.
 
     :param most: how deep trees of classes may be.
@@ -85,47 +114,36 @@ def grown(net: Net, classes: Classes, stripes: int, most: int, bound: float) -> 
     weight, goal = 1.0 / stripes, AIM * bound
     size = [int(classes.first[c + 1] - classes.first[c]) or 1 for c in range(count)]
     # Loads of a class's ports together: what all stripes take inside it, and more and more of what comes and goes.
-    own = [float(classes.inside[c]) * max(classes.wanted[c] - 1 + int(classes.held[c]), 0) for c in range(count)]
+    own = [float(classes.inside[c]) * max(int(classes.wanted[c]) - 1 + int(classes.held[c]), 0) for c in range(count)]
     sent, got = jit.floats(own), jit.floats(own)
     crossed = jit.fill_floats(len(net.sc))
     surely = sure_crossings(net)
-    par, depth = jit.fill_ints(stripes * n, -1), jit.fill_ints(n)
-    out, entered = jit.fill_floats(n), jit.fill_floats(n)
-    via, deep, order = jit.fill_ints(count), jit.fill_ints(count), jit.fill_ints(count)
-    cost, sender = jit.fill_floats(count), jit.fill_ints(count)
+    par = jit.fill_ints(stripes * n, -1)
+    hosts = HostRoom(jit.fill_floats(n), jit.fill_floats(n), jit.fill_ints(n))
+    numbers = jit.fill_ints
+    room = ClassRoom(numbers(count), numbers(count), jit.fill_floats(count), numbers(count), numbers(count))
     for k in range(stripes):
-        selling = jit.floats((sent[c] / size[c] / goal) ** STEEP / size[c] + LITTLE for c in range(count))
-        buying = jit.floats((got[c] / size[c] / goal) ** STEEP / size[c] + LITTLE for c in range(count))
         left = 1.0 - k * weight
-        tolls = jit.floats(((x + left * y) / goal) ** STEEP + LITTLE for x, y in zip(crossed, surely, strict=True))
-        joined = class_tree(
-            count, net.D, classes.held, classes.inside, weight, goal, selling, buying, most, net.sites, classes.site, net.sc,
-            tolls, via, deep, cost, order,
-        )  # fmt: skip
-        if joined < count:
+        prices = Prices(
+            weight,
+            goal,
+            jit.floats((sent[c] / size[c] / goal) ** STEEP / size[c] + LITTLE for c in range(count)),
+            jit.floats((got[c] / size[c] / goal) ** STEEP / size[c] + LITTLE for c in range(count)),
+            jit.floats(((x + left * y) / goal) ** STEEP + LITTLE for x, y in zip(crossed, surely, strict=True)),
+        )
+        if class_tree(net, classes, prices, most, room) < count:
             return None
         for d in range(count):
-            a = int(via[d])
+            a = int(room.via[d])
             if a >= 0:
                 sent[a] += weight * net.D[a * count + d]
                 got[d] += weight * net.D[a * count + d]
                 if net.sites > 1 and classes.site[a] != classes.site[d]:
                     for e in _ways(int(classes.site[a]), int(classes.site[d]), net.sites):
                         crossed[e] += weight * net.sc[e]
-        host_tree(
-            n, net.roots, k, weight, count, net.D, net.col, classes.members, classes.first, via, order, out, entered, par, depth,
-            LEVEL * weight, sender,
-        )  # fmt: skip
+        # In trees of hosts a link of depth costs seconds per second of a link inside the class.
+        host_tree(net, classes, Growing(par, k * n, weight, n, LEVEL * weight), room, hosts)
     return par
-
-
-def sure_crossings(net: Net) -> list[float]:
-    """What every plan keeps limited ways busy for: into sites without a holder, and out of the only one that has any."""
-    held = {int(net.of[r]) for r in range(net.roots)}
-    wanted = {int(site) for site in net.of} - held
-    out = [float(x) if len(held) == 1 and wanted and a in held else 0.0 for a, x in enumerate(net.sc[: net.sites])]
-    into = [float(x) if b in wanted else 0.0 for b, x in enumerate(net.sc[net.sites : 2 * net.sites])]
-    return [*out, *into, *[0.0] * (net.sites * net.sites)]
 
 
 def _ways(a: int, b: int, sites: int) -> tuple[int, int, int]:
@@ -134,109 +152,114 @@ def _ways(a: int, b: int, sites: int) -> tuple[int, int, int]:
 
 
 @kernel
-def class_tree(count: int, D: t.Any, held: t.Any, inside: t.Any, weight: float, goal: float, selling: t.Any, buying: t.Any,
-               most: int, sites: int, site: t.Any, sc: t.Any, tolls: t.Any, via: t.Any, deep: t.Any, cost: t.Any,
-               order: t.Any) -> int:  # fmt: skip
-    """Grows a tree of classes, the cheapest link first; how many classes are in it, those in ``order``.
-
-    :param via: gets each class's parent, -1 where there are holders.
-    :param selling, buying: prices of a second of a class's ports; ``tolls``: of the ways between sites.
-    """
-    inf = math.inf
+def class_tree(net: Net, classes: Classes, prices: Prices, most: int, room: ClassRoom) -> int:
+    """Grows a tree of classes of at most so many levels, the cheapest link first; how many classes are in it."""
+    count, via, deep, cost = classes.number, room.via, room.deep, room.cost
     for c in range(count):
         via[c] = -1
         deep[c] = -1
-        cost[c] = -1.0 if held[c] else inf
+        cost[c] = -1.0 if classes.held[c] else math.inf
     joined = 0
     while joined < count:
         x = -1
         for c in range(count):
-            if deep[c] < 0 and cost[c] < inf and (x < 0 or cost[c] < cost[x]):
+            if deep[c] < 0 and cost[c] < math.inf and (x < 0 or cost[c] < cost[x]):
                 x = c
         if x < 0:
             break
         deep[x] = 0 if via[x] < 0 else deep[via[x]] + 1
-        order[joined] = x
+        room.order[joined] = x
         joined += 1
-        if deep[x] >= most:
-            continue
-        for c in range(count):
-            seconds = D[x * count + c]
-            if deep[c] >= 0 or seconds == inf:
-                continue
-            price = seconds * (selling[x] + buying[c])
-            # One stripe alone may be too much for a port.
-            busy = (weight * seconds + (1.0 - weight) * inside[c]) / goal
-            if busy > 1.0:
-                price *= busy**12
-            if sites > 1 and site[x] != site[c]:
-                price += sc[site[x]] * tolls[site[x]] + sc[sites + site[c]] * tolls[sites + site[c]]
-                e = 2 * sites + site[x] * sites + site[c]
-                price += sc[e] * tolls[e]
-            if price < cost[c]:
-                cost[c] = price
-                via[c] = x
+        if deep[x] < most:
+            _offers(net, classes, prices, room, x)
     return joined
 
 
 @kernel
-def host_tree(n: int, roots: int, k: int, weight: float, count: int, D: t.Any, cls: t.Any, members: t.Any, first: t.Any,
-              via: t.Any, order: t.Any, out: t.Any, entered: t.Any, par: t.Any, depth: t.Any, penalty: float,
-              sender: t.Any) -> None:  # fmt: skip
-    """Makes a tree of hosts of a tree of classes (``via``, and ``order`` from the top).
+def _offers(net: Net, classes: Classes, prices: Prices, room: ClassRoom, x: int) -> None:
+    """Class x serves those for which no cheaper one is known."""
+    weight, sites, site, sc, tolls = prices.weight, net.sites, classes.site, net.sc, prices.tolls
+    for c in range(classes.number):
+        seconds = net.D[x * classes.number + c]
+        if room.deep[c] >= 0 or seconds == math.inf:
+            continue
+        price = seconds * (prices.selling[x] + prices.buying[c])
+        # One stripe alone may be too much for a port.
+        busy = (weight * seconds + (1.0 - weight) * classes.inside[c]) / prices.goal
+        if busy > 1.0:
+            price *= busy**12
+        if sites > 1 and site[x] != site[c]:
+            price += sc[site[x]] * tolls[site[x]] + sc[sites + site[c]] * tolls[sites + site[c]]
+            e = 2 * sites + site[x] * sites + site[c]
+            price += sc[e] * tolls[e]
+        if price < room.cost[c]:
+            room.cost[c] = price
+            room.via[c] = x
 
-    :param out: what each host sends, in seconds; ``entered``: what it receives from other classes. Both are updated.
-    :param penalty: what a link of depth costs, in seconds per second of a link inside the class.
-    :param sender: room for one host of each class's parent.
-    """
-    base = k * n
-    for v in range(n):
-        par[base + v] = -1
-        depth[v] = 0 if v < roots else -1
-    for j in range(count):
-        c = order[j]
-        low = first[c]
-        high = first[c + 1]
-        if via[c] >= 0:
-            v = -1
-            for i in range(low, high):
-                w = members[i]
-                if v < 0 or entered[w] < entered[v] or (entered[w] == entered[v] and out[w] < out[v]):
-                    v = w
-            u = sender[c]
-            par[base + v] = u
-            depth[v] = depth[u] + 1
-            entered[v] += weight * D[cls[u] * count + c]
-        # ---- whoever has sent least serves other classes, and comes first inside its own
+
+@kernel
+def host_tree(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: HostRoom) -> None:
+    """Makes a tree of hosts of a tree of classes; what each host sends and receives is updated."""
+    for v in range(net.n):
+        tree.par[tree.base + v] = -1
+        hosts.depth[v] = 0 if v < net.roots else -1
+    for j in range(classes.number):
+        c = room.order[j]
+        if room.via[c] >= 0:
+            _enter(net, classes, tree, room, hosts, c)
+        # The host that has sent least serves other classes, and comes first inside its own.
         waiting = [(0.0, -1)]
         waiting.pop()
-        for i in range(low, high):
-            waiting.append((out[members[i]], members[i]))
+        for i in range(classes.first[c], classes.first[c + 1]):
+            waiting.append((hosts.out[classes.members[i]], classes.members[i]))
         heapq.heapify(waiting)
         sending = waiting.copy()
-        for q in range(j + 1, count):
-            d = order[q]
-            if via[d] == c:
+        for q in range(j + 1, classes.number):
+            d = room.order[q]
+            if room.via[d] == c:
                 _sent, u = heapq.heappop(sending)
-                sender[d] = u
-                out[u] += weight * D[c * count + d]
-                heapq.heappush(sending, (out[u], u))
-        # ---- inside the class
-        link = weight * D[c * count + c]
-        level = penalty * D[c * count + c]
-        offers = [(0.0, -1)]
-        offers.pop()
-        for i in range(low, high):
-            u = members[i]
-            if depth[u] >= 0:
-                heapq.heappush(offers, (out[u] + level * depth[u], u))
-        while len(waiting) > 0:
-            _sent, v = heapq.heappop(waiting)
-            if depth[v] >= 0:
-                continue
-            _key, u = heapq.heappop(offers)
-            par[base + v] = u
-            depth[v] = depth[u] + 1
-            out[u] += link
+                room.sender[d] = u
+                hosts.out[u] += tree.weight * net.D[c * classes.number + d]
+                heapq.heappush(sending, (hosts.out[u], u))
+        _inside(net, classes, tree, hosts, c, waiting)
+
+
+@kernel
+def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: HostRoom, c: int) -> None:
+    """The host of the class that has received and sent least gets the stripe from the parent class's sender."""
+    entered, out = hosts.entered, hosts.out
+    v = -1
+    for i in range(classes.first[c], classes.first[c + 1]):
+        w = classes.members[i]
+        if v < 0 or entered[w] < entered[v] or (entered[w] == entered[v] and out[w] < out[v]):
+            v = w
+    u = room.sender[c]
+    tree.par[tree.base + v] = u
+    hosts.depth[v] = hosts.depth[u] + 1
+    entered[v] += tree.weight * net.D[net.col[u] * classes.number + c]
+
+
+@kernel
+def _inside(
+    net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]
+) -> None:
+    """The tree inside a class; ``waiting``: a heap of its hosts by what they have sent."""
+    out, depth = hosts.out, hosts.depth
+    link = tree.weight * net.D[c * classes.number + c]
+    level = tree.penalty * net.D[c * classes.number + c]
+    offers = [(0.0, -1)]
+    offers.pop()
+    for i in range(classes.first[c], classes.first[c + 1]):
+        u = classes.members[i]
+        if depth[u] >= 0:
             heapq.heappush(offers, (out[u] + level * depth[u], u))
-            heapq.heappush(offers, (out[v] + level * depth[v], v))
+    while len(waiting) > 0:
+        _sent, v = heapq.heappop(waiting)
+        if depth[v] >= 0:
+            continue
+        _key, u = heapq.heappop(offers)
+        tree.par[tree.base + v] = u
+        depth[v] = depth[u] + 1
+        out[u] += link
+        heapq.heappush(offers, (out[u] + level * depth[u], u))
+        heapq.heappush(offers, (out[v] + level * depth[v], v))

@@ -16,21 +16,12 @@ import heapq
 from collections.abc import Sequence
 
 from ..network import matrix as mx
-from ..staged.schedule import children_of, top_down
+from ..trees import children_of, depths
 
 # Choices beside the parent, holders at the end of a list, and hosts named where no holder has a direct link.
 BESIDE, ENDS, EXTRA = 4, 8, 32
 # Of a large fleet only those that have the base early are considered.
 EVERYBODY, EARLY = 300, 100
-
-
-def depths(parent: Sequence[int], roots: Sequence[int]) -> list[int]:
-    """Links from a holder to each host, in one tree."""
-    depth = [0] * len(parent)
-    for v in top_down(children_of(parent), roots):
-        if parent[v] >= 0:
-            depth[v] = depth[parent[v]] + 1
-    return depth
 
 
 def _spread(listed: list[int], site: Sequence[int], count: int) -> list[int]:

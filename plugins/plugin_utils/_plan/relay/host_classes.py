@@ -18,15 +18,15 @@ from collections.abc import Mapping, Sequence
 from ....module_utils._errors import FleetError
 from ..network.limits import SiteLoads, site_loads
 from ..network.matrix import INF
+from ..network.nearest import NEAR
 from ..staged import schedule as st
 from .backup_parents import BESIDE
 from .request import Request, numbered, streams_of
 
 if t.TYPE_CHECKING:
-    from ..cut_through.search import Result
+    from ..cut_through.model import Result
 
 MOST_CLASSES = 3000
-NEAR = 24
 EARLY = 4
 
 
@@ -194,24 +194,10 @@ def tree(view: Fleet, request: Request) -> tuple[list[int], float]:
         bound = max(bound, st.growth(view.ready, seconds, targets, out, [inn[v] for v in targets], together))
     if request.strategy != "best" or not targets:
         return via, bound
-    from .. import jit  # noqa: PLC0415
-    from ..staged import search  # noqa: PLC0415
+    from ..staged import network, search  # noqa: PLC0415
 
-    n, count = len(view), len(view.table)
-    room = search.Arrays(
-        n,
-        len(view.ready),
-        count,
-        jit.flat(view.table),
-        jit.ints(c * count for c in view.class_of),
-        jit.ints(view.class_of),
-        jit.ints(view.nearest()),
-        NEAR,
-        jit.floats(view.ready[r] for r in range(len(view.ready))),
-        search.workspace(n, streams),
-        streams,
-    )
-    return search.best_of_many(room, t.cast("st.Rows", view), view.ready, request.effort), bound
+    arrays = network.class_arrays(view.table, view.class_of, view.nearest(), view.ready, view.streams)
+    return search.best_of_many(arrays, t.cast("st.Rows", view), view.ready, request.effort), bound
 
 
 def flow_bound(view: Fleet) -> float:
@@ -238,11 +224,12 @@ def flow_bound(view: Fleet) -> float:
 
 def cut_through(view: Fleet, request: Request, chunks: int) -> Result:
     """The chosen trees; every holder is there from the start."""
+    from ..cut_through import bounds, model  # noqa: PLC0415
     from ..cut_through import search as ct  # noqa: PLC0415
 
     roots = len(view.ready)
-    net = ct.class_network(view.table, view.class_of, roots, view.nearest(), NEAR, view.sites)
-    bound = max(flow_bound(view), ct.site_bound(net))
+    net = model.class_network(view.table, view.class_of, roots, view.nearest(), NEAR, view.sites)
+    bound = max(flow_bound(view), bounds.site_bound(net))
     if request.strategy != "best":
         return ct.follow(net, bound, [view.distances()[1]], [1.0], chunks)
-    return ct.best(net, bound, chunks, ct.Risk(request.relay_risk, request.recovery_s), request.effort)
+    return ct.best(net, bound, chunks, model.Risk(request.relay_risk, request.recovery_s), request.effort)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ....module_utils._errors import InvalidOption
 from ..network import matrix as mx
-from ..staged.schedule import Transfer, children_of, top_down
-from .backup_parents import Choices, depths, ranked_senders
+from ..staged.schedule import Transfer
+from ..trees import children_of, depths, top_down
+from .backup_parents import Choices, ranked_senders
 
 FORMAT = 1
 

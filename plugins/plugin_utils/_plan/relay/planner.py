@@ -164,17 +164,18 @@ def cut_through(
 
     :param running: weights and trees that are in use; they stay unless new ones finish clearly sooner.
     """
+    from ..cut_through import bounds, model  # noqa: PLC0415
     from ..cut_through import search as ct  # noqa: PLC0415
 
     roots = list(view.ready)
     if len(view.hosts) == len(roots):
         return Solved(nothing(at), at, QUICK)
     sites = view.sites if request.contention == "port" else view.sites._replace(number=1)
-    net = ct.network(view.rows, len(roots), *_ports(request, view), sites)
+    net = model.network(view.rows, len(roots), *_ports(request, view), sites)
     chunks = chunks_of(request)
-    bound = ct.simple_bound(net)
+    bound = bounds.simple_bound(net)
     if request.strategy == "best":
-        risk = ct.Risk(request.relay_risk, request.recovery_s)
+        risk = model.Risk(request.relay_risk, request.recovery_s)
         longer = request.effort * (4.0 if request.certify else 1.0)
         found = ct.best(net, bound, chunks, risk, longer)
     else:

@@ -15,6 +15,7 @@ from ..network import matrix as mx
 from ..network import shared_pools
 from ..network.shortest_paths import EPSILON
 from ..staged import schedule as st
+from ..trees import children_of, top_down
 from . import plan_format, planner
 from .request import OPTIONS, Problem, Request, check, problem
 
@@ -165,7 +166,7 @@ def _repaired(plan: Mapping[str, t.Any], view: Problem) -> list[tuple[float, lis
         for v in range(n):
             if parent[v] >= 0 or v in view.ready:
                 continue
-            below = set(st.top_down(st.children_of(parent), [v]))
+            below = set(top_down(children_of(parent), [v]))
             choices = plan["parents"].get(view.hosts[v], [])
             listed = [index[h] for h in (choices[number] if number < len(choices) else []) if h in index]
             listed += [u for _seconds, u in sorted((view.rows[u][v], u) for u in range(n))]

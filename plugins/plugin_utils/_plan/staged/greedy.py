@@ -15,44 +15,41 @@ import heapq
 import math
 import typing as t
 
-from ..jit import kernel
+from ..jit import Floats, Ints, kernel
+from .network import Net
+
+
+class Queue(t.NamedTuple):
+    """Room for the first unserved host of each class, the next one of each host, and when hosts are free to send."""
+
+    first: Ints
+    nxt: Ints
+    at: Floats
 
 
 @kernel
-def greedy(n: int, roots: int, classes: int, D: t.Any, col: t.Any, rel: t.Any, look: t.Any, weight: float, first: t.Any,
-           nxt: t.Any, at: t.Any, parent: t.Any) -> float:  # fmt: skip
+def greedy(net: Net, look: Floats, weight: float, room: Queue, parent: Ints) -> float:
     """Fills ``parent``; returns the finish (inf if somebody cannot be reached).
 
-    :param D: seconds from class to class, ``classes`` squared; ``col``: each host's class.
     :param look: what is added, times ``weight``, for a receiver of a class: what it is worth as the next sender.
-    :param first: room for the first unserved host of each class, ``nxt`` for the next one of each host.
     """
-    inf = math.inf
-    for c in range(classes):
-        first[c] = -1
-    for v in range(n - 1, -1, -1):
-        parent[v] = -1
-        at[v] = inf
-        nxt[v] = -1
-        if v >= roots:
-            nxt[v] = first[col[v]]
-            first[col[v]] = v
+    first, at, col = room.first, room.at, net.col
+    _prepare(net, room, parent)
     queue = [(0.0, 0, -1)]
     queue.pop()
-    for r in range(roots):
-        at[r] = rel[r]
-        heapq.heappush(queue, (rel[r], r, -1))
-    left = n - roots
+    for r in range(net.roots):
+        at[r] = net.rel[r]
+        heapq.heappush(queue, (net.rel[r], r, -1))
+    left = net.n - net.roots
     finish = 0.0
     # An entry (key, sender, class): class -1 asks for the sender's best class, which needs its free time in ``at``.
     while left > 0 and len(queue) > 0:
         _unused, u, c = heapq.heappop(queue)
         if c >= 0 and first[c] >= 0:
             v = first[c]
-            first[c] = nxt[v]
-            end = at[u] + D[col[u] * classes + c]
+            first[c] = room.nxt[v]
+            end = at[u] + net.D[col[u] * net.classes + c]
             parent[v] = u
-            # ``at`` is when a host is free to send, from now on.
             at[u] = end
             at[v] = end
             finish = max(finish, end)
@@ -60,17 +57,38 @@ def greedy(n: int, roots: int, classes: int, D: t.Any, col: t.Any, rel: t.Any, l
             heapq.heappush(queue, (end, v, -1))
             heapq.heappush(queue, (end, u, -1))
             continue
-        best = -1
-        least = inf
-        row = col[u] * classes
-        for k in range(classes):
-            if first[k] >= 0:
-                x = D[row + k]
-                if x < inf:
-                    x += weight * look[k]
-                    if x < least:
-                        least = x
-                        best = k
+        least, best = _best_class(net, look, weight, first, u)
         if best >= 0:
             heapq.heappush(queue, (at[u] + least, u, best))
-    return finish if left == 0 else inf
+    return finish if left == 0 else math.inf
+
+
+@kernel
+def _prepare(net: Net, room: Queue, parent: Ints) -> None:
+    first, col = room.first, net.col
+    for c in range(net.classes):
+        first[c] = -1
+    for v in range(net.n - 1, -1, -1):
+        parent[v] = -1
+        room.at[v] = math.inf
+        room.nxt[v] = -1
+        if v >= net.roots:
+            room.nxt[v] = first[col[v]]
+            first[col[v]] = v
+
+
+@kernel
+def _best_class(net: Net, look: Floats, weight: float, first: Ints, u: int) -> tuple[float, int]:
+    """What the class that u serves next takes, and that class; -1: none."""
+    best = -1
+    least = math.inf
+    row = net.col[u] * net.classes
+    for k in range(net.classes):
+        if first[k] >= 0:
+            x = net.D[row + k]
+            if x < math.inf:
+                x += weight * look[k]
+                if x < least:
+                    least = x
+                    best = k
+    return least, best

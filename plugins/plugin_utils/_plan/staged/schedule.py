@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from ..network.limits import SiteLoads
 from ..network.matrix import INF
 from ..network.shortest_paths import EPSILON, Paths, Rows, shortest
+from ..trees import children_of, top_down
 
 Ready = Mapping[int, float]
 FULL = 1.0 + 1e-9
@@ -66,22 +67,6 @@ class Transfer(t.NamedTuple):
     receiver: int
     start: float
     end: float
-
-
-def children_of(parent: Sequence[int]) -> list[list[int]]:
-    children: list[list[int]] = [[] for _unused in parent]
-    for v, p in enumerate(parent):
-        if p >= 0:
-            children[p].append(v)
-    return children
-
-
-def top_down(children: Sequence[Sequence[int]], roots: Sequence[int]) -> list[int]:
-    """Hosts, every parent before its children."""
-    order = list(roots)
-    for v in order:
-        order.extend(children[v])
-    return order
 
 
 def serve(row: Sequence[float], children: Sequence[int], rate: float, most: int) -> list[tuple[float, float]]:

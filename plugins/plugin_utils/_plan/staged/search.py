@@ -7,19 +7,17 @@
 
 from __future__ import annotations
 
-import heapq
-import typing as t
 from collections.abc import Sequence
 
 from .. import jit
 from ..network.matrix import INF
-from ..network.shortest_paths import EPSILON, Paths, Rows, shortest
-from . import exact as ex
+from ..network.shortest_paths import EPSILON, Paths, Rows
 from . import schedule as st
-from .annealing import anneal
-from .greedy import greedy
+from .annealing import Course, anneal
+from .exact import exact
+from .greedy import Queue, greedy
+from .network import Arrays, Net, arrays
 
-NEAR = 24
 # Temperatures at start and end as shares of the finish, weight of the links' mean time, whether it goes on from
 # the best tree so far. Networks differ more in what suits them than further moves would bring: tiers want the hot
 # ones, wide spreads of rates those that end warm.
@@ -56,94 +54,31 @@ def effort(n: int) -> tuple[int, int]:
     return 2, 60_000_000
 
 
-class Arrays(t.NamedTuple):
-    """The problem and room to work in, as the kernels want them; ``classes``: hosts that look alike (n: all differ)."""
-
-    n: int
-    roots: int
-    classes: int
-    D: t.Any
-    off: t.Any
-    col: t.Any
-    near: t.Any
-    width: int
-    rel: t.Any
-    work: list[t.Any]
-    streams: st.Streams
-
-
-def nearest(rows: Rows, roots: int) -> tuple[list[int], int]:
-    """For every host its best senders by link time, ``width`` each (-1: no more)."""
-    n = len(rows)
-    width = min(NEAR, n - 1)
-    out: list[int] = []
-    columns = list(zip(*rows, strict=True))
-    for v in range(n):
-        column = columns[v]
-        best = [] if v < roots else heapq.nsmallest(width, range(n), key=column.__getitem__)
-        best = [u for u in best if column[u] < INF]
-        out += best + [-1] * (width - len(best))
-    return out, width
-
-
-def arrays(rows: Rows, ready: st.Ready, streams: st.Streams) -> Arrays:
-    """Dense problem; the holders must come first."""
-    n, roots = len(rows), len(ready)
-    near, width = nearest(rows, roots)
-    return Arrays(
-        n,
-        roots,
-        n,
-        jit.flat(rows),
-        jit.ints(v * n for v in range(n)),
-        jit.ints(range(n)),
-        jit.ints(near),
-        width,
-        jit.floats(ready[v] for v in range(roots)),
-        workspace(n, streams),
-        streams,
-    )
-
-
-def workspace(n: int, streams: st.Streams) -> list[t.Any]:
-    """host, pos, first, nxt, prv, par, h, crit, best, order, arrive, tally; most, rate, ends, parts."""
-    whole = [jit.fill_ints(n + 1) for _unused in range(6)]
-    more = [jit.fill_ints(n + 1) for _unused in range(3)]
-    most = 1 if streams.single else streams.most
-    ports = [most, jit.floats(streams.rate if most > 1 else ()), jit.fill_floats(most), jit.fill_floats(most)]
-    return [*whole, jit.fill_floats(n + 1), *more, jit.fill_floats(n + 1), jit.fill_ints(1), *ports]
-
-
 def annealed(
     view: Arrays, parent: Sequence[int], finish: float, work: int, setting: tuple[float, float, float, bool], seed: int
 ) -> tuple[float, list[int]]:
     """One annealing run from ``parent``, which has this finish."""
     hot, cold = max(setting[0] * finish, 1e-9), max(setting[1] * finish, 1e-10)
-    done = anneal(
-        view.n, view.roots, view.D, view.off, view.col, view.near, view.width, view.rel, jit.ints(parent), work,
-        hot, cold, setting[2], seed, *view.work,
-    )  # fmt: skip
-    return float(done), [int(p) for p in view.work[8][: view.n]]
+    done = anneal(view.net, view.room, jit.ints(parent), Course(work, hot, cold, setting[2], seed))
+    return float(done), [int(p) for p in view.room.best[: view.net.n]]
 
 
 def quick(view: Arrays) -> tuple[list[int], float]:
     """The best of earliest completion and its variants that look ahead, for many hosts."""
-    n, m = view.n, view.classes
-    parent, first = jit.fill_ints(n), jit.fill_ints(m)
+    net, m = view.net, view.net.classes
+    parent, queue = jit.fill_ints(net.n), Queue(jit.fill_ints(m), view.room.nxt, view.room.h)
     chosen, least = [], INF
     for mean in (False, True):
-        look = jit.floats(_onward(view.D, m, c, mean) for c in range(m))
+        look = jit.floats(_onward(net, c, mean) for c in range(m))
         for weight in (0.0, 0.25, 0.5, 1.0, 2.0) if jit.COMPILED else (0.0, 0.5):
-            finish = greedy(
-                n, view.roots, m, view.D, view.col, view.rel, look, weight, first, view.work[3], view.work[6], parent
-            )
+            finish = greedy(net, look, weight, queue, parent)
             if finish < least - EPSILON:
                 chosen, least = [int(p) for p in parent], float(finish)
     return chosen, least
 
 
-def _onward(D: t.Any, m: int, c: int, mean: bool) -> float:
-    row = [float(x) for x in D[c * m : (c + 1) * m] if x < INF]
+def _onward(net: Net, c: int, mean: bool) -> float:
+    row = [float(x) for x in net.D[c * net.classes : (c + 1) * net.classes] if x < INF]
     if not row:
         return 0.0
     return sum(row) / len(row) if mean else min(row)
@@ -153,29 +88,13 @@ def best_of_many(view: Arrays, rows: Rows, ready: st.Ready, longer: float = 1.0)
     """The best tree found for a large fleet."""
     parent = quick(view)[0]
     finish = st.finish(rows, parent, ready, view.streams)
-    restarts, work = effort(view.n)
+    restarts, work = effort(view.net.n)
     work = int(work * longer)
     for k in range(restarts):
         at, tree = annealed(view, parent, finish, work, MANY[k % len(MANY)], k + 1)
         if at < finish - EPSILON:
             parent, finish = tree, at
     return parent
-
-
-def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None:
-    """A tree that finishes before ``limit``; [] if there is none, None if it takes too long to know. One holder."""
-    n = len(rows)
-    m = n - 1
-    sp = [shortest(rows, {v: 0.0}).seconds for v in range(n)]
-    D, table = jit.flat(rows), jit.fill_floats(n << m)
-    done = ex.solve(
-        m, D, jit.floats(found.seconds), jit.flat(sp), limit, work, table, jit.fill_ints(n << m), jit.fill_ints(n)
-    )
-    if not done:
-        return None
-    if table[(1 << m) - 1] >= 1e299:
-        return []
-    return ex.tree(m, D, table)
 
 
 def best(

@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import jit
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import search
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import bounds, model
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network import limits
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.planner import relay_plan
 
@@ -95,10 +95,10 @@ def test_what_all_send_together_bounds_the_finish() -> None:
     n = 11
     rows = [[float(u != v) for v in range(n)] for u in range(n)]
     sites = limits.SiteLoads(1, [0] * n, [0.0], [0.0], [0.0])
-    net = search.network(rows, 1, [3.0] * n, [0.3] * n, sites)
-    assert search.simple_bound(net) == pytest.approx(3.0)
-    slow = search.network(rows, 1, [1.0] + [3.0] * (n - 1), [0.3] * n, sites)
-    assert search.simple_bound(slow) == pytest.approx((n - 1) / (1.0 + (n - 1) / 3.0))
+    net = model.network(rows, 1, [3.0] * n, [0.3] * n, sites)
+    assert bounds.simple_bound(net) == pytest.approx(3.0)
+    slow = model.network(rows, 1, [1.0] + [3.0] * (n - 1), [0.3] * n, sites)
+    assert bounds.simple_bound(slow) == pytest.approx((n - 1) / (1.0 + (n - 1) / 3.0))
 
 
 @pytest.mark.skipif(not jit.COMPILED, reason="weighted trees need Numba and SciPy")

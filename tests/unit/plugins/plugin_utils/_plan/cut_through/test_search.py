@@ -10,20 +10,22 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import column_generation, search
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import jit
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import column_generation, model, search, workspace
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network import limits
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.trees import depths
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 
-def planner_of(rows: list[list[float]], ports: float | None) -> search.Planner:
+def planner_of(rows: list[list[float]], ports: float | None) -> workspace.Planner:
     n = len(rows)
     sites = limits.SiteLoads(1, [0] * n, [0.0], [0.0], [0.0])
     port = None if ports is None else [ports] * n
-    return search.Planner(search.network(rows, 1, port, port, sites), 1.0)
+    return workspace.Planner(model.network(rows, 1, port, port, sites), 1.0)
 
 
-def forest_of(planner: search.Planner, count: int, seed: int) -> search.Forest:
+def forest_of(planner: workspace.Planner, count: int, seed: int) -> model.Forest:
     """Random trees: each host below one that comes a little earlier in some order."""
     n, chance = planner.net.n, random.Random(seed)
     breadth = chance.choice([2, 4, n])
@@ -34,7 +36,7 @@ def forest_of(planner: search.Planner, count: int, seed: int) -> search.Forest:
         for place, host in enumerate(order[1:], start=1):
             parents[host] = order[chance.randrange(max(0, place - breadth), place)]
         flat += parents
-    return planner.forest(search.jit.ints(flat), [1.0 / count] * count)
+    return planner.forest(jit.ints(flat), [1.0 / count] * count)
 
 
 def children(tree: t.Sequence[int]) -> list[int]:
@@ -53,13 +55,13 @@ def test_trees_become_shallower_and_nothing_worse(n: int, count: int, seed: int,
     assert after.weights == before.weights
     for old, new in zip(before.trees, after.trees, strict=True):
         assert new[0] == -1
-        deep = search.depths(new, [0])
+        deep = depths(new, [0])
         assert all(1 <= deep[host] < n for host in range(1, n)), "everybody hangs on the holder"
-        assert sum(deep) <= sum(search.depths(old, [0]))
+        assert sum(deep) <= sum(depths(old, [0]))
         assert children(new) == children(old)
 
 
-def seconds(planner: search.Planner, forest: search.Forest) -> float:
+def seconds(planner: workspace.Planner, forest: model.Forest) -> float:
     """Of all links together."""
     n = planner.net.n
     return sum(
@@ -70,7 +72,7 @@ def seconds(planner: search.Planner, forest: search.Forest) -> float:
     )
 
 
-def crossings(forest: search.Forest, of: t.Sequence[int]) -> list[int]:
+def crossings(forest: model.Forest, of: t.Sequence[int]) -> list[int]:
     """Of each tree the links from site to site."""
     return [sum(p >= 0 and of[p] != of[host] for host, p in enumerate(tree)) for tree in forest.trees]
 
@@ -84,7 +86,7 @@ def test_links_become_shorter_and_nothing_worse(n: int, count: int, seed: int, a
     ways = [0.0] * 6 + [9.0 * (a != b) for a in range(3) for b in range(3)]
     port = [0.4] * n if ports else None
     sites = limits.SiteLoads(3, of, ways[:3], ways[3:6], ways[6:])
-    planner = search.Planner(search.network(rows, 1, port, port, sites), 1.0)
+    planner = workspace.Planner(model.network(rows, 1, port, port, sites), 1.0)
     before = forest_of(planner, count, seed)
     after = planner.nearer(before)
     assert after.load <= before.load * (1 + 1e-6)
@@ -92,7 +94,7 @@ def test_links_become_shorter_and_nothing_worse(n: int, count: int, seed: int, a
     assert (seconds(planner, after) < seconds(planner, before)) == (after.trees != before.trees)
     assert all(new <= old for new, old in zip(crossings(after, of), crossings(before, of), strict=True))
     for tree in after.trees:
-        assert all(1 <= deep < n for deep in search.depths(tree, [0])[1:]), "everybody hangs on the holder"
+        assert all(1 <= deep < n for deep in depths(tree, [0])[1:]), "everybody hangs on the holder"
 
 
 def test_what_comes_from_a_site_does_not_go_back_there() -> None:
@@ -100,7 +102,7 @@ def test_what_comes_from_a_site_does_not_go_back_there() -> None:
     rows = [[0.0 if u == v else 1.0 if of[u] == of[v] else 9.0 for v in range(4)] for u in range(4)]
     planner = planner_of(rows, None)
     # To the other site and back: the host there has room to be served at home, or to send it over itself.
-    back = planner.forest(search.jit.ints([-1, 2, 0, 2]), [1.0])
+    back = planner.forest(jit.ints([-1, 2, 0, 2]), [1.0])
     assert crossings(planner.nearer(back), of) == [1]
 
 
@@ -108,7 +110,7 @@ def test_whoever_has_room_serves_the_hosts_that_are_near() -> None:
     rows = [[0.0 if u == v else 9.0 for v in range(4)] for u in range(4)]
     rows[1][3] = rows[0][1] = 1.0
     planner = planner_of(rows, None)
-    before = planner.forest(search.jit.ints([-1, 0, 0, 2]), [1.0])
+    before = planner.forest(jit.ints([-1, 0, 0, 2]), [1.0])
     assert planner.nearer(before).trees == [[-1, 0, 0, 1]]
 
 
@@ -146,7 +148,7 @@ def test_between_equal_links_a_chain_with_leaves_becomes_a_tree(n: int) -> None:
     """Every second host has two children: one that has two itself, and one that has none."""
     planner = planner_of([[float(u != v) for v in range(n)] for u in range(n)], None)
     spine = [max(0, 2 * ((host - 1) // 2) - 1) for host in range(1, n)]
-    before = planner.forest(search.jit.ints([-1, *spine]), [1.0])
+    before = planner.forest(jit.ints([-1, *spine]), [1.0])
     after = planner.flattened(before)
     assert planner.relays(before)[1] == n // 2
     assert planner.relays(after)[1] <= (n - 1).bit_length()
@@ -159,7 +161,7 @@ def test_trees_grow_over_a_shared_way_once(stripes: int) -> None:
     of = [1 + host % 2 for host in range(n)]
     sites = limits.SiteLoads(3, of, [0.0] * 3, [0.0] * 3, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0])
     rows = [[0.1 * (u != v) for v in range(n)] for u in range(n)]
-    planner = search.Planner(search.network(rows, 1, None, None, sites), 1.0)
+    planner = workspace.Planner(model.network(rows, 1, None, None, sites), 1.0)
     grown = planner.grown(stripes, n)
     assert grown is not None
     for tree in grown.trees:
@@ -170,19 +172,19 @@ def test_trees_grow_over_a_shared_way_once(stripes: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_longer_search_for_many_hosts_is_never_worse(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three sites: trees of less load queue more, which only the simulation tells."""
-    n, chance = search.MANY_HOSTS + 20, random.Random(seed)
+    n, chance = workspace.MANY_HOSTS + 20, random.Random(seed)
     site = [chance.randrange(3) for _host in range(n)]
     rows = [
         [0.0 if u == v else (1.0 if site[u] == site[v] else 9.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)
     ]
     monkeypatch.setattr(search, "effort", lambda _hosts: ([4], 100_000))
     net = planner_of(rows, None).net
-    risk = search.Risk(relay=0.0)
+    risk = model.Risk(relay=0.0)
     finishes = [search.best(net, 0.1, 400, risk, longer).finish for longer in (1.0, 2.0, 4.0, 8.0, 16.0)]
     assert finishes == sorted(finishes, reverse=True)
 
 
-@pytest.mark.skipif(not search.jit.COMPILED, reason="weighted trees need Numba and SciPy")
+@pytest.mark.skipif(not jit.COMPILED, reason="weighted trees need Numba and SciPy")
 def test_weighted_trees_with_more_room_queue_less() -> None:
     """Four racks, slow between them: with the least load nearly all ports are busy all the time."""
     pytest.importorskip("scipy")

@@ -10,9 +10,9 @@ import random
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import search, two_level_trees
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.cut_through import model, search, two_level_trees, workspace
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network import limits
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.backup_parents import depths
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.trees import depths
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -21,10 +21,10 @@ INF = float("inf")
 
 def planner_of(
     table: list[list[float]], class_of: list[int], roots: int = 1, bound: float = 1.0, sites: limits.SiteLoads | None = None
-) -> search.Planner:
+) -> workspace.Planner:
     n = len(class_of)
     sites = sites or limits.SiteLoads(1, [0] * n, [0.0], [0.0], [0.0])
-    return search.Planner(search.class_network(table, class_of, roots, [-1] * n, 1, sites), bound)
+    return workspace.Planner(model.class_network(table, class_of, roots, [-1] * n, 1, sites), bound)
 
 
 def entries(tree: t.Sequence[int], class_of: t.Sequence[int]) -> list[tuple[int, int]]:
@@ -127,7 +127,7 @@ def test_a_way_between_sites_is_crossed_once_where_it_is_limited(out: float, int
     (free,) = planner_of(table, class_of, 1, 20.0).nests([16])
     (limited,) = planner_of(table, class_of, 1, 20.0, limits.SiteLoads(2, site, [out, 0.0], [0.0, into], [0.0] * 4)).nests([16])
 
-    def crossings(forest: search.Forest) -> list[int]:
+    def crossings(forest: model.Forest) -> list[int]:
         return [sum((a < 2) != (b < 2) for a, b in entries(tree, class_of)) for tree in forest.trees]
 
     assert max(crossings(free)) > 1
@@ -167,6 +167,6 @@ def test_where_they_are_near_the_bound_nothing_else_is_searched_for(
     asked = []
     monkeypatch.setattr(search, "searched", lambda *given: asked.append(given) or [])
     monkeypatch.setattr(search, "effort", lambda n: ([], 1000))
-    found = search.best(net, bound, chunks, search.Risk(relay), longer)
+    found = search.best(net, bound, chunks, model.Risk(relay), longer)
     assert bool(asked) is searches
     assert found.finish <= (1.12 if chunks > 64 else 2.0) * bound
