@@ -205,9 +205,7 @@ def _overtake(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat, 
 
 
 @kernel
-def _overtaking(
-    net: Net, loads: Loads, heat: Heat, w: float, above: tuple[int, int], own: tuple[int, int]
-) -> float:
+def _overtaking(net: Net, loads: Loads, heat: Heat, w: float, above: tuple[int, int], own: tuple[int, int]) -> float:
     """What it changes in the sum if v, instead of being served over the link ``own``, gets into the link ``above``."""
     D, occ, rcv, out, inn, lnk, n = net.D, net.occ, net.rcv, loads.out, loads.inn, loads.lnk, net.n
     reference, sharp = heat.reference, heat.sharp
