@@ -156,15 +156,13 @@ def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Seque
         raise BaseMissing(missing[0], [pool, *elsewhere])
     for sha256 in missing:
         module.warn(f"The base disk {sha256} is in no pool of this host yet.")
-    copies = local_copies.LocalCopies(
-        stores, check_name("tenant", params["tenant"]), params["timeout_s"], from_pool, module.check_mode
-    )
+    copies = local_copies.LocalCopies(stores, check_name("tenant", params["tenant"]), params["timeout_s"], from_pool, module.check_mode)
     return [action for sha256 in [*missing, *(one for one in bases if one not in missing)] for action in copies.present(pool, sha256)]
 
 
 def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     pool = module.params["pool"]
-    removed = removal.remove_bases(stores, pool, bases, module.check_mode)
+    removed = removal.remove_bases(stores, pool, bases, module.check_mode, check_name("tenant", module.params["tenant"]))
     return [f"remove base disk {sha256} from pool {pool}" for sha256 in removed]
 
 

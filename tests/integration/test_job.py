@@ -29,7 +29,17 @@ class Fleet:
         self.host: Host = lab.hosts[name]
 
     def module(self, module: str, flags: t.Sequence[str] = (), **args: t.Any) -> dict[str, t.Any]:
-        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, self.host.name, "-m", f"basecast.fleet.{module}", "-a", json.dumps(args), *flags]
+        argv: list[t.Any] = [
+            "ansible",
+            "-i",
+            self.lab.inventory,
+            self.host.name,
+            "-m",
+            f"basecast.fleet.{module}",
+            "-a",
+            json.dumps(args),
+            *flags,
+        ]
         done = self.lab.exec_in_controller(argv, timeout=280)
         _head, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
@@ -109,7 +119,9 @@ def test_a_job_predicts_makes_and_then_finds_its_machines(fleet: Fleet, base: st
         times = [machine[key] for key in ("base_there_at", "disks_at", "started_at", "reported_at")]
         assert times == sorted(times) and times[2] - times[0] < 10
     assert "libvirt-qemu" in fleet.host.run(f"stat -c %U {POOL}/machines/{SERVICE}/web-1/root.qcow2").stdout
-    kept = fleet.host.run("find /run/basecast/.jobs -type f -printf '%m %p\\n'; grep -rl verysecret /run/basecast/.jobs", check=False).stdout
+    kept = fleet.host.run(
+        "find /run/basecast/.jobs -type f -printf '%m %p\\n'; grep -rl verysecret /run/basecast/.jobs", check=False
+    ).stdout
     assert all(line.startswith("600 ") for line in kept.splitlines()), kept
 
     again = fleet.job(run=fleet.new_run(), **wanted)

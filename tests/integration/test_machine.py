@@ -167,7 +167,7 @@ PLANTED = {
     "a link for the disk": ("mv root.qcow2 kept; ln -s /root/victim root.qcow2", "leads out of its pool"),
     "a file of the host": ("qemu-img rebase -u -b /root/victim -F raw root.qcow2", "names the backing file '/root/victim'"),
     "a server": ("qemu-img rebase -u -b nbd://192.0.2.1/x -F raw root.qcow2", "is not a local file"),
-    "json": ("qemu-img rebase -u -F raw -b 'json:{\"driver\":\"file\",\"filename\":\"/root/victim\"}' root.qcow2", "is not a local file"),
+    "json": ('qemu-img rebase -u -F raw -b \'json:{"driver":"file","filename":"/root/victim"}\' root.qcow2', "is not a local file"),
     "itself": ("qemu-img rebase -u -b root.qcow2 -F qcow2 root.qcow2", "is a loop"),
     "data elsewhere": ("rm root.qcow2; qemu-img create -q -f qcow2 -o data_file=data root.qcow2 1M", "keeps its data in another file"),
 }

@@ -16,25 +16,33 @@ from .store import Store
 
 
 def needed_by(
-    stores: t.Mapping[str, Store], pool: str, sha256: str, going: t.Collection[str] = ()
+    stores: t.Mapping[str, Store], pool: str, sha256: str, going: t.Collection[str] = (), tenant: str | None = None
 ) -> dict[str, list[str]]:
     """Who needs the base, as lists by what they are; empty when nobody does.
 
     :param going: digests of bases that are removed along with it, and do not count as its children.
+    :param tenant: to whom it is told: of others only how many references and disks there are. None for all of them.
     """
     store = stores[pool]
     held = store.references(sha256)
+    own = [item for item in held if tenant in (None, item.tenant)]
+    disks = users.users_of_bases(stores, users.scan(stores)).get((pool, sha256), [])
+    mine = users.of_tenant(disks, tenant)
+    foreign = len(disks) - len(mine) + sum(item.kind != "pin" and item not in own for item in held)
     reasons = {
-        "differencing disks": sorted(users.users_of_bases(stores, users.scan(stores)).get((pool, sha256), [])),
+        "differencing disks": sorted(mine),
         "base disks based on it": [child for child in store.children(sha256) if child not in going],
-        "names": [f"{item.name} {item.version} of tenant {item.tenant}" for item in held if item.kind == "name"],
-        "tenants": [item.tenant for item in held if item.kind == "tenant"],
+        "names": [f"{item.name} {item.version} of tenant {item.tenant}" for item in own if item.kind == "name"],
+        "tenants": [item.tenant for item in own if item.kind == "tenant"],
         "pins": [item.name for item in held if item.kind == "pin"],
+        "other tenants": [f"{foreign} references and disks"] if foreign else [],
     }
     return {what: names for what, names in reasons.items() if names}
 
 
-def remove_bases(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str], check_mode: bool) -> list[str]:
+def remove_bases(
+    stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str], check_mode: bool, tenant: str | None = None
+) -> list[str]:
     """Remove all of these bases, or none; those that were there, children before their parents.
 
     :raises BaseInUse: something else needs one of them; names what.
@@ -43,9 +51,9 @@ def remove_bases(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str
     if not _there(store, bases):
         return []
     if check_mode:
-        return _checked(stores, pool, bases)
+        return _checked(stores, pool, bases, tenant)
     with store.changing():
-        going = _checked(stores, pool, bases)
+        going = _checked(stores, pool, bases, tenant)
         store.sweep()
         for sha256 in going:
             store.remove(sha256)
@@ -57,11 +65,11 @@ def _there(store: Store, bases: t.Sequence[str]) -> list[str]:
     return [sha256 for sha256 in bases if sha256 in ids]
 
 
-def _checked(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str]) -> list[str]:
+def _checked(stores: t.Mapping[str, Store], pool: str, bases: t.Sequence[str], tenant: str | None) -> list[str]:
     store = stores[pool]
     there = _there(store, bases)
     for sha256 in there:
-        reasons = needed_by(stores, pool, sha256, there)
+        reasons = needed_by(stores, pool, sha256, there, tenant)
         if reasons:
             raise BaseInUse(sha256, pool, reasons)
         in_use.refuse_entry(store.base_directory(sha256), "removed")

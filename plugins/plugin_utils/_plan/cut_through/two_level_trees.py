@@ -240,9 +240,7 @@ def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: Ho
 
 
 @kernel
-def _inside(
-    net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]
-) -> None:
+def _inside(net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]) -> None:
     """The tree inside a class; ``waiting``: a heap of its hosts by what they have sent."""
     out, depth = hosts.out, hosts.depth
     link = tree.weight * net.D[c * classes.number + c]

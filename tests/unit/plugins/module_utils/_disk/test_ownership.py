@@ -1,0 +1,53 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One file serves several tenants: none can take it from another, and they leave in any order."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import ownership, references, removal
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseInUse
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
+
+TENANTS = ("blue", "green", "red")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(TENANTS)), ids="-".join)
+def test_tenants_leave_a_base_in_any_order(order: tuple[str, ...], pools: dict[str, Store]) -> None:
+    refer = [one for tenant in TENANTS for one in (references.tenant_of(tenant), references.name_of(tenant, "debian", "12"))]
+    base = put_base(pools["one"], refer=refer)
+    for gone, tenant in enumerate(order):
+        with pytest.raises(BaseInUse):
+            removal.remove_bases(pools, "one", [base.sha256], False, tenant)
+        ownership.apply(pools, ownership.plan_absent_tenant(pools, tenant))
+        found = pools["one"].find(base.sha256)
+        assert found is not None
+        assert found.tenants() == sorted(order[gone + 1 :])
+    assert removal.remove_bases(pools, "one", [base.sha256], False, "blue") == [base.sha256]
+
+
+def test_a_tenant_drops_no_reference_of_another(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("blue"), references.tenant_of("red")])
+    changes = ownership.plan_absent(pools, "blue", [ownership.Wish(base.sha256, pool="one")])
+    assert {change.reference.tenant for change in changes} == {"blue"}
+
+
+@pytest.mark.parametrize(
+    ("tenant", "told", "hidden"),
+    [
+        (None, "names: debian 12 of tenant red; tenants: red", "other tenants"),
+        ("red", "names: debian 12 of tenant red; tenants: red", "other tenants"),
+        ("blue", "other tenants: 2 references and disks", "red"),
+    ],
+)
+def test_who_else_needs_a_base_is_a_number(tenant: str | None, told: str, hidden: str, pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("red"), references.name_of("red", "debian", "12")])
+    with pytest.raises(BaseInUse) as error:
+        removal.remove_bases(pools, "one", [base.sha256], False, tenant)
+    assert told in error.value.message
+    assert hidden not in str((error.value.message, error.value.fields))
