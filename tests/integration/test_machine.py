@@ -262,7 +262,7 @@ def test_somebody_elses_domain_is_left_alone(fleet: Fleet) -> None:
         assert result["failed"]
         assert "The domain shop-web-9" in result["msg"] and "was not made by this collection" in result["msg"]
     other = fleet.machine("started", "web-2", tenant="acme")
-    assert "belongs to machine web-2 of service shop of tenant default" in other["msg"]
+    assert "belongs to another tenant and is left alone" in other["msg"]
     assert fleet.run("virsh dumpxml shop-web-9") == before
 
 
