@@ -19,9 +19,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show what basecast.fleet.place wrote, with basecast_place_file=place.json
+- name: Show where another machine would go
   ansible.builtin.debug:
-    msg: "{{ lookup('ansible.builtin.file', 'place.json') | from_json | basecast.fleet.place_one_more_text }}"
+    msg: "{{ manifest | basecast.fleet.place_one_more(observed) | basecast.fleet.place_one_more_text }}"
+  vars:
+    manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
+    observed:
+      kvm1: {reachable: true, capacity: {cpus: 16, memory_mib: 65536}}
 """
 
 RETURN = r"""

@@ -19,9 +19,19 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Add what the inventory tells of the host to what was seen of it
-  ansible.builtin.set_fact:
-    basecast_observation: "{{ seen.observation | combine(basecast_settings | basecast.fleet.placement_facts) }}"
+- name: Show what the inventory tells of the host
+  ansible.builtin.debug:
+    msg: "{{ settings | basecast.fleet.placement_facts }}"
+  vars:
+    # as the role basecast.fleet.settings gives them
+    settings:
+      site: room-1
+      labels: [ssd]
+      maintenance: false
+      cpu_overcommit: 16.0
+      memory_overcommit: 1.0
+      pool_overcommit: 4.0
+      pool_labels: {}
 """
 
 RETURN = r"""

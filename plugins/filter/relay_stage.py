@@ -63,10 +63,10 @@ from ..plugin_utils._plan.monitor.stages import hosts_of_stage, stage_has_ended
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_stage(state: t.Any, stage: int, collected: t.Any = ()) -> dict[str, t.Any]:
+def relay_stage(state: t.Any, stage: int, collected: t.Any = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        known, done, number = plain(state), [str(host) for host in collected], int(stage)
+        known, done, number = plain(state), [str(host) for host in collected or []], int(stage)
         return {"hosts": hosts_of_stage(known, number, done), "ended": stage_has_ended(known, number, done)}
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from error

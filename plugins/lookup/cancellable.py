@@ -35,6 +35,7 @@ _raw:
   description: The hosts.
   type: list
   elements: str
+  sample: [kvm1, kvm2]
 """
 
 import typing as t

@@ -36,6 +36,7 @@ _raw:
   description: The pattern, or the hosts.
   type: list
   elements: str
+  sample: [kvm1, kvm2]
 """
 
 import typing as t

@@ -88,7 +88,7 @@ EXAMPLES = r"""
     pools: "{{ basecast_pools }}"
     source_dirs: [., /srv/images]
     wanted:
-      - {sha256: "{{ debian.sha256 }}", size_bytes: "{{ debian.size_bytes }}"}
+      - {sha256: "{{ trixie.sha256 }}", size_bytes: "{{ trixie.size_bytes }}"}
   register: seen
 
 - name: Adopt it

@@ -67,7 +67,12 @@ EXAMPLES = r"""
     src: "{{ place.path }}"
     name: debian-13
     version: "20261101"
-    consume: true
+
+- name: Remove the place, with the file in it
+  basecast.fleet.base_disk_upload:
+    pools: "{{ basecast_pools }}"
+    path: "{{ place.path }}"
+    state: absent
 """
 
 RETURN = r"""

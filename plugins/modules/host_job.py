@@ -281,7 +281,7 @@ seealso:
 EXAMPLES = r"""
 - name: Hand the host its part of the plan
   basecast.fleet.host_job:
-    run: "{{ basecast_run }}"
+    run: nightly
     pools: "{{ basecast_pools }}"
     service: shop
     clones: "{{ work.clones }}"
@@ -291,15 +291,15 @@ EXAMPLES = r"""
     machines: "{{ work.machines }}"
     record: "{{ work.record }}"
   vars:
-    work: "{{ basecast_plan.hosts[inventory_hostname] }}"
+    # written by basecast.fleet.plan, with basecast_plan_file=plan.json
+    work: "{{ (lookup('ansible.builtin.file', 'plan.json') | from_json).service.hosts[inventory_hostname] }}"
   async: 14400
   poll: 0
   no_log: true # user data holds passwords
-  when: not ansible_check_mode
 
 - name: Collect it
   basecast.fleet.host_job_info:
-    run: "{{ basecast_run }}"
+    run: nightly
     service: shop
     timeout_s: 14400
   register: collected

@@ -51,7 +51,7 @@ seealso:
 EXAMPLES = r"""
 - name: Collect the job
   basecast.fleet.host_job_info:
-    run: "{{ basecast_run }}"
+    run: nightly
     service: shop
     timeout_s: 14400
   register: collected

@@ -77,12 +77,13 @@ EXAMPLES = r"""
 
 - name: Show what cannot be known
   ansible.builtin.debug:
-    msg: "{{ seen.observation.reason }}"
-  when: not seen.observation.known
+    msg: "{{ seen.observation.reason or 'everything is known' }}"
 
 - name: Plan from what was seen
   ansible.builtin.debug:
     msg: "{{ manifest | basecast.fleet.service_plan({inventory_hostname: seen.observation}) | basecast.fleet.service_plan_text }}"
+  vars:
+    manifest: "{{ lookup('ansible.builtin.file', 'shop.yml') | basecast.fleet.service_manifest('shop.yml') }}"
 """
 
 RETURN = r"""
