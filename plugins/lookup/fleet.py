@@ -104,9 +104,7 @@ class LookupModule(LookupBase):
                 "--start-at-task: this playbook cannot begin in the middle; run it as a whole, it skips what is there already"
             )
         if "always" in (arguments.get("skip_tags") or ()):
-            raise AnsibleLookupError(
-                "--skip-tags always: the check whether everything was done would be skipped; leave that tag out"
-            )
+            raise AnsibleLookupError("--skip-tags always: the check whether everything was done would be skipped; leave that tag out")
         count = next((given[name] for name in ("awx_job_slice_count", "tower_job_slice_count") if given.get(name)), 1)
         workflow, template = given.get("awx_workflow_job_name"), given.get("awx_job_template_name")
         if str(count) != "1" or (template and workflow == template):

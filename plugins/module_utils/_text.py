@@ -62,9 +62,7 @@ def clean_data(value: t.Any, limit: int = 1 << 18, depth: int = DEPTH) -> t.Any:
     if depth <= 0:
         return "…"
     if isinstance(value, t.Mapping):
-        return {
-            clean(key, 1000) if isinstance(key, str) else key: clean_data(item, limit, depth - 1) for key, item in value.items()
-        }
+        return {clean(key, 1000) if isinstance(key, str) else key: clean_data(item, limit, depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [clean_data(item, limit, depth - 1) for item in value]
     return value

@@ -156,9 +156,7 @@ def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Seque
         raise BaseMissing(missing[0], [pool, *elsewhere])
     for sha256 in missing:
         module.warn(f"The base disk {sha256} is in no pool of this host yet.")
-    copies = local_copies.LocalCopies(
-        stores, check_name("tenant", params["tenant"]), params["timeout_s"], from_pool, module.check_mode
-    )
+    copies = local_copies.LocalCopies(stores, check_name("tenant", params["tenant"]), params["timeout_s"], from_pool, module.check_mode)
     return [action for sha256 in [*missing, *(one for one in bases if one not in missing)] for action in copies.present(pool, sha256)]
 
 

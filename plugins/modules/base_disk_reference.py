@@ -153,9 +153,7 @@ from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 
 
-def planned(
-    params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools: t.Mapping[str, str], check_mode: bool
-) -> list[Change]:
+def planned(params: t.Mapping[str, t.Any], stores: t.Mapping[str, Store], pools: t.Mapping[str, str], check_mode: bool) -> list[Change]:
     tenant = check_name("tenant", params["tenant"])
     wishes = [checked_reference(entry, pools) for entry in params["references"]]
     if params["all"]:

@@ -113,8 +113,7 @@ from ..module_utils._module import run_module
 
 def _shown(record: t.Mapping[str, t.Any] | None) -> dict[str, str]:
     return {
-        key: "sha256:" + hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-        for key, value in (record or {}).items()
+        key: "sha256:" + hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest() for key, value in (record or {}).items()
     }
 
 

@@ -33,9 +33,7 @@ def uri_of(host: str) -> str:
     return URI_SCHEME + quote(host, safe="")
 
 
-def make_certificates(
-    run: str, hosts: t.Iterable[str], valid_s: float, now: datetime.datetime
-) -> dict[str, dict[str, str]]:
+def make_certificates(run: str, hosts: t.Iterable[str], valid_s: float, now: datetime.datetime) -> dict[str, dict[str, str]]:
     """PEM strings for each host: {host: {"ca", "certificate", "key"}}. The authority's key is forgotten.
 
     :param valid_s: the run's limit; the certificates are valid from a day before ``now`` to a day after the limit.
@@ -74,18 +72,14 @@ def make_certificates(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
-            .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri_of(host))]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri_of(host))]), critical=False)
             .add_extension(authority_id, critical=False)
             .sign(authority_key, hashes.SHA256())
         )
         made[host] = {
             "ca": ca,
             "certificate": leaf.public_bytes(serialization.Encoding.PEM).decode(),
-            "key": key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ).decode(),
+            "key": key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode(),
         }
     return made
 

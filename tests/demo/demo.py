@@ -188,10 +188,14 @@ def demonstrate() -> None:
     say("building the Debian image, unless it is cached (a few minutes the first time)")
     image = images.debian()
     size_mib = image.stat().st_size / 2**20
-    say(f"the base disk is {image.name}, {size_mib:.0f} MiB; one copy over a link of {RATE_MBPS} Mbit/s takes {size_mib * 8.388608 / RATE_MBPS:.0f} s")
+    say(
+        f"the base disk is {image.name}, {size_mib:.0f} MiB; one copy over a link of {RATE_MBPS} Mbit/s takes {size_mib * 8.388608 / RATE_MBPS:.0f} s"
+    )
     factor = slowness()
     if factor > 1.5:
-        say(f"this machine is slow or busy (a step took {factor:.1f} times as long as on an idle one): everything may take that much longer")
+        say(
+            f"this machine is slow or busy (a step took {factor:.1f} times as long as on an idle one): everything may take that much longer"
+        )
     with Lab(hosts=4, rate_mbps=RATE_MBPS, libvirt=True, slowness=factor) as lab:
         say("four hosts are up, each with its own sshd and libvirtd; kvm1 has the image, the others have nothing")
         lab.hosts["kvm1"].run(["mkdir", "-p", "/var/lib/libvirt/images/images"])

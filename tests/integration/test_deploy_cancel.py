@@ -73,9 +73,7 @@ def test_a_cancelled_deployment_leaves_no_node(fresh_lab_factory: t.Callable[...
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(
-    ("number", "on_cancel"), [(signal.SIGKILL, "end"), (signal.SIGTERM, "finish")], ids=["killed", "finish"]
-)
+@pytest.mark.parametrize(("number", "on_cancel"), [(signal.SIGKILL, "end"), (signal.SIGTERM, "finish")], ids=["killed", "finish"])
 def test_a_base_arrives_without_its_controller(fresh_lab_factory: t.Callable[..., Lab], number: int, on_cancel: str) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=4)
     process, main, _output = begin(lab, basecast_on_cancel=on_cancel)

@@ -57,7 +57,14 @@ def test_the_readmes_lab(folder: Path) -> None:
 
     def typed(line: str) -> str:
         done = subprocess.run(
-            ["bash", "-c", line], cwd=clone, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=500, check=False
+            ["bash", "-c", line],
+            cwd=clone,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=500,
+            check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout[-6000:]}"
         return done.stdout

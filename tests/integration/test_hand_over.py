@@ -52,7 +52,9 @@ def test_without_their_controller_all_machines_come_up(fresh_lab_factory: t.Call
     give(lab.hosts["kvm1"])
     file = lab.state / "shop.json"
     file.write_text(json.dumps(MANIFEST))
-    process = lab.popen_playbook(["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", "basecast_boot_timeout_s=120"], stdout=subprocess.DEVNULL)
+    process = lab.popen_playbook(
+        ["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", "basecast_boot_timeout_s=120"], stdout=subprocess.DEVNULL
+    )
     try:
         wait_for(lambda: len(jobs(lab)) == len(lab.hosts) or process.poll() is not None, 240, "not every host got its job")
     finally:

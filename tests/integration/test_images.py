@@ -23,7 +23,7 @@ META = json.dumps({"instance-id": "i-0001", "local-hostname": "web-1"})
 REPORT = images.VENDOR_SCRIPT.format(token="abc")
 USER: dict[str, t.Any] = {
     "write_files": [
-        {"path": "/etc/with space", "content": "it's \"one\"\n\ttwo \\n é 😀\n", "permissions": "0600"},
+        {"path": "/etc/with space", "content": 'it\'s "one"\n\ttwo \\n é 😀\n', "permissions": "0600"},
         {"path": "/etc/second", "content": "no line feed at the end"},
     ],
     "runcmd": [

@@ -13,7 +13,7 @@ import uuid
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.relay_site import begin_relay
-from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images, slowness
 
 SERVICE = "shop"
 POOL = "/var/lib/libvirt/images"
@@ -29,7 +29,17 @@ class Fleet:
         self.host: Host = lab.hosts[name]
 
     def module(self, module: str, flags: t.Sequence[str] = (), **args: t.Any) -> dict[str, t.Any]:
-        argv: list[t.Any] = ["ansible", "-i", self.lab.inventory, self.host.name, "-m", f"basecast.fleet.{module}", "-a", json.dumps(args), *flags]
+        argv: list[t.Any] = [
+            "ansible",
+            "-i",
+            self.lab.inventory,
+            self.host.name,
+            "-m",
+            f"basecast.fleet.{module}",
+            "-a",
+            json.dumps(args),
+            *flags,
+        ]
         done = self.lab.exec_in_controller(argv, timeout=280)
         _head, arrow, result = done.stdout.partition(" => ")
         assert arrow, done.stdout + done.stderr
@@ -109,7 +119,9 @@ def test_a_job_predicts_makes_and_then_finds_its_machines(fleet: Fleet, base: st
         times = [machine[key] for key in ("base_there_at", "disks_at", "started_at", "reported_at")]
         assert times == sorted(times) and times[2] - times[0] < 10
     assert "libvirt-qemu" in fleet.host.run(f"stat -c %U {POOL}/machines/{SERVICE}/web-1/root.qcow2").stdout
-    kept = fleet.host.run("find /run/basecast/.jobs -type f -printf '%m %p\\n'; grep -rl verysecret /run/basecast/.jobs", check=False).stdout
+    kept = fleet.host.run(
+        "find /run/basecast/.jobs -type f -printf '%m %p\\n'; grep -rl verysecret /run/basecast/.jobs", check=False
+    ).stdout
     assert all(line.startswith("600 ") for line in kept.splitlines()), kept
 
     again = fleet.job(run=fleet.new_run(), **wanted)
@@ -202,13 +214,12 @@ def test_no_host_waits_for_a_crawling_one(fresh_lab_factory: t.Callable[..., Lab
     begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm1"]}, run="crawl")
     for name in ("kvm3", "kvm2"):  # the crawling one first
         fleets[name].hand_over(run="crawl", service=f"on-{name}", **work(base, "web-1"))
-    jobs = {"kvm2": fleets["kvm2"].collect("crawl", 120, "on-kvm2")}
-    still = fleets["kvm3"].collect("crawl", 0, "on-kvm3")
-    assert jobs["kvm2"]["state"] == "done" and states(still) == {"web-1": "waiting"}, (jobs, still)
-    jobs["kvm3"] = fleets["kvm3"].collect("crawl", 150, "on-kvm3")
+    jobs = {name: fleets[name].collect("crawl", 150, f"on-{name}") for name in ("kvm2", "kvm3")}
+    started, arrived = jobs["kvm2"]["machines"][0]["started_at"], jobs["kvm3"]["machines"][0]["base_there_at"]
+    assert started < arrived, jobs
     for name, job in jobs.items():
         assert states(job) == {"web-1": "deployed"}, job
         [machine] = job["machines"]
         times = {key: round(machine[key] - job["began_at"], 1) for key in ("base_there_at", "disks_at", "started_at", "reported_at")}
         print(name, times)
-        assert machine["started_at"] - machine["base_there_at"] < 3
+        assert machine["started_at"] - machine["base_there_at"] < 3 * slowness()

@@ -297,9 +297,9 @@ def test_a_killed_host_comes_back_with_its_files(lab: Lab, kill: Callable[[Host]
 
     one.revive()
     assert one.running
-    assert one.run(
-        "hostname; cat /var/lib/libvirt/images/kept /etc/kept; ls /run/lost /tmp/lost", check=False
-    ).stdout == (f"kvm1\n{noticed}\n{noticed}\n")
+    assert one.run("hostname; cat /var/lib/libvirt/images/kept /etc/kept; ls /run/lost /tmp/lost", check=False).stdout == (
+        f"kvm1\n{noticed}\n{noticed}\n"
+    )
     assert "runs-before" not in one.run(["ps", "ax"]).stdout
     assert reach(two, one) == "open"
 
@@ -324,9 +324,7 @@ def test_a_pool_with_its_own_file_system(lab: Lab, fs: str, reflink: bool) -> No
     host = lab.hosts["kvm3"]
     size = 400 if fs == "xfs" else 160
     where = host.add_pool(fs, fs=fs, size_mib=size)
-    assert (
-        json.loads(lab.inventory.read_text())["all"]["children"]["lab"]["hosts"]["kvm3"]["basecast_pools"][fs] == where
-    )
+    assert json.loads(lab.inventory.read_text())["all"]["children"]["lab"]["hosts"]["kvm3"]["basecast_pools"][fs] == where
     assert host.run(["findmnt", "-n", "-o", "FSTYPE", where]).stdout.strip() == fs
     assert (size - 120) * MIB < int(host.run(["df", "-B1", "--output=avail", where]).stdout.split()[1]) <= size * MIB
     host.run(f"head -c 3000000 /dev/urandom > {where}/a")
@@ -490,9 +488,7 @@ def folder() -> Iterator[Path]:
     _linux.remove_tree(made)
 
 
-@pytest.mark.parametrize(
-    "end", ["owner killed", "owner interrupted", "supervisor killed", "keeper killed", "everything killed"]
-)
+@pytest.mark.parametrize("end", ["owner killed", "owner interrupted", "supervisor killed", "keeper killed", "everything killed"])
 def test_nothing_is_left(folder: Path, end: str) -> None:
     state = folder / "doomed"
     marker = f"123{os.getpid()}.5"
@@ -719,9 +715,7 @@ DOMAIN = """\
 
 
 @pytest.mark.parametrize(("kind", "user"), [("root", "root"), ("debian", "libvirt-qemu")])
-def test_libvirt_runs_a_machine_on_an_immutable_base(
-    fresh_lab_factory: Callable[..., Lab], kind: str, user: str
-) -> None:
+def test_libvirt_runs_a_machine_on_an_immutable_base(fresh_lab_factory: Callable[..., Lab], kind: str, user: str) -> None:
     lab = fresh_lab_factory(hosts=2, libvirt=kind)
     pool = "/var/lib/libvirt/images"
     for host in lab.hosts.values():

@@ -167,7 +167,7 @@ PLANTED = {
     "a link for the disk": ("mv root.qcow2 kept; ln -s /root/victim root.qcow2", "leads out of its pool"),
     "a file of the host": ("qemu-img rebase -u -b /root/victim -F raw root.qcow2", "names the backing file '/root/victim'"),
     "a server": ("qemu-img rebase -u -b nbd://192.0.2.1/x -F raw root.qcow2", "is not a local file"),
-    "json": ("qemu-img rebase -u -F raw -b 'json:{\"driver\":\"file\",\"filename\":\"/root/victim\"}' root.qcow2", "is not a local file"),
+    "json": ('qemu-img rebase -u -F raw -b \'json:{"driver":"file","filename":"/root/victim"}\' root.qcow2', "is not a local file"),
     "itself": ("qemu-img rebase -u -b root.qcow2 -F qcow2 root.qcow2", "is a loop"),
     "data elsewhere": ("rm root.qcow2; qemu-img create -q -f qcow2 -o data_file=data root.qcow2 1M", "keeps its data in another file"),
 }
@@ -262,7 +262,7 @@ def test_somebody_elses_domain_is_left_alone(fleet: Fleet) -> None:
         assert result["failed"]
         assert "The domain shop-web-9" in result["msg"] and "was not made by this collection" in result["msg"]
     other = fleet.machine("started", "web-2", tenant="acme")
-    assert "belongs to machine web-2 of service shop of tenant default" in other["msg"]
+    assert "belongs to another tenant and is left alone" in other["msg"]
     assert fleet.run("virsh dumpxml shop-web-9") == before
 
 

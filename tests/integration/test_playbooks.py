@@ -19,7 +19,9 @@ POOL = "/var/lib/libvirt/images"
 def test_probe_measures_every_link_and_what_it_writes_can_be_used(lab_factory: t.Callable[..., Lab]) -> None:
     lab = lab_factory(hosts=3, rate_mbps={"kvm1": 200, "kvm2": 200, "kvm3": 50})
     links, matrix = lab.state / "links.json", lab.state / "matrix.json"
-    done = lab.playbook(["basecast.fleet.probe", "-e", f"basecast_links_file={links}", "-e", f"basecast_matrix_file={matrix}", "--forks", "1"])
+    done = lab.playbook(
+        ["basecast.fleet.probe", "-e", f"basecast_links_file={links}", "-e", f"basecast_matrix_file={matrix}", "--forks", "1"]
+    )
     assert done.returncode == 0, done.stdout[-5000:]
     measured = {(link["from"], link["to"]): link["mbps"] for link in json.loads(links.read_text())["basecast_links"]}
     assert set(measured) == {(a, b) for a in lab.hosts for b in lab.hosts if a != b}
@@ -47,7 +49,9 @@ def test_verify_finds_a_damaged_base_and_names_it(fresh_lab_factory: t.Callable[
     sound = lab.playbook(["basecast.fleet.verify"])
     assert sound.returncode == 0, sound.stdout[-3000:]
     damaged = lab.hosts["kvm2"]
-    damaged.run(f"cd {POOL}/bases/[0-9a-f]*/ && chattr -i disk && chmod u+w disk && printf x | dd of=disk bs=1 seek=300000 conv=notrunc status=none")
+    damaged.run(
+        f"cd {POOL}/bases/[0-9a-f]*/ && chattr -i disk && chmod u+w disk && printf x | dd of=disk bs=1 seek=300000 conv=notrunc status=none"
+    )
     found = lab.playbook(["basecast.fleet.verify"])
     assert found.returncode != 0
     assert "Damaged base disks on kvm2" in found.stdout

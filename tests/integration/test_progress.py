@@ -99,9 +99,7 @@ ROW = r"(?m)^ kvm%d +[━╸─]{10,} +[1-9][0-9]?%% +[0-9.]+/40\.0 MiB  [0-9.]+
 
 
 @pytest.mark.timeout(170)
-def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
-    fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path
-) -> None:
+def test_a_relay_is_watched_in_a_terminal_and_in_a_log(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     """One relay of some twenty seconds, seen by four: a terminal, one who interrupts, a log, and one who waits for its end."""
     lab = fresh_lab_factory(hosts=3, rate_mbps=RATE_MBPS)
     for name, text in (("watch.yml", WATCH), ("wait.yml", WAIT)):
@@ -159,4 +157,6 @@ def test_a_relay_is_watched_in_a_terminal_and_in_a_log(
     assert re.fullmatch(r"relay: 2 of 2 hosts served, 80\.0 MiB in 0:[0-9]{2}", lines[-1])
     # Some twenty seconds, at most one line in four of them.
     assert 2 <= len(lines[:-1]) <= 12
-    assert any(re.match(r"relay: 0 of 2 hosts done, [0-9.]+ of 80\.0 MiB \([0-9]+%\), [0-9.]+ Mbit/s, 0:[0-9]{2} left", line) for line in lines)
+    assert any(
+        re.match(r"relay: 0 of 2 hosts done, [0-9.]+ of 80\.0 MiB \([0-9]+%\), [0-9.]+ Mbit/s, 0:[0-9]{2} left", line) for line in lines
+    )

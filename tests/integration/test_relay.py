@@ -286,7 +286,9 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
     pools, metadata = put_base(lab, size)
     sha256 = metadata["sha256"]
     runtimes = {
-        (run, host): RunDirectory(str(lab.hosts[host].path("/run/basecast")), run) for run in ("first", "second") for host in ("kvm2", "kvm3")
+        (run, host): RunDirectory(str(lab.hosts[host].path("/run/basecast")), run)
+        for run in ("first", "second")
+        for host in ("kvm2", "kvm3")
     }
 
     def base(run: str, host: str) -> dict[str, t.Any]:

@@ -70,10 +70,22 @@ def test_nothing_done_is_not_success(tmp_path: Path, playbook: str, arguments: l
 @pytest.mark.parametrize(
     ("hosts", "arguments", "words"),
     [
-        ({"kvm1": DEAD, "kvm2": {**DEAD, "basecast_pool": {"default": "/x"}}}, [], "basecast_pool: unknown variable of kvm2; did you mean basecast_pools?"),
-        ({"kvm1": DEAD}, ["-e", "basecast_boot_timout_s=3"], "basecast_boot_timout_s: unknown variable of kvm1; did you mean basecast_boot_timeout_s?"),
+        (
+            {"kvm1": DEAD, "kvm2": {**DEAD, "basecast_pool": {"default": "/x"}}},
+            [],
+            "basecast_pool: unknown variable of kvm2; did you mean basecast_pools?",
+        ),
+        (
+            {"kvm1": DEAD},
+            ["-e", "basecast_boot_timout_s=3"],
+            "basecast_boot_timout_s: unknown variable of kvm1; did you mean basecast_boot_timeout_s?",
+        ),
         ({"kvm1": {**DEAD, "basecast_nice": "very"}}, [], "basecast_nice: invalid value 'very' of kvm1; expected a whole number"),
-        ({"kvm1": DEAD}, ["-e", "basecast_relay_mode=quick"], "basecast_relay_mode: invalid value 'quick' of kvm1; expected cut_through or staged"),
+        (
+            {"kvm1": DEAD},
+            ["-e", "basecast_relay_mode=quick"],
+            "basecast_relay_mode: invalid value 'quick' of kvm1; expected cut_through or staged",
+        ),
         ({"kvm1": DEAD}, ["-e", "basecast_report_file=none/report.json"], "basecast_report_file: the directory"),
     ],
     ids=["host variable", "extra variable", "type", "choice", "file"],
@@ -119,7 +131,9 @@ def test_a_role_can_be_used_by_itself(tmp_path: Path) -> None:
             "gather_facts": False,
             "vars": {"basecast_pools": {"default": str(tmp_path)}, "basecast_state_dir": str(tmp_path), "manifest": MANIFEST},
             "roles": [f"basecast.fleet.{role}" for role in ("settings", "survey")],
-            "tasks": [{"ansible.builtin.debug": {"msg": "SEEN {{ basecast_observation.reachable }} {{ basecast_settings.boot_timeout_s }}"}}],
+            "tasks": [
+                {"ansible.builtin.debug": {"msg": "SEEN {{ basecast_observation.reachable }} {{ basecast_settings.boot_timeout_s }}"}}
+            ],
         }
     ]
     (tmp_path / "site.yml").write_text(yaml.safe_dump(plays, sort_keys=False))

@@ -99,9 +99,7 @@ def state_of(lab: Lab) -> dict[str, t.Any]:
         pool = host.path(POOL)
         files = sorted(str(f.relative_to(pool)) for f in pool.rglob("*") if f.is_file() and not f.name.endswith(".log"))
         domains = sorted(host.run("virsh -q list --name").stdout.split())
-        backing = host.run(
-            f"for d in {POOL}/machines/*/*/*.qcow2; do qemu-img info -U --output=json $d; done"
-        ).stdout
+        backing = host.run(f"for d in {POOL}/machines/*/*/*.qcow2; do qemu-img info -U --output=json $d; done").stdout
         state[name] = {
             "files": files,
             "running": domains,

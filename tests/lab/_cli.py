@@ -54,12 +54,8 @@ def named_pool(text: str) -> tuple[str, PoolSpec]:
 
 
 def parser() -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(
-        prog="lab", description="A lab of hosts in namespaces of this machine.", allow_abbrev=False
-    )
-    main.add_argument(
-        "--name", default=None, help=f"which lab (default: the one this shell is in, or {DEFAULT_NAME!r})"
-    )
+    main = argparse.ArgumentParser(prog="lab", description="A lab of hosts in namespaces of this machine.", allow_abbrev=False)
+    main.add_argument("--name", default=None, help=f"which lab (default: the one this shell is in, or {DEFAULT_NAME!r})")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, help_: str, *arguments: str, **options: t.Any) -> argparse.ArgumentParser:
@@ -77,11 +73,12 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--hosts", type=int, default=4, metavar="N", help="how many hosts, kvm1 to kvmN (default: 4)")
         sub.add_argument("--names", metavar="A,B,…", help="names of the hosts, instead of --hosts")
         sub.add_argument("--rate-mbps", type=rate, metavar="MBPS|UP/DOWN", help="rate of every link")
+        sub.add_argument("--rate", type=named_rate, action="append", default=[], metavar="HOST=UP/DOWN", help="of one host")
         sub.add_argument(
-            "--rate", type=named_rate, action="append", default=[], metavar="HOST=UP/DOWN", help="of one host"
-        )
-        sub.add_argument(
-            "--libvirt", nargs="?", const="debian", choices=("debian", "root"),
+            "--libvirt",
+            nargs="?",
+            const="debian",
+            choices=("debian", "root"),
             help="libvirtd on every host; whose user runs the guests (default: debian)",
         )
         sub.add_argument(
@@ -97,9 +94,9 @@ def parser() -> argparse.ArgumentParser:
     add("exec", "run a command on a host", "host").add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
     add("put", "copy a file of this machine to a host", "host", "source", "target")
     add("get", "copy a file of a host to this machine", "host", "source", "target")
-    add(
-        "controller", "run a command on this machine, in the lab's network, with Ansible set up for the lab"
-    ).add_argument("argv", nargs=argparse.REMAINDER, metavar="-- ARGV")
+    add("controller", "run a command on this machine, in the lab's network, with Ansible set up for the lab").add_argument(
+        "argv", nargs=argparse.REMAINDER, metavar="-- ARGV"
+    )
     add("playbook", "run ansible-playbook on the lab", add_help=False).add_argument("argv", nargs=argparse.REMAINDER)
     add("crash", "kill everything that runs on a host; its peers notice", "host")
     add("power-cut", "kill a host in silence", "host")
@@ -120,9 +117,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("add-pool", "give a host one more pool", "host", "pool")
     sub.add_argument("--fs", choices=FILE_SYSTEMS, default="dir")
     sub.add_argument("--size", type=int, metavar="MIB")
-    add("share-pool", "make one folder the pool of several hosts", "pool").add_argument(
-        "hosts", nargs="+", metavar="HOST"
-    )
+    add("share-pool", "make one folder the pool of several hosts", "pool").add_argument("hosts", nargs="+", metavar="HOST")
     return main
 
 
@@ -167,11 +162,7 @@ def foreground(lab: Lab, argv: list[str]) -> int:
 
 def running() -> list[Path]:
     root = _state.lab_root()
-    return (
-        sorted(entry for entry in root.iterdir() if entry.is_dir() and not _state.is_stale(entry))
-        if root.is_dir()
-        else []
-    )
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not _state.is_stale(entry)) if root.is_dir() else []
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -181,9 +172,7 @@ def run_command(options: argparse.Namespace) -> int:
         case "up":
             started = time.monotonic()
             lab = new_lab(options, detached=True).up()
-            print(
-                f"lab {lab.name}: {', '.join(lab.names)} are up after {time.monotonic() - started:.1f} s ({lab.state})"
-            )
+            print(f"lab {lab.name}: {', '.join(lab.names)} are up after {time.monotonic() - started:.1f} s ({lab.state})")
             return 0
         case "run":
             signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))

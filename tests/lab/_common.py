@@ -79,7 +79,5 @@ def command(*argv: str | Path, stdin: str | None = None, net: int = -1, check: b
         env=ENVIRONMENT,
     )
     if check and done.returncode != 0:
-        raise Refused(
-            f"{' '.join(map(str, argv))}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}"
-        )
+        raise Refused(f"{' '.join(map(str, argv))}: {(done.stderr or done.stdout).strip() or f'exit code {done.returncode}'}")
     return done.stdout

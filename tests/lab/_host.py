@@ -139,9 +139,7 @@ class Host:
                 self._client.close()
             self._client = None
 
-    def run(
-        self, command: str | Sequence[str], check: bool = True, timeout: float = 60, stdin: str | bytes = b""
-    ) -> Result:
+    def run(self, command: str | Sequence[str], check: bool = True, timeout: float = 60, stdin: str | bytes = b"") -> Result:
         """Runs a command (a shell line, or a list of arguments) as root over ssh.
 
         Raises LabError if it cannot be started, or fails while `check` is set; LabTimeout after `timeout` seconds.

@@ -93,9 +93,7 @@ class Lab:
             if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,40}[a-z0-9])?", name):
                 raise LabError(f"{name!r} is no name for a lab or a host: lower-case letters, digits, '-' and '_'")
         if len(os.fsencode(self.state)) > LONGEST_STATE:
-            raise LabError(
-                f"the paths of sockets below {self.state} would be too long: its own has at most {LONGEST_STATE} bytes"
-            )
+            raise LabError(f"the paths of sockets below {self.state} would be too long: its own has at most {LONGEST_STATE} bytes")
 
     def _host_specs(self, rates: Rate | Mapping[str, Rate]) -> list[dict[str, t.Any]]:
         by_name = rates if isinstance(rates, Mapping) else dict.fromkeys(self.names, rates)

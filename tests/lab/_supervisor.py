@@ -291,11 +291,7 @@ class Supervisor:
                 }
                 for host in self.hosts.values()
             },
-            "pairs": [
-                {"from": source, "to": target, **pair}
-                for (source, target), pair in self.network.pairs.items()
-                if pair
-            ],
+            "pairs": [{"from": source, "to": target, **pair} for (source, target), pair in self.network.pairs.items() if pair],
             "libvirt": self.libvirt,
         }
 

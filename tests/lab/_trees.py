@@ -100,9 +100,7 @@ def make_files(host: LabHost, hosts: Iterable[LabHost], controller: str, state: 
         mask(upper, masked)
     files = {
         "etc/hostname": f"{host.name}\n",
-        "etc/hosts": "127.0.0.1 localhost\n"
-        + f"{controller} controller\n"
-        + "".join(f"{other.address} {other.name}\n" for other in hosts),
+        "etc/hosts": "127.0.0.1 localhost\n" + f"{controller} controller\n" + "".join(f"{other.address} {other.name}\n" for other in hosts),
         "etc/machine-id": uuid.uuid4().hex + "\n",
         "etc/basecast-lab/sshd_config": SSHD_CONFIG,
         "etc/basecast-lab/authorized_keys": (state / "key.pub").read_text(),

@@ -71,7 +71,14 @@ class RelayRun:
         before = {folder.name for folder in pool.glob("[0-9a-f]*")}
         lab.hosts[source].run(f"head -c {size_bytes} /dev/urandom > /root/image-{number}.raw")
         done = lab.exec_in_controller(
-            ["ansible", source, "-m", "basecast.fleet.base_disk_import", "-a", f"src=/root/image-{number}.raw source_dirs=/root name=x{number} version=1"]
+            [
+                "ansible",
+                source,
+                "-m",
+                "basecast.fleet.base_disk_import",
+                "-a",
+                f"src=/root/image-{number}.raw source_dirs=/root name=x{number} version=1",
+            ]
         )
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)

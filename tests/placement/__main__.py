@@ -84,7 +84,9 @@ def missed(row: Row) -> list[str]:
 def shown(row: Row) -> str:
     """One line of the table."""
     vector = " ".join(f"{row['vector'][key]:>{width}}" for key, width in zip(check.COMPONENTS, (4, 6, 14, 6), strict=True))
-    best = " ".join(f"{row['best'][key]:>{width}}" for key, width in zip(check.COMPONENTS, (4, 6, 14, 6), strict=True)) if row["best"] else ""
+    best = (
+        " ".join(f"{row['best'][key]:>{width}}" for key, width in zip(check.COMPONENTS, (4, 6, 14, 6), strict=True)) if row["best"] else ""
+    )
     return f"{row['name']:<28}{row['seconds']:>7.2f} s {vector}  | {best}  {'; '.join(row['missed']) or 'ok'}"
 
 

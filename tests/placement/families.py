@@ -23,9 +23,7 @@ def instance(machines: int, hosts: int, seed: int, load: float = 0.72) -> dict[s
     pools = _pools(rng, fleet, roles, bases)
     rate = {site: rng.choice(RATES) for site in {host["site"] for host in fleet}}
     where = {host["id"]: host["site"] for host in fleet}
-    bring = {
-        base["id"]: {pool["id"]: -(-base["bytes"] // (1_000_000 * rate[where[pool["hosts"][0]]])) for pool in pools} for base in bases
-    }
+    bring = {base["id"]: {pool["id"]: -(-base["bytes"] // (1_000_000 * rate[where[pool["hosts"][0]]])) for pool in pools} for base in bases}
     presence = {base["id"]: sorted(rng.sample([pool["id"] for pool in pools], rng.randint(0, max(1, len(pools) // 6)))) for base in bases}
     for base in bases:
         if base["parent"] is not None:

@@ -254,9 +254,7 @@ def cut_through(
         if open_from[host] > now + 1e-12:
             after = open_from[host]
         else:
-            idle = [
-                max([idle_from[host, lane[1]], *(site_free[p[0]] for p in through[host, lane[1]])]) for lane in ready
-            ]
+            idle = [max([idle_from[host, lane[1]], *(site_free[p[0]] for p in through[host, lane[1]])]) for lane in ready]
             free = [lane for lane, at in zip(ready, idle, strict=True) if at <= now + 1e-12]
             if not free:
                 after = min(idle)

@@ -100,9 +100,7 @@ def replayed(instance: dict[str, t.Any], matrix: dict[str, t.Any], plan: dict[st
     return finish
 
 
-def row_of(
-    instance: dict[str, t.Any], mode: str, chunk_mib: float = 1.0, long_effort: float | None = None
-) -> dict[str, t.Any]:
+def row_of(instance: dict[str, t.Any], mode: str, chunk_mib: float = 1.0, long_effort: float | None = None) -> dict[str, t.Any]:
     """One row of the table: the ratio to what is recorded, or to a search ``long_effort`` times as long."""
     matrix = as_matrix(instance, limits=mode == "cut_through")
     options = {

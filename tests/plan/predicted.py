@@ -66,7 +66,10 @@ def main() -> int:
     good = True
     for seed in given.seeds:
         for row in measure(seed, given.mode or MODES):
-            print(f"{row.seed:4}  {row.mode:11}  {row.predicted_s:7.1f} s  {row.measured_s:6.1f} s  {row.ratio:5.2f}  {row.replans}", flush=True)
+            print(
+                f"{row.seed:4}  {row.mode:11}  {row.predicted_s:7.1f} s  {row.measured_s:6.1f} s  {row.ratio:5.2f}  {row.replans}",
+                flush=True,
+            )
             good = good and 0.9 <= row.ratio <= 1.1
     return 0 if good else 1
 

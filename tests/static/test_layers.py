@@ -222,7 +222,11 @@ NEW_ARROWS: list[tuple[str, str, str]] = [
     ("module_utils/_relay/endpoints/files", "from ..wire import tls", "_relay/wire is not below _relay/endpoints"),
     ("module_utils/_relay/status/table", "from ..node.node import Node", "_relay/node is not below _relay/status"),
     ("module_utils/_disk/overlay", "def f():\n    from .._relay import errors", "_relay is not below _disk"),
-    ("module_utils/_disk/overlay", "import typing as t\nif t.TYPE_CHECKING:\n    from .._machine import domain", "_machine is not below _disk"),
+    (
+        "module_utils/_disk/overlay",
+        "import typing as t\nif t.TYPE_CHECKING:\n    from .._machine import domain",
+        "_machine is not below _disk",
+    ),
     ("module_utils/_relay/node/node", "from ..._disk import overlay", "_disk is not below _relay/node"),
     ("module_utils/_base_format/file_digest", "from .._disk import overlay", "_disk is not below _base_format"),
     ("module_utils/_text", "from ._errors import FleetError", "_errors is not below _text"),

@@ -68,9 +68,16 @@ def test_ruff() -> None:
     run("ruff", "check", *tracked("*.py"))
 
 
+def test_code_is_formatted() -> None:
+    run("ruff", "format", "--check", *tracked("*.py"))
+
+
 @pytest.mark.parametrize(
     ("least", "folders"),
-    [("3.8", ["plugins/modules", "plugins/module_utils"]), ("3.11", ["plugins/plugin_utils", "plugins/filter", "plugins/action", "plugins/callback"])],
+    [
+        ("3.8", ["plugins/modules", "plugins/module_utils"]),
+        ("3.11", ["plugins/plugin_utils", "plugins/filter", "plugins/action", "plugins/callback"]),
+    ],
     ids=["hosts", "controller"],
 )
 def test_oldest_python(least: str, folders: list[str]) -> None:

@@ -113,14 +113,10 @@ class ChunkList:
         if magic != MAGIC:
             raise BadChunkList(f"A chunk list begins with {MAGIC!r}, this one with {magic!r}.")
         if not MIN_CHUNK_BYTES <= chunk_bytes <= MAX_CHUNK_BYTES:
-            raise BadChunkList(
-                f"Chunks of {chunk_bytes} bytes are not accepted; {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} are."
-            )
+            raise BadChunkList(f"Chunks of {chunk_bytes} bytes are not accepted; {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} are.")
         wanted = list_bytes(size_bytes, chunk_bytes)
         if len(data) != wanted:
-            raise BadChunkList(
-                f"The chunk list of a file of {size_bytes} bytes has {wanted} bytes, this one has {len(data)}."
-            )
+            raise BadChunkList(f"The chunk list of a file of {size_bytes} bytes has {wanted} bytes, this one has {len(data)}.")
         self._data = data
         self.size_bytes: int = size_bytes
         self.chunk_bytes: int = chunk_bytes
@@ -206,9 +202,7 @@ class ChunkHasher:
 
     def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         if not MIN_CHUNK_BYTES <= chunk_bytes <= MAX_CHUNK_BYTES:
-            raise BadChunkList(
-                f"Chunks of {chunk_bytes} bytes are not accepted; {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} are."
-            )
+            raise BadChunkList(f"Chunks of {chunk_bytes} bytes are not accepted; {MIN_CHUNK_BYTES} to {MAX_CHUNK_BYTES} are.")
         self._chunk_bytes = chunk_bytes
         self._whole = hashlib.sha256()
         self._chunk = hashlib.sha256()

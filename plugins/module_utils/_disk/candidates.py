@@ -112,9 +112,7 @@ def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules
     return Source(True, size, "", "", etag=answer.etag, last_modified=answer.last_modified)
 
 
-def find(
-    stores: t.Mapping[str, Store], wanted: t.Sequence[Wanted], rules: Rules, remember: bool = True
-) -> list[dict[str, t.Any]]:
+def find(stores: t.Mapping[str, Store], wanted: t.Sequence[Wanted], rules: Rules, remember: bool = True) -> list[dict[str, t.Any]]:
     """Files that can become what is wanted as they are, the first of each: {"sha256", "path", "size_bytes"}.
 
     Only files of a wanted size are read, each of them once: what it was found to be is remembered with its identity and its
@@ -161,9 +159,7 @@ def _files(stores: t.Mapping[str, Store], rules: Rules) -> t.Iterator[str]:
                 yield os.path.join(directory, name)
 
 
-def _digest(
-    stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool, wishes: t.Mapping[str, Wanted]
-) -> str:
+def _digest(stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool, wishes: t.Mapping[str, Wanted]) -> str:
     """Which of the wishes a file is; empty for another one, and one that is not to be imported or is being written."""
     try:
         descriptor = filesystem.open_regular(path)

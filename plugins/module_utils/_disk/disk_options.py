@@ -69,10 +69,6 @@ def disk_difference(results: t.Sequence[t.Mapping[str, t.Any]], before: t.Mappin
     changing = [result for result in results if result["action"] != "none"]
     shown = [{key: result[key] for key in _SHOWN} for result in changing]
     return {
-        "before": {
-            "disks": [
-                {**disk, "virtual_size_bytes": before[disk["path"]]} for disk in shown if disk["path"] in before
-            ]
-        },
+        "before": {"disks": [{**disk, "virtual_size_bytes": before[disk["path"]]} for disk in shown if disk["path"] in before]},
         "after": {"disks": [disk for disk, result in zip(shown, changing) if result["action"] != "removed"]},
     }

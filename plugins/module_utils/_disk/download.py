@@ -215,9 +215,7 @@ class _opened:
         if isinstance(error, http.client.HTTPException):
             if isinstance(error, http.client.IncompleteRead):
                 raise DownloadFailed(f"{public}: the transfer broke off; nothing was kept.", url=public) from None
-            raise DownloadFailed(
-                f"{public} cannot be fetched: {type(error).__name__} {clean(error, 300)}.", url=public
-            ) from None
+            raise DownloadFailed(f"{public} cannot be fetched: {type(error).__name__} {clean(error, 300)}.", url=public) from None
         if isinstance(error, (ConnectionError, TimeoutError, socket.timeout, ssl.SSLError)):
             raise DownloadFailed(f"{public}: the transfer broke off: {clean(error, 300)}.", url=public) from None
 
@@ -349,22 +347,17 @@ def _validator(text: str | None) -> str:
     return text if text and len(text) <= MAX_VALIDATOR and text.isascii() and text.isprintable() else ""
 
 
-def _receive(
-    public: str, response: t.Any, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool
-) -> Validators:
+def _receive(public: str, response: t.Any, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool) -> Validators:
     answer = _answer(public, response)
     length = answer.length
     if length < 0 and not getattr(response, "chunked", False) and not pinned:
         raise DownloadFailed(
-            f"{public}: the server does not say how long the file is, so that nobody could tell whether it arrived whole; "
-            "give its sha256.",
+            f"{public}: the server does not say how long the file is, so that nobody could tell whether it arrived whole; give its sha256.",
             url=public,
         )
     space = os.fstatvfs(descriptor)
     if length > space.f_bavail * space.f_frsize:
-        raise NoSpace(
-            f"{public} has {length} bytes, {space.f_bavail * space.f_frsize} are free in the pool; nothing was kept.", url=public
-        )
+        raise NoSpace(f"{public} has {length} bytes, {space.f_bavail * space.f_frsize} are free in the pool; nothing was kept.", url=public)
     zeros = bytes(filesystem.HOLE_BYTES)
     position = 0
     while True:

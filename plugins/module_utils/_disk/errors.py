@@ -28,9 +28,7 @@ class ToolFailed(FleetError):
     kind = "tool_failed"
 
     def __init__(self, attempt: str, program: str, code: int, detail: str) -> None:
-        super().__init__(
-            f"{attempt}: {program} ended with {code}: {detail}", program=program, code=code, detail=detail
-        )
+        super().__init__(f"{attempt}: {program} ended with {code}: {detail}", program=program, code=code, detail=detail)
 
 
 class StoreBusy(FleetError):
@@ -87,9 +85,7 @@ class BaseMissing(FleetError):
 
     def __init__(self, sha256: str, pools: t.Iterable[str]) -> None:
         names = ", ".join(sorted(pools))
-        super().__init__(
-            f"The base disk {sha256} is in none of the pools {names} of this host.", sha256=sha256, pools=names
-        )
+        super().__init__(f"The base disk {sha256} is in none of the pools {names} of this host.", sha256=sha256, pools=names)
 
 
 class BaseInUse(FleetError):

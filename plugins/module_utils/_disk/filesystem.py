@@ -75,9 +75,7 @@ def ensure_directory(path: str, mode: int = DIRECTORY_MODE) -> bool:
         os.mkdir(path, mode)
     except FileExistsError:
         if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise UnsafePath(
-                f"{path} is a symbolic link or a file where a directory of the store is expected; remove it.", path=path
-            )
+            raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the store is expected; remove it.", path=path)
         return False
     os.chmod(path, mode)
     return True

@@ -230,7 +230,7 @@ def detect(head: bytes, tail: bytes) -> str | None:
         return "vmdk"
     if head[:8] == _VHDX_MAGIC:
         return "vhdx"
-    if head[:8] == _VPC_COOKIE or tail[-_SECTOR:-_SECTOR + 8] == _VPC_COOKIE:
+    if head[:8] == _VPC_COOKIE or tail[-_SECTOR : -_SECTOR + 8] == _VPC_COOKIE:
         return "vpc"
     return None
 

@@ -6,7 +6,7 @@
 
 """What an earlier import learnt about its source, so that an unchanged one is not read again.
 
-    <pool>/bases/.imports/<key>.json
+<pool>/bases/.imports/<key>.json
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
     if data is None:
         return None
     try:
-        validators = Validators(
-            data["etag"].text(MAX_VALIDATOR), data["last_modified"].text(MAX_VALIDATOR), data["length"].integer(-1)
-        )
+        validators = Validators(data["etag"].text(MAX_VALIDATOR), data["last_modified"].text(MAX_VALIDATOR), data["length"].integer(-1))
     except FleetError:
         return None
     return data["source_sha256"].digest(), validators

@@ -397,9 +397,7 @@ class Importer:
             return False
         return True
 
-    def _convert(
-        self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = ""
-    ) -> tuple[str, _Digested]:
+    def _convert(self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = "") -> tuple[str, _Digested]:
         """Digest of the source (given where it was taken already), and a file of the store's own making."""
         path = source.for_qemu
         if seen.backing is not None or not _is_private(source.status):
@@ -432,9 +430,7 @@ class Importer:
     def _check_sound(self, path: str, name: str, seen: Inspection) -> None:
         result = self._qemu.check(path, seen.image_format, name)
         if result.problem:
-            raise DamagedImage(
-                f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem
-            )
+            raise DamagedImage(f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem)
 
     # -- from a URL
 
@@ -502,9 +498,7 @@ class Importer:
 
     # -- into the store
 
-    def _publish(
-        self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, origin: t.Mapping[str, t.Any]
-    ) -> Base:
+    def _publish(self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, origin: t.Mapping[str, t.Any]) -> Base:
         name = str(origin["name"])
         image_format = "raw" if seen.image_format == "raw" else "qcow2"
         virtual_size = digested.chunks.size_bytes

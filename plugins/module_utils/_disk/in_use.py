@@ -163,7 +163,7 @@ def _is_qemu(process: str) -> bool:
 
 
 def _title(process: str) -> str:
-    """"domain web-1" of a QEMU that libvirt has started."""
+    """ "domain web-1" of a QEMU that libvirt has started."""
     try:
         with open(f"/proc/{process}/cmdline", "rb") as file:
             arguments = file.read(1 << 20).decode("utf-8", "replace").split("\0")

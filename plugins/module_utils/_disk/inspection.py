@@ -130,9 +130,7 @@ def _refuse(name: str, header: Qcow2Header, parent: str | None) -> None:
             data_file=header.data_file,
         )
     if header.unknown_features:
-        raise UnsupportedImage(
-            f"{name} uses qcow2 features that are not understood (0x{header.unknown_features:x}).", name=name
-        )
+        raise UnsupportedImage(f"{name} uses qcow2 features that are not understood (0x{header.unknown_features:x}).", name=name)
     if header.encrypted:
         raise UnsupportedImage(f"{name} is encrypted; decrypt it first (qemu-img convert).", name=name)
     if header.corrupt or header.dirty:
@@ -151,9 +149,7 @@ def _refuse(name: str, header: Qcow2Header, parent: str | None) -> None:
             backing=header.backing,
         )
     if header.backing is not None and header.snapshots:
-        raise UnsupportedImage(
-            f"{name} has a parent and internal snapshots; delete the snapshots first (qemu-img snapshot -d).", name=name
-        )
+        raise UnsupportedImage(f"{name} has a parent and internal snapshots; delete the snapshots first (qemu-img snapshot -d).", name=name)
     if header.backing is None and parent is not None:
         raise UnsupportedImage(
             f"{name} names no parent, so it cannot be the child of {parent}; leave parent out.",

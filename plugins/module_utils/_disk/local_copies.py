@@ -61,9 +61,7 @@ class LocalCopies:
                 with target.changing():
                     target.refer(base.sha256, wanted)
             return [f"add reference of tenant {self._tenant} to base disk {base.sha256}"]
-        actions = [
-            f"clone base disk {missing} from pool {base.pool} to pool {pool}" for missing in transfer.missing_in(base, target)
-        ]
+        actions = [f"clone base disk {missing} from pool {base.pool} to pool {pool}" for missing in transfer.missing_in(base, target)]
         if not self._check:
             transfer.clone_base(base, self._stores[base.pool], target, wanted, self._wait_s)
         return actions

@@ -78,9 +78,7 @@ class Disks:
     :param stores: all pools of the host by name.
     """
 
-    def __init__(
-        self, stores: t.Mapping[str, Store], qemu: QemuImg, tenant: str, service: str, check_mode: bool = False
-    ) -> None:
+    def __init__(self, stores: t.Mapping[str, Store], qemu: QemuImg, tenant: str, service: str, check_mode: bool = False) -> None:
         self._stores = stores
         self._qemu = qemu
         self._tenant = tenant
@@ -213,9 +211,7 @@ class Disks:
     def _current(self, wish: Wish, pool: str) -> FoundDisk | None:
         found = []
         for image_format in layout.EXTENSIONS:
-            path = layout.disk_path(
-                self._stores[pool].pool_path, self._service, wish.machine, t.cast(str, wish.name), image_format
-            )
+            path = layout.disk_path(self._stores[pool].pool_path, self._service, wish.machine, t.cast(str, wish.name), image_format)
             if not os.path.lexists(path):
                 continue
             disk = users.look(path, pool)
@@ -450,11 +446,7 @@ class Disks:
             if disk is None:
                 raise DiskConflict(f"{path} is no disk; it was not removed, nor anything else.", path=path)
             meant = wish._replace(name=name, base=layout.base_of(disk.backing_path))
-            found.append(
-                Decision(
-                    meant, pool, path, "removed", disk.image_format, disk.virtual_size_bytes, None, disk.backing, disk
-                )
-            )
+            found.append(Decision(meant, pool, path, "removed", disk.image_format, disk.virtual_size_bytes, None, disk.backing, disk))
         return found
 
     def _refuse_needed(self, decisions: t.Sequence[Decision]) -> None:
@@ -531,8 +523,7 @@ def _refuse_children(path: str, disks: t.Iterable[FoundDisk], what: str) -> None
     children = users.children_of(path, disks)
     if children:
         raise DiskConflict(
-            f"{path} is the parent of {', '.join(children)}; a disk that has a child is never written again, so it cannot be "
-            f"{what}.",
+            f"{path} is the parent of {', '.join(children)}; a disk that has a child is never written again, so it cannot be {what}.",
             path=path,
             children=children,
         )

@@ -37,9 +37,7 @@ class Change(t.NamedTuple):
         return {"pool": self.pool, "sha256": self.sha256, "action": self.action, **self.reference.data()}
 
 
-def plan_present(
-    stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[Wish], expected: bool, check_mode: bool
-) -> list[Change]:
+def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[Wish], expected: bool, check_mode: bool) -> list[Change]:
     """Which references are to be added (action added) and which are there (none).
 
     :param expected: the bases may still be on their way; then each wish names its pool.
@@ -135,9 +133,7 @@ def apply(stores: t.Mapping[str, Store], changes: t.Iterable[Change]) -> None:
         with store.changing():
             if change.action == "added":
                 if change.reference.kind == "name":
-                    store.check_name_free(
-                        change.reference.tenant, change.reference.name, change.reference.version, change.sha256
-                    )
+                    store.check_name_free(change.reference.tenant, change.reference.name, change.reference.version, change.sha256)
                 store.refer(change.sha256, [change.reference])
             else:
                 store.unrefer(change.sha256, [change.reference])

@@ -88,6 +88,7 @@ def qemu_user(of: str | None = None, text: str | None = None) -> tuple[str, str]
             names[key.strip()] = _unquoted(value)
     return names["user"], names["group"]
 
+
 def _unquoted(value: str) -> str:
     value = value.strip()
     if value[:1] in ("'", '"'):

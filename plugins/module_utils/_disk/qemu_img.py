@@ -112,9 +112,7 @@ class QemuImg:
         program = require_program("qemu-img", package("qemu-img"))
         return self._runner(limited([program, *arguments], _MEMORY_MIB, cpu_s))
 
-    def _do(
-        self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0, names: t.Mapping[str, str] | None = None
-    ) -> str:
+    def _do(self, attempt: str, arguments: t.Sequence[str], cpu_s: int = 0, names: t.Mapping[str, str] | None = None) -> str:
         code, output, errors = self._run(arguments, cpu_s)
         if code != 0:
             raise _failure(attempt, code, errors, names)
@@ -122,9 +120,7 @@ class QemuImg:
 
     def info(self, path: str, image_format: str) -> ImageInfo:
         """Read a header; the image and what it names stay unopened as far as the format allows."""
-        text = self._do(
-            f"Looking at {path}", ["info", "--output=json", _alone(path, image_format)], cpu_s=_INSPECT_CPU_S
-        )
+        text = self._do(f"Looking at {path}", ["info", "--output=json", _alone(path, image_format)], cpu_s=_INSPECT_CPU_S)
         try:
             return parse_info(text)
         except Malformed as error:
@@ -144,9 +140,7 @@ class QemuImg:
         arguments = ["check", "--output=json", _alone(path, image_format)]
         return parse_check(*self._run(arguments, cpu_s=_CHECK_CPU_S), names=_names(name, path, image_format))
 
-    def convert(
-        self, source: str, source_format: str, destination: str, destination_format: str, name: str = ""
-    ) -> None:
+    def convert(self, source: str, source_format: str, destination: str, destination_format: str, name: str = "") -> None:
         """Write a new image with the content of an image without parent. Zeros stay unallocated."""
         self._do(
             f"Converting {name or source} from {source_format} to {destination_format}",

@@ -502,9 +502,7 @@ class Partial:
     def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed, digest: FileDigest | None) -> Base:
         self._check(metadata, chunks)
         filesystem.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), filesystem.BASE_MODE)
-        filesystem.replace_file(
-            os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE
-        )
+        filesystem.replace_file(os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE)
         # In this order: from here on nobody can open it for writing any more. Then the digest waits for those that still
         # have it open, and reads again what they may have changed. What it has seen is what the rename publishes.
         filesystem.protect(self.disk)

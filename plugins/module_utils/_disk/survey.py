@@ -61,9 +61,7 @@ def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) ->
     return [_told(base, in_use, "", tenant) for base in bases]
 
 
-def _told(
-    base: Base, in_use: t.Mapping[tuple[str, str], list[str]], damage: str, tenant: str | None
-) -> dict[str, t.Any]:
+def _told(base: Base, in_use: t.Mapping[tuple[str, str], list[str]], damage: str, tenant: str | None) -> dict[str, t.Any]:
     return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
 
 

@@ -91,9 +91,7 @@ def look(path: str, pool: str) -> FoundDisk | None:
     except (OSError, HeaderError, FleetError):
         return None
     resolved = resolve_backing(path, header.backing) if header.backing is not None else None
-    return FoundDisk(
-        path, pool, "qcow2", header.virtual_size_bytes, allocated, header.backing, header.backing_format, resolved
-    )
+    return FoundDisk(path, pool, "qcow2", header.virtual_size_bytes, allocated, header.backing, header.backing_format, resolved)
 
 
 def users_of_bases(stores: t.Mapping[str, Store], disks: t.Iterable[FoundDisk]) -> dict[tuple[str, str], list[str]]:

@@ -149,9 +149,7 @@ def make_disks(context: Context, machines: t.Sequence[MachineWork]) -> StepResul
     result = StepResult(values={machine.name: [] for machine in machines})
     if not wishes:
         return result
-    disks = Disks(
-        context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check
-    )
+    disks = Disks(context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check)
     try:
         made = disks.present(wishes)
     except (FleetError, OSError) as error:
@@ -190,9 +188,7 @@ def make_seeds(context: Context, machines: t.Sequence[MachineWork]) -> StepResul
     return result
 
 
-def wishes_of(
-    machines: t.Sequence[MachineWork], disks: t.Mapping[str, t.Any], seeds: t.Mapping[str, str]
-) -> list[MachineWish]:
+def wishes_of(machines: t.Sequence[MachineWork], disks: t.Mapping[str, t.Any], seeds: t.Mapping[str, str]) -> list[MachineWish]:
     """What libvirt is to have, from what was made."""
     options = [
         {
@@ -205,9 +201,7 @@ def wishes_of(
     return checked_wishes(options, {machine.owner: machine.directory for machine in machines})
 
 
-def start(
-    context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], start_them: bool = True
-) -> tuple[Machines, StepResult]:
+def start(context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], start_them: bool = True) -> tuple[Machines, StepResult]:
     """Define what is missing, start what is off. ``values``: each machine as libvirt's host code sees it.
 
     :raises LibvirtError: libvirt gives no answer.

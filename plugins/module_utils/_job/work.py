@@ -105,9 +105,7 @@ def checked_work(params: t.Mapping[str, t.Any], pools: t.Mapping[str, str], secr
         for options, (owner, directory) in zip(params["machines"], directories.items())
     )
     copies = [
-        Copy(_pool(pools, entry["pool"]), check_sha256("clones[].bases", sha256))
-        for entry in params["clones"]
-        for sha256 in entry["bases"]
+        Copy(_pool(pools, entry["pool"]), check_sha256("clones[].bases", sha256)) for entry in params["clones"] for sha256 in entry["bases"]
     ]
     references = tuple(_reference(entry, pools) for entry in params["references"])
     return HostWork(tenant, service, pools, machines, tuple(dict.fromkeys(copies)), references, secrets.record)
@@ -125,9 +123,7 @@ def _reference(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) -> Refe
     return wish
 
 
-def _by_machine(
-    option: str, wishes: t.Sequence[DiskWish], machines: t.Sequence[t.Mapping[str, t.Any]]
-) -> dict[str, list[DiskWish]]:
+def _by_machine(option: str, wishes: t.Sequence[DiskWish], machines: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, list[DiskWish]]:
     found: dict[str, list[DiskWish]] = {}
     for wish in wishes:
         found.setdefault(wish.machine, []).append(wish)

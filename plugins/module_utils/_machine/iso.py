@@ -64,8 +64,7 @@ def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: str | 
     if code != 0:
         reason = (err or out).strip().splitlines()
         raise FleetError(
-            f"{os.path.basename(tool)} could not write the seed image {path}: "
-            f"{reason[-1] if reason else f'exit code {code}'}",
+            f"{os.path.basename(tool)} could not write the seed image {path}: {reason[-1] if reason else f'exit code {code}'}",
             command=argv,
         )
     _fix_dates(path)

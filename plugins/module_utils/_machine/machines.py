@@ -279,8 +279,7 @@ class Machines:
             else:
                 machine.fail(
                     "still_running",
-                    f"{machine.owner.machine} has not powered off within {timeout_s:.0f} s; "
-                    "force=true would cut its power.",
+                    f"{machine.owner.machine} has not powered off within {timeout_s:.0f} s; force=true would cut its power.",
                 )
                 machine.actions.remove("stopped")
         return machines
@@ -434,9 +433,7 @@ class Machines:
                         attempt += 1
                         mac = machine.owner.mac(index, attempt)
                     if mac in users:
-                        problems.append(
-                            f"The MAC address {mac} of machine {machine.owner.machine} is already used by {users[mac]}."
-                        )
+                        problems.append(f"The MAC address {mac} of machine {machine.owner.machine} is already used by {users[mac]}.")
                     users[mac] = machine.owner.domain
                     macs[index] = mac
         return chosen, problems
@@ -525,9 +522,7 @@ class Machines:
         report = machine.report
         if machine.report_error is not None and machine.reason in (None, "silent", "stopped"):
             machine.problem = None  # silence, explained
-            machine.fail(
-                "unreadable", f"{machine.owner.machine}: what its guest reported cannot be read: {machine.report_error.message}"
-            )
+            machine.fail("unreadable", f"{machine.owner.machine}: what its guest reported cannot be read: {machine.report_error.message}")
         if report is None or machine.problem:
             return
         record = self._seed_record(machine)

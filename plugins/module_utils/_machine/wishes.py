@@ -37,9 +37,7 @@ def checked_directories(
     return directories
 
 
-def checked_wishes(
-    machines: t.Sequence[t.Mapping[str, t.Any]], directories: t.Mapping[Owner, str]
-) -> list[MachineWish]:
+def checked_wishes(machines: t.Sequence[t.Mapping[str, t.Any]], directories: t.Mapping[Owner, str]) -> list[MachineWish]:
     """
     :param directories: what ``checked_directories`` made of the same machines.
     """

@@ -35,12 +35,22 @@ Ints: t.TypeAlias = "MutableSequence[int]"
 
 def kernel(function: F) -> F:
     """Compiles a function where that is possible; the result is cached on disk."""
+    return _compiled(function, {})
+
+
+def array_kernel(function: F) -> F:
+    """A kernel that makes no lists or arrays itself: it need not count the references to those that it is given, which
+    takes most of the time where named tuples of many arrays are passed on."""
+    return _compiled(function, {"_nrt": False})
+
+
+def _compiled(function: F, options: dict[str, t.Any]) -> F:
     if not COMPILED:
         return function
     try:
-        return numba.njit(cache=True)(function)
+        return t.cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # neither beside the code nor in the user's home may anything be written
-        return numba.njit(function)
+        return t.cast(F, numba.njit(**options)(function))
 
 
 def floats(values: Iterable[float]) -> Floats:
@@ -74,14 +84,14 @@ def flat(rows: t.Sequence[t.Sequence[float]]) -> Floats:
     return [float(x) for row in rows for x in row]
 
 
-@kernel
+@array_kernel
 def start_random(random: Ints, seed: int, stream: int) -> None:
     """Starts the generator whose state is ``random[0]``; searches with different ``stream`` draw different numbers."""
     x = (seed * 2654435761 + stream) & 4294967295
     random[0] = x if x != 0 else 1
 
 
-@kernel
+@array_kernel
 def draw(random: Ints) -> int:
     """The next random number, 1 to 2^32 - 1 (xorshift: Marsaglia 2003)."""
     x = random[0]

@@ -410,9 +410,7 @@ class Fetch:
         """:raises BadChunkList: nothing of it is believed unless its digest is the run's."""
         found = digest_of(data)
         if found != self.chunks_sha256:
-            raise BadChunkList(
-                f"{feed.parent} sent a chunk list with digest {found}, not {self.chunks_sha256}.", peer=feed.parent
-            )
+            raise BadChunkList(f"{feed.parent} sent a chunk list with digest {found}, not {self.chunks_sha256}.", peer=feed.parent)
         with self._lock:
             if self._brought is None:
                 self._brought = (data, feed)

@@ -97,9 +97,7 @@ class Route(t.NamedTuple):
         return list(dict.fromkeys(host for stripe in self.choices for host in stripe))
 
 
-def route_of(
-    parents: t.Sequence[t.Any], weights: t.Sequence[float] | None = None, expected_mbps: float | None = None
-) -> Route:
+def route_of(parents: t.Sequence[t.Any], weights: t.Sequence[float] | None = None, expected_mbps: float | None = None) -> Route:
     """A route from a part of the plan: a plain list of hosts means one stripe."""
     stripes = parents if parents and not isinstance(parents[0], str) else [parents]
     choices = tuple(tuple(str(host) for host in stripe) for stripe in stripes)
@@ -188,8 +186,7 @@ class ParentSelection:
         self.route = route
         self._shares = Stripes(route.weights).weights
         self._current = [
-            kept[stripe] if kept and choices and kept[stripe] == choices[0] else None
-            for stripe, choices in enumerate(route.choices)
+            kept[stripe] if kept and choices and kept[stripe] == choices[0] else None for stripe, choices in enumerate(route.choices)
         ]
         self._trial = None
         self._trial_at = 0.0
@@ -207,9 +204,7 @@ class ParentSelection:
             self.standings[parent].failed(error, message, now)
             self._last_error = message
 
-    def decide(
-        self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None, chunk_bytes: int
-    ) -> dict[str, Order]:
+    def decide(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None, chunk_bytes: int) -> dict[str, Order]:
         """An order for each feed that is to be there.
 
         :param left: chunks that are not there yet, by stripe; None before the chunk list is known.
@@ -248,9 +243,7 @@ class ParentSelection:
 
     def _owned(self) -> dict[str, frozenset[int]]:
         hosts = dict.fromkeys(host for host in self._current if host is not None)
-        return {
-            host: frozenset(stripe for stripe, current in enumerate(self._current) if current == host) for host in hosts
-        }
+        return {host: frozenset(stripe for stripe, current in enumerate(self._current) if current == host) for host in hosts}
 
     # -- hope ----------------------------------------------------------------------------------------------------
 
@@ -367,9 +360,7 @@ class ParentSelection:
     def _share(self, own: t.Iterable[int]) -> float:
         return sum(self._shares[stripe] for stripe in own) or 1.0
 
-    def _try_others(
-        self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int], chunk_bytes: int
-    ) -> None:
+    def _try_others(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int], chunk_bytes: int) -> None:
         """Leave a parent that has chunks for us and delivers far slower than the next choice does."""
         if self._trial is not None:
             if self._judge_trial(self._trial, now, feeds, chunk_bytes):
@@ -446,8 +437,7 @@ class ParentSelection:
         self._current = [better if host == old.parent else host for host in self._current]
         self._note(
             old.parent,
-            f"{old.parent} delivered {old.pace.rate * 8 / 1e6:.1f} Mbit/s where {better} delivers "
-            f"{rate * 8 / 1e6:.1f}: it was left.",
+            f"{old.parent} delivered {old.pace.rate * 8 / 1e6:.1f} Mbit/s where {better} delivers {rate * 8 / 1e6:.1f}: it was left.",
             round(old.pace.last * 8 / 1e6, 3),
         )
         self._trial_pause = TRIAL_PAUSE_S / 2

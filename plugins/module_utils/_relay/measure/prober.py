@@ -99,9 +99,7 @@ def turns_of(host: str, rounds: t.Sequence[t.Sequence[t.Sequence[str]]], series:
 class Prober:
     """Runs one host's turns. Connections of partners are handed to ``attend`` by the door's threads."""
 
-    def __init__(
-        self, host: str, connect: t.Callable[[str, float], Channel], clock: Clock, stop: threading.Event
-    ) -> None:
+    def __init__(self, host: str, connect: t.Callable[[str, float], Channel], clock: Clock, stop: threading.Event) -> None:
         self._host = host
         self._connect = connect
         self._clock = clock

@@ -302,9 +302,7 @@ class Job:
         size_bytes, chunk_bytes = self.request.metadata["size_bytes"], self.request.metadata["chunk_bytes"]
         return PartialFile(claim.disk, claim.map, size_bytes, chunk_bytes, readers=self.offer.readers, digest=digest)
 
-    def _begin_fetch(
-        self, claim: Lease, place: Place, endpoint: PartialFile, digest: FileDigest, before: Fetch | None = None
-    ) -> Fetch:
+    def _begin_fetch(self, claim: Lease, place: Place, endpoint: PartialFile, digest: FileDigest, before: Fetch | None = None) -> Fetch:
         """:param before: the fetch whose bytes turned out to be wrong in part."""
         node, request, metadata = self._node, self.request, self.request.metadata
 
@@ -369,9 +367,7 @@ class Job:
             self._found = str(error.fields["found"])
             return None
 
-    def _mend(
-        self, claim: Lease, sealed: PartialFile, digest: FileDigest, fetch: Fetch, chunks: ChunkList
-    ) -> PartialFile:
+    def _mend(self, claim: Lease, sealed: PartialFile, digest: FileDigest, fetch: Fetch, chunks: ChunkList) -> PartialFile:
         """The partial again, in which chunks that are not what was stored have lost their marks.
 
         :raises BadChunkList: every chunk is what the list says, and the whole is not what its name says. StorageFailed:

@@ -301,9 +301,7 @@ def limits_of(limits: Value) -> dict[str, t.Any]:
     rate, links, streams = limits.get("rate_mbps"), limits.get("links"), limits.get("streams")
     return {
         "rate_mbps": None if rate is None else rate.number(0.0, MAX_MBPS),
-        "links": None
-        if links is None
-        else {peer: mbps.number(0.0, MAX_MBPS) for peer, mbps in links.entries(protocol.MAX_ITEMS).items()},
+        "links": None if links is None else {peer: mbps.number(0.0, MAX_MBPS) for peer, mbps in links.entries(protocol.MAX_ITEMS).items()},
         "streams": None if streams is None else streams.integer(0, protocol.MAX_ITEMS),
     }
 
@@ -316,10 +314,7 @@ def turn_of(turn: Value) -> prober.Turn:
 
 
 def addresses_of(peers: Value) -> dict[str, Address]:
-    return {
-        host: Address(at["address"].text(), at["port"].integer(1, 65535))
-        for host, at in peers.entries(protocol.MAX_ITEMS).items()
-    }
+    return {host: Address(at["address"].text(), at["port"].integer(1, 65535)) for host, at in peers.entries(protocol.MAX_ITEMS).items()}
 
 
 def request_of(base: Value) -> BaseRequest:

@@ -358,9 +358,7 @@ class Gossip:
     def _take(self, told: table.News, peer: str, via: int) -> None:
         with self._lock:
             now = self._clock()
-            news = [
-                self._table.merge(host, report, age_s, now, via, own=host == peer) for host, age_s, report in told.reports
-            ]
+            news = [self._table.merge(host, report, age_s, now, via, own=host == peer) for host, age_s, report in told.reports]
             if any(news):
                 self._wake()
 

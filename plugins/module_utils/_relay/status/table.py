@@ -491,9 +491,7 @@ def _said(text: str) -> str:
     return clean(text[:MAX_MSG])[:MAX_MSG]
 
 
-def base_report(
-    progress: t.Mapping[str, t.Any], parents: t.Sequence[str], rate_mbps: float, remaining_s: float | None
-) -> BaseReport:
+def base_report(progress: t.Mapping[str, t.Any], parents: t.Sequence[str], rate_mbps: float, remaining_s: float | None) -> BaseReport:
     """What a host says of one of its bases, cut to what a report may hold."""
     return BaseReport(
         progress["state"],

@@ -32,6 +32,7 @@ from .rate_limits import Limits
 # wait for itself.
 Path = t.Tuple[str, ...]
 
+
 class View(t.NamedTuple):
     """What children are told of a base."""
 
@@ -97,9 +98,7 @@ class Order:
             now = self._clock()
             last = len(self._ranks)
             rank = self._ranks.get(child, last)
-            held_up = any(
-                self._ranks.get(other, last) < rank and now - since < STALL_S for other, since in self._asking.items()
-            )
+            held_up = any(self._ranks.get(other, last) < rank and now - since < STALL_S for other, since in self._asking.items())
             # Who is held up has not stalled.
             self._asking[child] = now if held_up else self._asking.get(child, now)
             return not held_up

@@ -101,9 +101,7 @@ def read_state(payload: t.Any, peer: str) -> State:
         return State(
             value["state"].choice(WAITING, FETCHING, HOLDING, FAILED, FOREIGN),
             value["feed"].choice(ROOTED, PENDING, LOST),
-            tuple(
-                tuple(name.text(MAX_NAME) for name in path.items(MAX_PATH + 1)) for path in value["paths"].items(MAX_PATHS)
-            ),
+            tuple(tuple(name.text(MAX_NAME) for name in path.items(MAX_PATH + 1)) for path in value["paths"].items(MAX_PATHS)),
             "" if msg is None else msg.cleaned(MAX_MSG),
             turn is None or turn.flag(),
             None if codec is None else codec.text(MAX_NAME),

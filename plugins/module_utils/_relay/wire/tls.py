@@ -42,9 +42,7 @@ class Contexts(t.NamedTuple):
     made_at: float = 0.0
 
 
-def contexts(
-    ca: str, certificate: str, key: str, encryption: bool = True, clock: t.Callable[[], float] = time.time
-) -> Contexts:
+def contexts(ca: str, certificate: str, key: str, encryption: bool = True, clock: t.Callable[[], float] = time.time) -> Contexts:
     """Contexts for both roles: TLS 1.3 only, both sides show a certificate of this run's authority.
 
     :raises RelayError: they cannot be used; ClockDiffers: not at what this host takes for the time.
@@ -81,9 +79,7 @@ def _check_clock(context: ssl.SSLContext, now: float) -> float:
     last = ssl.cert_time_to_seconds(str(authority["notAfter"]))
     if not first <= now <= last:
         told = clocks(first + MARGIN_S, now)
-        raise ClockDiffers(
-            f"The certificates of this run are not valid by this host's clock. {told}", ahead_s=now - first - MARGIN_S
-        )
+        raise ClockDiffers(f"The certificates of this run are not valid by this host's clock. {told}", ahead_s=now - first - MARGIN_S)
     return first + MARGIN_S
 
 

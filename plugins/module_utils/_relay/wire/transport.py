@@ -66,9 +66,7 @@ class Transport:
 
     def channel(self, connection: socket.socket, peer: str) -> Channel:
         """What comes by it counts for this peer."""
-        return Channel(
-            SocketStream(connection), peer, self._clock, self._silence_s, count=lambda header: self._limits.count(peer, header)
-        )
+        return Channel(SocketStream(connection), peer, self._clock, self._silence_s, count=lambda header: self._limits.count(peer, header))
 
     def connect(self, host: str, at: Address, timeout: float = CONNECT_S) -> Channel:
         """:raises PeerLost: nobody is there; WrongIdentity: somebody else is; VersionMismatch:"""

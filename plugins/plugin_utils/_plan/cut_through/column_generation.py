@@ -56,9 +56,7 @@ class Pricing:
         self.room = room_for(m)
         self.parent = jit.fill_ints(m)
 
-    def cheapest(
-        self, out: Sequence[float], inn: Sequence[float], links: Prices | None = None
-    ) -> tuple[float, list[int]]:
+    def cheapest(self, out: Sequence[float], inn: Sequence[float], links: Prices | None = None) -> tuple[float, list[int]]:
         """Cost and parents of the cheapest tree; raises the planner's bound by what the prices prove.
 
         ``links``: those of links with one, by u * n + v.
@@ -208,9 +206,7 @@ def generate(planner: Planner, start: Sequence[Forest], longer: float = 1.0) -> 
     return [f for f in out if f.trees], [f for f in eased if f.trees]
 
 
-def _lot(
-    planner: Planner, pricing: Pricing, prices: Prices, time: float
-) -> t.Iterator[tuple[list[int], dict[int, float]]]:
+def _lot(planner: Planner, pricing: Pricing, prices: Prices, time: float) -> t.Iterator[tuple[list[int], dict[int, float]]]:
     """Cheapest trees, each after the ports of those before have become dearer (multiplicative weights).
 
     A tree is found in a hundredth of the time that the master takes, so one solution of it is used for many.

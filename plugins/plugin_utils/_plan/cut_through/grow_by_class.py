@@ -15,7 +15,7 @@ import heapq
 import math
 import typing as t
 
-from ..jit import Ints, kernel
+from ..jit import Ints, array_kernel, kernel
 from .load import cross, crossing
 from .model import Growing, Loads, Net
 
@@ -63,7 +63,7 @@ def spread(net: Net, loads: Loads, tree: Growing, room: Room, order: Ints) -> in
     return joined
 
 
-@kernel
+@array_kernel
 def _prepare(net: Net, tree: Growing, room: Room, order: Ints) -> None:
     first = room.first
     for c in range(net.classes):
@@ -77,7 +77,7 @@ def _prepare(net: Net, tree: Growing, room: Room, order: Ints) -> None:
         first[net.col[v]] = v
 
 
-@kernel
+@array_kernel
 def _load(net: Net, loads: Loads, tree: Growing, room: Room, u: int, c: int) -> float:
     """The greatest load if u served the first host of a class, with the penalty for its depth."""
     x = loads.out[u] + tree.weight * net.D[net.off[u] + c] + tree.penalty * room.depth[u]
@@ -87,7 +87,7 @@ def _load(net: Net, loads: Loads, tree: Growing, room: Room, u: int, c: int) -> 
     return x
 
 
-@kernel
+@array_kernel
 def _best_class(net: Net, loads: Loads, tree: Growing, room: Room, u: int) -> tuple[float, int]:
     """The least load that u could leave, and the class that it would serve; -1: none."""
     best = -1
@@ -101,7 +101,7 @@ def _best_class(net: Net, loads: Loads, tree: Growing, room: Room, u: int) -> tu
     return least, best
 
 
-@kernel
+@array_kernel
 def _take(net: Net, loads: Loads, room: Room, u: int, c: int) -> int:
     """The host of class c that u serves; it does not wait any more."""
     nxt, inn = room.nxt, loads.inn
@@ -124,7 +124,7 @@ def _take(net: Net, loads: Loads, room: Room, u: int, c: int) -> int:
     return v
 
 
-@kernel
+@array_kernel
 def _join(net: Net, loads: Loads, tree: Growing, room: Room, u: int, v: int) -> None:
     e = net.off[u] + net.col[v]
     tree.par[tree.base + v] = u

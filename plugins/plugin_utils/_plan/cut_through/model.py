@@ -134,9 +134,7 @@ def network(rows: Rows, roots: int, up: Sequence[float] | None, down: Sequence[f
     return Net(n, roots, D, occ, rcv, off, col, nic, *_sites(sites), jit.ints(near), width, 0)
 
 
-def class_network(
-    table: Rows, class_of: Sequence[int], roots: int, near: Sequence[int], width: int, sites: SiteLoads
-) -> Net:
+def class_network(table: Rows, class_of: Sequence[int], roots: int, near: Sequence[int], width: int, sites: SiteLoads) -> Net:
     """Hosts of one class share a row of ``table``; ports are shared by time."""
     n, count = len(class_of), len(table)
     D = jit.flat(table)

@@ -17,7 +17,7 @@ import math
 import typing as t
 
 from .. import jit
-from ..jit import Floats, Ints, kernel
+from ..jit import Floats, Ints, array_kernel, kernel
 from .model import Net
 
 
@@ -118,7 +118,7 @@ def simulate(net: Net, edges: Edges, room: Room) -> float:
     return finish
 
 
-@kernel
+@array_kernel
 def _behind(edges: Edges, sent: Ints, a: int, b: int) -> bool:
     """Whether edge a has made less progress than b."""
     x = sent[a] / edges.portion[edges.tree[a]]
@@ -126,7 +126,7 @@ def _behind(edges: Edges, sent: Ints, a: int, b: int) -> bool:
     return x < y or (x == y and a < b)
 
 
-@kernel
+@array_kernel
 def _push(edges: Edges, room: Room, v: int, e: int) -> None:
     """Adds an edge to the heap of sender v."""
     ready, sent, low = room.ready, room.sent, edges.start[v]
@@ -141,7 +141,7 @@ def _push(edges: Edges, room: Room, v: int, e: int) -> None:
     room.waiting[v] += 1
 
 
-@kernel
+@array_kernel
 def _pop(edges: Edges, room: Room, v: int) -> int:
     """Takes the edge with the least progress from the heap of sender v."""
     ready, sent, low, size = room.ready, room.sent, edges.start[v], room.waiting[v]
@@ -163,7 +163,7 @@ def _pop(edges: Edges, room: Room, v: int) -> int:
     return int(first)
 
 
-@kernel
+@array_kernel
 def _prepare(net: Net, edges: Edges, room: Room) -> None:
     """Holders have all chunks and look at once, the others have none."""
     heaps = not net.nic and net.sites <= 1
@@ -190,7 +190,7 @@ def _prepare(net: Net, edges: Edges, room: Room) -> None:
                     _push(edges, room, v, e)
 
 
-@kernel
+@array_kernel
 def _group(edges: Edges, room: Room, v: int) -> None:
     """Where the sender's edges of each tree begin."""
     first = v * (edges.trees + 1)
@@ -202,7 +202,7 @@ def _group(edges: Edges, room: Room, v: int) -> None:
     room.group[first + edges.trees] = e
 
 
-@kernel
+@array_kernel
 def _arrive(edges: Edges, room: Room, heaps: bool, now: float, v: int, k: int) -> None:
     """A chunk of tree k has come to host v."""
     at = v * edges.trees + k
@@ -218,7 +218,7 @@ def _arrive(edges: Edges, room: Room, heaps: bool, now: float, v: int, k: int) -
         room.done[v] = now
 
 
-@kernel
+@array_kernel
 def _anything(edges: Edges, room: Room, heaps: bool, v: int) -> bool:
     """Whether v has a chunk for anybody."""
     if heaps:
@@ -231,7 +231,7 @@ def _anything(edges: Edges, room: Room, heaps: bool, v: int) -> bool:
     return ready
 
 
-@kernel
+@array_kernel
 def _next_edge(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: int) -> tuple[int, float]:
     """The edge over which v sends now (-1: none), and when it is worth while to look again."""
     again = math.inf
@@ -257,7 +257,7 @@ def _next_edge(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: i
     return chosen, again
 
 
-@kernel
+@array_kernel
 def _way_free(net: Net, room: Room, a: int, b: int) -> float:
     """When the ports between two sites are free."""
     if a == b:
@@ -266,7 +266,7 @@ def _way_free(net: Net, room: Room, a: int, b: int) -> float:
     return max(idle, room.busy[2 * net.sites + a * net.sites + b])
 
 
-@kernel
+@array_kernel
 def _send(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: int, e: int) -> float:
     """v sends a chunk over edge e; when it is there."""
     share = 1.0 / edges.chunks

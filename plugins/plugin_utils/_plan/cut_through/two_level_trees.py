@@ -18,7 +18,7 @@ import math
 import typing as t
 
 from .. import jit
-from ..jit import Floats, Ints, kernel
+from ..jit import Floats, Ints, array_kernel, kernel
 from ..network.matrix import INF
 from .bounds import sure_crossings
 from .model import Growing, Net
@@ -151,7 +151,7 @@ def _ways(a: int, b: int, sites: int) -> tuple[int, int, int]:
     return a, sites + b, 2 * sites + a * sites + b
 
 
-@kernel
+@array_kernel
 def class_tree(net: Net, classes: Classes, prices: Prices, most: int, room: ClassRoom) -> int:
     """Grows a tree of classes of at most so many levels, the cheapest link first; how many classes are in it."""
     count, via, deep, cost = classes.number, room.via, room.deep, room.cost
@@ -175,7 +175,7 @@ def class_tree(net: Net, classes: Classes, prices: Prices, most: int, room: Clas
     return joined
 
 
-@kernel
+@array_kernel
 def _offers(net: Net, classes: Classes, prices: Prices, room: ClassRoom, x: int) -> None:
     """Class x serves those for which no cheaper one is known."""
     weight, sites, site, sc, tolls = prices.weight, net.sites, classes.site, net.sc, prices.tolls
@@ -224,7 +224,7 @@ def host_tree(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts:
         _inside(net, classes, tree, hosts, c, waiting)
 
 
-@kernel
+@array_kernel
 def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: HostRoom, c: int) -> None:
     """The host of the class that has received and sent least gets the stripe from the parent class's sender."""
     entered, out = hosts.entered, hosts.out
@@ -240,9 +240,7 @@ def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: Ho
 
 
 @kernel
-def _inside(
-    net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]
-) -> None:
+def _inside(net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]) -> None:
     """The tree inside a class; ``waiting``: a heap of its hosts by what they have sent."""
     out, depth = hosts.out, hosts.depth
     link = tree.weight * net.D[c * classes.number + c]

@@ -21,6 +21,7 @@ from . import watch
 
 State = dict[str, t.Any]
 
+
 class Measured(t.NamedTuple):
     """What was measured since: rows of ``links``, and by host what else a probe tells (load, memory, disks)."""
 
@@ -210,9 +211,7 @@ def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.
     return rates
 
 
-def _observed(
-    out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float
-) -> dict[str, t.Any]:
+def _observed(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float) -> dict[str, t.Any]:
     hosts = members(relay, plan)
     bases = {host: watch.base_of(fleet, host, relay["sha256"]) for host in hosts}
     gone = [host for host in hosts if host in out["lost"] or bases[host].state == "failed"]

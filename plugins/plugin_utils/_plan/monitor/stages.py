@@ -25,9 +25,7 @@ def hosts_of_stage(state: Mapping[str, t.Any], stage: int, collected: Collection
     stages = {**receivers, **relay_stages(state["plans"], LAST_STAGE)}
     lost = state.get("lost") or {}
     return [
-        host
-        for host, number in stages.items()
-        if number <= stage and host not in collected and (host not in lost or stage == LAST_STAGE)
+        host for host, number in stages.items() if number <= stage and host not in collected and (host not in lost or stage == LAST_STAGE)
     ]
 
 

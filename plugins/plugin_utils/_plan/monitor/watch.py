@@ -291,9 +291,7 @@ def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float) -> list[li
     return _disjoint([*back, *others[start:], *others[:start]][: len(back) + MOST_PAIRS])
 
 
-def _idle_links(
-    state: Mapping[str, t.Any], relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: Fleet
-) -> list[tuple[str, str]]:
+def _idle_links(state: Mapping[str, t.Any], relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: Fleet) -> list[tuple[str, str]]:
     """Links from hosts that have something to give to hosts that need it and get nothing over them.
 
     Staged: only holders serve, and who is served by one is not disturbed. Chunk by chunk every host serves; those that

@@ -64,7 +64,7 @@ class Limits:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            accepted = f'{{host: {PORT[:-3]}}} or a dictionary with any of {", ".join(KEYS)} is'
+            accepted = f"{{host: {PORT[:-3]}}} or a dictionary with any of {', '.join(KEYS)} is"
             raise InvalidOption(option, json_data.shown(value), accepted)
         if not set(value) <= set(KEYS) or (set(value) & set(known)):
             value = {"hosts": value}
@@ -91,9 +91,7 @@ class Limits:
                 table[name] = min(mbps, table.get(name, math.inf))
 
     @staticmethod
-    def _pairs(
-        option: str, value: t.Any, known: Mapping[str, int] | None, table: dict[tuple[str, str], float]
-    ) -> None:
+    def _pairs(option: str, value: t.Any, known: Mapping[str, int] | None, table: dict[tuple[str, str], float]) -> None:
         if not isinstance(value, (list, tuple)):
             raise InvalidOption(option, json_data.shown(value), "a list of [from, to, mbps] is")
         for entry in value:

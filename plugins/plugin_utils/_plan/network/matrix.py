@@ -178,9 +178,7 @@ def _rows(option: str, value: t.Any, n: int, labels: Sequence[str], *, diagonal:
                 clean.append(INF if x is None else float(x))
         if not all(x >= 0 for x in clean) or clean.count(INF) != sum(x is None for x in row):
             j = next(j for j, x in enumerate(row) if x is not None and not (0 <= x < INF))
-            raise InvalidOption(
-                f"{option}[{labels[i]}][{labels[j]}]", row[j], "seconds of at least 0, or null for no link, are"
-            )
+            raise InvalidOption(f"{option}[{labels[i]}][{labels[j]}]", row[j], "seconds of at least 0, or null for no link, are")
         if not diagonal:
             if row[i] is not None and row[i] != 0:
                 raise InvalidOption(f"{option}[{labels[i]}][{labels[i]}]", row[i], "0 is, on the diagonal")
@@ -247,7 +245,5 @@ def _parse_classes(matrix: Matrix, value: Mapping[str, t.Any], option: str) -> N
 
 def as_dict(hosts: Sequence[str], rows: Iterable[Iterable[float]], **more: t.Any) -> dict[str, t.Any]:
     """The documented dense form: null for inf, 0 on the diagonal."""
-    seconds = [
-        [0 if i == j else (None if x == INF else x) for j, x in enumerate(row)] for i, row in enumerate(rows)
-    ]
+    seconds = [[0 if i == j else (None if x == INF else x) for j, x in enumerate(row)] for i, row in enumerate(rows)]
     return {"format": FORMAT, "hosts": list(hosts), "seconds": seconds, **more}

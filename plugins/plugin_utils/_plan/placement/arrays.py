@@ -196,12 +196,14 @@ def _state(problem: Problem, array: Callable[[Iterable[int]], t.Any], seed: int)
         counts=array(_flat(rule.there for rule in problem.rules)),
         bond_at=array([-1] * len(problem.bonds)),
         bond_users=array([0] * len(problem.bonds)),
-        total=array([
-            sum(weight(problem, role) * role.count for role in problem.roles),
-            0,
-            sum(max(0, host.memory_used - host.level) for host in problem.hosts),
-            machines,
-        ]),
+        total=array(
+            [
+                sum(weight(problem, role) * role.count for role in problem.roles),
+                0,
+                sum(max(0, host.memory_used - host.level) for host in problem.hosts),
+                machines,
+            ]
+        ),
         random=array([seed]),
         out=array(none),
         was=array(none),

@@ -68,9 +68,7 @@ def _of_host(manifest: Mapping[str, t.Any], host: HostFacts, layers: Layers, wan
                 yield f"{group['place']}: {left} on {host.name}: {'; '.join(told)}"
 
 
-def _spread_problems(
-    manifest: Mapping[str, t.Any], fleet: Sequence[HostFacts], groups: Mapping[str, Mapping[str, int]]
-) -> Iterator[str]:
+def _spread_problems(manifest: Mapping[str, t.Any], fleet: Sequence[HostFacts], groups: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """Named hosts of one domain may together get more than the group's spread allows."""
     for group in manifest["machines"]:
         spread = placement_of(manifest, group).get("spread")

@@ -37,9 +37,7 @@ def base_names(facts: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> set
     return {base["name"] for base in manifest["bases"] if held_base(facts, base, manifest["tenant"]) is not None}
 
 
-def held_base(
-    facts: Mapping[str, t.Any], base: Mapping[str, t.Any], tenant: str, sha256: str | None = None
-) -> Mapping[str, t.Any] | None:
+def held_base(facts: Mapping[str, t.Any], base: Mapping[str, t.Any], tenant: str, sha256: str | None = None) -> Mapping[str, t.Any] | None:
     """What base_disk_info said of a base on this host: found by digest, or by the tenant's name and version."""
     digests = {digest for digest in (sha256, base.get("sha256")) if digest}
     for pool, content in (facts.get("pools") or {}).items():

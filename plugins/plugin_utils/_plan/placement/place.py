@@ -282,9 +282,7 @@ class _Placing:
         found: Mapping[str, t.Any] = next((machine for machine in machines if machine["machine"] == f"{group['name']}-{number}"), {})
         disks = (found.get("spec") or {}).get("disks") or {}
         usual = self._pools_on(group, host)
-        return tuple(
-            (disk["pool"] or (disks.get(disk["name"]) or {}).get("pool") or usual[at]) for at, disk in enumerate(group["disks"])
-        )
+        return tuple((disk["pool"] or (disks.get(disk["name"]) or {}).get("pool") or usual[at]) for at, disk in enumerate(group["disks"]))
 
     def _surplus(self, known: Mapping[str, Mapping[int, tuple[str, bool]]]) -> None:
         for group in self.manifest["machines"]:

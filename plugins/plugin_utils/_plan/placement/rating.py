@@ -115,12 +115,7 @@ def _lacking(built: Built, ranking: Ranking, option: int) -> set[int]:
     """The layers that would have to be brought."""
     world, state = ranking.arrays.world, ranking.arrays.state
     parts = world.option_part[world.option_part_from[option] : world.option_part_from[option + 1]]
-    return {
-        built.problem.copies[copy].base
-        for part in parts
-        for copy in built.problem.parts[part].copies
-        if not state.users[copy]
-    }
+    return {built.problem.copies[copy].base for part in parts for copy in built.problem.parts[part].copies if not state.users[copy]}
 
 
 def _layers(built: Built, role: int) -> int:

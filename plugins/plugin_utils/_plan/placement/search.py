@@ -153,7 +153,11 @@ class _Search:
         mean = sum(brought) / max(1, len(brought))
         self.arrays.improve(
             self.goal(
-                deadline=vector.finish, for_weight=0.05, for_size=1 / GB, hot=max(0.05, mean), cold=max(0.005, mean / 50),
+                deadline=vector.finish,
+                for_weight=0.05,
+                for_size=1 / GB,
+                hot=max(0.05, mean),
+                cold=max(0.005, mean / 50),
                 steps=self.effort.size,
             )
         )
@@ -168,7 +172,12 @@ class _Search:
         mean = sum(role.memory for role in roles) / len(roles)
         self.arrays.improve(
             self.goal(
-                deadline=vector.finish, size=vector.size, for_weight=100.0, for_over=1.0, hot=mean / 2, cold=mean / 50,
+                deadline=vector.finish,
+                size=vector.size,
+                for_weight=100.0,
+                for_over=1.0,
+                hot=mean / 2,
+                cold=mean / 50,
                 steps=self.effort.level,
             )
         )

@@ -34,9 +34,7 @@ def _spread(listed: list[int], site: Sequence[int], count: int) -> list[int]:
     return [u for u in listed if u in chosen]
 
 
-def ranked_senders(
-    has: Sequence[float], rows: Sequence[Sequence[float]], roots: Sequence[int], site: Sequence[int]
-) -> list[list[int]]:
+def ranked_senders(has: Sequence[float], rows: Sequence[Sequence[float]], roots: Sequence[int], site: Sequence[int]) -> list[list[int]]:
     """For every host the others that could give it the base soonest, best first; holders are not among them."""
     n = len(has)
     holders = set(roots)
@@ -78,9 +76,7 @@ class Choices:
         """Who has a link to v, those first that a holder reaches directly."""
         if n > EVERYBODY:
             return self.ranked[v]
-        linked = sorted(
-            (u for u in range(n) if u != v and rows[u][v] < mx.INF), key=lambda u: (not self.ends[u], rows[u][v], u)
-        )
+        linked = sorted((u for u in range(n) if u != v and rows[u][v] < mx.INF), key=lambda u: (not self.ends[u], rows[u][v], u))
         return _spread(linked, self.site, EXTRA)
 
     def of_tree(self, parent: Sequence[int], at: Sequence[float]) -> list[list[int]]:

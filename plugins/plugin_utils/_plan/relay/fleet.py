@@ -113,9 +113,7 @@ def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
 WORTH_HELP = 1.02
 
 
-def with_helpers(
-    plan: dict[str, t.Any], matrix: t.Any, helpers: Sequence[str], options: Mapping[str, t.Any]
-) -> dict[str, t.Any]:
+def with_helpers(plan: dict[str, t.Any], matrix: t.Any, helpers: Sequence[str], options: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The plan, or one in which hosts that neither hold nor need the base pass it on, where the targets gain by that.
 
     ``helpers`` of the result are those hosts; they stand among its targets.
@@ -160,9 +158,7 @@ def with_standbys(plan: Mapping[str, t.Any], matrix: t.Any) -> dict[str, t.Any]:
         nearest = {host: min((parsed.seconds(parsed.index[host], k) for k in targets), default=mx.INF) for host in idle}
         idle = sorted(idle, key=lambda host: (nearest[host], parsed.index[host]))[:room]
     kept = {*serving, *idle, *plan["targets"]}
-    parents = {
-        host: [[other for other in choices if other in kept] for choices in stripes] for host, stripes in plan["parents"].items()
-    }
+    parents = {host: [[other for other in choices if other in kept] for choices in stripes] for host, stripes in plan["parents"].items()}
     return {**plan, "sources": [h for h in plan["sources"] if h in kept], "standby": idle, "parents": parents}
 
 
@@ -258,9 +254,7 @@ def matrix_of(
     if not _has_links(links):
         links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
     shared = [mates for group in relay.get("shared_pools") or [] if len(mates := [h for h in group if h in hosts]) > 1]
-    matrix = deployment_matrix(
-        links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared
-    )
+    matrix = deployment_matrix(links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared)
     refused = fixed_paths.refused(list(map(tuple, relay.get("fixed") or [])), hosts, lost_links)
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
 

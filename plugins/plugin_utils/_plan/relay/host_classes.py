@@ -46,9 +46,7 @@ class Fleet:
     ``site``, ``sites`` and ``streams``: see ``request.Problem``.
     """
 
-    def __init__(
-        self, hosts: list[str], class_of: list[int], table: list[list[float]], ready: dict[int, float], request: Request
-    ) -> None:
+    def __init__(self, hosts: list[str], class_of: list[int], table: list[list[float]], ready: dict[int, float], request: Request) -> None:
         self.hosts, self.class_of, self.table, self.ready = hosts, class_of, table, ready
         matrix = request.matrix
         names = [matrix.site[matrix.index[h]] for h in hosts]
@@ -110,9 +108,7 @@ class Fleet:
         """For every host its ``NEAR`` best senders (-1: no more); different ones for hosts of one class."""
         columns = list(zip(*self.table, strict=True))
         out: list[int] = []
-        ranking = [
-            [d for seconds, d in sorted((x, d) for d, x in enumerate(col)) if seconds < INF] for col in columns
-        ]
+        ranking = [[d for seconds, d in sorted((x, d) for d, x in enumerate(col)) if seconds < INF] for col in columns]
         for v, c in enumerate(self.class_of):
             found: list[int] = []
             for d in ranking[c][:NEAR]:
@@ -135,9 +131,7 @@ class Fleet:
         return [[u for u in by_class[c] if u != v and self.table[self.class_of[u]][c] < INF] for v, c in enumerate(self.class_of)]
 
 
-def fleet(
-    request: Request, ready: Mapping[str, float], wanted: Sequence[str], left: Mapping[str, float]
-) -> tuple[Fleet, list[str]]:
+def fleet(request: Request, ready: Mapping[str, float], wanted: Sequence[str], left: Mapping[str, float]) -> tuple[Fleet, list[str]]:
     """The part of a hierarchical matrix that a plan needs, and the targets that no path leads to."""
     matrix, size_bytes = request.matrix, request.size_bytes
     inside = [*ready, *(h for h in wanted if h not in ready)]

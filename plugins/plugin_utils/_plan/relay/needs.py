@@ -111,9 +111,7 @@ def _helpers(relay: Mapping[str, t.Any], hosts: Observed, relaying: Relaying) ->
     return found
 
 
-def _copies(
-    digest: str | None, work: Mapping[str, Mapping[str, t.Any]], targets: Mapping[str, str]
-) -> dict[str, dict[str, int]]:
+def _copies(digest: str | None, work: Mapping[str, Mapping[str, t.Any]], targets: Mapping[str, str]) -> dict[str, dict[str, int]]:
     """Whole copies of the base that each target makes for its machines, by pool, the base's own pool first."""
     found: dict[str, dict[str, int]] = {}
     for host, pool in targets.items():

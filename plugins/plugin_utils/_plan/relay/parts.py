@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 
-def relay_parts(
-    relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]
-) -> dict[str, list[dict[str, t.Any]]]:
+def relay_parts(relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
     """Each node's part: ``{host: [{"metadata", "pool", "parents", "weights", "expected_mbps", "children"}]}``.
 
     ``parents`` holds for each tree of the plan whom to fetch its chunks from, best first, and ``weights`` the trees'
@@ -35,9 +33,7 @@ def relay_parts(
             parents: list[list[str]] = []
             if host in receivers:
                 planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
-                parents = [
-                    _choices(choices, above, sources) for choices, above in zip_longest(planned, uplinks[: len(planned)])
-                ]
+                parents = [_choices(choices, above, sources) for choices, above in zip_longest(planned, uplinks[: len(planned)])]
             part = {
                 "metadata": relay["metadata"],
                 "pool": pool,

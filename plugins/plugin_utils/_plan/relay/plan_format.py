@@ -24,9 +24,7 @@ def moves_of(plan: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
     return {move["to"]: move for stage in plan["stages"] for move in stage}
 
 
-def local_copies(
-    copies: t.Any, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]
-) -> list[dict[str, t.Any]]:
+def local_copies(copies: t.Any, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]) -> list[dict[str, t.Any]]:
     """Copies that stay on a host: ``{host: count}``, or ``{host: {pool: count}}`` with the receiving pool first.
 
     A further pool gets the base once from the first, beside the first one's own copies; then its own follow.

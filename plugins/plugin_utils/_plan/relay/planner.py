@@ -115,9 +115,7 @@ def by_classes(
     parents, bound = host_classes.tree(view, request)
     index = {h: k for k, h in enumerate(view.hosts)}
     transfers = [st.Transfer(index[a], index[b], start, end) for a, b, start, end in kept]
-    transfers += st.schedule(
-        rows, parents, view.ready, request.contention == "independent", view.streams, view.sites
-    )
+    transfers += st.schedule(rows, parents, view.ready, request.contention == "independent", view.streams, view.sites)
     started = {index[h]: at for h, at in (holders or ready).items()}
     body = plan_format.staged_plan(view.hosts, rows, transfers, list(started), started, view.site, view.senders)
     return Solved(body, bound, QUICK), unreachable
@@ -157,9 +155,7 @@ def _ports(request: Request, view: Problem) -> tuple[list[float] | None, list[fl
     )
 
 
-def cut_through(
-    request: Request, view: Problem, at: float, running: Sequence[tuple[float, Sequence[int]]] = ()
-) -> Solved:
+def cut_through(request: Request, view: Problem, at: float, running: Sequence[tuple[float, Sequence[int]]] = ()) -> Solved:
     """A cut-through plan; ``at``: when it starts.
 
     :param running: weights and trees that are in use; they stay unless new ones finish clearly sooner.

@@ -111,8 +111,7 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     holders = [h for h in there if h not in lost and h in matrix.index]
     if not holders:
         raise FleetError(
-            "no host that can still be reached holds the base"
-            f" (lost: {', '.join(sorted(lost)) or 'none'}); nothing more can be delivered",
+            f"no host that can still be reached holds the base (lost: {', '.join(sorted(lost)) or 'none'}); nothing more can be delivered",
             kind="no_holder",
             lost=sorted(lost),
         )
@@ -198,9 +197,7 @@ def _solve(request: Request, state: State, kept: list[Running]) -> tuple[planner
     transfers = [st.Transfer(index[m.sender], index[m.receiver], m.start, m.end) for m in kept]
     more, bound = planner.staged_transfers(request, view)
     roots = [index[h] for h in state.holders]
-    body = plan_format.staged_plan(
-        view.hosts, view.rows, transfers + more, roots, dict.fromkeys(roots, state.at), view.site
-    )
+    body = plan_format.staged_plan(view.hosts, view.rows, transfers + more, roots, dict.fromkeys(roots, state.at), view.site)
     _with_shares(request, state, body, left)
     return planner.Solved(body, bound, planner.EXACT if planner.proven(view, bound) else planner.QUICK), unreachable
 
@@ -257,9 +254,7 @@ def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) 
     return _result(request, plan, state, solved, unreachable)
 
 
-def _result(
-    request: Request, plan: Mapping[str, t.Any], state: State, solved: planner.Solved, unreachable: list[str]
-) -> dict[str, t.Any]:
+def _result(request: Request, plan: Mapping[str, t.Any], state: State, solved: planner.Solved, unreachable: list[str]) -> dict[str, t.Any]:
     result = {
         **shared_pools.told(planner.described(request, solved), state.shares),
         "base": plan.get("base"),

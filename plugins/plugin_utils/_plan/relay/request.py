@@ -132,10 +132,7 @@ def canonical(rows: Sequence[Sequence[float]], ready: Mapping[int, float], secon
     """
     finite = [[x for x in row if x < mx.INF] for row in rows]
     columns = [[x for x in column if x < mx.INF] for column in zip(*rows, strict=True)]
-    keys = [
-        (v not in ready, ready.get(v, 0.0), seconds[v], math.fsum(finite[v]), math.fsum(columns[v]), v)
-        for v in range(len(rows))
-    ]
+    keys = [(v not in ready, ready.get(v, 0.0), seconds[v], math.fsum(finite[v]), math.fsum(columns[v]), v) for v in range(len(rows))]
     return sorted(range(len(rows)), key=keys.__getitem__)
 
 

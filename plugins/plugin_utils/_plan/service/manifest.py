@@ -304,9 +304,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         "cpus": group.get("cpus", 1),
         "memory_mib": group.get("memory_mib", 1024),
         "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group["disks"])],
-        "networks": [
-            {"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])
-        ],
+        "networks": [{"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])],
         "cloud_init": cloud_init,
         "placement": _placement(group.get("placement")),
         # Not the content: user data holds passwords, and this stands in the domain's description.

@@ -89,9 +89,7 @@ def _failures(
         yield f"Drift (basecast_fail_on_drift): {', '.join(drifted)}."
 
 
-def _machine_outcome(
-    machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool
-) -> dict[str, t.Any]:
+def _machine_outcome(machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool) -> dict[str, t.Any]:
     outcome = outcomes.get(machine["host"]) or {}
     found = _told(outcome).get(machine["machine"]) or {}
     if machine["state"] in (UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE):

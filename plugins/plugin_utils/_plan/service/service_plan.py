@@ -163,8 +163,7 @@ def _plan_without(
         "surplus": placement["surplus"],
         "wanted_files": wanted,
         "adoptions": {
-            host: [{key: value for key, value in item.items() if key != "entry"} for item in items]
-            for host, items in adopting.items()
+            host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()
         },
         "notes": [
             *needs.notes,
@@ -266,9 +265,7 @@ def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
 # --- machines ----------------------------------------------------------------------------------
 
 
-def _machine(
-    entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Mapping[str, t.Any], hosts: Observed
-) -> dict[str, t.Any]:
+def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any]:
     facts = hosts.get(entry["host"])
     if facts is None:
         state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
@@ -390,9 +387,7 @@ def _demand(
             problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
 
 
-def _look_at_files(
-    bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]
-) -> Iterator[str]:
+def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]) -> Iterator[str]:
     """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
     for name, file in files.items():
         base = bases[name]
@@ -454,9 +449,7 @@ def _work(
 ) -> dict[str, t.Any]:
     work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
     clones: dict[str, list[str]] = {}
-    pool_of_base: dict[str, str] = {
-        name: base["holders"][host] for name, base in bases.items() if host in base["holders"]
-    }
+    pool_of_base: dict[str, str] = {name: base["holders"][host] for name, base in bases.items() if host in base["holders"]}
     for machine in machines:
         group = groups[machine["group"]]
         new = machine["state"] == "create"
@@ -540,8 +533,7 @@ def _records(
     The generation rises only when the numbers change, so that an unchanged deployment writes nothing.
     """
     assignments = {
-        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]}
-        for entry in placement["assignments"]
+        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]} for entry in placement["assignments"]
     }
     records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
     newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
@@ -552,10 +544,7 @@ def _records(
         "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
         "assignments": assignments,
     }
-    return {
-        host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)}
-        for host, mine in work.items()
-    }
+    return {host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)} for host, mine in work.items()}
 
 
 def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:

@@ -15,7 +15,7 @@ import heapq
 import math
 import typing as t
 
-from ..jit import Floats, Ints, kernel
+from ..jit import Floats, Ints, array_kernel, kernel
 from .network import Net
 
 
@@ -63,7 +63,7 @@ def greedy(net: Net, look: Floats, weight: float, room: Queue, parent: Ints) -> 
     return finish if left == 0 else math.inf
 
 
-@kernel
+@array_kernel
 def _prepare(net: Net, room: Queue, parent: Ints) -> None:
     first, col = room.first, net.col
     for c in range(net.classes):
@@ -77,7 +77,7 @@ def _prepare(net: Net, room: Queue, parent: Ints) -> None:
             first[col[v]] = v
 
 
-@kernel
+@array_kernel
 def _best_class(net: Net, look: Floats, weight: float, first: Ints, u: int) -> tuple[float, int]:
     """What the class that u serves next takes, and that class; -1: none."""
     best = -1

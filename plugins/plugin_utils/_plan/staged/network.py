@@ -98,9 +98,7 @@ def arrays(rows: Rows, ready: Ready, streams: Streams) -> Arrays:
     return Arrays(net, room_for(net), streams)
 
 
-def class_arrays(
-    table: Rows, class_of: Sequence[int], near: Sequence[int], ready: Ready, streams: Streams
-) -> Arrays:
+def class_arrays(table: Rows, class_of: Sequence[int], near: Sequence[int], ready: Ready, streams: Streams) -> Arrays:
     """Hosts of one class share a row of ``table``; the holders must come first. ``near``: ``NEAR`` senders for each host."""
     n, roots, count = len(class_of), len(ready), len(table)
     off, col = jit.ints(c * count for c in class_of), jit.ints(class_of)

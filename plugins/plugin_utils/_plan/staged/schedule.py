@@ -227,9 +227,7 @@ def earliest_completing(rows: Rows, ready: Ready, look: Sequence[float] | None =
             if look is None:
                 ranked[u] = sorted((v for v in range(n) if not served[v] and row[v] < INF), key=lambda v: (row[v], v))
             else:
-                ranked[u] = sorted(
-                    (v for v in range(n) if not served[v] and row[v] < INF), key=lambda v: (row[v] + look[v], v)
-                )
+                ranked[u] = sorted((v for v in range(n) if not served[v] and row[v] < INF), key=lambda v: (row[v] + look[v], v))
         queue, k = ranked[u], position[u]
         while k < len(queue) and served[queue[k]]:
             k += 1

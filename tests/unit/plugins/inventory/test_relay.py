@@ -51,7 +51,9 @@ def test_stages(tmp_path: pathlib.Path) -> None:
     assert variables["c"] == {"relay_stage": 2, "relay_ready_s": 20.0}
 
 
-def test_hosts_of_a_shared_pool_are_where_the_one_is_that_receives_for_them(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_of_a_shared_pool_are_where_the_one_is_that_receives_for_them(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(MATRIX, "shared_pools", [["c", "d"]])
     found, variables = groups(tmp_path)
     assert found == {"relay_sources": ["a"], "relay_stage_1": ["b"], "relay_stage_2": ["c", "d"]}

@@ -63,7 +63,9 @@ def test_no_text_takes_long(text: str) -> None:
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize(("value", "wanted"), [(b"a\xff\x1b", "a\\xff\\x1b"), (None, "None"), (7, "7"), (OSError(2, "no\nfile"), "[Errno 2] no file")])
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(b"a\xff\x1b", "a\\xff\\x1b"), (None, "None"), (7, "7"), (OSError(2, "no\nfile"), "[Errno 2] no file")]
+)
 def test_what_is_no_text(value: t.Any, wanted: str) -> None:
     assert clean(value) == wanted
 

@@ -61,7 +61,9 @@ def test_refused_options(run: Run, arguments: dict[str, t.Any]) -> None:
     assert run(**{"pool": "one", **arguments})["failed"]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.qcow2?X-Sig=topsecret%2F1&x=1", "ftp://h/a?sig=topsecret/1", "http://[::1?sig=topsecret/1"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/a.qcow2?X-Sig=topsecret%2F1&x=1", "ftp://h/a?sig=topsecret/1", "http://[::1?sig=topsecret/1"]
+)
 @pytest.mark.parametrize("more", [{}, {"sha256": "no digest"}, {"source_hosts": ["127.0.0.1"]}, {"check_mode": True}])
 def test_a_query_is_shown_nowhere(run: Run, url: str, more: dict[str, t.Any]) -> None:
     result = run(pool="one", url=url, _ansible_verbosity=4, **more)

@@ -31,9 +31,7 @@ def test_a_pool_that_is_not_there(run: Run) -> None:
     assert (pool["exists"], pool["writable"], pool["filesystem"]["identity"]) == (False, False, None)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"bases": ["x"]}, {"pools": {"one": "relative"}}, {"pools": {"../x": "/a"}}, {"pools": {}}]
-)
+@pytest.mark.parametrize("arguments", [{"bases": ["x"]}, {"pools": {"one": "relative"}}, {"pools": {"../x": "/a"}}, {"pools": {}}])
 def test_refused_options(run: Run, arguments: dict[str, t.Any]) -> None:
     result = run(**arguments)
     assert result["failed"]

@@ -91,7 +91,10 @@ def test_a_plans_work_is_taken_as_it_is(run: t.Any, disk_pools: dict[str, str]) 
         "reachable": True,
         "capacity": {"memory_mib": 4096, "pools": {name: {"path": path, **space} for name, path in disk_pools.items()}},
         "missing": [],
-        "pools": {"one": {"bases": [{**base.as_dict(), "names": [{"tenant": "default", "name": "tiny", "version": "1"}]}]}, "two": {"bases": []}},
+        "pools": {
+            "one": {"bases": [{**base.as_dict(), "names": [{"tenant": "default", "name": "tiny", "version": "1"}]}]},
+            "two": {"bases": []},
+        },
         "machines": [],
         "domains": [],
         "networks": {"default": True},

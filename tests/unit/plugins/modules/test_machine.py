@@ -52,9 +52,7 @@ def run(capsys: t.Any) -> t.Callable[..., dict[str, t.Any]]:
         (_NoServer(), "Cannot connect to libvirt at qemu:///system: Failed to connect socket", "libvirt-daemon-system"),
     ],
 )
-def test_a_host_without_libvirt_is_told_what_to_install(
-    library: t.Any, message: str, package: str, run: t.Any, monkeypatch: t.Any
-) -> None:
+def test_a_host_without_libvirt_is_told_what_to_install(library: t.Any, message: str, package: str, run: t.Any, monkeypatch: t.Any) -> None:
     monkeypatch.setattr(libvirt_host, "libvirt", library)
     result = run(service="shop", machines=MACHINES)
     assert result["failed"] and message in result["msg"]

@@ -124,9 +124,7 @@ def test_bases_are_checked(change: dict[str, t.Any], message: str) -> None:
 
 def test_a_failure_names_each_attempt_once() -> None:
     base = {"pool": "p", "msg": "No living parent.", "attempts": [{"error": "a is gone."}, {"error": "b is gone."}]}
-    assert relay_node.told("1", base) == (
-        "Base 1 did not arrive in the pool p: No living parent. Attempts: a is gone.; b is gone."
-    )
+    assert relay_node.told("1", base) == ("Base 1 did not arrive in the pool p: No living parent. Attempts: a is gone.; b is gone.")
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,7 @@ def test_neither_result_nor_diff_nor_invocation_has_a_secret_or_hides_a_name(cap
     assert result["diff"]["after"]["web-1"]["user_data"] == ["password", "users"]
 
 
-@pytest.mark.parametrize(
-    "seed", [{"machine": "web-1", "user_data": {"a": "hunter2"}, "pool": "none"}, {"user_data": {"a": "hunter2"}}]
-)
+@pytest.mark.parametrize("seed", [{"machine": "web-1", "user_data": {"a": "hunter2"}, "pool": "none"}, {"user_data": {"a": "hunter2"}}])
 def test_failures_have_no_secret(seed: t.Any, capsys: t.Any, request_: t.Any) -> None:
     result = _run(capsys, **{**request_, "seeds": [seed]})
     assert result["failed"]

@@ -124,7 +124,9 @@ def test_what_is_not_set_has_its_default() -> None:
 )
 def test_unknown_names_are_told_with_the_nearest(name: str, near: str) -> None:
     known = _settings.known_names(load, ROLES)
-    assert _settings.unknown_names([name, "basecast_pools", "other"], known, OPTIONS, "kvm1") == [f"{name}: unknown variable of kvm1; {near}"]
+    assert _settings.unknown_names([name, "basecast_pools", "other"], known, OPTIONS, "kvm1") == [
+        f"{name}: unknown variable of kvm1; {near}"
+    ]
 
 
 def test_every_option_has_a_type_and_a_description() -> None:

@@ -53,7 +53,9 @@ def test_where_it_is_looked_for(pools: dict[str, Store], tmp_path: pathlib.Path,
     assert found(pools, *roots) == ([str(path)] if there else [])
 
 
-def test_only_files_of_the_size_are_read_and_only_once(pools: dict[str, Store], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_of_the_size_are_read_and_only_once(
+    pools: dict[str, Store], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "one" / "a", b"x" * 4096)
     put(tmp_path / "one" / "b", CONTENT + b"x")
     put(tmp_path / "one" / "c")

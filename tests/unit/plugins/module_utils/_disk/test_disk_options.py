@@ -43,7 +43,10 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, t.Any], option: str)
 
 def test_a_diff_shows_what_changes() -> None:
     shown = {"machine": "m", "name": "root", "pool": "p", "base": None, "virtual_size_bytes": 8, "image_format": "qcow2", "backing": None}
-    results = [{**shown, "path": path, "action": action} for path, action in (("/a", "created"), ("/b", "resized"), ("/c", "none"), ("/d", "removed"))]
+    results = [
+        {**shown, "path": path, "action": action}
+        for path, action in (("/a", "created"), ("/b", "resized"), ("/c", "none"), ("/d", "removed"))
+    ]
     diff = disk_difference(results, {"/b": 4, "/c": 8, "/d": 8})
     assert [(disk["path"], disk["virtual_size_bytes"]) for disk in diff["before"]["disks"]] == [("/b", 4), ("/d", 8)]
     assert [disk["path"] for disk in diff["after"]["disks"]] == ["/a", "/b"]

@@ -81,7 +81,9 @@ def test_what_has_not_changed_is_not_sent_again(server: str, tmp_path: t.Any) ->
     assert get(f"{server}/a", tmp_path, Validators('"v0"'))[1] == CONTENT
 
 
-@pytest.mark.parametrize(("path", "word"), [("/short", "ended after"), ("/missing", "404"), ("/to-file", "302 and redirects .* to what is neither http")])
+@pytest.mark.parametrize(
+    ("path", "word"), [("/short", "ended after"), ("/missing", "404"), ("/to-file", "302 and redirects .* to what is neither http")]
+)
 def test_what_does_not_arrive_whole_is_an_error(server: str, tmp_path: t.Any, path: str, word: str) -> None:
     with pytest.raises((DownloadFailed, SourceRefused), match=word):
         get(server + path, tmp_path)
@@ -200,7 +202,9 @@ def test_the_address_that_was_looked_at_is_used(tmp_path: t.Any, monkeypatch: py
         get(url, tmp_path, hosts=("127.0.0.0/8",))
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a", "http://127.1/a", "http://0/a", "http://0x7f000001/a"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/a", "http://localhost/a", "http://[::1]/a", "http://127.1/a", "http://0/a", "http://0x7f000001/a"]
+)
 def test_loopback_has_to_be_listed(tmp_path: t.Any, url: str) -> None:
     with pytest.raises(SourceRefused, match="basecast_source_hosts"):
         get(url, tmp_path, hosts=())
@@ -236,7 +240,9 @@ BAD_URLS = [
 ]
 
 
-@pytest.mark.parametrize("url", [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"])
+@pytest.mark.parametrize(
+    "url", [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"]
+)
 def test_refused_urls(url: str) -> None:
     with pytest.raises(InvalidOption) as error:
         download.check_url(url)
@@ -251,5 +257,10 @@ def test_what_is_shown_of_a_url() -> None:
 
 
 def test_what_is_hidden_of_a_url() -> None:
-    assert download.secrets_of("http://h/x?X-Sig=abc%2Fdefgh&n=1#f") == {"X-Sig=abc%2Fdefgh&n=1", "X-Sig=abc/defgh&n=1", "abc%2Fdefgh", "abc/defgh"}
+    assert download.secrets_of("http://h/x?X-Sig=abc%2Fdefgh&n=1#f") == {
+        "X-Sig=abc%2Fdefgh&n=1",
+        "X-Sig=abc/defgh&n=1",
+        "abc%2Fdefgh",
+        "abc/defgh",
+    }
     assert download.secrets_of("http://h/x") == set()

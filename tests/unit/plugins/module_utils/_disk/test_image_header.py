@@ -31,7 +31,7 @@ def test_qcow2_header() -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("name", ["../base", "json:{\"driver\":\"nbd\"}", "nbd:127.0.0.1:10809", "/etc/shadow"])
+@pytest.mark.parametrize("name", ["../base", 'json:{"driver":"nbd"}', "nbd:127.0.0.1:10809", "/etc/shadow"])
 def test_backing_is_read_as_it_stands(version: int, name: str) -> None:
     header = parse_qcow2(qcow2(version=version, backing=name, backing_format="raw"))
     assert (header.backing, header.backing_format) == (name, "raw")
@@ -122,8 +122,6 @@ def test_detection(head: bytes, tail: bytes, wanted: str | None) -> None:
     assert image_header.detect(head, tail) == wanted
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted"), [("a.qcow2", "qcow2"), ("a.IMG", "raw"), ("a.vhd", "vpc"), ("a", None), ("a.tar", None)]
-)
+@pytest.mark.parametrize(("name", "wanted"), [("a.qcow2", "qcow2"), ("a.IMG", "raw"), ("a.vhd", "vpc"), ("a", None), ("a.tar", None)])
 def test_extensions(name: str, wanted: str | None) -> None:
     assert image_header.extension_format(name) == wanted

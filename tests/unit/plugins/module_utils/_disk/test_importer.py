@@ -115,9 +115,7 @@ def test_a_further_name_is_a_change_without_copying(run: Run, image: t.Any) -> N
 
 
 @pytest.mark.parametrize("check_mode", [True, False])
-def test_a_name_for_other_bytes_is_an_error_with_both_digests(
-    run: Run, image: t.Any, pools: dict[str, Store], check_mode: bool
-) -> None:
+def test_a_name_for_other_bytes_is_an_error_with_both_digests(run: Run, image: t.Any, pools: dict[str, Store], check_mode: bool) -> None:
     taken = put_base(pools["two"], refer=[references.name_of("default", "debian", "12")])
     with pytest.raises(NameTaken) as error:
         run(check_mode, src=image, name="debian", version="12")
@@ -130,9 +128,7 @@ def test_a_name_for_other_bytes_is_an_error_with_both_digests(
 
 @pytest.mark.parametrize("check_mode", [True, False])
 @pytest.mark.parametrize("consume", [True, False])
-def test_another_digest_is_an_error_and_leaves_nothing(
-    run: Run, image: t.Any, store: Store, check_mode: bool, consume: bool
-) -> None:
+def test_another_digest_is_an_error_and_leaves_nothing(run: Run, image: t.Any, store: Store, check_mode: bool, consume: bool) -> None:
     with pytest.raises(DigestMismatch) as error:
         run(check_mode, src=image, sha256="0" * 64, consume=consume)
     assert "0" * 64 in error.value.message
@@ -177,9 +173,7 @@ def test_other_formats_are_converted_once(run: Run, tmp_path: t.Any, qemu_runner
     assert qemu_runner.commands().count("convert") == 1
 
 
-def test_two_sources_that_convert_to_the_same_are_both_remembered(
-    run: Run, tmp_path: t.Any, qemu_runner: FakeQemu, store: Store
-) -> None:
+def test_two_sources_that_convert_to_the_same_are_both_remembered(run: Run, tmp_path: t.Any, qemu_runner: FakeQemu, store: Store) -> None:
     for number in (1, 2, 2):
         source = tmp_path / f"{number}.vhdx"
         source.write_bytes(b"vhdxfile%d".ljust(4096, b"\0") % number)

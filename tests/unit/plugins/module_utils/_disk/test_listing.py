@@ -20,9 +20,7 @@ from .conftest import put_base
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOTCONN])
 @pytest.mark.parametrize("folder", ["", "/bases", "/machines"])
-def test_a_pool_that_cannot_be_listed(
-    number: int, folder: str, store: Store, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_that_cannot_be_listed(number: int, folder: str, store: Store, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     put_base(store)
     bad = tmp_path / "bad"
     (bad / "bases").mkdir(parents=True)

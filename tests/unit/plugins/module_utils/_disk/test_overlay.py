@@ -49,9 +49,7 @@ def tree(store: Store) -> list[str]:
     return sorted(found)
 
 
-def test_one_is_made_by_qemu_img_and_the_rest_are_the_same_file(
-    present: Present, store: Store, qemu_runner: FakeQemu
-) -> None:
+def test_one_is_made_by_qemu_img_and_the_rest_are_the_same_file(present: Present, store: Store, qemu_runner: FakeQemu) -> None:
     base = put_base(store)
     results = present(*(wish(base.sha256, f"web-{n}", size_bytes=GIB) for n in range(20)), wish(base.sha256, "big", size_bytes=2 * GIB))
     assert qemu_runner.commands() == ["create", "create"]
@@ -130,9 +128,7 @@ def test_another_base_is_a_conflict_that_touches_nothing(present: Present, store
     assert tree(store) == before
 
 
-@pytest.mark.parametrize(
-    ("backing", "word"), [("/etc/shadow", "/etc/shadow"), ("nbd:h:1", "nbd"), (None, "unknown origin")]
-)
+@pytest.mark.parametrize(("backing", "word"), [("/etc/shadow", "/etc/shadow"), ("nbd:h:1", "nbd"), (None, "unknown origin")])
 def test_a_disk_of_unknown_make_is_a_conflict(present: Present, store: Store, backing: str | None, word: str) -> None:
     base = put_base(store)
     (result,) = present(wish(base.sha256))

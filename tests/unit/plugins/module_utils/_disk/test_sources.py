@@ -100,9 +100,7 @@ def test_a_link_into_a_listed_directory(tree: pathlib.Path, pools: dict[str, Sto
 
 
 @pytest.mark.parametrize("element", ['<source file="{}"/>', "<source file='{}' index='1'/>", "<source dev='{}'/>"])
-def test_disks_of_libvirts_machines(
-    tree: pathlib.Path, pools: dict[str, Store], monkeypatch: pytest.MonkeyPatch, element: str
-) -> None:
+def test_disks_of_libvirts_machines(tree: pathlib.Path, pools: dict[str, Store], monkeypatch: pytest.MonkeyPatch, element: str) -> None:
     disk = tree / "one" / "a & b.raw"
     disk.write_bytes(bytes(512))
     (tree / "qemu").mkdir()
@@ -132,7 +130,9 @@ def test_places_for_uploads(pools: dict[str, Store], tmp_path: pathlib.Path) -> 
     finally:
         os.umask(old_umask)
     assert first != second
-    modes = [os.stat(path).st_mode & 0o777 for path in (tmp_path / "one" / "bases", tmp_path / "one/bases/.incoming", os.path.dirname(first))]
+    modes = [
+        os.stat(path).st_mode & 0o777 for path in (tmp_path / "one" / "bases", tmp_path / "one/bases/.incoming", os.path.dirname(first))
+    ]
     assert modes == [0o711, 0o700, 0o700]
     os.utime(os.path.dirname(first), (1, 1))
     uploads.make(pools["one"], "b.raw")
@@ -147,7 +147,9 @@ def test_file_names_that_are_refused(pools: dict[str, Store], name: str) -> None
         uploads.make(pools["one"], name)
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "{}/one/x", "{}/one/bases/.incoming", "{}/one/bases/.incoming/x", "{}/one/bases/.refs/x/y"])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "{}/one/x", "{}/one/bases/.incoming", "{}/one/bases/.incoming/x", "{}/one/bases/.refs/x/y"]
+)
 def test_only_places_are_removed(pools: dict[str, Store], tmp_path: pathlib.Path, path: str) -> None:
     with pytest.raises(InvalidOption, match="path"):
         uploads.remove(pools["one"], path.format(tmp_path))

@@ -198,9 +198,7 @@ def test_a_tenant_is_told_of_its_own(pools: dict[str, Store]) -> None:
     user = put_disk(pools["one"], "web-1", f"../../../bases/{base.sha256}/disk")
     owner = layout.owner_path(pools["one"].pool_path, "shop")
     filesystem.replace_file(owner, filesystem.json_bytes({"format": 1, "tenant": "blue"}), 0o644)
-    (red,), (blue,), (everybody,) = (
-        survey.survey(pools, tenant=tenant)["pools"]["one"]["bases"] for tenant in ("red", "blue", None)
-    )
+    (red,), (blue,), (everybody,) = (survey.survey(pools, tenant=tenant)["pools"]["one"]["bases"] for tenant in ("red", "blue", None))
     assert (red["tenants"], red["users"]) == (["red"], [])
     assert (blue["names"], blue["users"]) == ([{"tenant": "blue", "name": "b", "version": "1"}], [user])
     assert (everybody["tenants"], everybody["users"]) == (["blue", "red"], [user])

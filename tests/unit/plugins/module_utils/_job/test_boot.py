@@ -37,7 +37,10 @@ def test_machines_start_and_report(site: Site) -> None:
     context, wishes = made(site)
     boot = site.boot(context)
     started = boot.start(wishes)
-    assert {name: machine.actions for name, machine in started.values.items()} == {"m-1": ["defined", "started"], "m-2": ["defined", "started"]}
+    assert {name: machine.actions for name, machine in started.values.items()} == {
+        "m-1": ["defined", "started"],
+        "m-2": ["defined", "started"],
+    }
     told: list[t.Any] = []
     came_up = boot.await_reports(wishes, told.append)
     assert list(told[0].values) == ["m-1", "m-2"] and not came_up.failed

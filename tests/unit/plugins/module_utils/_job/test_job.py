@@ -69,7 +69,9 @@ def test_what_is_kept_of_a_job_tells_no_secret(site: Site) -> None:
 
 
 def test_prediction_touches_nothing(site: Site) -> None:
-    work = site.work(ABSENT, record={"generation": 1}, references=[dict.fromkeys(("name", "version", "pin")) | {"sha256": ABSENT, "pool": "one"}])
+    work = site.work(
+        ABSENT, record={"generation": 1}, references=[dict.fromkeys(("name", "version", "pin")) | {"sha256": ABSENT, "pool": "one"}]
+    )
     context = site.context(work, check=True)
     machines, result = predict(context, site.boot(context))
     assert {name: machine.state for name, machine in machines.items()} == {"m-1": "deployed"} and result.changed
@@ -82,7 +84,10 @@ def test_each_machine_starts_with_its_own_base(site: Site) -> None:
     late = put_base(site.stores["two"], B).sha256
     path = os.path.join(site.pools["two"], "bases", late)
     os.rename(path, path + ".away")
-    site.node = {"started": True, "bases": {late: {"state": "fetching", "bytes": 1, "size_bytes": 2, "pool": "one", "msg": "", "attempts": []}}}
+    site.node = {
+        "started": True,
+        "bases": {late: {"state": "fetching", "bytes": 1, "size_bytes": 2, "pool": "one", "msg": "", "attempts": []}},
+    }
     job = site.job(site.work(here.sha256, late))
     seen: dict[str, t.Any] = {}
 

@@ -47,7 +47,9 @@ def test_a_job_whose_process_is_gone_is_lost(journal: Journal) -> None:
     assert (journal.read("a") or {})["state"] == "failed"
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 2}', '{"format": 1, "pid": "x"}', '{"format": 1, "pid": 1, "start_time": 1, "state": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"format": 2}', '{"format": 1, "pid": "x"}', '{"format": 1, "pid": 1, "start_time": 1, "state": "x"}']
+)
 def test_what_cannot_be_understood_is_an_error(content: str, journal: Journal) -> None:
     with open(journal.path("a"), "w", encoding="utf-8") as file:
         file.write(content)

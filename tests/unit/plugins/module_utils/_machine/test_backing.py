@@ -54,7 +54,7 @@ def test_a_disk_that_stands_alone(image_format: str | None, disk: str, chain: t.
     ("backing", "image_format", "told"),
     [
         ("nbd://192.0.2.1/base", "raw", "not a local file"),
-        ("json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}", "raw", "not a local file"),
+        ('json:{"driver":"file","filename":"/etc/shadow"}', "raw", "not a local file"),
         ("http://192.0.2.1/x", "raw", "not a local file"),
         ("fat:/etc", "raw", "not a local file"),
         ("/etc/shadow", "raw", "not a base disk in one of the host's pools"),

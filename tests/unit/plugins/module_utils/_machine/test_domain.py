@@ -37,7 +37,7 @@ WISH = MachineWish(
     disks=(Disk("root", "/pool/m/root.qcow2"), Disk("data", "/pool/m/data.raw", "raw")),
     seed="/pool/m/seed.iso",
     cards=(Card("default"), Card("br0", True, "52:54:00:aa:bb:01", "e1000")),
-    spec={"image": "<a> & \"b\"", "disks": [{"name": "root"}]},
+    spec={"image": '<a> & "b"', "disks": [{"name": "root"}]},
 )
 QEMU, KVM = Platform("qemu", "x86_64"), Platform("kvm", "x86_64")
 MACS = ["52:54:00:00:00:01", "52:54:00:aa:bb:01"]
@@ -53,9 +53,7 @@ def _found(wish: MachineWish = WISH, platform: Platform = QEMU) -> Description:
 
 
 @pytest.mark.parametrize("platform", [QEMU, KVM])
-@pytest.mark.parametrize(
-    "wish", [WISH, replace(WISH, seed=None, cards=(), machine_type="q35"), replace(WISH, disks=WISH.disks[:1])]
-)
+@pytest.mark.parametrize("wish", [WISH, replace(WISH, seed=None, cards=(), machine_type="q35"), replace(WISH, disks=WISH.disks[:1])])
 def test_libvirts_own_schema_accepts_the_xml(platform: Platform, wish: MachineWish, pool: str) -> None:
     program = shutil.which("virt-xml-validate")
     if program is None or shutil.which("xmllint") is None:

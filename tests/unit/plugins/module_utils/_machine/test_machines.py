@@ -28,7 +28,13 @@ def machines(host: t.Any) -> t.Callable[..., Machines]:
 
 def _seeded(wish: MachineWish, hostname: str | None = None, token: str | None = TOKEN) -> MachineWish:
     """The wish with a seed (of which only the record matters here)."""
-    record: dict[str, t.Any] = {"digest": "d" * 64, "token": token, "hostname": hostname or wish.owner.machine, "instance_id": "i", "outline": {}}
+    record: dict[str, t.Any] = {
+        "digest": "d" * 64,
+        "token": token,
+        "hostname": hostname or wish.owner.machine,
+        "instance_id": "i",
+        "outline": {},
+    }
     for name, content in (("seed.json", json.dumps(record)), ("seed.iso", "")):
         with open(os.path.join(wish.directory, name), "w", encoding="utf-8") as file:
             file.write(content)
@@ -106,9 +112,7 @@ def test_a_chain_that_changed_is_told_to_libvirt_before_the_start(
     assert "/pool/bases/old/disk" not in host.known[0].xml()
 
 
-def test_one_machine_that_does_not_start_does_not_keep_the_others(
-    host: t.Any, machines: t.Any, make_wish: t.Any
-) -> None:
+def test_one_machine_that_does_not_start_does_not_keep_the_others(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
     host.broken = {"shop-web-1"}
     bad, good = machines().ensure([make_wish("web-1"), make_wish("web-2")], start=True)
     assert (bad.reason, bad.problem) == ("start_failed", "libvirt could not start shop-web-1: no such thing")
@@ -135,7 +139,9 @@ def test_a_domain_without_our_metadata_is_left_alone(action: str, host: t.Any, m
     if action == "ensure":
         _refused(host, machines, [wish], told)
     else:
-        found = machines().stop([wish.owner], 1, True) if action == "stop" else machines().remove([wish.owner], {wish.owner: wish.directory})
+        found = (
+            machines().stop([wish.owner], 1, True) if action == "stop" else machines().remove([wish.owner], {wish.owner: wish.directory})
+        )
         assert _only(found).reason == "foreign_domain"
         assert re.search(told, str(_only(found).problem))
     assert host.known[0].running()
@@ -237,8 +243,7 @@ def test_a_silent_machine_is_named_with_accelerator_and_console(host: t.Any, mac
     bad, fine = _await(machines, [silent, good], 30)
     assert bad.reason == "silent"
     assert bad.problem == (
-        "web-1 (accelerator qemu) has not reported within 30 s; "
-        "its console ends with: Booting | Kernel panic - not syncing"
+        "web-1 (accelerator qemu) has not reported within 30 s; its console ends with: Booting | Kernel panic - not syncing"
     )
     assert fine.problem is None and fine.report is not None
     assert 30 <= host.now < 31
@@ -280,10 +285,17 @@ def test_check_mode_does_not_wait(host: t.Any, machines: t.Any, make_wish: t.Any
     assert host.now == 0.0
 
 
-@pytest.mark.parametrize("hostname, expected, good", [
-    ("web-1", "web-1", True), ("web-1.example.org", "web-1", True), ("front", "front.example.org", True),
-    ("web-2", "web-1", False), ("", "web-1", False), ("localhost", "web-1", False),
-])
+@pytest.mark.parametrize(
+    "hostname, expected, good",
+    [
+        ("web-1", "web-1", True),
+        ("web-1.example.org", "web-1", True),
+        ("front", "front.example.org", True),
+        ("web-2", "web-1", False),
+        ("", "web-1", False),
+        ("localhost", "web-1", False),
+    ],
+)
 def test_the_report_must_come_under_the_name_that_was_given(
     hostname: str, expected: str, good: bool, machines: t.Any, make_wish: t.Any
 ) -> None:

@@ -36,9 +36,7 @@ def test_each_card_and_each_attempt_has_its_own_address() -> None:
     "tenant, service, machine, option",
     [("..", "shop", "web-1", "tenant"), ("a", "s/p", "web-1", "service"), ("a", "shop", "Web_1", "machines[0].machine")],
 )
-def test_names_that_could_leave_their_place_are_refused(
-    tenant: t.Any, service: t.Any, machine: t.Any, option: str
-) -> None:
+def test_names_that_could_leave_their_place_are_refused(tenant: t.Any, service: t.Any, machine: t.Any, option: str) -> None:
     with pytest.raises(InvalidOption) as error:
         checked_owner(tenant, service, machine, "machines[0].machine")
     assert error.value.fields["option"] == option

@@ -18,11 +18,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.reports im
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
-SHELLS = [
-    pytest.param(argv, id=" ".join(argv))
-    for argv in (["sh"], ["busybox", "sh"], ["bash", "--posix"])
-    if shutil.which(argv[0])
-]
+SHELLS = [pytest.param(argv, id=" ".join(argv)) for argv in (["sh"], ["busybox", "sh"], ["bash", "--posix"]) if shutil.which(argv[0])]
 
 
 def _run(shell: list[str], folder: str, cloud_init: str, result: str | None = None) -> tuple[bytes, float]:
@@ -143,7 +139,5 @@ def test_shellcheck_has_nothing_to_say() -> None:
     program = shutil.which("shellcheck")
     if program is None:
         pytest.skip("shellcheck is not there")
-    done = subprocess.run(
-        [program, "--shell=sh", "-"], input=report_script(TOKEN, "i"), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([program, "--shell=sh", "-"], input=report_script(TOKEN, "i"), capture_output=True, text=True, check=False)
     assert done.stdout == ""

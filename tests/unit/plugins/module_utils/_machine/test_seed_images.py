@@ -123,7 +123,9 @@ def test_a_damaged_record_is_an_error_and_made_anew(content: str, images: SeedIm
 
 
 @pytest.mark.parametrize("place", ["machines", "machines/shop", "machines/shop/web-1"])
-def test_nothing_is_written_through_a_planted_link(place: str, images: SeedImages, wish: SeedWish, pool: str, tmp_path_factory: t.Any) -> None:
+def test_nothing_is_written_through_a_planted_link(
+    place: str, images: SeedImages, wish: SeedWish, pool: str, tmp_path_factory: t.Any
+) -> None:
     other = tmp_path_factory.mktemp("other")
     os.makedirs(os.path.join(pool, os.path.dirname(place)), exist_ok=True)
     os.symlink(other, os.path.join(pool, place))

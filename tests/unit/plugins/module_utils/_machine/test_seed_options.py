@@ -19,7 +19,13 @@ def entry(**changes: t.Any) -> dict[str, t.Any]:
 
 def test_each_seed_belongs_to_its_machine() -> None:
     [wish] = checked_seeds([entry(user_data={"a": 1}, meta_data=None)], "default", "shop", POOLS, report=False)
-    assert (str(wish.owner), wish.pool_path, wish.user_data, wish.meta_data, wish.report) == ("default/shop/web-1", "/p", {"a": 1}, {}, False)
+    assert (str(wish.owner), wish.pool_path, wish.user_data, wish.meta_data, wish.report) == (
+        "default/shop/web-1",
+        "/p",
+        {"a": 1},
+        {},
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.xml_document import parse_xml
 from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
 
-BOMB = "<!DOCTYPE a [<!ENTITY b 'x'>" + "".join(f"<!ENTITY b{n} '&b{n - 1 or ''};&b{n - 1 or ''};'>" for n in range(1, 30)) + "]><a>&b29;</a>"
+BOMB = (
+    "<!DOCTYPE a [<!ENTITY b 'x'>" + "".join(f"<!ENTITY b{n} '&b{n - 1 or ''};&b{n - 1 or ''};'>" for n in range(1, 30)) + "]><a>&b29;</a>"
+)
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,7 @@ entries = st.builds(
     st.integers(0, 15),
     st.sampled_from((text.UNICODE, text.ASCII)),
 )
-def test_no_line_is_too_long_nor_are_there_too_many(
-    hosts: dict[str, t.Any], width: int, height: int, style: text.Style
-) -> None:
+def test_no_line_is_too_long_nor_are_there_too_many(hosts: dict[str, t.Any], width: int, height: int, style: text.Style) -> None:
     lines = plain(text.lines(fleet_of(hosts), 12.0, width, height, style)).split("\n")
     assert len(lines) <= max(1, height)
     for line in lines:
@@ -126,8 +124,7 @@ def test_the_last_line(hosts: dict[str, t.Any]) -> None:
     fleet = fleet_of({name: hosts[name] for name in ("kvm1", "kvm2", "kvm6")})
     fleet.update({}, True, 83.2)
     assert text.last_line(fleet, 100.0) == (
-        "relay: 1 of 2 hosts served, 600 MiB in 1:24; "
-        "kvm6 failed: No living parent for 60 s; last: kvm9 has been silent for 6.0 s"
+        "relay: 1 of 2 hosts served, 600 MiB in 1:24; kvm6 failed: No living parent for 60 s; last: kvm9 has been silent for 6.0 s"
     )
     assert text.last_line(fleet_of({"kvm1": hosts["kvm1"]}), 100.0) == ""
     many = fleet_of({f"kvm{number}": host(base("failed", msg="no")) for number in range(8)})

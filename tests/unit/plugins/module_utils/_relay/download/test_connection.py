@@ -69,10 +69,18 @@ def test_what_cannot_be_the_chunk_that_was_asked_for_is_not_taken(
     [
         (protocol.LIST_PART, 7, CHUNKS.part(0, 100), "a part of a chunk list that was not asked for"),
         (protocol.LIST_PART, 0, CHUNKS.to_bytes() + b"x", "a part of a chunk list that was not asked for"),
-        (protocol.STATE, 0, b'{"feed": "rooted", "paths": "p"}', "something that cannot be read: "
-         "state: state: missing; one of waiting, fetching, holding, failed, foreign is expected"),
-        (protocol.STATE, 0, b'{"state": "holding", "feed": "?", "paths": []}', "something that cannot be read: "
-         "state: feed: '?' is not accepted; one of rooted, pending, lost is expected"),
+        (
+            protocol.STATE,
+            0,
+            b'{"feed": "rooted", "paths": "p"}',
+            "something that cannot be read: state: state: missing; one of waiting, fetching, holding, failed, foreign is expected",
+        ),
+        (
+            protocol.STATE,
+            0,
+            b'{"state": "holding", "feed": "?", "paths": []}',
+            "something that cannot be read: state: feed: '?' is not accepted; one of rooted, pending, lost is expected",
+        ),
         (protocol.WANT, 0, b"", f"a frame of kind {protocol.WANT} where none may come"),
     ],
     ids=["list elsewhere", "list too long", "paths", "feed", "a frame for parents"],

@@ -138,9 +138,7 @@ def test_each_parent_is_asked_ahead_for_its_own_stripes_only(child_of: t.Callabl
         assert {stripes.of(index) for index in child.wanted(end)} == {stripe}
 
 
-def test_what_a_parent_waits_for_too_long_others_may_bring(
-    child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_parent_waits_for_too_long_others_may_bring(child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "AHEAD_IDLE_S", 0.3)
     child = child_of("p")
     end = child.greet("p")

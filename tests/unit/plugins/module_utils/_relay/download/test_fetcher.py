@@ -35,9 +35,7 @@ DATA = b"".join(bytes(CHUNK) if n % 5 == 4 else os.urandom(CHUNK) for n in range
 class Site:
     """Parents in memory behind streams that may fail, and one fetch."""
 
-    def __init__(
-        self, parents: dict[str, dict[str, t.Any]], marks: t.Iterable[int] = (), route: Route | None = None
-    ) -> None:
+    def __init__(self, parents: dict[str, dict[str, t.Any]], marks: t.Iterable[int] = (), route: Route | None = None) -> None:
         hasher = ChunkHasher(CHUNK)
         hasher.update(DATA)
         self.sha256, self.chunks = hasher.finish()
@@ -54,9 +52,7 @@ class Site:
         self.connections = dict.fromkeys(parents, 0)
         self.offers: list[Offer] = []
         self.endpoints = {
-            name: FaultyEndpoint(
-                MemoryEndpoint(len(DATA), CHUNK, DATA), faults.get("wrong_reads"), None, faults.get("lost", ())
-            )
+            name: FaultyEndpoint(MemoryEndpoint(len(DATA), CHUNK, DATA), faults.get("wrong_reads"), None, faults.get("lost", ()))
             for name, faults in parents.items()
         }
 
@@ -130,14 +126,10 @@ faults = st.fixed_dictionaries(
         "refuse": st.sets(st.integers(1, 3), min_size=1),
         "silent": st.integers(1, 2),
         "has": st.lists(st.integers(0, 24), max_size=25, unique=True),
-        "wrong_reads": st.dictionaries(
-            st.integers(0, 24).map(lambda n: n * CHUNK), st.sampled_from([1, 2, -1]), max_size=3
-        ),
+        "wrong_reads": st.dictionaries(st.integers(0, 24).map(lambda n: n * CHUNK), st.sampled_from([1, 2, -1]), max_size=3),
         "lost": st.sets(st.integers(0, 24).map(lambda n: n * CHUNK), max_size=2),
         "streams": st.lists(
-            st.dictionaries(
-                st.sampled_from(["cut_after", "stall_after", "flip_at"]), st.integers(0, len(DATA)), max_size=1
-            ),
+            st.dictionaries(st.sampled_from(["cut_after", "stall_after", "flip_at"]), st.integers(0, len(DATA)), max_size=1),
             max_size=2,
         ),
     },

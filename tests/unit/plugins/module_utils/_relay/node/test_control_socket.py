@@ -160,7 +160,9 @@ def test_any_line(line: bytes) -> None:
 def test_any_value_in_any_field(whole: dict[str, t.Any], data: st.DataObject) -> None:
     from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import process
 
-    value = data.draw(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda one: st.lists(one, max_size=3)))
+    value = data.draw(
+        st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda one: st.lists(one, max_size=3))
+    )
     for read in (process.limits_of, process.addresses_of, process.request_of, process.turn_of, process.metadata_of):
         for raw in (value, {**BASE, data.draw(st.sampled_from(list(BASE))): value}):
             try:

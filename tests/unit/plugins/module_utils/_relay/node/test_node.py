@@ -141,9 +141,7 @@ def test_a_wrong_byte_is_refetched_elsewhere_and_its_sender_named(fleet: t.Any, 
     fleet.wait("B")
     base = fleet.base("B", content)
     assert base["state"] == "holding"
-    assert base["attempts"] == [
-        {"parent": "S", "error": f"S sent wrong bytes for chunk 8 (offset {8 * CHUNK}).", "mbps": None}
-    ]
+    assert base["attempts"] == [{"parent": "S", "error": f"S sent wrong bytes for chunk 8 (offset {8 * CHUNK}).", "mbps": None}]
     # Counted after the last byte has left, which the receiver does not wait for.
     fleet.until(lambda: fleet.base("A", content)["sent_bytes"] == CHUNK)
     assert fleet.base("S", content)["sent_bytes"] == content.wire_bytes, "it was asked for the same chunk again"
@@ -251,9 +249,7 @@ def test_a_pool_that_fails_fails_that_host_only_and_is_resumed_later(fleet: t.An
 
 
 @pytest.mark.parametrize("same_boot", [True, False], ids=["same boot", "after a power cut"])
-def test_a_partial_is_resumed_and_after_a_power_cut_verified_again(
-    fleet: t.Any, content: t.Any, same_boot: bool
-) -> None:
+def test_a_partial_is_resumed_and_after_a_power_cut_verified_again(fleet: t.Any, content: t.Any, same_boot: bool) -> None:
     content.put(fleet.pool("S"))
     content.put_partial(fleet.pool("A"), range(20), boot_identity() if same_boot else "another")
     if not same_boot:
@@ -412,9 +408,7 @@ def test_a_base_appears_after_its_parent(fleet: t.Any, content_of: t.Any) -> Non
     assert (fleet.pool("A") / parent.sha256).stat().st_ctime_ns <= (fleet.pool("A") / child.sha256).stat().st_ctime_ns
 
 
-def test_a_parent_that_never_begins_is_not_waited_for_for_ever(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parent_that_never_begins_is_not_waited_for_for_ever(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its controller died before it was told its part."""
     monkeypatch.setattr(peer_record, "BACKOFF_LAST_S", 0.3)
     content.put(fleet.pool("T"))

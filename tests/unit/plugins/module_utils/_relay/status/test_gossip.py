@@ -106,9 +106,7 @@ def test_news_reach_hosts_that_no_transfer_connects(fleet: t.Any, content: t.Any
         )
 
 
-def test_who_has_lines_enough_refuses_more_and_all_are_heard(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_lines_enough_refuses_more_and_all_are_heard(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One parent of all, which is also the first of the tree, takes a single line."""
     monkeypatch.setattr(gossip, "MAX_SERVED", 1)
     content.put(fleet.pool("A"))
@@ -122,9 +120,7 @@ def test_who_has_lines_enough_refuses_more_and_all_are_heard(
     assert fleet.nodes["A"].news.served == 1
 
 
-def test_a_dead_host_grows_stale_and_is_not_waited_for(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_host_grows_stale_and_is_not_waited_for(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent in the middle dies: its child is waited for until it has found somebody else."""
     monkeypatch.setattr(Cadence, "of", classmethod(lambda cls, _hosts: cls(0.2, 0.4, 2.0)))
     content.put(fleet.pool("S"))
@@ -151,9 +147,7 @@ def test_a_dead_host_grows_stale_and_is_not_waited_for(
     assert not fleet.nodes["S"].news.view()["B"]["stale"]
 
 
-def test_hosts_that_were_not_known_are_asked_for_again(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hosts_that_were_not_known_are_asked_for_again(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gets its part long after the others called it, and knew none of the hosts they told of."""
     monkeypatch.setattr(Cadence, "of", classmethod(lambda cls, _hosts: cls(60.0, 60.0, 200.0)))
     for host in "SAB":

@@ -76,9 +76,7 @@ news = st.lists(
 
 
 @given(news, st.randoms(use_true_random=False))
-def test_the_table_is_the_same_whoever_is_heard_first_and_however_often(
-    heard: list[tuple[str, Report, float]], random: t.Any
-) -> None:
+def test_the_table_is_the_same_whoever_is_heard_first_and_however_often(heard: list[tuple[str, Report, float]], random: t.Any) -> None:
     """Merging is commutative, associative and idempotent, lies with a number twice included."""
     shuffled = [*heard, *random.sample(heard, len(heard) // 2)]
     random.shuffle(shuffled)
@@ -331,7 +329,9 @@ def test_a_text_cannot_reach_a_terminal_with_its_controls() -> None:
         decode(json.dumps({"hosts": {"b": value}}), "b")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.integers(), lambda v: st.lists(v) | st.dictionaries(st.text(), v))
+)
 def test_no_message_is_more_than_a_protocol_error(value: t.Any) -> None:
     for message in ({"hosts": value}, {"hosts": {"b": value}}, {"hosts": {"b": [0.0, 1, 1, 1, 1, {SHA: value}]}}):
         try:

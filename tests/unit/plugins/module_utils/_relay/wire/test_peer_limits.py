@@ -153,9 +153,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("attack", NAMED)
-def test_who_breaks_a_rule_is_named_in_attempts(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch, attack: str
-) -> None:
+def test_who_breaks_a_rule_is_named_in_attempts(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
     if attack == "connects again and again":
         # How often it can depends on what else the machine does.
         monkeypatch.setattr(peer_limits, "CONNECTIONS_BURST", 10)

@@ -31,8 +31,14 @@ def test_a_day_on_either_side_is_allowed(ahead_s: float) -> None:
 @pytest.mark.parametrize(
     ("ahead_s", "told"),
     [
-        (30 * HOUR, "It says 2026-03-02T18:00:00Z; the controller's said 2026-03-01T12:00:00Z when it made them: this host is 30.0 h ahead."),
-        (-30 * HOUR, "It says 2026-02-28T06:00:00Z; the controller's said 2026-03-01T12:00:00Z when it made them: this host is 30.0 h behind."),
+        (
+            30 * HOUR,
+            "It says 2026-03-02T18:00:00Z; the controller's said 2026-03-01T12:00:00Z when it made them: this host is 30.0 h ahead.",
+        ),
+        (
+            -30 * HOUR,
+            "It says 2026-02-28T06:00:00Z; the controller's said 2026-03-01T12:00:00Z when it made them: this host is 30.0 h behind.",
+        ),
         (-NOON.timestamp(), "It says 1970-01-01T00:00:00Z;"),
     ],
 )

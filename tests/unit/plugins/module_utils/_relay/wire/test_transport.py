@@ -45,9 +45,7 @@ def answer(connection: socket.socket) -> bytes:
     return data
 
 
-def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_garbage_and_idle_strangers_do_not_disturb_a_transfer(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "HANDSHAKE_S", 4.0)
     content.put(fleet.pool("S"))
     node = fleet.add("S")
@@ -312,9 +310,7 @@ def test_another_version_is_refused_with_both_numbers(fleet: t.Any, monkeypatch:
     ],
     ids=["want", "list", "data", "kind", "nested", "probe"],
 )
-def test_a_peer_that_breaks_the_protocol_loses_its_connection_only(
-    fleet: t.Any, content: t.Any, frames: bytes
-) -> None:
+def test_a_peer_that_breaks_the_protocol_loses_its_connection_only(fleet: t.Any, content: t.Any, frames: bytes) -> None:
     content.put(fleet.pool("S"))
     node = fleet.add("S")
     fleet.add("A")

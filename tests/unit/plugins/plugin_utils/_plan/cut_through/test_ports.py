@@ -65,9 +65,7 @@ def fluid(instance: dict[str, t.Any]) -> float:
             through = {m * host + e: (1.0 if v == at else -1.0) for e, (u, v) in enumerate(links) if at in (u, v)}
             kept.append(row({**through, size - 1: -1.0 if at == host else 0.0}))
     bounds = [(0, 1 / seconds[u][v]) for u, v in links] + [(0, None)] * (size - m)
-    found = optimize.linprog(
-        row({size - 1: -1.0}), A_ub=most, b_ub=right, A_eq=kept, b_eq=[0.0] * len(kept), bounds=bounds, method="highs"
-    )
+    found = optimize.linprog(row({size - 1: -1.0}), A_ub=most, b_ub=right, A_eq=kept, b_eq=[0.0] * len(kept), bounds=bounds, method="highs")
     return 1.0 / float(found.x[-1])
 
 

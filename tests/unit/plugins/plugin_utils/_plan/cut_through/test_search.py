@@ -174,9 +174,7 @@ def test_a_longer_search_for_many_hosts_is_never_worse(seed: int, monkeypatch: p
     """Three sites: trees of less load queue more, which only the simulation tells."""
     n, chance = workspace.MANY_HOSTS + 20, random.Random(seed)
     site = [chance.randrange(3) for _host in range(n)]
-    rows = [
-        [0.0 if u == v else (1.0 if site[u] == site[v] else 9.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)
-    ]
+    rows = [[0.0 if u == v else (1.0 if site[u] == site[v] else 9.0) * chance.uniform(0.9, 1.1) for v in range(n)] for u in range(n)]
     monkeypatch.setattr(search, "effort", lambda _hosts: ([4], 100_000))
     net = planner_of(rows, None).net
     risk = model.Risk(relay=0.0)

@@ -56,10 +56,7 @@ def base(state: str, share: float = 1.0, parent: str = "", rate: float = 0.0) ->
 
 def news(hosts: dict[str, dict[str, t.Any]], stale: str = "") -> dict[str, t.Any]:
     return {
-        "fleet": {
-            host: {"started": True, "age_s": 0.0, "stale": host in stale, "bases": {DIGEST: told}}
-            for host, told in hosts.items()
-        }
+        "fleet": {host: {"started": True, "age_s": 0.0, "stale": host in stale, "bases": {DIGEST: told}} for host, told in hosts.items()}
     }
 
 
@@ -80,7 +77,12 @@ def first_parents(state: dict[str, t.Any]) -> dict[str, str]:
 
 def test_as_long_as_all_goes_as_planned_nothing_is_done() -> None:
     state = begin(EXAMPLE_1)
-    waiting = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    waiting = {
+        "S": base("holding"),
+        "1": base("fetching", 0.2, "S", mbps(10)),
+        "2": base("fetching", 0.0, "1"),
+        "3": base("fetching", 0.0, "1"),
+    }
     assert not look(state, news(waiting), BEGAN + 0.5)["act"]
     served = {"S": base("holding"), **{host: base("holding") for host in "123"}}
     over = look(state, news(served), BEGAN + 26)
@@ -89,11 +91,21 @@ def test_as_long_as_all_goes_as_planned_nothing_is_done() -> None:
 
 def test_example_2_a_link_that_nobody_uses_is_measured_quicker() -> None:
     state = begin(EXAMPLE_1)
-    at_2 = {"S": base("holding"), "1": base("fetching", 0.2, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    at_2 = {
+        "S": base("holding"),
+        "1": base("fetching", 0.2, "S", mbps(10)),
+        "2": base("fetching", 0.0, "1"),
+        "3": base("fetching", 0.0, "1"),
+    }
     state = look(state, news(at_2), BEGAN + 2)
     assert {tuple(pair) for r in state["rounds"] for pair in r} == {("S", "2"), ("S", "3")}
     assert all(len(r) == len({h for pair in r for h in pair}) / 2 for r in state["rounds"])
-    state = decide(state, Answers({}, {}), BEGAN + 2, Measured([{"from": "S", "to": "3", "mbps": mbps(10)}, {"from": "S", "to": "2", "mbps": mbps(30)}]))
+    state = decide(
+        state,
+        Answers({}, {}),
+        BEGAN + 2,
+        Measured([{"from": "S", "to": "3", "mbps": mbps(10)}, {"from": "S", "to": "2", "mbps": mbps(30)}]),
+    )
     assert first_parents(state) | {"1": "S"} == {"1": "S", "3": "S", "2": "3"}
     assert "the link from S to 3 was measured" in state["lines"][0]
     assert "Planned again: 2 from 3, 3 from S; the last host" in state["lines"][0]
@@ -175,7 +187,12 @@ def test_example_4_when_the_nodes_give_up_before_the_watch_does(holder: str) -> 
 
 def test_a_host_that_is_back_is_planned_for_and_gets_its_part() -> None:
     state = begin(EXAMPLE_1)
-    running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    running = {
+        "S": base("holding"),
+        "1": base("fetching", 0.5, "S", mbps(10)),
+        "2": base("fetching", 0.0, "1"),
+        "3": base("fetching", 0.0, "1"),
+    }
     state = look(state, news(running, stale="3"), BEGAN + 5)
     state = decide(state, Answers({}, {"3": "no route"}), BEGAN + 5)
     assert state["plans"][0]["targets"] == ["1", "2"]
@@ -190,7 +207,12 @@ def test_a_host_that_is_back_is_planned_for_and_gets_its_part() -> None:
 
 def test_a_node_whose_process_had_ended_is_given_its_part_again() -> None:
     state = {**begin(EXAMPLE_1), "settings": {**SETTINGS, "measure_s": 0}}
-    running = {"S": base("holding"), "1": base("fetching", 0.5, "S", mbps(10)), "2": base("fetching", 0.0, "1"), "3": base("fetching", 0.0, "1")}
+    running = {
+        "S": base("holding"),
+        "1": base("fetching", 0.5, "S", mbps(10)),
+        "2": base("fetching", 0.0, "1"),
+        "3": base("fetching", 0.0, "1"),
+    }
     state = look(state, news(running, stale="1"), BEGAN + 5)
     state = decide(state, Answers({"1": {"started": False, "bases": {}}}, {}), BEGAN + 5)
     assert "the relay node of 1 had to be started again" in state["lines"][0]
@@ -210,7 +232,9 @@ def test_before_the_end_a_lost_host_is_tried_once_more() -> None:
     assert look(state, news(served, stale="3"), BEGAN + 23)["done"]
 
 
-@pytest.mark.parametrize(("rate", "acts"), [(mbps(40) * 0.4, True), (mbps(40) * 0.8, False), (mbps(40) * 2, True)], ids=["slow", "noise", "quick"])
+@pytest.mark.parametrize(
+    ("rate", "acts"), [(mbps(40) * 0.4, True), (mbps(40) * 0.8, False), (mbps(40) * 2, True)], ids=["slow", "noise", "quick"]
+)
 def test_a_transfer_that_is_not_as_quick_as_planned(rate: float, acts: bool) -> None:
     state = begin({"S>1": 40, "S>2": 60, "1>2": 60})
     running = {"S": base("holding"), "1": base("fetching", 0.2, "S", rate), "2": base("fetching", 0.2, "S", mbps(60))}
@@ -257,7 +281,11 @@ def test_a_host_that_has_no_parent_yet_is_given_time() -> None:
 
 def test_the_overview_of_a_plan_says_who_gets_how_much_from_whom_and_when() -> None:
     plan = begin(EXAMPLE_1)["plans"][0]
-    assert {(link["from"], link["to"]): round(link["seconds"], 3) for link in plan["links"]} == {("S", "1"): 10, ("1", "2"): 10, ("1", "3"): 15}
+    assert {(link["from"], link["to"]): round(link["seconds"], 3) for link in plan["links"]} == {
+        ("S", "1"): 10,
+        ("1", "2"): 10,
+        ("1", "3"): 15,
+    }
     assert {link["bytes"] for link in plan["links"]} == {SIZE}
     assert plan["arrivals"]["3"] == {"at_s": pytest.approx(25), "from": ["1"]}
 

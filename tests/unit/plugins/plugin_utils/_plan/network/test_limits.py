@@ -99,9 +99,7 @@ def test_cut_through_plans_know_what_sites_share(matrix: dict[str, t.Any]) -> No
         at = {h: k for k, h in enumerate(view.hosts)}
         assert len(columns) == len(at)
         rows = view.rows
-        ports = {
-            h: (port(h, "up_mbps", rows[at[h]]), port(h, "down_mbps", [row[at[h]] for row in rows])) for h in matrix["hosts"]
-        }
+        ports = {h: (port(h, "up_mbps", rows[at[h]]), port(h, "down_mbps", [row[at[h]] for row in rows])) for h in matrix["hosts"]}
         matrix = {**matrix, "seconds": [[0 if a == b else rows[at[a]][at[b]] for b in matrix["hosts"]] for a in matrix["hosts"]]}
     finish, load = check.cut_through(matrix, plan, math.ceil(SIZE / chunk), ports)
     slack = len(matrix["hosts"]) * max(max(row) for row in matrix["seconds"]) / 64 + 1e-6

@@ -73,7 +73,13 @@ def test_a_group_that_no_path_leads_to_is_unreachable_as_a_whole() -> None:
 
 def test_large_fleets_share_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "DENSE_HOSTS", 3)
-    classes = {"format": 1, "hosts": list("Sabcdef"), "class_of": [0, 0, 0, 0, 1, 1, 1], "class_seconds": [[10, 60], [60, 12]], "size_bytes": 2**30}
+    classes = {
+        "format": 1,
+        "hosts": list("Sabcdef"),
+        "class_of": [0, 0, 0, 0, 1, 1, 1],
+        "class_seconds": [[10, 60], [60, 12]],
+        "size_bytes": 2**30,
+    }
     plan = relay_plan({**classes, "shared_pools": [["a", "b"], ["d", "e", "f"]]}, ["S"], mode="cut_through", effort=0.01)
     assert len(receivers(plan)) == 3
     assert set(plan["parents"]) == set("abcdef")

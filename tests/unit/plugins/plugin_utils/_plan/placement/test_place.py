@@ -205,7 +205,11 @@ def test_groups_that_belong_together_share_a_host() -> None:
 
 
 def test_disks_go_to_pools_by_name_label_or_choice() -> None:
-    disks = [{"name": "root", "size_gib": 1}, {"name": "log", "size_gib": 1, "pool": "slow"}, {"name": "db", "size_gib": 1, "pool": {"labels": ["nvme"]}}]
+    disks = [
+        {"name": "root", "size_gib": 1},
+        {"name": "log", "size_gib": 1, "pool": "slow"},
+        {"name": "db", "size_gib": 1, "pool": {"labels": ["nvme"]}},
+    ]
     pool = {"exists": True, "writable": True, "free_bytes": 100 * GIB, "promised_bytes": 0}
     pools = {"slow": pool, "fast": pool, "default": pool}
     facts = host(capacity={"cpus": 4, "memory_mib": 8192, "pools": pools}, pool_labels={"fast": ["nvme"]}, pools={})

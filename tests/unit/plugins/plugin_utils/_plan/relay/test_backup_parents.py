@@ -32,9 +32,7 @@ pytestmark = pytest.mark.timeout(400)
 
 def links_of(matrix: dict[str, t.Any]) -> Links:
     hosts = matrix["hosts"]
-    return {
-        (a, b) for a, row in zip(hosts, matrix["seconds"], strict=True) for b, x in zip(hosts, row, strict=True) if a != b and x
-    }
+    return {(a, b) for a, row in zip(hosts, matrix["seconds"], strict=True) for b, x in zip(hosts, row, strict=True) if a != b and x}
 
 
 def reached(links: Links, sources: set[str], dead: set[str]) -> set[str]:
@@ -120,7 +118,14 @@ def test_a_choice_lies_in_another_branch_and_in_another_site() -> None:
     assert backup_parents.Choices(ranked, rows, [0], [0] * 8).of_tree(parent, at)[6] == [1, 2, 3, 4, 5, 0]
     below = [-1, 0, 1, 1, 1, 1, 1, 0]
     ranked[6] = [2, 3, 4, 5, 7]
-    assert backup_parents.Choices(ranked, rows, [0], [0] * 8).of_tree(below, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 2.0])[6] == [1, 2, 3, 4, 7, 0]
+    assert backup_parents.Choices(ranked, rows, [0], [0] * 8).of_tree(below, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 2.0])[6] == [
+        1,
+        2,
+        3,
+        4,
+        7,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("limits", [None, {"sites": {"1": {"down_mbps": 300}}}])

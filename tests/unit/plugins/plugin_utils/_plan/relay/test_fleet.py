@@ -115,9 +115,7 @@ def test_no_host_serves_more_than_its_streams(mode: str, streams: int, count: in
 
 def most_at_once(plan: dict[str, t.Any]) -> int:
     moves = [move for stage in plan["stages"] for move in stage]
-    return max(
-        sum(o["from"] == m["from"] and o["start_s"] <= m["start_s"] < o["end_s"] - 1e-6 for o in moves) for m in moves
-    )
+    return max(sum(o["from"] == m["from"] and o["start_s"] <= m["start_s"] < o["end_s"] - 1e-6 for o in moves) for m in moves)
 
 
 @pytest.mark.parametrize("streams", [1, 2])

@@ -81,7 +81,9 @@ def test_staged_serves_everybody_once_from_holders(drawn: tuple[dict[str, t.Any]
 
 @QUICK
 @given(networks(least=3, most=7), some.sampled_from(["staged", "cut_through"]), some.data())
-def test_with_shared_pools_everybody_is_served_whom_the_network_can_serve(drawn: tuple[dict[str, t.Any], list[str]], mode: str, data: t.Any) -> None:
+def test_with_shared_pools_everybody_is_served_whom_the_network_can_serve(
+    drawn: tuple[dict[str, t.Any], list[str]], mode: str, data: t.Any
+) -> None:
     matrix, sources = drawn
     order = data.draw(some.permutations(matrix["hosts"]))
     cut = data.draw(some.integers(2, len(order)))
@@ -120,9 +122,7 @@ def test_the_bounds_hold_for_the_best_plan(drawn: tuple[dict[str, t.Any], list[s
 
 @QUICK
 @given(networks(), some.randoms(use_true_random=False), some.sampled_from(["staged", "cut_through"]))
-def test_order_and_names_of_hosts_change_nothing_else(
-    drawn: tuple[dict[str, t.Any], list[str]], random: t.Any, mode: str
-) -> None:
+def test_order_and_names_of_hosts_change_nothing_else(drawn: tuple[dict[str, t.Any], list[str]], random: t.Any, mode: str) -> None:
     matrix, sources = drawn
     n = len(matrix["hosts"])
     order = list(range(n))

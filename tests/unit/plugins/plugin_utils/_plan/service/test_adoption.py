@@ -32,7 +32,8 @@ WANTED = [
     ("a digest, at a URL", manifest(URL, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(), "b": wanted()}),
     ("a digest, of a host", manifest(None, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(), "b": wanted()}),
     ("a digest, of the only host", manifest(None, A, hosts=["a"]), {"a": host()}, SEEN, {}),
-    ("a digest and a format", manifest({**URL, "format": "raw"}, A), {"a": host(), "b": host()}, SEEN, {"a": wanted(A, 1000, "raw"), "b": wanted(A, 1000, "raw")}),
+    ("a digest and a format", manifest({**URL, "format": "raw"}, A), {"a": host(), "b": host()}, SEEN,
+     dict.fromkeys("ab", wanted(A, 1000, "raw"))),
     ("held, converted", manifest(None, B), {"a": host(held(source_sha256=B)), "b": host()}, {}, {"b": wanted()}),
 ]  # fmt: skip
 

@@ -56,7 +56,10 @@ BUSY = {"domains": [{"domain": None, "memory_mib": 2048, "cpus": 1}]}
     [
         ({}, "2. b: lost by: later in the inventory"),
         (BUSY, "2. b: lost by: fuller; memory: 2048 of 4096 MiB free"),
-        ({"capacity": {"memory_mib": 4096, "cpus": 1, "load_1m": 3.0, "pools": {"default": {"exists": True, "writable": True}}}}, "lost by: more load"),
+        (
+            {"capacity": {"memory_mib": 4096, "cpus": 1, "load_1m": 3.0, "pools": {"default": {"exists": True, "writable": True}}}},
+            "lost by: more load",
+        ),
         ({"pools": {"default": {"bases": []}}}, "2. b: lost by: more bytes of base to bring; needs 0.0 GB of base (1 s)"),
         ({"maintenance": True}, "not b: it is in maintenance"),
         ({"reachable": False, "msg": "down"}, "not b: it cannot be used: down"),

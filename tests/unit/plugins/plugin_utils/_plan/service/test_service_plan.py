@@ -28,10 +28,15 @@ def held(digest: str = A, **more: t.Any) -> dict[str, t.Any]:
     }  # fmt: skip
 
 
-def host(*bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), pools: t.Sequence[str] = ("default",), **more: t.Any) -> dict[str, t.Any]:
+def host(
+    *bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), pools: t.Sequence[str] = ("default",), **more: t.Any
+) -> dict[str, t.Any]:
     return {
         "reachable": True,
-        "capacity": {"memory_mib": 4096, "pools": {p: {"path": f"/{p}", "exists": True, "writable": True, "free_bytes": 10**12} for p in pools}},
+        "capacity": {
+            "memory_mib": 4096,
+            "pools": {p: {"path": f"/{p}", "exists": True, "writable": True, "free_bytes": 10**12} for p in pools},
+        },
         "missing": [],
         "address": "192.0.2.1",
         "address_local": True,
@@ -45,7 +50,9 @@ def host(*bases: dict[str, t.Any], machines: t.Sequence[dict[str, t.Any]] = (), 
     }
 
 
-def manifest(source: dict[str, t.Any] | None = None, sha256: str | None = None, disk: dict[str, t.Any] | None = None, **group: t.Any) -> dict[str, t.Any]:
+def manifest(
+    source: dict[str, t.Any] | None = None, sha256: str | None = None, disk: dict[str, t.Any] | None = None, **group: t.Any
+) -> dict[str, t.Any]:
     base = {"name": "tiny", "version": "1", "source": source or {"host": "a", "path": "tiny.qcow2"}}
     if sha256:
         base["sha256"] = sha256
@@ -141,7 +148,13 @@ def on_storage(identity: str | None, *bases: dict[str, t.Any]) -> dict[str, t.An
 
 def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() -> None:
     names = ["a", "b", "c", "d", "e"]
-    hosts = {"a": on_storage("net:1", held()), "b": on_storage("net:1"), "c": on_storage("net:2"), "d": on_storage("net:2"), "e": on_storage(None)}
+    hosts = {
+        "a": on_storage("net:1", held()),
+        "b": on_storage("net:1"),
+        "c": on_storage("net:2"),
+        "d": on_storage("net:2"),
+        "e": on_storage(None),
+    }
     plan = service_plan(manifest(hosts=names), hosts)
     (relay,) = plan["relays"]
     # b has what a has, though it was not seen there yet.
@@ -341,7 +354,9 @@ def test_relay_plans_keep_to_the_limits_of_the_nodes() -> None:
     relays = service_plan(manifest(hosts=["a", "b", "c"]), hosts)["relays"]
     links = [{"from": x, "to": y, "mbps": 100} for x in "abc" for y in "abc" if x != y]
     (free,) = relay_plans(relays, Network(links), mode="staged")
-    (slow,) = relay_plans(relays, Network(links, settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}}), mode="staged")
+    (slow,) = relay_plans(
+        relays, Network(links, settings={"a": {"rate_mbps": 10.0, "link_mbps": {}}, "z": {"rate_mbps": 1}}), mode="staged"
+    )
     assert slow["predicted_s"] > 5 * free["predicted_s"]
     # Each end may limit the link, by name.
     (around,) = relay_plans(relays, Network(links, settings={"c": {"rate_mbps": 0, "link_mbps": {"a": "2", "z": 1}}}), mode="staged")
