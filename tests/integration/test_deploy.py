@@ -194,10 +194,15 @@ def test_place_tells_hosts_in_order_and_changes_nothing(lab: Lab, deployed: Outc
     variables = ["-e", f"basecast_place_file={file}", "-e", '{"basecast_labels": ["ssd"]}']
     done = nothing_changed_by(lab, lambda: deploy(lab, MANIFEST, *variables, playbook="place"))
     assert done.code == 0, done
-    assert "web: one more machine (web-4), or a clone, would go to kvm1, pool default" in done.out
-    assert "2. kvm2: lost by: later in the inventory" in done.out
+    # Which of them is best depends on the load of the moment.
+    assert re.search(r"web: one more machine \(web-4\), or a clone, would go to kvm[123], pool default", done.out)
+    assert re.search(r"2\. kvm[123]: lost by: ", done.out)
     told = json.loads(file.read_text())["web"]
-    assert {move["machine"]: move["to"] for move in told["moves"]} == {"web-1": "kvm2", "web-2": "kvm1", "web-3": "kvm1"}
+    assert sorted(rating["host"] for rating in told["ratings"]) == sorted(lab.hosts)
+    best, second = (rating["host"] for rating in told["ratings"][:2])
+    assert {move["machine"]: move["to"] for move in told["moves"]} == {
+        f"web-{number}": second if best == f"kvm{number}" else best for number in (1, 2, 3)
+    }
     wanted = {**MANIFEST, "placement": {"labels": ["nvme"]}}
     full = nothing_changed_by(lab, lambda: deploy(lab, wanted, *variables, playbook="place"))
     assert full.code != 0

@@ -95,8 +95,8 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
         told.append(f"holds {', '.join(bases)}")
     elif lacking:
         seconds = ranking.seconds(option)
-        amount = f"{size / 1e9:.1f} GB" if size > len(lacking) else "a size that is not known"
-        told.append(f"needs {amount} of base ({seconds} s)" if seconds else f"needs {amount} of base")
+        needs = f"needs {size / 1e9:.1f} GB of base" if size > len(lacking) else "needs a base of unknown size"
+        told.append(f"{needs} ({seconds} s)" if seconds else needs)
         if len(lacking) < _layers(built, role):
             told.append(f"holds {_layers(built, role) - len(lacking)} of {_layers(built, role)} layers")
     for name, used, limit, unit in (

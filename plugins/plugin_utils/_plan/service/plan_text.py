@@ -210,6 +210,8 @@ def _parents(plan: Mapping[str, t.Any]) -> Iterator[str]:
 
 
 def _wrapped(prefix: str, text: str) -> list[str]:
+    # Further lines stand deeper than the first.
+    further = " " * (len(prefix) + 5 if len(prefix) > 3 and prefix.isspace() else 6)
     return textwrap.wrap(
-        text, WIDTH, initial_indent=f"  {prefix}", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+        text, WIDTH, initial_indent=f"  {prefix}", subsequent_indent=further, break_long_words=False, break_on_hyphens=False
     )

@@ -134,6 +134,9 @@ def test_every_option_has_a_type_and_a_description() -> None:
         for name, option in _settings.options_of(role.name, load, ROLES).items():
             assert option.get("type"), (role.name, name)
             assert option.get("description"), (role.name, name)
+            told = option["description"]
+            # An unquoted colon makes a mapping of a sentence, which ansible-doc refuses.
+            assert all(isinstance(sentence, str) for sentence in ([told] if isinstance(told, str) else told)), (role.name, name)
 
 
 def test_defaults_stand_in_the_settings_only() -> None:
