@@ -29,8 +29,8 @@ except ImportError:
 NAME = "compiled" if COMPILED else "interpreted"
 F = t.TypeVar("F", bound=Callable[..., t.Any])
 # What the loops work on: NumPy arrays, or lists where nothing is compiled.
-Floats: t.TypeAlias = "MutableSequence[float]"
-Ints: t.TypeAlias = "MutableSequence[int]"
+Floats: t.TypeAlias = MutableSequence[float]
+Ints: t.TypeAlias = MutableSequence[int]
 
 
 def kernel(function: F) -> F:

@@ -416,12 +416,12 @@ def _change_sender(net: Net, room: Room, v: int, q: int, mark: Mark) -> float:
 
 
 @array_kernel
-def _pass_on(net: Net, room: Room, v: int, p: int, q: int) -> None:
-    """v's subtree goes from position p to q."""
-    _detach(room, v, p)
-    _climb(net, room, p)
-    _attach(room, v, q)
-    _climb(net, room, q)
+def _pass_on(net: Net, room: Room, v: int, left: int, joined: int) -> None:
+    """v's subtree goes from one position to another."""
+    _detach(room, v, left)
+    _climb(net, room, left)
+    _attach(room, v, joined)
+    _climb(net, room, joined)
 
 
 @array_kernel
