@@ -213,10 +213,16 @@ options:
   linger_s:
     description:
       - After its own work the node ends when no peer and no module has talked to it for so many seconds. Until it was given its
-        part (O(state=started)) only O(ttl_s) counts.
+        part (O(state=started)) O(part_timeout_s) counts instead.
       - What it knew last is kept for a day, and told by O(state=finished) and O(state=progress).
     type: float
     default: 300
+  part_timeout_s:
+    description:
+      - How long a node waits for its part (O(state=started)) since a module last talked to it, in seconds. Then its controller is
+        taken for dead.
+      - By default only O(ttl_s) counts.
+    type: float
   silence_s:
     description:
       - A connection on which nothing arrives for so many seconds is dead. Nodes send a sign of life more often.
@@ -574,6 +580,8 @@ def link_rate(option: str, value: t.Any) -> float:
 def command(params: t.Mapping[str, t.Any]) -> process.Command:
     """What the node is started with."""
     positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
+    if params.get("part_timeout_s") is not None:
+        positive(params, "part_timeout_s")
     if not 0 <= params["nice"] <= 19:
         raise InvalidOption("nice", params["nice"], "it is 0 to 19")
     settings = Settings(
@@ -582,6 +590,7 @@ def command(params: t.Mapping[str, t.Any]) -> process.Command:
         params["silence_s"],
         process.patience_of(params["patience_s"]),
         params["compression"] == "auto",
+        part_s=params.get("part_timeout_s"),
     )
     return process.Command(
         params["run"],
@@ -819,6 +828,7 @@ def main() -> None:
             "timeout_s": {"type": "float", "default": 3600},
             "ttl_s": {"type": "float", "default": 14400},
             "linger_s": {"type": "float", "default": 300},
+            "part_timeout_s": {"type": "float"},
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
             "discard": {"type": "bool", "default": False},

@@ -109,6 +109,8 @@ class Settings(t.NamedTuple):
     patience: Patience = Patience()
     compression: bool = False
     lease_s: float = LEASE_S
+    # How long a node waits for its part after the controller was heard; None: as long as it may live.
+    part_s: float | None = None
 
 
 class BaseRequest(t.NamedTuple):
@@ -502,9 +504,11 @@ class Node:
                 return f"time to live of {self.settings.ttl_s:g} s passed"
             if self._abandoned(now):
                 return CANCELLED
-            # Until it has its part only the time to live counts: the controller may be slow.
+            # The controller may be slow: until the node has its part, the end of its work counts for nothing.
             if not self._started:
-                self.touch()
+                if self.settings.part_s is not None and now - self._contact > self.settings.part_s:
+                    return f"the controller gave it no part of a plan within {self.settings.part_s:g} s"
+                continue
             # Who has everything stays as long as others of the fleet have not: they may still need it, and the controller
             # asks in the order of its plan.
             if self.door.peers > self.news.served or not self.settled or not self.news.settled():
@@ -569,6 +573,7 @@ class Node:
     ) -> bool:
         """Give the node its part of the plan, or a new one; whether anything changed."""
         fresh: list[Job] = []
+        self.touch()
         with self._changed:
             changed = self.set_peers(peers) or mode != self.mode
             self.mode = mode

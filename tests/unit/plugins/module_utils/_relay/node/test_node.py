@@ -576,6 +576,19 @@ def test_a_node_without_its_part_waits_for_it(fleet: t.Any, content: t.Any) -> N
     assert "no contact for 0.2 s" in ended[0]
 
 
+def test_a_node_whose_controller_has_died_gives_up(fleet: t.Any, content: t.Any) -> None:
+    content.put(fleet.pool("S"))
+    node = fleet.add("S", settings=QUICK._replace(linger_s=0.2, part_s=1.0))
+    thread, ended = life_of(node)
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:
+        node.touch()  # a slow controller is not a dead one
+        assert ended == []
+        time.sleep(0.1)
+    thread.join(5)
+    assert ended == ["the controller gave it no part of a plan within 1 s"]
+
+
 def test_a_guarded_run_ends_without_its_guard(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "GUARD_SILENT_S", 0.4)
     content.put(fleet.pool("S"))
