@@ -580,7 +580,7 @@ def link_rate(option: str, value: t.Any) -> float:
 def command(params: t.Mapping[str, t.Any]) -> process.Command:
     """What the node is started with."""
     positive(params, "ttl_s", "linger_s", "silence_s", "patience_s")
-    if params.get("part_timeout_s") is not None:
+    if params["part_timeout_s"] is not None:
         positive(params, "part_timeout_s")
     if not 0 <= params["nice"] <= 19:
         raise InvalidOption("nice", params["nice"], "it is 0 to 19")
@@ -590,7 +590,7 @@ def command(params: t.Mapping[str, t.Any]) -> process.Command:
         params["silence_s"],
         process.patience_of(params["patience_s"]),
         params["compression"] == "auto",
-        part_s=params.get("part_timeout_s"),
+        part_s=params["part_timeout_s"],
     )
     return process.Command(
         params["run"],

@@ -30,6 +30,7 @@ PARAMS = {
     "credentials": {},
     "ttl_s": 60.0,
     "linger_s": 10.0,
+    "part_timeout_s": None,
     "silence_s": 6.0,
     "patience_s": 20.0,
     "rate_mbps": None,
