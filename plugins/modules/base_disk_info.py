@@ -30,6 +30,8 @@ options:
   tenant:
     description:
       - Return only the names, references and disks of this tenant, those of all tenants when it is omitted.
+      - Bases that only other tenants need are returned only if O(bases) names them or one of the tenant's is based on them, and
+        without the place that they came from. Of transfers those are returned that are known to be the tenant's.
     type: str
   verify:
     description:

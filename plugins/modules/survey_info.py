@@ -53,6 +53,13 @@ options:
       - What the controller's clock says when the module is called, in seconds since 1970, for example
         C({{ now().timestamp() }}).
     type: float
+  bases:
+    description:
+      - SHA-256 digests of bases that the tenant names, their own or their sources'. Such a base is told of even where only other
+        tenants need it.
+    type: list
+    elements: str
+    default: []
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
@@ -232,7 +239,7 @@ from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.survey import Request, observe
 from ..module_utils._module import checked_pools, pools_argument, run_module
-from ..module_utils._names import check_name
+from ..module_utils._names import check_name, check_sha256
 from ..module_utils._text import clean_data
 
 
@@ -252,6 +259,7 @@ def _request(params: t.Mapping[str, t.Any]) -> Request:
         ports=checked_ports(params["port_range"]),
         port_range=params["port_range"],
         limit_s=params["part_timeout_s"],
+        bases=[check_sha256("bases", sha256) for sha256 in params["bases"]],
     )
 
 
@@ -276,6 +284,7 @@ def main() -> None:
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
+            "bases": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
         },
         supports_check_mode=True,

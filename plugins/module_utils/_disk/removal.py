@@ -21,17 +21,19 @@ def needed_by(
     """Who needs the base, as lists by what they are; empty when nobody does.
 
     :param going: digests of bases that are removed along with it, and do not count as its children.
-    :param tenant: to whom it is told: of others only how many references and disks there are. None for all of them.
+    :param tenant: to whom it is told: of others only how many references and disks there are. None for all.
     """
     store = stores[pool]
     held = store.references(sha256)
     own = [item for item in held if tenant in (None, item.tenant)]
     disks = users.users_of_bases(stores, users.scan(stores)).get((pool, sha256), [])
     mine = users.of_tenant(disks, tenant)
-    foreign = len(disks) - len(mine) + sum(item.kind != "pin" and item not in own for item in held)
+    children = [child for child in store.children(sha256) if child not in going]
+    shown = [child for child in children if not store.is_foreign(child, tenant)]
+    foreign = len(disks) - len(mine) + len(children) - len(shown) + sum(item.kind != "pin" and item not in own for item in held)
     reasons = {
         "differencing disks": sorted(mine),
-        "base disks based on it": [child for child in store.children(sha256) if child not in going],
+        "base disks based on it": shown,
         "names": [f"{item.name} {item.version} of tenant {item.tenant}" for item in own if item.kind == "name"],
         "tenants": [item.tenant for item in own if item.kind == "tenant"],
         "pins": [item.name for item in held if item.kind == "pin"],

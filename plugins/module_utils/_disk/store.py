@@ -110,6 +110,9 @@ class Base:
         """Tenants that need the base: by a reference or by a name."""
         return sorted({reference.tenant for reference in self.references if reference.kind in ("name", "tenant")})
 
+    def is_foreign(self, tenant: str | None) -> bool:
+        return _is_foreign(self.references, tenant)
+
     def pins(self) -> list[str]:
         return sorted(reference.name for reference in self.references if reference.kind == "pin")
 
@@ -117,10 +120,14 @@ class Base:
         """What modules return.
 
         :param users: paths of differencing disks.
-        :param tenant: tell only of this tenant's names and reference.
+        :param tenant: tell only of this tenant's names and reference, and where the base came from only if it has one.
         """
+        origin = self.metadata["imported_from"]
+        if self.is_foreign(tenant):
+            origin = {"kind": "hidden", "name": "", "image_format": origin["image_format"]}
         return {
             **self.metadata,
+            "imported_from": origin,
             "chain": list(self.chain),
             "names": [item for item in self.names() if tenant in (None, item["tenant"])],
             "tenants": [item for item in self.tenants() if tenant in (None, item)],
@@ -133,6 +140,12 @@ class Base:
             "damaged": bool(damage),
             "damage": damage,
         }
+
+
+def _is_foreign(held: t.Sequence[Reference], tenant: str | None) -> bool:
+    """Whether only other tenants need it. What nobody needs is nobody's secret. No tenant asks for all of them."""
+    needed_by = {one.tenant for one in held if one.kind != "pin"}
+    return tenant is not None and bool(needed_by) and tenant not in needed_by
 
 
 def metadata_problem(metadata: t.Any, sha256: str) -> str:
@@ -291,6 +304,10 @@ class Store:
 
     def references(self, sha256: str) -> list[Reference]:
         return references.read(self.references_directory(sha256))
+
+    def is_foreign(self, sha256: str, tenant: str | None) -> bool:
+        """Whether only other tenants need the base, whole or not."""
+        return _is_foreign(self.references(sha256), tenant)
 
     def referred_ids(self) -> list[str]:
         """Digests that references were written for, whether the base is there or not."""

@@ -28,7 +28,8 @@ def survey(
     """{"pools": {name: …}}; nothing is hashed unless ``verify``. A pool that cannot be listed is told of as such.
 
     :param only: digests of the bases to tell of, their own or their sources'; empty for all.
-    :param tenant: tell only of this tenant's names, references and disks.
+    :param tenant: tell only of this tenant's names, references and disks. Bases that only other tenants need are told of if
+        they are among ``only``, or parents of its own; transfers if they are known to be the tenant's.
     :param remember: with ``verify``: note in the stores which bases are right.
     """
     listed = listable(stores)
@@ -65,6 +66,48 @@ def _told(base: Base, in_use: t.Mapping[tuple[str, str], list[str]], damage: str
     return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
 
 
+class _Secrets:
+    """What a pool keeps from a tenant: bases that only others need, and transfers that are not known to be its own.
+
+    A base that nobody needs is nobody's secret; the parents of what the tenant is told of are told of as well.
+    """
+
+    def __init__(self, store: Store, tenant: str | None, named: t.Collection[str]) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._named = named
+        self._parents: set[str] = set()
+        if tenant is not None:
+            for sha256 in store.ids():
+                if not self._is_kept(sha256):
+                    self._parents.update(self._chain(sha256))
+
+    def has(self, sha256: str) -> bool:
+        return self._tenant is not None and sha256 not in self._parents and self._is_kept(sha256)
+
+    def has_partial(self, sha256: str) -> bool:
+        """References may come after the transfer, so one without any may be anybody's."""
+        if self._tenant is None or sha256 in self._named or sha256 in self._parents:
+            return False
+        return all(one.tenant != self._tenant for one in self._store.references(sha256))
+
+    def _is_kept(self, sha256: str) -> bool:
+        if sha256 in self._named or not self._store.is_foreign(sha256, self._tenant):
+            return False
+        base = self._base(sha256)
+        return base is None or base.metadata["source_sha256"] not in self._named
+
+    def _chain(self, sha256: str) -> t.Sequence[str]:
+        base = self._base(sha256)
+        return () if base is None else base.chain
+
+    def _base(self, sha256: str) -> Base | None:
+        try:
+            return self._store.find(sha256)
+        except (OSError, FleetError):
+            return None
+
+
 def pool_contents(
     store: Store,
     only: t.Sequence[str],
@@ -72,17 +115,25 @@ def pool_contents(
     in_use: t.Mapping[tuple[str, str], list[str]],
     tenant: str | None,
     remember: bool = False,
+    wanted: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
+    """
+    :param wanted: digests that the tenant names itself: such bases are told of whoever needs them.
+    """
     bases, damaged = [], []
+    secrets = _Secrets(store, tenant, {*only, *wanted})
     sources = import_record.sources_of(store)
     for sha256 in store.ids():
+        if secrets.has(sha256):
+            continue
         base, place = None, store.base_directory(sha256)
         try:
             base = store.find(sha256, changed=verify)
             problem = store.problem(sha256) if base is None else ""
             if base is not None and (not only or {sha256, base.metadata["source_sha256"]} & set(only)):
                 damage = transfer.verify(base, store if remember else None) if verify else ""
-                bases.append({**_told(base, in_use, damage, tenant), "sources": sources.get(sha256, [])})
+                further = [] if base.is_foreign(tenant) else sources.get(sha256, [])
+                bases.append({**_told(base, in_use, damage, tenant), "sources": further})
                 place, problem = base.path, damage
         except FileNotFoundError:
             continue  # removed at this moment
@@ -98,6 +149,6 @@ def pool_contents(
         "reason": None,
         "filesystem": filesystem.describe(store.pool_path)._asdict(),
         "bases": bases,
-        "partials": store.partials(),
+        "partials": [partial for partial in store.partials() if not secrets.has_partial(partial["sha256"])],
         "damaged": damaged,
     }

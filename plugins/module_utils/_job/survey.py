@@ -28,6 +28,7 @@ class Request(t.NamedTuple):
 
     :param pools: paths by name.
     :param ports: first and last that the relay may use; port_range as the user wrote it.
+    :param bases: digests that the tenant names: such bases are told of even where only others need them.
     :param limit_s: how long one part may take.
     """
 
@@ -40,6 +41,7 @@ class Request(t.NamedTuple):
     ports: tuple[int, int]
     port_range: str
     limit_s: float = 30.0
+    bases: t.Sequence[str] = ()
 
 
 def observe(request: Request) -> dict[str, t.Any]:
@@ -104,7 +106,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     for name, path in request.pools.items():
-        questions[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request.tenant)  # type: ignore[misc]
+        questions[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request)  # type: ignore[misc]
     return questions
 
 
@@ -134,14 +136,14 @@ def _machines(request: Request) -> dict[str, t.Any]:
 # --- pools -------------------------------------------------------------------------------------
 
 
-def _pool(name: str, path: str, tenant: str) -> dict[str, t.Any]:
+def _pool(name: str, path: str, request: Request) -> dict[str, t.Any]:
     """One pool by itself; who in other pools uses its bases is joined later."""
     store = Store(path, pool=name)
     disks = users.scan({name: store})
-    mine = set(users.of_tenant([disk.path for disk in disks], tenant))
+    mine = set(users.of_tenant([disk.path for disk in disks], request.tenant))
     return {
         "capacity": capacity.pool_capacity(store, disks),
-        "contents": pool_contents(store, (), False, {}, tenant),
+        "contents": pool_contents(store, (), False, {}, request.tenant, wanted=request.bases),
         "root": os.path.realpath(store.directory),
         "disks": disks,
         "tenants": [disk.path in mine for disk in disks],

@@ -51,3 +51,14 @@ def test_who_else_needs_a_base_is_a_number(tenant: str | None, told: str, hidden
         removal.remove_bases(pools, "one", [base.sha256], False, tenant)
     assert told in error.value.message
     assert hidden not in str((error.value.message, error.value.fields))
+
+
+def test_children_of_others_are_a_number(pools: dict[str, Store]) -> None:
+    base = put_base(pools["one"])
+    own = put_base(pools["one"], b"own".ljust(4096), parent=base.sha256, refer=[references.tenant_of("blue")])
+    theirs = put_base(pools["one"], b"theirs".ljust(4096), parent=base.sha256, refer=[references.tenant_of("red")])
+    with pytest.raises(BaseInUse) as error:
+        removal.remove_bases(pools, "one", [base.sha256], False, "blue")
+    assert own.sha256 in error.value.message
+    assert theirs.sha256 not in str((error.value.message, error.value.fields))
+    assert "other tenants: 1 references and disks" in error.value.message

@@ -162,3 +162,67 @@ def test_a_directory_of_references_that_is_none_protects(store: Store, make: t.C
     shutil.rmtree(store.references_directory(base.sha256))
     make(store.references_directory(base.sha256))
     assert survey({"one": store})["pools"]["one"]["bases"][0]["pins"] == ["unreadable:not a directory"]
+
+
+def seen(store: Store, tenant: str | None, *only: str) -> dict[str, dict[str, t.Any]]:
+    return {base["sha256"]: base for base in survey({"one": store}, only, tenant=tenant)["pools"]["one"]["bases"]}
+
+
+@pytest.mark.parametrize(
+    ("needed_by", "named", "shown", "origin"),
+    [
+        ([], False, True, True),
+        (["blue"], False, True, True),
+        (["blue", "red"], False, True, True),
+        (["red"], False, False, False),
+        (["red"], True, True, False),
+        (["red", "green"], True, True, False),
+    ],
+    ids=["nobody", "own", "both", "foreign", "foreign-named", "foreigners-named"],
+)
+def test_bases_of_others_are_told_of_only_if_named(store: Store, needed_by: list[str], named: bool, shown: bool, origin: bool) -> None:
+    base = put_base(store, refer=[references.tenant_of(tenant) for tenant in needed_by])
+    told = seen(store, "blue", *([base.sha256] if named else []))
+    assert (base.sha256 in told) is shown
+    if shown:
+        expected = base.metadata["imported_from"]
+        assert (told[base.sha256]["imported_from"] == expected) is origin
+        assert set(told[base.sha256]["tenants"]) == {"blue"} & set(needed_by)
+        if not origin:
+            assert expected["name"] not in json.dumps(told)
+    assert seen(store, None)[base.sha256]["tenants"] == sorted(needed_by)
+
+
+def pool_seen(store: Store, tenant: str | None, *only: str) -> dict[str, t.Any]:
+    return survey({"one": store}, only, tenant=tenant)["pools"]["one"]
+
+
+def test_parents_of_others_are_told_of_with_their_children(store: Store) -> None:
+    parent = put_base(store, refer=[references.tenant_of("red")], data=b"parent".ljust(4096))
+    child = put_base(store, refer=[references.tenant_of("blue")], data=b"child".ljust(4096), parent=parent.sha256)
+    told = seen(store, "blue")
+    assert set(told) == {parent.sha256, child.sha256}
+    assert told[parent.sha256]["imported_from"]["kind"] == "hidden"
+    assert set(seen(store, "red")) == {parent.sha256}
+    assert set(seen(store, "green")) == set()
+
+
+@pytest.mark.parametrize(("tenant", "told"), [("red", True), ("blue", False), (None, True)])
+def test_damage_of_others_is_not_told_of(store: Store, tenant: str | None, told: bool) -> None:
+    base = put_base(store, refer=[references.name_of("red", "debian", "12")])
+    os.unlink(base.chunks_path)
+    assert [one["sha256"] for one in pool_seen(store, tenant)["damaged"]] == [base.sha256] * told
+    assert [one["sha256"] for one in pool_seen(store, tenant, base.sha256)["damaged"]] == [base.sha256]
+
+
+@pytest.mark.parametrize(
+    ("needed_by", "named", "told"),
+    [("red", False, False), ("red", True, True), ("blue", False, True), ("", False, False), ("", True, True)],
+)
+def test_transfers_are_told_of_to_those_who_know_them(store: Store, needed_by: str, named: bool, told: bool) -> None:
+    sha256 = "ab" * 32
+    if needed_by:
+        store.refer(sha256, [references.tenant_of(needed_by)])
+    with store.partial(sha256):
+        assert [one["sha256"] for one in pool_seen(store, None)["partials"]] == [sha256]
+        assert [one["sha256"] for one in pool_seen(store, "blue", *([sha256] if named else []))["partials"]] == [sha256] * told

@@ -178,9 +178,7 @@ def test_who_breaks_a_rule_is_named_in_attempts(fleet: t.Any, content: t.Any, mo
 # Of what comes after OPEN: what a child may send, within its limits, is no violation; its effect is tested elsewhere.
 @pytest.mark.parametrize("length", [0, 65536, 16 * 1024 * 1024, 2**32 - 1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_frame_that_may_not_come_is_named(
-    fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch, kind: int, length: int
-) -> None:
+def test_a_frame_that_may_not_come_is_named(fleet: t.Any, content: t.Any, monkeypatch: pytest.MonkeyPatch, kind: int, length: int) -> None:
     if kind in protocol.FROM_CHILD and length <= (32768 if kind in (protocol.WANT, protocol.CANCEL) else 0):
         pytest.skip("a child may send it")
     content.put(fleet.pool("S"))
@@ -201,4 +199,6 @@ def test_a_frame_that_may_not_come_is_named(
         assert time.monotonic() < until
         time.sleep(0.02)
     (error,) = told(fleet, content)
-    assert error.startswith((f"B: A frame of kind {kind} holds", f"B: A frame of unknown kind {kind} ", f"B sent a frame of kind {kind} where"))
+    assert error.startswith(
+        (f"B: A frame of kind {kind} holds", f"B: A frame of unknown kind {kind} ", f"B sent a frame of kind {kind} where")
+    )
