@@ -14,7 +14,7 @@ import pytest
 
 # The main process of a controller in short: Ansible's own handlers are there first, and processes are forked after that.
 MAIN = """
-import os, select, signal, sys, time
+import os, select, signal
 from ansible_collections.basecast.fleet.plugins.plugin_utils import _cancellation as cancellation
 def own(number, frame):
     signal.signal(number, signal.SIG_DFL)
@@ -24,13 +24,20 @@ if {handler}:
     signal.signal(signal.SIGINT, own)
 assert cancellation.descriptor() is None
 assert cancellation.arm() and cancellation.arm()
+# Its only writer is the main process, so it ends with that.
+alive, mine = os.pipe()
 if not os.fork():
+    os.close(mine)
     assert not cancellation.arm()
     os.setsid()
-    print(bool(select.select([cancellation.descriptor()], [], [], 3)[0]), flush=True)
+    cancelled = cancellation.descriptor()
+    select.select([cancelled, alive], [], [])
+    # Whoever cancels is noted before the main process ends, so it is known by then.
+    print(bool(select.select([cancelled], [], [], 0)[0]), flush=True)
     os._exit(0)
 print("armed", flush=True)
-time.sleep(20)
+while True:
+    signal.pause()
 """
 
 
@@ -46,9 +53,12 @@ def test_what_cancels_is_told_apart(handler: bool, number: int, noted: bool) -> 
         env=dict(os.environ),
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "armed\n"
-    process.send_signal(number)
-    assert process.stdout.readline() == f"{noted}\n"
-    # It ends as it would have without.
-    code = process.wait(5)
+    try:
+        assert process.stdout.readline() == "armed\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == f"{noted}\n"
+        # It ends as it would have without.
+        code = process.wait()
+    finally:
+        process.kill()
     assert code == -number or (number == signal.SIGINT and not handler and code == 1)
