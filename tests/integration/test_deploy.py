@@ -105,12 +105,15 @@ def bases(host: Host) -> list[str]:
 
 
 def snapshot(host: Host) -> dict[str, tuple[int, int]]:
-    """Every file of the pool with its size and time: equal snapshots mean that nothing was touched."""
+    """Every file of the pool with its size and time: equal snapshots mean that nothing was touched.
+
+    What a host notes of the images it has hashed is no change: it only spares the next question.
+    """
     root = host.path(POOL)
     return {
         str(f.relative_to(root)): (f.stat().st_size, f.stat().st_mtime_ns)
         for f in root.rglob("*")
-        if f.is_file() and not f.name.endswith(".log") and "images/" not in str(f.relative_to(root))
+        if f.is_file() and not f.name.endswith(".log") and not str(f.relative_to(root)).startswith(("images/", "bases/.imports/"))
     }
 
 

@@ -112,11 +112,16 @@ def state_of(lab: Lab) -> dict[str, t.Any]:
     return state
 
 
+def last_lines(lab: Lab) -> str:
+    """What the nodes that are still there wrote."""
+    return "\n".join(f"{name}:\n{host.run('tail -n 15 /run/basecast/*/node.log').stdout}" for name, host in lab.hosts.items())
+
+
 def assert_nothing_left(lab: Lab) -> None:
     deadline = time.monotonic() + LINGER_S + 15
     for name, host in lab.hosts.items():
         while relay_processes(host):
-            assert time.monotonic() < deadline, f"{name} still has {relay_processes(host)}"
+            assert time.monotonic() < deadline, f"{name} still has {relay_processes(host)}\n{last_lines(lab)}"
             time.sleep(0.2)
         pool = host.path(POOL)
         partial = [str(f) for f in pool.glob("bases/.partial/**/*") if f.is_file()]

@@ -223,8 +223,10 @@ class _Agent:
     def handle(self, message: Value) -> Json:
         """:raises FleetError: Malformed: a request that cannot be fulfilled, or read."""
         node = self._node
-        node.touch()
         command = message["command"].text(32)
+        # A guard outlives a controller that is killed: it must not keep the node alive.
+        if command != "guard":
+            node.touch()
         settled = all(base["state"] in ("holding", "failed") for base in node.progress()["bases"].values())
         if command == "guard":
             node.guard()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import ControlFailed, RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.process import _Agent
 from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed, Value
 from hypothesis import given
@@ -140,6 +142,24 @@ def test_a_field_that_cannot_be_is_named(fleet: t.Any, whole: dict[str, t.Any], 
         agent.handle(Value({**whole, **change}, "message"))
     assert caught.value.message.startswith(f"message: {place}")
     assert fleet.nodes["S"].progress()["bases"] == {}
+
+
+@pytest.mark.parametrize(("command", "stays"), [("progress", True), ("guard", False)])
+def test_a_guard_alone_keeps_no_node_alive(fleet: t.Any, content: t.Any, command: str, stays: bool) -> None:
+    """A guard outlives a controller that was killed."""
+    content.put(fleet.pool("S"))
+    node = fleet.add("S", settings=Settings(linger_s=1.0))
+    fleet.start(content, {"S": []})
+    ended: list[str] = []
+    life = threading.Thread(target=lambda: ended.append(node.live()))
+    life.start()
+    until = time.monotonic() + 3.0
+    while life.is_alive() and time.monotonic() < until:
+        _Agent(node, {}).handle(Value({"command": command}, "message"))
+        time.sleep(0.1)
+    assert life.is_alive() is stays
+    node.stop()
+    life.join(5)
 
 
 @given(line=st.binary(max_size=200).map(lambda data: data.replace(b"\n", b"")))
