@@ -23,9 +23,10 @@ EXAMPLES = r"""
 - name: Make the page again, of the data that basecast.fleet.deploy wrote with basecast_report_file=run.json
   ansible.builtin.copy:
     content: "{{ lookup('ansible.builtin.file', 'run.json') | from_json | basecast.fleet.report_page }}"
-    dest: run.html
+    dest: "{{ playbook_dir }}/run.html"
     mode: "0600"
   delegate_to: localhost
+  vars: {ansible_connection: local}
   run_once: true
 """
 
