@@ -258,7 +258,8 @@ def _without_hosts(manifest: Mapping[str, t.Any], groups: Mapping[str, Sequence[
     for group in manifest["machines"]:
         names = group["hosts"] or ()
         if names and all(name in groups and name not in hosts and not groups[name] for name in names):
-            yield f"{group['places']['hosts']}: {', '.join(names)} has no host in the inventory; expected at least one host for {group['name']}"
+            place = group["places"]["hosts"]
+            yield f"{place}: {', '.join(names)} has no host in the inventory; expected at least one host for {group['name']}"
 
 
 def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
