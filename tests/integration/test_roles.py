@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
 DEAD: dict[str, t.Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
-MANIFEST = {
+MANIFEST: dict[str, t.Any] = {
     "format": 1,
     "service": "shop",
     "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "tiny.qcow2"}}],
@@ -74,7 +74,8 @@ def test_nothing_done_is_not_success(tmp_path: Path, playbook: str, arguments: l
 @pytest.mark.parametrize("playbook", ["plan", "deploy"])
 def test_a_group_of_machines_without_hosts_is_not_success(tmp_path: Path, playbook: str) -> None:
     """Beside another group that has its hosts."""
-    wanted = {**MANIFEST, "machines": [*MANIFEST["machines"], {**MANIFEST["machines"][0], "name": "db", "hosts": ["nobody"]}]}
+    (group,) = MANIFEST["machines"]
+    wanted = {**MANIFEST, "machines": [group, {**group, "name": "db", "hosts": ["nobody"]}]}
     (tmp_path / "shop.yml").write_text(yaml.safe_dump(wanted))
     code, said = run(tmp_path, f"basecast.fleet.{playbook}", "-e", f"manifest={tmp_path}/shop.yml")
     assert code != 0

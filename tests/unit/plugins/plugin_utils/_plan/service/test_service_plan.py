@@ -507,7 +507,13 @@ def test_machines_of_a_bad_host_that_exist_stay_seen() -> None:
 
 @pytest.mark.parametrize(
     ("names", "number"),
-    [(None, {"count": 2}), (["a", "b"], {"count": 2}), (["rack"], {"count": 2}), (["a", "b"], {"per_host": 1}), (["rack"], {"per_host": 2})],
+    [
+        (None, {"count": 2}),
+        (["a", "b"], {"count": 2}),
+        (["rack"], {"count": 2}),
+        (["a", "b"], {"per_host": 1}),
+        (["rack"], {"per_host": 2}),
+    ],
     ids=["fleet", "hosts", "group", "per host", "per host of a group"],
 )
 def test_new_numbers_are_refused_while_hosts_are_not_seen(names: list[str] | None, number: dict[str, int]) -> None:
