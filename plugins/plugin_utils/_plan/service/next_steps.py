@@ -16,10 +16,10 @@ Data = Mapping[str, t.Any]
 
 _THERE = ("deployed", "started", "present")
 _TITLES = {
-    "failed": "machines could not be made",
+    "failed": "could not be made",
     "unreachable": "out of reach",
-    "unknown": "whether its machines are there cannot be known",
-    "unfit": "machines were not made, since the host cannot take them",
+    "unknown": "there or not, which cannot be known",
+    "unfit": "not made: the host cannot take it",
     "outside": "outside this run",
     "unplaced": "no host has room",
 }
