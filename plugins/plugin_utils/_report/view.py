@@ -91,7 +91,7 @@ def view_of(report: Data) -> dict[str, t.Any]:
         "bases": _bases(report),
         "machines": _machine_table(report),
         "settings": _settings(report),
-        "text": "\n".join(report["text"]),
+        "text": "\n".join(report["ticket"]),
     }
 
 

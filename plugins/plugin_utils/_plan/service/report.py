@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .drift import drift_text
 from .next_steps import problems_of
 from .run_details import Run, machine_details, run_details
+from .ticket import ticket
 
 FORMAT = 1
 
@@ -82,6 +83,7 @@ def deploy_report(
         report["machines"] = [{**machine, **of_machine.get(machine["machine"], {})} for machine in machines]
         report |= run_details(plan, outcomes, relay, run)
         report["problems"] = problems_of(report)
+        report["ticket"] = ticket(report)
     return report
 
 
