@@ -90,7 +90,7 @@ def _noted(note: str) -> dict[str, t.Any]:
     try:
         with open(note, encoding="utf-8") as file:
             data = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

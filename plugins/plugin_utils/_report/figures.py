@@ -90,7 +90,7 @@ def timeline(
     hosts = list(dict.fromkeys([row["to"] for row in transfers] + [machine["host"] for machine in machines if machine["host"]]))
     of_host: dict[str, list[Data]] = {}
     for machine in machines:
-        if any(_times(machine).values()):
+        if any(at is not None for at in _times(machine).values()):
             of_host.setdefault(machine["host"], []).append(machine)
     bars = [row for row in transfers if row["planned"] or row["ended_s"] is not None]
     if not bars and not of_host:
@@ -184,9 +184,7 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
             entry["line"] = [min(places), max(places)]
         drawn.append(entry)
         y += ROW - 6 if row.get("inner") else ROW
-    lines = [
-        {"x": x(event["at_s"]), "number": number, "kind": event["kind"], "told": event["text"]} for number, event in enumerate(events, 1)
-    ]
+    lines = _marked([(x(event["at_s"]), number, event["text"]) for number, event in enumerate(events, 1)])
     return {
         "rows": drawn,
         "gutter": round(gutter, 1),
@@ -195,6 +193,25 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
         "ticks": [{"x": x(k * tick), "told": texts.seconds(k * tick).replace(".0 ", " ")} for k in range(round(end / tick) + 1)],
         "events": lines,
     }
+
+
+# Marks that are nearer to each other than this get one number in common.
+NEAR = 16
+
+
+def _marked(events: Sequence[tuple[float, int, str]]) -> list[dict[str, t.Any]]:
+    """Lines for what happened; the numbers of those that would cover each other stand together."""
+    lines: list[dict[str, t.Any]] = []
+    for x, number, told in events:
+        if lines and x - lines[-1]["x"] < NEAR:
+            lines[-1]["last"] = number
+            lines[-1]["told"] += f" {told}"
+        else:
+            lines.append({"x": x, "first": number, "last": number, "told": told})
+    for line in lines:
+        first, last = line.pop("first"), line.pop("last")
+        line["number"] = f"{first}" if first == last else f"{first}–{last}"
+    return lines
 
 
 def _tick(last: float) -> float:

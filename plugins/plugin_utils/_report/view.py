@@ -36,6 +36,11 @@ def table(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequen
     return {"name": name, "caption": caption, "columns": list(columns), "rows": cells}
 
 
+def _long(text: str) -> Cell:
+    """A sentence, which needs room."""
+    return Cell(text or texts.NONE, None, "long" if text else "")
+
+
 def _size(amount: float | None) -> Cell:
     return Cell(texts.size(amount), -1 if amount is None else amount, "number")
 
@@ -404,7 +409,7 @@ def _transfer_table(
                 _seconds(end),
                 _seconds(row["started_s"]),
                 _seconds(row["ended_s"]),
-                "; ".join(f"{one['parent']}: {one['error']}" for one in row["attempts"]) or row["msg"] or texts.NONE,
+                _long("; ".join(f"{one['parent']}: {one['error']}" for one in row["attempts"]) or row["msg"]),
             ]
         )
     return table(
@@ -486,7 +491,7 @@ def _placement(report: Data) -> dict[str, t.Any]:
                 Cell(f"{number}", number, "number"),
                 Cell(f"{entry['rating']:.2f}", entry["rating"], "number"),
                 entry["pool"] or texts.NONE,
-                "; ".join(entry["reasons"]),
+                _long("; ".join(entry["reasons"])),
                 f"lost by: {entry['lost_by']}" if entry["lost_by"] else "chosen" if entry["host"] == host_of.get(machine) else texts.NONE,
             ]
             for number, entry in enumerate(rated["hosts"], 1)
@@ -653,7 +658,7 @@ def _machine_table(report: Data) -> dict[str, t.Any]:
                 machine["machine"],
                 machine["host"] or texts.NONE,
                 Cell(f"{sign} {word}", None, kind),
-                machine["reason"] or ", ".join(str(address) for address in seen.get("addresses") or []) or texts.NONE,
+                _long(machine["reason"] or ", ".join(str(address) for address in seen.get("addresses") or [])),
                 _number(machine.get("cpus")),
                 Cell(f"{machine['memory_mib']} MiB", machine["memory_mib"], "number")
                 if machine.get("memory_mib")

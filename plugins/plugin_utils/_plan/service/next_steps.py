@@ -16,10 +16,10 @@ Data = Mapping[str, t.Any]
 
 _THERE = ("deployed", "started", "present")
 _TITLES = {
-    "failed": "could not be made",
+    "failed": "machines could not be made",
     "unreachable": "out of reach",
-    "unknown": "there or not, which cannot be known",
-    "unfit": "not made: the host cannot take it",
+    "unknown": "whether its machines are there cannot be known",
+    "unfit": "machines were not made, since the host cannot take them",
     "outside": "outside this run",
     "unplaced": "no host has room",
 }

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
-from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
+from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
 from .adoption import Candidates, adoptions, wanted_files, with_held
 from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
@@ -144,7 +144,7 @@ def _plan_without(
     problems += needs.problems
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
-    problems += chunk_list_conflicts(bases.values(), hosts)
+    problems += record_conflicts(bases.values(), hosts)
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
     relay_hosts = sorted(members, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)

@@ -457,6 +457,23 @@ def test_the_chunk_lists_of_parents_are_compared_too() -> None:
     assert problems(service_plan(manifest(hosts=["c"]), {"a": host(child, parent), "b": host(child, parent), "c": host()})) == ""
 
 
+@pytest.mark.parametrize(
+    ("lie", "what", "value"),
+    [
+        ({"size_bytes": 999}, "sizes", "999"),
+        ({"virtual_size_bytes": 5}, "virtual sizes", "5"),
+        ({"image_format": "raw"}, "image formats", "raw"),
+        ({"parent": B}, "parents", B),
+        ({"chunk_bytes": 65536}, "chunk sizes", "65536"),
+    ],
+)
+def test_holders_whose_records_differ_are_named_with_both(lie: dict[str, t.Any], what: str, value: str) -> None:
+    text = problems(service_plan(manifest(hosts=["c"]), {"a": host(held()), "b": host(held(**lie)), "c": host()}))
+    assert f"the holders of {A} have different {what}: " in text
+    for word in (value, "on a (pool default)", "on b (pool default)"):
+        assert word in text
+
+
 FULL = {"memory_mib": 4096, "pools": {"default": {"path": "/p", "exists": True, "writable": False, "free_bytes": 10**12}}}
 BAD = {
     "not writable": {"capacity": FULL},
