@@ -38,7 +38,7 @@ def test_an_absolute_path_is_looked_up_once(path: str) -> None:
     ("make", "words"),
     [
         (lambda path: path.mkdir(), "is a directory"),
-        (lambda path: os.mkfifo(path), "is a pipe"),
+        (os.mkfifo, "is a pipe"),
         (lambda path: path.symlink_to("/dev/null"), "is a device"),
         (lambda path: path.symlink_to(path), "cannot be looked at"),
     ],
