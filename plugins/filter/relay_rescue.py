@@ -20,7 +20,7 @@ options:
     type: dict
     required: true
   alive:
-    description: By host, RV(basecast.fleet.relay_node#module:node) of the hosts that answered.
+    description: By host, RV(basecast.fleet.relay_info#module:node) of the hosts that answered.
     type: dict
     required: true
   lost:
@@ -70,7 +70,7 @@ _value:
       elements: str
       sample: [kvm4]
     parts:
-      description: Their parts, as O(basecast.fleet.relay_node#module:bases) takes them.
+      description: Their parts, as O(basecast.fleet.relay_transfer#module:bases) takes them.
       type: dict
       sample: {"kvm4": [{"metadata": {}, "pool": "default", "parents": [["kvm2", "kvm1"]]}]}
     lines:

@@ -50,7 +50,7 @@ class Total(t.NamedTuple):
 
 
 def row_of(host: str, entry: t.Mapping[str, t.Any], now: float) -> Row:
-    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_node) returns."""
+    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_info) returns."""
     age_s = entry.get("age_s")
     said_at = None if age_s is None else now - age_s
     bases = [base for base in entry.get("bases", {}).values() if not (base["state"] == "holding" and not base["received_bytes"])]
