@@ -12,7 +12,7 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Starts one process for a run on this host, the relay node. M(basecast.fleet.relay_transfer) gives it its part of the plan:
+  - Starts one process for a run on this host, the relay node. M(basecast.fleet.relay_transfer) gives it its part of the plan;
     it fetches the bases that this host is to get from the parents that the plan names, verifies every chunk, puts the base
     into the pool, and serves it to other hosts. M(basecast.fleet.relay_info) reports its progress.
   - The node goes on when the module has ended. It ends when it is stopped, when O(ttl_s) has passed, or when its own
