@@ -77,7 +77,7 @@ from ..plugin_utils._plan.service.report import deploy_report as report
 
 
 def deploy_report(
-    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
+    plan: object, outcomes: object, relay: object = None, predicted: bool = False, fail_on_drift: bool = False
 ) -> dict[str, t.Any]:
     try:
         told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))

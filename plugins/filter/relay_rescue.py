@@ -105,7 +105,14 @@ from ..plugin_utils._plan.monitor.watch import Answers
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None, hosts: t.Any = None) -> dict[str, t.Any]:
+def relay_rescue(
+    state: object,
+    alive: object,
+    lost: object,
+    now: t.SupportsFloat,
+    probed: t.Iterable[object] | None = None,
+    hosts: object = None,
+) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
         measured = Measured(plain(list(probed or [])), plain(hosts or {}))

@@ -90,7 +90,7 @@ from ..plugin_utils._plan.monitor.watch import look
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_watch(state: t.Any, news: t.Any, now: t.Any) -> dict[str, t.Any]:
+def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
         told = plain(news) if isinstance(news, dict) else {}

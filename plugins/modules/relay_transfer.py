@@ -204,6 +204,7 @@ def finish(module: AnsibleModule, runtime: RunDirectory) -> dict[str, t.Any]:
         # The reader wants the same data, whether it went well or not.
         node = answer(error.fields.pop("node", {}))
         module.fail_json(msg=error.message, failure=error.fields, **{**node, "changed": False})
+        raise  # never reached: fail_json has ended the module
 
 
 STATES = {"started": start, "limited": limit, "finished": finish}
