@@ -55,7 +55,7 @@ from ..plugin_utils._plan.service.plan_file import saved_plan_changes
 def _content(saved: object) -> t.Any:
     try:
         return json.loads(saved) if isinstance(saved, str) else plain(saved)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FleetError(f"the saved plan is not JSON ({error}); expected a file that the playbook plan wrote") from error
 
 

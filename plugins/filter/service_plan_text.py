@@ -31,7 +31,7 @@ _value:
   description: Lines of text.
   type: list
   elements: str
-  sample: ["Service shop (tenant default)", "  machine web-1 on kvm1 would be made"]
+  sample: ["Service shop (tenant default): 1 machine, 1 to be made"]
 """
 
 import typing as t

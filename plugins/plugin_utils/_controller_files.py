@@ -78,7 +78,7 @@ def _noted(note: str) -> dict[str, t.Any]:
     try:
         with open(note, encoding="utf-8") as file:
             data = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -104,3 +104,30 @@ def why_not_writable(path: str) -> str | None:
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):
         return f"{path} cannot be written; name another file"
     return None
+
+
+def holds(path: str, text: str) -> bool:
+    """Whether this is the whole content of the file."""
+    data = text.encode("utf-8")
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(data) + 1) == data
+    except FileNotFoundError:
+        return False
+
+
+def write(path: str, text: str) -> None:
+    """Replaces the file as a whole, or not at all. Only its owner can read it.
+
+    :raises OSError: it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".basecast-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

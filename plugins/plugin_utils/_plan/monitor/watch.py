@@ -16,8 +16,8 @@ The state of a watch is plain data:
 - what was seen: ``fleet`` (the last news), ``lost`` ({host: {"since", "next", "why"}}), ``lost_links`` ([from, to]) and
   ``rates`` ([from, to, mbps], over what was measured before);
 - what is to be done next: ``watcher`` (whom to ask for news), ``ask`` (hosts to be asked themselves), ``rounds`` (links to be
-  measured), ``concerned`` (hosts with new ``parts``), ``lines`` (for people), ``done``, and ``failed`` (why nothing more can be
-  delivered).
+  measured), ``concerned`` (hosts with new ``parts``), ``lines`` (for people; all of them so far in ``history``), ``done``, and
+  ``failed`` (why nothing more can be delivered).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
-from ..relay.needs import AS_USUAL, Relaying, base_metadata, chunk_list_conflicts, relays_of
+from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
 from .adoption import Candidates, adoptions, wanted_files, with_held
 from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
@@ -100,6 +100,7 @@ def service_plan(
     problems = [
         *plan["problems"],
         *(sentence for told in found.values() for sentence in told),
+        *_without_hosts(manifest, groups or {}, hosts),
         *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet),
     ]
     return {**plan, "problems": list(dict.fromkeys(problems)), "bad_hosts": bad.reasons}
@@ -152,7 +153,7 @@ def _plan_without(
     problems += needs.problems
     for host, record in _records(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
-    problems += chunk_list_conflicts(bases.values(), hosts)
+    problems += record_conflicts(bases.values(), hosts)
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
     relay_hosts = sorted(members, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)
@@ -234,16 +235,17 @@ def _unseen(
     groups: Mapping[str, Sequence[str]],
     fleet: Sequence[str],
 ) -> Iterator[str]:
-    """A machine of a count may exist on a host that this run does not see; to make it here would make it twice."""
+    """A new machine's number may be that of a machine on a host that this run does not see; it would exist twice then.
+
+    That holds for ``per_host`` too: numbers are given over all hosts of a group, and to whom depends on what was there before.
+    """
     newest: Mapping[str, t.Any] = max(
         (facts.get("record") or {} for facts in hosts.values()), key=lambda record: record.get("generation", 0), default={}
     )
     recorded = newest.get("assignments") or {}
     for group in manifest["machines"]:
-        if not group["count"]:
-            continue
         names = [name for given in group["hosts"] or fleet for name in ([given] if given in fleet else groups.get(given, ()))]
-        unseen = [host for host in dict.fromkeys(names) if host not in hosts]
+        unseen = [host for host in dict.fromkeys(names) if host in fleet and host not in hosts]
         new = [
             machine["machine"]
             for machine in machines
@@ -253,9 +255,19 @@ def _unseen(
         ]
         if new and unseen:
             yield (
-                f"{group['places']['count']}: {', '.join(new)} may exist on hosts of the fleet that are outside this run"
-                f" ({', '.join(unseen)}); run without --limit, or set basecast_fleet to the hosts that may have machines of the service"
+                f"{group['places']['count' if group['count'] else 'per_host']}: {', '.join(new)} may exist on hosts of the fleet that are"
+                f" outside this run ({', '.join(unseen)}); run without --limit, or set basecast_fleet to the hosts that may have"
+                " machines of the service"
             )
+
+
+def _without_hosts(manifest: Mapping[str, t.Any], groups: Mapping[str, Sequence[str]], hosts: Observed) -> Iterator[str]:
+    """Groups of machines all of whose hosts are empty groups of the inventory: nothing would be made, and that be all right."""
+    for group in manifest["machines"]:
+        names = group["hosts"] or ()
+        if names and all(name in groups and name not in hosts and not groups[name] for name in names):
+            place = group["places"]["hosts"]
+            yield f"{place}: {', '.join(names)} has no host in the inventory; expected at least one host for {group['name']}"
 
 
 def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:

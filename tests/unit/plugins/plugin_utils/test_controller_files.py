@@ -80,3 +80,24 @@ def test_without_a_memory_it_is_read_each_time(tmp_path: Path, memory: str | Non
     path = tmp_path / "x"
     path.write_bytes(b"one")
     assert files.sha256_of(str(path), memory) == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "run.html"
+    assert not files.holds(str(path), "one")
+    files.write(str(path), "one ✓")
+    assert path.read_text() == "one ✓" and path.stat().st_mode & 0o777 == 0o600
+    assert files.holds(str(path), "one ✓") and not files.holds(str(path), "one") and not files.holds(str(path), "one ✓ and more")
+
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.html"
+    path.write_text("before")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write(str(path), "after")
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["run.html"]

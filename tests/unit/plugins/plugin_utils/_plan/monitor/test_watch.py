@@ -125,6 +125,7 @@ def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
     assert sorted(state["lost_links"]) == [["1", "2"], ["2", "1"]]
     assert first_parents(state) == {"3": "1", "2": "3"}
     assert "the link between 1 and 2 is lost" in state["lines"][0]
+    assert state["history"] == [{"at_s": state["plans"][0]["at_s"], "text": state["lines"][0]}]
     assert table(state) == {"S>2": "no -", "S>3": "no -", "1>3": "yes -", "2>3": "no -", "3>2": "yes after 3"}
     # The same news again is no reason to do anything.
     assert not look(state, news({**at_18, "3": base("fetching", 0.01, "1"), "2": base("fetching", 0.1, "3")}), BEGAN + 19)["act"]
