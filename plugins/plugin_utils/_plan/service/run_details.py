@@ -353,13 +353,8 @@ def _settings(settings: Mapping[str, Data]) -> list[dict[str, t.Any]]:
             value = values.get(key)
             by_value.setdefault(repr(value), (value, []))[1].append(host)
         common, *others = sorted(by_value.values(), key=lambda entry: -len(entry[1]))
-        rows.append(
-            {
-                "name": f"basecast_{key}",
-                "value": common[0],
-                "others": [{"value": value, "hosts": hosts} for value, hosts in others[:MOST_REASONS]],
-            }
-        )
+        told = [{"value": value, "hosts": hosts} for value, hosts in others[:MOST_REASONS]]
+        rows.append({"name": f"basecast_{key}", "value": common[0], "others": told, "more": max(0, len(others) - MOST_REASONS)})
     return rows
 
 
