@@ -92,7 +92,12 @@ from ..plugin_utils._plan.service.run_details import run_of
 
 
 def deploy_report(
-    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False, run: t.Any = None
+    plan: object,
+    outcomes: object,
+    relay: object = None,
+    predicted: bool = False,
+    fail_on_drift: bool = False,
+    run: object = None,
 ) -> dict[str, t.Any]:
     try:
         how = None if run is None else run_of(plain(run))

@@ -138,7 +138,7 @@ def hosts_of(state: Mapping[str, t.Any]) -> list[str]:
 def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> State:
     """What is to be done after one answer of the watcher; ``act`` tells whether there is anything.
 
-    :param news: the result of relay_node state=progress; without ``fleet`` the watcher did not answer.
+    :param news: the result of relay_info; without ``fleet`` the watcher did not answer.
     :param now: epoch seconds.
     """
     out = begin(state)

@@ -37,7 +37,7 @@ def deploy_report(
 
     :param plan: as service_plan returns it.
     :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
-        relay_node's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
+        relay_info's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
         may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
