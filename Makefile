@@ -27,14 +27,16 @@ demo: setup ## four hosts, four machines, one host dies: see the whole thing wor
 	@$(BIN)/python tests/demo/demo.py
 
 .PHONY: test
-test: setup ## everything: static checks, unit, integration, kills, molecule
-	@tools/run-tests lint unit integration kills molecule
+test: setup ## everything: static checks, unit, browser, integration, kills, molecule
+	@tools/run-tests lint unit browser integration kills molecule
 
-.PHONY: lint test-unit test-integration test-kills test-molecule sanity
+.PHONY: lint test-unit test-browser test-integration test-kills test-molecule sanity
 lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy
 	@tools/run-tests lint
 test-unit: setup ## unit tests, with the smaller half of the relay instances
 	@tools/run-tests unit
+test-browser: setup ## the report in a headless Chromium; pictures in tests/output/browser
+	@tools/run-tests browser
 test-integration: setup ## tests on lab hosts
 	@tools/run-tests integration
 test-kills: setup ## the controller killed at 20 random moments of a deployment
@@ -51,6 +53,10 @@ test-plan: setup ## every relay instance through the planner and the checker
 .PHONY: test-placement
 test-placement: setup ## every placement instance through the filter and the checker
 	@$(BIN)/python -m tests.placement
+
+.PHONY: docs-sample
+docs-sample: setup ## docs/samples/report.html again, of a run on lab hosts
+	@$(BIN)/python tests/demo/sample_report.py
 
 .PHONY: bench
 bench: ## the relay against its peers: BENCH=quick, BENCH="hosts8 sites", TOOLS="relay rsync" (docs/bench.md)

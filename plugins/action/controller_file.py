@@ -34,18 +34,20 @@ class ActionModule(ActionBase):
                 "path": {"type": "str", "required": True},
                 "option": {"type": "str", "required": True},
                 "directories": {"type": "list", "elements": "str"},
-                "state": {"type": "str", "choices": ["info", "read", "writable"], "default": "read"},
+                "state": {"type": "str", "choices": ["info", "read", "writable", "written"], "default": "read"},
+                "content": {"type": "str"},
                 "checksum": {"type": "bool", "default": False},
                 "size_bytes": {"type": "int"},
             }
         )
         option, state = arguments["option"], arguments["state"]
-        if state == "writable":
+        if state in ("writable", "written"):
             path = os.path.abspath(os.path.expanduser(arguments["path"]))
             why = files.why_not_writable(path)
             if why:
                 raise AnsibleActionFail(f"{option}: {why}")
-            return {**result, "changed": False, "file": {"path": path}}
+            changed = state == "written" and self._write(path, arguments["content"], option)
+            return {**result, "changed": changed, "file": {"path": path}}
         # Not playbook_dir: of an imported playbook that is a directory of this collection.
         called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
         found = files.find(arguments["path"], arguments["directories"] or files.directories(os.getcwd(), called))
@@ -58,8 +60,23 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from error
         return {**result, "changed": False, "file": file, "content": content}
 
+    def _write(self, path: str, content: str | None, option: str) -> bool:
+        """Whether the file was another one before; in check mode it stays that."""
+        if content is None:
+            raise AnsibleActionFail("content: it is missing; with state=written it is what the file is to hold")
+        try:
+            if files.holds(path, content):
+                return False
+            if not self._task.check_mode:
+                files.write(path, content)
+            return True
+        except OSError as error:
+            raise AnsibleActionFail(f"{option}: {path} cannot be written: {error.strerror}; name another file") from error
+
     @staticmethod
     def _content(found: files.Found, option: str) -> str:
+        if found.other:
+            raise AnsibleActionFail(f"{option}: {found.other}; expected a file")
         if not found.isreg:
             raise AnsibleActionFail(f"{option}: there is no such file on the controller; tried {', '.join(found.tried)}")
         with open(found.path, "rb") as file:

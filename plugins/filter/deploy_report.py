@@ -36,6 +36,13 @@ options:
     description: Whether a machine that differs from the manifest makes C(ok) false.
     type: bool
     default: false
+  run:
+    description:
+      - How the run went. With it the report tells that too, see the return value.
+      - "It may have C(kind) (V(deploy) or V(plan)), C(name) (of the run), C(now) (seconds since the epoch), C(settings), C(measured)
+        and C(relayed) (by host, as the roles keep them), C(observed) (as P(basecast.fleet.service_plan#filter) takes it), C(watch)
+        (as P(basecast.fleet.relay_watch#filter) leaves it) and C(first_plans) (of the relay, before anything happened)."
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -57,6 +64,13 @@ _value:
     - The C(state) of a machine is V(deployed) or V(started) (by this run), V(present) (before it); V(failed), V(unreachable), V(unknown)
       (whether it exists), V(unfit) (its host, for a new machine) or V(outside) (of this run). The names of the latter are in C(missing).
     - C(failures) says in sentences why C(ok) is false.
+    - With O(run) also C(kind), C(run), C(tenant), C(began_at), C(ended_at), C(took_s); C(problems), each cause with its C(host),
+      C(machines) and the commands to C(try); C(ticket), the run in a few lines; C(bases), C(fleet) (hosts, with their pools and
+      what these held before), C(relays) (what was foreseen at C(first) and at C(last)), C(transfers) (what each host received
+      from whom, and when), C(digests), C(traffic) (bytes over the network, and the fewest possible), C(links) (from, to,
+      10^6 bit/s), C(events), C(placement) (hosts for each machine with reasons) and C(settings).
+    - Each machine then has C(group), C(cpus), C(memory_mib), C(disks), and in C(times) when its base was there, its disks were
+      made, it was started and it reported. Times are seconds since the relay began, which was C(zero_s) after the run began.
   type: dict
   sample:
     format: 1
@@ -74,13 +88,20 @@ from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.report import deploy_report as report
+from ..plugin_utils._plan.service.run_details import run_of
 
 
 def deploy_report(
-    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False
+    plan: object,
+    outcomes: object,
+    relay: object = None,
+    predicted: bool = False,
+    fail_on_drift: bool = False,
+    run: object = None,
 ) -> dict[str, t.Any]:
     try:
-        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift))
+        how = None if run is None else run_of(plain(run))
+        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift), how)
         return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

@@ -31,7 +31,7 @@ _value:
   description: Lines of text.
   type: list
   elements: str
-  sample: ["Service shop (tenant default)", "  machine web-1 on kvm1 would be made"]
+  sample: ["Service shop (tenant default): 1 machine, 1 to be made"]
 """
 
 import typing as t
@@ -44,7 +44,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
-def service_plan_text(plan: t.Any) -> list[str]:
+def service_plan_text(plan: object) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(plan_text(plain(plan))))
     except (FleetError, ValueError) as error:

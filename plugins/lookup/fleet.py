@@ -13,7 +13,7 @@ description:
   - The pattern C(basecast_fleet), or its default. With the term V(hosts) a list of the hosts that it names, whatever C(--limit)
     says.
   - Ends the run where a play could not do what it is for and would end with exit code 0. There is no host, C(--start-at-task)
-    skips the first tasks, or C(--skip-tags always) skips the last ones.
+    skips the first tasks, or C(--skip-tags) with V(always) or V(tagged) skips the last ones.
   - Refuses a slice of a job of AWX. Each slice sees a part of the fleet and takes it for the whole.
 options:
   _terms:
@@ -74,7 +74,7 @@ class LookupModule(LookupBase):
         limit = given.get("ansible_limit")
         if limit:
             manager.subset(limit)
-        if not self._hosts(manager, pattern):
+        if not pattern.strip() or not self._hosts(manager, pattern):
             of_limit = f" within --limit {limit}" if limit else ""
             raise AnsibleLookupError(f"{NAME}: {pattern!r} names no host of the inventory{of_limit}; expected at least one")
         return [pattern]
@@ -104,8 +104,9 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError(
                 "--start-at-task: this playbook cannot begin in the middle; run it as a whole, it skips what is there already"
             )
-        if "always" in (arguments.get("skip_tags") or ()):
-            raise AnsibleLookupError("--skip-tags always: the check whether everything was done would be skipped; leave that tag out")
+        for tag in ("always", "tagged"):  # Ansible skips tasks with the tag always by either
+            if tag in (arguments.get("skip_tags") or ()):
+                raise AnsibleLookupError(f"--skip-tags {tag}: the check whether everything was done would be skipped; leave that tag out")
         count = next((given[name] for name in ("awx_job_slice_count", "tower_job_slice_count") if given.get(name)), 1)
         workflow, template = given.get("awx_workflow_job_name"), given.get("awx_job_template_name")
         if str(count) != "1" or (template and workflow == template):

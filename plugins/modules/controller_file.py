@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: controller_file
-short_description: Find a file on the controller, and read it
+short_description: Find a file on the controller, and read or write it
 version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
@@ -25,7 +25,7 @@ attributes:
   diff_mode:
     support: N/A
     details:
-      - Changes nothing.
+      - What is written is a report, not the state of a host.
   idempotent:
     support: full
 options:
@@ -47,9 +47,13 @@ options:
       - V(info) tells whether there is a file, and how large it is.
       - V(writable) fails if a file could not be written there. A relative path is then resolved against the current directory
         only.
+      - V(written) writes O(content), as a whole or not at all. Only the owner can read the file.
     type: str
-    choices: [info, read, writable]
+    choices: [info, read, writable, written]
     default: read
+  content:
+    description: The text to write, with O(state=written).
+    type: str
   checksum:
     description:
       - Return the SHA-256 of the file. A file that was not touched is not read again. What was read is kept below
@@ -94,6 +98,9 @@ file:
     exists:
       description: Whether there is a file.
       type: bool
+    other:
+      description: What stands at one of these paths instead of a file, or why it cannot be looked at. Empty if there is nothing.
+      type: str
     isreg:
       description: The same.
       type: bool
@@ -109,6 +116,7 @@ file:
     directory: /srv
     tried: [/srv/shop.yml]
     exists: true
+    other: ""
     isreg: true
     size: 812
 content:

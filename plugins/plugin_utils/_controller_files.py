@@ -21,12 +21,16 @@ from ..module_utils._names import is_sha256
 
 
 class Found(t.NamedTuple):
-    """A path that was looked up; ``tried`` are the absolute paths in the order of the search."""
+    """A path that was looked up; ``tried`` are the absolute paths in the order of the search.
+
+    ``other`` says what stands there instead of a file, or why nobody can tell.
+    """
 
     path: str
     tried: list[str]
     isreg: bool
     size: int
+    other: str = ""
 
 
 def directories(current: str, playbooks: Sequence[str]) -> list[str]:
@@ -38,14 +42,22 @@ def find(path: str, directories: Sequence[str]) -> Found:
     """The first of the directories that has the file; without any, the path in the first of them."""
     path = os.path.expanduser(path)
     tried = list(dict.fromkeys(os.path.normpath(os.path.join(directory, path)) for directory in directories))
+    others = []
     for candidate in tried:
         try:
             facts = os.stat(candidate)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            others.append(f"{candidate} cannot be looked at: {getattr(error, 'strerror', None) or error}")
             continue
         if stat.S_ISREG(facts.st_mode):
             return Found(candidate, tried, True, facts.st_size)
-    return Found(tried[0], tried, False, 0)
+        others.append(f"{candidate} is {_KINDS.get(stat.S_IFMT(facts.st_mode), 'a device')}")
+    return Found(tried[0], tried, False, 0, "; ".join(others))
+
+
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def sha256_of(path: str, memory: str | None = None) -> str:
@@ -78,7 +90,7 @@ def _noted(note: str) -> dict[str, t.Any]:
     try:
         with open(note, encoding="utf-8") as file:
             data = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -104,3 +116,30 @@ def why_not_writable(path: str) -> str | None:
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):
         return f"{path} cannot be written; name another file"
     return None
+
+
+def holds(path: str, text: str) -> bool:
+    """Whether this is the whole content of the file."""
+    data = text.encode("utf-8")
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(data) + 1) == data
+    except FileNotFoundError:
+        return False
+
+
+def write(path: str, text: str) -> None:
+    """Replaces the file as a whole, or not at all. Only its owner can read it.
+
+    :raises OSError: it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".basecast-", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -5,7 +5,7 @@
 """The pages of ansible-doc: they are complete, and their examples run on lab hosts as they are written.
 
 All examples run in one playbook, a play for each page. Before it, kvm1 (and only it) holds the base disk debian-12, and
-basecast.fleet.plan has written plan.json for examples/files/shop.yml. Each task that calls one of this collection's
+basecast.fleet.plan has written plan.json, run.html and run.json for examples/files/shop.yml. Each task that calls one of this collection's
 modules, except those that only ask, is followed by the same task once more, which must not change anything.
 
 A page may have a file examples/PLUGIN.yml with the keys ``hosts`` (default: kvm1 for modules, the controller for filters),
@@ -165,6 +165,7 @@ def results(
         for host in lab.hosts.values():
             host.put(image, f"/root/{name}.qcow2")
     plan = {"manifest": str(folder / "shop.yml"), "basecast_fleet": "lab", "basecast_plan_file": str(folder / "plan.json")}
+    plan["basecast_report_file"] = str(folder / "run.html")
     plays = [
         {"name": "Prelude", "hosts": "lab", "gather_facts": False, "tasks": PRELUDE},
         {"name": "Plan", "import_playbook": "basecast.fleet.plan", "vars": plan},

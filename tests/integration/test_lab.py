@@ -362,6 +362,23 @@ def test_a_shared_pool_is_the_same_folder(lab: Lab) -> None:
     assert two.run(f"cat {where}/file").stdout == "from-two\n"
 
 
+def test_hosts_with_mounts_of_their_own_see_no_locks_of_others(lab: Lab) -> None:
+    where = lab.share_pool("apart", ["kvm1", "kvm2"], apart=True)
+    one, two = lab.hosts["kvm1"], lab.hosts["kvm2"]
+    one.run(f"echo from-one > {where}/file")
+    assert two.run(f"cat {where}/file").stdout == "from-one\n"
+    kind = f"findmnt -no FSTYPE,SOURCE {where}"
+    assert one.run(kind).stdout == two.run(kind).stdout
+    assert one.run(kind).stdout.startswith("fuse.shared")
+    pid = one.run(f"flock -n {where}/file sleep 60 > /dev/null 2>&1 & echo $!").stdout.strip()
+    one.run(f"while flock -n {where}/file true; do sleep 0.05; done")
+    assert two.run(f"flock -n {where}/file true").rc == 0
+    one.run(f"kill {pid}")
+    two.crash()
+    two.revive()
+    assert two.run(f"cat {where}/file").stdout == "from-one\n"
+
+
 # ---- labs
 
 

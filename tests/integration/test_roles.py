@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -19,8 +20,9 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir())
+PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
 DEAD: dict[str, t.Any] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
-MANIFEST = {
+MANIFEST: dict[str, t.Any] = {
     "format": 1,
     "service": "shop",
     "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "tiny.qcow2"}}],
@@ -45,25 +47,48 @@ def manifest(folder: Path) -> str:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("playbook", ["plan", "deploy", "probe", "verify"])
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--tags", "plan"], "Nothing was done, or not all of it"),
         (["--tags", "nothing,else"], "Nothing was done, or not all of it"),
         (["--skip-tags", "always"], "--skip-tags always"),
+        (["--skip-tags", "web,tagged"], "--skip-tags tagged"),
+        (["--skip-tags", "untagged"], "Nothing was done, or not all of it"),
         (["--start-at-task", "Result"], "--start-at-task"),
         (["-e", "basecast_fleet=nobody"], "'nobody' names no host"),
         (["-e", "basecast_fleet=localhost", "--limit", "kvm1"], "names no host of the inventory within --limit kvm1"),
+        (["--limit", "!all"], "no hosts to target"),
         (["-e", "awx_job_slice_count=2"], "one slice of an AWX job"),
     ],
-    ids=["tags", "several tags", "skip always", "start", "empty group", "limit", "slice"],
+    ids=["tags", "several tags", "skip always", "skip tagged", "skip untagged", "start", "empty group", "limit", "empty limit", "slice"],
 )
 def test_nothing_done_is_not_success(tmp_path: Path, playbook: str, arguments: list[str], words: str) -> None:
     code, said = run(tmp_path, f"basecast.fleet.{playbook}", "-e", manifest(tmp_path), *arguments)
     assert code != 0, said
     assert words in said, said
     assert "Traceback" not in said
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("playbook", ["plan", "deploy"])
+def test_a_group_of_machines_without_hosts_is_not_success(tmp_path: Path, playbook: str) -> None:
+    """Beside another group that has its hosts."""
+    (group,) = MANIFEST["machines"]
+    wanted = {**MANIFEST, "machines": [group, {**group, "name": "db", "hosts": ["nobody"]}]}
+    (tmp_path / "shop.yml").write_text(yaml.safe_dump(wanted))
+    code, said = run(tmp_path, f"basecast.fleet.{playbook}", "-e", f"manifest={tmp_path}/shop.yml")
+    assert code != 0
+    assert "machines[1].hosts: nobody has no host in the inventory" in said, said
+
+
+@pytest.mark.timeout(60)
+def test_stop_says_that_nothing_runs(tmp_path: Path) -> None:
+    here = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3", "basecast_runtime_dir": str(tmp_path)}
+    code, said = run(tmp_path, "basecast.fleet.stop", hosts={"kvm1": here})
+    assert code == 0, said
+    assert "No host has a relay node." in said
 
 
 @pytest.mark.timeout(120)
@@ -110,6 +135,24 @@ def test_a_relative_manifest_is_looked_up_where_ansible_runs(tmp_path: Path) -> 
     (tmp_path / "site.yml").write_text("- ansible.builtin.import_playbook: basecast.fleet.plan\n")
     code, said = run(tmp_path, str(tmp_path / "site.yml"), "-e", "manifest=shop.yml", cwd=elsewhere)
     assert "cannot be reached" in said, said
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (DEAD, "Connection refused"),
+        ({**DEAD, "ansible_host": "no.such.invalid"}, "Could not resolve hostname"),
+        ({"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python9"}, "'/usr/bin/python9' was not found"),
+    ],
+    ids=["port", "name", "python"],
+)
+def test_why_a_host_cannot_be_asked_is_told(tmp_path: Path, host: dict[str, t.Any], words: str) -> None:
+    _code, said = run(tmp_path, "basecast.fleet.plan", "-e", manifest(tmp_path), hosts={"kvm1": host})
+    (told,) = re.findall(r"web-1 on kvm1: out of reach.*?\n  \W*base tiny", said, re.S)
+    assert words in re.sub(r'[",\s]+', " ", told), said
+    assert "censored" not in said
+    assert "Task failed" not in told
 
 
 @pytest.mark.timeout(60)

@@ -286,11 +286,14 @@ class Lab:
     def pair(self, source: str | Host, target: str | Host) -> Pair:
         return Pair(self, getattr(source, "name", t.cast(str, source)), getattr(target, "name", t.cast(str, target)))
 
-    def share_pool(self, name: str, hosts: Sequence[str | Host]) -> str:
-        """One folder becomes pool `name` of all these hosts; the first one that has it brings it. Returns the path."""
+    def share_pool(self, name: str, hosts: Sequence[str | Host], apart: bool = False) -> str:
+        """One folder becomes pool `name` of all these hosts; the first one that has it brings it. Returns the path.
+
+        :param apart: a new folder, which each host mounts for itself as a network file system, without seeing others' locks.
+        """
         check_pool(name, "dir")
         names = [getattr(host, "name", host) for host in hosts]
-        self.request("share_pool", pool=name, hosts=names)
+        self.request("share_pool", pool=name, hosts=names, apart=apart)
         self.write_inventory()
         return self.hosts[t.cast(str, names[0])].pools[name]
 

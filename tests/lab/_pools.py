@@ -104,11 +104,12 @@ def free(pool: Pool) -> None:
     command("sync", "-f", pool.source)  # btrfs gives room back only then
 
 
-def share(state: Path, name: str, hosts: list[LabHost]) -> None:
+def share(state: Path, name: str, hosts: list[LabHost], apart: bool = False) -> None:
+    """:param apart: each host has a FUSE mount of its own, so that locks of one are not seen by the others, as with NFS."""
     if len(hosts) < 2:
         raise Refused(f"pool {name!r} can be shared between two hosts at least")
     owner = next((host for host in hosts if name in host.pools), None)
-    if owner is None:
+    if owner is None or apart:
         source = state / "shared" / name
         source.mkdir(parents=True)
         source.chmod(0o711)
@@ -117,8 +118,19 @@ def share(state: Path, name: str, hosts: list[LabHost]) -> None:
         pool = owner.pools[name]
     pool.shared = True
     for host in hosts:
-        if host.pools.get(name) is not pool:
+        if apart:
+            mount_apart(host, pool)
+        elif host.pools.get(name) is not pool:
             show_pool(host, pool)
+
+
+def mount_apart(host: LabHost, pool: Pool) -> None:
+    target = Path(f"{host.root}{pool.path}")
+    target.mkdir(parents=True, exist_ok=True)
+    # The name makes it a network file system, whose mounts know nothing of each other.
+    options = "subtype=shared,attr_timeout=0,entry_timeout=0,negative_timeout=0"
+    command("bindfs", "-o", options, pool.source, target)
+    host.pools[pool.name] = pool
 
 
 def pool_path(name: str) -> str:

@@ -259,7 +259,8 @@ class Supervisor:
             case "add_pool":
                 _pools.make_pool(self.host(request), request["pool"], request["fs"], request["size_mib"])
             case "share_pool":
-                _pools.share(self.state, request["pool"], [self.host({"host": name}) for name in request["hosts"]])
+                hosts = [self.host({"host": name}) for name in request["hosts"]]
+                _pools.share(self.state, request["pool"], hosts, bool(request.get("apart")))
             case "fill_pool":
                 return _pools.fill(self.pool(request), request["leave_bytes"])
             case "free_pool":

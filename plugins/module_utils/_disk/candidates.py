@@ -12,10 +12,11 @@ import os
 import stat
 import typing as t
 
-from .._errors import FleetError
+from .._errors import FleetError, InvalidOption
 from .._text import clean
 from . import download, filesystem, import_record, in_use, sources, transfer
 from .download import DownloadFailed
+from .errors import UnsafePath
 from .inspection import inspect
 from .sources import Rules
 from .store import Store
@@ -73,16 +74,19 @@ def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rul
     """A file on the host, opened and judged as an import does it."""
     full = path if os.path.isabs(path) else os.path.join(stores[pool].pool_path, path)
     try:
-        descriptor = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor, true = sources.open_source(full, stores, rules)
     except (FileNotFoundError, NotADirectoryError):
         return Source(False, None, "", "there is no such file")
-    except (OSError, ValueError) as error:
-        return Source(False, None, "", clean(error, 200))
+    except UnsafePath:
+        return Source(False, None, "", "it is not a regular file")
+    except InvalidOption as error:
+        return Source(False, None, error.message, "")
+    except FleetError as error:
+        return Source(True, None, error.message, "")
+    except OSError as error:
+        return Source(True, None, "", clean(error, 200))
     try:
         status = os.fstat(descriptor)
-        true = sources.check_path(descriptor, full, stores, rules)
-        if not stat.S_ISREG(status.st_mode):
-            return Source(False, None, "", "it is not a regular file")
         in_use.refuse_open(descriptor, full, "imported", readers=False)
         sha256 = ""
         if digest is not None and digest.size_bytes in (None, status.st_size):

@@ -235,9 +235,7 @@ class _Guard:
         problems: list[str] = []
         failure: OSError | None = None
         for family, kind, protocol, _name, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-            problem = sources.address_problem(
-                host, ipaddress.ip_address(str(address[0]).partition("%")[0]), self._rules, host.lower() == self._named
-            )
+            problem = self._problem(host, address)
             if problem:
                 problems.append(problem)
                 continue
@@ -251,16 +249,38 @@ class _Guard:
                 connection.close()
                 failure = error
         if failure is None and problems:
-            raise SourceRefused(
-                f"url: {problems[0]}, from which this host fetches nothing unless it is listed in source_hosts (the host "
-                "variable basecast_source_hosts).",
-                host=host,
-            )
+            raise self._refused(problems[0], host)
         raise failure or OSError(f"{host} has no address")
+
+    def _problem(self, host: str, address: t.Any) -> str:
+        return sources.address_problem(
+            host, ipaddress.ip_address(str(address[0]).partition("%")[0]), self._rules, host.lower() == self._named
+        )
+
+    @staticmethod
+    def _refused(problem: str, host: str) -> SourceRefused:
+        return SourceRefused(
+            f"url: {problem}, from which this host fetches nothing unless it is listed in source_hosts (the host variable "
+            "basecast_source_hosts).",
+            host=host,
+        )
+
+    def _check_number(self, host: str) -> None:
+        """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
+        try:
+            found = socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        except OSError:
+            return
+        for *_kind, address in found:
+            problem = self._problem(host, address)
+            if problem:
+                raise self._refused(problem, host)
 
     def connection(self, kind: t.Any, request: urllib.request.Request) -> t.Any:
         """A class of connections. Where a proxy is set, an administrator of the host has set it, and it resolves names."""
         proxied = request.has_proxy() or getattr(request, "_tunnel_host", None)
+        if proxied:
+            self._check_number(urllib.parse.urlsplit(request.full_url).hostname or "")
 
         def make(*arguments: t.Any, **named: t.Any) -> t.Any:
             made = kind(*arguments, **named)

@@ -42,6 +42,20 @@ class StoreBusy(FleetError):
         super().__init__(f"{subject} is being written{holder} ({path}); try again when that has ended.", path=path, pid=pid, host=host)
 
 
+class LockLost(FleetError):
+    """This host held a lock of shared storage and stood still for so long that another one took it over."""
+
+    kind = "lock_lost"
+
+    def __init__(self, subject: str, path: str, host: str = "") -> None:
+        super().__init__(
+            f"{subject}: this host did not write to the storage for too long, so {host or 'another host'} has taken over its lock "
+            f"({path}); try again.",
+            path=path,
+            host=host,
+        )
+
+
 class DigestMismatch(FleetError):
     kind = "digest_mismatch"
 

@@ -57,16 +57,24 @@ class Mount(t.NamedTuple):
 
 def open_regular(path: str, flags: int = os.O_RDONLY) -> int:
     """A descriptor of a regular file: the last component is not followed when it is a symbolic link."""
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
+        mode = os.fstat(place).st_mode
+        if stat.S_ISLNK(mode):
             raise UnsafePath(f"{path} is a symbolic link where a file of the store is expected; remove it.", path=path)
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnsafePath(f"{path} is not a regular file.", path=path)
-    return descriptor
+        if not stat.S_ISREG(mode):
+            raise UnsafePath(f"{path} is not a regular file.", path=path)
+        return reopen(place, flags)
+    finally:
+        os.close(place)
+
+
+def reopen(place: int, flags: int = os.O_RDONLY) -> int:
+    """Open what an O_PATH descriptor stands for, once it is known to be a regular file.
+
+    To open anything else may do something: a watchdog begins to count, a tape is wound, the writer of a pipe goes on.
+    """
+    return os.open(f"/proc/self/fd/{place}", flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def ensure_directory(path: str, mode: int = DIRECTORY_MODE) -> bool:
@@ -160,7 +168,8 @@ def remove_file(path: str) -> bool:
 def remove_tree(path: str) -> None:
     """Remove a directory of the store with everything in it, immutable files included.
 
-    No link is followed, the path itself included, also when one is put there meanwhile.
+    No link is followed, the path itself included, also when one is put there meanwhile. On network storage a file that a process
+    of this host has open gets another name when it is removed, and is gone with its last user: until then the directory stays.
     """
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -171,32 +180,48 @@ def remove_tree(path: str) -> None:
             raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the store is expected.", path=path)
         raise
     try:
-        _empty(directory)
+        emptied = _empty(directory)
     finally:
         os.close(directory)
+    if not emptied:
+        return
     try:
         os.rmdir(path)
     except FileNotFoundError:
         pass
 
 
-def _empty(directory: int) -> None:
+def _empty(directory: int) -> bool:
+    """False if only files are left that are removed already and that somebody has open."""
+    emptied = True
     for name in os.listdir(directory):
         try:
             mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
                 try:
-                    _empty(inner)
+                    inner_emptied = _empty(inner)
                 finally:
                     os.close(inner)
-                os.rmdir(name, dir_fd=directory)
+                if inner_emptied:
+                    os.rmdir(name, dir_fd=directory)
+                emptied = emptied and inner_emptied
                 continue
             if stat.S_ISREG(mode):
                 _make_mutable(name, directory)
             os.unlink(name, dir_fd=directory)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            if error.errno != errno.EBUSY or not _is_removed(name):
+                raise
+    left = os.listdir(directory)
+    return emptied and not (left and all(map(_is_removed, left)))
+
+
+def _is_removed(name: str) -> bool:
+    """Whether a network file system keeps the file until its last user closes it."""
+    return name.startswith((".nfs", ".fuse_hidden", ".smb"))
 
 
 def _make_mutable(name: str, directory: int) -> None:

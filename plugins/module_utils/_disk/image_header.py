@@ -178,6 +178,8 @@ def vmdk_problem(head: bytes, file_name: str) -> str:
         return "it is of the old ESX format (COWD)"
     if head[:4] != _VMDK_SPARSE:
         return "it is only a description; its data lies in other files. Convert it to one file first (qemu-img convert)"
+    if len(head) < _SECTOR:
+        return "its header is cut off"
     version, _flags, capacity = struct.unpack_from("<IIQ", head, 4)
     descriptor_at, descriptor_sectors = struct.unpack_from("<QQ", head, 28)
     if version not in (1, 2, 3):
@@ -211,6 +213,8 @@ def vpc_problem(head: bytes, tail: bytes) -> str:
     footer = head[:_SECTOR] if head[:8] == _VPC_COOKIE else tail[-_SECTOR:]
     if footer[:8] != _VPC_COOKIE:
         return "it has no VHD footer, neither at its begin nor at its end"
+    if len(footer) < _SECTOR:
+        return "its VHD footer is cut off"
     kind = struct.unpack_from(">I", footer, 60)[0]
     if kind == 4:
         return "it is a differencing disk: it has a parent"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 import typing as t
 
@@ -19,7 +18,7 @@ from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
 from .._text import clean
 from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
-from .errors import BaseMissing, DamagedImage, DigestMismatch, NameTaken, UnsafePath
+from .errors import BaseMissing, DamagedImage, DigestMismatch, LockLost, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
 from .qemu_img import QemuImg
 from .sources import Rules
@@ -203,7 +202,7 @@ class Importer:
             return
         path = self.resolve(request.src)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+            descriptor, true = sources.open_source(path, self._stores, self._rules, follow=False)
         except FileNotFoundError:
             if not self._check_mode:
                 uploads.leave(path)  # moved into the store, not copied
@@ -214,9 +213,6 @@ class Importer:
                 return
             raise
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UnsafePath(f"src: {path} is not a regular file.", path=path)
-            true = sources.check_path(descriptor, path, self._stores, self._rules)
             # Its own descriptor has the locks under which it was read.
             same = self._reading is not None and os.path.sameopenfile(self._reading, descriptor)
             in_use.refuse_open(self._reading if same and self._reading is not None else descriptor, path, "removed")
@@ -234,16 +230,13 @@ class Importer:
 
     def _import_path(self, request: Request, path: str) -> Result:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
+            descriptor, true = sources.open_source(path, self._stores, self._rules)
+        except (FileNotFoundError, NotADirectoryError):
             if request.adopt:
                 return self._result(None)
             raise FleetError(f"src: {path} does not exist on this host.", kind="source_missing", path=path)
         try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UnsafePath(f"src: {path} is not a regular file.", path=path)
-            true = sources.check_path(descriptor, path, self._stores, self._rules)
             taken = request.consume or request.method == "hard_link"
             with in_use.reading(descriptor, path, "imported"):
                 if taken:
@@ -562,6 +555,8 @@ class Importer:
                     filesystem.remove_file(partial.map)
                     os.rename(digested.path, partial.disk)
                     base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
+                except LockLost:
+                    raise  # what is there now is another host's
                 except BaseException:
                     if os.path.lexists(partial.disk):
                         filesystem.set_immutable(partial.disk, False)

@@ -14,7 +14,9 @@ stands still for long enough, or whose process has ended on this very host, is b
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import socket
 import threading
@@ -42,7 +44,13 @@ class Owner(t.NamedTuple):
 
 def unique() -> str:
     """A part of a temporary file's name that no other process on any host uses."""
-    return f"{socket.gethostname()[:40]}.{os.getpid()}.{secrets.token_hex(4)}"
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()[:40])
+    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
+def _boot() -> str:
+    """Where a process's number means that process: in this boot, and in this container of it."""
+    return f"{filesystem.boot_id()}.{os.readlink('/proc/self/ns/pid')}"
 
 
 class Lease:
@@ -60,12 +68,20 @@ class Lease:
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_S):
             # Its directory may have been renamed with it, so only the file itself tells whether it is still there.
-            if os.fstat(self._descriptor).st_nlink == 0:
+            if _is_removed(self._descriptor):
                 self.lost = True
                 return
             self._owner = self._owner._replace(beat=self._owner.beat + 1)
             with contextlib.suppress(OSError):
                 _write(self._descriptor, self._owner)
+
+    def taken_by(self) -> str | None:
+        """The host that has it now if this one stood still for too long, empty if that is not known; None: it is held."""
+        owner = holder(self.path)
+        if not self.lost and owner is not None and owner.token == self._owner.token:
+            return None
+        self.lost = True
+        return "" if owner is None else owner.host
 
     def release(self) -> None:
         self._ended.set()
@@ -81,7 +97,7 @@ class Lease:
 
 def take(path: str) -> Lease | None:
     """The lease of this name, None while somebody else has it."""
-    owner = Owner(socket.gethostname(), filesystem.boot_id(), os.getpid(), secrets.token_hex(8), 0)
+    owner = Owner(socket.gethostname(), _boot(), os.getpid(), secrets.token_hex(8), 0)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -101,7 +117,7 @@ def holder(path: str) -> Owner | None:
     try:
         value = filesystem.read_value(path, _LARGEST)
         return Owner(
-            value["host"].text(255), value["boot"].text(64), value["pid"].integer(), value["token"].text(64), value["beat"].integer()
+            value["host"].text(255), value["boot"].text(80), value["pid"].integer(), value["token"].text(64), value["beat"].integer()
         )
     except FileNotFoundError:
         return None
@@ -175,7 +191,7 @@ def pause() -> None:
 
 def _has_ended(owner: Owner) -> bool:
     """For sure: a process of this host and this boot that is no more."""
-    if owner.host != socket.gethostname() or owner.boot != filesystem.boot_id() or owner.pid == 0:
+    if owner.host != socket.gethostname() or owner.boot != _boot() or owner.pid == 0:
         return False
     return not os.path.exists(f"/proc/{owner.pid}")
 
@@ -184,6 +200,13 @@ def _write(descriptor: int, owner: Owner) -> None:
     data = filesystem.json_bytes(owner._asdict())
     os.pwrite(descriptor, data, 0)
     os.ftruncate(descriptor, len(data))
+
+
+def _is_removed(descriptor: int) -> bool:
+    try:
+        return os.fstat(descriptor).st_nlink == 0
+    except OSError as error:
+        return error.errno == errno.ESTALE  # as network file systems say it
 
 
 def _same_file(path: str, descriptor: int) -> bool:

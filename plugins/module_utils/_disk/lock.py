@@ -18,7 +18,7 @@ import time
 import types
 
 from . import filesystem, lease
-from .errors import StoreBusy, UnsafePath
+from .errors import LockLost, StoreBusy, UnsafePath
 from .lease import Lease
 
 _TRIES = 5
@@ -28,15 +28,23 @@ _PAUSE_S = 0.02
 class Lock:
     """A held lock; close it, or use it as a context."""
 
-    def __init__(self, descriptor: int, path: str, named: bool = False, held: Lease | None = None) -> None:
+    def __init__(self, descriptor: int, path: str, subject: str, named: bool = False, held: Lease | None = None) -> None:
         """
+        :param subject: what it is for, as messages name it.
         :param named: the file tells the holder's process id.
         :param held: what keeps other hosts out.
         """
+        self._subject = subject
         self._lease = held
         self.descriptor = descriptor
         self.path = path
         self._named = named
+
+    def check(self) -> None:
+        """Before what must not happen twice: :raises LockLost: this host stood still, and another one has taken over."""
+        host = self._lease.taken_by() if self._lease is not None else None
+        if host is not None:
+            raise LockLost(self._subject, self.path, host)
 
     def close(self) -> None:
         if self.descriptor >= 0:
@@ -74,7 +82,7 @@ def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, cre
                 if named:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-                return Lock(descriptor, path, named, held)
+                return Lock(descriptor, path, subject, named, held)
         except BaseException:
             os.close(descriptor)
             raise

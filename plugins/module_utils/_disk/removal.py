@@ -54,10 +54,11 @@ def remove_bases(
         return []
     if check_mode:
         return _checked(stores, pool, bases, tenant)
-    with store.changing():
+    with store.changing() as held:
         going = _checked(stores, pool, bases, tenant)
         store.sweep()
         for sha256 in going:
+            held.check()
             store.remove(sha256)
     return going
 

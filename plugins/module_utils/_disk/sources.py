@@ -10,17 +10,20 @@ give them a file, or an answer of a service, that only the host's root can have.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import html
 import ipaddress
 import os
 import re
+import stat
 import typing as t
 import urllib.parse
 
 from .._errors import FleetError, InvalidOption
 from .._text import clean
 from . import filesystem
+from .errors import UnsafePath
 from .store import Store
 
 UPLOADS = ".incoming"
@@ -57,9 +60,47 @@ def checked_rules(dirs: t.Sequence[str], hosts: t.Sequence[str]) -> Rules:
     return Rules(tuple(dirs), tuple(hosts))
 
 
-def true_path(descriptor: int) -> str:
-    """Where an open file really lies, all links resolved, whatever has been renamed since it was opened by name."""
-    return os.readlink(f"/proc/self/fd/{descriptor}")
+def true_path(descriptor: int, name: str) -> str:
+    """Where an open file really lies, all links resolved, whatever has been renamed since it was opened by name.
+
+    :raises SourceRefused: this host has another file at that place, or none: it was removed, or it belongs to another file
+        tree, such as a container's, which was reached through /proc.
+    """
+    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    try:
+        same = os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
+    except OSError:
+        same = False
+    if not same:
+        raise SourceRefused(f"src: {name} has no place in this host's own file tree; give the path of a file that has one.", path=name)
+    return path
+
+
+def open_source(path: str, stores: t.Mapping[str, Store], rules: Rules, follow: bool = True) -> tuple[int, str]:
+    """A file that may become a base disk, open for reading, and where it really lies. What is refused is not even opened.
+
+    :param path: absolute, as the user knows it.
+    :param follow: whether its last component may be a symbolic link; ELOOP if not.
+    :raises FileNotFoundError: it is not there, in a directory from which images are taken. OSError:
+    :raises SourceRefused: see ``check_path``, also where nothing is. UnsafePath: it is no regular file.
+    """
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    except ValueError as error:
+        raise InvalidOption("src", path, f"a path is expected ({error})")
+    except (FileNotFoundError, NotADirectoryError):
+        _check_place(os.path.realpath(path), path, stores, rules)
+        raise
+    try:
+        mode = os.fstat(place).st_mode
+        if stat.S_ISLNK(mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        true = check_path(place, path, stores, rules)
+        if not stat.S_ISREG(mode):
+            raise UnsafePath(f"src: {path} is not a regular file.", path=path)
+        return filesystem.reopen(place), true
+    finally:
+        os.close(place)
 
 
 def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules: Rules) -> str:
@@ -68,7 +109,7 @@ def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules:
     :param name: as the user knows it.
     :raises SourceRefused: it lies outside of what is allowed, or belongs to a machine or to the store.
     """
-    path = true_path(descriptor)
+    path = true_path(descriptor, name)
     for store in stores.values():
         root = os.path.realpath(store.pool_path)
         if _is_below(path, os.path.join(root, "machines")):
@@ -79,6 +120,12 @@ def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules:
     owner = _machine_of(os.fstat(descriptor), stores)
     if owner:
         raise SourceRefused(f"src: {name} is a disk of {owner}; machines' files are never imported.", path=name)
+    _check_place(path, name, stores, rules)
+    return path
+
+
+def _check_place(path: str, name: str, stores: t.Mapping[str, Store], rules: Rules) -> None:
+    """Whether images are taken from where a path leads, all links resolved."""
     allowed = directories(stores, rules)
     if not any(_is_below(path, directory) for directory in allowed):
         really = "" if os.path.normpath(name) == path else f" (it is {path})"
@@ -88,7 +135,6 @@ def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules:
             path=name,
             allowed=allowed,
         )
-    return path
 
 
 def directories(stores: t.Mapping[str, Store], rules: Rules) -> list[str]:

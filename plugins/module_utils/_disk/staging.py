@@ -13,8 +13,9 @@ import os
 import time
 
 from . import filesystem, lock
-from .errors import StoreBusy
+from .errors import LockLost, StoreBusy
 from .lease import unique
+from .lock import Lock
 from .store import Store
 
 _PREFIX = ".import-"
@@ -55,15 +56,18 @@ class Staging:
         return os.path.join(self.directory, name)
 
     def __exit__(self, *_details: object) -> None:
-        try:
-            _discard(self._parent, self.directory)
-        finally:
-            self._lock.close()
+        _discard(self._parent, self.directory, self._lock)
 
 
-def _discard(parent: str, directory: str) -> None:
+def _discard(parent: str, directory: str, held: Lock) -> None:
+    """With its lock, which is given up in between: network storage keeps what is open, and the directory with it."""
     doomed = os.path.join(parent, f"{_DOOMED}{unique()}")
-    os.rename(directory, doomed)
+    with held:
+        try:
+            held.check()
+        except LockLost:
+            return  # it is another host's now
+        os.rename(directory, doomed)
     filesystem.remove_tree_or_file(doomed)
 
 
@@ -75,7 +79,6 @@ def _sweep(parent: str) -> None:
             filesystem.remove_tree_or_file(directory)
         elif name.startswith(_PREFIX):
             try:
-                with lock.take(os.path.join(directory, "lock"), "a finished import"):
-                    _discard(parent, directory)
+                _discard(parent, directory, lock.take(os.path.join(directory, "lock"), "a finished import"))
             except (StoreBusy, FileNotFoundError):
                 continue

@@ -29,9 +29,10 @@ from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES, Listed, 
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
+from .._text import clean
 from .._untrusted import Malformed, Value
-from . import access, filesystem, in_use, lock, references, verification
-from .errors import NameTaken, StoreBusy, WrongDigest
+from . import access, filesystem, image_header, in_use, lock, references, verification
+from .errors import LockLost, NameTaken, StoreBusy, WrongDigest
 from .lease import unique
 from .references import Reference
 from .runner import Runner
@@ -182,6 +183,27 @@ def _check_metadata(metadata: Value, sha256: str) -> None:
     if origin.get("size_bytes") is not None:
         origin["size_bytes"].integer()
     metadata["signatures"].items(64)
+
+
+def record_problem(path: str, metadata: t.Mapping[str, t.Any]) -> str:
+    """Where a record contradicts the bytes that it describes, empty where it does not. A machine would get another disk than
+    was meant, or another file of the host as its parent."""
+    size, parent = metadata["virtual_size_bytes"], metadata.get("parent")
+    if metadata["image_format"] == "raw":
+        found, backing = os.lstat(path).st_size, None
+    else:
+        try:
+            header = image_header.read_qcow2(path)
+        except image_header.HeaderError as error:
+            return f"image_format qcow2, but the file is none: {error}"
+        if header.external_data:
+            return "nothing of the other file in which the image keeps its data"
+        found, backing = header.virtual_size_bytes, header.backing
+    if size != found:
+        return f"virtual_size_bytes {size}, but the disk has {found}"
+    if backing != (f"../{parent}/disk" if parent else None):
+        return f"parent {parent or 'none'}, but the file names {clean(backing or 'none', 300)}"
+    return ""
 
 
 class Store:
@@ -509,6 +531,8 @@ class Partial:
         """
         there = self.store.find(self.sha256)
         if there is not None:
+            if digest is not None:
+                digest.close()  # network storage keeps what is open
             self.discard()
             return there
         if metadata.get("parent") is None:
@@ -517,6 +541,7 @@ class Partial:
             return self._publish(metadata, chunks, digest)
 
     def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed, digest: FileDigest | None) -> Base:
+        self._lock.check()
         self._check(metadata, chunks)
         filesystem.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), filesystem.BASE_MODE)
         filesystem.replace_file(os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE)
@@ -525,6 +550,7 @@ class Partial:
         filesystem.protect(self.disk)
         try:
             self._compare(digest)
+            self._compare_record(metadata)
         except BaseException:
             filesystem.set_immutable(self.disk, False)
             os.chmod(self.disk, 0o600)
@@ -532,6 +558,7 @@ class Partial:
         verification.remember(self.store.record_path(self.sha256), self.disk)
         filesystem.sync_file(self.disk)
         filesystem.sync_directory(self.directory)
+        self._lock.check()
         self._rename()
         for name in ("map", "lock", "lock.lease"):
             filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
@@ -558,6 +585,15 @@ class Partial:
                 seen.close()
         if found != self.sha256:
             raise WrongDigest(self.sha256, found)
+
+    def _compare_record(self, metadata: t.Mapping[str, t.Any]) -> None:
+        """What the record says of the bytes with the bytes, which no digest covers: whoever sent it may lie. :raises FleetError:"""
+        problem = record_problem(self.disk, metadata)
+        if problem:
+            raise FleetError(
+                f"The base disk {self.sha256} cannot be published: its record says {problem}; compare the records of its holders.",
+                sha256=self.sha256,
+            )
 
     def _rename(self) -> None:
         target = self.store.base_directory(self.sha256)
@@ -589,11 +625,18 @@ class Partial:
         """Delete it, lock included; nothing to do when it was published or closed."""
         if self._lock.descriptor < 0:
             return
+        try:
+            self._lock.check()
+        except LockLost:
+            # What is there now is another host's.
+            self.close()
+            return
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
         doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{unique()}")
         os.rename(self.directory, doomed)
-        filesystem.remove_tree_or_file(doomed)
+        # Network storage keeps what is open, and the directory with it.
         self.close()
+        filesystem.remove_tree_or_file(doomed)
 
     def close(self) -> None:
         """Give up the hold and keep what is there."""

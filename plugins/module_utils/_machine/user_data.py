@@ -221,7 +221,10 @@ def _load(text: str) -> tuple[t.Any, str]:
             return None, f"line {number}: it begins with a tab; YAML is indented with spaces"
     if yaml is None:
         return _load_json(text)
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError as error:  # of a character that YAML does not have
+        return None, f"it is not YAML: {clean(str(error).split(chr(10), 1)[0], 200)}"
     try:
         node = loader.get_single_node()
         repeated = _repeated(node)

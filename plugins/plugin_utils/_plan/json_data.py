@@ -84,5 +84,5 @@ def read_input(option: str, value: t.Any) -> t.Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise InvalidOption(option, str(value), f"a structure or the path of a readable JSON file is ({error})")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidOption(option, str(value), f"the file must hold JSON ({error})")

@@ -11,6 +11,7 @@ Pure: the time is passed in, in seconds of any one clock.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -20,6 +21,22 @@ ENDED = (DONE, FAILED, SILENT)
 
 # How far apart two answers may put the moment of one and the same report.
 AGE_ERROR_S = 1.0
+
+
+class Machines(t.NamedTuple):
+    """How many machines there are to be, and how far they have come."""
+
+    wanted: int = 0
+    disks: int = 0
+    started: int = 0
+    reported: int = 0
+    failed: int = 0
+
+    def plus(self, other: Machines) -> Machines:
+        return Machines(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+NO_MACHINES = Machines()
 
 
 class Row(t.NamedTuple):
@@ -34,6 +51,7 @@ class Row(t.NamedTuple):
     parents: tuple[str, ...] = ()
     msg: str = ""
     said_at: float | None = None
+    machines: Machines = NO_MACHINES
 
 
 class Total(t.NamedTuple):
@@ -47,15 +65,17 @@ class Total(t.NamedTuple):
     size_bytes: int
     rate_mbps: float
     remaining_s: float | None
+    machines: Machines = NO_MACHINES
 
 
 def row_of(host: str, entry: t.Mapping[str, t.Any], now: float) -> Row:
-    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_node) returns."""
+    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_info) returns."""
     age_s = entry.get("age_s")
     said_at = None if age_s is None else now - age_s
+    machines = Machines(*(int((entry.get("machines") or {}).get(name) or 0) for name in Machines._fields))
     bases = [base for base in entry.get("bases", {}).values() if not (base["state"] == "holding" and not base["received_bytes"])]
     if not bases:
-        return Row(host, HELD if entry.get("started") else UNKNOWN, said_at=said_at)
+        return Row(host, HELD if entry.get("started") else UNKNOWN, said_at=said_at, machines=machines)
     states = {base["state"] for base in bases}
     reasons = [base["msg"] for base in bases if base["state"] == "failed"] or [base["msg"] for base in bases if base["msg"]]
     if states == {"holding"}:
@@ -77,6 +97,7 @@ def row_of(host: str, entry: t.Mapping[str, t.Any], now: float) -> Row:
         tuple(dict.fromkeys(parent for base in bases for parent in base["parents"])),
         reasons[0] if reasons else "",
         said_at,
+        machines,
     )
 
 
@@ -132,6 +153,7 @@ class Fleet:
             sum(row.size_bytes for row in rows),
             rate,
             max(times, default=None),
+            functools.reduce(Machines.plus, (row.machines for row in self._rows.values()), NO_MACHINES),
         )
 
     def by_interest(self, now: float) -> list[Row]:

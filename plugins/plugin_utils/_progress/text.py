@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 import unicodedata
 
-from .fleet import DONE, FAILED, FETCHING, SILENT, UNKNOWN, Fleet, Row, Total
+from .fleet import DONE, FAILED, FETCHING, SILENT, UNKNOWN, Fleet, Machines, Row, Total
 
 MiB = 1024 * 1024
 UNITS = ((1024 * 1024 * MiB, "TiB"), (1024 * MiB, "GiB"), (MiB, "MiB"), (1024, "KiB"))
@@ -216,14 +216,27 @@ def lines(fleet: Fleet, now: float, width: int, height: int, style: Style = UNIC
 
 
 def sources(row: Row, style: Style) -> str:
+    """From whom it comes; once all is there, how far the machines are."""
+    if row.state == DONE:
+        return how_far(row.machines)
     return f"{style.arrow} {_and(row.parents)}" if row.parents else ""
+
+
+def how_far(machines: Machines) -> str:
+    """The furthest that any of the machines has come, and how many of them; in few words."""
+    if machines.failed:
+        return f"{machines.failed}/{machines.wanted} machines failed"
+    for word in ("reported", "started", "disks"):
+        if getattr(machines, word):
+            return f"{getattr(machines, word)}/{machines.wanted} {word}"
+    return f"0/{machines.wanted} machines" if machines.wanted else ""
 
 
 def counts(total: Total) -> str:
     """In few words."""
     parts = [f"{total.done}/{total.hosts} done"]
     parts += [f"{number} {word}" for number, word in ((total.failed, "failed"), (total.silent, "silent")) if number]
-    return ", ".join(parts)
+    return ", ".join([*parts, *filter(None, [how_far(total.machines)])])
 
 
 def others(rows: t.Sequence[Row], fleet: Fleet, now: float) -> str:
@@ -266,7 +279,7 @@ def _host_line(row: Row, remaining: float | None, columns: Columns, style: Style
         rest = columns.behind - (columns.amount + 2 if columns.amount else 0)
         return head + _tail([(columns.amount, size, True, "dim")], style) + _words(words, rest, style, "dim")
     if row.state == DONE:
-        end, speed, whence = "done", "", ""
+        end, speed, whence = "done", "", sources(row, style)
     else:
         end = "" if remaining is None else duration(remaining)
         speed, whence = rate(row.rate_mbps), sources(row, style)
@@ -310,9 +323,18 @@ def log_line(fleet: Fleet, now: float, slowest: int = 3) -> str:
         parts.append(rate(total.rate_mbps))
     if total.remaining_s is not None:
         parts.append(f"{duration(total.remaining_s)} left")
+    parts += _machines(total.machines)
     moving = [row for row in fleet.by_interest(now) if row.state == FETCHING and row.rate_mbps]
     slow = [f"{clean(row.host)} {percent(row.bytes, row.size_bytes)}%" for row in moving[:slowest]] if len(moving) > 1 else []
     return f"relay: {', '.join(parts)}" + (f"; slowest: {', '.join(slow)}" if slow else "") + troubles(fleet)
+
+
+def _machines(machines: Machines) -> list[str]:
+    if not machines.wanted:
+        return []
+    found = [f"{machines.started} of {machines.wanted} machine{'s' * (machines.wanted != 1)} started"]
+    found += [f"{number} {word}" for number, word in ((machines.reported, "reported"), (machines.failed, "failed")) if number]
+    return [", ".join(found)]
 
 
 def last_line(fleet: Fleet, now: float) -> str:

@@ -14,11 +14,16 @@ import json
 import os
 import typing as t
 
+from ..._untrusted import MAX_BYTES, Malformed, Value, read
+
 FORMAT = 1
 NAME = "links.json"
 
 # Of a larger fleet the links measured last are kept.
 MAX_LINKS = 4096
+
+_MAX_POOLS = 1000
+_MAX_NAME = 255
 
 # A measurement from the future says that the clock was set back; how old it is cannot be told.
 CLOCK_SPARE_S = 60.0
@@ -34,6 +39,15 @@ def slowest(disks: t.Mapping[str, t.Mapping[str, float]]) -> dict[str, float]:
         if known:
             rates[f"disk_{key}"] = min(known)
     return rates
+
+
+def _link(row: Value) -> Row:
+    texts = {key: row[key].text(_MAX_NAME) for key in ("from", "to", "by")}
+    return {**texts, **{key: row[key].number() for key in ("mbps", "latency_s", "at")}}
+
+
+def _disk(rates: Value) -> Row:
+    return {key: value.number() for key, value in rates.entries(_MAX_POOLS).items()}
 
 
 class LinkHistory:
@@ -115,17 +129,18 @@ class LinkHistory:
     def _load(self) -> Row:
         empty: Row = {"format": FORMAT, "links": [], "disks": {}, "disks_at": 0.0}
         try:
-            with open(self._path, encoding="utf-8") as file:
-                kept = json.load(file)
-            for row in kept["links"]:
-                if not (isinstance(row["from"], str) and isinstance(row["to"], str) and isinstance(row["by"], str)):
-                    return empty
-                for key in ("mbps", "latency_s", "at"):
-                    row[key] = float(row[key])
-            kept["disks"], kept["disks_at"] = dict(kept["disks"]), float(kept["disks_at"])
-        except (OSError, ValueError, TypeError, KeyError):
+            with open(self._path, "rb") as file:
+                kept = read(file.read(MAX_BYTES + 1), self._path)
+            if kept["format"].integer() != FORMAT:
+                return empty
+            return {
+                "format": FORMAT,
+                "links": [_link(row) for row in kept["links"].items(MAX_LINKS)],
+                "disks": {pool: _disk(rates) for pool, rates in kept["disks"].entries(_MAX_POOLS).items()},
+                "disks_at": kept["disks_at"].number(),
+            }
+        except (OSError, Malformed):
             return empty
-        return kept if kept.get("format") == FORMAT else empty
 
     def _write(self, kept: Row) -> None:
         temporary = f"{self._path}.{os.getpid()}"

@@ -16,6 +16,7 @@ import shutil
 import time
 import typing as t
 
+from ..._untrusted import Malformed, read
 from ..errors import ControlFailed, RelayError
 from . import control_socket
 from .daemon import Process, start_time
@@ -25,6 +26,8 @@ if t.TYPE_CHECKING:
 
 # How long the last words of a node are kept, in seconds, and the end of their name: no run has a name with it.
 ENDING, ENDING_S = ",ended.json", 86400.0
+
+_LARGEST_PIDFILE = 4096
 
 # Settings as they arrive in JSON.
 Json = t.Dict[str, t.Any]
@@ -100,11 +103,10 @@ class RunDirectory:
     def read_pidfile(self) -> Json:
         """What the last node noted; empty if there is nothing to read."""
         try:
-            with open(self.pidfile, encoding="utf-8") as file:
-                noted = json.load(file)
-        except (OSError, ValueError):
+            with open(self.pidfile, "rb") as file:
+                return read(file.read(_LARGEST_PIDFILE + 1), self.pidfile, _LARGEST_PIDFILE).mapping()
+        except (OSError, Malformed):
             return {}
-        return noted if isinstance(noted, dict) else {}
 
     def process(self) -> Process | None:
         noted = self.read_pidfile()

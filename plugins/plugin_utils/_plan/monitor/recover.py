@@ -140,8 +140,14 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
         "concerned": changed,
         "restarted": [],
         "lines": [line, *_tables(plans)],
+        "history": _remembered(out, at, line),
         "replans": out.get("replans", 0) + 1,
     }
+
+
+def _remembered(out: State, at: float, line: str) -> list[dict[str, t.Any]]:
+    """What was told so far, for the report; ``lines`` only hold the last of it."""
+    return [*(out.get("history") or []), {"at_s": round(at, 1), "kind": "replan", "text": line}]
 
 
 def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
@@ -179,7 +185,8 @@ def _hopeless(out: State, why: str, now: float) -> State:
     since = out.get("hopeless_since") or now
     out["hopeless_since"] = since
     if now - since >= out["settings"]["patience_s"]:
-        return {**out, "done": True, "failed": why, "lines": [f"After {now - out['began']:.0f} s: {why}."]}
+        line = f"After {now - out['began']:.0f} s: {why}."
+        return {**out, "done": True, "failed": why, "lines": [line], "history": _remembered(out, now - out["began"], line)}
     soon = min(out["settings"]["retry_s"], max(1.0, out["settings"]["patience_s"] / 2))
     for host, entry in out["lost"].items():
         out["lost"][host] = {**entry, "next": min(entry["next"], now + soon)}

@@ -189,21 +189,38 @@ def _metadata_of(digest: str, hosts: Observed) -> dict[str, t.Any] | None:
     return None
 
 
-def chunk_list_conflicts(bases: Iterable[Mapping[str, t.Any]], hosts: Observed) -> list[str]:
-    """Sentences on holders that have different chunk lists for the same bytes, as at most one of them can be right."""
+# What the record of a base says of its bytes, and what a message calls it. Which of two is right only the bytes can tell.
+_OF_BYTES = {
+    "chunks_sha256": "chunk lists",
+    "size_bytes": "sizes",
+    "virtual_size_bytes": "virtual sizes",
+    "image_format": "image formats",
+    "parent": "parents",
+    "chunk_bytes": "chunk sizes",
+}
+
+
+def record_conflicts(bases: Iterable[Mapping[str, t.Any]], hosts: Observed) -> list[str]:
+    """Sentences on holders whose records of the same bytes differ, as at most one of them can be right."""
     found = []
     for base in bases:
         for digest in _chain(base, hosts):
-            lists: dict[str, list[str]] = {}
-            for host, facts in hosts.items():
-                for pool, content in (facts.get("pools") or {}).items():
-                    for held in content.get("bases") or []:
-                        if digest and held["sha256"] == digest and held.get("chunks_sha256"):
-                            lists.setdefault(held["chunks_sha256"], []).append(f"{host} (pool {pool})")
-            if len(lists) > 1:
-                places = " and ".join(f"{chunks} on {', '.join(where)}" for chunks, where in sorted(lists.items()))
-                found.append(
-                    f"{base['place']}: the holders of {digest} have different chunk lists: {places}; compare their base disks "
-                    "with their digests (playbook basecast.fleet.verify), and remove the wrong ones"
-                )
+            holders = [
+                (f"{host} (pool {pool})", held)
+                for host, facts in hosts.items()
+                for pool, content in (facts.get("pools") or {}).items()
+                for held in content.get("bases") or []
+                if digest and held["sha256"] == digest
+            ]
+            for key, what in _OF_BYTES.items():
+                told: dict[str, list[str]] = {}
+                for place, held in holders:
+                    if key in held and (key == "parent" or held[key]):
+                        told.setdefault(str(held[key] if held[key] is not None else "none"), []).append(place)
+                if len(told) > 1:
+                    places = " and ".join(f"{value} on {', '.join(where)}" for value, where in sorted(told.items()))
+                    found.append(
+                        f"{base['place']}: the holders of {digest} have different {what}: {places}; compare their base disks "
+                        "with their digests (playbook basecast.fleet.verify), and remove the wrong ones"
+                    )
     return found

@@ -12,6 +12,9 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from .drift import drift_text
+from .next_steps import problems_of
+from .run_details import Run, machine_details, run_details
+from .ticket import ticket
 
 FORMAT = 1
 
@@ -25,19 +28,21 @@ THERE = (DEPLOYED, STARTED, PRESENT)
 def deploy_report(
     plan: Mapping[str, t.Any],
     outcomes: Mapping[str, Mapping[str, t.Any]],
-    relay: Mapping[str, t.Any] | None = None,
+    relay: Sequence[Mapping[str, t.Any]] | None = None,
     predicted: bool = False,
     fail_on_drift: bool = False,
+    run: Run | None = None,
 ) -> dict[str, t.Any]:
     """The result of a run.
 
     :param plan: as service_plan returns it.
     :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
-        relay_node's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
+        relay_info's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
         may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
     :param fail_on_drift: a machine that differs from the manifest makes the run fail.
+    :param run: how the run went; with it the report tells that too, see ``run_details``.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
         "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
         "surplus", "relay", "text": [lines]}``.
@@ -72,7 +77,14 @@ def deploy_report(
         "surplus": list(plan["surplus"]),
         "relay": relay,
     }
-    return {**report, "text": _report_text(report)}
+    report["text"] = _report_text(report)
+    if run is not None:
+        of_machine = machine_details(plan, outcomes, run)
+        report["machines"] = [{**machine, **of_machine.get(machine["machine"], {})} for machine in machines]
+        report |= run_details(plan, outcomes, relay, run)
+        report["problems"] = problems_of(report)
+        report["ticket"] = ticket(report)
+    return report
 
 
 def _failures(

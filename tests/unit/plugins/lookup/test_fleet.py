@@ -48,9 +48,12 @@ def test_a_variable_of_the_inventory_counts(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"basecast_fleet": "none"}, {}, "'none' names no host"),
         ({"basecast_fleet": "nowhere"}, {}, "'nowhere' names no host"),
+        ({"basecast_fleet": ""}, {}, "'' names no host"),
+        ({"basecast_fleet": []}, {}, "'' names no host"),
         ({"basecast_fleet": "rack", "ansible_limit": "kvm1"}, {}, "names no host of the inventory within --limit kvm1"),
         ({}, {"start_at_task": "Sum up"}, "--start-at-task"),
         ({}, {"skip_tags": ["always"]}, "--skip-tags always"),
+        ({}, {"skip_tags": ["web", "tagged"]}, "--skip-tags tagged"),
         ({"awx_job_slice_count": 3}, {}, "one slice of an AWX job"),
         ({"tower_job_slice_count": "2"}, {}, "one slice of an AWX job"),
         ({"awx_workflow_job_name": "shop", "awx_job_template_name": "shop"}, {}, "one slice of an AWX job"),

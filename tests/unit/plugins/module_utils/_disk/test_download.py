@@ -150,6 +150,12 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "redirect to IPv6 loopback": (b"HTTP/1.1 301 x\r\nLocation: http://[::1]:1/x?sig=secret-2\r\n\r\n", "loopback address ::1"),
     "redirect to mapped loopback": (b"HTTP/1.1 307 x\r\nLocation: http://[::ffff:7f00:2]/x\r\n\r\n", "loopback address"),
     "redirect to a number": (b"HTTP/1.1 302 x\r\nLocation: http://2852039166/x\r\n\r\n", "link-local address 169.254.169.254"),
+    "redirect to a short number": (b"HTTP/1.1 302 x\r\nLocation: http://127.2:1/x\r\n\r\n", "loopback address 127.0.0.2"),
+    "redirect to an octal number": (b"HTTP/1.1 302 x\r\nLocation: http://0251.0376.0251.0376/x\r\n\r\n", "link-local address"),
+    "redirect to a mapped network": (b"HTTP/1.1 302 x\r\nLocation: http://[::ffff:10.0.0.1]/x\r\n\r\n", "private address"),
+    "redirect to a translated network": (b"HTTP/1.1 302 x\r\nLocation: http://[64:ff9b::a00:1]/x\r\n\r\n", "private address"),
+    "redirect without a scheme": (b"HTTP/1.1 302 x\r\nLocation: //127.2:1/x\r\n\r\n", "loopback address 127.0.0.2"),
+    "redirect with a backslash": (b"HTTP/1.1 302 x\r\nLocation: http://8.8.8.8\\@127.2/x\r\n\r\n", "not followed"),
     "redirect to a local network": (b"HTTP/1.1 308 x\r\nLocation: http://10.1.2.3/x?sig=secret-2\r\n\r\n", "private address 10.1.2.3|308"),
     "redirect to nonsense": (b"HTTP/1.1 302 x\r\nLocation: http://[::1/x\r\n\r\n", "cannot be understood: Invalid IPv6 URL"),
     "redirect with a password": (b"HTTP/1.1 302 x\r\nLocation: http://u:secret-2@h/x\r\n\r\n", "not followed"),
@@ -208,6 +214,37 @@ def test_the_address_that_was_looked_at_is_used(tmp_path: t.Any, monkeypatch: py
 def test_loopback_has_to_be_listed(tmp_path: t.Any, url: str) -> None:
     with pytest.raises(SourceRefused, match="basecast_source_hosts"):
         get(url, tmp_path, hosts=())
+
+
+def test_a_name_with_several_addresses_leads_to_those_that_are_allowed(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Raw(WHOLE["length"])
+    several = ["169.254.169.254", "10.9.9.9", "127.0.0.1"]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port, *_rest: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in several]
+    )
+    begun: list[str] = []
+    connect = socket.socket.connect
+
+    def noting(self: socket.socket, address: t.Any) -> None:
+        begun.append(address[0])
+        if address[0] != "127.0.0.1":
+            raise ConnectionRefusedError
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noting)
+    assert get(server.url.replace("127.0.0.1", "mirror.test"), tmp_path, hosts=("127.0.0.0/8",))[1] == b"hello"
+    assert begun == ["10.9.9.9", "127.0.0.1"], "the manifest names the host, so its local address is tried"
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "127.1", "[::1]", "[::ffff:169.254.169.254]", "0251.0376.0251.0376"])
+def test_a_proxy_is_not_asked_for_what_is_refused(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    proxy = Raw(WHOLE["length"])
+    monkeypatch.setenv("http_proxy", proxy.url.partition("/x")[0])
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(SourceRefused, match="basecast_source_hosts"):
+        get(f"http://{host}/x.qcow2", tmp_path, hosts=())
+    assert proxy.requests == []
+    assert get("http://mirror.test/x.qcow2", tmp_path, hosts=())[1] == b"hello"
 
 
 def test_what_a_server_says_beforehand() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, lease, lock
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import StoreBusy
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, in_use, lease, lock, removal
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import LockLost, StoreBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
 from .conftest import chunks_of, metadata_of, put_base
@@ -61,6 +62,7 @@ CASES: dict[str, tuple[dict[str, t.Any], bool]] = {
     "this host's, running": ({"host": "HERE", "boot": "BOOT", "pid": 1}, False),
     "this host's, ended": ({"host": "HERE", "boot": "BOOT", "pid": 0}, True),
     "this host's of an earlier boot": ({"host": "HERE", "boot": "earlier"}, False),
+    "a container's with this host's name": ({"host": "HERE", "boot": f"{filesystem.boot_id()}.pid:[1]", "pid": 0}, False),
     "standing still": ({"age_s": 1000.0}, True),
     "of a clock ahead": ({"age_s": -5000.0}, False),
     "a little old": ({"age_s": 30.0}, False),
@@ -72,7 +74,7 @@ CASES: dict[str, tuple[dict[str, t.Any], bool]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_leases_that_are_found(tmp_path: pathlib.Path, name: str, suffix: str) -> None:
     fields, free = CASES[name]
-    fields = {key: {"HERE": socket.gethostname(), "BOOT": filesystem.boot_id()}.get(value, value) for key, value in fields.items()}
+    fields = {key: {"HERE": socket.gethostname(), "BOOT": lease._boot()}.get(value, value) for key, value in fields.items()}
     if fields.get("pid") == 0:
         fields["pid"] = ended_process()
     foreign(tmp_path / f"lock{suffix}", **fields)
@@ -168,3 +170,40 @@ def test_a_base_is_written_by_one_host(store: Store) -> None:
     with store.changing():
         store.remove(base.sha256)
     assert not [name for name in os.listdir(store.directory) if "lease" in name or "shared" in name]
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_host_that_stood_still_publishes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"base".ljust(4096, b"\0")
+    metadata = metadata_of(data)
+    slow = store.partial(metadata["sha256"])
+    pathlib.Path(slow.disk).write_bytes(b"half")
+    os.utime(f"{slow.directory}/lock.lease", (1, 1))
+    monkeypatch.setattr(socket, "gethostname", lambda: "kvm2")
+    quick = store.partial(metadata["sha256"])
+    pathlib.Path(quick.disk).write_bytes(data)
+    with pytest.raises(LockLost, match="so kvm2 has taken over its lock"):
+        slow.publish(metadata, chunks_of(data))
+    slow.discard()
+    slow.close()
+    assert pathlib.Path(quick.disk).read_bytes() == data
+    assert quick.publish(metadata, chunks_of(data)).sha256 == metadata["sha256"]
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_host_that_stood_still_removes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(store)
+
+    def stand_still(*_arguments: t.Any) -> None:
+        os.unlink(os.path.join(store.directory, ".lock.lease"))
+
+    monkeypatch.setattr(in_use, "refuse_entry", stand_still)
+    with pytest.raises(LockLost):
+        removal.remove_bases({"one": store}, "one", [base.sha256], False)
+    assert store.find(base.sha256) is not None
+
+
+@pytest.mark.parametrize("name", ["kvm1", "a/../../b", "\x1b[2J", "x" * 64, "ü"])
+def test_names_of_files_are_names_whatever_the_host_is_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", lease.unique())

@@ -9,10 +9,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import pathlib
+import socket
+import stat
+import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import sources, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, sources, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules, SourceRefused, checked_rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
@@ -230,3 +234,103 @@ def test_file_urls(url: str, dirs: tuple[str, ...], path: str | None) -> None:
             sources.file_of_url(url, Rules(dirs))
     else:
         assert sources.file_of_url(url, Rules(dirs)) == path
+
+
+def opened(name: pathlib.Path | str, pools: dict[str, Store], *dirs: str) -> str:
+    descriptor, true = sources.open_source(str(name), pools, Rules(dirs))
+    try:
+        assert os.fstat(descriptor).st_ino == os.stat(true).st_ino
+        return true
+    finally:
+        os.close(descriptor)
+
+
+DETOURS = [
+    "{}/one/../one/x.raw", "{}//one///x.raw", "{}/one/./x.raw", "/proc/self/root{}/one/x.raw", "/../..{}/one/x.raw",
+    "/proc/self/cwd/../../../../../../../../..{}/one/x.raw",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("detour", DETOURS)
+def test_detours_lead_where_they_lead(tree: pathlib.Path, pools: dict[str, Store], detour: str) -> None:
+    assert opened(detour.format(tree), pools) == str(tree / "one" / "x.raw")
+    with pytest.raises(SourceRefused, match="outside of the directories"):
+        opened(detour.replace("one", "other").format(tree), pools)
+
+
+@pytest.mark.parametrize("nothing", ["{}/other/nothing", "{}/other/x.raw/more", "/root/nothing", "/proc/self/root/nothing"])
+def test_whether_a_file_is_there_is_told_of_own_places_only(tree: pathlib.Path, pools: dict[str, Store], nothing: str) -> None:
+    with pytest.raises(SourceRefused, match="outside of the directories"):
+        opened(nothing.format(tree), pools)
+    with pytest.raises(FileNotFoundError):
+        opened(tree / "one" / "nothing", pools)
+    with pytest.raises(NotADirectoryError):
+        opened(tree / "one" / "x.raw" / "more", pools)
+    with pytest.raises(InvalidOption, match="src"):
+        opened(f"{tree}/one/a\0b", pools)
+
+
+def fifo(path: pathlib.Path) -> None:
+    os.mkfifo(path)
+
+
+def unix_socket(path: pathlib.Path) -> None:
+    server = socket.socket(socket.AF_UNIX)
+    old = os.getcwd()
+    os.chdir(path.parent)
+    try:
+        server.bind(path.name)
+    finally:
+        os.chdir(old)
+    server.close()
+
+
+def device(kind: int) -> t.Callable[[pathlib.Path], None]:
+    return lambda path: os.mknod(path, kind | 0o600, os.makedev(1, 3) if kind == stat.S_IFCHR else os.makedev(7, 200))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes devices")
+@pytest.mark.parametrize("by", ["itself", "link"])
+@pytest.mark.parametrize("make", [fifo, unix_socket, device(stat.S_IFCHR), device(stat.S_IFBLK), pathlib.Path.mkdir])
+def test_what_is_no_file_is_not_even_opened(
+    tree: pathlib.Path, pools: dict[str, Store], monkeypatch: pytest.MonkeyPatch, make: t.Callable[[pathlib.Path], None], by: str
+) -> None:
+    path = tree / "one" / "y.raw"
+    make(path)
+    if by == "link":
+        (tree / "one" / "link.raw").symlink_to(path)
+        path = tree / "one" / "link.raw"
+    real, flags = os.open, list[int]()
+    monkeypatch.setattr(os, "open", lambda name, how, *rest, **more: flags.append(how) or real(name, how, *rest, **more))
+    with pytest.raises(UnsafePath, match="not a regular file"):
+        opened(path, pools)
+    with pytest.raises(SourceRefused):
+        opened("/dev/null", pools)
+    with pytest.raises(UnsafePath):
+        filesystem.open_regular(str(path))
+    assert all(how & os.O_PATH for how in flags)
+
+
+def test_a_file_that_was_removed_has_no_place(tree: pathlib.Path, pools: dict[str, Store]) -> None:
+    (tree / "one" / "y.raw").write_bytes(bytes(512))
+    with open(tree / "one" / "y.raw", "rb") as file:
+        os.unlink(tree / "one" / "y.raw")
+        with pytest.raises(SourceRefused, match="no place in this host's own file tree"):
+            opened(f"/proc/self/fd/{file.fileno()}", pools)
+        (tree / "one" / "y.raw (deleted)").write_bytes(bytes(512))
+        with pytest.raises(SourceRefused, match="no place in this host's own file tree"):
+            opened(f"/proc/self/fd/{file.fileno()}", pools)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a file tree of its own")
+def test_a_files_place_in_a_container_is_not_its_place_here(tree: pathlib.Path, pools: dict[str, Store]) -> None:
+    script = f"mount -t tmpfs x {tree}/one && head -c 512 /dev/urandom > {tree}/one/x.raw && echo ready && exec sleep 60"
+    process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with pytest.raises(SourceRefused, match="no place in this host's own file tree"):
+            opened(f"/proc/{process.pid}/root{tree}/one/x.raw", pools)
+    finally:
+        process.kill()
+        process.wait()

@@ -151,3 +151,36 @@ def test_a_gauge_is_full_only_at_the_end() -> None:
         return plain([text.gauge(done, 1000, 4, text.UNICODE, "fetching")])
 
     assert [shown(done) for done in (0, 125, 250, 999, 1000)] == ["────", "╸───", "━───", "━━━╸", "━━━━"]
+
+
+def with_machines(**counts: int) -> dict[str, t.Any]:
+    told = {"wanted": 4, "disks": 0, "started": 0, "reported": 0, "failed": 0, **counts}
+    return {
+        "kvm1": host(base("holding", 600, received_bytes=0), machines={**told, "wanted": 1}),
+        "kvm2": host(base("holding", 600), machines=told),
+        "kvm3": host(base("fetching", 402, rate_mbps=943.0, remaining_s=2.0, parents=["kvm1"]), machines={**told, "disks": 0}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("counts", "of_host", "of_all"),
+    [
+        ({}, "0/4 machines", "0/9 machines"),
+        ({"disks": 1}, "1/4 disks", "2/9 disks"),
+        ({"disks": 4, "started": 1}, "1/4 started", "3/9 started"),
+        ({"disks": 4, "started": 4, "reported": 1}, "1/4 reported", "3/9 reported"),
+        ({"failed": 1, "started": 3}, "1/4 machines failed", "3/9 machines failed"),
+    ],
+)  # fmt: skip
+def test_the_view_tells_how_far_machines_are(counts: dict[str, int], of_host: str, of_all: str) -> None:
+    fleet = Fleet("run", 0.0)
+    fleet.update(with_machines(**counts), False, 10.0)
+    view = text.lines(fleet, 10.0, 120, 10)
+    assert of_host in view[0] and view[0].rstrip().endswith("done\x1b[0m")
+    assert "← kvm1" in view[1] and of_all in view[-1]
+
+
+def test_a_log_tells_how_far_machines_are() -> None:
+    fleet = Fleet("run", 0.0)
+    fleet.update(with_machines(started=3, reported=1), False, 10.0)
+    assert ", 9 of 9 machines started, 3 reported" in text.log_line(fleet, 10.0)

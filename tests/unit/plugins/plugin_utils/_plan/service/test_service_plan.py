@@ -457,6 +457,23 @@ def test_the_chunk_lists_of_parents_are_compared_too() -> None:
     assert problems(service_plan(manifest(hosts=["c"]), {"a": host(child, parent), "b": host(child, parent), "c": host()})) == ""
 
 
+@pytest.mark.parametrize(
+    ("lie", "what", "value"),
+    [
+        ({"size_bytes": 999}, "sizes", "999"),
+        ({"virtual_size_bytes": 5}, "virtual sizes", "5"),
+        ({"image_format": "raw"}, "image formats", "raw"),
+        ({"parent": B}, "parents", B),
+        ({"chunk_bytes": 65536}, "chunk sizes", "65536"),
+    ],
+)
+def test_holders_whose_records_differ_are_named_with_both(lie: dict[str, t.Any], what: str, value: str) -> None:
+    text = problems(service_plan(manifest(hosts=["c"]), {"a": host(held()), "b": host(held(**lie)), "c": host()}))
+    assert f"the holders of {A} have different {what}: " in text
+    for word in (value, "on a (pool default)", "on b (pool default)"):
+        assert word in text
+
+
 FULL = {"memory_mib": 4096, "pools": {"default": {"path": "/p", "exists": True, "writable": False, "free_bytes": 10**12}}}
 BAD = {
     "not writable": {"capacity": FULL},
@@ -505,15 +522,42 @@ def test_machines_of_a_bad_host_that_exist_stay_seen() -> None:
     assert {m["machine"]: m["state"] for m in plan["machines"] if m["host"] == "b"} == {"web-1": "exists", "web-2": "unfit"}
 
 
-@pytest.mark.parametrize("names", [None, ["a", "b"], ["rack"]], ids=["fleet", "hosts", "group"])
-def test_a_count_is_refused_while_its_hosts_are_not_seen(names: list[str] | None) -> None:
-    wanted = manifest(hosts=names or ["a", "b"], count=2)
+@pytest.mark.parametrize(
+    ("names", "number"),
+    [
+        (None, {"count": 2}),
+        (["a", "b"], {"count": 2}),
+        (["rack"], {"count": 2}),
+        (["a", "b"], {"per_host": 1}),
+        (["rack"], {"per_host": 2}),
+    ],
+    ids=["fleet", "hosts", "group", "per host", "per host of a group"],
+)
+def test_new_numbers_are_refused_while_hosts_are_not_seen(names: list[str] | None, number: dict[str, int]) -> None:
+    wanted = manifest(hosts=names or ["a", "b"], **number)
     wanted["machines"][0]["hosts"] = names
     groups = {"all": ["a", "b"], "rack": ["a", "b"]}
     plan = service_plan(wanted, {"a": host(held())}, groups, fleet=["a", "b"])
-    assert "machines[0].count: web-1" in problems(plan)
+    assert f"machines[0].{next(iter(number))}: web-1" in problems(plan)
     assert "outside this run (b)" in problems(plan)
     assert service_plan(wanted, {"a": host(held()), "b": host()}, groups, fleet=["a", "b"])["problems"] == []
+    # The user says that the others have none.
+    assert service_plan(wanted, {"a": host(held())}, groups, fleet=["a"])["problems"] == []
+
+
+def test_a_new_host_before_the_others_makes_no_machine_twice() -> None:
+    """Its first machine would get number 1, which a host outside the run has."""
+    plan = service_plan(manifest(hosts=["new", "a"]), {"new": host(held())}, {"all": ["new", "a"]}, fleet=["new", "a"])
+    assert "web-1 may exist on hosts of the fleet that are outside this run (a)" in problems(plan)
+
+
+@pytest.mark.parametrize("number", [{"count": 2}, {"per_host": 1}])
+def test_a_group_without_hosts_is_a_problem(number: dict[str, int]) -> None:
+    wanted = manifest(hosts=["nobody"], **number)
+    groups = {"all": ["a"], "nobody": [], "rack": ["a"]}
+    assert "machines[0].hosts: nobody has no host in the inventory" in problems(service_plan(wanted, {"a": host(held())}, groups))
+    wanted = manifest(hosts=["nobody", "rack"], **number)
+    assert service_plan(wanted, {"a": host(held())}, groups)["problems"] == []
 
 
 def test_a_count_whose_machines_are_known_is_not_refused() -> None:

@@ -1,0 +1,232 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""What a host tells of itself, before it is planned with: its root may tell anything, and that must not be the end of the plan.
+
+Only kinds and ranges are checked here, of what planning reads. What is missing is not known; more than that is let through.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Mapping
+
+from ....module_utils._untrusted import MAX_DEPTH, MAX_TEXT, MAX_VALUES, Malformed, Value
+
+Check = Callable[[Value], object]
+
+_NAME, _PATH = 255, 4096
+_MOST = 100_000
+_MAX_RATE = 1e9
+
+
+def checked(observation: t.Any, host: str) -> dict[str, t.Any]:
+    """The same, which is bounded. :raises Malformed: the first thing that cannot be so, with its place."""
+    value = Value(observation, f"what {host} tells")
+    _HOST(value)
+    return t.cast("dict[str, t.Any]", observation)
+
+
+def bounded(observation: t.Any, host: str) -> t.Any:
+    """The same, looked at without recursion. :raises Malformed: it is too large, too deep, or not JSON."""
+    place = f"what {host} tells"
+    waiting, values = [(observation, 1)], 0
+    while waiting:
+        item, depth = waiting.pop()
+        inner: t.Iterable[t.Any] = ()
+        if isinstance(item, Mapping):
+            if not all(isinstance(key, str) for key in item):
+                raise Malformed(place, "a key is no text")
+            inner = [*item, *item.values()]
+        elif isinstance(item, (list, tuple)):
+            inner = item
+        elif isinstance(item, str) and len(item) > MAX_TEXT:
+            raise Malformed(place, f"a text has {len(item)} characters; at most {MAX_TEXT} are accepted")
+        elif isinstance(item, int) and abs(item) >= 1 << 64:
+            raise Malformed(place, "a number has more than 64 bits")
+        elif isinstance(item, float) and not abs(item) < float("inf"):
+            raise Malformed(place, f"{item} is no number")
+        below = [(one, depth + 1) for one in inner]
+        values += len(below)
+        if values > MAX_VALUES or (below and depth > MAX_DEPTH):
+            raise Malformed(place, f"it has more than {MAX_VALUES} values, or is nested more than {MAX_DEPTH} deep")
+        waiting += below
+    return observation
+
+
+def _list(check: Check, most: int = _MOST) -> Check:
+    return lambda value: [check(one) for one in value.items(most)]
+
+
+def _by_name(check: Check, most: int = 1000) -> Check:
+    return lambda value: [check(one) for one in value.entries(most).values()]
+
+
+def _fields(**checks: Check) -> Check:
+    """A mapping in which each of these is null, absent, or as it should be."""
+
+    def check(value: Value) -> None:
+        value.mapping()
+        for key, one in checks.items():
+            found = value.get(key)
+            if found is not None:
+                one(found)
+
+    return check
+
+
+def _all_of(*checks: Check) -> Check:
+    return lambda value: [check(value) for check in checks]
+
+
+def _has(**checks: Check) -> Check:
+    """A mapping in which each of these is there."""
+    return lambda value: [check(value[key]) for key, check in checks.items()]
+
+
+def _line(value: Value) -> None:
+    value.cleaned(MAX_TEXT)
+
+
+def _name(value: Value) -> None:
+    value.text(_NAME)
+
+
+def _path(value: Value) -> None:
+    value.cleaned(_PATH)
+
+
+def _count(value: Value) -> None:
+    value.integer()
+
+
+def _flag(value: Value) -> None:
+    value.flag()
+
+
+def _mapping(value: Value) -> None:
+    value.mapping()
+
+
+def _digest(value: Value) -> None:
+    value.digest()
+
+
+def _rate(value: Value) -> None:
+    value.number(0.0, _MAX_RATE)
+
+
+def _time(value: Value) -> None:
+    value.number(-1e12, 1e12)
+
+
+_BASE = _all_of(
+    _has(sha256=_digest, size_bytes=_count),
+    _fields(
+        source_sha256=_digest,
+        chunks_sha256=_digest,
+        parent=_digest,
+        virtual_size_bytes=_count,
+        chunk_bytes=_count,
+        image_format=lambda value: value.choice("raw", "qcow2"),
+        imported_from=_mapping,
+        chain=_list(_digest, 1000),
+        names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
+        tenants=_list(_name, 10_000),
+        pins=_list(_line, 10_000),
+        users=_list(_path),
+        sources=_list(_digest, 10_000),
+        path=_path,
+    ),
+)
+_POOL = _fields(
+    path=_path,
+    exists=_flag,
+    writable=_flag,
+    known=_flag,
+    reason=_line,
+    error=_line,
+    filesystem=_fields(type=_name, identity=_path, shared=_flag, reflink=_flag, immutable=_flag),
+    bases=_list(_BASE),
+    partials=_list(_all_of(_has(sha256=_digest), _fields(allocated_bytes=_count, size_bytes=_count))),
+    damaged=_list(_all_of(_has(sha256=_digest), _fields(damage=_line, path=_path))),
+)
+_POOL_CAPACITY = _fields(
+    path=_path,
+    exists=_flag,
+    writable=_flag,
+    known=_flag,
+    error=_line,
+    total_bytes=_count,
+    free_bytes=_count,
+    promised_bytes=_count,
+    qemu_problem=_line,
+    write_mbps=_rate,
+)
+_CAPACITY = _fields(
+    cpus=lambda value: value.number(0, 1e6),
+    memory_mib=_count,
+    memory_available_mib=_count,
+    load_1m=_rate,
+    pools=_by_name(_POOL_CAPACITY),
+)
+_MACHINE = _all_of(
+    _has(machine=_name),
+    _fields(
+        domain=_name,
+        uuid=_name,
+        running=_flag,
+        number=_count,
+        group=_name,
+        spec=_mapping,
+        memory_mib=_count,
+        cpus=_count,
+        macs=_list(_name, 1000),
+        report=_mapping,
+        report_expected=_flag,
+        problem=_line,
+    ),
+)
+_DOMAIN = _fields(
+    domain=_line,
+    uuid=_name,
+    service=_name,
+    tenant=_name,
+    machine=_name,
+    macs=_list(_name, 1000),
+    memory_mib=_count,
+    cpus=_count,
+    disk_bytes=_count,
+    running=_flag,
+    problem=_line,
+)
+_HOST = _fields(
+    reachable=_flag,
+    known=_flag,
+    reason=_line,
+    capacity=_CAPACITY,
+    packages=_mapping,
+    missing=_list(_fields(what=_line, package=_line), 100),
+    address=_name,
+    address_local=_flag,
+    port_range=_name,
+    ports_free=_list(lambda value: value.integer(1, 65535)),
+    clock=_fields(utc=_name, controller_utc=_name, ahead_s=_time),
+    clock_s=_time,
+    pools=_by_name(_POOL),
+    machines=_list(_MACHINE),
+    domains=_list(_DOMAIN),
+    networks=_by_name(_flag, 10_000),
+    bridges=_list(_name, 10_000),
+    record=_mapping,
+    measured=_fields(
+        links=_list(_all_of(_has(**{"from": _name, "to": _name, "mbps": _rate}), _fields(latency_s=_rate, age_s=_time, by=_name))),
+        disks_age_s=_time,
+        cpus=_rate,
+        load_1m=_rate,
+        memory_available_mib=_rate,
+    ),
+    parts=_mapping,
+)

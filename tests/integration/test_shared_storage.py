@@ -1,0 +1,158 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts that work in one pool at the same time, each with a mount of its own that knows no lock of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, bases, deploy, give, manifest
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+CODE = "ansible_collections/basecast/fleet/plugins"
+STORE = "from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store\n"
+HOLD = STORE + (
+    "import sys, time\n"
+    "with Store(sys.argv[1], pool='default').partial(sys.argv[2]) as partial:\n"
+    "    open(partial.disk, 'wb').write(b'half')\n"
+    "    time.sleep(300)\n"
+)
+WAIT = STORE + "import sys\nStore(sys.argv[1], pool='default').partial(sys.argv[2], wait_s=20)\n"
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture
+def lab(fresh_lab_factory: t.Callable[..., Lab]) -> Lab:
+    made = fresh_lab_factory(hosts=3, libvirt=True)
+    made.share_pool("default", ["kvm2", "kvm3"], apart=True)
+    return made
+
+
+def script(host: Host, code: str, sha256: str) -> str:
+    """A command for the host that runs the code with the collection."""
+    if not host.path(f"/opt/code/{CODE}").exists():
+        shutil.copytree(PLUGINS, host.path(f"/opt/code/{CODE}"), ignore=shutil.ignore_patterns("__pycache__"))
+    host.path("/opt/code/run.py").write_text(code)
+    return f"PYTHONPATH=/opt/code python3 /opt/code/run.py {POOL} {sha256}"
+
+
+def hold(host: Host, sha256: str) -> Path:
+    """The host's lease on a base that it has begun to write."""
+    host.run(["mkdir", "-p", f"{POOL}/bases"])
+    host.run(f"{script(host, HOLD, sha256)} > /opt/code/out 2>&1 & echo begun")
+    lease = host.path(f"{POOL}/bases/.partial/{sha256}/lock.lease")
+    until = time.monotonic() + 30
+    while not (lease.exists() and lease.stat().st_size):
+        assert time.monotonic() < until, host.path("/opt/code/out").read_text()
+        time.sleep(0.1)
+    return lease
+
+
+def modules(lab: Lab, *tasks: dict[str, t.Any], hosts: str) -> subprocess.Popen[str]:
+    """A play of modules, each host for itself."""
+    play = [{"hosts": hosts, "gather_facts": False, "strategy": "free", "tasks": list(tasks)}]
+    file = lab.state / f"play-{time.monotonic_ns()}.json"
+    file.write_text(json.dumps(play))
+    return lab.popen_playbook([str(file)])
+
+
+def importing(path: str) -> dict[str, t.Any]:
+    options = {"pools": {"default": POOL}, "src": path, "name": "tiny", "version": "1"}
+    return {"basecast.fleet.base_disk_import": options}
+
+
+def leftovers(host: Host) -> list[str]:
+    """Locks, leases and parts of bases that nobody works on any more."""
+    return sorted(
+        str(path.relative_to(host.path(POOL)))
+        for path in host.path(f"{POOL}/bases").rglob("*")
+        if path.name.endswith((".lease", ".tmp", ".broken"))
+        or ".shared." in path.name
+        or path.name.startswith((".removed-", ".discarded-"))
+        or path.parent.name == ".partial"
+    )
+
+
+def test_two_hosts_import_into_one_pool_and_deploy_from_it(lab: Lab) -> None:
+    image = images.tiny(version="v1", pad_mib=16)
+    runs = []
+    for service, host in (("shop", "kvm2"), ("blog", "kvm3")):
+        wanted = manifest(hosts=[host])
+        wanted["service"] = service
+        wanted["bases"][0]["source"] = {"controller": str(image)}
+        file = lab.state / f"{service}.json"
+        file.write_text(json.dumps(wanted))
+        report = f"basecast_report_file={lab.state}/{service}-report.json"
+        runs.append(
+            lab.popen_playbook(["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", report, "-e", "basecast_boot_timeout_s=180"])
+        )
+    for run in runs:
+        said = run.communicate(timeout=350)[0]
+        assert run.returncode == 0, said[-5000:]
+    for service in ("shop", "blog"):
+        told = json.loads((lab.state / f"{service}-report.json").read_text())
+        assert [machine["state"] for machine in told["machines"]] == ["deployed"]
+    assert len(bases(lab.hosts["kvm2"])) == 1
+    assert leftovers(lab.hosts["kvm2"]) == []
+    assert lab.hosts["kvm2"].run("virsh -q list --name").stdout.split() == ["shop-web-1"]
+    assert lab.hosts["kvm3"].run("virsh -q list --name").stdout.split() == ["blog-web-1"]
+
+
+def test_two_hosts_import_the_same_bytes_into_one_pool(lab: Lab) -> None:
+    """Without a plan that would have them go one after the other."""
+    for name in ("kvm2", "kvm3"):
+        give(lab.hosts[name], name=f"{name}.qcow2")
+    done = modules(lab, importing("images/{{ inventory_hostname }}.qcow2"), hosts="kvm2,kvm3")
+    said = done.communicate(timeout=200)[0]
+    assert done.returncode == 0, said[-5000:]
+    assert len(bases(lab.hosts["kvm2"])) == 1
+    assert leftovers(lab.hosts["kvm2"]) == []
+
+
+def digest(host: Host) -> str:
+    return host.run(f"sha256sum {POOL}/images/tiny.qcow2").stdout.split()[0]
+
+
+def test_a_lease_of_a_living_host_stays_and_one_of_a_dead_host_goes(lab: Lab) -> None:
+    one, two = lab.hosts["kvm2"], lab.hosts["kvm3"]
+    give(two)
+    sha256 = digest(two)
+    lease = hold(one, sha256)
+    # Older than its holder lets it become: the next beat makes it new again before it is stale.
+    os.utime(lease, (time.time() - 75,) * 2)
+    refused = two.run(script(two, WAIT, sha256), check=False, timeout=60)
+    assert refused.rc != 0
+    assert f"is being written by process {json.loads(lease.read_text())['pid']} of kvm2" in refused.stderr
+    one.crash()
+    refused = two.run(script(two, WAIT, sha256), check=False, timeout=60)
+    assert "of kvm2" in refused.stderr, "nobody can know yet that it is dead"
+    os.utime(lease, (time.time() - 95,) * 2)
+    done = modules(lab, importing("images/tiny.qcow2"), hosts="kvm3")
+    said = done.communicate(timeout=200)[0]
+    assert done.returncode == 0, said[-5000:]
+    assert bases(two) == [sha256]
+    assert leftovers(two) == []
+
+
+def test_a_deployment_goes_on_after_a_host_that_died_with_its_lease(lab: Lab) -> None:
+    one, two = lab.hosts["kvm2"], lab.hosts["kvm3"]
+    give(lab.hosts["kvm1"])
+    sha256 = digest(lab.hosts["kvm1"])
+    lease = hold(one, sha256)
+    one.crash()
+    os.utime(lease, (time.time() - 95,) * 2)
+    done = deploy(lab, manifest(hosts=["kvm3"]))
+    assert done.code == 0, done
+    assert bases(two) == [sha256]
+    assert leftovers(two) == []

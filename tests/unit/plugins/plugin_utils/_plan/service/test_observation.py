@@ -1,0 +1,132 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host tells anything of itself; the plan of all others is made all the same."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.observation import bounded, checked
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import held, host, manifest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MACHINE = {"machine": "web-9", "domain": "shop-web-9", "running": True, "number": 9, "group": "web", "spec": {}, "memory_mib": 1, "cpus": 1}
+DOMAIN = {"domain": None, "uuid": None, "memory_mib": 512, "cpus": 2, "running": True, "macs": [], "service": None, "tenant": None}
+
+
+def whole() -> dict[str, t.Any]:
+    seen = host(held(users=["/srv/x"]), machines=[MACHINE], domains=[DOMAIN], networks={"default": True}, bridges=["br0"])
+    seen["measured"] = {"links": [{"from": "a", "to": "b", "mbps": 100.0, "latency_s": 0.1, "age_s": 1.0, "by": "probe"}]}
+    seen["pools"]["default"].update(partials=[{"sha256": "a" * 64, "allocated_bytes": 5}], damaged=[{"sha256": "b" * 64, "damage": "gone"}])
+    seen["capacity"].update(cpus=4, load_1m=0.5, memory_available_mib=2048)
+    return {**seen, "known": True, "reason": "", "packages": {}, "clock_s": 1.7e9, "record": {"generation": 1}}
+
+
+def test_a_sound_host_is_let_through() -> None:
+    assert checked(bounded(whole(), "a"), "a") == whole()
+
+
+BAD: dict[str, t.Any] = {
+    "pools": 5,
+    "pools.default": [],
+    "pools.default.bases": {"0": 1},
+    "pools.default.bases.0": "x",
+    "pools.default.bases.0.sha256": "A" * 64,
+    "pools.default.bases.0.size_bytes": -1,
+    "pools.default.bases.0.virtual_size_bytes": 2**63,
+    "pools.default.bases.0.image_format": "vmdk",
+    "pools.default.bases.0.chain": ["x"],
+    "pools.default.bases.0.parent": 7,
+    "pools.default.bases.0.names": [{"tenant": "default"}],
+    "pools.default.bases.0.users": [None],
+    "pools.default.partials": [{}],
+    "pools.default.damaged": [{"sha256": None}],
+    "capacity": [],
+    "capacity.cpus": "many",
+    "capacity.memory_mib": -5,
+    "capacity.pools": [],
+    "capacity.pools.default.free_bytes": 1.5,
+    "capacity.pools.default.exists": 1,
+    "machines": "none",
+    "machines.0.machine": None,
+    "machines.0.number": True,
+    "machines.0.spec": [],
+    "machines.0.group": "\x1b[2J",
+    "domains": 7,
+    "domains.0.cpus": "2",
+    "networks": ["default"],
+    "networks.default": "yes",
+    "bridges": [5],
+    "ports_free": [0],
+    "address": {},
+    "clock_s": "now",
+    "reachable": "yes",
+    "record": [],
+    "measured": [],
+    "measured.links": [{"from": "a"}],
+    "measured.links.0.mbps": -1,
+}
+
+
+@pytest.mark.parametrize("path", BAD)
+def test_what_cannot_be_so_is_named(path: str) -> None:
+    seen = whole()
+    at: t.Any = seen
+    *way, last = path.split(".")
+    for step in way:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    at[int(last) if isinstance(at, list) else last] = BAD[path]
+    with pytest.raises(Malformed, match=r"^what kvm1 tells: .* is expected$") as raised:
+        checked(bounded(seen, "kvm1"), "kvm1")
+    assert raised.value.message.isprintable()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, -(2**70), "x" * 70_000, {5: 1}, [[]] * 200_001])
+def test_what_is_no_json_of_a_sane_size_is_named(value: t.Any) -> None:
+    with pytest.raises(Malformed, match=r"^what kvm1 tells: "):
+        bounded({"packages": value}, "kvm1")
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(), st.text(max_size=8), st.sampled_from(["a" * 64, "\x1b[2J", "\ud800"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["sha256", "default", "x", "names", "\x1b"]), inner, max_size=3)),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def places(value: t.Any, way: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*way, key)
+        yield from places(item, (*way, key))
+
+
+PLACES = list(places(whole()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3))
+def test_whatever_a_host_tells_the_others_are_planned(changes: list[tuple[tuple[t.Any, ...], t.Any]]) -> None:
+    seen = copy.deepcopy(whole())
+    for way, value in changes:
+        at: t.Any = seen
+        try:
+            for step in way[:-1]:
+                at = at[step]
+            at[way[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue
+    try:
+        told = checked(bounded(seen, "b"), "b")
+    except Malformed as error:
+        assert error.message.isprintable()
+        told = {"reachable": False, "msg": error.message}
+    plan = service_plan(manifest(hosts=["a"]), {"a": host(held()), "b": told})
+    assert [machine["state"] for machine in plan["machines"] if machine["host"] == "a"] == ["create"]
