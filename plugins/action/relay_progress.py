@@ -73,10 +73,10 @@ class ActionModule(ActionBase):
 
     def _ask(self, given: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """What the host tells; nothing if it does not answer. It is asked itself then, as others are that are silent."""
-        arguments = {"state": "progress", "run": given["run"], "runtime_dir": given["runtime_dir"], "wait_s": given["poll_s"]}
+        arguments = {"run": given["run"], "runtime_dir": given["runtime_dir"], "wait_s": given["poll_s"]}
         try:
             with time_limit(given["poll_s"] + given["answer_s"]):
-                answer = self._execute_module("basecast.fleet.relay_node", arguments, task_vars=task_vars)
+                answer = self._execute_module("basecast.fleet.relay_info", arguments, task_vars=task_vars)
         except (AnsibleConnectionFailure, TooLate) as error:
             self._display.vv(f"The progress of the relay could not be asked: {error}")
             return {}

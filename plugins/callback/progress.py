@@ -14,7 +14,7 @@ description:
   - In a terminal, a line for each host that receives base disks, with what it has, how fast, from whom, and for how long
     still, and a line for all of them, below the output of the play, which goes on as usual.
   - In a log - of AWX, of a CI system, in a file - one line now and then, when something has changed.
-  - What it shows comes from the results of M(basecast.fleet.relay_node) with O(basecast.fleet.relay_node#module:state=progress),
+  - What it shows comes from the results of M(basecast.fleet.relay_info),
     those of each retry included. The playbook C(basecast.fleet.deploy) looks at the fleet all the time while
     bases are on their way. The callback itself contacts nobody.
   - It is additional to the callback that prints the play, whichever that is.
@@ -68,7 +68,7 @@ options:
       - section: basecast_progress
         key: hide_retries
 seealso:
-  - plugin: basecast.fleet.relay_node
+  - plugin: basecast.fleet.relay_info
     plugin_type: module
 """
 
@@ -101,7 +101,7 @@ from ..plugin_utils._progress import text
 from ..plugin_utils._progress.fleet import Fleet
 from ..plugin_utils._progress.screen import Screen
 
-MODULES = {"relay_node", "relay_progress"}
+MODULES = {"relay_info", "relay_progress"}
 
 # How often the view looks whether it has to be drawn again; it counts seconds down between two news.
 TICK_S = 0.25

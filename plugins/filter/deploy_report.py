@@ -65,12 +65,12 @@ _value:
       (whether it exists), V(unfit) (its host, for a new machine) or V(outside) (of this run). The names of the latter are in C(missing).
     - C(failures) says in sentences why C(ok) is false.
     - With O(run) also C(kind), C(run), C(tenant), C(began_at), C(ended_at), C(took_s); C(problems), each cause with its C(host),
-      C(machines) and the commands to C(try); C(bases), C(fleet) (hosts, with their pools and what these held before), C(relays) (what
-      was foreseen at C(first) and at C(last)), C(transfers) (what each host received from whom, and when), C(digests), C(traffic) (bytes
-      over the network, and the fewest possible), C(links) (from, to, 10^6 bit/s), C(events), C(placement) (hosts for each
-      machine with reasons) and C(settings). Each machine then has C(group), C(cpus), C(memory_mib), C(disks), and in C(times) when its
-      base was there, its disks were made, it was started and it reported. Times are seconds since the relay began, which was
-      C(zero_s) after the run began.
+      C(machines) and the commands to C(try); C(ticket), the run in a few lines; C(bases), C(fleet) (hosts, with their pools and
+      what these held before), C(relays) (what was foreseen at C(first) and at C(last)), C(transfers) (what each host received
+      from whom, and when), C(digests), C(traffic) (bytes over the network, and the fewest possible), C(links) (from, to,
+      10^6 bit/s), C(events), C(placement) (hosts for each machine with reasons) and C(settings).
+    - Each machine then has C(group), C(cpus), C(memory_mib), C(disks), and in C(times) when its base was there, its disks were
+      made, it was started and it reported. Times are seconds since the relay began, which was C(zero_s) after the run began.
   type: dict
   sample:
     format: 1
@@ -93,7 +93,12 @@ from ..plugin_utils._plan.service.run_details import run_of
 
 
 def deploy_report(
-    plan: t.Any, outcomes: t.Any, relay: t.Any = None, predicted: bool = False, fail_on_drift: bool = False, run: t.Any = None
+    plan: object,
+    outcomes: object,
+    relay: object = None,
+    predicted: bool = False,
+    fail_on_drift: bool = False,
+    run: object = None,
 ) -> dict[str, t.Any]:
     try:
         how = None if run is None else run_of(plain(run))

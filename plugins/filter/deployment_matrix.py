@@ -101,7 +101,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.network.estimate import deployment_matrix
 
 
-def deployment_matrix_filter(probes: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+def deployment_matrix_filter(probes: object, *args: t.Any, **options: t.Any) -> t.Any:
     """The filter: see the documentation above."""
     if not isinstance(probes, (list, tuple, dict, str)):
         found = type(probes).__name__

@@ -74,7 +74,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import machine_work as joined
 
 
-def machine_work(work: t.Any, disks: t.Any, seeds: t.Any) -> list[dict[str, t.Any]]:
+def machine_work(work: object, disks: object, seeds: object) -> list[dict[str, t.Any]]:
     return joined(plain(work), plain(disks), plain(seeds))
 
 

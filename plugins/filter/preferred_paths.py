@@ -70,7 +70,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.network.preferred_paths import preferred_paths
 
 
-def preferred_paths_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+def preferred_paths_filter(matrix: object, *args: object, **options: object) -> t.Any:
     """The filter: see the documentation above."""
     if not isinstance(matrix, (dict, str)):
         found = type(matrix).__name__

@@ -69,7 +69,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.network.estimate import probe_rounds
 
 
-def probe_rounds_filter(hosts: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+def probe_rounds_filter(hosts: object, *args: object, **options: object) -> t.Any:
     """The filter: see the documentation above."""
     if not isinstance(hosts, (list, tuple)):
         found = type(hosts).__name__

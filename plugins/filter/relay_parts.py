@@ -56,7 +56,7 @@ from ..plugin_utils._plan.relay.parts import relay_stages
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_parts(relays: t.Any, plans: t.Any) -> dict[str, t.Any]:
+def relay_parts(relays: object, plans: object) -> dict[str, t.Any]:
     try:
         return {"parts": parts_of(plain(relays), plain(plans)), "stages": relay_stages(plain(plans))}
     except (FleetError, ValueError) as error:

@@ -109,7 +109,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.relay.planner import relay_plan
 
 
-def relay_plan_filter(matrix: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+def relay_plan_filter(matrix: object, *args: object, **options: object) -> t.Any:
     """The filter: see the documentation above."""
     if not isinstance(matrix, (dict, str)):
         found = type(matrix).__name__

@@ -148,27 +148,37 @@ from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
 from ..plugin_utils._plan.service.manifest import plain
 
 
+class Options(t.TypedDict, total=False):
+    """What stands under ``options`` in the documentation above."""
+
+    mode: str
+    strategy: str
+    contention: str
+    settings: object
+    site_limits: object
+    paths: bool
+
+
 def relay_plans(
-    relays: t.Any,
-    links: t.Any = None,
-    hosts: t.Any = None,
-    sites: t.Any = None,
-    mode: str = "cut_through",
-    strategy: str = "best",
-    contention: str = "port",
-    settings: t.Any = None,
-    site_limits: t.Any = None,
-    paths: bool = False,
+    relays: object,
+    links: object = None,
+    hosts: t.Iterable[object] | None = None,
+    sites: object = None,
+    **options: t.Unpack[Options],
 ) -> list[dict[str, t.Any]]:
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Options.__annotations__)
+        raise AnsibleFilterError(f"relay_plans: unknown options {', '.join(sorted(unknown))}; expected {known}")
     try:
         return plans_of(
             plain(relays),
-            Network(plain(links), plain(sites), plain(settings or {}), plain(site_limits)),
+            Network(plain(links), plain(sites), plain(options.get("settings") or {}), plain(options.get("site_limits"))),
             None if hosts is None else plain(list(hosts)),
-            mode=str(mode),
-            strategy=str(strategy),
-            contention=str(contention),
-            paths=bool(paths),
+            mode=str(options.get("mode", "cut_through")),
+            strategy=str(options.get("strategy", "best")),
+            contention=str(options.get("contention", "port")),
+            paths=bool(options.get("paths", False)),
         )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

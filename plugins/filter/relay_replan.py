@@ -106,7 +106,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.relay.replan import relay_replan
 
 
-def relay_replan_filter(plan: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+def relay_replan_filter(plan: object, *args: object, **options: object) -> t.Any:
     """The filter: see the documentation above."""
     if not isinstance(plan, (dict, str)):
         found = type(plan).__name__

@@ -20,7 +20,7 @@ options:
     type: dict
     required: true
   alive:
-    description: By host, RV(basecast.fleet.relay_node#module:node) of the hosts that answered.
+    description: By host, RV(basecast.fleet.relay_info#module:node) of the hosts that answered.
     type: dict
     required: true
   lost:
@@ -70,7 +70,7 @@ _value:
       elements: str
       sample: [kvm4]
     parts:
-      description: Their parts, as O(basecast.fleet.relay_node#module:bases) takes them.
+      description: Their parts, as O(basecast.fleet.relay_transfer#module:bases) takes them.
       type: dict
       sample: {"kvm4": [{"metadata": {}, "pool": "default", "parents": [["kvm2", "kvm1"]]}]}
     lines:
@@ -105,7 +105,14 @@ from ..plugin_utils._plan.monitor.watch import Answers
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_rescue(state: t.Any, alive: t.Any, lost: t.Any, now: t.Any, probed: t.Any = None, hosts: t.Any = None) -> dict[str, t.Any]:
+def relay_rescue(
+    state: object,
+    alive: object,
+    lost: object,
+    now: t.SupportsFloat,
+    probed: t.Iterable[object] | None = None,
+    hosts: object = None,
+) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
         measured = Measured(plain(list(probed or [])), plain(hosts or {}))

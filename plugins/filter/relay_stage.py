@@ -63,7 +63,7 @@ from ..plugin_utils._plan.monitor.stages import hosts_of_stage, stage_has_ended
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def relay_stage(state: t.Any, stage: int, collected: t.Any = None) -> dict[str, t.Any]:
+def relay_stage(state: object, stage: int, collected: t.Iterable[object] | None = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
         known, done, number = plain(state), [str(host) for host in collected or []], int(stage)

@@ -31,7 +31,7 @@ options:
     type: dict
     required: true
   news:
-    description: The result of M(basecast.fleet.relay_node) with O(basecast.fleet.relay_node#module:state=progress).
+    description: The result of M(basecast.fleet.relay_info).
     type: dict
     required: true
   now:
@@ -48,7 +48,7 @@ EXAMPLES = r"""
     # written by basecast.fleet.plan, with basecast_plan_file=plan.json
     plan: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
     watch: {relays: "{{ plan.service.relays }}", plans: "{{ plan.relay }}", began: 1000, watcher: kvm1}
-    # as relay_node returns it
+    # as relay_info returns it
     news: {fleet: {kvm1: {bases: {}, stale: false}, kvm2: {bases: {}, stale: true}}}
 """
 
@@ -91,7 +91,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_news
 
 
-def relay_watch(state: t.Any, news: t.Any, now: t.Any) -> dict[str, t.Any]:
+def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
         kept = plain(state)

@@ -52,14 +52,14 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_file import saved_plan_changes
 
 
-def _content(saved: t.Any) -> t.Any:
+def _content(saved: object) -> t.Any:
     try:
         return json.loads(saved) if isinstance(saved, str) else plain(saved)
     except (ValueError, RecursionError) as error:
         raise FleetError(f"the saved plan is not JSON ({error}); expected a file that the playbook plan wrote") from error
 
 
-def changes_of(saved: t.Any, plan: t.Any) -> list[str]:
+def changes_of(saved: object, plan: object) -> list[str]:
     """The filter: see the documentation above."""
     try:
         return saved_plan_changes(_content(saved), plain(plan))

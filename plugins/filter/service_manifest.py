@@ -62,7 +62,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.service.manifest import parse_manifest, plain
 
 
-def service_manifest(source: t.Any, origin: str = "manifest", tell: bool = False, differencing: bool = True) -> dict[str, t.Any]:
+def service_manifest(source: object, origin: str = "manifest", tell: bool = False, differencing: bool = True) -> dict[str, t.Any]:
     try:
         return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin), bool(differencing))
     except (FleetError, ValueError) as error:

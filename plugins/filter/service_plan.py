@@ -136,7 +136,8 @@ _value:
       base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
       machines that are no longer asked for. C(wanted_files): by host, what it is to look for, as
       M(basecast.fleet.base_disk_source_info) takes it in C(wanted). C(adoptions): by host, the files that become base disks
-      there. C(notes) and C(problems): sentences, of which only the latter stand in the way."
+      there. C(claims): by host, what M(basecast.fleet.host_claim)
+      is to be given. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1
@@ -161,37 +162,43 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
 
-def service_plan(
-    manifest: t.Any,
-    hosts: t.Any,
-    groups: t.Any = None,
-    imported: t.Any = None,
-    memory_overcommit: float = 1.0,
-    files: t.Any = None,
-    fleet: t.Any = None,
-    skip_bad_hosts: bool = True,
-    relays: t.Any = "targets",
-    paths: t.Any = None,
-    candidates: t.Any = None,
-    adopted: t.Any = None,
-    quotas: t.Any = None,
-) -> dict[str, t.Any]:
+class Options(t.TypedDict, total=False):
+    """What stands under ``options`` in the documentation above."""
+
+    imported: object
+    memory_overcommit: t.SupportsFloat
+    files: object
+    fleet: t.Iterable[object] | None
+    skip_bad_hosts: bool
+    relays: object
+    paths: object
+    candidates: object
+    adopted: object
+    quotas: object
+
+
+def service_plan(manifest: object, hosts: object, groups: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Options.__annotations__)
+        raise AnsibleFilterError(f"service_plan: unknown options {', '.join(sorted(unknown))}; expected {known}")
+    fleet = options.get("fleet")
     try:
         made = plan(
             plain(manifest),
             plain(hosts),
             plain(groups or {}),
-            plain(imported or {}),
-            float(memory_overcommit),
-            plain(files or {}),
-            None if fleet is None else plain(list(fleet)),
-            bool(skip_bad_hosts),
-            Relaying(plain(relays), plain(paths or [])),
-            plain(candidates or {}),
-            plain(adopted or {}),
-            plain(quotas or {}),
+            memory_overcommit=float(options.get("memory_overcommit", 1.0)),
+            fleet=None if fleet is None else plain(list(fleet)),
+            skip_bad_hosts=bool(options.get("skip_bad_hosts", True)),
+            relaying=Relaying(plain(options.get("relays", "targets")), plain(options.get("paths") or [])),
+            quotas=plain(options.get("quotas") or {}),
+            imported=plain(options.get("imported") or {}),
+            files=plain(options.get("files") or {}),
+            candidates=plain(options.get("candidates") or {}),
+            adopted=plain(options.get("adopted") or {}),
         )
-        # Hosts, and whoever wrote to them, have their say in these sentences.
+        # Hosts, and all that wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

@@ -44,7 +44,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
-def service_plan_text(plan: t.Any) -> list[str]:
+def service_plan_text(plan: object) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(plan_text(plain(plan))))
     except (FleetError, ValueError) as error:

@@ -17,6 +17,8 @@ from ._relay.errors import ControlFailed, RelayError
 from ._relay.node.run_directory import RunDirectory
 from ._text import clean
 
+RUN: dict[str, t.Any] = {"run": {"type": "str", "required": True}, "runtime_dir": {"type": "str", "default": "/run/basecast"}}
+
 
 @contextlib.contextmanager
 def node_of_run(runtime_dir: str, run: str) -> t.Iterator[RunDirectory]:
@@ -55,3 +57,17 @@ def checked_peers(peers: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
         if not isinstance(at, dict) or not at.get("address") or not isinstance(at.get("port"), int):
             raise InvalidOption(f"peers.{host}", at, "a peer is {address, port}")
     return {host: {"address": str(at["address"]), "port": at["port"]} for host, at in peers.items()}
+
+
+def answer(node: dict[str, t.Any], changed: bool = False) -> dict[str, t.Any]:
+    """The module's result from what the node said of itself, and of the fleet."""
+    of_fleet = {key: node.pop(key) for key in ("fleet", "fleet_settled") if key in node}
+    return {"changed": changed, "node": node, **of_fleet}
+
+
+def look(runtime: RunDirectory, fleet: bool = False) -> dict[str, t.Any]:
+    """The module's result in check mode: what there is at this moment."""
+    try:
+        return answer(runtime.ask("progress", fleet=fleet))
+    except ControlFailed:
+        return {"changed": False, "node": {}}

@@ -164,7 +164,7 @@ job:
     relay:
       description:
         - What the relay node of the run said of itself when this host's bases had come, see
-          RV(basecast.fleet.relay_node#module:node); V(null) if there was none, or nothing to wait for.
+          RV(basecast.fleet.relay_info#module:node); V(null) if there was none, or nothing to wait for.
       type: dict
       sample: null
     warnings:

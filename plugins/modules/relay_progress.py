@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Asks one living host for the progress of the whole fleet, again and again, as M(basecast.fleet.relay_node) with
-    O(basecast.fleet.relay_node#module:state=progress) does, and lets the filter P(basecast.fleet.relay_watch#filter) look at each answer.
+  - Asks one living host for the progress of the whole fleet, again and again, as M(basecast.fleet.relay_info)
+    does, and lets the filter P(basecast.fleet.relay_watch#filter) look at each answer.
   - Returns when that filter wants something done, or when the hosts of the stage have their bases.
   - Use it with C(delegate_to) the host that is asked. A host that does not answer is a result, not a failure.
 extends_documentation_fragment:
@@ -64,7 +64,7 @@ options:
     type: bool
     default: false
 seealso:
-  - module: basecast.fleet.relay_node
+  - module: basecast.fleet.relay_info
   - plugin: basecast.fleet.relay_watch
     plugin_type: filter
 """
@@ -101,17 +101,17 @@ ended:
   type: bool
   sample: true
 fleet:
-  description: The last answer, see RV(basecast.fleet.relay_node#module:fleet).
+  description: The last answer, see RV(basecast.fleet.relay_info#module:fleet).
   returned: when the host answered
   type: dict
   sample: {}
 fleet_settled:
-  description: The same, see RV(basecast.fleet.relay_node#module:fleet_settled).
+  description: The same, see RV(basecast.fleet.relay_info#module:fleet_settled).
   returned: when the host answered
   type: bool
   sample: true
 node:
-  description: The same, see RV(basecast.fleet.relay_node#module:node).
+  description: The same, see RV(basecast.fleet.relay_info#module:node).
   returned: when the host answered
   type: dict
   sample: {}

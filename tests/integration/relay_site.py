@@ -63,7 +63,7 @@ PLAYBOOK = """
         host: "{{ inventory_hostname }}"
         runtime_dir: "{{ runtime_dir }}"
       register: probe
-    - basecast.fleet.relay_node:
+    - basecast.fleet.relay_transfer:
         state: started
         run: "{{ run }}"
         pools: "{{ basecast_pools }}"
@@ -74,7 +74,7 @@ PLAYBOOK = """
         peers: "{{ peers }}"
         runtime_dir: "{{ runtime_dir }}"
       register: started
-    - basecast.fleet.relay_node:
+    - basecast.fleet.relay_transfer:
         state: finished
         run: "{{ run }}"
         runtime_dir: "{{ runtime_dir }}"
@@ -112,7 +112,7 @@ BEGIN = """
         credentials: "{{ credentials.certificates[inventory_hostname] }}"
         rate_mbps: "{{ rates[inventory_hostname] | default(0) }}"
       register: listening
-    - basecast.fleet.relay_node:
+    - basecast.fleet.relay_transfer:
         state: started
         run: "{{ run }}"
         mode: cut_through
@@ -124,6 +124,12 @@ BEGIN = """
         peers: >-
           {{ dict(ansible_play_hosts_all | zip(ansible_play_hosts_all | map('extract', hostvars, ['listening', 'node']))) }}
 """
+
+RELAY_MODULES = {
+    "": "relay_info",
+    **dict.fromkeys(("listening", "stopped"), "relay_node"),
+    **dict.fromkeys(("started", "limited", "finished"), "relay_transfer"),
+}
 
 CALL = """
 import importlib, json, sys
@@ -244,8 +250,9 @@ class Site:
             check=False,
         )
 
-    def call(self, where: str, /, module: str = "relay_node", **options: t.Any) -> dict[str, t.Any]:
-        """One module on one host, without a controller: what it returns."""
+    def call(self, where: str, /, module: str = "", **options: t.Any) -> dict[str, t.Any]:
+        """One module on one host, without a controller: what it returns. By default the relay's, by what is asked of it."""
+        module = module or RELAY_MODULES[options.get("state", "")]
         arguments = {"run": "test", "runtime_dir": self.hosts[where]["runtime_dir"], **options}
         done = subprocess.run(
             [sys.executable, "-c", CALL, module, json.dumps(arguments)],

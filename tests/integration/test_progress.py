@@ -29,8 +29,7 @@ WATCH = """
   gather_facts: false
   tasks:
     - name: Watch the relay
-      basecast.fleet.relay_node:
-        state: progress
+      basecast.fleet.relay_info:
         run: test
       register: watched
       until: watched.fleet_settled
@@ -45,8 +44,7 @@ WAIT = """
 - hosts: kvm3
   gather_facts: false
   tasks:
-    - basecast.fleet.relay_node:
-        state: progress
+    - basecast.fleet.relay_info:
         run: test
         wait_s: 150
       register: watched

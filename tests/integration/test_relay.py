@@ -200,7 +200,7 @@ END = """
 - hosts: all
   gather_facts: false
   tasks:
-    - basecast.fleet.relay_node:
+    - basecast.fleet.relay_transfer:
         state: finished
         run: test
         timeout_s: 40

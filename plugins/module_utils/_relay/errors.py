@@ -122,3 +122,11 @@ class ControlFailed(RelayError):
     """The node of this run did not answer on its control socket."""
 
     kind = "control"
+
+
+def describe(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def storage_failure(error: OSError) -> StorageFailed:
+    return StorageFailed(f"The pool cannot take the base: {describe(error)}", errno=error.errno or 0)

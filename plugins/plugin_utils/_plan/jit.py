@@ -34,14 +34,17 @@ Ints: t.TypeAlias = MutableSequence[int]
 
 
 def kernel(function: F) -> F:
-    """Compiles a function where that is possible; the result is cached on disk."""
-    return _compiled(function, {})
+    """Compiles a function where that is possible; the result is cached on disk.
 
-
-def array_kernel(function: F) -> F:
-    """A kernel that makes no lists or arrays itself: it need not count the references to those that it is given, which
-    takes most of the time where named tuples of many arrays are passed on."""
+    It makes no lists or arrays itself, so it need not count the references to those that it is given. That would take most of
+    the time where named tuples of many arrays are passed on.
+    """
     return _compiled(function, {"_nrt": False})
+
+
+def inlined(function: F) -> F:
+    """A kernel that becomes part of each one that calls it: passing many arrays on would take longer than its own work."""
+    return _compiled(function, {"_nrt": False, "inline": "always"})
 
 
 def _compiled(function: F, options: dict[str, t.Any]) -> F:
@@ -84,14 +87,14 @@ def flat(rows: t.Sequence[t.Sequence[float]]) -> Floats:
     return [float(x) for row in rows for x in row]
 
 
-@array_kernel
+@kernel
 def start_random(random: Ints, seed: int, stream: int) -> None:
     """Starts the generator whose state is ``random[0]``; searches with different ``stream`` draw different numbers."""
     x = (seed * 2654435761 + stream) & 4294967295
     random[0] = x if x != 0 else 1
 
 
-@array_kernel
+@kernel
 def draw(random: Ints) -> int:
     """The next random number, 1 to 2^32 - 1 (xorshift: Marsaglia 2003)."""
     x = random[0]

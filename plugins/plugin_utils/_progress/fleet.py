@@ -69,7 +69,7 @@ class Total(t.NamedTuple):
 
 
 def row_of(host: str, entry: t.Mapping[str, t.Any], now: float) -> Row:
-    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_node) returns."""
+    """:param entry: of a host in the ``fleet`` that M(basecast.fleet.relay_info) returns."""
     age_s = entry.get("age_s")
     said_at = None if age_s is None else now - age_s
     machines = Machines(*(int((entry.get("machines") or {}).get(name) or 0) for name in Machines._fields))

@@ -96,7 +96,7 @@ def view_of(report: Data) -> dict[str, t.Any]:
         "bases": _bases(report),
         "machines": _machine_table(report),
         "settings": _settings(report),
-        "text": "\n".join(report["text"]),
+        "text": "\n".join(report["ticket"]),
     }
 
 
@@ -333,7 +333,7 @@ def _relay(relay: Data, transfers: Sequence[Data], report: Data) -> dict[str, t.
         "told": _relay_told(relay, plan, first),
         "tree": figures.tree(parents, roots, labels),
         "paths": _paths(plan, relay),
-        "table": _transfer_table(relay, transfers, shares, moves),
+        "table": _transfer_table(relay, transfers, shares, moves, report["predicted"]),
     }
 
 
@@ -387,8 +387,28 @@ def _relay_told(relay: Data, plan: Data, first: Data) -> list[str]:
     return told
 
 
+_FORESEEN = ("to", "planned from", "begin, predicted", "end, predicted")
+_TRANSFER_COLUMNS = (
+    "to",
+    "state",
+    "planned from",
+    "came from",
+    "received",
+    "rate",
+    "begin, predicted",
+    "end, predicted",
+    "begin",
+    "end",
+    "retries and failures",
+)
+
+
 def _transfer_table(
-    relay: Data, transfers: Sequence[Data], shares: Mapping[tuple[str, str], float], moves: Mapping[str, tuple[float, float]]
+    relay: Data,
+    transfers: Sequence[Data],
+    shares: Mapping[tuple[str, str], float],
+    moves: Mapping[str, tuple[float, float]],
+    predicted: bool,
 ) -> dict[str, t.Any]:
     rows = []
     senders: dict[str, list[str]] = {}
@@ -412,22 +432,14 @@ def _transfer_table(
                 _long("; ".join(f"{one['parent']}: {one['error']}" for one in row["attempts"]) or row["msg"]),
             ]
         )
+    columns = list(_TRANSFER_COLUMNS)
+    if predicted:
+        rows = [[cell for cell, column in zip(row, columns, strict=True) if column in _FORESEEN] for row in rows]
+        columns = [column for column in columns if column in _FORESEEN]
     return table(
         f"transfers-{(relay['sha256'] or relay['base'])[:12]}",
         f"Transfers of {relay['base']}",
-        [
-            "to",
-            "state",
-            "planned from",
-            "came from",
-            "received",
-            "rate",
-            "begin, predicted",
-            "end, predicted",
-            "begin",
-            "end",
-            "retries and failures",
-        ],
+        columns,
         rows,
     )
 
@@ -650,6 +662,7 @@ def _bases(report: Data) -> dict[str, t.Any]:
 
 def _machine_table(report: Data) -> dict[str, t.Any]:
     rows = []
+    milestones = () if report["predicted"] else figures.MILESTONES
     for machine in report["machines"]:
         kind, sign, word = texts.machine_state(machine["state"], report["predicted"])
         times, seen = machine.get("times") or {}, machine.get("report") or {}
@@ -663,27 +676,20 @@ def _machine_table(report: Data) -> dict[str, t.Any]:
                 Cell(f"{machine['memory_mib']} MiB", machine["memory_mib"], "number")
                 if machine.get("memory_mib")
                 else Cell(texts.NONE, -1, "number"),
-                *(_seconds(times.get(key)) for key, _word in figures.MILESTONES),
+                *(_seconds(times.get(key)) for key, _word in milestones),
             ]
         )
-    columns = ["machine", "host", "state", "reason or addresses", "processors", "memory", *(word for _key, word in figures.MILESTONES)]
+    columns = ["machine", "host", "state", "reason or addresses", "processors", "memory", *(word for _key, word in milestones)]
     return table("machines", "Machines", columns, rows)
 
 
 def _settings(report: Data) -> dict[str, t.Any]:
-    return table(
-        "settings",
-        "Settings",
-        ["variable", "value", "other hosts"],
-        (
-            [
-                row["name"],
-                _code(_value(row["value"])),
-                "; ".join(f"{_value(other['value'])} on {texts.several(other['hosts'])}" for other in row["others"]) or texts.NONE,
-            ]
-            for row in report["settings"]
-        ),
-    )
+    rows = []
+    for row in report["settings"]:
+        others = [f"{_value(other['value'])} on {texts.several(other['hosts'])}" for other in row["others"]]
+        others += [f"and {row['more']} other values"] if row["more"] else []
+        rows.append([row["name"], _code(_value(row["value"])), _long("; ".join(others))])
+    return table("settings", "Settings", ["variable", "value", "other hosts"], rows)
 
 
 def _value(value: t.Any) -> str:

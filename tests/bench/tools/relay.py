@@ -27,7 +27,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
-from ansible_collections.basecast.fleet.plugins.modules import relay_node
+from ansible_collections.basecast.fleet.plugins.modules import relay_transfer
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.parts import relay_parts
 from ansible_collections.basecast.fleet.tests.lab import LabError
@@ -184,7 +184,7 @@ class Relay(Tool):
         parts = relay_parts([relay], [plan])
         # As the module takes it; options that are not named are not given.
         given = {
-            name: relay_node.part(
+            name: relay_transfer.part(
                 collections.defaultdict(lambda: None, pools={"default": POOL}, bases=parts[name], peers=nodes, mode=self.mode)
             )
             for name in field.lab.names

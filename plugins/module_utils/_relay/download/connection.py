@@ -23,11 +23,11 @@ from ..wire import messages, protocol
 from ..wire.channel import FRAME_BYTES_PER_S, Channel
 from ..wire.compression import Codec, codecs
 from ..wire.socket_stream import Waker, poll
+from .account import Account
+from .chunk_list_fetch import ChunkListFetch
 from .chunk_picker import Ranges, everything
 from .parent_selection import CONNECTING, Order
-
-if t.TYPE_CHECKING:
-    from .fetcher import Fetch
+from .transfer import Transfer
 
 # Requests under way to one parent: as much as comes in a second, so that little has to be given back by one that
 # crawls, and at most enough for 1 Gbit/s at 60 ms.
@@ -81,10 +81,25 @@ LAST_WAIT_PART = 5
 SLOWEST_BYTES_PER_S = 1024 * 1024
 
 
+class Events(t.NamedTuple):
+    """What a connection reports, each with itself.
+
+    :param chunk: a chunk has come: its number, the buffer that it lies in, and the bytes.
+    :param state: its state or its paths have changed.
+    :param returned: chunks that it was to bring may be asked for elsewhere.
+    :param end: it has ended, and these chunks have not come.
+    """
+
+    chunk: t.Callable[[int, memoryview, memoryview, Connection], None]
+    state: t.Callable[[], None]
+    returned: t.Callable[[t.Iterable[int]], None]
+    end: t.Callable[[Connection, t.Collection[int]], None]
+
+
 class Connection:
     """In a thread of its own from ``start`` until ``ended``; what others may call stands together."""
 
-    def __init__(self, fetch: Fetch, parent: str, order: Order) -> None:
+    def __init__(self, transfer: Transfer, chunk_list: ChunkListFetch, events: Events, parent: str, order: Order) -> None:
         self.parent = parent
         self.state = CONNECTING
         self.paths: list[Path] = []
@@ -92,7 +107,10 @@ class Connection:
         self.ended = False
         # Whether its chunks are stored by its own thread.
         self.own_hands = True
-        self._fetch = fetch
+        self._transfer = transfer
+        self._chunk_list = chunk_list
+        self._events = events
+        self._record = transfer.records[parent]
         self._order = order
         self._obeyed: Order | None = None
         self._lock = threading.Lock()
@@ -104,9 +122,9 @@ class Connection:
         self._part_at: float | None = None
         self._thread = threading.Thread(target=self._run, name=f"feed-{parent}", daemon=True)
         # What the parent has, and what became of it here.
-        self._have = bytearray(fetch.count)
+        self._have = bytearray(transfer.base.number)
         self._ranges: Ranges = everything(0)
-        self._below = fetch.count
+        self._below = transfer.base.number
         # What it was asked for: of what it has, and of what it will have.
         self._asked: set[int] = set()
         self._ahead: set[int] = set()
@@ -119,7 +137,7 @@ class Connection:
         self._told_pace = 0
         self._blamed: queue.Queue[CorruptChunk] = queue.Queue()
         self._generation = -1
-        self._window = max(2, FIRST_WINDOW_BYTES // fetch.chunk_bytes)
+        self._window = max(2, FIRST_WINDOW_BYTES // transfer.base.chunk_bytes)
         # What may come though it is not asked for any more, how often.
         self._recalled: Counter[int] = Counter()
         self._buffer: memoryview | None = None
@@ -131,18 +149,11 @@ class Connection:
         self._turn = True
         self._holding = False
         self._waiting = False
-        self._begun = fetch.clock()
-        self._idle_since = self._begun
-        # Since when it owes us chunks of which none has come, and a part of the chunk list that has not.
-        self._owed_since: float | None = None
-        self._list_since: float | None = None
-        self._changes = 0
+        self._account = Account(transfer.clock)
         # It has the chunk list: before its first announcement it may not.
         self._has_list = False
         self._announced = 0
         self._empty = 0
-        self._busy_s = 0.0
-        self._busy_since: float | None = None
         self._other_bytes = 0
 
     # -- called by others ----------------------------------------------------------------------------------------
@@ -199,22 +210,20 @@ class Connection:
 
     def measure(self, now: float) -> tuple[float, int]:
         """Seconds in which the parent owed us something, and bytes of the base that came, since the begin."""
-        since = self._busy_since
-        busy = self._busy_s + (0.0 if since is None else now - since)
-        return busy, max(0, self.received_bytes - self._other_bytes)
+        return self._account.busy_s(now), max(0, self.received_bytes - self._other_bytes)
 
     def expect(self, rate: float | None) -> None:
         """What this connection brings in a second while the parent owes us something; None: not known yet."""
         if rate is not None:
             window = min(max(rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
-            self._window = max(2, int(window) // self._fetch.chunk_bytes)
+            self._window = max(2, int(window) // self._transfer.base.chunk_bytes)
 
     # -- the feed's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             self._connect()
-            self._transfer()
+            self._receive()
         except RelayError as error:
             unasked = self._stopping or self._dismissed_at is not None
             self.error = None if unasked or isinstance(error, Cancelled) else error
@@ -231,13 +240,14 @@ class Connection:
             if waker is not None:
                 waker.close()
             if self._buffer is not None:
-                self._fetch.release(self._buffer)
+                self._transfer.buffers.release(self._buffer)
             self.state = LOST
             self.ended = True
-            self._fetch.feed_ended(self, self._asked | self._ahead)
+            self._chunk_list.leave(self)
+            self._events.end(self, self._asked | self._ahead)
 
     def _connect(self) -> None:
-        channel = self._fetch.connect(self.parent)
+        channel = self._transfer.connect(self.parent)
         with self._lock:
             # Kept after the end: what it received counts.
             self._channel = channel
@@ -245,20 +255,20 @@ class Connection:
             if self._stopping:
                 raise Cancelled("Not needed any more.")
 
-    def _transfer(self) -> None:
-        fetch, channel, waker = self._fetch, self._channel, self._waker
+    def _receive(self) -> None:
+        transfer, channel, waker = self._transfer, self._channel, self._waker
         if channel is None or waker is None:
             return
         stream = channel.stream
-        opening: dict[str, t.Any] = {"base": fetch.sha256, "chunks_sha256": fetch.chunks_sha256}
-        if fetch.compression:
+        opening: dict[str, t.Any] = {"base": transfer.base.sha256, "chunks_sha256": transfer.base.chunks_sha256}
+        if transfer.terms.compression:
             opening["codecs"] = list(codecs())
         channel.send_message(protocol.OPEN, opening)
-        pause = min(channel.heartbeat_s, max(0.05, fetch.patience.lost / 2))
+        pause = min(channel.heartbeat_s, max(0.05, transfer.terms.patience.lost / 2))
         while not self._stopping and self._dismissed_at is None:
-            fetch.check()
+            transfer.check()
             self._note_wrong()
-            if fetch.chunks is None:
+            if transfer.chunks.listed is None:
                 self._want_list(channel)
             self._ask(channel)
             self._tell_pace(channel)
@@ -285,16 +295,22 @@ class Connection:
         if self._dismissed_at is not None:
             if self._part_at is None:
                 self._recall(self._channel, rest)
-            self._part_at = self._fetch.clock()
+            self._part_at = self._transfer.clock()
         elif self._order.recall and self._order != self._obeyed and rest:
             self._recall(self._channel, rest)
+
+    def _check(self) -> None:
+        """:raises RelayError: if what comes here is not needed any more."""
+        self._transfer.check()
+        if self._stopping:
+            raise Cancelled("Not needed any more.")
 
     def _note_wrong(self) -> None:
         """:raises CorruptChunk: if it was once too often."""
         while not self._blamed.empty():
             error = self._blamed.get()
             self._spoil(int(error.fields["chunk"]), error)
-            if self._fetch.steering.standings[self.parent].banned:
+            if self._record.banned:
                 raise error
 
     def _spoil(self, index: int, error: RelayError) -> None:
@@ -307,7 +323,7 @@ class Connection:
         """Where a chunk goes: nothing is taken in of one that was not asked for, or is longer than it can be."""
         if header.kind not in protocol.CHUNKS:
             return None
-        chunks, packed = self._fetch.chunks, header.kind == protocol.PACKED
+        chunks, packed = self._transfer.chunks.listed, header.kind == protocol.PACKED
         if chunks is None or not self._owes(header.number) or (packed and self._codec is None):
             raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.", peer=self.parent)
         length = chunks.length(header.number)
@@ -320,8 +336,8 @@ class Connection:
         if header.number in self._ahead:
             # It has come there, and is on its way.
             self._has(header.number)
-            self._account()
-        self._buffer = self._fetch.buffer(lambda: self._stopping)
+            self._note_owes()
+        self._buffer = self._transfer.buffers.take(self._check)
         return self._buffer[: header.length]
 
     def _has(self, index: int) -> None:
@@ -331,11 +347,11 @@ class Connection:
 
     def _unpack(self, header: protocol.Header, payload: memoryview) -> memoryview:
         """A chunk as it was; its digest is checked as that of any other."""
-        chunks = self._fetch.chunks
+        chunks = self._transfer.chunks.listed
         if chunks is None or self._codec is None:
             raise ProtocolError(f"{self.parent} sent a chunk that was not asked for.", peer=self.parent)
         length = chunks.length(header.number)
-        self._buffer = self._fetch.buffer(lambda: self._stopping)
+        self._buffer = self._transfer.buffers.take(self._check)
         self._codec.decompress(payload, self._buffer[:length])
         return self._buffer[:length]
 
@@ -343,7 +359,7 @@ class Connection:
         return index in self._asked or index in self._ahead or self._recalled[index] > 0
 
     def _handle(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
-        fetch = self._fetch
+        transfer = self._transfer
         if header.kind == protocol.DATA:
             self._other_bytes += protocol.HEADER_BYTES
             self._take(channel, header, payload)
@@ -360,7 +376,7 @@ class Connection:
         elif header.kind == protocol.LIST_PART:
             self._take_list(header.number, payload)
         elif header.kind == protocol.HAVE:
-            self._take_announced(protocol.decode_ranges(payload, fetch.count))
+            self._take_announced(protocol.decode_ranges(payload, transfer.base.number))
         elif header.kind == protocol.NOT_HERE:
             if self._owes(header.number):
                 self._cannot_read(header.number, messages.read_reason(payload))
@@ -369,56 +385,49 @@ class Connection:
             raise PeerRefused(f"{self.parent}: {bye.msg}", peer=self.parent, foreign=bye.foreign)
 
     def _take_announced(self, ranges: t.Sequence[tuple[int, int]]) -> None:
-        fetch = self._fetch
+        transfer = self._transfer
         self._announced += sum(number for _first, number in ranges)
         self._empty += not ranges
-        if self._announced > MOST_ANNOUNCED * fetch.count or self._empty > MOST_EMPTY:
+        if self._announced > MOST_ANNOUNCED * transfer.base.number or self._empty > MOST_EMPTY:
             raise ProtocolError(f"{self.parent} announces more chunks than there are.", peer=self.parent)
         for first, number in ranges:
             self._have[first : first + number] = b"\1" * number
             for index in self._not_here:
                 self._have[index] = 0
             self._ranges.append((first, first + number))
-            fetch.saw(first, number)
+            transfer.chunks.saw(first, number)
             self._below = max(self._below, first + number)
             for index in [one for one in self._ahead if first <= one < first + number and self._have[one]]:
                 self._has(index)
         if len(self._ranges) > MOST_RANGES:
-            self._ranges = everything(fetch.count)
+            self._ranges = everything(transfer.base.number)
         self._takes_ahead = self._has_list = True
-        self._useful()
-        self._account()
-
-    def _useful(self) -> None:
-        """It sent something that brings the base nearer."""
-        self._idle_since = self._fetch.clock()
-        self._changes = 0
+        self._account.note_useful()
+        self._note_owes()
 
     def _take(self, channel: Channel, header: protocol.Header, payload: memoryview) -> None:
-        fetch = self._fetch
+        transfer = self._transfer
         self._came(header.number)
         self._takes_ahead = True
-        self._useful()
-        if self._owed_since is not None:
-            self._owed_since = fetch.clock()
+        self._account.note_chunk()
         buffer, self._buffer = self._buffer, None
         if buffer is not None:
-            fetch.hand_over(header.number, buffer, payload, self)
-        fetch.steering.standings[self.parent].progressed()
-        self._account()
-        wait = fetch.throttle.take(header.length, self.parent)
+            self._events.chunk(header.number, buffer, payload, self)
+        self._record.progressed()
+        self._note_owes()
+        wait = transfer.throttle.take(header.length, self.parent)
         if wait:
-            fetch.cancel.wait(min(wait, channel.heartbeat_s))
+            transfer.cancel.wait(min(wait, channel.heartbeat_s))
 
     def _cannot_read(self, index: int, reason: str) -> None:
-        fetch = self._fetch
+        transfer = self._transfer
         error = PeerRefused(f"{self.parent} cannot read chunk {index}: {reason}", peer=self.parent)
-        fetch.note_attempt(self.parent, error.message)
+        transfer.attempts.note(self.parent, error.message)
         self._came(index)
-        self._idle_since = fetch.clock()
-        self._account()
+        self._account.idle_since = transfer.clock()
+        self._note_owes()
         self._spoil(index, error)
-        fetch.give_back([index])
+        self._events.returned([index])
         self._unreadable += 1
         if self._unreadable >= MAX_UNREADABLE:
             raise error
@@ -431,8 +440,8 @@ class Connection:
             self._recalled[index] -= 1
 
     def _told(self, said: messages.State) -> None:
-        fetch = self._fetch
-        if self._codec is None and fetch.compression and said.codec in codecs():
+        transfer = self._transfer
+        if self._codec is None and transfer.terms.compression and said.codec in codecs():
             self._codec = codecs()[str(said.codec)]()
         if said.state in (FAILED, FOREIGN):
             raise PeerRefused(
@@ -442,70 +451,55 @@ class Connection:
             )
         self._turn = said.turn
         # A parent that waits for us on every path has nobody else.
-        self.paths = [path for path in said.paths if len(path) < MAX_PATH and fetch.host not in path]
+        self.paths = [path for path in said.paths if len(path) < MAX_PATH and transfer.terms.host not in path]
         self._holding = said.state == HOLDING
         self._waiting = said.state == WAITING
         now = ROOTED if said.state == HOLDING else said.feed if self.paths else LOST
         if now != self.state:
             self.state = now
-            self._idle_since = fetch.clock()
-            self._changes += 1
-            if self._changes > MAX_CHANGES:
+            self._account.note_change()
+            if self._account.changes > MAX_CHANGES:
                 self._broke_word(f"has changed its mind {MAX_CHANGES} times and sent nothing")
-        self._account()
-        fetch.feed_changed()
+        self._note_owes()
+        self._events.state()
 
     def _want_list(self, channel: Channel) -> None:
         if self.state != CONNECTING and self._list is None:
-            self._list = self._fetch.claim_list(self)
+            self._list = self._chunk_list.claim(self)
             if self._list is not None:
                 channel.send(protocol.LIST)
-        if self._list is None or not (self._holding or self._has_list):
-            # It may have no list yet.
-            self._list_since = None
-        elif self._list_since is None:
-            self._list_since = self._fetch.clock()
+        # Without one of the latter it may have no list yet.
+        self._account.expect_list(self._list is not None and (self._holding or self._has_list))
 
     def _take_list(self, offset: int, payload: memoryview) -> None:
         wanted = 0 if self._list is None else min(protocol.LIST_PART_BYTES, len(self._list) - self._list_at)
         if self._list is None or offset != self._list_at or len(payload) != wanted or not wanted:
             raise ProtocolError(f"{self.parent} sent a part of a chunk list that was not asked for.")
-        self._fetch.list_part(self, self._list, offset, payload)
+        self._chunk_list.part(self, self._list, offset, payload)
         self._list_at += len(payload)
-        self._list_since = None
-        self._useful()
+        self._account.list_since = None
+        self._account.note_useful()
         if self._list_at == len(self._list):
             data, self._list = self._list, None
-            self._fetch.bring_list(data, self)
+            self._chunk_list.bring(self, data)
 
-    def _account(self) -> None:
-        """Begin or end the time in which the parent owes us something."""
-        now = self._fetch.clock()
-        owes = bool(self._asked) and self._turn
-        if not owes:
-            self._owed_since = None
-        elif self._owed_since is None:
-            self._owed_since = now
-        if owes and self._busy_since is None:
-            self._busy_since = now
-        elif not owes and self._busy_since is not None:
-            self._busy_s += now - self._busy_since
-            self._busy_since = None
+    def _note_owes(self) -> None:
+        self._account.note_owes(bool(self._asked) and self._turn)
 
     def _ask(self, channel: Channel) -> None:
-        ledger, order = self._fetch.ledger, self._order
-        if ledger is None:
+        picker, order = self._transfer.chunks.picker, self._order
+        if picker is None:
             return
-        if ledger.generation != self._generation or order != self._obeyed:
-            self._generation, self._obeyed = ledger.generation, order
-            self._ranges, self._below, self._front = everything(self._fetch.count), self._fetch.count, 0
+        if picker.generation != self._generation or order != self._obeyed:
+            self._generation, self._obeyed = picker.generation, order
+            self._ranges, self._below, self._front = everything(self._transfer.base.number), self._transfer.base.number, 0
             self._note_wrong()
             if order.recall and self.asked > KEEP:
                 self._recall(channel, sorted(self._asked | self._ahead)[KEEP:])
                 self._window = KEEP
                 return
-            self._recall(channel, self._ahead - (ledger.of_stripes(self._ahead, order.own) if order.ahead else set()))
-        if self._ahead and self._fetch.clock() - self._idle_since > AHEAD_IDLE_S:
+            self._recall(channel, self._ahead - (picker.of_stripes(self._ahead, order.own) if order.ahead else set()))
+        if self._ahead and self._transfer.clock() - self._account.idle_since > AHEAD_IDLE_S:
             self._takes_ahead = False
             self._recall(channel, self._ahead)
         # In lots, so that a request costs little beside its chunks.
@@ -516,17 +510,17 @@ class Connection:
             return
         if room <= 0:
             return
-        indexes = ledger.take(self._have, self._ranges, room, order.own)
+        indexes = picker.take(self._have, self._ranges, room, order.own)
         ahead: list[int] = []
         if order.ahead and self._takes_ahead and order.limit is None and len(indexes) < room:
-            ahead, self._front = ledger.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
+            ahead, self._front = picker.take_ahead(self._front, room - len(indexes), order.own, self._not_here)
         if not indexes and not self._asked and order.help:
-            indexes, self._below = ledger.take_last(self._have, self._below, self._window // 4, order.help)
+            indexes, self._below = picker.take_last(self._have, self._below, self._window // 4, order.help)
         if indexes or ahead:
             self._asked.update(indexes)
             self._ahead.update(ahead)
             self._asked_ever += len(indexes)
-            self._account()
+            self._note_owes()
             channel.send(protocol.WANT, 0, protocol.encode_indexes([*indexes, *ahead]))
 
     def _tell_pace(self, channel: Channel) -> None:
@@ -544,56 +538,56 @@ class Connection:
         self._asked.difference_update(recalled)
         self._ahead.difference_update(recalled)
         self._recalled.update(recalled)
-        self._account()
-        self._fetch.give_back(recalled)
+        self._note_owes()
+        self._events.returned(recalled)
 
     def _broke_word(self, what: str) -> t.NoReturn:
         """Nobody counts on it any more until it has sent a chunk."""
-        record = self._fetch.steering.standings[self.parent]
+        record = self._record
         record.stalled = record.waited = True
         raise PeerLost(f"{self.parent} {what}.", peer=self.parent)
 
     def _last_wait_s(self) -> float:
         """The longest that any promise is believed."""
-        fetch = self._fetch
-        return LAST_WAIT_PART * fetch.patience.pending + fetch.size_bytes / SLOWEST_BYTES_PER_S
+        transfer = self._transfer
+        return LAST_WAIT_PART * transfer.terms.patience.pending + transfer.base.size_bytes / SLOWEST_BYTES_PER_S
 
     def _judge(self) -> None:
         """Leave a parent that has nothing for us and nobody to get it from, or does not keep its word."""
-        fetch = self._fetch
-        now = fetch.clock()
-        if self.state == CONNECTING and now - self._begun > STATE_S:
+        transfer = self._transfer
+        now = transfer.clock()
+        if self.state == CONNECTING and now - self._account.begun > STATE_S:
             raise PeerLost(f"{self.parent} has not said what it has of the base for {STATE_S:g} s.", peer=self.parent)
-        owed_s = max(OWED_S, fetch.patience.pending, fetch.chunk_bytes / FRAME_BYTES_PER_S)
-        waits = (self._asked and not self._turn) or (self.state == ROOTED and not fetch.share and not self._holding)
-        if self._list_since is not None and now - self._list_since > LIST_S:
+        owed_s = max(OWED_S, transfer.terms.patience.pending, transfer.base.chunk_bytes / FRAME_BYTES_PER_S)
+        waits = (self._asked and not self._turn) or (self.state == ROOTED and not transfer.terms.share and not self._holding)
+        if self._account.list_since is not None and now - self._account.list_since > LIST_S:
             self._broke_word(f"has the chunk list and has sent nothing of it for {LIST_S:g} s")
-        elif self._owed_since is not None and now - self._owed_since > owed_s:
+        elif self._account.owed_since is not None and now - self._account.owed_since > owed_s:
             self._broke_word(f"has sent no chunk of those that it has for {owed_s:g} s")
-        elif waits and now - self._idle_since > self._last_wait_s():
-            self._broke_word(f"has sent nothing for {now - self._idle_since:.0f} s")
+        elif waits and now - self._account.idle_since > self._last_wait_s():
+            self._broke_word(f"has sent nothing for {now - self._account.idle_since:.0f} s")
         if self._asked:
             return
-        ledger = fetch.ledger
-        if self._spoilt is not None and ledger is not None:
-            here = sum(not ledger.is_done(index) for index in self._not_here)
-            if here >= ledger.undone > 0:
+        picker = transfer.chunks.picker
+        if self._spoilt is not None and picker is not None:
+            here = sum(not picker.is_done(index) for index in self._not_here)
+            if here >= picker.undone > 0:
                 raise self._spoilt
-        waited = fetch.clock() - self._idle_since
+        waited = transfer.clock() - self._account.idle_since
         if self.state == LOST and waited > self._order.lost_s:
             raise PeerRefused(f"{self.parent} has no living parent itself.", peer=self.parent)
         if self.state == ROOTED and self._waiting:
             # In a staged run nothing comes before the base is whole.
-            if waited > min(fetch.patience.pending, OTHER_RUN_S if fetch.share else math.inf):
+            if waited > min(transfer.terms.patience.pending, OTHER_RUN_S if transfer.terms.share else math.inf):
                 raise PeerRefused(f"{self.parent} waits for another run, which has got nothing new.", peer=self.parent)
             return
-        if self.state == ROOTED and fetch.share and not self._holding and waited > fetch.patience.pending:
+        if self.state == ROOTED and transfer.terms.share and not self._holding and waited > transfer.terms.patience.pending:
             # Whoever is next to the cause leaves it much sooner; this is for causes that nobody thought of.
-            fetch.steering.standings[self.parent].stalled = True
+            self._record.stalled = True
             raise PeerRefused(f"{self.parent} has got nothing new for {waited:.0f} s.", peer=self.parent)
         if self.state == PENDING:
-            standing = fetch.steering.standings[self.parent]
-            patience = fetch.patience.lost if standing.waited else fetch.patience.pending
+            record = self._record
+            patience = transfer.terms.patience.lost if record.waited else transfer.terms.patience.pending
             if waited > patience:
-                standing.waited = True
+                record.waited = True
                 raise PeerRefused(f"{self.parent} has not begun after {patience:g} s.", peer=self.parent)

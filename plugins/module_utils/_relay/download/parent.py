@@ -13,14 +13,11 @@ than that, further connections share the parent's chunks with the first one: the
 from __future__ import annotations
 
 import os
-import typing as t
 
+from ..upload.session import Path
+from .connection import Connection
 from .parent_selection import Order
 from .throughput import LAST_S, Throughput
-
-if t.TYPE_CHECKING:
-    from ..upload.session import Path
-    from .connection import Connection
 
 # A connection that brings less than this in a second stores its chunks itself.
 OWN_HANDS_BYTES = 32 * 1024 * 1024

@@ -149,6 +149,7 @@ class ParentSelection:
     """:param others: hosts of the run that may have the base, whatever the plan says.
     :param note: told (host, sentence, mbps at last) when a parent is left for being slow.
     :param missing: a sentence on what is missing, for the error when there is no hope.
+    :param records: of each host that was asked.
     """
 
     def __init__(
@@ -159,8 +160,9 @@ class ParentSelection:
         others: t.Callable[[], t.Sequence[str]] = tuple,
         note: t.Callable[[str, str, float], None] = lambda _host, _text, _mbps: None,
         missing: t.Callable[[], str] = str,
+        records: PeerRecords | None = None,
     ) -> None:
-        self.standings = PeerRecords()
+        self.standings = PeerRecords() if records is None else records
         self.patience = patience
         self._others = others
         self._note = note

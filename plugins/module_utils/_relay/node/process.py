@@ -32,9 +32,11 @@ from ..wire import protocol
 from ..wire.tls import contexts
 from ..wire.transport import Address
 from . import control_socket
+from .base_store import BaseRequest, BaseStore
 from .daemon import Process, spawn, start_time, stay_small, yield_to_others
-from .node import CUT_THROUGH, STAGED, STOPPED, THREAD_STACK_BYTES, BaseRequest, BaseStore, Node, Settings, bind
+from .node import STOPPED, THREAD_STACK_BYTES, Identity, Node, bind
 from .run_directory import Json, RunDirectory
+from .settings import CUT_THROUGH, STAGED, Settings
 
 # How long a node has to end by itself before it is killed.
 STOP_S = 10.0
@@ -110,15 +112,13 @@ def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority:
         except OSError as error:
             _log(f"the priority of the process stays as it is: {error}")
         node = Node(
-            command.run,
-            command.host,
+            Identity(command.run, command.host, int(time.time() * 1000)),
             listener,
             tls_contexts,
             shelf,
             time.monotonic,
             command.settings,
-            log=_log,
-            born=int(time.time() * 1000),
+            _log,
         )
         node.limits.set(**command.limits)
         told = {"authority": authority, "encryption": command.encryption}

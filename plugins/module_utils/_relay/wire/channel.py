@@ -13,7 +13,7 @@ import typing as t
 
 from ..clock import Clock
 from ..endpoints import Stream, StreamTimeout
-from ..errors import PeerLost, PeerRefused, RelayError
+from ..errors import PeerLost, PeerRefused, RelayError, describe
 from . import messages, protocol
 
 HEARTBEAT_S = 2.0
@@ -223,7 +223,3 @@ class Channel:
 def longest_s(length: int) -> float:
     """How long a frame of so many bytes may take."""
     return FRAME_S + length / FRAME_BYTES_PER_S
-
-
-def describe(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

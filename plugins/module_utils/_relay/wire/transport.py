@@ -17,9 +17,9 @@ from collections import Counter
 
 from ..._text import clean
 from ..clock import Clock
-from ..errors import PeerLost, PeerRefused, ProtocolError, RelayError, VersionMismatch, WrongIdentity
+from ..errors import PeerLost, PeerRefused, ProtocolError, RelayError, VersionMismatch, WrongIdentity, describe
 from . import protocol, tls
-from .channel import SILENCE_S, Channel, describe
+from .channel import SILENCE_S, Channel
 from .peer_limits import PeerLimits
 from .socket_stream import SocketStream, tune
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ..jit import Ints, array_kernel, draw, start_random
+from ..jit import Ints, draw, inlined, kernel, start_random
 from .load import cross, measure
 from .model import Loads, Net, Stripes
 
@@ -52,7 +52,7 @@ class Heat(t.NamedTuple):
     most: int
 
 
-@array_kernel
+@kernel
 def anneal(net: Net, stripes: Stripes, loads: Loads, room: Room, course: Course) -> float:
     """Leaves the best trees by greatest load in ``room.best``; returns that load."""
     n = net.n
@@ -87,13 +87,13 @@ def anneal(net: Net, stripes: Stripes, loads: Loads, room: Room, course: Course)
     return lowest
 
 
-@array_kernel
+@kernel
 def _keep(n: int, stripes: Stripes, room: Room) -> None:
     for e in range(stripes.trees * n):
         room.best[e] = stripes.par[e]
 
 
-@array_kernel
+@kernel
 def _heights(n: int, stripes: Stripes, tall: Ints) -> None:
     """How many links there are below each host, tree by tree."""
     par = stripes.par
@@ -112,7 +112,7 @@ def _heights(n: int, stripes: Stripes, tall: Ints) -> None:
                 u = par[base + u]
 
 
-@array_kernel
+@kernel
 def _pressed(net: Net, stripes: Stripes, loads: Loads, urgent: Ints, worst: float) -> int:
     """Lists the edges at ports that are nearly the busiest; how many there are."""
     pressed = 0
@@ -125,7 +125,7 @@ def _pressed(net: Net, stripes: Stripes, loads: Loads, urgent: Ints, worst: floa
     return pressed
 
 
-@array_kernel
+@inlined
 def _step_once(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat, pressed: int) -> None:
     """Draws a host in a tree and a move for it."""
     x = draw(room.random)
@@ -144,7 +144,7 @@ def _step_once(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat,
         _change_sender(net, stripes, loads, room, heat, k, v)
 
 
-@array_kernel
+@kernel
 def _power(x: float, squarings: int) -> float:
     """x^16, and squared so many times more."""
     x = x * x
@@ -157,19 +157,19 @@ def _power(x: float, squarings: int) -> float:
     return x
 
 
-@array_kernel
+@kernel
 def _rise(now: float, more: float, heat: Heat) -> float:
     """What it changes in the sum if a port is busy for so much longer."""
     return _power((now + more) / heat.reference, heat.sharp) - _power(now / heat.reference, heat.sharp)
 
 
-@array_kernel
+@kernel
 def _rejected(change: float, room: Room, heat: Heat) -> bool:
     x = draw(room.random)
     return change > -heat.temperature * math.log((x + 1) * SCALE)
 
 
-@array_kernel
+@inlined
 def _overtake(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat, k: int, v: int) -> None:
     """v takes the place of a host above it, which then receives from v: lets another member of a rack or site be the one
     that fetches from outside."""
@@ -204,7 +204,7 @@ def _overtake(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat, 
     par[base + up] = v
 
 
-@array_kernel
+@inlined
 def _overtaking(net: Net, loads: Loads, heat: Heat, w: float, above: tuple[int, int], own: tuple[int, int]) -> float:
     """What it changes in the sum if v, instead of being served over the link ``own``, gets into the link ``above``."""
     D, occ, rcv, out, inn, lnk, n = net.D, net.occ, net.rcv, loads.out, loads.inn, loads.lnk, net.n
@@ -227,7 +227,7 @@ def _overtaking(net: Net, loads: Loads, heat: Heat, w: float, above: tuple[int, 
     return change
 
 
-@array_kernel
+@inlined
 def _overtaken(net: Net, loads: Loads, w: float, above: tuple[int, int], own: tuple[int, int]) -> None:
     """The loads after ``_overtaking``."""
     D, occ, rcv, out, inn, lnk, n = net.D, net.occ, net.rcv, loads.out, loads.inn, loads.lnk, net.n
@@ -246,7 +246,7 @@ def _overtaken(net: Net, loads: Loads, w: float, above: tuple[int, int], own: tu
         lnk[p * n + v] -= w * D[ep]
 
 
-@array_kernel
+@inlined
 def _change_sender(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: Heat, k: int, v: int) -> None:
     """Another sender for v, and so for what is below it."""
     par, of = stripes.par, net.of
@@ -281,7 +281,7 @@ def _change_sender(net: Net, stripes: Stripes, loads: Loads, room: Room, heat: H
     par[base + v] = q
 
 
-@array_kernel
+@kernel
 def _sender(net: Net, room: Room, v: int) -> int:
     """A host to serve v: often one of the best for it, the better ones more often; -1: none."""
     near = (room.random[0] & 1) == 1 and net.width > 0
@@ -293,7 +293,7 @@ def _sender(net: Net, room: Room, v: int) -> int:
     return net.near[v * net.width + min(a, b)]
 
 
-@array_kernel
+@inlined
 def _changing(net: Net, loads: Loads, heat: Heat, w: float, p: int, q: int, v: int) -> float:
     """What it changes in the sum if v, so far served by p, is served by q."""
     n, of, inn = net.n, net.of, loads.inn
@@ -309,7 +309,7 @@ def _changing(net: Net, loads: Loads, heat: Heat, w: float, p: int, q: int, v: i
     return change
 
 
-@array_kernel
+@inlined
 def _swing(net: Net, loads: Loads, heat: Heat, w: float, a: int, b: int, c: int) -> float:
     """What it changes in the sum if a host of site b, so far served from site a, is served from another site c."""
     sites, sc, sl = net.sites, net.sc, loads.sl

@@ -11,7 +11,7 @@ import math
 import typing as t
 
 from .. import jit
-from ..jit import Floats, Ints, array_kernel
+from ..jit import Floats, Ints, kernel
 
 # What is known of a host: it stands for a cycle that it is in, if it is not OUT, and leaves that to another one then.
 NEW, ON_PATH, DONE, OUT, LEAVING = 0, 1, 2, 3, 4
@@ -39,7 +39,7 @@ def room_for(n: int) -> Room:
     return Room(f(n * n), i(n * n), i(n * n), i(n), i(n), i(n), f(n), i(2 * n), i(2 * n), i(2 * n))
 
 
-@array_kernel
+@kernel
 def arborescence(n: int, cost: Floats, room: Room, parent: Ints) -> float:
     """Parents of the cheapest arborescence from host 0 (``cost[i * n + j]``, inf: no link); returns its cost, inf if there
     is none."""
@@ -81,7 +81,7 @@ def arborescence(n: int, cost: Floats, room: Room, parent: Ints) -> float:
     return total
 
 
-@array_kernel
+@kernel
 def _prepare(n: int, cost: Floats, room: Room) -> None:
     for e in range(n * n):
         room.W[e] = cost[e]
@@ -98,7 +98,7 @@ def _prepare(n: int, cost: Floats, room: Room) -> None:
     room.state[0] = DONE
 
 
-@array_kernel
+@kernel
 def _enter(n: int, room: Room, cur: int) -> int:
     """The host at the other end of the cheapest link to ``cur``, which is noted; -1: there is no link."""
     W, state = room.W, room.state
@@ -115,7 +115,7 @@ def _enter(n: int, room: Room, cur: int) -> int:
     return a
 
 
-@array_kernel
+@kernel
 def _contract(n: int, room: Room, low: int, top: int, new: int) -> None:
     """Makes the hosts on the path from ``low`` to ``top`` one, with the number ``new``."""
     path, state = room.path, room.state
@@ -131,7 +131,7 @@ def _contract(n: int, room: Room, low: int, top: int, new: int) -> None:
     state[path[low]] = ON_PATH
 
 
-@array_kernel
+@kernel
 def _join_links(n: int, room: Room, low: int, top: int, x: int) -> None:
     """Of the links between x and a cycle the cheapest ones, each way."""
     W, EU, EV, path = room.W, room.EU, room.EV, room.path
@@ -155,7 +155,7 @@ def _join_links(n: int, room: Room, low: int, top: int, x: int) -> None:
             EV[r] = EV[e]
 
 
-@array_kernel
+@kernel
 def _expand(n: int, room: Room, ids: int) -> None:
     """From the last cycle to the first: the host by which it is entered is entered there, the others as in the cycle."""
     for composite in range(ids - 1, n - 1, -1):

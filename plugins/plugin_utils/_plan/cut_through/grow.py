@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ..jit import Floats, Ints, array_kernel
+from ..jit import Floats, Ints, kernel
 from .load import cross, offer
 from .model import Growing, Loads, Net
 
@@ -29,7 +29,7 @@ class Room(t.NamedTuple):
     ahead: Ints
 
 
-@array_kernel
+@kernel
 def grow(net: Net, loads: Loads, tree: Growing, room: Room) -> int:
     """Grows a tree, Prim-like, by the edge that leaves the least load (plus the penalty per link of depth).
 
@@ -51,7 +51,7 @@ def grow(net: Net, loads: Loads, tree: Growing, room: Room) -> int:
         _ask(net, loads, tree, room, best, best + 1)
 
 
-@array_kernel
+@kernel
 def _prepare(net: Net, tree: Growing, room: Room) -> None:
     inf = math.inf
     n, low = net.n, room.low
@@ -71,7 +71,7 @@ def _prepare(net: Net, tree: Growing, room: Room) -> None:
                 low[2 * n + u] = min(low[2 * n + u], tree.weight * net.occ[e])
 
 
-@array_kernel
+@kernel
 def _ask(net: Net, loads: Loads, tree: Growing, room: Room, first: int, last: int) -> None:
     """Offers of the hosts that are new in the tree: all holders at first, then one at a time."""
     depth, cost = room.depth, room.cost
@@ -87,7 +87,7 @@ def _ask(net: Net, loads: Loads, tree: Growing, room: Room, first: int, last: in
                     room.via[v] = u
 
 
-@array_kernel
+@kernel
 def _cheapest(net: Net, room: Room) -> int:
     """The host that can be joined with the least load; -1: none."""
     best = -1
@@ -99,7 +99,7 @@ def _cheapest(net: Net, room: Room) -> int:
     return best
 
 
-@array_kernel
+@kernel
 def _join(net: Net, loads: Loads, tree: Growing, room: Room, u: int, v: int) -> None:
     e = net.off[u] + net.col[v]
     tree.par[tree.base + v] = u
@@ -112,7 +112,7 @@ def _join(net: Net, loads: Loads, tree: Growing, room: Room, u: int, v: int) -> 
         cross(net, loads, net.of[u], net.of[v], tree.weight)
 
 
-@array_kernel
+@kernel
 def _look_ahead(net: Net, tree: Growing, room: Room) -> None:
     """What a sender adds at least, over the links to those that still wait."""
     n, depth, nearest = net.n, room.depth, room.nearest
@@ -126,7 +126,7 @@ def _look_ahead(net: Net, tree: Growing, room: Room) -> None:
             room.ahead[w] = i
 
 
-@array_kernel
+@kernel
 def _look_again(net: Net, loads: Loads, tree: Growing, room: Room, u: int, joined: int) -> None:
     """u, or a way between sites, is busier now: those that hoped for it look for another sender."""
     of = net.of
@@ -138,7 +138,7 @@ def _look_again(net: Net, loads: Loads, tree: Growing, room: Room, u: int, joine
                 _find_sender(net, loads, tree, room, v, joined)
 
 
-@array_kernel
+@kernel
 def _find_sender(net: Net, loads: Loads, tree: Growing, room: Room, v: int, but: int) -> None:
     """The sender for v, of those in the tree without ``but``, that leaves the least load."""
     n, depth, low = net.n, room.depth, room.low

@@ -11,21 +11,23 @@ a class those hosts come first that have sent least in the trees before, so that
 
 from __future__ import annotations
 
-import heapq
 import math
 import typing as t
 
-from ..jit import Ints, array_kernel, kernel
+from ..heap import Heap, clear, pop, push, size
+from ..jit import Ints, kernel
 from .load import cross, crossing
 from .model import Growing, Loads, Net
 
 
 class Room(t.NamedTuple):
-    """Room for each class's first host that waits, each host's next one, and each host's depth."""
+    """Room for each class's first host that waits, each host's next one, and each host's depth; a heap of what
+    each host that is in the tree offers."""
 
     first: Ints
     nxt: Ints
     depth: Ints
+    queue: Heap
 
 
 @kernel
@@ -34,36 +36,35 @@ def spread(net: Net, loads: Loads, tree: Growing, room: Room, order: Ints) -> in
 
     :param order: the targets, those to be joined first last.
     """
-    n, first = net.n, room.first
+    n, first, queue = net.n, room.first, room.queue
     _prepare(net, tree, room, order)
-    queue = [(0.0, 0, -1)]
-    queue.pop()
+    clear(queue)
     for r in range(net.roots):
-        heapq.heappush(queue, (0.0, r, -1))
+        push(queue, 0.0, r, -1)
     joined = net.roots
     # An entry (load, sender, class): class -1 asks for the sender's best class.
-    while len(queue) > 0 and joined < n:
-        key, u, c = heapq.heappop(queue)
+    while size(queue) > 0 and joined < n:
+        key, u, c = pop(queue)
         if c < 0 or first[c] < 0:
             least, best = _best_class(net, loads, tree, room, u)
             if best >= 0:
-                heapq.heappush(queue, (least, u, best))
+                push(queue, least, u, best)
             continue
         x = _load(net, loads, tree, room, u, c)
         if x > key * (1.0 + 1e-9):
             # Meanwhile the way between the sites got busier.
-            heapq.heappush(queue, (x, u, -1))
+            push(queue, x, u, -1)
             continue
         v = _take(net, loads, room, u, c)
         _join(net, loads, tree, room, u, v)
         joined += 1
-        heapq.heappush(queue, (loads.out[u], u, -1))
+        push(queue, loads.out[u], u, -1)
         if room.depth[v] < tree.most:
-            heapq.heappush(queue, (loads.out[v], v, -1))
+            push(queue, loads.out[v], v, -1)
     return joined
 
 
-@array_kernel
+@kernel
 def _prepare(net: Net, tree: Growing, room: Room, order: Ints) -> None:
     first = room.first
     for c in range(net.classes):
@@ -77,7 +78,7 @@ def _prepare(net: Net, tree: Growing, room: Room, order: Ints) -> None:
         first[net.col[v]] = v
 
 
-@array_kernel
+@kernel
 def _load(net: Net, loads: Loads, tree: Growing, room: Room, u: int, c: int) -> float:
     """The greatest load if u served the first host of a class, with the penalty for its depth."""
     x = loads.out[u] + tree.weight * net.D[net.off[u] + c] + tree.penalty * room.depth[u]
@@ -87,7 +88,7 @@ def _load(net: Net, loads: Loads, tree: Growing, room: Room, u: int, c: int) -> 
     return x
 
 
-@array_kernel
+@kernel
 def _best_class(net: Net, loads: Loads, tree: Growing, room: Room, u: int) -> tuple[float, int]:
     """The least load that u could leave, and the class that it would serve; -1: none."""
     best = -1
@@ -101,7 +102,7 @@ def _best_class(net: Net, loads: Loads, tree: Growing, room: Room, u: int) -> tu
     return least, best
 
 
-@array_kernel
+@kernel
 def _take(net: Net, loads: Loads, room: Room, u: int, c: int) -> int:
     """The host of class c that u serves; it does not wait any more."""
     nxt, inn = room.nxt, loads.inn
@@ -124,7 +125,7 @@ def _take(net: Net, loads: Loads, room: Room, u: int, c: int) -> int:
     return v
 
 
-@array_kernel
+@kernel
 def _join(net: Net, loads: Loads, tree: Growing, room: Room, u: int, v: int) -> None:
     e = net.off[u] + net.col[v]
     tree.par[tree.base + v] = u

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 
-from ..jit import Ints, array_kernel
+from ..jit import Ints, kernel
 from .model import Loads, Net, Stripes
 
 
-@array_kernel
+@kernel
 def crossing(net: Net, loads: Loads, a: int, b: int, weight: float) -> float:
     """The greatest load of the ports between sites a and b, if an edge were added."""
     if a == b:
@@ -27,7 +27,7 @@ def crossing(net: Net, loads: Loads, a: int, b: int, weight: float) -> float:
     return max(x, y)
 
 
-@array_kernel
+@kernel
 def cross(net: Net, loads: Loads, a: int, b: int, weight: float) -> None:
     """Adds an edge's load to the ports between its sites."""
     if a != b:
@@ -38,7 +38,7 @@ def cross(net: Net, loads: Loads, a: int, b: int, weight: float) -> None:
         sl[e] += weight * sc[e]
 
 
-@array_kernel
+@kernel
 def offer(net: Net, loads: Loads, u: int, v: int, weight: float) -> float:
     """The greatest load that the edge u > v would leave; inf if there is no link."""
     e = net.off[u] + net.col[v]
@@ -56,7 +56,7 @@ def offer(net: Net, loads: Loads, u: int, v: int, weight: float) -> float:
     return x + 1e-7 * weight * seconds
 
 
-@array_kernel
+@kernel
 def move(net: Net, loads: Loads, u: int, v: int, weight: float) -> None:
     """u serves v, or with a negative weight does not any more; ports between sites are not changed."""
     e = net.off[u] + net.col[v]
@@ -66,7 +66,7 @@ def move(net: Net, loads: Loads, u: int, v: int, weight: float) -> None:
         loads.lnk[u * net.n + v] += weight * net.D[e]
 
 
-@array_kernel
+@kernel
 def measure(net: Net, stripes: Stripes, loads: Loads) -> float:
     """Fills in the loads; returns the greatest: the time that the trees need but for filling the pipeline."""
     _clear(net, loads)
@@ -93,7 +93,7 @@ def measure(net: Net, stripes: Stripes, loads: Loads) -> float:
     return worst
 
 
-@array_kernel
+@kernel
 def _clear(net: Net, loads: Loads) -> None:
     for v in range(net.n):
         loads.out[v] = 0.0
@@ -106,7 +106,7 @@ def _clear(net: Net, loads: Loads) -> None:
             loads.sl[e] = 0.0
 
 
-@array_kernel
+@kernel
 def levels(n: int, base: int, par: Ints, depth: Ints) -> None:
     """Links from the holders to each host, in the tree that begins at ``base``."""
     for v in range(n):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..jit import Ints, array_kernel
+from ..jit import Ints, kernel
 from .load import levels, move
 from .model import Cap, Loads, Net, Stripes
 
@@ -25,7 +25,7 @@ class Room(t.NamedTuple):
     kids: Ints
 
 
-@array_kernel
+@kernel
 def flatten(net: Net, stripes: Stripes, loads: Loads, room: Room, limit: float, rounds: int) -> int:
     """Changes the trees, whose loads are given; returns how many changed places.
 
@@ -56,7 +56,7 @@ def flatten(net: Net, stripes: Stripes, loads: Loads, room: Room, limit: float, 
     return swaps
 
 
-@array_kernel
+@kernel
 def _count_kids(n: int, base: int, par: Ints, kids: Ints) -> None:
     for v in range(n):
         kids[v] = 0
@@ -66,7 +66,7 @@ def _count_kids(n: int, base: int, par: Ints, kids: Ints) -> None:
             kids[u] += 1
 
 
-@array_kernel
+@kernel
 def _higher(net: Net, loads: Loads, par: Ints, room: Room, cap: Cap, base: int, v: int) -> int:
     """The host nearest to the holders that serves fewer than v and may change places with it; -1: none."""
     depth, kids, of = room.depth, room.kids, net.of
@@ -88,7 +88,7 @@ def _higher(net: Net, loads: Loads, par: Ints, room: Room, cap: Cap, base: int, 
     return chosen
 
 
-@array_kernel
+@kernel
 def _fits(net: Net, loads: Loads, cap: Cap, u: int, v: int, instead: int, old: int) -> bool:
     """Whether u may serve v in place of ``instead``; v was served by ``old``. No load may exceed the limit by that."""
     weight, limit = cap.weight, cap.limit
@@ -102,7 +102,7 @@ def _fits(net: Net, loads: Loads, cap: Cap, u: int, v: int, instead: int, old: i
     return bool(loads.inn[v] + weight * (net.rcv[new] - net.rcv[net.off[old] + net.col[v]]) <= limit)
 
 
-@array_kernel
+@kernel
 def _below(v: int, u: int, base: int, par: Ints) -> bool:
     """Whether v gets its chunks by way of u."""
     while v >= 0 and v != u:
@@ -110,7 +110,7 @@ def _below(v: int, u: int, base: int, par: Ints) -> bool:
     return v == u
 
 
-@array_kernel
+@kernel
 def _change_places(net: Net, loads: Loads, par: Ints, cap: Cap, base: int, v: int, x: int) -> None:
     """v and x receive from each other's sender."""
     p = par[base + v]

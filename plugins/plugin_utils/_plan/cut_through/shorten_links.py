@@ -11,7 +11,7 @@ line to the site that it came from.
 
 from __future__ import annotations
 
-from ..jit import Ints, array_kernel
+from ..jit import Ints, kernel
 from .load import levels, move
 from .model import Cap, Loads, Net, Stripes
 from .reduce_depth import Room
@@ -20,7 +20,7 @@ from .reduce_depth import Room
 SHORTER = 0.95
 
 
-@array_kernel
+@kernel
 def shorten(net: Net, stripes: Stripes, loads: Loads, room: Room, limit: float, rounds: int) -> int:
     """Changes the trees, whose loads are given; returns how many hosts moved.
 
@@ -44,7 +44,7 @@ def shorten(net: Net, stripes: Stripes, loads: Loads, room: Room, limit: float, 
     return moves
 
 
-@array_kernel
+@kernel
 def _to_nearer(net: Net, loads: Loads, par: Ints, depth: Ints, cap: Cap, base: int, v: int) -> int:
     """Lets a nearer host serve v; 1 if there was one."""
     p = par[base + v]
@@ -59,7 +59,7 @@ def _to_nearer(net: Net, loads: Loads, par: Ints, depth: Ints, cap: Cap, base: i
     return 1
 
 
-@array_kernel
+@kernel
 def _nearest(net: Net, loads: Loads, cap: Cap, depth: Ints, v: int, p: int) -> int:
     """The host that may serve v in place of p over the shortest link; -1: none over a shorter one."""
     w, limit, of = cap.weight, cap.limit, net.of
@@ -82,7 +82,7 @@ def _nearest(net: Net, loads: Loads, cap: Cap, depth: Ints, v: int, p: int) -> i
     return chosen
 
 
-@array_kernel
+@kernel
 def _turn(net: Net, loads: Loads, par: Ints, cap: Cap, base: int, v: int) -> int:
     """Lets v serve the host that served it; 1 if that makes links shorter."""
     p = par[base + v]
@@ -98,7 +98,7 @@ def _turn(net: Net, loads: Loads, par: Ints, cap: Cap, base: int, v: int) -> int
     return 1
 
 
-@array_kernel
+@kernel
 def _turns(net: Net, loads: Loads, cap: Cap, g: int, p: int, v: int) -> bool:
     """Whether instead of g, p, v the base may go g, v, p, over shorter links."""
     w, limit, D, occ, rcv = cap.weight, cap.limit, net.D, net.occ, net.rcv

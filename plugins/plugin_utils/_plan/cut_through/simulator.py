@@ -12,12 +12,12 @@ any link is idle when the port is, and a heap knows which edge is next.
 
 from __future__ import annotations
 
-import heapq
 import math
 import typing as t
 
 from .. import jit
-from ..jit import Floats, Ints, array_kernel, kernel
+from ..heap import Heap, clear, full, heap_for, pop, push, size
+from ..jit import Floats, Ints, kernel
 from .model import Net
 
 
@@ -46,7 +46,7 @@ class Room(t.NamedTuple):
     """By port between sites when it is free (``busy``); by edge what it has sent; by host and tree the chunks that are there
     (``have``), and where the sender's edges of the tree begin (``group``); heaps of edges with a chunk ready, and how many
     there are; by link and port when it is free; by host the chunks that are missing, when it looks again, and when its first
-    and last chunk came."""
+    and last chunk came. ``queue``: what happens next."""
 
     busy: Floats
     sent: Ints
@@ -61,34 +61,49 @@ class Room(t.NamedTuple):
     wake: Floats
     begun: Floats
     done: Floats
+    queue: Heap
 
 
-def room_for(net: Net, edges: Edges) -> Room:
-    """Room for a simulation."""
+def finish_of(net: Net, edges: Edges, events: int = 0) -> tuple[float, Room]:
+    """Finish of the last host, inf if one is not served; the room's ``begun`` and ``done`` have first and last chunks by host.
+
+    :param events: how many there is room for at first; 0: what usually suffices.
+    """
+    events = max(events or 4 * len(edges.tree), net.roots)
+    while True:
+        room = room_for(net, edges, events)
+        finish = simulate(net, edges, room)
+        if not math.isnan(finish):
+            return float(finish), room
+        # Receivers that are much slower than their senders: many chunks are on their way at a time.
+        events *= 4
+
+
+def room_for(net: Net, edges: Edges, events: int) -> Room:
+    """Room for a simulation with so many events under way at a time."""
     n, count, f, i = net.n, len(edges.tree), jit.fill_floats, jit.fill_ints
     return Room(
         f(len(net.sc)), i(count), i(n * edges.trees), i(n * (edges.trees + 1)), i(count), i(n),
-        f(edges.links), f(n), f(n), i(n), f(n), f(n), f(n),
+        f(edges.links), f(n), f(n), i(n), f(n), f(n), f(n), heap_for(events),
     )  # fmt: skip
 
 
 @kernel
 def simulate(net: Net, edges: Edges, room: Room) -> float:
-    """Finish of the last host, inf if one is not served; ``room.begun`` and ``room.done`` get the hosts' first and last chunks.
+    """Finish of the last host, inf if one is not served, nan if there is not enough room for events.
 
     This is the loop over events, which each function that it calls would otherwise hand back to it one by one.
     """
     heaps = not net.nic and net.sites <= 1
-    wake, start = room.wake, edges.start
+    wake, start, queue = room.wake, edges.start, room.queue
     _prepare(net, edges, room)
-    queue = [(0.0, 0, -1)]
-    queue.pop()
+    clear(queue)
     for v in range(net.roots):
-        heapq.heappush(queue, (0.0, v, -1))
+        push(queue, 0.0, v, -1)
     finish = 0.0
     # An event (time, host, tree): a chunk of that tree has come, -1 for a port that is free.
-    while len(queue) > 0:
-        now, v, k = heapq.heappop(queue)
+    while size(queue) > 0:
+        now, v, k = pop(queue)
         if k >= 0:
             _arrive(edges, room, heaps, now, v, k)
             if room.missing[v] == 0:
@@ -107,18 +122,22 @@ def simulate(net: Net, edges: Edges, room: Room) -> float:
             e, again = _next_edge(net, edges, room, heaps, now, v)
             if e >= 0:
                 at = _send(net, edges, room, heaps, now, v, e)
-                heapq.heappush(queue, (at, edges.child[e], edges.tree[e]))
+                if full(queue):
+                    return math.nan
+                push(queue, at, edges.child[e], edges.tree[e])
                 again = room.port_free[v]
         if again < wake[v]:
             wake[v] = again
-            heapq.heappush(queue, (again, v, -1))
+            if full(queue):
+                return math.nan
+            push(queue, again, v, -1)
     for v in range(net.roots, net.n):
         if room.missing[v] > 0:
             return math.inf
     return finish
 
 
-@array_kernel
+@kernel
 def _behind(edges: Edges, sent: Ints, a: int, b: int) -> bool:
     """Whether edge a has made less progress than b."""
     x = sent[a] / edges.portion[edges.tree[a]]
@@ -126,7 +145,7 @@ def _behind(edges: Edges, sent: Ints, a: int, b: int) -> bool:
     return x < y or (x == y and a < b)
 
 
-@array_kernel
+@kernel
 def _push(edges: Edges, room: Room, v: int, e: int) -> None:
     """Adds an edge to the heap of sender v."""
     ready, sent, low = room.ready, room.sent, edges.start[v]
@@ -141,7 +160,7 @@ def _push(edges: Edges, room: Room, v: int, e: int) -> None:
     room.waiting[v] += 1
 
 
-@array_kernel
+@kernel
 def _pop(edges: Edges, room: Room, v: int) -> int:
     """Takes the edge with the least progress from the heap of sender v."""
     ready, sent, low, size = room.ready, room.sent, edges.start[v], room.waiting[v]
@@ -163,7 +182,7 @@ def _pop(edges: Edges, room: Room, v: int) -> int:
     return int(first)
 
 
-@array_kernel
+@kernel
 def _prepare(net: Net, edges: Edges, room: Room) -> None:
     """Holders have all chunks and look at once, the others have none."""
     heaps = not net.nic and net.sites <= 1
@@ -190,7 +209,7 @@ def _prepare(net: Net, edges: Edges, room: Room) -> None:
                     _push(edges, room, v, e)
 
 
-@array_kernel
+@kernel
 def _group(edges: Edges, room: Room, v: int) -> None:
     """Where the sender's edges of each tree begin."""
     first = v * (edges.trees + 1)
@@ -202,7 +221,7 @@ def _group(edges: Edges, room: Room, v: int) -> None:
     room.group[first + edges.trees] = e
 
 
-@array_kernel
+@kernel
 def _arrive(edges: Edges, room: Room, heaps: bool, now: float, v: int, k: int) -> None:
     """A chunk of tree k has come to host v."""
     at = v * edges.trees + k
@@ -218,7 +237,7 @@ def _arrive(edges: Edges, room: Room, heaps: bool, now: float, v: int, k: int) -
         room.done[v] = now
 
 
-@array_kernel
+@kernel
 def _anything(edges: Edges, room: Room, heaps: bool, v: int) -> bool:
     """Whether v has a chunk for anybody."""
     if heaps:
@@ -231,7 +250,7 @@ def _anything(edges: Edges, room: Room, heaps: bool, v: int) -> bool:
     return ready
 
 
-@array_kernel
+@kernel
 def _next_edge(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: int) -> tuple[int, float]:
     """The edge over which v sends now (-1: none), and when it is worth while to look again."""
     again = math.inf
@@ -257,7 +276,7 @@ def _next_edge(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: i
     return chosen, again
 
 
-@array_kernel
+@kernel
 def _way_free(net: Net, room: Room, a: int, b: int) -> float:
     """When the ports between two sites are free."""
     if a == b:
@@ -266,7 +285,7 @@ def _way_free(net: Net, room: Room, a: int, b: int) -> float:
     return max(idle, room.busy[2 * net.sites + a * net.sites + b])
 
 
-@array_kernel
+@kernel
 def _send(net: Net, edges: Edges, room: Room, heaps: bool, now: float, v: int, e: int) -> float:
     """v sends a chunk over edge e; when it is there."""
     share = 1.0 / edges.chunks

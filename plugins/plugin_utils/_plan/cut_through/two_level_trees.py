@@ -13,12 +13,12 @@ does: Graham 1969). Nothing costs hosts squared, and little classes squared.
 
 from __future__ import annotations
 
-import heapq
 import math
 import typing as t
 
 from .. import jit
-from ..jit import Floats, Ints, array_kernel, kernel
+from ..heap import Heap, clear, heap_for, pop, push, size
+from ..jit import Floats, Ints, kernel
 from ..network.matrix import INF
 from .bounds import sure_crossings
 from .model import Growing, Net
@@ -69,11 +69,15 @@ class ClassRoom(t.NamedTuple):
 
 
 class HostRoom(t.NamedTuple):
-    """Room by host: what it sends and what it receives from other classes, in seconds, over all trees; its depth."""
+    """Room by host: what it sends and what it receives from other classes, in seconds, over all trees; its depth.
+    Heaps of the hosts of a class that wait, of those that send to other classes, and of those that send inside the class."""
 
     out: Floats
     entered: Floats
     depth: Ints
+    waiting: Heap
+    sending: Heap
+    offers: Heap
 
 
 def classes_of(net: Net) -> Classes | None:
@@ -119,7 +123,7 @@ def grown(net: Net, classes: Classes, stripes: int, most: int, bound: float) -> 
     crossed = jit.fill_floats(len(net.sc))
     surely = sure_crossings(net)
     par = jit.fill_ints(stripes * n, -1)
-    hosts = HostRoom(jit.fill_floats(n), jit.fill_floats(n), jit.fill_ints(n))
+    hosts = HostRoom(jit.fill_floats(n), jit.fill_floats(n), jit.fill_ints(n), heap_for(n), heap_for(n), heap_for(n))
     numbers = jit.fill_ints
     room = ClassRoom(numbers(count), numbers(count), jit.fill_floats(count), numbers(count), numbers(count))
     for k in range(stripes):
@@ -151,7 +155,7 @@ def _ways(a: int, b: int, sites: int) -> tuple[int, int, int]:
     return a, sites + b, 2 * sites + a * sites + b
 
 
-@array_kernel
+@kernel
 def class_tree(net: Net, classes: Classes, prices: Prices, most: int, room: ClassRoom) -> int:
     """Grows a tree of classes of at most so many levels, the cheapest link first; how many classes are in it."""
     count, via, deep, cost = classes.number, room.via, room.deep, room.cost
@@ -175,7 +179,7 @@ def class_tree(net: Net, classes: Classes, prices: Prices, most: int, room: Clas
     return joined
 
 
-@array_kernel
+@kernel
 def _offers(net: Net, classes: Classes, prices: Prices, room: ClassRoom, x: int) -> None:
     """Class x serves those for which no cheaper one is known."""
     weight, sites, site, sc, tolls = prices.weight, net.sites, classes.site, net.sc, prices.tolls
@@ -200,6 +204,7 @@ def _offers(net: Net, classes: Classes, prices: Prices, room: ClassRoom, x: int)
 @kernel
 def host_tree(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: HostRoom) -> None:
     """Makes a tree of hosts of a tree of classes; what each host sends and receives is updated."""
+    waiting, sending = hosts.waiting, hosts.sending
     for v in range(net.n):
         tree.par[tree.base + v] = -1
         hosts.depth[v] = 0 if v < net.roots else -1
@@ -208,23 +213,23 @@ def host_tree(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts:
         if room.via[c] >= 0:
             _enter(net, classes, tree, room, hosts, c)
         # The host that has sent least serves other classes, and comes first inside its own.
-        waiting = [(0.0, -1)]
-        waiting.pop()
+        clear(waiting)
+        clear(sending)
         for i in range(classes.first[c], classes.first[c + 1]):
-            waiting.append((hosts.out[classes.members[i]], classes.members[i]))
-        heapq.heapify(waiting)
-        sending = waiting.copy()
+            u = classes.members[i]
+            push(waiting, hosts.out[u], u, 0)
+            push(sending, hosts.out[u], u, 0)
         for q in range(j + 1, classes.number):
             d = room.order[q]
             if room.via[d] == c:
-                _sent, u = heapq.heappop(sending)
+                _sent, u, _none = pop(sending)
                 room.sender[d] = u
                 hosts.out[u] += tree.weight * net.D[c * classes.number + d]
-                heapq.heappush(sending, (hosts.out[u], u))
-        _inside(net, classes, tree, hosts, c, waiting)
+                push(sending, hosts.out[u], u, 0)
+        _inside(net, classes, tree, hosts, c)
 
 
-@array_kernel
+@kernel
 def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: HostRoom, c: int) -> None:
     """The host of the class that has received and sent least gets the stripe from the parent class's sender."""
     entered, out = hosts.entered, hosts.out
@@ -240,24 +245,23 @@ def _enter(net: Net, classes: Classes, tree: Growing, room: ClassRoom, hosts: Ho
 
 
 @kernel
-def _inside(net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int, waiting: list[tuple[float, int]]) -> None:
-    """The tree inside a class; ``waiting``: a heap of its hosts by what they have sent."""
-    out, depth = hosts.out, hosts.depth
+def _inside(net: Net, classes: Classes, tree: Growing, hosts: HostRoom, c: int) -> None:
+    """The tree inside a class, whose hosts are in ``hosts.waiting``."""
+    out, depth, waiting, offers = hosts.out, hosts.depth, hosts.waiting, hosts.offers
     link = tree.weight * net.D[c * classes.number + c]
     level = tree.penalty * net.D[c * classes.number + c]
-    offers = [(0.0, -1)]
-    offers.pop()
+    clear(offers)
     for i in range(classes.first[c], classes.first[c + 1]):
         u = classes.members[i]
         if depth[u] >= 0:
-            heapq.heappush(offers, (out[u] + level * depth[u], u))
-    while len(waiting) > 0:
-        _sent, v = heapq.heappop(waiting)
+            push(offers, out[u] + level * depth[u], u, 0)
+    while size(waiting) > 0:
+        _sent, v, _none = pop(waiting)
         if depth[v] >= 0:
             continue
-        _key, u = heapq.heappop(offers)
+        _key, u, _none = pop(offers)
         tree.par[tree.base + v] = u
         depth[v] = depth[u] + 1
         out[u] += link
-        heapq.heappush(offers, (out[u] + level * depth[u], u))
-        heapq.heappush(offers, (out[v] + level * depth[v], v))
+        push(offers, out[u] + level * depth[u], u, 0)
+        push(offers, out[v] + level * depth[v], v, 0)

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Sequence
 
 from .. import jit
+from ..heap import heap_for
 from ..jit import Ints
 from ..trees import depths
 from . import annealing, grow, grow_by_class, reduce_depth, simulator, two_level_trees
@@ -91,7 +92,7 @@ class Planner:
         sent = [float(x) for x in self.loads.out]
         # The host that has sent least is joined first; hosts that are alike take turns.
         order = sorted(range(net.roots, n), key=lambda v: (-sent[v], (v * 7919 + k * 104729) % 1000003))
-        room = grow_by_class.Room(jit.fill_ints(net.classes), jit.fill_ints(n), jit.fill_ints(n))
+        room = grow_by_class.Room(jit.fill_ints(net.classes), jit.fill_ints(n), jit.fill_ints(n), heap_for(n + 1))
         return int(grow_by_class.spread(net, self.loads, tree, room, jit.ints(order)))
 
     def forest(self, par: Ints, weights: Sequence[float]) -> Forest:
@@ -152,9 +153,8 @@ class Planner:
         tables = [jit.floats(table[e] for e in at) for table in (net.D, net.occ, net.rcv)]
         numbers_of = (jit.ints(portion[k] for k in used), jit.ints(start), jit.ints(tree), jit.ints(child), jit.ints(link))
         by_sender = simulator.Edges(chunks, len(used), *numbers_of, len(numbers), *tables)
-        room = simulator.room_for(net, by_sender)
-        finish = simulator.simulate(net, by_sender, room)
-        return float(finish), [float(x) for x in room.begun], [float(x) for x in room.done]
+        finish, room = simulator.finish_of(net, by_sender)
+        return finish, [float(x) for x in room.begun], [float(x) for x in room.done]
 
     def relays(self, forest: Forest) -> tuple[float, int]:
         """How many targets stand between the holders and a host, on average and over all its stripes, and the depth."""

@@ -163,18 +163,24 @@ def _row_seconds(row: Mapping[str, t.Any], size_bytes: int, slowest_mbps: float)
     return wait + mx.mbps_seconds(size_bytes, min(mbps, slowest_mbps))
 
 
+class Options(t.TypedDict, total=False):
+    """Of a matrix. ``measured_at`` is kept with it."""
+
+    measured_at: object
+    hierarchical: object
+    estimate: object
+    max_age_s: object
+    shared_pools: object
+
+
 def deployment_matrix(
-    probes: t.Any,
-    size_bytes: t.Any,
-    hosts: t.Any = None,
-    limits: t.Any = None,
-    sites: t.Any = None,
-    previous: t.Any = None,
-    measured_at: t.Any = None,
-    hierarchical: t.Any = None,
-    estimate: t.Any = False,
-    max_age_s: t.Any = None,
-    shared_pools: t.Any = None,
+    probes: object,
+    size_bytes: object,
+    hosts: object = None,
+    limits: object = None,
+    sites: Mapping[str, str] | None = None,
+    previous: object = None,
+    **options: t.Unpack[Options],
 ) -> dict[str, t.Any]:
     """The matrix for an image of ``size_bytes`` from measured links.
 
@@ -186,6 +192,11 @@ def deployment_matrix(
     a link that nobody measured is taken for as slow as the slower of what usually leaves the one and reaches the other
     end, and is uncertain; so are rows older than ``max_age_s``. ``shared_pools``: groups of hosts, kept with the matrix.
     """
+    known_options = Options.__annotations__
+    for key in options:
+        if key not in known_options:
+            raise InvalidOption(key, "", f"one of the options {', '.join(known_options)} is")
+    max_age_s, measured_at, hierarchical = options.get("max_age_s"), options.get("measured_at"), options.get("hierarchical")
     size = int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
     rows, facts = _flatten(mx.read_input("probes", probes))
     before = None if previous is None else mx.parse(previous, "previous")
@@ -197,7 +208,7 @@ def deployment_matrix(
     matrix = mx.Matrix(listed)
     matrix.set_sites(None if sites is None else mx.plain(sites))
     matrix.limits.add(mx.plain(limits), matrix.index)
-    matrix.set_shared_pools(mx.plain(shared_pools or []))
+    matrix.set_shared_pools(mx.plain(options.get("shared_pools") or []))
     disks = {h: _disk_rates(f"probes.{h}", f, size) for h, f in facts.items()}
     unknown = (mx.INF, mx.INF)
     known: dict[tuple[int, int], float] = {}
@@ -228,7 +239,7 @@ def deployment_matrix(
         dense = [[mx.INF] * len(listed) for _unused in listed]
         for (i, j), seconds in known.items():
             dense[i][j] = seconds
-        uncertain = _guess(dense, set(known)) if estimate else []
+        uncertain = _guess(dense, set(known)) if options.get("estimate") else []
         return mx.as_dict(listed, dense, uncertain=[[listed[i], listed[j]] for i, j in sorted({*uncertain, *old})], **more)
     flat = len(listed) <= 256 if hierarchical is None else not hierarchical
     return _estimated(listed, known, old, sites, flat, more)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from .drift import drift_text
 from .next_steps import problems_of
 from .run_details import Run, machine_details, run_details
+from .ticket import ticket
 
 FORMAT = 1
 
@@ -36,7 +37,7 @@ def deploy_report(
 
     :param plan: as service_plan returns it.
     :param outcomes: ``{host: {"state": "done"|"failed"|"unreachable", "step", "msg", "machines": [machine's], "relay":
-        relay_node's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
+        relay_info's or None}}``; a planned host without an outcome was lost on the way. Machines of a module that failed
         may also stand in ``failure.machines``, as the module returns them.
     :param relay: the relay plan that was run, if any.
     :param predicted: the run was in check mode: machines that it would deploy count as deployed.
@@ -82,6 +83,7 @@ def deploy_report(
         report["machines"] = [{**machine, **of_machine.get(machine["machine"], {})} for machine in machines]
         report |= run_details(plan, outcomes, relay, run)
         report["problems"] = problems_of(report)
+        report["ticket"] = ticket(report)
     return report
 
 

@@ -308,7 +308,7 @@ def _events(watch: Data, clock: _Clock) -> list[dict[str, t.Any]]:
         for host, entry in (watch.get("lost") or {}).items()
     ]
     replans = [
-        {"at_s": round(entry["at_s"], 1), "kind": "replan", "host": None, "text": entry["text"].replace("Task failed: ", "")}
+        {"at_s": round(entry["at_s"], 1), "kind": entry["kind"], "host": None, "text": entry["text"].replace("Task failed: ", "")}
         for entry in watch.get("history") or []
     ]
     return sorted([*lost, *replans], key=lambda event: event["at_s"])
@@ -353,13 +353,8 @@ def _settings(settings: Mapping[str, Data]) -> list[dict[str, t.Any]]:
             value = values.get(key)
             by_value.setdefault(repr(value), (value, []))[1].append(host)
         common, *others = sorted(by_value.values(), key=lambda entry: -len(entry[1]))
-        rows.append(
-            {
-                "name": f"basecast_{key}",
-                "value": common[0],
-                "others": [{"value": value, "hosts": hosts} for value, hosts in others[:MOST_REASONS]],
-            }
-        )
+        told = [{"value": value, "hosts": hosts} for value, hosts in others[:MOST_REASONS]]
+        rows.append({"name": f"basecast_{key}", "value": common[0], "others": told, "more": max(0, len(others) - MOST_REASONS)})
     return rows
 
 

@@ -18,6 +18,7 @@ from ..placement import Observed, Settings, answers, disks_of, held_base, place_
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
 from .adoption import Candidates, adoptions, wanted_files, with_held
+from .claims import claims_of
 from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
@@ -30,52 +31,65 @@ FORMAT = 1
 UNKNOWN_DIGEST = "0" * 64
 
 
+class Known(t.NamedTuple):
+    """What is known beside the manifest and the hosts' capacity.
+
+    :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
+        with ``host`` and ``pool``.
+    :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
+    :param candidates: what base_disk_source_info has found for ``wanted_files``, by host.
+    :param adopted: bases that this run has adopted, by host; each as base_disk_import returns it.
+    """
+
+    imported: Mapping[str, Mapping[str, t.Any]] = {}
+    files: Mapping[str, Mapping[str, t.Any]] = {}
+    candidates: Candidates = {}
+    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]] = {}
+
+
+class Options(t.TypedDict, total=False):
+    """How to plan, and what is known: see ``Known``.
+
+    :param memory_overcommit: how much of a host's memory its machines may be promised, where its facts do not say; 1.0 is all of it.
+    :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
+    :param quotas: what each tenant may have altogether.
+    :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
+    """
+
+    memory_overcommit: float
+    fleet: Sequence[str] | None
+    skip_bad_hosts: bool
+    relaying: Relaying
+    quotas: Mapping[str, Mapping[str, t.Any]]
+    imported: Mapping[str, Mapping[str, t.Any]]
+    files: Mapping[str, Mapping[str, t.Any]]
+    candidates: Candidates
+    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]]
+
+
 def service_plan(
     manifest: Mapping[str, t.Any],
     hosts: Observed,
     groups: Mapping[str, Sequence[str]] | None = None,
-    imported: Mapping[str, Mapping[str, t.Any]] | None = None,
-    memory_overcommit: float = 1.0,
-    files: Mapping[str, Mapping[str, t.Any]] | None = None,
-    fleet: Sequence[str] | None = None,
-    skip_bad_hosts: bool = True,
-    relaying: Relaying = AS_USUAL,
-    candidates: Candidates | None = None,
-    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
-    quotas: Mapping[str, Mapping[str, t.Any]] | None = None,
+    **options: t.Unpack[Options],
 ) -> dict[str, t.Any]:
     """The whole deployment as data.
 
-    :param imported: bases that this run has imported, by the manifest's name; each as base_disk_import returns it,
-        with ``host`` and ``pool``.
-    :param memory_overcommit: how much of a host's memory its machines may be promised, where its facts do not say; 1.0 is all of it.
-    :param files: what ``stat`` says of the files that would be imported, or ``uri`` of those at URLs, by the base's name.
-    :param candidates: what base_disk_source_info has found for ``wanted_files``, by host.
-    :param adopted: bases that this run has adopted, by host; each as base_disk_import returns it.
-    :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
-    :param quotas: what each tenant may have altogether.
-    :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems,
         bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
        ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
+        ``claims[h]`` is what the plan is about to use of a host, as host_claim takes it.
         ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
         another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
         that step takes.
     """
     bad = _Bad({}, set())
+    known = Known(options.get("imported") or {}, options.get("files") or {}, options.get("candidates") or {}, options.get("adopted") or {})
+    settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {})
+    skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
     while True:
-        plan, found = _plan_without(
-            bad,
-            manifest,
-            hosts,
-            Settings(groups or {}, memory_overcommit, quotas=quotas or {}),
-            imported or {},
-            files or {},
-            relaying,
-            candidates or {},
-            adopted or {},
-        )
+        plan, found = _plan_without(bad, manifest, hosts, settings, known, options.get("relaying", AS_USUAL))
         if not skip_bad_hosts or not found:
             break
         bad.take(found)
@@ -89,7 +103,7 @@ def service_plan(
         *plan["problems"],
         *(sentence for told in found.values() for sentence in told),
         *_without_hosts(manifest, groups or {}, hosts),
-        *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet or list(hosts)),
+        *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet),
     ]
     return {**plan, "problems": list(dict.fromkeys(problems)), "bad_hosts": bad.reasons}
 
@@ -113,11 +127,8 @@ def _plan_without(
     manifest: Mapping[str, t.Any],
     hosts: Observed,
     settings: Settings,
-    imported: Mapping[str, Mapping[str, t.Any]],
-    files: Mapping[str, Mapping[str, t.Any]],
+    known: Known,
     relaying: Relaying,
-    candidates: Candidates,
-    adopted: Mapping[str, Sequence[Mapping[str, t.Any]]],
 ) -> tuple[dict[str, t.Any], dict[str, list[str]]]:
     """A plan without bad hosts, and what stands in the way of its other hosts."""
     placement = place_machines(manifest, hosts, settings=settings)
@@ -133,13 +144,13 @@ def _plan_without(
         host: {**facts, "reachable": False, "msg": "; ".join(bad.reasons[host]), "pools": {}} if host in bad.out else facts
         for host, facts in hosts.items()
     }
-    able = with_held(able, {host: [(base["pool"], base) for base in bases] for host, bases in adopted.items()})
-    needs = _needs(machines, manifest, able, imported, files, relaying)
+    able = with_held(able, {host: [(base["pool"], base) for base in bases] for host, bases in known.adopted.items()})
+    needs = _needs(machines, manifest, able, known, relaying)
     wanted = wanted_files(needs.bases, needs.relays)
-    adopting = adoptions(needs.bases, needs.work, needs.relays, candidates, manifest["tenant"])
+    adopting = adoptions(needs.bases, needs.work, needs.relays, known.candidates, manifest["tenant"])
     if adopting:
         able = with_held(able, {host: [(item["pool"], item["entry"]) for item in items] for host, items in adopting.items()})
-        needs = _needs(machines, manifest, able, imported, files, relaying)
+        needs = _needs(machines, manifest, able, known, relaying)
     bases, work, relays, creating = needs.bases, needs.work, needs.relays, needs.creating
     problems += needs.problems
     for host, record in _records(manifest, placement, hosts, work, bases).items():
@@ -162,6 +173,7 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
+        "claims": claims_of(creating, groups_by_name, bases, work, hosts),
         "wanted_files": wanted,
         "adoptions": {
             host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()
@@ -191,17 +203,16 @@ def _needs(
     machines: Sequence[dict[str, t.Any]],
     manifest: Mapping[str, t.Any],
     hosts: Observed,
-    imported: Mapping[str, Mapping[str, t.Any]],
-    files: Mapping[str, Mapping[str, t.Any]],
+    known: Known,
     relaying: Relaying,
 ) -> _Needs:
     groups = {group["name"]: group for group in manifest["machines"]}
     problems: list[str] = []
     notes: list[str] = []
-    bases = {base["name"]: _base(base, manifest, hosts, imported.get(base["name"]), problems) for base in manifest["bases"]}
+    bases = {base["name"]: _base(base, manifest, hosts, known.imported.get(base["name"]), problems) for base in manifest["bases"]}
     creating = [machine for machine in machines if machine["state"] == "create"]
     _demand(bases, creating, hosts, manifest, problems)
-    problems += _look_at_files(bases, files, notes)
+    problems += _look_at_files(bases, known.files, notes)
     work = {
         host: _work(host, [m for m in machines if m["host"] == host], bases, groups, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ..jit import Ints, array_kernel, draw, start_random
+from ..jit import Ints, draw, kernel, start_random
 from .network import Net, Room
 
 # What drawing a move and trying it cost beside looking at children, in looks.
@@ -42,7 +42,7 @@ class Mark(t.NamedTuple):
     threshold: float
 
 
-@array_kernel
+@kernel
 def anneal(net: Net, room: Room, parent: Ints, course: Course) -> float:
     """Improves ``parent`` (by host, -1 for holders); returns the best finish and leaves that tree in ``room.best``."""
     n = net.n
@@ -97,7 +97,7 @@ def anneal(net: Net, room: Room, parent: Ints, course: Course) -> float:
     return finish
 
 
-@array_kernel
+@kernel
 def _build(net: Net, room: Room, parent: Ints) -> None:
     """The lists of children, deepest first."""
     n, first, nxt = net.n, room.first, room.nxt
@@ -139,13 +139,13 @@ def _build(net: Net, room: Room, parent: Ints) -> None:
     room.h[n] = _scan(net, room, n)
 
 
-@array_kernel
+@kernel
 def _keep(n: int, room: Room) -> None:
     for c in range(n):
         room.best[room.host[c]] = room.host[room.par[c]] if room.par[c] < n else -1
 
 
-@array_kernel
+@kernel
 def _scan(net: Net, room: Room, v: int) -> float:
     """The tail of v from its children's; notes its critical child, and in ``tally`` the steps that it took."""
     if v != net.n and net.most > 1 and net.rate[room.host[v]] > 0.0:
@@ -179,7 +179,7 @@ def _scan(net: Net, room: Room, v: int) -> float:
     return worst
 
 
-@array_kernel
+@kernel
 def _scan_streams(net: Net, room: Room, v: int) -> float:
     """The same with several children at a time, as long as they stay within the port (see ``schedule.serve``)."""
     ends, parts = room.ends, room.parts
@@ -220,7 +220,7 @@ def _scan_streams(net: Net, room: Room, v: int) -> float:
     return worst
 
 
-@array_kernel
+@kernel
 def _detach(room: Room, c: int, p: int) -> None:
     a = room.prv[c]
     b = room.nxt[c]
@@ -232,7 +232,7 @@ def _detach(room: Room, c: int, p: int) -> None:
         room.prv[b] = a
 
 
-@array_kernel
+@kernel
 def _attach(room: Room, c: int, p: int) -> None:
     h, nxt = room.h, room.nxt
     room.par[c] = p
@@ -252,7 +252,7 @@ def _attach(room: Room, c: int, p: int) -> None:
         room.prv[b] = c
 
 
-@array_kernel
+@kernel
 def _climb(net: Net, room: Room, v: int) -> None:
     """Recomputes v's tail and those above it, as far as they change."""
     h, par = room.h, room.par
@@ -272,7 +272,7 @@ def _climb(net: Net, room: Room, v: int) -> None:
         v = p
 
 
-@array_kernel
+@kernel
 def _arrivals(net: Net, room: Room) -> None:
     """When the host at each position has the base; with several streams, not before when."""
     host, nxt, order, arrive, col = room.host, room.nxt, room.order, room.arrive, net.col
@@ -300,7 +300,7 @@ def _arrivals(net: Net, room: Room) -> None:
             c = nxt[c]
 
 
-@array_kernel
+@kernel
 def _below(n: int, par: Ints, q: int, v: int) -> bool:
     """Whether q is v or below it."""
     while q != n:
@@ -310,7 +310,7 @@ def _below(n: int, par: Ints, q: int, v: int) -> bool:
     return False
 
 
-@array_kernel
+@kernel
 def _pick(net: Net, room: Room) -> int:
     """A position: mostly one on the critical path, or a sibling served before it."""
     x = draw(room.random)
@@ -322,13 +322,13 @@ def _pick(net: Net, room: Room) -> int:
     return v
 
 
-@array_kernel
+@kernel
 def _any_target(net: Net, room: Room) -> int:
     """The position of a random target."""
     return room.pos[net.roots + ((draw(room.random) * (net.n - net.roots)) >> 32)]
 
 
-@array_kernel
+@kernel
 def _critical(n: int, room: Room, x: int) -> int:
     """A position below the first one of the critical path, or an earlier sibling; -1: none."""
     crit, prv = room.crit, room.prv
@@ -359,7 +359,7 @@ def _critical(n: int, room: Room, x: int) -> int:
     return v
 
 
-@array_kernel
+@kernel
 def _try(net: Net, room: Room, kind: int, v: int, mark: Mark) -> float:
     """Makes a move with position v; what it changes of the seconds on all links, inf if it was not made."""
     x = draw(room.random)
@@ -376,7 +376,7 @@ def _try(net: Net, room: Room, kind: int, v: int, mark: Mark) -> float:
     return _swap_subtrees(net, room, v, w, mark)
 
 
-@array_kernel
+@kernel
 def _sender(net: Net, room: Room, v: int, x: int) -> int:
     """The position of a host to serve v: often one of the best for it; -1: none."""
     near = (x & 3) != 0 and net.width > 0
@@ -390,13 +390,13 @@ def _sender(net: Net, room: Room, v: int, x: int) -> int:
     return room.pos[q] if q >= 0 else -1
 
 
-@array_kernel
+@kernel
 def _accepted(net: Net, room: Room, change: float, mark: Mark) -> bool:
     after = room.h[net.n] + mark.alpha * (mark.edges + change)
     return after - mark.now <= mark.threshold
 
 
-@array_kernel
+@kernel
 def _change_sender(net: Net, room: Room, v: int, q: int, mark: Mark) -> float:
     """Position q gets v's subtree."""
     p = room.par[v]
@@ -415,7 +415,7 @@ def _change_sender(net: Net, room: Room, v: int, q: int, mark: Mark) -> float:
     return math.inf
 
 
-@array_kernel
+@kernel
 def _pass_on(net: Net, room: Room, v: int, left: int, joined: int) -> None:
     """v's subtree goes from one position to another."""
     _detach(room, v, left)
@@ -424,7 +424,7 @@ def _pass_on(net: Net, room: Room, v: int, left: int, joined: int) -> None:
     _climb(net, room, joined)
 
 
-@array_kernel
+@kernel
 def _swap_hosts(net: Net, room: Room, v: int, w: int, mark: Mark) -> float:
     """Two hosts change places."""
     host, par, arrive, D, off, col = room.host, room.par, room.arrive, net.D, net.off, net.col
@@ -454,7 +454,7 @@ def _swap_hosts(net: Net, room: Room, v: int, w: int, mark: Mark) -> float:
     return math.inf
 
 
-@array_kernel
+@kernel
 def _label_cost(net: Net, room: Room, p: int, other: int, new: int, swapped: int) -> float:
     """Seconds on all links at position p if host ``new`` stood there (and ``swapped`` at position ``other``)."""
     host, nxt, D, col = room.host, room.nxt, net.D, net.col
@@ -470,7 +470,7 @@ def _label_cost(net: Net, room: Room, p: int, other: int, new: int, swapped: int
     return total
 
 
-@array_kernel
+@kernel
 def _exchange(net: Net, room: Room, v: int, w: int) -> None:
     """The hosts at v and w change places."""
     host, pos, par = room.host, room.pos, room.par
@@ -486,7 +486,7 @@ def _exchange(net: Net, room: Room, v: int, w: int) -> None:
     _climb(net, room, q)
 
 
-@array_kernel
+@kernel
 def _swap_subtrees(net: Net, room: Room, v: int, w: int, mark: Mark) -> float:
     """Two subtrees change places."""
     host, par, D, off, col = room.host, room.par, net.D, net.off, net.col

@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Sequence
 
 from .. import jit
-from ..jit import Floats, Ints, array_kernel
+from ..jit import Floats, Ints, kernel
 from ..network.shortest_paths import Paths, Rows, shortest
 
 # What no set of hosts takes.
@@ -60,7 +60,7 @@ def exact(rows: Rows, found: Paths, limit: float, work: int) -> list[int] | None
     return tree(m, problem.D, table.f)
 
 
-@array_kernel
+@kernel
 def solve(problem: Problem, table: Table, work_limit: int) -> int:
     """Fills the table; 1 when done, 0 when ``work_limit`` steps did not suffice."""
     size = 1 << problem.m
@@ -88,7 +88,7 @@ def solve(problem: Problem, table: Table, work_limit: int) -> int:
     return 1
 
 
-@array_kernel
+@kernel
 def _farthest(problem: Problem, v: int, S: int) -> float:
     """Nobody is reached before its shortest path."""
     n = problem.m + 1
@@ -103,7 +103,7 @@ def _farthest(problem: Problem, v: int, S: int) -> float:
     return far
 
 
-@array_kernel
+@kernel
 def _least(problem: Problem, table: Table, v: int, S: int, room: float) -> float:
     """The least time in which v serves S, if it is less than ``room``."""
     n = problem.m + 1
@@ -127,7 +127,7 @@ def _least(problem: Problem, table: Table, v: int, S: int, room: float) -> float
     return best
 
 
-@array_kernel
+@kernel
 def _by_lists(m: int, table: Table, v: int, c: int, others: int, d: float, best: float) -> float:
     """Goes through the sets that v's first child c can serve in time; d: the seconds to it."""
     size = 1 << m
@@ -144,7 +144,7 @@ def _by_lists(m: int, table: Table, v: int, c: int, others: int, d: float, best:
     return best
 
 
-@array_kernel
+@kernel
 def _by_subsets(m: int, table: Table, v: int, c: int, others: int, d: float, best: float) -> float:
     """The same with all sets of the others."""
     size = 1 << m

@@ -11,20 +11,22 @@ receiver among classes and not among hosts.
 
 from __future__ import annotations
 
-import heapq
 import math
 import typing as t
 
-from ..jit import Floats, Ints, array_kernel, kernel
+from ..heap import Heap, clear, pop, push, size
+from ..jit import Floats, Ints, kernel
 from .network import Net
 
 
 class Queue(t.NamedTuple):
-    """Room for the first unserved host of each class, the next one of each host, and when hosts are free to send."""
+    """Room for the first unserved host of each class, the next one of each host, when hosts are free to send,
+    and a heap of what each sender offers."""
 
     first: Ints
     nxt: Ints
     at: Floats
+    heap: Heap
 
 
 @kernel
@@ -33,18 +35,17 @@ def greedy(net: Net, look: Floats, weight: float, room: Queue, parent: Ints) -> 
 
     :param look: what is added, times ``weight``, for a receiver of a class: what it is worth as the next sender.
     """
-    first, at, col = room.first, room.at, net.col
+    first, at, col, queue = room.first, room.at, net.col, room.heap
     _prepare(net, room, parent)
-    queue = [(0.0, 0, -1)]
-    queue.pop()
+    clear(queue)
     for r in range(net.roots):
         at[r] = net.rel[r]
-        heapq.heappush(queue, (net.rel[r], r, -1))
+        push(queue, net.rel[r], r, -1)
     left = net.n - net.roots
     finish = 0.0
     # An entry (key, sender, class): class -1 asks for the sender's best class, which needs its free time in ``at``.
-    while left > 0 and len(queue) > 0:
-        _unused, u, c = heapq.heappop(queue)
+    while left > 0 and size(queue) > 0:
+        _unused, u, c = pop(queue)
         if c >= 0 and first[c] >= 0:
             v = first[c]
             first[c] = room.nxt[v]
@@ -54,16 +55,16 @@ def greedy(net: Net, look: Floats, weight: float, room: Queue, parent: Ints) -> 
             at[v] = end
             finish = max(finish, end)
             left -= 1
-            heapq.heappush(queue, (end, v, -1))
-            heapq.heappush(queue, (end, u, -1))
+            push(queue, end, v, -1)
+            push(queue, end, u, -1)
             continue
         least, best = _best_class(net, look, weight, first, u)
         if best >= 0:
-            heapq.heappush(queue, (at[u] + least, u, best))
+            push(queue, at[u] + least, u, best)
     return finish if left == 0 else math.inf
 
 
-@array_kernel
+@kernel
 def _prepare(net: Net, room: Queue, parent: Ints) -> None:
     first, col = room.first, net.col
     for c in range(net.classes):
@@ -77,7 +78,7 @@ def _prepare(net: Net, room: Queue, parent: Ints) -> None:
             first[col[v]] = v
 
 
-@array_kernel
+@kernel
 def _best_class(net: Net, look: Floats, weight: float, first: Ints, u: int) -> tuple[float, int]:
     """What the class that u serves next takes, and that class; -1: none."""
     best = -1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import jit
+from ..heap import heap_for
 from ..network.matrix import INF
 from ..network.shortest_paths import EPSILON, Paths, Rows
 from . import schedule as st
@@ -66,7 +67,7 @@ def annealed(
 def quick(view: Arrays) -> tuple[list[int], float]:
     """The best of earliest completion and its variants that look ahead, for many hosts."""
     net, m = view.net, view.net.classes
-    parent, queue = jit.fill_ints(net.n), Queue(jit.fill_ints(m), view.room.nxt, view.room.h)
+    parent, queue = jit.fill_ints(net.n), Queue(jit.fill_ints(m), view.room.nxt, view.room.h, heap_for(net.n + 1))
     chosen, least = [], INF
     for mean in (False, True):
         look = jit.floats(_onward(net, c, mean) for c in range(m))

@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse, StorageFailed
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 
 METADATA = {"sha256": "1" * 64, "chunks_sha256": "2" * 64, "size_bytes": 10, "chunk_bytes": 4096}
@@ -64,22 +61,6 @@ def test_limits_that_are_not_given_are_left_alone() -> None:
     assert given == {"rate_mbps": 0.0, "links": {"kvm2": 20.0}, "streams": 3}
 
 
-def test_bases_come_with_the_paths_of_their_pools() -> None:
-    assert relay_node.bases(PARAMS) == [
-        {
-            "metadata": METADATA,
-            "pool": "default",
-            "pool_path": "/srv/pool",
-            "parents": ["kvm2"],
-            "weights": [],
-            "expected_mbps": None,
-            "children": ["kvm3"],
-        }
-    ]
-    striped = {**BASE, "parents": [["kvm2"], ["kvm3", "kvm2"]], "weights": [0.25, 0.75], "expected_mbps": 90.0}
-    assert relay_node.bases({**PARAMS, "bases": [striped]})[0]["parents"] == [["kvm2"], ["kvm3", "kvm2"]]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -99,72 +80,3 @@ def test_bases_come_with_the_paths_of_their_pools() -> None:
 def test_options_of_the_node_are_checked(change: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         relay_node.command({**PARAMS, **change})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"parents": ["kvm2", ["kvm3"]]}, r"bases\[0\].parents: .* a list of hosts, or a list of such lists"),
-        ({"parents": [["kvm2"], ["kvm3"]], "weights": [1.0]}, r"bases\[0\].weights: .* one number for each of the 2 stripes"),
-        ({"weights": [-1.0]}, r"bases\[0\].weights"),
-        ({"parents": [["kvm2"]] * 256}, r"bases\[0\].parents: .* at most 255"),
-        ({"expected_mbps": 0.0}, r"bases\[0\].expected_mbps: 0.0"),
-        ({"pool": "other"}, r"bases\[0\].pool: 'other' is not accepted; this host's pools are: default"),
-        ({"metadata": {**METADATA, "sha256": "../x"}}, r"bases\[0\].metadata.sha256: '../x'"),
-        ({"metadata": {**METADATA, "size_bytes": "1"}}, r"bases\[0\].metadata.size_bytes: '1'"),
-        ({"metadata": {**METADATA, "chunk_bytes": 0}}, r"bases\[0\].metadata.chunk_bytes: 0"),
-        ({"metadata": {}}, r"bases\[0\].metadata.sha256: None"),
-    ],
-    ids=["parents", "too few weights", "weights", "stripes", "rate", "pool", "digest", "size", "chunk", "empty"],
-)
-def test_bases_are_checked(change: dict[str, t.Any], message: str) -> None:
-    base = {**BASE, **change}
-    with pytest.raises(InvalidOption, match=message):
-        relay_node.bases({**PARAMS, "bases": [base]})
-
-
-def test_a_failure_names_each_attempt_once() -> None:
-    base = {"pool": "p", "msg": "No living parent.", "attempts": [{"error": "a is gone."}, {"error": "b is gone."}]}
-    assert relay_node.told("1", base) == ("Base 1 did not arrive in the pool p: No living parent. Attempts: a is gone.; b is gone.")
-
-
-@pytest.mark.parametrize(
-    ("state", "fleet", "wanted"),
-    [("progress", None, True), ("finished", None, False), ("started", True, True), ("progress", False, False)],
-)
-def test_only_a_look_at_the_progress_returns_the_whole_fleet_unasked(state: str, fleet: bool | None, wanted: bool) -> None:
-    assert relay_node.wants_fleet({"state": state, "fleet": fleet}) is wanted
-
-
-def test_the_fleet_stands_beside_the_node_and_not_in_it() -> None:
-    told = {"run": "r", "bases": {}, "fleet": {"kvm1": {}}, "fleet_settled": True}
-    node = {"run": "r", "bases": {}}
-    assert relay_node.answer(told) == {"changed": False, "node": node, "fleet": {"kvm1": {}}, "fleet_settled": True}
-    assert relay_node.answer({"run": "r"}, True) == {"changed": True, "node": {"run": "r"}}
-
-
-def test_a_partial_that_somebody_writes_is_not_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_node, "LOCK_S", 0.0)
-    base = {"metadata": METADATA, "pool_path": str(tmp_path)}
-    assert not relay_node.discarded(base)
-    partial = Store(str(tmp_path)).partial("1" * 64)
-    Path(partial.disk).write_bytes(b"half")
-    assert not relay_node.discarded(base)
-    assert Path(partial.disk).read_bytes() == b"half"
-    partial.close()
-    assert relay_node.discarded(base)
-    assert not Path(partial.directory).exists()
-    assert not relay_node.discarded(base)
-
-
-def test_what_the_store_refuses_is_a_failure_of_the_pool(tmp_path: Path) -> None:
-    shelf = relay_node.StoreShelf()
-    claim = shelf.claim(str(tmp_path), "1" * 64)
-    with pytest.raises(PartialInUse, match="Another run"):
-        shelf.claim(str(tmp_path), "1" * 64)
-    Path(claim.disk).write_bytes(b"half")
-    with pytest.raises(StorageFailed, match="cannot be published"):
-        claim.publish(METADATA, b"")
-    claim.discard()
-    with pytest.raises(StorageFailed, match="does not exist"):
-        shelf.claim(str(tmp_path / "gone"), "1" * 64)

@@ -23,7 +23,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.par
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints import Endpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse, WrongDigest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import BaseRequest, Held, Node, Settings, bind
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.base_store import BaseRequest, Held
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Identity, Node, bind
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import contexts
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
@@ -155,16 +157,15 @@ class Fleet:
         pem = certificates or self._certificates[host]
         lines = self.logs.setdefault(host, [])
         node = Node(
-            "test",
-            host,
+            Identity("test", host),
             bind("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
             contexts(pem["ca"], pem["certificate"], pem["key"], encryption),
             DirectoryShelf(),
             time.monotonic,
             settings,
-            log=lines.append,
-            wrap_endpoint=wrap_endpoint,
+            lines.append,
         )
+        node.wrap_endpoint = wrap_endpoint
         node.open()
         self.nodes[host] = node
         return node

@@ -13,12 +13,13 @@ import time
 import typing as t
 
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher, ChunkList
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fetcher import Fetch
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fetcher import Fetch, Sink, Surroundings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, route_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.transfer import BaseIds, Terms
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, ROOTED
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits, Throttle
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
@@ -99,7 +100,7 @@ class Parent:
 class Child:
     """A fetch whose parents the test plays."""
 
-    def __init__(self, *parents: str, stripes: int = 1) -> None:
+    def __init__(self, *parents: str, stripes: int = 1, compression: bool = False) -> None:
         self.parents: dict[str, End] = {}
         self.endpoint = MemoryEndpoint(len(DATA), CHUNK)
         self.stop = threading.Event()
@@ -107,9 +108,12 @@ class Child:
         self.failure: RelayError | None = None
         choices = [[*parents[nth:], *parents[:nth]] for nth in range(stripes)]
         self.fetch = Fetch(
-            SHA256, len(DATA), CHUNK, CHUNKS.sha256, "child", route_of(choices), self._connect, self.endpoint, self.offer,
-            time.monotonic, self.stop, share=True, patience=Patience(5.0, 5.0, 5.0),
-        )  # fmt: skip
+            BaseIds(SHA256, len(DATA), CHUNK, CHUNKS.sha256),
+            route_of(choices),
+            Terms("child", True, compression, Patience(5.0, 5.0, 5.0)),
+            Sink(self.endpoint, self.offer),
+            Surroundings(self._connect, time.monotonic, self.stop, Throttle(time.monotonic)),
+        )
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

@@ -113,3 +113,16 @@ def test_an_empty_run_has_a_page() -> None:
     report["placement"]["ratings"] = {}
     view = view_of(report)
     assert view["verdict"]["told"] == "0 of 0 machines are there" and view["timeline"] is None
+
+
+def test_a_plan_has_no_columns_of_what_is_measured() -> None:
+    plan, done = (view_of(run(4, kind=kind)) for kind in ("plan", "deploy"))
+    assert plan["relays"][0]["table"]["columns"] == ["to", "planned from", "begin, predicted", "end, predicted"]
+    assert column(plan["relays"][0]["table"], 1) == ["kvm001", "kvm001", "kvm002"]
+    assert plan["machines"]["columns"][-1] == "memory" and done["machines"]["columns"][-1] == "reported"
+    assert {len(row) for row in plan["machines"]["rows"]} == {len(plan["machines"]["columns"])}
+
+
+def test_settings_that_differ_everywhere_are_counted() -> None:
+    text = view_of(run(20))["settings"]["rows"][0][2].text
+    assert text.endswith("and 11 other values")

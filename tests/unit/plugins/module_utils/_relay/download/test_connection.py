@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import chunk_list_fetch as list_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import connection as feed_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import fetcher as fetch_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import BALANCE, route_of
@@ -51,8 +52,7 @@ def test_who_sends_wrong_bytes_is_named_at_once_and_not_asked_for_them_again(chi
 def test_what_cannot_be_the_chunk_that_was_asked_for_is_not_taken(
     child_of: t.Callable[..., Child], kind: int, number: int, payload: bytes, sentence: str
 ) -> None:
-    child = child_of("p")
-    child.fetch.compression = True
+    child = child_of("p", compression=True)
     end = child.greet("p")
     told = {"state": FETCHING, "feed": ROOTED, "paths": [["p", "S"]], "turn": True, "codec": "deflate"}
     end.channel.send_message(protocol.STATE, told)
@@ -97,7 +97,7 @@ def test_what_a_parent_may_not_say(child_of: t.Callable[..., Child], kind: int, 
 def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child]) -> None:
     child = child_of("p")
     end = child.greet("p")
-    (feed,) = child.fetch._running()
+    (feed,) = child.fetch.connections()
     until(lambda: feed.state == ROOTED)
     circle = [f"kvm{number}" for number in range(feed_module.MAX_PATH)]
     end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [circle], "turn": True})
@@ -109,7 +109,7 @@ def test_a_parent_that_cannot_read_so_many_chunks_is_left(child_of: t.Callable[.
     end = child.greet("p")
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     assert len(child.wanted(end)) > feed_module.MAX_UNREADABLE
-    (feed,) = child.fetch._running()
+    (feed,) = child.fetch.connections()
     for index in range(feed_module.MAX_UNREADABLE):
         end.send(protocol.NOT_HERE, index, b"Input/output error")
     until(lambda: feed.ended)
@@ -133,7 +133,7 @@ def test_who_is_done_takes_the_last_chunks_of_a_stripe_that_nobody_brings(child_
 def test_the_chunk_list_comes_from_another_parent_when_the_first_one_stalls(
     child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch_module, "LIST_STALL_S", 0.3)
+    monkeypatch.setattr(list_module, "LIST_STALL_S", 0.3)
     child = child_of("p", "q", stripes=2)
     child.greet("p", list_too=False).frame(protocol.LIST)
     other = child.greet("q")
@@ -168,10 +168,10 @@ def test_who_waits_for_its_turn_does_not_call_its_parent_slow(child_of: t.Callab
     end.channel.send_message(protocol.STATE, told)
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     assert child.wanted(end)
-    (feed,) = child.fetch._running()
-    assert feed._busy_since is None
+    (feed,) = child.fetch.connections()
+    assert feed._account.busy_since is None
     end.channel.send_message(protocol.STATE, {**told, "turn": True})
-    until(lambda: feed._busy_since is not None)
+    until(lambda: feed._account.busy_since is not None)
 
 
 def test_what_parents_that_are_gone_needed_is_given_back(child_of: t.Callable[..., Child]) -> None:
@@ -179,7 +179,7 @@ def test_what_parents_that_are_gone_needed_is_given_back(child_of: t.Callable[..
     names = [f"p{number}" for number in range(6)]
     child = child_of(*names)
     for name in names[:-1]:
-        end = child.greet(name, list_too=child.fetch.chunks is None)
+        end = child.greet(name, list_too=child.fetch.transfer.chunks.listed is None)
         end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
         child.wanted(end)
         end.channel.close()
@@ -188,7 +188,7 @@ def test_what_parents_that_are_gone_needed_is_given_back(child_of: t.Callable[..
     for index in child.wanted(last):
         child.give(last, index)
     assert child.ended()
-    assert child.fetch._free.qsize() == fetch_module.BUFFERS + 1
+    assert child.fetch.transfer.buffers.free == fetch_module.BUFFERS + 1
 
 
 def half_a_chunk(child: Child, end: End) -> tuple[list[int], int, bytes]:
@@ -197,7 +197,7 @@ def half_a_chunk(child: Child, end: End) -> tuple[list[int], int, bytes]:
     wanted = child.wanted(end)
     frame = protocol.encode(protocol.DATA, wanted[0], DATA[wanted[0] * CHUNK : (wanted[0] + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
-    (feed,) = child.fetch._running()
+    (feed,) = child.fetch.connections()
     until(lambda: feed.received_bytes > 0 and feed._buffer is not None)
     child.fetch.set_route(route_of([["q"]]))
     return wanted, wanted[0], frame[100:]
@@ -254,8 +254,8 @@ def test_what_comes_after_the_end_of_a_fetch_is_not_written(child_of: t.Callable
     end = child.greet("p")
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     child.wanted(end)
-    (feed,) = child.fetch._running()
+    (feed,) = child.fetch.connections()
     child.close()
     chunk = memoryview(bytearray(DATA[:CHUNK]))
-    child.fetch.hand_over(0, chunk, chunk, feed)
+    child.fetch.take_chunk(0, chunk, chunk, feed)
     assert not any(child.endpoint.marks())

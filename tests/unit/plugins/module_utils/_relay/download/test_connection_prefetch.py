@@ -146,7 +146,7 @@ def test_what_a_parent_waits_for_too_long_others_may_bring(child_of: t.Callable[
     wanted = child.wanted(end)
     cancelled = protocol.decode_indexes(end.frame(protocol.CANCEL)[2], COUNT)
     assert sorted(cancelled) == wanted
-    ledger = child.fetch.ledger
+    ledger = child.fetch.transfer.chunks.picker
     assert ledger is not None
     until(lambda: bool(ledger.take(bytearray(b"\1" * COUNT), everything(COUNT), COUNT, {0})))
     # It was on its way all the same.
@@ -161,11 +161,11 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     end = child.greet("p")
     end.send(protocol.HAVE)
     (first, *_rest) = child.wanted(end)
-    (feed,) = child.fetch._running()
-    assert feed._busy_since is None
+    (feed,) = child.fetch.connections()
+    assert feed._account.busy_since is None
     frame = protocol.encode(protocol.DATA, first, DATA[first * CHUNK : (first + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
-    until(lambda: feed._busy_since is not None)
+    until(lambda: feed._account.busy_since is not None)
     end.channel.send_frame(frame[100:])
 
 

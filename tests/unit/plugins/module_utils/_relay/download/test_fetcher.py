@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.clock import TokenBucket
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fetcher import Fetch
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.fetcher import Fetch, Sink, Surroundings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience, Route, route_of
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.transfer import BaseIds, Terms
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint, FaultyStream
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, ROOTED
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits, Throttle
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer, Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
@@ -30,6 +31,9 @@ from hypothesis import strategies as st
 
 CHUNK = 4096
 DATA = b"".join(bytes(CHUNK) if n % 5 == 4 else os.urandom(CHUNK) for n in range(24)) + os.urandom(77)
+
+
+IMPATIENT = Patience(0.4, 0.1, 0.4)
 
 
 class Site:
@@ -94,23 +98,14 @@ class Site:
             Session(channel, offer, limits, self.stop).run()
         channel.close()
 
-    def fetch(self, alone: float = 0.4, trusted: bool = True) -> Fetch:
+    def fetch(self, patience: Patience = IMPATIENT, sink: t.Any = (), **base: t.Any) -> Fetch:
+        around = Surroundings(self.connect, time.monotonic, threading.Event(), Throttle(time.monotonic), others=lambda: list(self.parents))
         return Fetch(
-            self.sha256,
-            len(DATA),
-            CHUNK,
-            self.chunks.sha256,
-            "me",
+            BaseIds(self.sha256, len(DATA), CHUNK, self.chunks.sha256)._replace(**base),
             self.route,
-            self.connect,
-            self.endpoint,
-            self.offer,
-            time.monotonic,
-            threading.Event(),
-            share=True,
-            trusted=trusted,
-            others=lambda: list(self.parents),
-            patience=Patience(0.4, 0.1, alone),
+            Terms("me", share=True, patience=patience),
+            Sink(self.endpoint, self.offer)._replace(**dict(sink)),
+            around,
         )
 
     def close(self) -> None:
@@ -158,9 +153,9 @@ def sites(draw: st.DrawFn) -> Site:
 def test_whatever_fails_the_result_is_the_file_or_an_error(site: Site) -> None:
     sound = any(map(is_sound, site.parents.values()))
     # Where it has to come to a good end, a busy machine gets its time.
-    fetch = site.fetch(alone=8.0 if sound else 0.4)
+    fetch = site.fetch(Patience(0.4, 0.1, 8.0 if sound else 0.4))
     ended = threading.Event()
-    threading.Thread(target=lambda: ended.wait(40) or fetch.fail(RelayError("it hangs")), daemon=True).start()
+    threading.Thread(target=lambda: ended.wait(40) or fetch.transfer.fail(RelayError("it hangs")), daemon=True).start()
     try:
         fetch.run()
     except RelayError as error:
@@ -195,9 +190,9 @@ def test_what_a_lost_parent_was_asked_for_is_asked_from_the_next() -> None:
 def test_what_a_crawling_parent_was_asked_for_is_recalled_and_comes_from_another() -> None:
     """It was asked for everything at once: without that, nothing would be left to try another with."""
     site = Site({"p0": {"mbps": 0.02}, "p1": {}})
-    fetch = site.fetch(alone=5.0)
+    fetch = site.fetch(Patience(0.4, 0.1, 5.0))
     ended = threading.Event()
-    threading.Thread(target=lambda: ended.wait(35) or fetch.fail(RelayError("it hangs")), daemon=True).start()
+    threading.Thread(target=lambda: ended.wait(35) or fetch.transfer.fail(RelayError("it hangs")), daemon=True).start()
     fetch.run()
     ended.set()
     site.close()
@@ -208,7 +203,7 @@ def test_what_a_crawling_parent_was_asked_for_is_recalled_and_comes_from_another
 
 def test_a_parent_that_lives_again_is_used_again() -> None:
     site = Site({"p0": {"refuse": {1, 2}}})
-    site.fetch(alone=5.0).run()
+    site.fetch(Patience(0.4, 0.1, 5.0)).run()
     site.close()
     assert bytes(site.endpoint.data) == DATA
     assert site.connections == {"p0": 3}
@@ -236,8 +231,7 @@ def test_what_a_parent_had_before_a_new_connection_is_not_asked_for() -> None:
         return channel
 
     site.connect = reconnect  # type: ignore[method-assign]
-    fetch = site.fetch(alone=5.0)
-    fetch.patience = Patience(5.0, 1.0, 5.0)
+    fetch = site.fetch(Patience(5.0, 1.0, 5.0))
     fetch.run()
     site.close()
     assert bytes(site.endpoint.data) == DATA
@@ -253,9 +247,9 @@ def test_what_a_parent_had_before_a_new_connection_is_not_asked_for() -> None:
 def test_a_parent_that_will_never_have_more_is_given_up(above: str, sentence: str) -> None:
     site = Site({"p0": {"has": list(range(6)), "above": above}})
     # Longer than the longest pause between two attempts.
-    fetch = site.fetch(alone=4.5)
+    fetch = site.fetch(Patience(0.4, 0.1, 4.5))
     ended = threading.Event()
-    threading.Thread(target=lambda: ended.wait(20) or fetch.fail(RelayError("it hangs")), daemon=True).start()
+    threading.Thread(target=lambda: ended.wait(20) or fetch.transfer.fail(RelayError("it hangs")), daemon=True).start()
     with pytest.raises(RelayError, match="No living parent for"):
         fetch.run()
     ended.set()
@@ -265,8 +259,7 @@ def test_a_parent_that_will_never_have_more_is_given_up(above: str, sentence: st
 
 def test_a_chunk_list_that_is_not_the_runs_is_refused() -> None:
     site = Site({"p0": {}})
-    fetch = site.fetch()
-    fetch.chunks_sha256 = "0" * 64
+    fetch = site.fetch(chunks_sha256="0" * 64)
     with pytest.raises(RelayError, match="p0 sent a chunk list with digest"):
         fetch.run()
     site.close()
@@ -276,8 +269,7 @@ def test_a_chunk_list_that_is_not_the_runs_is_refused() -> None:
 def test_a_chunk_list_of_another_size_is_refused() -> None:
     """As many chunks and the right digest: then it is the size that was told wrong."""
     site = Site({"p0": {}})
-    fetch = site.fetch()
-    fetch.size_bytes -= 1
+    fetch = site.fetch(size_bytes=len(DATA) - 1)
     with pytest.raises(RelayError, match="The chunk list is that of a file of"):
         fetch.run()
     site.close()
@@ -286,8 +278,7 @@ def test_a_chunk_list_of_another_size_is_refused() -> None:
 
 def test_a_pool_that_cannot_even_take_the_chunk_list_is_an_error(tmp_path: Path) -> None:
     site = Site({"p0": {}})
-    fetch = site.fetch()
-    fetch._scratch = str(tmp_path / "gone")
+    fetch = site.fetch(sink={"scratch": str(tmp_path / "gone")})
     with pytest.raises(StorageFailed, match="The pool cannot take the base: No such file or directory"):
         fetch.run()
     site.close()
@@ -304,7 +295,7 @@ def test_a_defect_ends_the_fetch_with_word_of_it(monkeypatch: pytest.MonkeyPatch
     if where == "endpoint":
         monkeypatch.setattr(site.endpoint, "write", defect)
     else:
-        monkeypatch.setattr(fetch.throttle, "take", defect)
+        monkeypatch.setattr(fetch.transfer.throttle, "take", defect)
     with pytest.raises(RelayError, match=f"Unexpected ValueError while {sentence}.*: it cannot be"):
         fetch.run()
     site.close()

@@ -113,11 +113,11 @@ def test_a_base_comes_over_several_connections_and_nothing_twice(
         fleet.add(host)
     fleet.start(content, {"S": [], "A": ["S"]}, "cut_through", rate_mbps=8.0)
     job = fleet.nodes["A"]._jobs[content.sha256]
-    fleet.until(lambda: job._fetch is not None and len(job._fetch._running()) >= 3)
+    fleet.until(lambda: job._fetch is not None and len(job._fetch.connections()) >= 3)
     assert fleet.nodes["S"].door.peers >= 3
     assert fleet.children("S", content) == 1
     if dies:
-        job._fetch._running()[1]._channel.abort()
+        job._fetch.connections()[1]._channel.abort()
     fleet.nodes["S"].limits.set(rate_mbps=0)
     fleet.nodes["A"].limits.set(rate_mbps=0)
     fleet.wait("A")

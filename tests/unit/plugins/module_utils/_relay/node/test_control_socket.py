@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import ControlFailed, RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.process import _Agent
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed, Value
 from hypothesis import given
 from hypothesis import strategies as st

@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.par
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import node as node_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Order
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address

@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import PartialFile, boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent, StorageFailed
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import PENDING, ROOTED, WAITING
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place, SharedPartial, keep_list

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import Patience
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.faulty import FaultyEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import ProtocolError
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Settings
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import compression
 
 CHUNK = 16 * 1024

@@ -85,7 +85,7 @@ def test_a_base_has_its_proof_on_each_host() -> None:
 def test_settings_are_told_once_with_those_that_differ() -> None:
     settings = {"a": {"rate_mbps": 5, "links": [], "manifest": "shop.yml"}, "b": {"rate_mbps": 5}, "c": {"rate_mbps": 7}}
     told = deploy_report(runs.plan_of(["a"]), {}, predicted=True, run=run_of({"settings": settings}))
-    assert told["settings"] == [{"name": "basecast_rate_mbps", "value": 5, "others": [{"value": 7, "hosts": ["c"]}]}]
+    assert told["settings"] == [{"name": "basecast_rate_mbps", "value": 5, "others": [{"value": 7, "hosts": ["c"]}], "more": 0}]
     assert told["manifest_file"] == "shop.yml"
 
 

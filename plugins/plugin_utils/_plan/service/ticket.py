@@ -1,0 +1,75 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A run in a few lines that can be pasted into a ticket: which run, what there is, what is missing and why, what to try."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..relay.text import duration, size
+
+Data = Mapping[str, t.Any]
+
+WIDTH = 100
+MOST_PROBLEMS, MOST_NAMES, MOST_EVENTS = 10, 8, 10
+
+
+def ticket(report: Data) -> list[str]:
+    """Lines of at most 100 columns where names allow it.
+
+    :param report: as deploy_report makes it, with what run_details and problems_of add.
+    """
+    return [line for paragraph in _told(report) for line in _wrapped(*paragraph)]
+
+
+def _wrapped(indent: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
+    ) or [""]  # fmt: skip
+
+
+def _told(report: Data) -> Iterator[tuple[str, str]]:
+    """(indent, text) of each paragraph. Commands stay on one line, so that they can be copied."""
+    what = "plan" if report["kind"] == "plan" else "check of a deployment" if report["predicted"] else "deployment"
+    began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(report["began_at"]))
+    yield "", f"basecast.fleet, {what} of {report['service']} (tenant {report['tenant']}), run {report['run']}, {began}"
+    there = len(report["machines"]) - len(report["missing"])
+    verb = "would be" if report["predicted"] else "are"
+    took = "" if report["kind"] == "plan" else f" after {duration(report['took_s'])}"
+    yield "", f"{there} of {len(report['machines'])} machines {verb} there{took}."
+    traffic = report["traffic"]
+    if traffic["minimum_bytes"]:
+        moved = "" if traffic["received_bytes"] is None else f"{size(traffic['received_bytes'])} crossed the network; "
+        yield "", f"{moved}the least possible is {size(traffic['minimum_bytes'])}."
+    for relay in report["relays"]:
+        yield from _relay(relay, report)
+    for problem in report["problems"][:MOST_PROBLEMS]:
+        yield "", f"{problem['host'] or 'Problem'}: {problem['title']}" + (f" ({_few(problem['machines'])})" if problem["machines"] else "")
+        yield "  ", problem["cause"]
+    if len(report["problems"]) > MOST_PROBLEMS:
+        yield "", f"and {len(report['problems']) - MOST_PROBLEMS} more causes"
+    for event in report["events"][-MOST_EVENTS:]:
+        yield "", f"{duration(event['at_s'])}: {event['text']}"
+
+
+def _relay(relay: Data, report: Data) -> Iterator[tuple[str, str]]:
+    first = relay["first"] or {}
+    ends = [row["ended_s"] for row in report["transfers"] if row["sha256"] == relay["sha256"] and row["ended_s"] is not None]
+    told = [f"last host after {duration(max(ends))}"] if ends else []
+    if first.get("predicted_s") is not None and not first["assumed"]:
+        told.append(f"predicted {duration(first['predicted_s'])}, lower bound {duration(first['lower_bound_s'])}")
+    yield (
+        "",
+        f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {len(relay['targets'])} hosts{': ' if told else ''}{', '.join(told)}.",
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
