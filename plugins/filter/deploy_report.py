@@ -102,7 +102,8 @@ def deploy_report(
 ) -> dict[str, t.Any]:
     try:
         how = None if run is None else run_of(plain(run))
-        of_hosts = {str(host): plain(checked_outcome(outcome, str(host))) for host, outcome in (outcomes or {}).items()}
+        given = t.cast("t.Mapping[str, t.Any]", outcomes or {})
+        of_hosts = {str(host): plain(checked_outcome(outcome, str(host))) for host, outcome in given.items()}
         told = report(plain(plan), of_hosts, plain(relay), bool(predicted), bool(fail_on_drift), how)
         return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
