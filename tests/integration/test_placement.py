@@ -21,16 +21,10 @@ from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
     """A manifest that names no host."""
     made = copy.deepcopy(MANIFEST)
-    del made["machines"][0]["hosts"]
-    made["machines"][0].update({"count": count, "cpus": 1, "cloud_init": None, **more.pop("group", {})})
+    for key in ("hosts", "cloud_init"):
+        del made["machines"][0][key]
+    made["machines"][0].update({"count": count, "cpus": 1, **more.pop("group", {})})
     return {**made, **more}
-
-
-def facts(lab: Lab, **by_host: dict[str, t.Any]) -> str:
-    """Variables of hosts, as an inventory beside that of the lab."""
-    path = lab.state / "facts.json"
-    path.write_text(json.dumps({"all": {"hosts": by_host}}))
-    return str(path)
 
 
 def domains(host: Host) -> list[str]:
