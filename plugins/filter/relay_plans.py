@@ -34,7 +34,7 @@ options:
     type: dict
   settings:
     description:
-      - "What each host's node is told to keep to, C({host: {rate_mbps, link_mbps: {other host: mbps}, streams}}), in 10^6 bits per
+      - "The limits of each host's node, C({host: {rate_mbps, link_mbps: {other host: mbps}, streams}}), in 10^6 bits per
         second and receivers at a time, with V(0) for no limit. Other keys are not looked at."
     type: dict
   site_limits:

@@ -52,7 +52,7 @@ def best_tree(request: Request, view: Problem, rows: st.Rows | None = None) -> t
     if request.contention == "port":
         bound = max(bound, st.growth_bound(rows, view.ready, found, view.streams.together(rows)))
         if request.strategy == "best":
-            from ..staged import search  # noqa: PLC0415
+            from ..staged import search  # noqa: PLC0415 - see jit: imported where it is needed
 
             parents, bound = search.best(rows, view.ready, found, bound, view.streams, request.effort)
     return parents, bound
@@ -160,8 +160,8 @@ def cut_through(request: Request, view: Problem, at: float, running: Sequence[tu
 
     :param running: weights and trees that are in use; they stay unless new ones finish clearly sooner.
     """
-    from ..cut_through import bounds, model  # noqa: PLC0415
-    from ..cut_through import search as ct  # noqa: PLC0415
+    from ..cut_through import bounds, model  # noqa: PLC0415 - see jit: imported where it is needed
+    from ..cut_through import search as ct  # noqa: PLC0415 - see jit: imported where it is needed
 
     roots = list(view.ready)
     if len(view.hosts) == len(roots):
@@ -193,7 +193,7 @@ def within_limits(net: t.Any, view: Problem, found: t.Any, chunks: int) -> t.Any
     Where the limits leave no way to serve everybody the result stays: nodes keep to their limits, and their further
     receivers wait for each other.
     """
-    from ..cut_through import search as ct  # noqa: PLC0415
+    from ..cut_through import search as ct  # noqa: PLC0415 - see jit: imported where it is needed
 
     if not exceeded(found.forest.trees, view.streams.limit):
         return found
@@ -216,7 +216,7 @@ def staged(request: Request, view: Problem) -> Solved:
     transfers, bound = staged_transfers(request, view)
     by = EXACT if proven(view, bound) else QUICK
     if request.certify and request.contention == "port" and ends(transfers) > bound * (1 + EPSILON):
-        from ..staged import lp_bound  # noqa: PLC0415
+        from ..staged import lp_bound  # noqa: PLC0415 - see jit: imported where it is needed
 
         bound, by = lp_bound.staged(view.rows, view.ready, view.streams, bound, ends(transfers))
     body = plan_format.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready, view.site)
