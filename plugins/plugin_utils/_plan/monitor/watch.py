@@ -59,7 +59,7 @@ DEFAULTS: dict[str, float] = {
 }
 
 
-def settings_of(given: t.Any) -> dict[str, float]:
+def settings_of(given: object) -> dict[str, float]:
     """All settings of a watch; InvalidOption for a name or value that is none."""
     if not isinstance(given, Mapping):
         raise InvalidOption("settings", given, f"a dictionary with any of {', '.join(DEFAULTS)} is")

@@ -80,7 +80,7 @@ def copies_of(relay: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.A
     return {host: pools for host, pools in (relay.get("copies") or {}).items() if host in hosts} or None
 
 
-def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
+def with_copy_times(plan: dict[str, t.Any], links: object) -> dict[str, t.Any]:
     """The plan with ``end_s`` of its local copies, and ``copied_s``, when the last one ends, where disks were measured.
 
     Copies of a pool run side by side and share its disk, so that together they take as long as one after another.
@@ -101,7 +101,7 @@ def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
     return {**plan, "local": local, "copied_s": max(ends.values(), default=None)}
 
 
-def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
+def _copy_seconds(facts: object, size_bytes: float | None) -> float | None:
     """Seconds of one copy on a host's disk, which reads and writes at the same time; None where nobody knows."""
     if not size_bytes or not isinstance(facts, Mapping):
         return None
@@ -113,7 +113,7 @@ def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
 WORTH_HELP = 1.02
 
 
-def with_helpers(plan: dict[str, t.Any], matrix: t.Any, helpers: Sequence[str], options: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def with_helpers(plan: dict[str, t.Any], matrix: object, helpers: Sequence[str], options: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The plan, or one in which hosts that neither hold nor need the base pass it on, where the targets gain by that.
 
     ``helpers`` of the result are those hosts; they stand among its targets.
@@ -144,7 +144,7 @@ def _served(plan: Mapping[str, t.Any], targets: Sequence[str]) -> float:
 SPARE_HOLDERS = 2
 
 
-def with_standbys(plan: Mapping[str, t.Any], matrix: t.Any) -> dict[str, t.Any]:
+def with_standbys(plan: Mapping[str, t.Any], matrix: object) -> dict[str, t.Any]:
     """The plan with only those holders that serve, and ``standby``: those that take over, the quickest first.
 
     The others are in no part of the plan. They were candidates until the links were known.
@@ -241,7 +241,7 @@ def limits_of(network: Network, hosts: Sequence[str]) -> dict[str, t.Any] | None
 
 
 def matrix_of(
-    links: t.Any,
+    links: object,
     relay: Mapping[str, t.Any],
     hosts: Sequence[str],
     sites: Mapping[str, str] | None,
@@ -259,6 +259,6 @@ def matrix_of(
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
 
 
-def _has_links(links: t.Any) -> bool:
+def _has_links(links: object) -> bool:
     rows = links.values() if isinstance(links, Mapping) else [links]
     return any(row.get("links") if isinstance(row, Mapping) else row for row in rows)

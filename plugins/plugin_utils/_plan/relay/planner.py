@@ -241,7 +241,7 @@ def described(request: Request, solved: Solved) -> dict[str, t.Any]:
     }
 
 
-def relay_plan(matrix: t.Any, sources: t.Any, targets: t.Any = None, base: t.Any = None, **options: t.Any) -> dict[str, t.Any]:
+def relay_plan(matrix: object, sources: object, targets: object = None, base: t.Any = None, **options: t.Any) -> dict[str, t.Any]:
     """A plan that brings the base from ``sources`` to ``targets`` (default: every other host of the matrix).
 
     :param options: see ``request.OPTIONS``.

@@ -213,7 +213,7 @@ def _with_shares(request: Request, state: State, body: dict[str, t.Any], left: M
                     move["bytes"] = round(share * request.size_bytes)
 
 
-def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) -> dict[str, t.Any]:
+def relay_replan(plan: t.Any, matrix: object, observed: object, **options: t.Any) -> dict[str, t.Any]:
     """A plan for what is left; times go on from the start of the run.
 
     Running transfers are kept, but one whose link got slower is given up (and resumed from another host) where

@@ -115,7 +115,7 @@ def _span(plan: Mapping[str, t.Any], move: Mapping[str, t.Any] | None) -> str:
     return "-" if move is None else _time(plan, move["end_s"] - move["start_s"])
 
 
-def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
+def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
     """The plan as text; with ``matrix`` also the preferred-path table."""
     plan = mx.read_input("plan", plan)
     if not isinstance(plan, Mapping) or "stages" not in plan or "trees" not in plan:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from ....module_utils._errors import InvalidOption
 
 
-def saved_plan_changes(saved: t.Any, plan: Mapping[str, t.Any]) -> list[str]:
+def saved_plan_changes(saved: object, plan: Mapping[str, t.Any]) -> list[str]:
     """What is not as it was when the plan was saved, one sentence each; empty if it can be run.
 
     :param saved: ``{"service": a plan of service_plan, "relay": the plans of relay_plans}``.
