@@ -146,6 +146,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.relay.fleet import Network
 from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.types import Plan
 
 
 class Options(t.TypedDict, total=False):
@@ -165,7 +166,7 @@ def relay_plans(
     hosts: t.Iterable[object] | None = None,
     sites: object = None,
     **options: t.Unpack[Options],
-) -> list[dict[str, t.Any]]:
+) -> list[Plan]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         known = ", ".join(Options.__annotations__)

@@ -18,7 +18,7 @@ from . import matrix as mx
 Rounds = list[list[list[str]]]
 
 
-def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
+def _tournament(items: Sequence[str]) -> list[list[tuple[str, str]]]:
     """Every unordered pair once, in rounds of disjoint pairs (circle method)."""
     ring = list(range(len(items)))
     if len(ring) % 2:
@@ -31,7 +31,7 @@ def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
     return [r for r in rounds if r]
 
 
-def _spread(rounds: list[t.Any], count: int) -> list[t.Any]:
+def _spread(rounds: list[list[tuple[str, str]]], count: int) -> list[list[tuple[str, str]]]:
     """``count`` of the rounds, evenly spread."""
     if len(rounds) <= count:
         return rounds

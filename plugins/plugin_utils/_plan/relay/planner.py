@@ -16,6 +16,7 @@ from ..network import matrix as mx
 from ..network import shared_pools
 from ..network.shortest_paths import EPSILON
 from ..staged import schedule as st
+from ..types import Plan
 from . import host_classes, plan_format
 from .request import Problem, Request, check, problem
 
@@ -241,7 +242,7 @@ def described(request: Request, solved: Solved) -> dict[str, t.Any]:
     }
 
 
-def relay_plan(matrix: object, sources: object, targets: object = None, base: t.Any = None, **options: t.Any) -> dict[str, t.Any]:
+def relay_plan(matrix: object, sources: object, targets: object = None, base: t.Any = None, **options: object) -> Plan:
     """A plan that brings the base from ``sources`` to ``targets`` (default: every other host of the matrix).
 
     :param options: see ``request.OPTIONS``.
@@ -256,19 +257,22 @@ def relay_plan(matrix: object, sources: object, targets: object = None, base: t.
     else:
         view, unreachable = problem(request, ready, wanted)
         solved = staged(request, view) if request.mode == "staged" else cut_through(request, view, 0.0)
-    plan = {
-        **shared_pools.told(described(request, solved), shares),
-        "base": mx.plain(base),
-        "sources": request.sources,
-        "targets": request.targets,
-        "unreachable": shared_pools.also(unreachable, shares),
-    }
+    plan = t.cast(
+        "Plan",
+        {
+            **shared_pools.told(described(request, solved), shares),
+            "base": mx.plain(base),
+            "sources": request.sources,
+            "targets": request.targets,
+            "unreachable": shared_pools.also(unreachable, shares),
+        },
+    )
     if request.copies is not None:
         plan["local"] = local(request, plan)
     return plan
 
 
-def local(request: Request, plan: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+def local(request: Request, plan: Plan) -> list[dict[str, t.Any]]:
     """The plan's local copies, each after the base has come to its host."""
     has = dict.fromkeys(plan["sources"], plan.get("at_s", 0.0))
     depth = dict.fromkeys(plan["sources"], 0)
