@@ -75,6 +75,8 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _content(found: files.Found, option: str) -> str:
+        if found.other:
+            raise AnsibleActionFail(f"{option}: {found.other}; expected a file")
         if not found.isreg:
             raise AnsibleActionFail(f"{option}: there is no such file on the controller; tried {', '.join(found.tried)}")
         with open(found.path, "rb") as file:

@@ -98,6 +98,9 @@ file:
     exists:
       description: Whether there is a file.
       type: bool
+    other:
+      description: What stands at one of these paths instead of a file, or why it cannot be looked at. Empty if there is nothing.
+      type: str
     isreg:
       description: The same.
       type: bool
@@ -113,6 +116,7 @@ file:
     directory: /srv
     tried: [/srv/shop.yml]
     exists: true
+    other: ""
     isreg: true
     size: 812
 content:

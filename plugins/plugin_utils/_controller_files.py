@@ -21,12 +21,16 @@ from ..module_utils._names import is_sha256
 
 
 class Found(t.NamedTuple):
-    """A path that was looked up; ``tried`` are the absolute paths in the order of the search."""
+    """A path that was looked up; ``tried`` are the absolute paths in the order of the search.
+
+    ``other`` says what stands there instead of a file, or why nobody can tell.
+    """
 
     path: str
     tried: list[str]
     isreg: bool
     size: int
+    other: str = ""
 
 
 def directories(current: str, playbooks: Sequence[str]) -> list[str]:
@@ -38,14 +42,22 @@ def find(path: str, directories: Sequence[str]) -> Found:
     """The first of the directories that has the file; without any, the path in the first of them."""
     path = os.path.expanduser(path)
     tried = list(dict.fromkeys(os.path.normpath(os.path.join(directory, path)) for directory in directories))
+    others = []
     for candidate in tried:
         try:
             facts = os.stat(candidate)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            others.append(f"{candidate} cannot be looked at: {getattr(error, 'strerror', None) or error}")
             continue
         if stat.S_ISREG(facts.st_mode):
             return Found(candidate, tried, True, facts.st_size)
-    return Found(tried[0], tried, False, 0)
+        others.append(f"{candidate} is {_KINDS.get(stat.S_IFMT(facts.st_mode), 'a device')}")
+    return Found(tried[0], tried, False, 0, "; ".join(others))
+
+
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 
 
 def sha256_of(path: str, memory: str | None = None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -134,6 +135,24 @@ def test_a_relative_manifest_is_looked_up_where_ansible_runs(tmp_path: Path) -> 
     (tmp_path / "site.yml").write_text("- ansible.builtin.import_playbook: basecast.fleet.plan\n")
     code, said = run(tmp_path, str(tmp_path / "site.yml"), "-e", "manifest=shop.yml", cwd=elsewhere)
     assert "cannot be reached" in said, said
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (DEAD, "Connection refused"),
+        ({**DEAD, "ansible_host": "no.such.invalid"}, "Could not resolve hostname"),
+        ({"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python9"}, "'/usr/bin/python9' was not found"),
+    ],
+    ids=["port", "name", "python"],
+)
+def test_why_a_host_cannot_be_asked_is_told(tmp_path: Path, host: dict[str, t.Any], words: str) -> None:
+    _code, said = run(tmp_path, "basecast.fleet.plan", "-e", manifest(tmp_path), hosts={"kvm1": host})
+    (told,) = re.findall(r"web-1 on kvm1: out of reach.*?\n  \W*base tiny", said, re.S)
+    assert words in re.sub(r'[",\s]+', " ", told), said
+    assert "censored" not in said
+    assert "Task failed" not in told
 
 
 @pytest.mark.timeout(60)

@@ -26,6 +26,8 @@ MAX_DEPTH = 50
 # Values after all aliases have been followed.
 MAX_VALUES = 200_000
 MAX_INTEGER = 2**63 - 1
+# Written in whatever base YAML knows, and with the sign: what is longer is too large.
+MAX_DIGITS = 100
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {_TAG + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge")}
@@ -36,6 +38,7 @@ _ADVICE = {
     _TAG + "omap": "an ordered mapping; write a mapping",
     _TAG + "pairs": "a list of pairs; write a mapping",
 }
+_TOO_LARGE = f"the number has more than 64 bits; at most {MAX_INTEGER} is accepted"
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff￾￿]")
 
 
@@ -153,6 +156,8 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> I
     if node.tag not in _PLAIN:
         tag = node.tag.replace(_TAG, "!!")
         yield f"{where}: {_ADVICE.get(node.tag, f'the tag {tag} is not accepted; write a string, number, list or mapping')}"
+    elif node.tag == _TAG + "int" and len(node.value) > MAX_DIGITS:
+        yield f"{where}: {_TOO_LARGE}"  # Python itself would not convert it, and not say where it stands
     elif isinstance(node, yaml.MappingNode):
         yield from _walk_mapping(node, path, lines, origin)
     elif isinstance(node, yaml.SequenceNode):
@@ -192,7 +197,7 @@ def foreign_values(value: object, path: Path = (), depth: int = 0) -> Iterator[t
     elif isinstance(value, float) and not math.isfinite(value):
         yield path, "the number is not finite; write a number"
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-        yield path, f"the number has more than 64 bits; at most {MAX_INTEGER} is accepted"
+        yield path, _TOO_LARGE
     elif isinstance(value, str) and _NOT_TEXT.search(value):
         yield path, "the text has control characters; remove them"
     elif value is not None and not isinstance(value, (str, int, float)):

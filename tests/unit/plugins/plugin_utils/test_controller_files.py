@@ -19,7 +19,7 @@ def test_the_first_directory_that_has_it_wins(tmp_path: Path) -> None:
         folder.mkdir()
     (second / "shop.yml").write_text("ab")
     found = files.find("shop.yml", [str(first), str(second)])
-    assert found == (str(second / "shop.yml"), [str(first / "shop.yml"), str(second / "shop.yml")], True, 2)
+    assert found == (str(second / "shop.yml"), [str(first / "shop.yml"), str(second / "shop.yml")], True, 2, "")
     (first / "shop.yml").write_text("abc")
     assert files.find("shop.yml", [str(first), str(second)]).path == str(first / "shop.yml")
 
@@ -34,10 +34,29 @@ def test_an_absolute_path_is_looked_up_once(path: str) -> None:
     assert files.find(path, ["/a", "/b"]).tried == [os.path.expanduser(path)]
 
 
-def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
-    assert not files.find("a", [str(tmp_path), "/"]).isreg
-    (tmp_path / "a").mkdir()
-    assert not files.find("a", [str(tmp_path)]).isreg
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.mkdir(), "is a directory"),
+        (os.mkfifo, "is a pipe"),
+        (lambda path: path.symlink_to("/dev/null"), "is a device"),
+        (lambda path: path.symlink_to(path), "cannot be looked at"),
+    ],
+    ids=["directory", "pipe", "device", "loop"],
+)
+def test_what_is_no_file_is_told_as_what_it_is(tmp_path: Path, make: t.Callable[[Path], None], words: str) -> None:
+    assert files.find("a", [str(tmp_path), "/"]).other == ""
+    make(tmp_path / "a")
+    found = files.find("a", [str(tmp_path), "/"])
+    assert (found.isreg, found.other.startswith(f"{tmp_path}/a {words}")) == (False, True), found
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a").write_text("")
+    assert files.find("a", [str(tmp_path), str(tmp_path / "b")])[2:] == (True, 0, "")
+
+
+def test_a_path_that_cannot_be_is_told(tmp_path: Path) -> None:
+    assert "cannot be looked at" in files.find("x" * 300, [str(tmp_path)]).other
+    assert "cannot be looked at" in files.find("a\0b", [str(tmp_path)]).other
 
 
 def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ CHAIN = "- &a0 [x]\n" + "".join(f"- &a{k} [*a{k - 1}]\n" for k in range(1, 600))
         ("a: .nan\n", 1, "a: the number is not finite"),
         ("a: -.inf\n", 1, "a: the number is not finite"),
         ("a: 123456789012345678901234567890\n", 1, "more than 64 bits"),
+        ("a: 1\nb: {c: -" + "9" * 5000 + "}\n", 2, "b.c: the number has more than 64 bits"),
+        ("a: 0x" + "f" * 9000 + "\n", 1, "a: the number has more than 64 bits"),
         ("a: 1\n1: x\n", 2, "1: the key is not a string"),
         ("a: {true: x}\n", 1, "a.true: the key is not a string"),
         ("? [a, b]\n: x\n", 1, "the key is not a string"),
