@@ -136,7 +136,8 @@ _value:
       base, or imports it. C(hosts): by host, what each module is to be given. C(relays): bases that cross the network. C(surplus):
       machines that are no longer asked for. C(wanted_files): by host, what it is to look for, as
       M(basecast.fleet.base_disk_source_info) takes it in C(wanted). C(adoptions): by host, the files that become base disks
-      there. C(notes) and C(problems): sentences, of which only the latter stand in the way."
+      there. C(claims): by host, what M(basecast.fleet.host_claim)
+      is to be given. C(notes) and C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1

@@ -272,6 +272,12 @@ options:
     description: How long to wait for the guests' reports after the start, in seconds.
     type: float
     default: 600
+  claim_ttl_s:
+    description:
+      - How long what M(basecast.fleet.host_claim) has claimed for the run stands if the job is killed, in seconds.
+      - The job renews the claim, takes out every machine that it has started, and gives the rest back when it ends.
+    type: float
+    default: 3600
 seealso:
   - module: basecast.fleet.host_job_info
   - module: basecast.fleet.survey_info
@@ -339,6 +345,7 @@ from ..module_utils._errors import FleetError, InvalidOption
 from ..module_utils._job.arguments import forget
 from ..module_utils._job.bases import Bases, node_of, teller
 from ..module_utils._job.boot import Boot
+from ..module_utils._job.claims import Claims, Keeper
 from ..module_utils._job.job import Job, predict
 from ..module_utils._job.journal import DONE, FAILED, FORMAT, Journal
 from ..module_utils._job.outcome import THERE, summary
@@ -366,7 +373,7 @@ def _checked(module: AnsibleModule) -> HostWork:
     for option in ("state_dir", "runtime_dir"):
         if not os.path.isabs(params[option]):
             raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s"):
+    for option in ("timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s", "claim_ttl_s"):
         if not 0 <= params[option] < float("inf"):
             raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
     check_name("run", params["run"])
@@ -400,7 +407,8 @@ def _performed(params: t.Mapping[str, t.Any], context: Context, boot: Boot) -> t
     runtime = RunDirectory(params["runtime_dir"], params["run"])
     bases = Bases(context.stores, context.work.bases, params["run"], node_of(runtime), params["patience_s"], params["timeout_s"])
     journal = Journal(params["runtime_dir"], context.work.tenant, context.work.service)
-    job = Job(context, params["run"], bases, boot, journal, teller(runtime))
+    claim = Keeper(Claims(params["state_dir"]), context.work.tenant, context.work.service, params["run"], params["claim_ttl_s"])
+    job = Job(context, params["run"], bases, boot, journal, teller(runtime), claim)
     return job.perform(), job.result
 
 
@@ -456,6 +464,7 @@ def main() -> None:
             "patience_s": {"type": "float", "default": 60},
             "copy_timeout_s": {"type": "float", "default": 7200},
             "boot_timeout_s": {"type": "float", "default": 600},
+            "claim_ttl_s": {"type": "float", "default": 3600},
         },
         supports_check_mode=True,
     )

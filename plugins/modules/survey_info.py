@@ -165,6 +165,17 @@ observation:
       type: list
       elements: int
       sample: [47700, 47701]
+    claims:
+      description:
+        - What other deployments are about to use of the host, see M(basecast.fleet.host_claim), without names. A claim of O(tenant)
+          tells C(machines) and C(disk_bytes) besides, which count for the tenant's quota. Those of O(service) are not among them.
+      type: list
+      elements: dict
+      sample: [{cpus: 2, memory_mib: 2048, pools: {default: {bytes: 0, growth_bytes: 21474836480}}}]
+    claims_generation:
+      description: Changes when a deployment claims something, see O(basecast.fleet.host_claim#module:seen).
+      type: int
+      sample: 7
     clock:
       description: The host's clock beside the controller's, see RV(basecast.fleet.host_capacity_info#module:clock).
       type: dict

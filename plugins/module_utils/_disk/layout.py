@@ -46,6 +46,11 @@ def temporary_path(directory: str, name: str) -> str:
     return os.path.join(directory, f".{name}.new.tmp")
 
 
+def is_unfinished(file_name: str) -> bool:
+    """Whether a file in a machine's directory is a disk that was being made, or the origin of one that never came."""
+    return re.fullmatch(r"\..+\.(tmp|origin\.json)", file_name) is not None
+
+
 def owner_path(pool_path: str, service: str) -> str:
     """The record of the tenant whose service this is."""
     return os.path.join(service_directory(pool_path, service), ".owner.json")

@@ -425,7 +425,19 @@ class Disks:
                 for item in decisions:
                     filesystem.remove_file(item.path)
                     filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
+                self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
+        return self._results(decisions)
+
+    def found(self, wishes: t.Sequence[Wish]) -> list[dict[str, t.Any]]:
+        """The disks that ``absent`` would remove, whoever needs them."""
+        decisions: list[Decision] = []
+        for pool, store in sorted(self._stores.items()):
+            meant = [wish for wish in wishes if wish.pool in (None, pool)]
+            if meant and os.path.isdir(layout.service_directory(store.pool_path, self._service)):
+                self._check_service(pool)
+                for wish in meant:
+                    decisions += self._find_removable(wish, pool)
         return self._results(decisions)
 
     def _find_removable(self, wish: Wish, pool: str) -> list[Decision]:
@@ -458,6 +470,18 @@ class Disks:
             _refuse_children(item.path, disks, "removed")
             in_use.refuse(item.path, "removed")
             self._qemu.check_unused(item.path, item.image_format)
+
+    def _remove_unfinished(self, wishes: t.Sequence[Wish]) -> None:
+        """What a run that was interrupted had begun of a machine all of whose disks go."""
+        for wish in wishes:
+            for pool, store in self._stores.items():
+                if wish.name is not None or wish.pool not in (None, pool):
+                    continue
+                directory = layout.machine_directory(store.pool_path, self._service, wish.machine)
+                with contextlib.suppress(FileNotFoundError):
+                    for name in os.listdir(directory):
+                        if layout.is_unfinished(name):
+                            filesystem.remove_file(os.path.join(directory, name))
 
     def _remove_empty(self, wishes: t.Sequence[Wish]) -> None:
         for store in self._stores.values():

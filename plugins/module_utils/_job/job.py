@@ -12,6 +12,7 @@ it. Nothing of it needs the controller.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import threading
@@ -24,6 +25,7 @@ from . import bases as base_states
 from . import steps
 from .bases import Bases, Tell
 from .boot import Boot
+from .claims import Keeper
 from .journal import DONE, FAILED, FORMAT, RUNNING, Journal, this_process
 from .outcome import BOOTING, MAKING, WAITING, Failure, MachineState, summary
 from .outcome import THERE as MACHINE_THERE
@@ -81,6 +83,7 @@ class Job:
     :param bases: whether they are there.
     :param boot: starts machines.
     :param tell: is told how far the machines are whenever that has changed.
+    :param claim: what the run has claimed on the host; the job keeps it until it ends.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Job:
         boot: Boot,
         journal: Journal,
         tell: Tell = lambda counts: None,
+        claim: Keeper | None = None,
     ) -> None:
         self._context = context
         self._work = context.work
@@ -99,6 +103,7 @@ class Job:
         self._boot = boot
         self._journal = journal
         self._tell = tell
+        self._claim = claim
         self._told_counts: t.Mapping[str, int] = {}
         self._clock = time.monotonic
         self._wall = time.time
@@ -121,6 +126,10 @@ class Job:
 
     def perform(self) -> dict[str, t.Any]:
         """Everything, to the end; what came of it, see ``told``."""
+        with self._claim or contextlib.nullcontext():
+            return self._perform()
+
+    def _perform(self) -> dict[str, t.Any]:
         self._journal.open()
         self._journal.sweep()
         self._write(RUNNING)
@@ -291,6 +300,8 @@ class Job:
             wishes = steps.wishes_of(left, disks.values, seeds.values) if left else []
             self._events.put(lambda: self._on_made(machines, disks, seeds, disks_at))
             started = self._boot.start(wishes) if wishes else StepResult()
+        if self._claim is not None:
+            self._claim.there(started.values.keys() - started.failed.keys())
         started_at = round(self._wall(), 3)
         self._events.put(lambda: self._on_started(started, started_at))
         booting = [wish for wish in wishes if wish.owner.machine not in started.failed]
@@ -370,7 +381,7 @@ class Job:
             "bases": [base.told() for base in self._bases.states.values()],
             "machines": [machine.told() for machine in machines],
             "relay": self._bases.relay,
-            "warnings": list(self._result.warnings),
+            "warnings": [*self._result.warnings, *dict.fromkeys(self._claim.warnings if self._claim else ())],
         }
 
     def _sentence(self, state: str) -> str:

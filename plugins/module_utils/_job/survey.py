@@ -18,6 +18,7 @@ from .._disk.survey import pool_contents
 from .._machine import inquiry
 from .._machine.records import ServiceRecords
 from .._relay.measure.link_history import LinkHistory
+from .claims import Claims, totals
 from .questions import Answer, Question, ask_all
 
 FORMAT = 1
@@ -46,8 +47,10 @@ class Request(t.NamedTuple):
 
 def observe(request: Request) -> dict[str, t.Any]:
     """The observation that service_plan takes."""
+    # Before anything else: what is claimed now is counted twice at worst when it has come true meanwhile, and never not at all.
+    claims = ask_all({"claims": lambda: _claims(request)}, {"claims": request.limit_s})
     questions = _questions(request)
-    answers = ask_all(questions, dict.fromkeys(questions, request.limit_s))
+    answers = {**claims, **ask_all(questions, dict.fromkeys(questions, request.limit_s))}
     pools = _pools(request.pools, answers)
     host, machines = answers["host"], answers["machines"]
     links = answers["links"].value if answers["links"].known else {}
@@ -71,6 +74,8 @@ def observe(request: Request) -> dict[str, t.Any]:
         "networks": _of(machines, "networks", None),
         "bridges": _of(machines, "bridges", []),
         "record": answers["record"].value,
+        "claims": _of(answers["claims"], "claims", []),
+        "claims_generation": _of(answers["claims"], "generation", None),
         "measured": {**links, **{key: _of(host, "capacity", {}).get(key) for key in _LOAD}} if links else {},
         "parts": {name: answer.told() for name, answer in answers.items()},
     }
@@ -88,10 +93,16 @@ def _unknown(answers: t.Mapping[str, Answer]) -> list[str]:
     reasons = []
     for name, answer in answers.items():
         what, _colon, of = name.partition(":")
-        if what not in ("pool", "machines", "record", "host"):
+        if what not in ("pool", "machines", "record", "host", "claims"):
             continue
         if not answer.known:
-            subject = {"pool": f"The pool {of}", "machines": "libvirt", "record": "The service's record", "host": "The host"}[what]
+            subject = {
+                "pool": f"The pool {of}",
+                "machines": "libvirt",
+                "record": "The service's record",
+                "host": "The host",
+                "claims": "What other deployments are about to use",
+            }[what]
             reasons.append(f"{subject}: {answer.error}.".replace("..", "."))
         elif what == "machines" and not answer.value["known"]:
             reasons.append(answer.value["reason"])
@@ -124,6 +135,12 @@ def _host(request: Request) -> dict[str, t.Any]:
         "address_local": local,
         "ports_free": capacity.free_ports(address, *request.ports) if address is not None and local else [],
     }
+
+
+def _claims(request: Request) -> dict[str, t.Any]:
+    book = Claims(request.state_dir).read()
+    others = book.others(request.tenant, request.service)
+    return {"generation": book.generation, "claims": [totals(claim, request.tenant) for claim in others]}
 
 
 def _machines(request: Request) -> dict[str, t.Any]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -22,14 +23,14 @@ from .files import check_log, is_machine_directory, open_machine_directory, remo
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .owner import Owner
 from .reports import console_tail, read_report
-from .seed_images import IMAGE, RECORD, SeedRecord, read_record
+from .seed_images import SeedRecord, read_record
 
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
 
-# virtlogd rotates what it writes.
-_LEFTOVERS = (IMAGE, RECORD, "report.log", "console.log", "report.log.0", "console.log.0")
+# virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
+_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.\d+\.tmp")
 
 
 class MachinesFailed(FleetError):
@@ -167,6 +168,15 @@ class Machines:
                 yield domain.running(), about
             except DomainGone:
                 pass
+
+    def disks_elsewhere(self, directories: t.Collection[str]) -> list[tuple[str, str]]:
+        """Domain and path of each disk that a domain of the host has, whoever made it, outside these directories."""
+        return [
+            (about.domain, path)
+            for _domain, about in self._found
+            for path, _format in about.files
+            if not any(path.startswith(directory + os.sep) for directory in directories)
+        ]
 
     def query(self, tenant: str, service: str | None) -> list[Machine]:
         """The tenant's machines, of one service or of all."""
@@ -309,23 +319,10 @@ class Machines:
             if not self._check:
                 machine.domain.destroy()
                 machine.domain.undefine()
-        if self._remove_files(path) and not machine.domain:
+        if remove_leftovers(path, self._check) and not machine.domain:
             machine.actions.append("cleaned")
         if not self._check:
             machine.running, machine.found, machine.domain = False, None, None
-
-    def _remove_files(self, path: str) -> bool:
-        """True when there was anything; disks, and a directory that holds them, stay."""
-        try:
-            with open_machine_directory(path) as directory:
-                leftovers = [name for name in _LEFTOVERS if directory.has(name)]
-                for name in leftovers if not self._check else ():
-                    directory.remove(name)
-            if not self._check:
-                remove_empty_directory(path)
-        except FileNotFoundError:
-            return False
-        return bool(leftovers)
 
     def _survey(self) -> list[tuple[Domain, Description]]:
         """One domain that cannot be read hides no other."""
@@ -542,6 +539,29 @@ class Machines:
                 "wrong_hostname",
                 f"{machine.owner.machine} reports the host name {report['hostname']!r}, its seed says {expected!r}",
             )
+
+
+def leftovers(path: str) -> list[str]:
+    """Names of the seed, logs and what was begun of them in a machine's directory; nothing where there is no directory."""
+    try:
+        with open_machine_directory(path) as directory:
+            return [name for name in directory.names() if _LEFTOVERS.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+
+
+def remove_leftovers(path: str, check: bool = False) -> bool:
+    """True when there was anything; disks, and a directory that holds them, stay."""
+    found = leftovers(path)
+    if not check:
+        try:
+            with open_machine_directory(path) as directory:
+                for name in found:
+                    directory.remove(name)
+            remove_empty_directory(path)
+        except FileNotFoundError:
+            return bool(found)
+    return bool(found)
 
 
 def _disk_bytes(about: Description) -> int:

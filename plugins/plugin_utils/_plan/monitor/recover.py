@@ -147,7 +147,7 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
 
 def _remembered(out: State, at: float, line: str) -> list[dict[str, t.Any]]:
     """What was told so far, for the report; ``lines`` only hold the last of it."""
-    return [*(out.get("history") or []), {"at_s": round(at, 1), "text": line}]
+    return [*(out.get("history") or []), {"at_s": round(at, 1), "kind": "replan", "text": line}]
 
 
 def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:

@@ -16,8 +16,8 @@ The state of a watch is plain data:
 - what was seen: ``fleet`` (the last news), ``lost`` ({host: {"since", "next", "why"}}), ``lost_links`` ([from, to]) and
   ``rates`` ([from, to, mbps], over what was measured before);
 - what is to be done next: ``watcher`` (whom to ask for news), ``ask`` (hosts to be asked themselves), ``rounds`` (links to be
-  measured), ``concerned`` (hosts with new ``parts``), ``lines`` (for people; all of them so far in ``history``), ``done``, and
-  ``failed`` (why nothing more can be delivered).
+  measured), ``concerned`` (hosts with new ``parts``), ``lines`` (for people), ``done``, and ``failed`` (why nothing more can be
+  delivered); ``history`` has all lines so far, and which hosts stalled.
 """
 
 from __future__ import annotations
@@ -155,6 +155,10 @@ def look(state: Mapping[str, t.Any], news: Mapping[str, t.Any], now: float) -> S
         return {**out, "act": True, "ask": silent + due, "watcher": next(iter(left), None), "fleet_is_new": False}
     out["fleet"], out["fleet_is_new"] = fleet, True
     ask = [host for host in hosts if host not in lost and _is_suspect(out, fleet, host, now)]
+    out["history"] = [
+        *(out.get("history") or []),
+        *({"at_s": round(now - out["began"], 1), "kind": "stall", "text": _stall(out, host)} for host in ask),
+    ]
     changed = _changed_rates(out, fleet, now)
     if _settled(out, fleet):
         # Before the end everybody who was lost gets one more chance.
@@ -218,7 +222,7 @@ def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
             known_s = now - max(state.get("watched_from", state["began"]), state["began"] + plan.get("at_s", 0.0))
             given_s = settings["follow_s"] if base.parents else settings["first_parent_s"]
             if first and not (set(base.parents) & first) and known_s > given_s:
-                reason = f"{relay['sha256']} from {', '.join(base.parents)} instead of {', '.join(sorted(first))}"
+                reason = f"{relay['sha256']} from {', '.join(base.parents) or 'nobody'} instead of {', '.join(sorted(first))}"
     if reason is None:
         state["heard"].pop(host, None)
         return False
@@ -226,6 +230,12 @@ def _is_suspect(state: State, fleet: Fleet, host: str, now: float) -> bool:
         return False
     state["heard"] = {**state["heard"], host: reason}
     return True
+
+
+def _stall(state: State, host: str) -> str:
+    """Why a host is asked, in words."""
+    reason = str(state["heard"][host])
+    return f"{host} is silent." if reason == "silent" else f"{host} fetches {reason.partition(' ')[2]}."
 
 
 def first_parents(plan: Mapping[str, t.Any], host: str) -> set[str]:

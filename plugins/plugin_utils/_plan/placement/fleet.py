@@ -95,7 +95,27 @@ def read_fleet(hosts: Observed, memory_overcommit: float | None = None) -> list[
 
     :param memory_overcommit: for hosts that do not say otherwise.
     """
-    return [_host(name, facts, memory_overcommit) for name, facts in hosts.items()]
+    fleet = [_host(name, facts, memory_overcommit) for name, facts in hosts.items()]
+    _count_claims(fleet, hosts)
+    return fleet
+
+
+def _count_claims(fleet: Sequence[HostFacts], hosts: Observed) -> None:
+    """Takes what other runs are about to use from each storage: whichever of its hosts they have claimed it on."""
+    taken: dict[str, list[int]] = {}
+    for host in fleet:
+        place = f"hosts[{host.name}].claims.pools"
+        for claim in hosts[host.name].get("claims") or []:
+            for name, amounts in (claim.get("pools") or {}).items():
+                if name in host.pools:
+                    sums = taken.setdefault(host.pools[name].storage, [0, 0])
+                    sums[0] += _whole(f"{place}.bytes", amounts.get("bytes"))
+                    sums[1] += _whole(f"{place}.growth_bytes", amounts.get("growth_bytes"))
+    for host in fleet if taken else ():
+        for name, pool in host.pools.items():
+            written, growth = taken.get(pool.storage, (0, 0))
+            free = pool.free if pool.free == UNLIMITED else max(0, pool.free + -written // MIB)
+            host.pools[name] = pool._replace(free=free, promised=pool.promised - -growth // MIB)
 
 
 def _whole(place: str, value: t.Any) -> int:
@@ -112,8 +132,7 @@ def _ratio(name: str, facts: Mapping[str, t.Any], what: str, default: float | No
 
 def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None) -> HostFacts:
     capacity = facts.get("capacity") or {}
-    claims = facts.get("claims") or []
-    taken = [*(facts.get("domains") or []), *claims]
+    taken = [*(facts.get("domains") or []), *(facts.get("claims") or [])]
     cpus, memory = (_whole(f"hosts[{name}].capacity.{key}", capacity.get(key)) for key in ("cpus", "memory_mib"))
     memory_limit, memory_used = memory_of(name, facts, memory_overcommit)
     host = HostFacts(
@@ -133,21 +152,18 @@ def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None
     )
     known = {**dict.fromkeys(capacity.get("pools") or {}), **dict.fromkeys(facts.get("pools") or {})}
     for pool in known:
-        found = _pool(name, pool, facts, claims)
+        found = _pool(name, pool, facts)
         if found is not None:
             host.pools[pool] = found
     return host
 
 
-def _pool(host: str, pool: str, facts: Mapping[str, t.Any], claims: Sequence[Mapping[str, t.Any]]) -> Pool | None:
+def _pool(host: str, pool: str, facts: Mapping[str, t.Any]) -> Pool | None:
     """A pool; None where it is known not to be usable."""
     space = ((facts.get("capacity") or {}).get("pools") or {}).get(pool) or {}
     content = (facts.get("pools") or {}).get(pool) or {}
     if space.get("exists") is False or space.get("writable") is False:
         return None
-    mine = [(claim.get("pools") or {}).get(pool) or {} for claim in claims]
-    written = sum(_whole(f"hosts[{host}].claims.pools.bytes", claim.get("bytes")) for claim in mine)
-    growth = sum(_whole(f"hosts[{host}].claims.pools.growth_bytes", claim.get("growth_bytes")) for claim in mine)
     place = f"hosts[{host}].capacity.pools[{pool}]"
     free = None if space.get("free_bytes") is None else _whole(f"{place}.free_bytes", space["free_bytes"])
     ratios = (facts.get("overcommit") or {}).get("pools")
@@ -156,8 +172,8 @@ def _pool(host: str, pool: str, facts: Mapping[str, t.Any], claims: Sequence[Map
     return Pool(
         name=pool,
         storage=storage_of(host, pool, content),
-        free=UNLIMITED if free is None else max(0, free - written) // MIB,
-        promised=-(-(_whole(f"{place}.promised_bytes", space.get("promised_bytes")) + growth) // MIB),
+        free=UNLIMITED if free is None else free // MIB,
+        promised=-(-_whole(f"{place}.promised_bytes", space.get("promised_bytes")) // MIB),
         overcommit=round(percent * 100),
         labels=label_texts((facts.get("pool_labels") or {}).get(pool)),
         held=frozenset(held["sha256"] for held in content.get("bases") or [] if held.get("sha256")),
@@ -168,3 +184,16 @@ def storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
     """What the pools of several hosts have in common if they are the same storage; else the pool's own name."""
     shared = content.get("storage") or (content.get("filesystem") or {}).get("identity")
     return str(shared) if shared else f"{host}:{pool}"
+
+
+def claimed_text(facts: Mapping[str, t.Any]) -> str:
+    """What others have claimed on a host, as the end of a sentence; empty where nothing is."""
+    claims = facts.get("claims") or []
+    if not claims:
+        return ""
+    cpus, memory = (sum(claim.get(key) or 0 for claim in claims) for key in ("cpus", "memory_mib"))
+    pools = [amounts for claim in claims for amounts in (claim.get("pools") or {}).values()]
+    space = sum((amounts.get("bytes") or 0) + (amounts.get("growth_bytes") or 0) for amounts in pools)
+    which = "another deployment" if len(claims) == 1 else f"{len(claims)} other deployments"
+    has = "has" if len(claims) == 1 else "have"
+    return f"{which} {has} claimed {cpus} virtual processor{'s' if cpus != 1 else ''}, {memory} MiB and {space / 1024**3:.1f} GiB of pools"

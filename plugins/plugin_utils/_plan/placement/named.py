@@ -17,9 +17,10 @@ from . import kernels
 from .arrays import Arrays
 from .build import Wish, build, placement_of
 from .explain import why_not
-from .fleet import HostFacts
+from .fleet import HostFacts, claimed_text
 from .kernels import NEVER
 from .layers import Layers
+from .observed import Observed
 
 Group = Mapping[str, t.Any]
 
@@ -28,7 +29,11 @@ PREFLIGHT = ("memory: ", "it has no usable pool", "it has: ", "would be written 
 
 
 def named_problems(
-    manifest: Mapping[str, t.Any], fleet: Sequence[HostFacts], layers: Layers, groups: Mapping[str, Mapping[str, int]]
+    manifest: Mapping[str, t.Any],
+    fleet: Sequence[HostFacts],
+    layers: Layers,
+    groups: Mapping[str, Mapping[str, int]],
+    hosts: Observed,
 ) -> list[str]:
     """Sentences for new machines that do not fit on the host that the manifest names.
 
@@ -42,7 +47,9 @@ def named_problems(
     problems: list[str] = []
     for name, wanted in by_host.items():
         if name in known and not known[name].why_not:
-            problems += _of_host(manifest, known[name], layers, wanted)
+            claimed = claimed_text(hosts.get(name) or {})
+            end = f" ({claimed})" if claimed else ""
+            problems += [told + end for told in _of_host(manifest, known[name], layers, wanted)]
     return problems + list(_spread_problems(manifest, fleet, groups))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from .build import Built, Standing, Wish, build, placement_of, pools_for
 from .explain import binding, sentences, why_not
-from .fleet import HostFacts, read_fleet
+from .fleet import HostFacts, claimed_text, read_fleet
 from .greedy import even_out, place_greedily
 from .layers import Bring, Layers
 from .model import Assignment
@@ -23,6 +23,9 @@ from .quota import within_quota
 from .ranking import Ranking
 from .rating import group_ratings, ratings
 from .search import place_all, solve
+
+# How reasons begin that another deployment's claim can be the cause of.
+CLAIMABLE = ("memory:", "cpu:", "pool ")
 
 if t.TYPE_CHECKING:
     from .relay_cost import RelayCost
@@ -91,7 +94,7 @@ class _Placing:
                 missing = (group["count"] or 0) - len(self.numbers[group["name"]].kept)
                 if missing > 0:
                     wishes.append(Wish(group, tuple(usable), missing))
-        self.result["problems"] += named_problems(self.manifest, self.fleet, self.layers, self.named)
+        self.result["problems"] += named_problems(self.manifest, self.fleet, self.layers, self.named, self.hosts)
         allowed, refused = within_quota(self.manifest, self.hosts, self.standing, wishes, self.settings.quotas)
         if allowed:
             self._place(allowed)
@@ -230,8 +233,16 @@ class _Placing:
         self.result["binds"] = binding(built, ranking.arrays.assignment, lambda limit: self._build(wishes, limit))
         for role, count in left.items():
             group = wishes[role].group
-            hosts = why_not(built, ranking.arrays, role)
+            hosts = self._with_claims(why_not(built, ranking.arrays, role))
             self._unplaced(group, count, sentences(group["name"], count, hosts, self.result["binds"]), hosts)
+
+    def _with_claims(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Why hosts have no room, and what others have claimed there."""
+        found = {}
+        for host, why in reasons.items():
+            claimed = claimed_text(self.hosts.get(host) or {}) if why.startswith(CLAIMABLE) else ""
+            found[host] = f"{why} ({claimed})" if claimed else why
+        return found
 
     def _unplaced(self, group: Mapping[str, t.Any], count: int, sentence: str, hosts: Mapping[str, str]) -> None:
         free = self.numbers[group["name"]].free

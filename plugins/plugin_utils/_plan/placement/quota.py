@@ -62,6 +62,12 @@ def _used(manifest: Mapping[str, t.Any], hosts: Observed, standing: Sequence[Sta
                 used["cpus"] += domain.get("cpus") or 0
                 used["memory_mib"] += domain.get("memory_mib") or 0
                 used["disk_gib"] += (domain.get("disk_bytes") or 0) / GIB
+        for claim in facts.get("claims") or []:
+            if claim.get("tenant") == manifest["tenant"]:
+                used["machines"] += claim.get("machines") or 0
+                used["cpus"] += claim.get("cpus") or 0
+                used["memory_mib"] += claim.get("memory_mib") or 0
+                used["disk_gib"] += (claim.get("disk_bytes") or 0) / GIB
     groups = {group["name"]: group for group in manifest["machines"]}
     for machine in standing:
         if not machine.counted and machine.group in groups:

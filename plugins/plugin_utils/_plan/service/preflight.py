@@ -185,7 +185,7 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
     for machine in creating:
         for disk in disks_of(machine, groups):
             key = (machine["host"], disk["pool"])
-            wanted[key] = wanted.get(key, 0) + _full_size(disk, bases)
+            wanted[key] = wanted.get(key, 0) + full_size(disk, bases)
     notes = []
     for (host, name), size in wanted.items():
         pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
@@ -199,7 +199,7 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
     return notes
 
 
-def _full_size(disk: Mapping[str, t.Any], bases: Bases) -> int:
+def full_size(disk: Mapping[str, t.Any], bases: Bases) -> int:
     base = bases[disk["base"]] if disk["base"] else None
     return int(disk["size_bytes"] or ((base and base["metadata"]) or {}).get("virtual_size_bytes") or 0)
 
@@ -234,25 +234,28 @@ def _space(
     by_digest = {base["sha256"]: base for base in bases.values() if base["sha256"]}
     for fetch in work["fetch"]:
         base = bases[fetch["base"]]
-        add(fetch["pool"], base["title"], _bytes_of(base, hosts) - _already_there(facts, fetch["pool"], base["sha256"]))
+        add(fetch["pool"], base["title"], bytes_of(base, hosts) - _already_there(facts, fetch["pool"], base["sha256"]))
     for item in adopting:
         if not _clones_cost_nothing(facts, item["pool"]):
             add(item["pool"], item["title"], item["entry"]["size_bytes"])
     for clone in work["clones"]:
         for base in (by_digest[digest] for digest in clone["bases"] if digest in by_digest):
             if not _clones_cost_nothing(facts, clone["pool"]):
-                add(clone["pool"], base["title"], _bytes_of(base, hosts))
+                add(clone["pool"], base["title"], bytes_of(base, hosts))
     for disk in work["disks"]:
         if disk["base"] in by_digest and not disk["differencing"] and not _clones_cost_nothing(facts, disk["pool"]):
-            add(disk["pool"], f"copies of {by_digest[disk['base']]['title']}", _bytes_of(by_digest[disk["base"]], hosts))
+            add(disk["pool"], f"copies of {by_digest[disk['base']]['title']}", bytes_of(by_digest[disk["base"]], hosts))
     for name, wanted in needed.items():
         free = (pools.get(name) or {}).get("free_bytes")
+        claimed = sum(((claim.get("pools") or {}).get(name) or {}).get("bytes") or 0 for claim in facts.get("claims") or [])
+        free = None if free is None else max(0, free - claimed)
         if free is not None and sum(wanted.values()) > free:
             what = ", ".join(f"{_gib(size)} for {title}" for title, size in wanted.items())
-            yield f"{host}: the pool {name!r}, {pools[name]['path']}, has {_gib(free)} free; needed are {what}"
+            others = f" beside what other deployments have claimed, {_gib(claimed)}" if claimed else ""
+            yield f"{host}: the pool {name!r}, {pools[name]['path']}, has {_gib(free)} free{others}; needed are {what}"
 
 
-def _bytes_of(base: Mapping[str, t.Any], hosts: Observed) -> int:
+def bytes_of(base: Mapping[str, t.Any], hosts: Observed) -> int:
     """What a base takes on a disk: no more than its size, less where it is sparse and a holder says so. 0 = unknown."""
     sizes = [(base["metadata"] or {}).get("size_bytes") or 0]
     for host, pool in base["holders"].items():

@@ -308,7 +308,7 @@ def _events(watch: Data, clock: _Clock) -> list[dict[str, t.Any]]:
         for host, entry in (watch.get("lost") or {}).items()
     ]
     replans = [
-        {"at_s": round(entry["at_s"], 1), "kind": "replan", "host": None, "text": entry["text"].replace("Task failed: ", "")}
+        {"at_s": round(entry["at_s"], 1), "kind": entry["kind"], "host": None, "text": entry["text"].replace("Task failed: ", "")}
         for entry in watch.get("history") or []
     ]
     return sorted([*lost, *replans], key=lambda event: event["at_s"])

@@ -18,6 +18,7 @@ from ..placement import Observed, Settings, answers, disks_of, held_base, place_
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
 from .adoption import Candidates, adoptions, wanted_files, with_held
+from .claims import claims_of
 from .drift import drift, machine_spec
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
@@ -78,6 +79,7 @@ def service_plan(
         bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
        ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
+        ``claims[h]`` is what the plan is about to use of a host, as host_claim takes it.
         ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
         another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
         that step takes.
@@ -171,6 +173,7 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
+        "claims": claims_of(creating, groups_by_name, bases, work, hosts),
         "wanted_files": wanted,
         "adoptions": {
             host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()

@@ -122,7 +122,10 @@ def run(count: int = 8, per_host: int = 1, failed: t.Collection[int] = (), kind:
     outcomes = {host: outcome_of(host, number, plan, parent.get(host)) for number, host in enumerate(hosts)}
     for number in failed:
         fail(outcomes[hosts[number]])
-    history = [{"at_s": 6.0, "text": f"After 6 s: {hosts[number]} is lost (no answer). The order stays."} for number in list(failed)[:1]]
+    history = [
+        {"at_s": 6.0, "kind": "replan", "text": f"After 6 s: {hosts[number]} is lost (no answer). The order stays."}
+        for number in list(failed)[:1]
+    ]
     rates = [
         {"from": a, "to": b, "mbps": 100 + 800 * ((i * 7 + j * 3) % 10) / 10}
         for i, a in enumerate(hosts)

@@ -125,7 +125,10 @@ def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
     assert sorted(state["lost_links"]) == [["1", "2"], ["2", "1"]]
     assert first_parents(state) == {"3": "1", "2": "3"}
     assert "the link between 1 and 2 is lost" in state["lines"][0]
-    assert state["history"] == [{"at_s": state["plans"][0]["at_s"], "text": state["lines"][0]}]
+    assert state["history"] == [
+        {"at_s": 18.0, "kind": "stall", "text": "2 fetches from S instead of 1."},
+        {"at_s": state["plans"][0]["at_s"], "kind": "replan", "text": state["lines"][0]},
+    ]
     assert table(state) == {"S>2": "no -", "S>3": "no -", "1>3": "yes -", "2>3": "no -", "3>2": "yes after 3"}
     # The same news again is no reason to do anything.
     assert not look(state, news({**at_18, "3": base("fetching", 0.01, "1"), "2": base("fetching", 0.1, "3")}), BEGAN + 19)["act"]
@@ -389,3 +392,14 @@ def test_a_new_plan_keeps_limits_copies_and_helpers() -> None:
     assert {edge["from"] for tree in state["plans"][0]["trees"] for edge in tree["edges"]} <= {"S", "1", "2"}
     assert state["plans"][0]["limits"]["hosts"]["S"] == {"up_mbps": 5000, "down_mbps": 5000, "streams": 3}
     assert state["plans"][0]["local"][0]["host"] == "2"
+
+
+def test_a_stall_is_remembered_once_for_the_report() -> None:
+    state = {**begin(EXAMPLE_1), "settings": {**SETTINGS, "measure_s": 0}}
+    told = {"S": base("holding"), "1": base("fetching", 0.5, "S"), "2": base("waiting"), "3": base("waiting")}
+    for at in (5, 6, 7):
+        state = look(state, news(told, stale="1"), BEGAN + at)
+    assert state["history"] == [{"at_s": 5.0, "kind": "stall", "text": "1 is silent."}]
+    state = look(state, news(told), BEGAN + 8)
+    state = look(state, news(told, stale="1"), BEGAN + 9)
+    assert [entry["at_s"] for entry in state["history"]] == [5.0, 9.0]

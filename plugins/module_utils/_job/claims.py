@@ -1,0 +1,241 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What deployments are about to use of this host: one JSON file, so that two of them never count on the same room.
+
+Whoever plans reads the claims and their generation before it looks at anything else. A claim is only taken while the generation
+is the one that was read: nobody has claimed anything since, so the plan has counted all there is. Times are seconds since the
+host was booted, so that setting its clock neither ends a claim nor keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import typing as t
+
+from .._disk import filesystem, lock
+from .._errors import FleetError
+from .._machine.files import SECRET_MODE, make_directory
+from .._untrusted import Malformed, read
+
+FORMAT = 1
+_FILE = "claims.json"
+_LOCK = ".claims.lock"
+_LARGEST = 16 * 1024 * 1024
+_WAIT_S = 30.0
+
+Use = t.Mapping[str, t.Any]  # {"name", "cpus", "memory_mib", "disk_bytes", "pools": {pool: {"bytes", "growth_bytes"}}}
+
+
+class ClaimsUnreadable(FleetError):
+    kind = "claims_unreadable"
+
+
+class Claim(t.NamedTuple):
+    """What one deployment is about to use.
+
+    :param uses: machines that are not there yet, and base disks that are not.
+    :param until: seconds since the boot.
+    """
+
+    tenant: str
+    service: str
+    run: str
+    uses: t.Sequence[Use]
+    boot: str
+    until: float
+
+    def is_of(self, tenant: str, service: str) -> bool:
+        return (self.tenant, self.service) == (tenant, service)
+
+
+class Book(t.NamedTuple):
+    """All claims that hold, and how often one has been taken on this host."""
+
+    generation: int
+    claims: list[Claim]
+
+    def others(self, tenant: str, service: str) -> list[Claim]:
+        return [claim for claim in self.claims if not claim.is_of(tenant, service)]
+
+
+class Claims:
+    """The claims of a host.
+
+    :param state_dir: such as /var/lib/basecast.
+    """
+
+    def __init__(
+        self,
+        state_dir: str,
+        clock: t.Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        boot_id: t.Callable[[], str] = filesystem.boot_id,
+    ) -> None:
+        self._directory = state_dir
+        self._path = os.path.join(state_dir, _FILE)
+        self._clock = clock
+        self._boot_id = boot_id
+
+    def read(self) -> Book:
+        """:raises ClaimsUnreadable: what others count on is not known."""
+        try:
+            value = read(filesystem.read_file(self._path, _LARGEST), "it", max_bytes=_LARGEST)
+            generation = value["generation"].integer()
+            claims = [_claim(item.mapping()) for item in value["claims"].items(100_000)]
+        except FileNotFoundError:
+            return Book(0, [])
+        except (Malformed, KeyError, TypeError, ValueError) as error:
+            why = error.problem if isinstance(error, Malformed) else f"{type(error).__name__} {error}"
+            raise ClaimsUnreadable(
+                f"The claims in {self._path} cannot be used: {why}. Remove it while no deployment is running.", path=self._path
+            )
+        except OSError as error:
+            raise ClaimsUnreadable(f"The claims in {self._path} cannot be read: {error.strerror}.", path=self._path)
+        boot, now = self._boot_id(), self._clock()
+        return Book(generation, [claim for claim in claims if claim.boot == boot and claim.until > now])
+
+    def take(self, tenant: str, service: str, run: str, uses: t.Sequence[Use], ttl_s: float, seen: int | None = None) -> bool:
+        """Claim for a service, in place of what it had claimed before; False if somebody claimed something since ``seen``.
+
+        :param seen: the generation that the plan has counted; None to take it whatever others have claimed.
+        """
+        with self._locked():
+            book = self.read()
+            if seen is not None and book.generation != seen:
+                return False
+            claim = Claim(tenant, service, run, uses, self._boot_id(), self._clock() + ttl_s)
+            self._write(Book(book.generation + 1, [*book.others(tenant, service), claim]))
+            return True
+
+    def may_take(self, seen: int | None) -> bool:
+        return seen is None or self.read().generation == seen
+
+    def held(self, tenant: str, service: str, run: str) -> Claim | None:
+        return next((claim for claim in self.read().claims if claim.is_of(tenant, service) and claim.run == run), None)
+
+    def release(self, tenant: str, service: str, run: str) -> bool:
+        """Give back what a run has claimed; whether it had anything."""
+        if self.held(tenant, service, run) is None:
+            return False
+        with self._locked():
+            book = self.read()
+            kept = [claim for claim in book.claims if not (claim.is_of(tenant, service) and claim.run == run)]
+            self._write(book._replace(claims=kept))
+            return len(kept) < len(book.claims)
+
+    def renew(self, tenant: str, service: str, run: str, ttl_s: float, there: t.Collection[str] = ()) -> bool:
+        """Keep a run's claim for longer, without what is there by now; False if it has none."""
+        if self.held(tenant, service, run) is None:
+            return False
+        with self._locked():
+            book = self.read()
+            found = next((claim for claim in book.claims if claim.is_of(tenant, service) and claim.run == run), None)
+            if found is None:
+                return False
+            left = [use for use in found.uses if use["name"] not in there]
+            renewed = found._replace(uses=left, until=self._clock() + ttl_s)
+            self._write(book._replace(claims=[*book.others(tenant, service), renewed]))
+            return True
+
+    def _locked(self) -> lock.Lock:
+        make_directory(self._directory)
+        return lock.take(os.path.join(self._directory, _LOCK), "the host's claims", wait_s=_WAIT_S)
+
+    def _write(self, book: Book) -> None:
+        told = {"format": FORMAT, "generation": book.generation, "claims": [claim._asdict() for claim in book.claims]}
+        filesystem.replace_file(self._path, filesystem.json_bytes(told), SECRET_MODE)
+
+
+def _claim(told: t.Mapping[str, t.Any]) -> Claim:
+    return Claim(
+        str(told["tenant"]),
+        str(told["service"]),
+        str(told["run"]),
+        [_use(use) for use in told["uses"]],
+        str(told["boot"]),
+        float(told["until"]),
+    )
+
+
+def _use(told: t.Mapping[str, t.Any]) -> Use:
+    return {
+        "name": str(told["name"]),
+        **{key: int(told.get(key) or 0) for key in ("cpus", "memory_mib", "disk_bytes")},
+        "pools": {
+            str(pool): {key: int(amounts.get(key) or 0) for key in ("bytes", "growth_bytes")}
+            for pool, amounts in (told.get("pools") or {}).items()
+        },
+    }
+
+
+def checked_uses(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[Use]:
+    return [_use(use) for use in uses]
+
+
+def totals(claim: Claim, tenant: str) -> dict[str, t.Any]:
+    """What a claim takes altogether, without a name. To its own tenant it tells besides what counts for the quota."""
+    pools: dict[str, dict[str, int]] = {}
+    for use in claim.uses:
+        for pool, amounts in use["pools"].items():
+            sums = pools.setdefault(pool, {"bytes": 0, "growth_bytes": 0})
+            for key, amount in amounts.items():
+                sums[key] += amount
+    machines = [use for use in claim.uses if use["memory_mib"]]
+    mine = {"tenant": tenant, "machines": len(machines), "disk_bytes": sum(use["disk_bytes"] for use in machines)}
+    return {
+        **{key: sum(use[key] for use in claim.uses) for key in ("cpus", "memory_mib")},
+        "pools": pools,
+        **(mine if claim.tenant == tenant else {}),
+    }
+
+
+class Keeper:
+    """Keeps a run's claim alive while its job is at work, without the machines that are there, and gives it back at the end.
+
+    A claim only keeps others away: one that cannot be renewed does not stop the job.
+    """
+
+    def __init__(self, claims: Claims, tenant: str, service: str, run: str, ttl_s: float) -> None:
+        self._claims, self._whose, self._ttl_s = claims, (tenant, service, run), ttl_s
+        self._there: set[str] = set()
+        self._guard = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True, name="claim")
+        self.warnings: list[str] = []
+
+    def __enter__(self) -> Keeper:
+        self._renew()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._try(lambda: self._claims.release(*self._whose))
+
+    def there(self, names: t.Iterable[str]) -> None:
+        """These machines count by themselves from now on."""
+        with self._guard:
+            self._there.update(names)
+        self._renew()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._ttl_s / 3):
+            self._renew()
+
+    def _renew(self) -> None:
+        with self._guard:
+            there = set(self._there)
+        self._try(lambda: self._claims.renew(*self._whose, self._ttl_s, there))
+
+    def _try(self, change: t.Callable[[], t.Any]) -> None:
+        try:
+            change()
+        except (FleetError, OSError) as error:
+            told = error.message if isinstance(error, FleetError) else str(error)
+            self.warnings.append(f"What other deployments know of this one may be out of date: {told}")

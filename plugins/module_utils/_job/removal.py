@@ -1,0 +1,459 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The end of a service's machines on one host, with all that was made for them and nothing else.
+
+A machine's domain goes before its disks: whatever interrupts a removal, no domain is left whose disks are gone, and what is
+left lies in the machine's directories, where the next removal finds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._disk import layout, ownership, users
+from .._disk.overlay import Disks
+from .._disk.overlay import Wish as DiskWish
+from .._disk.ownership import Change
+from .._disk.qemu_img import QemuImg
+from .._disk.runner import Runner
+from .._disk.store import Store
+from .._errors import FleetError
+from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.machines import Machine, Machines, leftovers, remove_leftovers
+from .._machine.owner import Owner
+from .._machine.records import RecordUnreadable, ServiceRecords
+from .._names import is_host_label
+from .journal import RUNNING, Journal
+from .steps import failure_of
+
+FORMAT = 1
+_LOCK_PAUSE_S = 0.2
+
+Connect = t.Callable[[str], t.ContextManager[t.Any]]
+
+
+class RemovalRefused(FleetError):
+    """Somebody else is at work on the service's machines."""
+
+    kind = "busy"
+
+
+class Request(t.NamedTuple):
+    """
+    :param machines: names; None for all of the service's machines, and its record.
+    :param busy_timeout_s: how long to wait for another process that changes the same service's machines.
+    """
+
+    tenant: str
+    service: str
+    pools: t.Mapping[str, str]
+    machines: t.Collection[str] | None
+    keep_disks: bool
+    shutdown_timeout_s: float
+    uri: str
+    state_dir: str
+    runtime_dir: str
+    busy_timeout_s: float = 60.0
+    check: bool = False
+
+
+@dataclass
+class Leaving:
+    """A machine of the service on this host, and what became of it."""
+
+    owner: Owner
+    group: str
+    number: int | None
+    domain: str | None = None
+    running: bool = False
+    directories: list[str] = field(default_factory=list)
+    disks: list[dict[str, t.Any]] = field(default_factory=list)
+    wanted: bool = False
+    actions: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+    def fail(self, problem: str) -> None:
+        """The first failure counts."""
+        self.problem = self.problem or problem
+
+    def told(self) -> dict[str, t.Any]:
+        return {
+            "machine": self.owner.machine,
+            "group": self.group,
+            "number": self.number,
+            "domain": self.domain,
+            "running": self.running,
+            "wanted": self.wanted,
+            "disks": self.disks,
+            "actions": self.actions,
+            "left": self.left,
+            "problem": self.problem,
+        }
+
+
+class Removal:
+    """
+    :param stores: all pools of the host by name.
+    :param connect: opens libvirt.
+    """
+
+    def __init__(self, request: Request, stores: t.Mapping[str, Store], run_command: Runner, connect: Connect = LibvirtHost) -> None:
+        self._request = request
+        self._stores = stores
+        self._connect = connect
+        self._disks = Disks(stores, QemuImg(run_command), request.tenant, request.service, request.check)
+        self._journal = Journal(request.runtime_dir, request.tenant, request.service)
+        self._records = ServiceRecords(request.state_dir, request.tenant)
+        self._machines: dict[str, Leaving] = {}
+        self._record: dict[str, t.Any] | None = None
+        self._record_action = "none"
+        self._references: list[Change] = []
+        self._warnings: list[str] = []
+        self._record_problem = ""
+
+    def perform(self) -> dict[str, t.Any]:
+        """Everything; what became of each machine.
+
+        :raises RemovalRefused: a deployment of the service is at work on this host. Nothing was touched.
+        """
+        jobs = self._jobs()
+        with contextlib.ExitStack() as held:
+            if not self._request.check:
+                if jobs:
+                    raise RemovalRefused(self._refusal(jobs), runs=jobs)
+                held.enter_context(self._alone())
+            libvirt = self._libvirt(held)
+            self._look(libvirt)
+            self._refuse_needed(libvirt)
+            self._end_machines(libvirt)
+            self._end_files()
+            self._keep_record()
+        return self._told(jobs)
+
+    # -- alone
+
+    def _jobs(self) -> list[str]:
+        """Runs whose jobs are at work on machines of the service."""
+        found = []
+        for run in self._journal.runs():
+            told = self._journal.read(run)
+            if told is not None and told["state"] == RUNNING:
+                found.append(run)
+        return found
+
+    def _refusal(self, jobs: t.Sequence[str]) -> str:
+        return (
+            f"service: {self._request.service} is being deployed on this host by the run {', '.join(jobs)}; wait until that has ended, "
+            f"or end it (basecast.fleet.stop -e run={jobs[0]})."
+        )
+
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        self._journal.open()
+        held = self._journal.lock()
+        deadline = time.monotonic() + self._request.busy_timeout_s
+        while not held.take():
+            if time.monotonic() >= deadline:
+                raise RemovalRefused(
+                    f"service: process {held.holder()} has been at work on the machines of {self._request.service} for "
+                    f"{self._request.busy_timeout_s:g} s on this host; try again when it has ended."
+                )
+            time.sleep(_LOCK_PAUSE_S)
+        try:
+            yield
+        finally:
+            held.release()
+
+    # -- looking
+
+    def _libvirt(self, held: contextlib.ExitStack) -> Machines | None:
+        """None for a host that has no libvirt and never had a domain."""
+        try:
+            host = held.enter_context(self._connect(self._request.uri))
+        except LibvirtMissing:
+            if may_have_domains(self._request.uri):
+                raise
+            return None
+        return Machines(host, check=self._request.check, pools=self._request.pools.values())
+
+    def _look(self, libvirt: Machines | None) -> None:
+        request = self._request
+        try:
+            self._record = self._records.read(request.service)
+        except RecordUnreadable as error:
+            self._record_problem = error.message
+        assignments = (self._record or {}).get("assignments") or {}
+        for machine in libvirt.query(request.tenant, request.service) if libvirt else ():
+            self._add(machine.owner, assignments, machine)
+        for store in self._stores.values():
+            directory = layout.service_directory(store.pool_path, request.service)
+            if layout.owner_of(directory) not in (None, request.tenant):
+                continue  # another tenant's service of this name
+            for name in _names_in(directory):
+                self._add(Owner(request.tenant, request.service, name), assignments)
+        for leaving in self._machines.values():
+            self._look_at(leaving)
+
+    def _add(self, owner: Owner, assignments: t.Mapping[str, t.Any], machine: Machine | None = None) -> None:
+        if owner.machine in self._machines:
+            return
+        recorded = assignments.get(owner.machine) or {}
+        found = machine.found if machine else None
+        group, _dash, digits = owner.machine.rpartition("-")
+        number = found.number if found else recorded.get("number", int(digits) if digits.isdigit() else None)
+        leaving = Leaving(owner, (found.group if found else recorded.get("group")) or group, number)
+        leaving.wanted = self._request.machines is None or owner.machine in self._request.machines
+        if machine and found:
+            leaving.domain, leaving.running = found.domain, machine.running
+            if machine.directory:
+                leaving.directories.append(machine.directory)
+            own = [layout.machines_directory(store.pool_path) + os.sep for store in self._stores.values()]
+            leaving.left += [path for path, _format in found.files if not any(path.startswith(pool) for pool in own)]
+        self._machines[owner.machine] = leaving
+
+    def _look_at(self, leaving: Leaving) -> None:
+        for store in self._stores.values():
+            directory = layout.machine_directory(store.pool_path, self._request.service, leaving.owner.machine)
+            if os.path.lexists(directory) and directory not in leaving.directories:
+                leaving.directories.append(directory)
+        try:
+            leaving.disks = self._disks.found([DiskWish(leaving.owner.machine, None, None)])
+        except (FleetError, OSError) as error:
+            leaving.fail(failure_of("", error).msg)
+        for disk in leaving.disks:
+            disk["action"], disk["state"] = "none", "present"
+
+    def _going(self) -> list[Leaving]:
+        return [leaving for leaving in self._machines.values() if leaving.wanted and leaving.problem is None]
+
+    # -- what stands in the way
+
+    def _refuse_needed(self, libvirt: Machines | None) -> None:
+        """A machine whose disk somebody else's disk is based on stays as it is, and what it is based on itself as well."""
+        if self._request.keep_disks:
+            return
+        disks = users.scan(self._stores)
+        directories = [layout.machines_directory(store.pool_path) for store in self._stores.values()]
+        for domain, path in libvirt.disks_elsewhere(directories) if libvirt else ():
+            elsewhere = users.look(path, "")
+            if elsewhere is not None:
+                disks.append(elsewhere._replace(path=f"{path} (domain {domain})"))
+        while True:
+            going = {os.path.realpath(disk["path"]) for leaving in self._going() for disk in leaving.disks}
+            others = [disk for disk in disks if os.path.realpath(disk.path) not in going]
+            refused = False
+            for leaving in self._going():
+                for disk in leaving.disks:
+                    children = users.children_of(disk["path"], others)
+                    if children:
+                        refused = True
+                        leaving.fail(
+                            f"{disk['path']} is the parent of {', '.join(children)}, so {leaving.owner.machine} was not touched; "
+                            "remove the machines of those disks first, or flatten them (qemu-img rebase -b '')."
+                        )
+            if not refused:
+                return
+
+    # -- removing
+
+    def _end_machines(self, libvirt: Machines | None) -> None:
+        going = {leaving.owner: leaving for leaving in self._going()}
+        if libvirt is None or not going:
+            return
+        stopped = libvirt.stop(list(going), self._request.shutdown_timeout_s, force=True)
+        self._take(stopped, going)
+        ready = {owner: leaving for owner, leaving in going.items() if leaving.problem is None}
+        places = {owner: leaving.directories[0] if leaving.directories else self._usual(owner) for owner, leaving in ready.items()}
+        self._take(libvirt.remove(list(ready), places), ready)
+
+    def _usual(self, owner: Owner) -> str:
+        return owner.directory(next(iter(self._stores.values())).pool_path)
+
+    @staticmethod
+    def _take(machines: t.Iterable[Machine], going: t.Mapping[Owner, Leaving]) -> None:
+        for machine in machines:
+            leaving = going[machine.owner]
+            leaving.actions += [action for action in machine.actions if action not in leaving.actions]
+            leaving.running = machine.running and "removed" not in leaving.actions
+            if machine.problem:
+                leaving.fail(machine.problem)
+
+    def _end_files(self) -> None:
+        for leaving in self._going():
+            for directory in leaving.directories:
+                try:
+                    if remove_leftovers(directory, self._request.check) and not leaving.actions:
+                        leaving.actions.append("cleaned")
+                except (FleetError, OSError) as error:
+                    leaving.fail(failure_of("", error).msg)
+        if not self._request.keep_disks:
+            self._end_disks()
+        for leaving in self._going():
+            leaving.left += [path for directory in leaving.directories for path in self._left_in(directory, leaving)]
+
+    def _end_disks(self) -> None:
+        """All together, since one may be the other's parent; each by itself where that fails."""
+        if self._request.check:
+            for leaving in self._going():
+                self._note_disks(leaving, leaving.disks)
+            return
+        going = [leaving for leaving in self._going() if leaving.directories]
+        try:
+            removed = self._disks.absent([DiskWish(leaving.owner.machine, None, None) for leaving in going])
+        except (FleetError, OSError):
+            for leaving in going:
+                try:
+                    self._note_disks(leaving, self._disks.absent([DiskWish(leaving.owner.machine, None, None)]))
+                except (FleetError, OSError) as error:
+                    leaving.fail(failure_of("", error).msg)
+            return
+        for leaving in going:
+            self._note_disks(leaving, [disk for disk in removed if disk["machine"] == leaving.owner.machine])
+
+    @staticmethod
+    def _note_disks(leaving: Leaving, removed: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+        sizes = {disk["path"]: disk["allocated_bytes"] for disk in leaving.disks}
+        leaving.disks = [
+            {**disk, "allocated_bytes": sizes.get(disk["path"], 0), "action": "removed", "state": "absent"} for disk in removed
+        ]
+        if removed:
+            leaving.actions.append("disks removed")
+
+    def _left_in(self, directory: str, leaving: Leaving) -> list[str]:
+        """Files in a machine's directory that nobody here has made."""
+        try:
+            names = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return []
+        known = {os.path.basename(disk["path"]) for disk in leaving.disks}
+        if self._request.check:
+            known.update(leftovers(directory))
+        return [os.path.join(directory, name) for name in names if name not in known and not layout.is_unfinished(name)]
+
+    # -- the record, and names of bases
+
+    def _keep_record(self) -> None:
+        gone = [leaving for leaving in self._machines.values() if leaving.wanted and leaving.problem is None]
+        staying = [leaving for leaving in self._machines.values() if leaving not in gone]
+        whole = self._request.machines is None
+        if self._record is None:
+            self._drop_unreadable(whole and not staying)
+            return
+        new = None if not staying and (whole or gone) else _without(self._record, gone, staying)
+        if new == self._record:
+            return
+        try:
+            self._forget_bases(new)
+            if not self._request.check:
+                if new is None:
+                    self._records.remove(self._request.service)
+                else:
+                    self._records.write(self._request.service, new)
+        except (FleetError, OSError) as error:
+            self._record_problem = f"The service's record: {failure_of('', error).msg}"
+            return
+        self._record_action = "removed" if new is None else "updated"
+
+    def _drop_unreadable(self, whole: bool) -> None:
+        if not self._record_problem or not whole:
+            return
+        if not self._request.check:
+            self._records.remove(self._request.service)
+        self._record_action = "removed"
+        self._warnings.append(f"{self._record_problem} Names that the service gave to bases are kept, since they are not known.")
+        self._record_problem = ""
+
+    def _forget_bases(self, new: t.Mapping[str, t.Any] | None) -> None:
+        """Names and references of bases that the service brought and that nothing of the tenant needs any more."""
+        gone = _bases_of(self._record) - _bases_of(new)
+        if not gone or self._request.keep_disks:
+            return
+        records, unreadable = self._records.read_all()
+        unreadable.pop(self._request.service, None)
+        if unreadable:
+            self._warnings.append(
+                f"Names of bases are kept, since they may be needed by {', '.join(sorted(unreadable))}: {next(iter(unreadable.values()))}"
+            )
+            return
+        for service, record in records.items():
+            if service != self._request.service:
+                gone -= _bases_of(record)
+        self._references = self._unneeded(gone)
+        if not self._request.check:
+            ownership.apply(self._stores, self._references)
+
+    def _unneeded(self, gone: t.Collection[tuple[str, str, str]]) -> list[Change]:
+        tenant = self._request.tenant
+        leaving = {disk["path"] for machine in self._machines.values() for disk in machine.disks if disk["state"] == "absent"}
+        disks = [disk for disk in users.scan(self._stores) if disk.path not in leaving]
+        in_use = users.users_of_bases(self._stores, disks)
+        changes = []
+        for pool, store in sorted(self._stores.items()):
+            for sha256 in sorted({sha256 for _name, _version, sha256 in gone}):
+                if users.of_tenant(in_use.get((pool, sha256), ()), tenant):
+                    continue
+                own = [one for one in store.references(sha256) if one.kind != "pin" and one.tenant == tenant]
+                dropped = [one for one in own if one.kind == "name" and (one.name, one.version, sha256) in gone]
+                if not [one for one in own if one.kind == "name" and one not in dropped]:
+                    dropped += [one for one in own if one.kind == "tenant"]
+                changes += [Change(pool, sha256, one, "removed") for one in dropped]
+        return changes
+
+    # -- telling
+
+    def _told(self, jobs: t.Sequence[str]) -> dict[str, t.Any]:
+        machines = sorted(self._machines.values(), key=lambda one: (one.group, one.number or 0, one.owner.machine))
+        return {
+            "format": FORMAT,
+            "service": self._request.service,
+            "tenant": self._request.tenant,
+            "machines": [leaving.told() for leaving in machines],
+            "record": self._record_action,
+            "recorded": self._record is not None or bool(self._record_problem),
+            "references": [change.as_dict() for change in self._references],
+            "jobs": list(jobs),
+            "problem": self._record_problem or None,
+            "warnings": self._warnings,
+            "changed": any(leaving.actions for leaving in machines) or self._record_action != "none",
+        }
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(directory) if is_host_label(entry.name) and entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _bases_of(record: t.Mapping[str, t.Any] | None) -> set[tuple[str, str, str]]:
+    manifest = (record or {}).get("manifest") or {}
+    return {(base["name"], str(base["version"]), base["sha256"]) for base in manifest.get("bases") or () if base.get("sha256")}
+
+
+def _without(record: t.Mapping[str, t.Any], gone: t.Sequence[Leaving], staying: t.Sequence[Leaving]) -> dict[str, t.Any]:
+    """The record when these machines have left. User data of roles that have no machine here any more goes with them."""
+    if not gone:
+        return dict(record)
+    names, groups = {leaving.owner.machine for leaving in gone}, {leaving.group for leaving in staying}
+    manifest = record.get("manifest") or {}
+    roles = [role for role in manifest.get("machines") or () if role["name"] in groups]
+    needed = {disk.get("base") for role in roles for disk in role.get("disks") or ()}
+    return {
+        **record,
+        "generation": record.get("generation", 0) + 1,
+        "assignments": {name: entry for name, entry in (record.get("assignments") or {}).items() if name not in names},
+        "manifest": {
+            **manifest,
+            "machines": roles,
+            "bases": [base for base in manifest.get("bases") or () if base["name"] in needed],
+        },
+    }

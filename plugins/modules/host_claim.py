@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_claim
+short_description: Claim room on a host for a deployment
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Notes on a host what a deployment is about to use of it, so that no other deployment counts on the same memory, processors or
+    space. M(basecast.fleet.survey_info) tells what others have claimed, and the placement counts it as used.
+  - A claim is taken as a whole or not at all. It is refused if another deployment has claimed anything since the survey that the plan
+    was made from. The plan then has to be made again.
+  - A claim ends when M(basecast.fleet.host_job) has ended, when it is given back, after O(ttl_s) unless it is renewed, and with a
+    reboot. M(basecast.fleet.host_job) renews it, and takes out every machine that it has started.
+  - A service has one claim on a host; a newer one takes the place of an older one.
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Tells whether the claim would be taken.
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - V(present) renews the claim each time, and reports a change only if the claim is not what it was.
+options:
+  state:
+    description: V(present) takes the claim, V(absent) gives it back.
+    type: str
+    choices: [present, absent]
+    default: present
+  run:
+    description: Name of the run. Only the claim of this run is given back.
+    type: str
+    required: true
+  service:
+    description: The service that the machines are part of.
+    type: str
+    required: true
+  tenant:
+    description: The tenant to whom the service belongs.
+    type: str
+    default: default
+  seen:
+    description:
+      - The C(claims_generation) of the observation that the plan was made from.
+      - If it is omitted, the claim is taken whatever others have claimed.
+    type: int
+  uses:
+    description: What is going to be used.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: A machine, or what else it is for. A machine that M(basecast.fleet.host_job) has started is no longer claimed for.
+        type: str
+        required: true
+      cpus:
+        description: Virtual processors.
+        type: int
+        default: 0
+      memory_mib:
+        description: Memory.
+        type: int
+        default: 0
+      disk_bytes:
+        description: What its disks count for the tenant's quota.
+        type: int
+        default: 0
+      pools:
+        description: By pool C(bytes), which are written at once, and C(growth_bytes), by which disks may grow.
+        type: dict
+        default: {}
+  ttl_s:
+    description: How long the claim stands unless it is renewed, in seconds.
+    type: float
+    default: 3600
+  state_dir:
+    description: Directory in which the host keeps the claims.
+    type: str
+    default: /var/lib/basecast
+seealso:
+  - module: basecast.fleet.survey_info
+  - module: basecast.fleet.host_job
+"""
+
+EXAMPLES = r"""
+- name: Claim room for a machine
+  basecast.fleet.host_claim:
+    run: nightly
+    service: shop
+    seen: "{{ seen.observation.claims_generation }}"
+    uses:
+      - {name: web-1, cpus: 2, memory_mib: 2048, disk_bytes: 21474836480, pools: {default: {growth_bytes: 21474836480}}}
+  register: claim
+
+- name: Plan again if another deployment was first
+  ansible.builtin.fail:
+    msg: "{{ claim.msg }}"
+  when: not claim.claimed
+
+- name: Give it back
+  basecast.fleet.host_claim:
+    run: nightly
+    service: shop
+    state: absent
+"""
+
+RETURN = r"""
+claimed:
+  description: Whether the run has the claim.
+  returned: success
+  type: bool
+  sample: true
+msg:
+  description: Why the claim was not taken; empty if it was.
+  returned: success
+  type: str
+  sample: ""
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._errors import InvalidOption
+from ..module_utils._job.claims import Claims, checked_uses
+from ..module_utils._module import run_module
+from ..module_utils._names import check_name
+
+TAKEN = (
+    "Another deployment has claimed room on this host since it was surveyed, so the plan may count on room that is no longer there."
+    " Survey the host and plan again."
+)
+
+
+def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
+    params = module.params
+    tenant, service, run = (check_name(option, params[option]) for option in ("tenant", "service", "run"))
+    if not os.path.isabs(params["state_dir"]):
+        raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
+    if not 1 <= params["ttl_s"] <= 1e6:
+        raise InvalidOption("ttl_s", params["ttl_s"], "a number of seconds from 1 to 1000000 is needed")
+    uses = checked_uses(_amounts(params["uses"]))
+    claims = Claims(params["state_dir"])
+    held = claims.held(tenant, service, run)
+    before = {} if held is None else {"uses": list(held.uses)}
+    if params["state"] == "absent":
+        if not module.check_mode:
+            claims.release(tenant, service, run)
+        return {"changed": held is not None, "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
+    # The run's own claim has changed the generation.
+    seen = None if held is not None else params["seen"]
+    taken = claims.may_take(seen) if module.check_mode else claims.take(tenant, service, run, uses, params["ttl_s"], seen)
+    after = {"uses": uses} if taken else before
+    return {"changed": before != after, "claimed": taken, "msg": "" if taken else TAKEN, "diff": {"before": before, "after": after}}
+
+
+def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """The uses, every amount a whole number of at least 0."""
+    checked = []
+    for use in uses:
+        pools: dict[str, dict[str, int]] = {}
+        for key in ("cpus", "memory_mib", "disk_bytes"):
+            if use[key] < 0:
+                raise InvalidOption(f"uses.{key}", use[key], "a whole number of at least 0 is needed")
+        for pool, amounts in use["pools"].items():
+            check_name("uses.pools", pool)
+            pools[pool] = {}
+            for key, amount in amounts.items() if isinstance(amounts, dict) else [("", amounts)]:
+                if key not in ("bytes", "growth_bytes") or not str(amount).isdigit():
+                    raise InvalidOption(f"uses.pools.{pool}", amounts, "bytes and growth_bytes are needed, whole numbers of at least 0")
+                pools[pool][key] = int(amount)
+        checked.append({**use, "pools": pools})
+    return checked
+
+
+def main() -> None:
+    use = {
+        "name": {"type": "str", "required": True},
+        "cpus": {"type": "int", "default": 0},
+        "memory_mib": {"type": "int", "default": 0},
+        "disk_bytes": {"type": "int", "default": 0},
+        "pools": {"type": "dict", "default": {}},
+    }
+    run_module(
+        _work,
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "run": {"type": "str", "required": True},
+            "service": {"type": "str", "required": True},
+            "tenant": {"type": "str", "default": "default"},
+            "seen": {"type": "int"},
+            "uses": {"type": "list", "elements": "dict", "default": [], "options": use},
+            "ttl_s": {"type": "float", "default": 3600},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

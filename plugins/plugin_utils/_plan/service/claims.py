@@ -1,0 +1,98 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection; may change at any time.
+
+"""What a plan is about to use of each host, to be claimed there before anything changes."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ..placement import Observed, answers, disks_of
+from ..placement.fleet import storage_of
+from .preflight import bytes_of, full_size
+
+Use = dict[str, t.Any]
+
+
+def claims_of(
+    creating: Sequence[Mapping[str, t.Any]],
+    groups: Mapping[str, Mapping[str, t.Any]],
+    bases: Mapping[str, Mapping[str, t.Any]],
+    work: Mapping[str, Mapping[str, t.Any]],
+    hosts: Observed,
+) -> dict[str, dict[str, t.Any]]:
+    """``{host: {"seen": generation, "uses": […]}}`` in the order of the inventory, as host_claim takes them.
+
+    What is used of a storage that several hosts share is claimed on the first of them, whichever of them uses it: two plans that
+    want the same storage meet there.
+    """
+    found: dict[str, list[Use]] = {}
+    homes = _homes(hosts)
+
+    def space(name: str, host: str, pool: str, **amounts: int) -> None:
+        at, its_pool = homes.get((host, pool), (host, pool))
+        uses = found.setdefault(at, [])
+        use = next((use for use in uses if use["name"] == name), None)
+        if use is None:
+            use = {"name": name, "cpus": 0, "memory_mib": 0, "disk_bytes": 0, "pools": {}}
+            uses.append(use)
+        sums = use["pools"].setdefault(its_pool, {"bytes": 0, "growth_bytes": 0})
+        for key, amount in amounts.items():
+            sums[key] += amount
+
+    for machine in creating:
+        group, host = groups[machine["group"]], machine["host"]
+        disks = disks_of(machine, groups)
+        found.setdefault(host, []).append(
+            {
+                "name": machine["machine"],
+                "cpus": group["cpus"],
+                "memory_mib": group["memory_mib"],
+                "disk_bytes": sum(disk["size_bytes"] or 0 for disk in disks),
+                "pools": {},
+            }
+        )
+        for disk in disks:
+            full, now = full_size(disk, bases), 0
+            if disk["base"] and not disk["differencing"] and disk["backend"] != "reflink":
+                now = bytes_of(bases[disk["base"]], hosts)
+            space(machine["machine"], host, disk["pool"], bytes=now, growth_bytes=max(0, full - now))
+    for (host, pool), names in _copies(bases, work).items():
+        for name in names:
+            size = bytes_of(bases[name], hosts) or bases[name]["source_bytes"] or 0
+            if size:
+                space(f"base {name}", host, pool, bytes=size)
+    return {
+        host: {"seen": facts.get("claims_generation"), "uses": found[host]}
+        for host, facts in hosts.items()
+        if host in found and answers(facts)
+    }
+
+
+def _homes(hosts: Observed) -> dict[tuple[str, str], tuple[str, str]]:
+    """For each pool of each host the first host with the same storage, and what the pool is called there."""
+    first: dict[str, tuple[str, str]] = {}
+    homes: dict[tuple[str, str], tuple[str, str]] = {}
+    for host, facts in hosts.items():
+        if answers(facts):
+            for pool, content in (facts.get("pools") or {}).items():
+                homes[host, pool] = first.setdefault(storage_of(host, pool, content), (host, pool))
+    return homes
+
+
+def _copies(bases: Mapping[str, Mapping[str, t.Any]], work: Mapping[str, Mapping[str, t.Any]]) -> dict[tuple[str, str], list[str]]:
+    """The bases that come to each pool: imported, fetched, or copied from another pool of the host."""
+    found: dict[tuple[str, str], list[str]] = {}
+    names = {base["sha256"]: name for name, base in bases.items() if base["sha256"]}
+    coming = [(base["import_on"], base["import_pool"], name) for name, base in bases.items() if base["import_on"]]
+    for host, mine in work.items():
+        coming += [(host, fetch["pool"], fetch["base"]) for fetch in mine["fetch"]]
+        coming += [(host, clone["pool"], names[digest]) for clone in mine["clones"] for digest in clone["bases"] if digest in names]
+    for host, pool, name in coming:
+        mine_there = found.setdefault((host, pool), [])
+        if name not in mine_there:
+            mine_there.append(name)
+    return found

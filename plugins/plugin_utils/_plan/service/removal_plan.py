@@ -1,0 +1,264 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Which machines of a service are to go, from what every host has of it; and what became of that."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ....module_utils._names import HOST_LABEL_RULE, is_host_label, is_name
+from ..placement.numbering import Numbers, candidates, known_numbers
+from .report import one_line
+
+FORMAT = 1
+SURPLUS = "surplus"
+
+Looks = Mapping[str, Mapping[str, t.Any]]
+
+
+def removal_plan(
+    looks: Looks,
+    request: Mapping[str, t.Any],
+    manifest: Mapping[str, t.Any] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    skip_bad_hosts: bool = True,
+) -> dict[str, t.Any]:
+    """
+    :param looks: ``{host: {"removal": host_removal's in check mode}}``, or ``{"msg": why it could not be asked}``. Empty to see
+        whether the request can be meant.
+    :param request: ``service``, ``tenant``, ``role``, ``machines``, ``remove``, as the user gave them.
+    :param groups: of the inventory.
+    :returns: ``{"format", "service", "tenant", "whole", "hosts": {host: names, or None for all}, "machines": [{"machine", "host",
+        "running", "disks", "bytes", "problem"}], "absent": [names], "unknown": {host: why}, "problems": [...], "text": [...]}``.
+    """
+    problems = list(_mistakes(request, manifest))
+    plan: dict[str, t.Any] = {
+        "format": FORMAT,
+        "service": request.get("service") or (manifest or {}).get("service"),
+        "tenant": request.get("tenant") or (manifest or {}).get("tenant") or "default",
+        "whole": not any(request.get(key) for key in ("role", "machines", "remove")),
+        "hosts": {},
+        "machines": [],
+        "absent": [],
+        "unknown": {},
+        "problems": problems,
+    }
+    if problems or not looks:
+        return {**plan, "text": []}
+    seen = {host: look["removal"] for host, look in looks.items() if look.get("removal")}
+    plan["unknown"] = {host: one_line(look.get("msg")) for host, look in looks.items() if not look.get("removal")}
+    if plan["unknown"] and not skip_bad_hosts:
+        problems += [f"{host}: {why}" for host, why in plan["unknown"].items()]
+    problems += [
+        f"{host}: {plan['service']} is being deployed by the run {', '.join(found['jobs'])}; wait until that has ended, or end it"
+        f" (basecast.fleet.stop -e run={found['jobs'][0]})"
+        for host, found in seen.items()
+        if found["jobs"]
+    ]
+    wanted = _wanted(plan, request, manifest, groups or {}, seen)
+    for host, found in seen.items():
+        names = [one["machine"] for one in found["machines"] if wanted is None or (host, one["machine"]) in wanted]
+        if names or (wanted is None and found["recorded"]):
+            plan["hosts"][host] = None if wanted is None else names
+        plan["machines"] += [_entry(host, one) for one in found["machines"] if one["machine"] in names]
+    there = {entry["machine"] for entry in plan["machines"]}
+    plan["absent"] = [name for name in names_of(request.get("machines")) if name not in there]
+    return {**plan, "text": list(_plan_text(plan, request, seen))}
+
+
+def _mistakes(request: Mapping[str, t.Any], manifest: Mapping[str, t.Any] | None) -> Iterator[str]:
+    service, remove = request.get("service"), request.get("remove")
+    if manifest is None and not service:
+        yield "service: none given; expected the name of a service (-e service=NAME), or its manifest (-e manifest=FILE)"
+    for option in ("service", "tenant", "role"):
+        value = request.get(option)
+        if value and not (isinstance(value, str) and is_name(value)):
+            yield f"{option}: invalid value {value!r}; expected a name"
+    if manifest is not None and service and service != manifest["service"]:
+        yield f"service: {service!r} is not the service of the manifest, {manifest['service']!r}; give one of the two"
+    if remove not in (None, "", SURPLUS):
+        yield f"remove: invalid value {remove!r}; expected {SURPLUS}, or nothing"
+    if remove == SURPLUS and manifest is None:
+        yield f"remove: {SURPLUS} needs the manifest that says what is wanted; give it with -e manifest=FILE"
+    given = [option for option in ("role", "machines", "remove") if request.get(option)]
+    if len(given) > 1:
+        yield f"{given[0]}: given together with {', '.join(given[1:])}; expected one of them"
+    for name in names_of(request.get("machines")):
+        if not is_host_label(name):
+            yield f"machines: invalid value {name!r}; a machine's name has {HOST_LABEL_RULE}"
+
+
+def names_of(machines: t.Any) -> list[str]:
+    """Names as a user may give them: a list, or a text with commas, with or without the brackets and quotes of a list."""
+    if not machines:
+        return []
+    if isinstance(machines, str):
+        text = machines.strip()
+        inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+        given: Iterable[t.Any] = [name.strip().strip("\"'") for name in inner.split(",")]
+    else:
+        given = machines if isinstance(machines, Sequence) else [machines]
+    return list(dict.fromkeys(str(name).strip() for name in given))
+
+
+def _wanted(
+    plan: dict[str, t.Any],
+    request: Mapping[str, t.Any],
+    manifest: Mapping[str, t.Any] | None,
+    groups: Mapping[str, Sequence[str]],
+    seen: Looks,
+) -> set[tuple[str, str]] | None:
+    """Host and name of each machine that is meant; None for all."""
+    if plan["whole"]:
+        return None
+    found = {(host, one["machine"]): one for host, look in seen.items() for one in look["machines"]}
+    if request.get("remove") and manifest is not None:
+        extra, mistakes = surplus(manifest, seen, groups)
+        plan["problems"].extend(mistakes)
+        return {(host, name) for host, name in found if (name, host) in extra}
+    if request.get("role"):
+        return {key for key, one in found.items() if one["group"] == request["role"]}
+    names = names_of(request.get("machines"))
+    return {(host, name) for host, name in found if name in names}
+
+
+def surplus(manifest: Mapping[str, t.Any], seen: Looks, groups: Mapping[str, Sequence[str]]) -> tuple[set[tuple[str, str]], list[str]]:
+    """Name and host of machines that exist and are no longer asked for, as a deployment would report them; and what is wrong
+    with the manifest's hosts: a misspelt one must not make its machines surplus."""
+    hosts = {
+        host: {
+            "reachable": True,
+            "known": True,
+            "machines": [{"machine": one["machine"], "group": one["group"], "number": one["number"]} for one in look["machines"]],
+        }
+        for host, look in seen.items()
+    }
+    known = known_numbers(manifest["service"], hosts)
+    extra: set[tuple[str, str]] = set()
+    mistakes: list[str] = []
+    for group in manifest["machines"]:
+        usable, wrong = candidates(group, hosts, groups)
+        mistakes += wrong
+        numbers = Numbers.of(group, usable, known.pop(group["name"], {}), hosts)
+        extra.update((f"{group['name']}-{number}", numbers.known[number][0]) for number in numbers.surplus)
+    for name, numbered in known.items():
+        extra.update((f"{name}-{number}", host) for number, (host, _exists) in numbered.items())
+    return extra, mistakes
+
+
+def _entry(host: str, one: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {
+        "machine": one["machine"],
+        "host": host,
+        "running": one["running"],
+        "disks": len(one["disks"]),
+        "bytes": sum(disk["allocated_bytes"] for disk in one["disks"]),
+        "left": one["left"],
+        "problem": one["problem"],
+    }
+
+
+def _plan_text(plan: Mapping[str, t.Any], request: Mapping[str, t.Any], seen: Looks) -> Iterator[str]:
+    what = "all of it" if plan["whole"] else _count(len(plan["machines"]), "machine")
+    yield f"Service {plan['service']} (tenant {plan['tenant']}): {what} would be removed"
+    width = max((len(entry["machine"]) for entry in plan["machines"]), default=0)
+    for entry in plan["machines"]:
+        state = "running" if entry["running"] else "off"
+        keeps = "kept" if request.get("keep_disks") else f"with {entry['bytes'] / 2**20:.1f} MiB"
+        yield f"  {entry['machine']:<{width}}  {entry['host']}  {state}, {_count(entry['disks'], 'disk')} {keeps}"
+        if entry["problem"]:
+            yield f"    stays: {entry['problem']}"
+        yield from (f"    not the machine's own, stays: {path}" for path in entry["left"])
+    yield from (f"  {name} is on no host that was asked" for name in plan["absent"])
+    if not plan["hosts"]:
+        others = sorted({one["group"] for look in seen.values() for one in look["machines"]})
+        yield f"  nothing of it is there{'; roles of the service: ' + ', '.join(others) if others else ''}"
+    yield from (f"  {host} could not be asked: {why}" for host, why in plan["unknown"].items())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+# --- what became of it -------------------------------------------------------------------------------
+
+
+def removal_report(plan: Mapping[str, t.Any], outcomes: Looks, predicted: bool = False) -> dict[str, t.Any]:
+    """
+    :param plan: as removal_plan returns it.
+    :param outcomes: ``{host: {"removal": host_removal's}}`` and ``{"msg": why it failed}``.
+    :returns: ``{"format", "service", "tenant", "predicted", "ok", "machines": [{"machine", "host", "state", "actions", "disks",
+        "left", "reason"}], "failures": [...], "text": [...]}``; states are removed, failed and unknown.
+    """
+    machines: list[dict[str, t.Any]] = []
+    of_hosts: list[str] = []
+    for host in plan["hosts"]:
+        outcome = outcomes.get(host) or {"msg": "the run ended before this host's turn"}
+        removal = outcome.get("removal") or {}
+        told = {one["machine"]: one for one in removal.get("machines") or () if one["wanted"]}
+        for entry in plan["machines"]:
+            if entry["host"] == host:
+                machines.append(_outcome(entry, told.get(entry["machine"]), outcome))
+        if not removal:
+            of_hosts.append(f"{host}: {one_line(outcome.get('msg'))}")
+        elif removal.get("problem"):
+            of_hosts.append(f"{host}: {removal['problem']}")
+    of_hosts += [f"{host} could not be asked: {why}" for host, why in plan["unknown"].items()]
+    failures = [*of_hosts, *(f"{one['machine']} on {one['host']}: {one['reason']}" for one in machines if one["state"] == "failed")]
+    report = {
+        "format": FORMAT,
+        "service": plan["service"],
+        "tenant": plan["tenant"],
+        "predicted": predicted,
+        "ok": not failures,
+        "machines": machines,
+        "absent": list(plan["absent"]),
+        "failures": failures,
+    }
+    return {**report, "text": list(_report_text(report, of_hosts))}
+
+
+def _outcome(entry: Mapping[str, t.Any], told: Mapping[str, t.Any] | None, outcome: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    state, reason = "removed", ""
+    if told is None and not outcome.get("removal"):
+        state, reason = "unknown", one_line(outcome.get("msg"))
+    elif told is not None and told["problem"]:
+        state, reason = "failed", told["problem"]
+    found = told or {}
+    return {
+        "machine": entry["machine"],
+        "host": entry["host"],
+        "state": state,
+        "actions": list(found.get("actions") or ()),
+        "disks": [disk["path"] for disk in found.get("disks") or () if disk["state"] == "absent"],
+        "bytes": sum(disk["allocated_bytes"] for disk in found.get("disks") or () if disk["state"] == "absent"),
+        "left": list(found.get("left") or ()),
+        "reason": reason,
+    }
+
+
+def _report_text(report: Mapping[str, t.Any], of_hosts: Sequence[str]) -> Iterator[str]:
+    machines = report["machines"]
+    gone = [one for one in machines if one["state"] == "removed"]
+    verb = "would be removed" if report["predicted"] else "are removed"
+    freed = sum(one["bytes"] for one in gone) / 2**20
+    yield f"Service {report['service']}: {len(gone)} of {len(machines)} machines {verb}, {freed:.1f} MiB of disks."
+    width = max((len(one["machine"]) for one in machines), default=0)
+    for one in machines:
+        text = _removed_text(one, report["predicted"]) if one["state"] == "removed" else f"STILL THERE: {one['reason']}"
+        yield f"  {one['machine']:<{width}}  {one['host']}  {text}"
+        yield from (f"    not the machine's own, left: {path}" for path in one["left"])
+    yield from (f"  {name} was on no host that was asked" for name in report["absent"])
+    yield from (f"  {failure}" for failure in of_hosts)
+
+
+def _removed_text(one: Mapping[str, t.Any], predicted: bool) -> str:
+    if not one["actions"]:
+        return "had gone before"
+    would = "would be " if predicted else ""
+    return f"{would}removed{', power was cut' if 'forced' in one['actions'] else ''}"

@@ -1,0 +1,130 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Placement on lab hosts: manifests that name no host, the playbook place, rules, quotas, and two deployments at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import threading
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import MANIFEST, Outcome, deploy, give, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab
+
+
+def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
+    """A manifest that names no host."""
+    made = copy.deepcopy(MANIFEST)
+    del made["machines"][0]["hosts"]
+    made["machines"][0].update({"count": count, "cpus": 1, "cloud_init": None, **more.pop("group", {})})
+    return {**made, **more}
+
+
+def facts(lab: Lab, **by_host: dict[str, t.Any]) -> str:
+    """Variables of hosts, as an inventory beside that of the lab."""
+    path = lab.state / "facts.json"
+    path.write_text(json.dumps({"all": {"hosts": by_host}}))
+    return str(path)
+
+
+def domains(host: Host) -> list[str]:
+    return host.run(["virsh", "-q", "list", "--all", "--name"]).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
+    made = lab_factory(hosts=3, rate_mbps=200, libvirt=True)
+    give(made.hosts["kvm1"])
+    return made
+
+
+class TestManifestWithoutHosts:
+    @pytest.fixture(scope="class")
+    def deployed(self, lab: Lab) -> Outcome:
+        done = deploy(lab, manifest(2))
+        assert done.code == 0, done
+        return done
+
+    def test_each_machine_gets_a_host(self, lab: Lab, deployed: Outcome) -> None:
+        assert deployed.states == {"web-1": "created", "web-2": "created"}
+        where = {name: len(domains(host)) for name, host in lab.hosts.items()}
+        assert where["kvm1"] == 1, "the host that imports the base needs no copy"
+        assert sorted(where.values()) == [0, 1, 1]
+
+    def test_repeating_changes_nothing(self, lab: Lab, deployed: Outcome) -> None:
+        again = nothing_changed_by(lab, lambda: deploy(lab, manifest(2)))
+        assert again.code == 0 and set(again.changed.values()) == {0}, again
+
+    def test_place_answers_for_machine_clone_and_migration(self, lab: Lab, deployed: Outcome) -> None:
+        file = lab.state / "places.json"
+        told = nothing_changed_by(lab, lambda: deploy(lab, manifest(2), "-e", f"basecast_place_file={file}", playbook="place"))
+        assert told.code == 0, told
+        assert "web: one more machine (web-3), or a clone, would go to kvm3, pool default" in told.out
+        place = json.loads(file.read_text())["web"]
+        assert place["host"] == "kvm3"
+        assert {move["machine"]: (move["from"], move["to"]) for move in place["moves"]} == {
+            "web-1": ("kvm1", "kvm3"),
+            "web-2": ("kvm2", "kvm3"),
+        }
+
+    def test_place_fails_where_no_host_has_room(self, lab: Lab, deployed: Outcome) -> None:
+        told = nothing_changed_by(lab, lambda: deploy(lab, manifest(2), "-e", "basecast_memory_overcommit=0.000001", playbook="place"))
+        assert told.code != 0
+        assert "No host has room for another machine of web" in told.out
+        assert "MiB are free, 128 are needed" in told.out
+
+
+def of_tenant(lab: Lab, tenant: str, count: int, *options: str) -> tuple[list[str], str]:
+    """The command line of a deployment of a tenant's own service, and its report's path."""
+    file, report = lab.state / f"{tenant}.json", lab.state / f"{tenant}-report.json"
+    file.write_text(json.dumps(manifest(count, tenant=tenant, service=f"of-{tenant}")))
+    report.unlink(missing_ok=True)
+    given = ["-e", f"manifest={file}", "-e", f"basecast_report_file={report}", *options]
+    return ["basecast.fleet.deploy", *given], str(report)
+
+
+def at_once(lab: Lab, commands: dict[str, list[str]]) -> dict[str, subprocess.CompletedProcess[str]]:
+    done: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(name: str) -> None:
+        done[name] = lab.playbook(commands[name], timeout=400)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in commands]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done
+
+
+class TestTwoTenantsAtOnce:
+    """A fleet with room for one of two machines."""
+
+    @pytest.fixture(scope="class")
+    def fleet(self, lab_factory: t.Callable[..., Lab]) -> Lab:
+        made = lab_factory(hosts=1, rate_mbps=200, libvirt=True)
+        give(made.hosts["kvm1"])
+        return made
+
+    def test_exactly_one_wins(self, fleet: Lab) -> None:
+        cpus = len(os.sched_getaffinity(0))
+        limit = ("-e", json.dumps({"basecast_cpu_overcommit": 1 / cpus}))
+        commands = {tenant: of_tenant(fleet, tenant, 1, *limit)[0] for tenant in ("red", "blue")}
+        done = at_once(fleet, commands)
+        codes = {name: one.returncode for name, one in done.items()}
+        out = "\n".join(one.stdout[-5000:] for one in done.values())
+        assert sorted(code == 0 for code in codes.values()) == [False, True], out
+        loser = next(name for name, code in codes.items() if code)
+        winner = next(name for name, code in codes.items() if not code)
+        host = fleet.hosts["kvm1"]
+        assert "0 of 1 virtual processors are free, 1 are needed" in done[loser].stdout
+        assert [name for name in domains(host) if winner in name] and not [name for name in domains(host) if loser in name]
+        assert not host.path(f"/var/lib/libvirt/images/machines/of-{loser}").exists(), "nothing of the loser was begun"
+        assert winner not in done[loser].stdout, "nothing is told of the other tenant"
+        assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []

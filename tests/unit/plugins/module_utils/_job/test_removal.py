@@ -1,0 +1,326 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._job import removal as removal_module
+from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
+from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, RemovalRefused, Request
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
+
+from .conftest import Site, run_command
+
+
+def record_of(service: str, *names: str, base: str, version: str = "1") -> dict[str, t.Any]:
+    return {
+        "format": 1,
+        "service": service,
+        "tenant": "default",
+        "generation": 3,
+        "assignments": {name: {"host": "kvm1", "group": name.rpartition("-")[0], "number": int(name[-1])} for name in names},
+        "manifest": {
+            "bases": [{"name": "tiny", "version": version, "sha256": base}],
+            "machines": [
+                {"name": group, "cloud_init": {"user_data": f"secret of {group}"}, "disks": [{"name": "root", "base": "tiny"}]}
+                for group in sorted({name.rpartition("-")[0] for name in names})
+            ],
+        },
+    }
+
+
+def deploy(site: Site, *names: str, service: str = "shop", base: str | None = None) -> str:
+    """Machines of a service, each with a disk on one base; the base's digest."""
+    sha256 = base or put_base(site.stores["one"]).sha256
+    machines = [
+        {"machine": name, "group": name.rpartition("-")[0], "number": int(name[-1]), "pool": "one", "networks": []} for name in names
+    ]
+    work = site.work(
+        service=service,
+        machines=machines,
+        disks=[
+            {"machine": name, "name": disk, "pool": pool, "base": sha256}
+            for name in names
+            for disk, pool in (("root", "one"), ("data", "two"))
+        ],
+        references=[{"sha256": sha256, "name": "tiny", "version": "1", "pin": None, "pool": "one"}],
+        record=record_of(service, *names, base=sha256),
+    )
+    told = site.job(work, run=f"run-{service}").perform()
+    assert told["state"] == "done", told["msg"]
+    return sha256
+
+
+def remove(site: Site, machines: t.Sequence[str] | None = None, **changes: t.Any) -> dict[str, t.Any]:
+    state_dir = os.path.join(site.directory, "state")
+    request = Request("default", "shop", site.pools, machines, False, 0.0, "qemu:///system", state_dir, site.runtime_dir)
+    return Removal(request._replace(**changes), site.stores, run_command, connect=t.cast(t.Any, site.connect)).perform()
+
+
+def files(site: Site) -> set[str]:
+    """Everything on the host except what jobs and locks leave."""
+    found = {os.path.join(root, name) for root, _dirs, names in os.walk(site.directory) for name in names}
+    return {os.path.relpath(path, site.directory) for path in found if "/run/" not in path and not path.endswith("lock")}
+
+
+def record(site: Site, service: str = "shop") -> dict[str, t.Any] | None:
+    return ServiceRecords(os.path.join(site.directory, "state"), "default").read(service)
+
+
+def by_name(told: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {machine["machine"]: machine for machine in told["machines"]}
+
+
+def test_a_service_leaves_nothing_but_its_base(site: Site) -> None:
+    sha256 = deploy(site, "web-1", "web-2", "db-1")
+    told = remove(site)
+    assert told["changed"] and told["record"] == "removed"
+    assert {tuple(machine["actions"]) for machine in told["machines"]} == {("stopped", "forced", "removed", "disks removed")}
+    assert site.libvirt.known == [] and record(site) is None
+    assert not [path for path in files(site) if not path.startswith("one/bases")]
+    assert not os.path.exists(os.path.join(site.pools["one"], "machines", "shop"))
+    assert site.stores["one"].find(sha256) is not None and site.stores["one"].references(sha256) == []
+
+
+def test_a_second_removal_changes_nothing(site: Site) -> None:
+    deploy(site, "web-1")
+    assert remove(site)["changed"]
+    again = remove(site)
+    assert (again["changed"], again["machines"], again["record"], again["recorded"]) == (False, [], "none", False)
+
+
+def test_named_machines_leave_and_the_others_stay(site: Site) -> None:
+    sha256 = deploy(site, "web-1", "web-2", "db-1")
+    before = files(site)
+    told = remove(site, ["web-2", "db-1", "web-9"])
+    assert [name for name, machine in by_name(told).items() if machine["actions"]] == ["db-1", "web-2"]
+    gone = before - files(site)
+    assert gone and all("/web-2/" in path or "/db-1/" in path for path in gone)
+    assert [domain.name for domain in site.libvirt.known] == ["shop-web-1"] and site.libvirt.known[0].running()
+    kept = record(site)
+    assert kept is not None and (list(kept["assignments"]), kept["generation"]) == (["web-1"], 4)
+    assert "secret of db" not in str(kept) and "secret of web" in str(kept)
+    assert len(site.stores["one"].references(sha256)) == 2
+
+
+def test_the_last_machine_takes_the_record_along(site: Site) -> None:
+    sha256 = deploy(site, "web-1")
+    assert remove(site, ["web-1"])["record"] == "removed"
+    assert record(site) is None and site.stores["one"].references(sha256) == []
+
+
+def test_check_mode_tells_the_same_and_touches_nothing(site: Site) -> None:
+    deploy(site, "web-1", "db-1")
+    before = files(site)
+    predicted = remove(site, check=True)
+    assert files(site) == before and len(site.libvirt.known) == 2 and site.libvirt.known[0].running()
+    done = remove(site)
+    for told in (predicted, done):
+        for machine in told["machines"]:
+            machine["actions"] = [action for action in machine["actions"] if action != "forced"]
+    assert predicted == done
+
+
+def test_kept_disks_keep_their_base_known(site: Site) -> None:
+    sha256 = deploy(site, "web-1")
+    told = remove(site, keep_disks=True)
+    assert by_name(told)["web-1"]["actions"] == ["stopped", "forced", "removed"]
+    left = {path for path in files(site) if "/machines/shop/" in path}
+    assert {os.path.basename(path) for path in left} == {"root.qcow2", "data.qcow2", ".owner.json"}
+    assert site.libvirt.known == [] and record(site) is None
+    assert len(site.stores["one"].references(sha256)) == 2
+    deploy(site, "web-1", base=sha256)  # the disks are taken up again
+    assert len(site.libvirt.known) == 1
+
+
+def test_a_guest_that_powers_off_is_not_forced(site: Site) -> None:
+    deploy(site, "web-1")
+    site.libvirt.on_shutdown = lambda domain: domain.destroy()
+    assert by_name(remove(site, shutdown_timeout_s=30.0))["web-1"]["actions"] == ["stopped", "removed", "disks removed"]
+
+
+def test_what_others_share_stays(site: Site) -> None:
+    sha256 = deploy(site, "web-1")
+    deploy(site, "blog-1", service="blog", base=sha256)
+    remove(site)
+    assert record(site, "blog") is not None and len(site.stores["one"].references(sha256)) == 2
+    assert [domain.name for domain in site.libvirt.known] == ["blog-blog-1"]
+    assert remove(site, service="blog")["references"]
+
+
+def test_names_are_kept_while_a_record_is_unreadable(site: Site) -> None:
+    sha256 = deploy(site, "web-1")
+    path = os.path.join(site.directory, "state", "services", "default", "other.json")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("{")
+    told = remove(site)
+    assert "may be needed by other" in told["warnings"][0] and len(site.stores["one"].references(sha256)) == 2
+
+
+def test_an_unreadable_record_goes_with_the_service(site: Site) -> None:
+    deploy(site, "web-1", "web-2")
+    with open(os.path.join(site.directory, "state", "services", "default", "shop.json"), "w", encoding="utf-8") as file:
+        file.write("{")
+    part = remove(site, ["web-1"])
+    assert part["record"] == "none" and "cannot be used" in part["problem"]
+    whole = remove(site)
+    assert (whole["record"], whole["problem"]) == ("removed", None) and "are not known" in whole["warnings"][0]
+    assert record(site) is None
+
+
+def test_files_of_others_stay_and_are_told(site: Site) -> None:
+    deploy(site, "web-1")
+    notes = os.path.join(site.pools["one"], "machines", "shop", "web-1", "notes.txt")
+    for path in (notes, os.path.join(os.path.dirname(notes), ".root.new.tmp"), os.path.join(os.path.dirname(notes), "console.log.7")):
+        with open(path, "w", encoding="utf-8"):
+            pass
+    for check in (True, False):
+        assert by_name(remove(site, check=check))["web-1"]["left"] == [notes]
+    assert os.listdir(os.path.dirname(notes)) == ["notes.txt"]
+
+
+STEPS = [
+    (Machines, "stop"),
+    (Machines, "remove"),
+    (Disks, "absent"),
+    (Disks, "_remove_empty"),
+    (removal_module, "remove_leftovers"),
+    (removal_module.ownership, "apply"),
+    (ServiceRecords, "remove"),
+]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("owner, step", STEPS, ids=[step for _owner, step in STEPS])
+def test_an_interrupted_removal_is_continued(owner: t.Any, step: str, late: bool, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = deploy(site, "web-1", "web-2")
+    real = getattr(owner, step)
+
+    def killed(*args: t.Any, **options: t.Any) -> t.NoReturn:
+        if late:
+            real(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, step, killed)
+        remove(site)
+    told = remove(site)
+    assert not [machine for machine in told["machines"] if machine["problem"]]
+    assert site.libvirt.known == [] and record(site) is None
+    assert not [path for path in files(site) if not path.startswith("one/bases")]
+    assert site.stores["one"].references(sha256) == []
+
+
+# Refusals
+
+
+def overlay(site: Site, parent: str, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    QemuImg(run_command).create_overlay(path, parent, "qcow2", 1 << 20)
+
+
+def test_a_machine_whose_disk_has_a_child_is_not_touched(site: Site) -> None:
+    deploy(site, "web-1", "web-2")
+    root = os.path.join(site.pools["one"], "machines", "shop", "web-1", "root.qcow2")
+    child = os.path.join(site.pools["two"], "machines", "blog", "x-1", "root.qcow2")
+    overlay(site, root, child)
+    told = by_name(remove(site))
+    assert told["web-1"]["actions"] == [] and f"{root} is the parent of {child}, so web-1 was not touched" in told["web-1"]["problem"]
+    assert told["web-2"]["problem"] is None and "disks removed" in told["web-2"]["actions"]
+    assert [domain.name for domain in site.libvirt.known] == ["shop-web-1"] and site.libvirt.known[0].running()
+    kept = record(site)
+    assert kept is not None and list(kept["assignments"]) == ["web-1"]
+
+
+def test_a_disk_that_a_domain_elsewhere_needs_stays(site: Site) -> None:
+    deploy(site, "web-1")
+    root = os.path.join(site.pools["one"], "machines", "shop", "web-1", "root.qcow2")
+    child = os.path.join(site.directory, "elsewhere", "disk.qcow2")
+    overlay(site, root, child)
+    disk = f"<devices><disk type='file'><source file='{child}'/></disk></devices>"
+    site.libvirt.define(f"<domain><name>old</name><uuid>u</uuid><memory>1</memory>{disk}</domain>", "old")
+    assert f"is the parent of {child} (domain old)" in by_name(remove(site))["web-1"]["problem"]
+
+
+def test_a_parent_that_cannot_go_keeps_what_it_is_based_on(site: Site) -> None:
+    deploy(site, "web-1")
+    folder = os.path.join(site.pools["one"], "machines", "shop")
+    overlay(site, os.path.join(folder, "web-1", "root.qcow2"), os.path.join(folder, "web-2", "root.qcow2"))
+    overlay(site, os.path.join(folder, "web-2", "root.qcow2"), os.path.join(site.pools["two"], "machines", "blog", "b-1", "root.qcow2"))
+    told = by_name(remove(site))
+    assert told["web-1"]["problem"] and told["web-2"]["problem"] and len(site.libvirt.known) == 1
+
+
+def test_parent_and_child_of_one_service_go_together(site: Site) -> None:
+    deploy(site, "web-1")
+    folder = os.path.join(site.pools["one"], "machines", "shop")
+    overlay(site, os.path.join(folder, "web-1", "root.qcow2"), os.path.join(folder, "web-2", "root.qcow2"))
+    told = by_name(remove(site))
+    assert not told["web-1"]["problem"] and not told["web-2"]["problem"] and not os.path.exists(folder)
+
+
+def test_a_running_deployment_of_the_service_is_left_alone(site: Site) -> None:
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+    journal.write("nightly", {"format": 1, "state": RUNNING, "msg": "", **this_process()})
+    before = files(site)
+    with pytest.raises(RemovalRefused, match=r"shop is being deployed on this host by the run nightly; wait .*stop -e run=nightly"):
+        remove(site)
+    assert files(site) == before and remove(site, check=True)["jobs"] == ["nightly"]
+    assert remove(site, service="blog")["jobs"] == []
+
+
+def test_another_process_is_waited_for(site: Site) -> None:
+    deploy(site, "web-1")
+    held = Journal(site.runtime_dir, "default", "shop").lock()
+    assert held.take()
+    with pytest.raises(RemovalRefused, match=f"process {os.getpid()} has been at work on the machines of shop for 0 s"):
+        remove(site, busy_timeout_s=0.0)
+    held.release()
+    assert remove(site)["changed"]
+
+
+def test_another_tenants_service_of_this_name_stays(site: Site) -> None:
+    deploy(site, "web-1")
+    before = files(site)
+    told = remove(site, tenant="blue")
+    assert (told["machines"], told["changed"], files(site)) == ([], False, before)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_host_without_libvirt(known: bool, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where libvirt has definitions and does not answer, nothing is removed."""
+    deploy(site, "web-1")
+
+    def missing(_uri: str) -> t.NoReturn:
+        raise LibvirtMissing("Cannot connect to libvirt.")
+
+    monkeypatch.setattr(site, "connect", missing)
+    monkeypatch.setattr(removal_module, "may_have_domains", lambda uri: known)
+    before = files(site)
+    if known:
+        with pytest.raises(FleetError, match="Cannot connect to libvirt"):
+            remove(site)
+        assert files(site) == before
+    else:
+        assert by_name(remove(site))["web-1"]["actions"] == ["cleaned", "disks removed"]
+
+
+def test_a_foreign_domain_of_the_name_keeps_its_files(site: Site) -> None:
+    deploy(site, "web-1")
+    site.libvirt.known.clear()
+    site.libvirt.define("<domain><name>shop-web-1</name><uuid>u</uuid></domain>", "shop-web-1")
+    before = files(site)
+    told = by_name(remove(site))["web-1"]
+    assert "was not made by this collection and is left alone" in told["problem"] and told["actions"] == []
+    assert files(site) == before

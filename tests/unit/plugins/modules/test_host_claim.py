@@ -1,0 +1,65 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.basecast.fleet.plugins.modules import host_claim
+
+USE = {"name": "web-1", "cpus": 1, "memory_mib": 64, "pools": {"default": {"growth_bytes": 10}}}
+
+
+@pytest.fixture
+def run(capsys: t.Any, tmp_path: t.Any) -> t.Callable[..., dict[str, t.Any]]:
+    def run_(**args: t.Any) -> dict[str, t.Any]:
+        given = {"state_dir": str(tmp_path / "state"), "run": "r1", "service": "shop", **args}
+        with patch_module_args(given), pytest.raises(SystemExit):
+            host_claim.main()
+        return t.cast("dict[str, t.Any]", json.loads(capsys.readouterr().out))
+
+    return run_
+
+
+def test_a_claim_is_taken_renewed_and_given_back(run: t.Any) -> None:
+    first, second = run(uses=[USE], seen=0), run(uses=[USE], seen=0)
+    assert [(one["claimed"], one["changed"]) for one in (first, second)] == [(True, True), (True, False)]
+    back, again = run(state="absent"), run(state="absent")
+    assert [one["changed"] for one in (back, again)] == [True, False]
+
+
+def test_whoever_is_late_is_told_what_to_do(run: t.Any) -> None:
+    run(uses=[USE], seen=0)
+    late = run(tenant="blue", run="r2", uses=[USE], seen=0)
+    assert not late["claimed"] and not late["changed"]
+    assert "Survey the host and plan again" in late["msg"]
+
+
+def test_check_mode_writes_nothing(run: t.Any, tmp_path: t.Any) -> None:
+    told = run(uses=[USE], seen=0, _ansible_check_mode=True, _ansible_diff=True)
+    assert told["claimed"] and told["changed"] and told["diff"]["after"]["uses"][0]["name"] == "web-1"
+    assert not (tmp_path / "state").exists()
+    run(uses=[USE])
+    assert not run(tenant="blue", seen=0, _ansible_check_mode=True)["claimed"]
+    assert run(state="absent", _ansible_check_mode=True)["changed"] and run(uses=[USE])["claimed"]
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ({"ttl_s": 0}, "ttl_s: 0.0 is not accepted; a number of seconds from 1 to 1000000 is needed"),
+        ({"state_dir": "state"}, "state_dir: 'state' is not accepted; an absolute path is needed"),
+        ({"service": "../x"}, "service: '../x' is not accepted; a name has"),
+        ({"uses": [{**USE, "cpus": -1}]}, "uses.cpus: -1 is not accepted"),
+        ({"uses": [{**USE, "pools": {"default": 7}}]}, "uses.pools.default: 7 is not accepted"),
+        ({"uses": [{**USE, "pools": {"default": {"size": 7}}}]}, "bytes and growth_bytes are needed"),
+        ({"uses": [{**USE, "pools": {"default": {"bytes": -7}}}]}, "whole numbers of at least 0"),
+    ],
+)
+def test_wrong_options(run: t.Any, args: dict[str, t.Any], message: str) -> None:
+    result = run(**args)
+    assert result["failed"] and message in result["msg"]

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import Settings, place_machines
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import held, host, manifest
+
+GIB = 1024**3
+SPACE = {"path": "/p", "exists": True, "writable": True, "free_bytes": 100 * GIB, "promised_bytes": 0}
+
+
+def facts(storage: str = "", **more: t.Any) -> dict[str, t.Any]:
+    made = host(held(), capacity={"cpus": 4, "memory_mib": 4096, "pools": {"default": SPACE}}, claims_generation=3, **more)
+    if storage:
+        made["pools"]["default"]["storage"] = storage
+    return made
+
+
+def claims(hosts: dict[str, t.Any], **group: t.Any) -> dict[str, t.Any]:
+    plan = service_plan(manifest(**group), hosts)
+    assert plan["problems"] == []
+    return t.cast("dict[str, t.Any]", plan["claims"])
+
+
+def test_each_host_gets_what_its_machines_take() -> None:
+    found = claims({"a": facts(), "b": facts()}, memory_mib=512, cpus=2, disk={"size_gib": 3})
+    assert {name: claim["seen"] for name, claim in found.items()} == {"a": 3, "b": 3}
+    use = found["a"]["uses"][0]
+    assert (use["name"], use["cpus"], use["memory_mib"]) == ("web-1", 2, 512)
+    assert use["disk_bytes"] == use["pools"]["default"]["growth_bytes"] == 3 * GIB
+
+
+def test_what_exists_is_not_claimed_again() -> None:
+    machines = [{"machine": f"web-{number}", "group": "web", "number": number, "spec": {}} for number in (1, 2)]
+    hosts = {"a": facts(machines=machines[:1]), "b": facts(machines=machines[1:])}
+    assert service_plan(manifest(), hosts)["claims"] == {}
+
+
+def test_a_shared_storage_is_claimed_on_its_first_host() -> None:
+    found = claims({"a": facts("net"), "b": facts("net")}, disk={"size_gib": 3})
+    pools = {name: [(use["name"], use["pools"]) for use in claim["uses"] if use["pools"]] for name, claim in found.items()}
+    growth = {"default": {"bytes": 0, "growth_bytes": 3 * GIB}}
+    assert pools == {"a": [("web-1", growth), ("web-2", growth)], "b": []}
+
+
+@pytest.mark.parametrize(
+    "claim, reason",
+    [
+        ({"memory_mib": 4000}, "96 MiB are left"),
+        ({"cpus": 64}, "cpu: 0 of 64 virtual processors are free"),
+        ({"pools": {"default": {"growth_bytes": 399 * GIB}}}, "GiB are promised to disks that grow"),
+    ],
+)
+def test_what_others_claim_is_not_there_for_a_plan(claim: dict[str, t.Any], reason: str) -> None:
+    hosts = {"a": facts(claims=[claim]), "b": facts(claims=[claim])}
+    told = "\n".join(service_plan(manifest(memory_mib=512, disk={"size_gib": 3}), hosts, skip_bad_hosts=False)["problems"])
+    assert reason in told
+
+
+def test_who_has_no_room_for_others_claims_says_so() -> None:
+    asked = manifest(memory_mib=512)
+    asked["machines"][0].update(hosts=None, per_host=None, count=1)
+    claimed = {"cpus": 1, "memory_mib": 4000}
+    problem = service_plan(asked, {"a": facts(claims=[claimed])})["problems"][0]
+    assert "96 of 4096 MiB are free, 512 are needed (another deployment has claimed 1 virtual processor, 4000 MiB" in problem
+
+
+def test_a_shared_storage_counts_claims_of_all_its_hosts() -> None:
+    claim = {"pools": {"default": {"growth_bytes": 399 * GIB}}}
+    asked = manifest(disk={"size_gib": 3})
+    asked["machines"][0].update(hosts=None, per_host=None, count=1)
+    alone = place_machines(asked, {"a": facts("one", claims=[claim]), "b": facts("two")})
+    shared = place_machines(asked, {"a": facts("one", claims=[claim]), "b": facts("one")})
+    assert [entry["host"] for entry in alone["assignments"]] == ["b"]
+    assert shared["assignments"] == [] and shared["binds"] == ["pool"]
+
+
+def test_a_tenants_claims_count_for_its_quota() -> None:
+    asked = manifest()
+    asked["machines"][0].update(hosts=None, per_host=None, count=1)
+    mine = {"tenant": "default", "machines": 1, "cpus": 1, "memory_mib": 1, "disk_bytes": 0}
+    quotas = Settings(quotas={"default": {"machines": 1}})
+    assert place_machines(asked, {"a": facts(claims=[mine])}, settings=quotas)["binds"] == ["quota"]
+    assert place_machines(asked, {"a": facts(claims=[{**mine, "tenant": "x"}])}, settings=quotas)["binds"] == []
