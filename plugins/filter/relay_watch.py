@@ -88,13 +88,15 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.monitor.watch import look
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import checked_news
 
 
 def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        told = plain(news) if isinstance(news, dict) else {}
-        return look(plain(state), told, float(now))
+        kept = plain(state)
+        told = plain(checked_news(news, str(kept.get("watcher")))) if isinstance(news, dict) else {}
+        return look(kept, told, float(now))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from error
 
