@@ -87,6 +87,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import checked_outcome
 from ..plugin_utils._plan.service.report import deploy_report as report
 from ..plugin_utils._plan.service.run_details import run_of
 
@@ -101,7 +102,9 @@ def deploy_report(
 ) -> dict[str, t.Any]:
     try:
         how = None if run is None else run_of(plain(run))
-        told = report(plain(plan), plain(outcomes), plain(relay), bool(predicted), bool(fail_on_drift), how)
+        given = t.cast("t.Mapping[str, t.Any]", outcomes or {})
+        of_hosts = {str(host): plain(checked_outcome(outcome, str(host))) for host, outcome in given.items()}
+        told = report(plain(plan), of_hosts, plain(relay), bool(predicted), bool(fail_on_drift), how)
         return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error

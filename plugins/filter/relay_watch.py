@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: What is to be done about a running relay
 description:
   - Takes what one living host tells of the whole fleet's progress, and says whether anything is to be done. A host may be
-    silent, or fetch from somebody else than planned, a transfer may be much slower or faster than planned, a lost host may be
+    silent, or fetch from another host than planned, a transfer may be much slower or faster than planned, a lost host may be
     due to be tried again, or everything may be there.
 positional: news, now
 options:
@@ -88,13 +88,15 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.monitor.watch import look
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import checked_news
 
 
 def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        told = plain(news) if isinstance(news, dict) else {}
-        return look(plain(state), told, float(now))
+        kept = plain(state)
+        told = plain(checked_news(news, str(kept.get("watcher")))) if isinstance(news, dict) else {}
+        return look(kept, told, float(now))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from error
 

@@ -64,7 +64,11 @@ class Browser:
         """What axe-core finds of WCAG 2.2 AA and its best practices."""
         self.run(AXE.read_text())
         found = self.driver.execute_async_script(
-            "const done = arguments[arguments.length - 1]; axe.run(document, {resultTypes: ['violations']}).then(done, (error) => done({violations: [{id: String(error), nodes: []}]}));"
+            """
+            const done = arguments[arguments.length - 1];
+            const failed = (error) => done({violations: [{id: String(error), nodes: []}]});
+            axe.run(document, {resultTypes: ['violations']}).then(done, failed);
+            """
         )
         return [
             f"{one['id']}: {node['html'][:160]}: {node.get('failureSummary', '')[:300]}"

@@ -120,7 +120,7 @@ class FileDigest:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
             self._watch = WriteWatch(self._descriptor)
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the descriptor open either
             os.close(self._descriptor)
             self._descriptor = -1  # before __del__ would close it again
             raise
@@ -224,18 +224,24 @@ class FileDigest:
             time.sleep(0.05)
 
     def _written_elsewhere(self) -> bool:
-        """Whether any process has it open for writing. A lease for reading is given only if there is none."""
-        if not self._local:
+        """A lease for reading is given only if there is none."""
+        return self._local and is_open_for_writing(self._descriptor)
+
+
+def is_open_for_writing(descriptor: int) -> bool:
+    """Whether any process of this host, this one included, or a loop device has the file open for writing.
+
+    :param descriptor: opened for reading. On network storage, and where the file system knows no leases, False.
+    """
+    try:
+        # Who opens it for writing while the lease lasts makes the kernel send a signal, by default one that kills.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EBUSY):
+            return True
+        if error.errno in _NO_LEASES:
             return False
-        try:
-            # Who opens it for writing while the lease lasts makes the kernel send a signal, by default one that kills.
-            fcntl.fcntl(self._descriptor, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(self._descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EBUSY):
-                return True
-            if error.errno in _NO_LEASES:
-                return False
-            raise
-        fcntl.fcntl(self._descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
+        raise
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

@@ -4,7 +4,8 @@
 
 # Private to this collection; may change at any time.
 
-"""Whether a virtual machine, here or on another host of a shared pool, has a disk open: asked of QEMU's own locks.
+"""Whether a virtual machine, here or on another host of a shared pool, has a disk open: asked of QEMU's own locks. On this host
+also whether any other program may write it, or the kernel has made a block device of it.
 
 QEMU marks what it does with an image by shared locks on single bytes far behind its header: byte 100 + n says that it uses
 permission n, byte 200 + n that nobody else may. The locks belong to the file, so another name of it or a place in a backing
@@ -16,11 +17,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
 import struct
 import typing as t
 
+from .._base_format.file_digest import is_open_for_writing
 from .._text import clean
 from . import filesystem
 from .errors import DiskBusy, UnsafePath
@@ -45,11 +48,13 @@ class Use(t.NamedTuple):
 
 def look(descriptor: int) -> Use | None:
     """Who has the open file in use, this process left out; None when nobody has."""
+    status = os.fstat(descriptor)
     used = _is_locked(descriptor, _USED, _PERMISSIONS) or _is_locked(descriptor, _UNSHARED, _PERMISSIONS)
-    holders = _holders(os.fstat(descriptor), every=used)
-    if not used and not holders:
+    written = _is_written(descriptor, status)
+    holders = [*_holders(status, every=used or written), *_loop_devices(status)]
+    if not used and not written and not holders:
         return None
-    writing = _is_locked(descriptor, _USED + _WRITE) or _is_locked(descriptor, _USED + _RESIZE)
+    writing = written or _is_locked(descriptor, _USED + _WRITE) or _is_locked(descriptor, _USED + _RESIZE)
     return Use(writing or any(writes for _name, writes in holders), tuple(sorted({name for name, _writes in holders})))
 
 
@@ -106,6 +111,28 @@ def reading(descriptor: int, name: str, attempt: str) -> t.Iterator[None]:
             _set(descriptor, fcntl.F_UNLCK, start, _PERMISSIONS)
 
 
+def _is_written(descriptor: int, status: os.stat_result) -> bool:
+    """Whether another process of this host has the file open for writing, whatever program it runs."""
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY or _opened(str(os.getpid()), status, writing=True):
+        return False  # the kernel does not tell this process from others
+    return is_open_for_writing(descriptor) and not filesystem.is_network(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+
+def _loop_devices(status: os.stat_result) -> t.Iterator[tuple[str, bool]]:
+    """Block devices that the kernel makes of the file, as for a mount."""
+    for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+        device = path.split("/")[3]
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                there = os.stat(file.read().rstrip("\n"))
+            with open(f"/sys/block/{device}/ro", encoding="ascii") as file:
+                read_only = file.read().strip() == "1"
+        except (OSError, ValueError):
+            continue  # it has just ended
+        if os.path.samestat(there, status):
+            yield f"the loop device /dev/{device}", not read_only
+
+
 def _is_locked(descriptor: int, start: int, length: int = 1) -> bool:
     """Whether another open file has a lock on these bytes."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
@@ -135,20 +162,32 @@ def _holders(status: os.stat_result, every: bool) -> list[tuple[str, bool]]:
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid() or not (every or _is_qemu(entry)):
             continue
+        for writes in _opened(entry, status):
+            found.append((_title(entry), writes))
+    return found
+
+
+def _opened(process: str, status: os.stat_result, writing: bool = False) -> list[bool]:
+    """For each descriptor that a process has of the file, whether it may write.
+
+    :param writing: only of those that may.
+    """
+    found = []
+    try:
+        descriptors = os.listdir(f"/proc/{process}/fd")
+    except OSError:
+        return []
+    for number in descriptors:
         try:
-            descriptors = os.listdir(f"/proc/{entry}/fd")
+            if not os.path.samestat(os.stat(f"/proc/{process}/fd/{number}"), status):
+                continue
+            with open(f"/proc/{process}/fdinfo/{number}", encoding="ascii", errors="replace") as file:
+                flags = re.search(r"^flags:\s*([0-7]+)", file.read(4096), re.M)
         except OSError:
-            continue
-        for number in descriptors:
-            try:
-                there = os.stat(f"/proc/{entry}/fd/{number}")
-                if (there.st_dev, there.st_ino) != (status.st_dev, status.st_ino):
-                    continue
-                with open(f"/proc/{entry}/fdinfo/{number}", encoding="ascii", errors="replace") as file:
-                    flags = re.search(r"^flags:\s*([0-7]+)", file.read(4096), re.M)
-            except OSError:
-                continue  # it has just ended, or closed the file
-            found.append((_title(entry), flags is None or bool(int(flags.group(1), 8) & os.O_ACCMODE)))
+            continue  # it has just ended, or closed the file
+        writes = flags is None or bool(int(flags.group(1), 8) & os.O_ACCMODE)
+        if writes or not writing:
+            found.append(writes)
     return found
 
 

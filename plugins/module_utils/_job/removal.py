@@ -369,9 +369,7 @@ class Removal:
         if not self._request.check:
             self._records.remove(self._request.service)
         self._record_action = "removed"
-        self._warnings.append(
-            f"{self._record_problem} It was removed; names that the service gave to bases are kept, since they are not known."
-        )
+        self._warnings.append(f"{self._record_problem} Names that the service gave to bases are kept, since they are not known.")
         self._record_problem = ""
 
     def _forget_bases(self, new: t.Mapping[str, t.Any] | None) -> None:

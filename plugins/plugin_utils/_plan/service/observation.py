@@ -13,23 +13,26 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Mapping
 
-from ....module_utils._untrusted import MAX_DEPTH, MAX_TEXT, MAX_VALUES, Malformed, Value
+from ....module_utils._untrusted import MAX_DEPTH, Malformed, Value
 
 Check = Callable[[Value], object]
+
+# The record of a service may be large, and hold files.
+MAX_TEXT, MAX_VALUES = 1 << 24, 2_000_000
 
 _NAME, _PATH = 255, 4096
 _MOST = 100_000
 _MAX_RATE = 1e9
 
 
-def checked(observation: t.Any, host: str) -> dict[str, t.Any]:
+def checked(observation: object, host: str) -> dict[str, t.Any]:
     """The same, which is bounded. :raises Malformed: the first thing that cannot be so, with its place."""
     value = Value(observation, f"what {host} tells")
     _HOST(value)
     return t.cast("dict[str, t.Any]", observation)
 
 
-def bounded(observation: t.Any, host: str) -> t.Any:
+def bounded(observation: object, host: str) -> t.Any:
     """The same, looked at without recursion. :raises Malformed: it is too large, too deep, or not JSON."""
     place = f"what {host} tells"
     waiting, values = [(observation, 1)], 0
@@ -230,3 +233,59 @@ _HOST = _fields(
     ),
     parts=_mapping,
 )
+
+# --- while and after something is done ---------------------------------------------------------
+
+_BASE_STATUS = _fields(
+    state=_line,
+    bytes=_count,
+    size_bytes=_count,
+    received_bytes=_count,
+    rate_mbps=_rate,
+    remaining_s=_time,
+    seconds=_time,
+    parents=_list(_name, 1000),
+    received_from=_by_name(_count, 10_000),
+    attempts=_list(_fields(parent=_line, error=_line), 10_000),
+    msg=_line,
+)
+_FOLLOWED = _all_of(_has(state=_line, bytes=_count), _BASE_STATUS)
+_DONE_MACHINE = _fields(
+    machine=_name,
+    running=_flag,
+    actions=_list(_line, 1000),
+    problem=_line,
+    report=_fields(hostname=_line, instance_id=_line, status=_line, addresses=_list(_line, 1000), errors=_list(_line, 1000)),
+    report_expected=_flag,
+    console_tail=_list(_line, 10_000),
+)
+_OUTCOME = _fields(
+    state=_name,
+    step=_line,
+    msg=_line,
+    machines=_list(_DONE_MACHINE),
+    failure=_fields(machines=_list(_DONE_MACHINE)),
+    relay=_fields(bases=_by_name(_BASE_STATUS, 10_000)),
+    bases=_list(_fields(sha256=_line, there_at=_time)),
+    began_at=_time,
+    ended_at=_time,
+)
+_NEWS = _fields(fleet=_by_name(_fields(bases=_by_name(_FOLLOWED, 10_000), stale=_flag), MAX_VALUES))
+
+
+def checked_outcome(outcome: t.Any, host: str) -> t.Any:
+    """What came of a host's work, or, where it cannot be understood, that it failed, and why."""
+    try:
+        _OUTCOME(Value(bounded(outcome, host), f"what {host} tells"))
+    except Malformed as error:
+        return {"state": "failed", "step": "Understand what the host tells", "msg": error.message}
+    return outcome
+
+
+def checked_news(news: t.Any, host: str) -> dict[str, t.Any]:
+    """What a host tells of the progress of all; nothing where it cannot be understood, as of one that does not answer."""
+    try:
+        _NEWS(Value(bounded(news, host), f"what {host} tells"))
+    except Malformed:
+        return {}
+    return t.cast("dict[str, t.Any]", news)

@@ -11,7 +11,16 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.observation import bounded, checked
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.watch import base_of
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.observation import (
+    MAX_TEXT,
+    MAX_VALUES,
+    bounded,
+    checked,
+    checked_news,
+    checked_outcome,
+)
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.report import deploy_report
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import held, host, manifest
 from hypothesis import given, settings
@@ -88,7 +97,7 @@ def test_what_cannot_be_so_is_named(path: str) -> None:
     assert raised.value.message.isprintable()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, -(2**70), "x" * 70_000, {5: 1}, [[]] * 200_001])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, -(2**70), "x" * (MAX_TEXT + 1), {5: 1}, [[]] * (MAX_VALUES + 1)])
 def test_what_is_no_json_of_a_sane_size_is_named(value: t.Any) -> None:
     with pytest.raises(Malformed, match=r"^what kvm1 tells: "):
         bounded({"packages": value}, "kvm1")
@@ -130,3 +139,70 @@ def test_whatever_a_host_tells_the_others_are_planned(changes: list[tuple[tuple[
         told = {"reachable": False, "msg": error.message}
     plan = service_plan(manifest(hosts=["a"]), {"a": host(held()), "b": told})
     assert [machine["state"] for machine in plan["machines"] if machine["host"] == "a"] == ["create"]
+
+
+OUTCOME: dict[str, t.Any] = {
+    "state": "done",
+    "step": "x",
+    "msg": "",
+    "machines": [
+        {
+            "machine": "web-2",
+            "running": True,
+            "actions": ["defined"],
+            "problem": None,
+            "report": {"hostname": "web-2", "status": "done", "addresses": ["192.0.2.7"], "errors": []},
+            "report_expected": True,
+        }
+    ],
+    "relay": {"bases": {"a" * 64: {"state": "holding", "bytes": 5, "parents": ["a"], "received_from": {"a": 5}, "seconds": 1.0}}},
+    "bases": [{"sha256": "a" * 64, "there_at": 5.0}],
+    "began_at": 1.0,
+    "ended_at": None,
+}
+NEWS: dict[str, t.Any] = {"fleet": {"b": {"bases": OUTCOME["relay"]["bases"], "stale": False}}, "settled": True}
+
+
+def changed(whole: dict[str, t.Any], changes: list[tuple[tuple[t.Any, ...], t.Any]]) -> dict[str, t.Any]:
+    made = copy.deepcopy(whole)
+    for way, value in changes:
+        at: t.Any = made
+        try:
+            for step in way[:-1]:
+                at = at[step]
+            at[way[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            continue
+    return made
+
+
+def test_sound_news_and_outcomes_are_let_through() -> None:
+    assert checked_outcome(OUTCOME, "b") == OUTCOME
+    assert checked_news(NEWS, "b") == NEWS
+
+
+@settings(max_examples=200)
+@given(changes=st.lists(st.tuples(st.sampled_from(list(places(OUTCOME))), VALUES), min_size=1, max_size=3))
+def test_whatever_came_of_a_host_the_others_are_reported(changes: list[tuple[tuple[t.Any, ...], t.Any]]) -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host()})
+    outcomes = {"a": {"machines": [{"machine": "web-1", "running": True}]}, "b": checked_outcome(changed(OUTCOME, changes), "b")}
+    report = deploy_report(plan, outcomes)
+    assert report["machines"][0]["state"] == "present"
+
+
+@settings(max_examples=200)
+@given(changes=st.lists(st.tuples(st.sampled_from(list(places(NEWS))), VALUES), min_size=1, max_size=3))
+def test_whatever_a_host_tells_of_all_can_be_looked_at(changes: list[tuple[tuple[t.Any, ...], t.Any]]) -> None:
+    told = checked_news(changed(NEWS, changes), "b")
+    for node in (told.get("fleet") or {}).values():
+        for sha256 in (node or {}).get("bases") or {}:
+            base_of(told["fleet"], "b", sha256)
+
+
+@pytest.mark.parametrize(
+    "bad", [5, None, [], "x", {"machines": 5}, {"machines": [5]}, {"relay": {"bases": 7}}, {"failure": {"machines": "x"}}]
+)
+def test_an_outcome_that_cannot_be_understood_has_failed(bad: t.Any) -> None:
+    told = checked_outcome(bad, "kvm2")
+    assert told["state"] == "failed"
+    assert told["msg"].startswith("what kvm2 tells")
