@@ -46,7 +46,7 @@ class TestManifestWithoutHosts:
         return done
 
     def test_each_machine_gets_a_host(self, lab: Lab, deployed: Outcome) -> None:
-        assert deployed.states == {"web-1": "created", "web-2": "created"}
+        assert deployed.states == {"web-1": "deployed", "web-2": "deployed"}
         where = {name: len(domains(host)) for name, host in lab.hosts.items()}
         assert where["kvm1"] == 1, "the host that imports the base needs no copy"
         assert sorted(where.values()) == [0, 1, 1]
