@@ -64,7 +64,7 @@ options:
           - Or a list of such lists, one for each stripe. The chunks of the base are dealt out to the stripes by
             O(bases[].weights), and each stripe comes from its own parent.
           - Empty for a host that holds the base.
-          - When none of them can serve it, every other host of O(peers) is asked.
+          - When none of them can serve it, every other host of the run is asked.
         type: list
         elements: raw
         default: []

@@ -12,7 +12,7 @@ version_added: 0.1.0
 
 description:
   - Computes how many seconds the whole image takes over each link, from what was measured or is known of the links.
-  - A link that nobody measured is missing (V(null)), unless O(sites) or O(previous) allow an estimate.
+  - A link that was not measured is missing (V(null)), unless O(sites) or O(previous) allow an estimate.
 positional: size_bytes
 options:
   _input:
@@ -48,7 +48,7 @@ options:
     description: Whether the result has the hierarchical form. By default it has from 257 hosts on, if O(sites) is given.
     type: bool
   estimate:
-    description: Whether a link that nobody measured is estimated from what else leaves the one and reaches the other end. It is
+    description: Whether a link that was not measured is estimated from what else leaves the one and reaches the other end. It is
       listed as uncertain. With O(sites) that is done anyway.
     type: bool
     default: false

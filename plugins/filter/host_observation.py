@@ -49,7 +49,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import bounded, checked
 
 
-def host_observation(observation: t.Any, host: str) -> dict[str, t.Any]:
+def host_observation(observation: object, host: str) -> dict[str, t.Any]:
     try:
         return checked(plain(bounded(observation, host)), host)
     except (FleetError, ValueError) as error:

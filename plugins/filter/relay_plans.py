@@ -34,7 +34,7 @@ options:
     type: dict
   settings:
     description:
-      - "What each host's node is told to keep to, C({host: {rate_mbps, link_mbps: {other host: mbps}, streams}}), in 10^6 bits per
+      - "The limits of each host's node, C({host: {rate_mbps, link_mbps: {other host: mbps}, streams}}), in 10^6 bits per
         second and receivers at a time, with V(0) for no limit. Other keys are not looked at."
     type: dict
   site_limits:
@@ -146,6 +146,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.relay.fleet import Network
 from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.types import Plan
 
 
 class Options(t.TypedDict, total=False):
@@ -165,7 +166,7 @@ def relay_plans(
     hosts: t.Iterable[object] | None = None,
     sites: object = None,
     **options: t.Unpack[Options],
-) -> list[dict[str, t.Any]]:
+) -> list[Plan]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         known = ", ".join(Options.__annotations__)

@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: What is to be done about a running relay
 description:
   - Takes what one living host tells of the whole fleet's progress, and says whether anything is to be done. A host may be
-    silent, or fetch from somebody else than planned, a transfer may be much slower or faster than planned, a lost host may be
+    silent, or fetch from another host than planned, a transfer may be much slower or faster than planned, a lost host may be
     due to be tried again, or everything may be there.
 positional: news, now
 options:

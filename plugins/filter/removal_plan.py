@@ -81,7 +81,7 @@ from ..plugin_utils._plan.service.removal_plan import removal_plan as plan
 
 
 def removal_plan(
-    looks: t.Any, request: t.Any, manifest: t.Any = None, groups: t.Any = None, skip_bad_hosts: bool = True
+    looks: object, request: object, manifest: object = None, groups: object = None, skip_bad_hosts: bool = True
 ) -> dict[str, t.Any]:
     try:
         made = plan(plain(looks), plain(request), plain(manifest) or None, plain(groups), bool(skip_bad_hosts))

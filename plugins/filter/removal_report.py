@@ -72,7 +72,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.removal_plan import removal_report as report
 
 
-def removal_report(plan: t.Any, outcomes: t.Any, predicted: bool = False) -> dict[str, t.Any]:
+def removal_report(plan: object, outcomes: object, predicted: bool = False) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), bool(predicted))))
     except (FleetError, ValueError) as error:

@@ -47,7 +47,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._report.page import page
 
 
-def report_page(report: t.Any) -> str:
+def report_page(report: object) -> str:
     try:
         return page(clean_data(plain(report)))
     except (FleetError, KeyError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from ._base_format.file_digest import FileDigest
 from ._disk.errors import StoreBusy, WrongDigest
 from ._disk.store import Partial, Store
 from ._errors import FleetError
-from ._relay.errors import PartialInUse, StorageFailed
+from ._relay.errors import PartialInUse, RelayError, StorageFailed
 from ._relay.errors import WrongDigest as BytesDiffer
 from ._relay.node.base_store import Held
 from ._relay.upload.shared_partial import Place
@@ -39,11 +39,8 @@ class StoreShelf:
     def claim(self, pool_path: str, sha256: str) -> StoreClaim:
         try:
             return StoreClaim(Store(pool_path).partial(sha256))
-        except StoreBusy as error:
-            who = f" (process {error.fields['pid']})" if error.fields["pid"] else ""
-            raise PartialInUse(f"Another run{who} fetches this base into {pool_path}; this one waits for it.") from error
         except FleetError as error:
-            raise StorageFailed(error.message) from error
+            raise _as_relay_error(error, pool_path) from error
 
 
 class StoreClaim:
@@ -60,10 +57,8 @@ class StoreClaim:
     def publish(self, metadata: dict[str, t.Any], chunks: Listed) -> Held:
         try:
             base = self._partial.publish(metadata, chunks)
-        except WrongDigest as error:
-            raise BytesDiffer(error.message, found=error.fields["found"]) from error
         except FleetError as error:
-            raise StorageFailed(error.message) from error
+            raise _as_relay_error(error) from error
         return Held(base.path, base.chunks_path)
 
     def discard(self) -> None:
@@ -71,6 +66,15 @@ class StoreClaim:
 
     def close(self) -> None:
         self._partial.close()
+
+
+def _as_relay_error(error: FleetError, pool_path: str = "") -> RelayError:
+    if isinstance(error, StoreBusy):
+        who = f" (process {error.fields['pid']})" if error.fields["pid"] else ""
+        return PartialInUse(f"Another run{who} fetches this base into {pool_path}; this one waits for it.")
+    if isinstance(error, WrongDigest):
+        return BytesDiffer(error.message, found=error.fields["found"])
+    return StorageFailed(error.message)
 
 
 def discarded(base: t.Mapping[str, t.Any]) -> bool:

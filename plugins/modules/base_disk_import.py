@@ -109,7 +109,7 @@ options:
       - V(auto) clones it where the file system can, and copies it else.
       - V(copy) copies it, V(reflink) fails where it cannot be cloned.
       - V(hard_link) gives the file a second name, which is refused while any machine has it open. It then shares its content
-        with a name that somebody may write to, and becomes read-only and immutable under both.
+        with a name that others may write to, and becomes read-only and immutable under both.
     type: str
     choices: [auto, copy, reflink, hard_link]
     default: auto

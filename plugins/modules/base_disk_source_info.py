@@ -48,7 +48,7 @@ options:
         type: bool
         default: false
       size_bytes:
-        description: With O(sources[].digest), the digest is told only if the file has this size; another size says enough.
+        description: With O(sources[].digest), the digest is reported only if the file has this size; another size says enough.
         type: int
   wanted:
     description: Base disks that the host may have as a file of another name.

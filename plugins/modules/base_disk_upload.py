@@ -12,7 +12,7 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Makes a directory of its own in the base store for one file, which only root can enter and whose name nobody can know
+  - Makes a directory of its own in the base store for one file, which only root can enter and whose name no other user can know
     beforehand. Put the file there, and have M(basecast.fleet.base_disk_import) take it with
     O(basecast.fleet.base_disk_import#module:consume=true), which removes the directory too.
   - Directories that are older than two days, as runs that were killed leave them, are removed on the way.

@@ -189,7 +189,7 @@ POLL_S = 0.2
 
 
 def absent(run: str | None, params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What is told of a job that is not there."""
+    """What the module returns of a job that is not there."""
     which = f"the run {run}" if run else "any run"
     return {
         "format": FORMAT,

@@ -172,7 +172,7 @@ options:
       spec:
         description:
           - What was wanted, in any form. Kept with the machine and returned as it is.
-          - Readable for everybody who may read domain definitions, so no place for secrets.
+          - Readable for all users who may read domain definitions, so no place for secrets.
         type: dict
         default: {}
 seealso:

@@ -13,7 +13,7 @@ author:
   - basecast.fleet contributors (@basecast)
 description:
   - Makes an authority and a certificate with key for each host, on the controller and in memory. The key of the
-    authority is forgotten at once, so nobody can join the run later.
+    authority is forgotten at once, so no further host can join the run.
   - Nothing is written anywhere, and no host is contacted. Use it once per run, with C(run_once) and C(no_log).
   - The certificates are valid from a day before now to a day after the run's limit, because hosts' clocks differ.
 requirements:

@@ -12,11 +12,11 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Relay nodes go on when the controller is gone. A run that somebody cancels shall end, though. This guards a run, so that
+  - Relay nodes go on when the controller is gone. A cancelled run has to end, though. This guards a run, so that
     its nodes can tell one from the other.
   - The task starts a process on the controller, which stays behind when the task has ended. It holds a connection to the host,
     on which this module tells the node every other second that the run is guarded. Nodes tell it each other. When
-    nobody has guarded a run for 15 seconds, its nodes end, and chunks that have arrived are kept.
+    no host has guarded a run for 15 seconds, its nodes end, and chunks that have arrived are kept.
   - The process ends the connection when C(ansible-playbook) gets SIGTERM or SIGINT. For that, a play's C(hosts) must come from
     the lookup P(basecast.fleet.cancellable#lookup). If C(ansible-playbook) is killed by SIGKILL, the process stays until the nodes
     have ended by themselves, and the nodes go on. If everything on the controller is killed, as with a container, the connection

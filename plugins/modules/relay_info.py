@@ -96,7 +96,7 @@ node:
       type: dict
       sample: {rate_mbps: 0.0, links: {}, streams: 0}
     ended:
-      description: Why the node has ended. What is told is what it knew last.
+      description: Why the node has ended. The other values are what it knew last.
       returned: of a node that ended by itself
       type: str
       sample: no contact for 300 s after the last work

@@ -55,7 +55,7 @@ options:
     type: float
   bases:
     description:
-      - SHA-256 digests of bases that the tenant names, their own or their sources'. Such a base is told of even where only other
+      - SHA-256 digests of bases that the tenant names, their own or their sources'. Such a base is reported even where only other
         tenants need it.
     type: list
     elements: str

@@ -140,6 +140,6 @@ def write(path: str, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the temporary file either
         os.unlink(name)
         raise

@@ -21,16 +21,10 @@ from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
     """A manifest that names no host."""
     made = copy.deepcopy(MANIFEST)
-    del made["machines"][0]["hosts"]
-    made["machines"][0].update({"count": count, "cpus": 1, "cloud_init": None, **more.pop("group", {})})
+    for key in ("hosts", "cloud_init"):
+        del made["machines"][0][key]
+    made["machines"][0].update({"count": count, "cpus": 1, **more.pop("group", {})})
     return {**made, **more}
-
-
-def facts(lab: Lab, **by_host: dict[str, t.Any]) -> str:
-    """Variables of hosts, as an inventory beside that of the lab."""
-    path = lab.state / "facts.json"
-    path.write_text(json.dumps({"all": {"hosts": by_host}}))
-    return str(path)
 
 
 def domains(host: Host) -> list[str]:
@@ -52,7 +46,7 @@ class TestManifestWithoutHosts:
         return done
 
     def test_each_machine_gets_a_host(self, lab: Lab, deployed: Outcome) -> None:
-        assert deployed.states == {"web-1": "created", "web-2": "created"}
+        assert deployed.states == {"web-1": "deployed", "web-2": "deployed"}
         where = {name: len(domains(host)) for name, host in lab.hosts.items()}
         assert where["kvm1"] == 1, "the host that imports the base needs no copy"
         assert sorted(where.values()) == [0, 1, 1]
@@ -128,3 +122,54 @@ class TestTwoTenantsAtOnce:
         assert not host.path(f"/var/lib/libvirt/images/machines/of-{loser}").exists(), "nothing of the loser was begun"
         assert winner not in done[loser].stdout, "nothing is told of the other tenant"
         assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []
+
+
+# What is said of each host: kvm2 is in maintenance, kvm1 and kvm2 are one site.
+SAID = {
+    "basecast_maintenance": "{{ inventory_hostname == 'kvm2' }}",
+    "basecast_site": "{{ 'south' if inventory_hostname == 'kvm3' else 'north' }}",
+    "basecast_labels": "{{ ['ssd'] if inventory_hostname == 'kvm3' else [] }}",
+}
+
+
+class TestRules:
+    """Rules of the manifest and facts of hosts, from variables to the plan."""
+
+    @pytest.mark.parametrize(
+        "count, rules, hosts",
+        [
+            (2, {}, ["kvm1", "kvm3"]),
+            (1, {"labels": ["ssd"]}, ["kvm3"]),
+            (1, {"avoid": ["ssd"]}, ["kvm1"]),
+            (2, {"anti_affinity": True}, ["kvm1", "kvm3"]),
+            (2, {"spread": {"by": "site", "at_most": 1}}, ["kvm1", "kvm3"]),
+        ],
+    )
+    def test_where_machines_go(self, lab: Lab, count: int, rules: dict[str, t.Any], hosts: list[str]) -> None:
+        done, plan = self.plan(lab, manifest(count, service="ruled", placement=rules))
+        assert done.code == 0, done
+        assert sorted(machine["host"] for machine in plan["machines"]) == hosts
+
+    @pytest.mark.parametrize(
+        "count, rules, quotas, reason",
+        [
+            (3, {"anti_affinity": True}, {}, "what binds: maintenance, anti_affinity"),
+            (3, {"spread": {"by": "site", "at_most": 1}}, {}, "what binds: spread"),
+            (1, {"labels": ["gpu"]}, {}, "what binds: labels"),
+            (2, {}, {"default": {"machines": 0}}, "2 machines of web would pass the quota of tenant default"),
+            (2, {}, {"default": {"memory_mib": 0}}, "MiB of memory are used, 128 are needed"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(
+        self, lab: Lab, count: int, rules: dict[str, t.Any], quotas: dict[str, t.Any], reason: str
+    ) -> None:
+        asked = manifest(count, service="ruled", placement=rules)
+        done, _plan = nothing_changed_by(lab, lambda: self.plan(lab, asked, {"basecast_quotas": quotas}))
+        assert done.code != 0 and reason in " ".join(done.out.split()), done
+
+    def plan(self, lab: Lab, asked: dict[str, t.Any], more: dict[str, t.Any] | None = None) -> tuple[Outcome, dict[str, t.Any]]:
+        file = lab.state / "plan.json"
+        file.unlink(missing_ok=True)
+        told = json.dumps({**SAID, **(more or {}), "basecast_plan_file": str(file)})
+        done = deploy(lab, asked, "-e", told, playbook="plan")
+        return done, json.loads(file.read_text())["service"] if file.exists() else {}

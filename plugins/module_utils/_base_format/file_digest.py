@@ -120,7 +120,7 @@ class FileDigest:
             if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
             self._watch = WriteWatch(self._descriptor)
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the descriptor open either
             os.close(self._descriptor)
             self._descriptor = -1  # before __del__ would close it again
             raise

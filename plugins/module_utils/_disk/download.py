@@ -182,7 +182,7 @@ class _opened:
     def __enter__(self) -> t.Any:
         try:
             self._response = self._opener.open(self._request, timeout=self._timeout_s)
-        except BaseException as error:
+        except BaseException as error:  # an alarm ends it too; what is not a failure of the download goes on
             self._translate(error)
             if isinstance(error, ValueError) and not isinstance(error, FleetError):
                 raise DownloadFailed(

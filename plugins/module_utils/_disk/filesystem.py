@@ -125,7 +125,7 @@ def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
     try:
         write_file(temporary, data, mode)
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the temporary file either
         remove_file(temporary)
         raise
     sync_directory(os.path.dirname(path))

@@ -100,7 +100,7 @@ class Importer:
         pool: str,
         qemu: QemuImg,
         check_mode: bool = False,
-        rules: Rules = Rules(),  # noqa: B008
+        rules: Rules = Rules(),  # noqa: B008 - immutable
     ) -> None:
         self._stores = stores
         self._rules = rules
@@ -272,7 +272,7 @@ class Importer:
                 self._remember(source, source_sha256)
                 origin = {"kind": "path", "name": source.name, "image_format": seen.image_format, "size_bytes": source.status.st_size}
                 base = self._publish(request, seen, digested, source_sha256, origin)
-            except BaseException as error:
+            except BaseException as error:  # an interrupt must not leave what was made either
                 if os.path.lexists(disk) and not os.path.lexists(source.path):
                     os.rename(disk, source.path)  # moved here, not accepted: it is not taken away
                 if request.adopt and isinstance(error, DigestMismatch):
@@ -557,13 +557,13 @@ class Importer:
                     base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
                 except LockLost:
                     raise  # what is there now is another host's
-                except BaseException:
+                except BaseException:  # an interrupt must not take the user's file away either
                     if os.path.lexists(partial.disk):
                         filesystem.set_immutable(partial.disk, False)
                         os.rename(partial.disk, digested.path)
                     partial.discard()
                     raise
-        except BaseException:
+        except BaseException:  # an interrupt must not leave references to nothing either
             if not there:
                 target.unrefer(sha256, written)
             raise

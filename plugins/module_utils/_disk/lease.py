@@ -106,7 +106,7 @@ def take(path: str) -> Lease | None:
         _write(descriptor, owner)
         os.fsync(descriptor)
         return Lease(path, descriptor, owner)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave a lease that no process holds either
         os.close(descriptor)
         filesystem.remove_file(path)
         raise

@@ -83,7 +83,7 @@ def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, cre
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
                 return Lock(descriptor, path, subject, named, held)
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the lock held either
             os.close(descriptor)
             raise
         os.close(descriptor)

@@ -145,7 +145,7 @@ class Disks:
                 filesystem.replace_file(owner, filesystem.json_bytes({"format": 1, "tenant": self._tenant}), 0o644)
             for directory in made:
                 filesystem.sync_directory(os.path.dirname(directory))
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the chain held either
             held.close()
             raise
         return held
@@ -312,7 +312,7 @@ class Disks:
             _sync(list(temporary.values()))
             for item in creating:
                 os.rename(temporary[item.path], item.path)
-        except BaseException as error:
+        except BaseException as error:  # an interrupt must not leave half a disk either
             for path in temporary.values():
                 filesystem.remove_tree_or_file(path)
             for item in creating:

@@ -146,7 +146,7 @@ class SafeDirectory:
                 os.fsync(descriptor)
             self._refuse_directory(name)
             os.rename(temporary, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the temporary file either
             self.remove(temporary)
             raise
         os.fsync(self._descriptor)

@@ -551,7 +551,7 @@ class Partial:
         try:
             self._compare(digest)
             self._compare_record(metadata)
-        except BaseException:
+        except BaseException:  # an interrupt must not leave a partial that no run can write either
             filesystem.set_immutable(self.disk, False)
             os.chmod(self.disk, 0o600)
             raise

@@ -56,7 +56,7 @@ def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bo
             with digest.own_close():
                 os.close(destination)
         digest.finish()
-    except BaseException:
+    except BaseException:  # an interrupt must not leave the descriptor open either
         digest.close()
         raise
     return how, digest
@@ -121,7 +121,7 @@ def clone_base(base: Base, source: Store, target: Store, wanted: t.Sequence[refe
             original = source.find(sha256)
             if original is not None:
                 _clone_one(original, target, wait_s)
-    except BaseException:
+    except BaseException:  # an interrupt must not leave references to nothing either
         if target.find(base.sha256) is None:
             target.unrefer(base.sha256, written)
         raise
@@ -152,6 +152,6 @@ def _clone_one(original: Base, target: Store, wait_s: float) -> None:
             partial.discard()
             full = filesystem.no_space(error, f"Copying the base disk {original.sha256}", target.pool_path)
             raise full or error
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the partial either
             partial.discard()
             raise

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from ...module_utils._errors import InvalidOption
 
 
-def plain(value: t.Any) -> t.Any:
+def plain(value: object) -> t.Any:
     """Exact built-in types from whatever subclasses a template engine wraps data in."""
     if value is None or isinstance(value, bool):
         return value
@@ -33,13 +33,13 @@ def plain(value: t.Any) -> t.Any:
     raise InvalidOption("data", type(value).__name__, "only JSON-like data is")
 
 
-def shown(value: t.Any) -> t.Any:
+def shown(value: object) -> t.Any:
     """A value short enough for a message."""
     text = repr(value)
     return value if len(text) <= 80 else text[:77] + "..."
 
 
-def number(option: str, value: t.Any, *, zero: bool = True, integer: bool = False) -> float:
+def number(option: str, value: object, *, zero: bool = True, integer: bool = False) -> float:
     """A finite, non-negative number (positive unless ``zero``), or InvalidOption naming the option."""
     accepted = f"{'an integer' if integer else 'a number'} {'of at least' if zero else 'above'} 0 is"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -49,7 +49,7 @@ def number(option: str, value: t.Any, *, zero: bool = True, integer: bool = Fals
     return int(value) if integer else float(value)
 
 
-def names(option: str, value: t.Any, known: Mapping[str, int] | None = None) -> list[str]:
+def names(option: str, value: object, known: Mapping[str, int] | None = None) -> list[str]:
     """A list of distinct host names (one name may stand alone), all of them known if ``known`` is given."""
     if isinstance(value, str):
         value = [value]
@@ -68,14 +68,14 @@ def names(option: str, value: t.Any, known: Mapping[str, int] | None = None) -> 
     return found
 
 
-def choice(option: str, value: t.Any, accepted: Sequence[str]) -> str:
+def choice(option: str, value: object, accepted: Sequence[str]) -> str:
     """One of the accepted words."""
     if not isinstance(value, str) or value not in accepted:
         raise InvalidOption(option, shown(value), f"one of {', '.join(accepted)} is")
     return str.__str__(value)
 
 
-def read_input(option: str, value: t.Any) -> t.Any:
+def read_input(option: str, value: object) -> t.Any:
     """The value itself, or the content of the JSON file that it names."""
     if not isinstance(value, (str, pathlib.PurePath)):
         return value

@@ -147,29 +147,29 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
 
     drawn, y = [], 30.0
     for row in rows:
-        bar = row["bar"]
+        transfer = row["bar"]
         entry: dict[str, t.Any] = {"name": row["name"], "inner": bool(row.get("inner")), "y": y, "marks": []}
         entry |= dict.fromkeys(("planned", "measured", "retries", "line"))
-        if bar:
-            if bar["planned"]:
-                begin, finish = bar["planned"]
+        if transfer:
+            if transfer["planned"]:
+                begin, finish = transfer["planned"]
                 entry["planned"] = {
                     "x": x(begin),
                     "w": max(2.0, round(x(finish) - x(begin), 1)),
                     "told": f"predicted {texts.seconds(begin)} to {texts.seconds(finish)}",
                 }
-            if bar["ended_s"] is not None:
-                begin = bar["started_s"] if bar["started_s"] is not None else bar["ended_s"]
+            if transfer["ended_s"] is not None:
+                begin = transfer["started_s"] if transfer["started_s"] is not None else transfer["ended_s"]
                 entry["measured"] = {
-                    "x": x(begin), "w": max(2.0, round(x(bar["ended_s"]) - x(begin), 1)),
-                    "told": f"measured {texts.seconds(begin)} to {texts.seconds(bar['ended_s'])}",
+                    "x": x(begin), "w": max(2.0, round(x(transfer["ended_s"]) - x(begin), 1)),
+                    "told": f"measured {texts.seconds(begin)} to {texts.seconds(transfer['ended_s'])}",
                 }  # fmt: skip
-            if bar["attempts"]:
-                told = "; ".join(f"{one['parent']}: {one['error']}" for one in bar["attempts"])
+            if transfer["attempts"]:
+                told = "; ".join(f"{one['parent']}: {one['error']}" for one in transfer["attempts"])
                 bar_end = entry["measured"] or entry["planned"]
                 entry["retries"] = {
                     "x": bar_end["x"] + bar_end["w"] + 8 if bar_end else gutter + 4,
-                    "count": len(bar["attempts"]),
+                    "count": len(transfer["attempts"]),
                     "told": told,
                 }
         for name, times in row["marks"]:

@@ -139,8 +139,8 @@ class Relay(Tool):
         return self._play(field, IMPORT, "--limit", field.source, image=FILE, version=sha256[:12])
 
     def planned(self, field: Field, relay: dict[str, t.Any]) -> dict[str, t.Any]:
-        (plan,) = relay_plans([relay], Network(field.links()), mode=self.mode)
-        return plan
+        (plan,) = relay_plans([t.cast("t.Any", relay)], Network(field.links()), mode=self.mode)
+        return t.cast("dict[str, t.Any]", plan)
 
     def judge(self, field: Field, relay: dict[str, t.Any], where: str, dead: tuple[str, ...]) -> dict[str, str]:
         return field.judge(relay["size_bytes"], relay["sha256"], where, dead)
@@ -181,7 +181,7 @@ class Relay(Tool):
         incident_s: float | None,
     ) -> Run:
         size, sha256 = relay["size_bytes"], relay["sha256"]
-        parts = relay_parts([relay], [plan])
+        parts = relay_parts([t.cast("t.Any", relay)], [t.cast("t.Any", plan)])
         # As the module takes it; options that are not named are not given.
         given = {
             name: relay_transfer.part(

@@ -112,7 +112,7 @@ class PartialFile:
             self._boot_id = boot_id
             if self.trusted:
                 self.trust()
-        except BaseException:
+        except BaseException:  # an interrupt must not leave descriptors open either
             self.close()
             raise
 

@@ -141,6 +141,6 @@ def _detach(main: t.Callable[[], None], keep: t.Container[int], log_path: str, w
     os.close(writer)
     try:
         main()
-    except BaseException:
+    except BaseException:  # the forked process must never go on in the module's code
         traceback.print_exc()
         os._exit(1)

@@ -163,7 +163,7 @@ class Job:
             claim = self._await_claim(follower)
             if claim is not None:
                 self._fetch_into(claim, place, follower)
-        except BaseException:
+        except BaseException:  # whatever ends it: children must not wait for this host
             self.offer.withdraw()
             raise
         finally:
@@ -205,7 +205,7 @@ class Job:
         try:
             digest = claim.digest()
             endpoint = self._open(claim, digest)
-        except BaseException:
+        except BaseException:  # whatever ends it: the lock must be free for the next run
             claim.close()
             raise
         follower.hand_over(endpoint.marks())
@@ -222,7 +222,7 @@ class Job:
             kept = True
             self._bytes, self._received_from = fetch.bytes, self._received(fetch)
             self._hold(held, received=True)
-        except BaseException:
+        except BaseException:  # whatever ends it: what is verified is kept, and children do not wait
             if not kept:
                 self.offer.withdraw()
                 self._give_up(claim, endpoint)
@@ -332,7 +332,7 @@ class Job:
                     f"The pool {request.pool} ({request.pool_path}) does not keep what is written to it: {check.wrong} chunks "
                     f"were wrong when they were read back, after {MAX_MENDS} attempts. Check the disk under it."
                 )
-        except BaseException:
+        except BaseException:  # whatever ends it: descriptors must not stay open
             endpoint.close()
             raise
         return endpoint

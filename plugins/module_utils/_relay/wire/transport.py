@@ -100,7 +100,7 @@ class Transport:
         except OSError as error:
             connection.close()
             raise PeerLost(f"{where}: the TLS handshake failed: {describe(error)}.", peer=host) from error
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the socket open either
             connection.close()
             raise
 

@@ -120,7 +120,7 @@ def legs(planner: Planner, start: Forest, most: int, moves: int, seed: int, long
 
 def _columns() -> t.Any:
     """The column generation, imported where it is needed: see ``jit``."""
-    from . import column_generation  # noqa: PLC0415
+    from . import column_generation  # noqa: PLC0415 - see jit: imported where it is needed
 
     return column_generation
 

@@ -17,6 +17,7 @@ from ..relay.parts import members, relay_parts
 from ..relay.plan_format import moves_of
 from ..relay.replan import relay_replan
 from ..relay.text import paths_text
+from ..types import Part, Plan, Relay
 from . import watch
 
 State = dict[str, t.Any]
@@ -100,7 +101,7 @@ def _know(out: State, a: str, b: str, mbps: float) -> None:
 
 def _planned(out: State, told: list[str], at: float, now: float) -> State:
     fleet: watch.Fleet = out.get("fleet") or {}
-    plans: list[dict[str, t.Any]] = []
+    plans: list[Plan] = []
     expected = []
     try:
         for relay, plan in zip(out["relays"], out["plans"], strict=True):
@@ -109,8 +110,8 @@ def _planned(out: State, told: list[str], at: float, now: float) -> State:
             options = {"copies": copies_of(relay, hosts), "limits": _limits_among(plan, hosts)}
             new = relay_replan(plan, matrix, _observed(out, relay, plan, fleet, at), **options)
             new = with_copy_times(with_standbys(new, matrix), out.get("measured"))
-            plan = {**new, "assumed": plan.get("assumed", False), **overview(new)}
-            plans.append({**plan, **paths_of(plan, matrix)} if out.get("paths") else plan)
+            tables = paths_of(new, matrix) if out.get("paths") else {}
+            plans.append(t.cast("Plan", {**new, "assumed": plan.get("assumed", False), **overview(new), **tables}))
             expected.append(_expected(new, relay, mx.parse(matrix)))
     except FleetError as error:
         if error.fields.get("kind") != "no_holder":
@@ -150,7 +151,7 @@ def _remembered(out: State, at: float, line: str) -> list[dict[str, t.Any]]:
     return [*(out.get("history") or []), {"at_s": round(at, 1), "kind": "replan", "text": line}]
 
 
-def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
+def _limits_among(plan: Plan, hosts: Sequence[str]) -> dict[str, t.Any] | None:
     """The plan's limits without those of hosts that did not come to take part."""
     limits = plan.get("limits")
     if not limits:
@@ -159,12 +160,12 @@ def _limits_among(plan: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, 
     return {**limits, "hosts": ports, "links": [row for row in limits.get("links") or [] if {row[0], row[1]} <= set(hosts)]}
 
 
-def _tables(plans: Sequence[Mapping[str, t.Any]]) -> list[str]:
+def _tables(plans: Sequence[Plan]) -> list[str]:
     """The preferred paths to those who still lack something."""
     return [line for plan in plans if plan.get("paths") for line in [f"{plan['base']}:", *paths_text(plan)]]
 
 
-def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.Any]], after: Sequence[Mapping[str, t.Any]]) -> bool:
+def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Part], after: Sequence[Part]) -> bool:
     """Whether a host's part is another one. Who has the base does not care for parents any more, only for children."""
     if len(before) != len(after):
         return True
@@ -176,7 +177,7 @@ def _concerned(fleet: watch.Fleet, host: str, before: Sequence[Mapping[str, t.An
     return False
 
 
-def _finish(plans: Sequence[Mapping[str, t.Any]]) -> float:
+def _finish(plans: Sequence[Plan]) -> float:
     return max((plan["predicted_s"] for plan in plans), default=0.0)
 
 
@@ -193,7 +194,7 @@ def _hopeless(out: State, why: str, now: float) -> State:
     return out
 
 
-def _matrix(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _matrix(out: State, relay: Relay, plan: Plan) -> dict[str, t.Any]:
     """What was measured, and over it what was observed since. Fixed paths over what was lost are given up."""
     hosts = members(relay, plan)
     gone = set(map(tuple, out["lost_links"])) | {(a, b) for a in out["lost"] for b in hosts}
@@ -207,7 +208,7 @@ def _matrix(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *lost]}
 
 
-def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.Matrix) -> dict[str, float]:
+def _expected(plan: Plan, relay: Relay, matrix: mx.Matrix) -> dict[str, float]:
     """Rates by receiver. Those of transfers that go on from an earlier plan are the links'."""
     rates = watch.expected_rates(plan, relay["size_bytes"])
     if plan["mode"] == "staged":
@@ -218,7 +219,7 @@ def _expected(plan: Mapping[str, t.Any], relay: Mapping[str, t.Any], matrix: mx.
     return rates
 
 
-def _observed(out: State, relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: watch.Fleet, at: float) -> dict[str, t.Any]:
+def _observed(out: State, relay: Relay, plan: Plan, fleet: watch.Fleet, at: float) -> dict[str, t.Any]:
     hosts = members(relay, plan)
     bases = {host: watch.base_of(fleet, host, relay["sha256"]) for host in hosts}
     gone = [host for host in hosts if host in out["lost"] or bases[host].state == "failed"]

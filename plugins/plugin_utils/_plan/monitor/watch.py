@@ -29,6 +29,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ....module_utils._errors import InvalidOption
 from ..relay.parts import members
 from ..relay.plan_format import moves_of
+from ..types import Part, Plan, Relay
 
 State = dict[str, t.Any]
 Fleet = Mapping[str, Mapping[str, t.Any]]
@@ -59,7 +60,7 @@ DEFAULTS: dict[str, float] = {
 }
 
 
-def settings_of(given: t.Any) -> dict[str, float]:
+def settings_of(given: object) -> dict[str, float]:
     """All settings of a watch; InvalidOption for a name or value that is none."""
     if not isinstance(given, Mapping):
         raise InvalidOption("settings", given, f"a dictionary with any of {', '.join(DEFAULTS)} is")
@@ -238,12 +239,12 @@ def _stall(state: State, host: str) -> str:
     return f"{host} is silent." if reason == "silent" else f"{host} fetches {reason.partition(' ')[2]}."
 
 
-def first_parents(plan: Mapping[str, t.Any], host: str) -> set[str]:
+def first_parents(plan: Plan, host: str) -> set[str]:
     choices = (plan.get("parents") or {}).get(host) or []
     return {stripe[0] for stripe in choices if isinstance(stripe, list) and stripe}
 
 
-def expected_rates(plan: Mapping[str, t.Any], size_bytes: int) -> dict[str, float]:
+def expected_rates(plan: Plan, size_bytes: int) -> dict[str, float]:
     """10^6 bit/s by receiver, as a plan that was made from measured links foresees them."""
     if plan.get("assumed"):
         return {}
@@ -301,7 +302,7 @@ def _rounds_due(state: Mapping[str, t.Any], fleet: Fleet, now: float) -> list[li
     return _disjoint([*back, *others[start:], *others[:start]][: len(back) + MOST_PAIRS])
 
 
-def _idle_links(state: Mapping[str, t.Any], relay: Mapping[str, t.Any], plan: Mapping[str, t.Any], fleet: Fleet) -> list[tuple[str, str]]:
+def _idle_links(state: Mapping[str, t.Any], relay: Relay, plan: Plan, fleet: Fleet) -> list[tuple[str, str]]:
     """Links from hosts that have something to give to hosts that need it and get nothing over them.
 
     Staged: only holders serve, and who is served by one is not disturbed. Chunk by chunk every host serves; those that
@@ -395,7 +396,7 @@ def _is_cut(attempt: Mapping[str, t.Any]) -> bool:
     return attempt.get("mbps") == 0 or any(words in attempt["error"] for words in SILENT)
 
 
-def parents_now(parts: Mapping[str, Sequence[Mapping[str, t.Any]]]) -> dict[str, str]:
+def parents_now(parts: Mapping[str, Sequence[Part]]) -> dict[str, str]:
     """From whom each host fetches, as text for comparison and for people."""
     first = {}
     for host, bases in parts.items():

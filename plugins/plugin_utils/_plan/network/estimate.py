@@ -18,7 +18,7 @@ from . import matrix as mx
 Rounds = list[list[list[str]]]
 
 
-def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
+def _tournament(items: Sequence[str]) -> list[list[tuple[str, str]]]:
     """Every unordered pair once, in rounds of disjoint pairs (circle method)."""
     ring = list(range(len(items)))
     if len(ring) % 2:
@@ -31,7 +31,7 @@ def _tournament(items: Sequence[t.Any]) -> list[list[tuple[t.Any, t.Any]]]:
     return [r for r in rounds if r]
 
 
-def _spread(rounds: list[t.Any], count: int) -> list[t.Any]:
+def _spread(rounds: list[list[tuple[str, str]]], count: int) -> list[list[tuple[str, str]]]:
     """``count`` of the rounds, evenly spread."""
     if len(rounds) <= count:
         return rounds
@@ -39,12 +39,12 @@ def _spread(rounds: list[t.Any], count: int) -> list[t.Any]:
 
 
 def probe_rounds(
-    hosts: t.Any,
-    sites: t.Any = None,
-    full_up_to: t.Any = 64,
-    sample_rounds: t.Any = 12,
-    known: t.Any = None,
-    max_age_s: t.Any = None,
+    hosts: object,
+    sites: object = None,
+    full_up_to: object = 64,
+    sample_rounds: object = 12,
+    known: object = None,
+    max_age_s: object = None,
 ) -> Rounds:
     """Rounds of disjoint pairs ``[a, b]``; a pair is measured both ways within its round.
 
@@ -67,7 +67,7 @@ def age_of(row: Mapping[str, t.Any]) -> float:
     return mx.number("age_s", row.get("age_s") or 0)
 
 
-def _all_rounds(hosts: t.Any, sites: t.Any, full_up_to: t.Any, sample_rounds: t.Any) -> Rounds:
+def _all_rounds(hosts: object, sites: object, full_up_to: object, sample_rounds: object) -> Rounds:
     listed = mx.names("hosts", mx.plain(hosts))
     full = int(mx.number("full_up_to", full_up_to, integer=True))
     sample = int(mx.number("sample_rounds", sample_rounds, zero=False, integer=True))
@@ -89,7 +89,7 @@ def _all_rounds(hosts: t.Any, sites: t.Any, full_up_to: t.Any, sample_rounds: t.
     return [r for r in rounds if r]
 
 
-def _flatten(probes: t.Any) -> tuple[list[Mapping[str, t.Any]], dict[str, Mapping[str, t.Any]]]:
+def _flatten(probes: object) -> tuple[list[Mapping[str, t.Any]], dict[str, Mapping[str, t.Any]]]:
     """Rows of links, and facts by host, from any of the accepted forms."""
     accepted = 'a list of {"from", "to", "mbps" or "seconds"}, or {host: such a list or {"links": [...]}} is'
     rows: list[Mapping[str, t.Any]] = []

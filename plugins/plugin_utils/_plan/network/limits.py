@@ -52,7 +52,7 @@ class Limits:
         """Hosts with a limit of their own, or of one of their links."""
         return {*self.up, *self.down, *self.streams, *(name for pair in self.links for name in pair)}
 
-    def add(self, value: t.Any, known: Mapping[str, int], option: str = "limits") -> None:
+    def add(self, value: object, known: Mapping[str, int], option: str = "limits") -> None:
         """Merge limits; one may only tighten what is there already.
 
         ``{"hosts": {host: {"up_mbps", "down_mbps", "streams"}}, "links": [[from, to, mbps]], "sites": {site:
@@ -82,7 +82,7 @@ class Limits:
             self._pairs(f"{option}.{key}", value.get(key) or [], known if key == "links" else None, table)
 
     @staticmethod
-    def _port(option: str, name: str, values: t.Any, up: dict[str, float], down: dict[str, float]) -> None:
+    def _port(option: str, name: str, values: object, up: dict[str, float], down: dict[str, float]) -> None:
         if not isinstance(values, Mapping) or not set(values) <= {"up_mbps", "down_mbps", "streams"}:
             raise InvalidOption(option, json_data.shown(values), PORT)
         for key, table in (("up_mbps", up), ("down_mbps", down)):
@@ -91,7 +91,7 @@ class Limits:
                 table[name] = min(mbps, table.get(name, math.inf))
 
     @staticmethod
-    def _pairs(option: str, value: t.Any, known: Mapping[str, int] | None, table: dict[tuple[str, str], float]) -> None:
+    def _pairs(option: str, value: object, known: Mapping[str, int] | None, table: dict[tuple[str, str], float]) -> None:
         if not isinstance(value, (list, tuple)):
             raise InvalidOption(option, json_data.shown(value), "a list of [from, to, mbps] is")
         for entry in value:

@@ -60,7 +60,7 @@ class Matrix:
         found = self.exceptions.get((i, j))
         return self.class_seconds[self.class_of[i]][self.class_of[j]] if found is None else found
 
-    def set_sites(self, value: t.Any, option: str = "sites") -> None:
+    def set_sites(self, value: object, option: str = "sites") -> None:
         """Sites by host name; hosts that are not named keep theirs."""
         if value is None:
             return
@@ -70,7 +70,7 @@ class Matrix:
             if host in self.index:
                 self.site[self.index[host]] = str.__str__(name)
 
-    def set_shared_pools(self, value: t.Any, option: str = "shared_pools") -> None:
+    def set_shared_pools(self, value: object, option: str = "shared_pools") -> None:
         """Groups of host names; a host can be in one of them."""
         if not isinstance(value, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in value):
             raise InvalidOption(option, shown(value), "a list of lists of hosts that have the same pool is")
@@ -88,7 +88,7 @@ class Matrix:
         for name in sorted(self.limits.sites - known):
             raise InvalidOption("limits", name, f"the matrix has the sites {', '.join(sorted(known)) or '(none)'}; one of them")
 
-    def pair(self, option: str, value: t.Any) -> tuple[int, int]:
+    def pair(self, option: str, value: object) -> tuple[int, int]:
         """Host numbers of ``[from, to]``."""
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise InvalidOption(option, shown(value), "[from, to] is")
@@ -157,7 +157,7 @@ class Matrix:
                         out[k] = [max(x, d) for x, d in zip(out[k], floor, strict=True)]
 
 
-def _rows(option: str, value: t.Any, n: int, labels: Sequence[str], *, diagonal: bool) -> list[list[float]]:
+def _rows(option: str, value: object, n: int, labels: Sequence[str], *, diagonal: bool) -> list[list[float]]:
     """Checked square rows with inf for null. ``diagonal``: it is meaningful (classes) and may be anything."""
     if not isinstance(value, (list, tuple)) or len(value) != n:
         length = len(value) if isinstance(value, (list, tuple)) else type(value).__name__
@@ -187,7 +187,7 @@ def _rows(option: str, value: t.Any, n: int, labels: Sequence[str], *, diagonal:
     return out
 
 
-def parse(value: t.Any, option: str = "matrix") -> Matrix:
+def parse(value: object, option: str = "matrix") -> Matrix:
     """A Matrix from its documented form, inline or as the path of a JSON file."""
     if isinstance(value, Matrix):
         return value

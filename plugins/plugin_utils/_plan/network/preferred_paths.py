@@ -14,7 +14,7 @@ from . import shared_pools
 from .shortest_paths import close, shortest
 
 
-def preferred_paths(matrix: t.Any, sources: t.Any, targets: t.Any = None, size_bytes: t.Any = None) -> list[dict[str, t.Any]]:
+def preferred_paths(matrix: object, sources: object, targets: object = None, size_bytes: object = None) -> list[dict[str, t.Any]]:
     """Rows ``{link: [from, to], seconds, preferred, tie, precondition}`` for every link among the hosts.
 
     ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.

@@ -15,7 +15,7 @@ from .shortest_paths import Rows, close, shortest
 
 
 def whole_paths(
-    matrix: t.Any,
+    matrix: object,
     relays: Iterable[str] | None = None,
     senders: Sequence[str] | None = None,
     receivers: Sequence[str] | None = None,

@@ -31,8 +31,8 @@ _INNER = (
 def compiled() -> Callable[[World, State, Goal], float] | None:
     """``kernels.improve``, compiled; None without Numba."""
     try:
-        import numba  # noqa: PLC0415
-        from numba.extending import register_jitable  # noqa: PLC0415
+        import numba  # noqa: PLC0415 - see jit: imported where it is needed
+        from numba.extending import register_jitable  # noqa: PLC0415 - see jit: imported where it is needed
     except ImportError:
         return None
     if numba.config.DISABLE_JIT:
@@ -59,7 +59,7 @@ class Arrays:
     def _array(self, values: Iterable[int]) -> t.Any:
         if self.engine is None:
             return list(values)
-        import numpy  # noqa: PLC0415
+        import numpy  # noqa: PLC0415 - see jit: imported where it is needed
 
         return numpy.array(list(values), dtype=numpy.int64)
 

@@ -43,9 +43,9 @@ class _Rows:
 def fewest_left_out(problem: Problem) -> int | None:
     """How many machines must be left out; None if that was not proved within the nodes, or SciPy is not there."""
     try:
-        import numpy  # noqa: PLC0415
-        from scipy.optimize import Bounds, LinearConstraint, milp  # noqa: PLC0415
-        from scipy.sparse import csr_matrix  # noqa: PLC0415
+        import numpy  # noqa: PLC0415 - see jit: imported where it is needed
+        from scipy.optimize import Bounds, LinearConstraint, milp  # noqa: PLC0415 - see jit: imported where it is needed
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 - see jit: imported where it is needed
     except ImportError:
         return None
     total = len(problem.machines)

@@ -149,7 +149,7 @@ class _Placing:
 
     def _decide_again(self, wishes: Sequence[Wish], prefer: Mapping[str, str], first: Ranking) -> tuple[Built, Ranking]:
         """Once more, with the times of the relay that the first decision would need; the better of both by these times."""
-        from .relay_cost import receivers_of  # noqa: PLC0415
+        from .relay_cost import receivers_of  # noqa: PLC0415 - see jit: imported where it is needed
 
         receivers = receivers_of(first.built.problem, first.arrays.assignment)
         if self.cost is None or not receivers:

@@ -20,7 +20,7 @@ def links_of(paths: Iterable[Sequence[str]]) -> Links:
     return list(dict.fromkeys((str(a), str(b)) for path in paths for a, b in itertools.pairwise(path)))
 
 
-def mistakes(paths: t.Any, hosts: Collection[str]) -> list[str]:
+def mistakes(paths: object, hosts: Collection[str]) -> list[str]:
     """What is wrong with the paths, as sentences; none where they can be followed."""
     if not isinstance(paths, (list, tuple)):
         return [f"{OPTION}: invalid value {paths!r}; expected a list of paths, each a list of hosts: [[kvm1, kvm2, kvm3]]"]

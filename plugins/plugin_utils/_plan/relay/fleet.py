@@ -16,6 +16,7 @@ from ..network import matrix as mx
 from ..network.estimate import deployment_matrix
 from ..network.preferred_paths import preferred_paths
 from ..network.whole_paths import whole_paths
+from ..types import Plan, Relay
 from . import fixed_paths
 from .plan_format import moves_of
 from .planner import relay_plan
@@ -43,13 +44,13 @@ NOTHING_KNOWN = Network()
 
 
 def relay_plans(
-    relays: Sequence[Mapping[str, t.Any]],
+    relays: Sequence[Relay],
     network: Network = NOTHING_KNOWN,
     alive: Sequence[str] | None = None,
     mode: str = "cut_through",
     paths: bool = False,
-    **options: t.Any,
-) -> list[dict[str, t.Any]]:
+    **options: object,
+) -> list[Plan]:
     """One relay plan for each relay.
 
     :param alive: hosts that can take part; others are left out.
@@ -70,17 +71,18 @@ def relay_plans(
         options = {**options, "size_bytes": relay["size_bytes"], "base": relay["base"], "mode": mode, "limits": limits}
         plan = with_helpers(relay_plan(matrix, sources, targets, copies=copies_of(relay, hosts), **options), matrix, helpers, options)
         plan = with_copy_times(with_standbys(plan, matrix), network.links)
-        plan |= {"assumed": not _has_links(network.links), "estimated": relay.get("estimated", False), **overview(plan)}
-        plans.append({**plan, **paths_of(plan, matrix)} if paths else plan)
+        known = {"assumed": not _has_links(network.links), "estimated": relay.get("estimated", False)}
+        tables = paths_of(plan, matrix) if paths else {}
+        plans.append(t.cast("Plan", {**plan, **known, **overview(plan), **tables}))
     return plans
 
 
-def copies_of(relay: Mapping[str, t.Any], hosts: Sequence[str]) -> dict[str, t.Any] | None:
+def copies_of(relay: Relay, hosts: Sequence[str]) -> dict[str, t.Any] | None:
     """Whole copies that stay on these hosts, as relay_plan takes them."""
     return {host: pools for host, pools in (relay.get("copies") or {}).items() if host in hosts} or None
 
 
-def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
+def with_copy_times(plan: Plan, links: object) -> Plan:
     """The plan with ``end_s`` of its local copies, and ``copied_s``, when the last one ends, where disks were measured.
 
     Copies of a pool run side by side and share its disk, so that together they take as long as one after another.
@@ -101,7 +103,7 @@ def with_copy_times(plan: dict[str, t.Any], links: t.Any) -> dict[str, t.Any]:
     return {**plan, "local": local, "copied_s": max(ends.values(), default=None)}
 
 
-def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
+def _copy_seconds(facts: object, size_bytes: float | None) -> float | None:
     """Seconds of one copy on a host's disk, which reads and writes at the same time; None where nobody knows."""
     if not size_bytes or not isinstance(facts, Mapping):
         return None
@@ -113,7 +115,7 @@ def _copy_seconds(facts: t.Any, size_bytes: float | None) -> float | None:
 WORTH_HELP = 1.02
 
 
-def with_helpers(plan: dict[str, t.Any], matrix: t.Any, helpers: Sequence[str], options: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def with_helpers(plan: Plan, matrix: object, helpers: Sequence[str], options: Mapping[str, t.Any]) -> Plan:
     """The plan, or one in which hosts that neither hold nor need the base pass it on, where the targets gain by that.
 
     ``helpers`` of the result are those hosts; they stand among its targets.
@@ -134,7 +136,7 @@ def with_helpers(plan: dict[str, t.Any], matrix: t.Any, helpers: Sequence[str], 
     return {**other, "helpers": used} if lost < 0 or (lost == 0 and sooner) else plan
 
 
-def _served(plan: Mapping[str, t.Any], targets: Sequence[str]) -> float:
+def _served(plan: Plan, targets: Sequence[str]) -> float:
     """When the last of these targets has the base, of those that the plan reaches."""
     moves = moves_of(plan)
     return max((moves[host]["end_s"] for host in targets if host in moves), default=0.0)
@@ -144,7 +146,7 @@ def _served(plan: Mapping[str, t.Any], targets: Sequence[str]) -> float:
 SPARE_HOLDERS = 2
 
 
-def with_standbys(plan: Mapping[str, t.Any], matrix: t.Any) -> dict[str, t.Any]:
+def with_standbys(plan: Plan, matrix: object) -> Plan:
     """The plan with only those holders that serve, and ``standby``: those that take over, the quickest first.
 
     The others are in no part of the plan. They were candidates until the links were known.
@@ -166,7 +168,7 @@ def with_standbys(plan: Mapping[str, t.Any], matrix: t.Any) -> dict[str, t.Any]:
 ALL_LINKS, MOST_LINKS = 12, 300
 
 
-def paths_of(plan: Mapping[str, t.Any], matrix: Mapping[str, t.Any]) -> dict[str, list[dict[str, t.Any]]]:
+def paths_of(plan: Plan, matrix: Mapping[str, t.Any]) -> dict[str, list[dict[str, t.Any]]]:
     """``paths``: rows of preferred_paths of links to the plan's targets, and ``whole_paths``, as many as people read.
 
     ``used`` of a row is the share of the base that the plan in force sends over the link: another strategy than
@@ -187,7 +189,7 @@ def paths_of(plan: Mapping[str, t.Any], matrix: Mapping[str, t.Any]) -> dict[str
     return {"paths": links, "whole_paths": whole_paths(matrix, inside, *pairs)}
 
 
-def shares_of(plan: Mapping[str, t.Any]) -> dict[tuple[str, str], float]:
+def shares_of(plan: Plan) -> dict[tuple[str, str], float]:
     """The share of the base that the plan sends over each link, {(from, to): 0 to 1}."""
     total = sum(tree["weight"] for tree in plan["trees"]) or 1.0
     moves = moves_of(plan)
@@ -199,7 +201,7 @@ def shares_of(plan: Mapping[str, t.Any]) -> dict[tuple[str, str], float]:
     return carried
 
 
-def overview(plan: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def overview(plan: Plan) -> dict[str, t.Any]:
     """What the plan's text says: ``links`` [{"from", "to", "bytes", "seconds"}] and ``arrivals`` {host: {"at_s", "from"}}.
 
     ``seconds`` are from the receiver's first chunk to its last.
@@ -242,7 +244,7 @@ def limits_of(network: Network, hosts: Sequence[str]) -> dict[str, t.Any] | None
 
 def matrix_of(
     links: t.Any,
-    relay: Mapping[str, t.Any],
+    relay: Relay,
     hosts: Sequence[str],
     sites: Mapping[str, str] | None,
     lost_links: Collection[tuple[str, str]] = (),
@@ -255,10 +257,10 @@ def matrix_of(
         links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
     shared = [mates for group in relay.get("shared_pools") or [] if len(mates := [h for h in group if h in hosts]) > 1]
     matrix = deployment_matrix(links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared)
-    refused = fixed_paths.refused(list(map(tuple, relay.get("fixed") or [])), hosts, lost_links)
+    refused = fixed_paths.refused([(a, b) for a, b in relay.get("fixed") or []], hosts, lost_links)
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
 
 
-def _has_links(links: t.Any) -> bool:
+def _has_links(links: object) -> bool:
     rows = links.values() if isinstance(links, Mapping) else [links]
     return any(row.get("links") if isinstance(row, Mapping) else row for row in rows)

@@ -188,7 +188,7 @@ def tree(view: Fleet, request: Request) -> tuple[list[int], float]:
         bound = max(bound, st.growth(view.ready, seconds, targets, out, [inn[v] for v in targets], together))
     if request.strategy != "best" or not targets:
         return via, bound
-    from ..staged import network, search  # noqa: PLC0415
+    from ..staged import network, search  # noqa: PLC0415 - see jit: imported where it is needed
 
     arrays = network.class_arrays(view.table, view.class_of, view.nearest(), view.ready, view.streams)
     return search.best_of_many(arrays, t.cast("st.Rows", view), view.ready, request.effort), bound
@@ -218,8 +218,8 @@ def flow_bound(view: Fleet) -> float:
 
 def cut_through(view: Fleet, request: Request, chunks: int) -> Result:
     """The chosen trees; every holder is there from the start."""
-    from ..cut_through import bounds, model  # noqa: PLC0415
-    from ..cut_through import search as ct  # noqa: PLC0415
+    from ..cut_through import bounds, model  # noqa: PLC0415 - see jit: imported where it is needed
+    from ..cut_through import search as ct  # noqa: PLC0415 - see jit: imported where it is needed
 
     roots = len(view.ready)
     net = model.class_network(view.table, view.class_of, roots, view.nearest(), NEAR, view.sites)

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Iterable, Mapping
 
 from ..placement import Observed
+from ..types import Relay
 from . import fixed_paths
 
 _METADATA = (
@@ -93,14 +94,14 @@ def relays_of(
             relay["targets"].update(lacking)
             relay["shared_pools"] = _shared_pools(relay["targets"], hosts)
             relay["sources"] = candidates(sources, relay["targets"], hosts)
-            relay["helpers"] = _helpers(relay, hosts, relaying)
+            relay["helpers"] = _helpers(t.cast("Relay", relay), hosts, relaying)
             relay["fixed"] = fixed_paths.links_of(relaying.paths)
             if own:
                 relay["copies"] = _copies(digest, work, relay["targets"])
     return list(relays.values())
 
 
-def _helpers(relay: Mapping[str, t.Any], hosts: Observed, relaying: Relaying) -> dict[str, str]:
+def _helpers(relay: Relay, hosts: Observed, relaying: Relaying) -> dict[str, str]:
     """Permitted hosts that neither hold nor need the base, and the pool in which it would stay there."""
     usual = next(iter(relay["targets"].values()))
     found = {}

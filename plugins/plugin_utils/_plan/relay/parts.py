@@ -12,8 +12,10 @@ import typing as t
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
+from ..types import Part, Plan, Relay
 
-def relay_parts(relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
+
+def relay_parts(relays: Sequence[Relay], plans: Sequence[Plan]) -> dict[str, list[Part]]:
     """Each node's part: ``{host: [{"metadata", "pool", "parents", "weights", "expected_mbps", "children"}]}``.
 
     ``parents`` holds for each tree of the plan whom to fetch its chunks from, best first, and ``weights`` the trees'
@@ -22,7 +24,7 @@ def relay_parts(relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[s
     sender's port. A host that the plan could not reach still tries every source: a poor measurement must not cost it
     its machines.
     """
-    parts: dict[str, list[dict[str, t.Any]]] = {}
+    parts: dict[str, list[Part]] = {}
     for relay, plan in zip(relays, plans, strict=True):
         uplinks = [{edge["to"]: edge["from"] for edge in tree["edges"]} for tree in plan.get("trees") or []]
         children, expected = _children(plan), _expected_mbps(plan)
@@ -32,9 +34,9 @@ def relay_parts(relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[s
         for host, pool in {**sources, **receivers}.items():
             parents: list[list[str]] = []
             if host in receivers:
-                planned = (plan.get("parents") or {}).get(host) or [[] for _tree in plan.get("trees") or [None]]
+                planned = (plan.get("parents") or {}).get(host) or [[]] * max(1, len(weights))
                 parents = [_choices(choices, above, sources) for choices, above in zip_longest(planned, uplinks[: len(planned)])]
-            part = {
+            part: Part = {
                 "metadata": relay["metadata"],
                 "pool": pool,
                 "parents": parents,
@@ -46,12 +48,12 @@ def relay_parts(relays: Sequence[Mapping[str, t.Any]], plans: Sequence[Mapping[s
     return parts
 
 
-def helpers_of(relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> dict[str, str]:
+def helpers_of(relay: Relay, plan: Plan) -> dict[str, str]:
     """The hosts that pass the base on without needing it, and their pools."""
     return {host: pool for host, pool in (relay.get("helpers") or {}).items() if host in plan["targets"]}
 
 
-def members(relay: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> list[str]:
+def members(relay: Relay, plan: Plan) -> list[str]:
     """Every host that takes part in a relay, or may."""
     return list(dict.fromkeys([*relay["sources"], *relay["targets"], *helpers_of(relay, plan)]))
 
@@ -65,7 +67,7 @@ def _choices(choices: Sequence[str], above: Mapping[str, str] | None, sources: t
     return list(dict.fromkeys([*choices[:1], *beyond, *choices[1:], *sources]))
 
 
-def _expected_mbps(plan: Mapping[str, t.Any]) -> dict[str, float]:
+def _expected_mbps(plan: Plan) -> dict[str, float]:
     """At which rate each target gets the base according to a plan that was made from measured links.
 
     A stage holds a host's transfer from its first chunk to its last.
@@ -77,7 +79,7 @@ def _expected_mbps(plan: Mapping[str, t.Any]) -> dict[str, float]:
     return {move["to"]: size * 8 / 1e6 / (move["end_s"] - move["start_s"]) for move in moves if move["end_s"] > move["start_s"]}
 
 
-def _children(plan: Mapping[str, t.Any]) -> dict[str, list[str]]:
+def _children(plan: Plan) -> dict[str, list[str]]:
     """Whom each sender serves, in order; empty where all may be served at once."""
     if plan.get("mode") != "staged" or plan.get("contention") != "port":
         return {}
@@ -88,7 +90,7 @@ def _children(plan: Mapping[str, t.Any]) -> dict[str, list[str]]:
     return children
 
 
-def relay_stages(plans: Sequence[Mapping[str, t.Any]], deepest: int = 16) -> dict[str, int]:
+def relay_stages(plans: Sequence[Plan], deepest: int = 16) -> dict[str, int]:
     """The stage play in which each target is waited for: the latest of its bases, at most the deepest there is."""
     stages: dict[str, int] = {}
     for plan in plans:

@@ -14,17 +14,18 @@ from ....module_utils._errors import InvalidOption
 from ..network import matrix as mx
 from ..staged.schedule import Transfer
 from ..trees import children_of, depths, top_down
+from ..types import Move, Plan
 from .backup_parents import Choices, ranked_senders
 
 FORMAT = 1
 
 
-def moves_of(plan: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
+def moves_of(plan: Plan) -> dict[str, Move]:
     """{receiver: transfer} of a plan; a receiver of several trees has its last one."""
     return {move["to"]: move for stage in plan["stages"] for move in stage}
 
 
-def local_copies(copies: t.Any, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]) -> list[dict[str, t.Any]]:
+def local_copies(copies: object, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]) -> list[dict[str, t.Any]]:
     """Copies that stay on a host: ``{host: count}``, or ``{host: {pool: count}}`` with the receiving pool first.
 
     A further pool gets the base once from the first, beside the first one's own copies; then its own follow.

@@ -16,6 +16,7 @@ from ..network import matrix as mx
 from ..network import shared_pools
 from ..network.shortest_paths import EPSILON
 from ..staged import schedule as st
+from ..types import Plan
 from . import host_classes, plan_format
 from .request import Problem, Request, check, problem
 
@@ -52,7 +53,7 @@ def best_tree(request: Request, view: Problem, rows: st.Rows | None = None) -> t
     if request.contention == "port":
         bound = max(bound, st.growth_bound(rows, view.ready, found, view.streams.together(rows)))
         if request.strategy == "best":
-            from ..staged import search  # noqa: PLC0415
+            from ..staged import search  # noqa: PLC0415 - see jit: imported where it is needed
 
             parents, bound = search.best(rows, view.ready, found, bound, view.streams, request.effort)
     return parents, bound
@@ -160,8 +161,8 @@ def cut_through(request: Request, view: Problem, at: float, running: Sequence[tu
 
     :param running: weights and trees that are in use; they stay unless new ones finish clearly sooner.
     """
-    from ..cut_through import bounds, model  # noqa: PLC0415
-    from ..cut_through import search as ct  # noqa: PLC0415
+    from ..cut_through import bounds, model  # noqa: PLC0415 - see jit: imported where it is needed
+    from ..cut_through import search as ct  # noqa: PLC0415 - see jit: imported where it is needed
 
     roots = list(view.ready)
     if len(view.hosts) == len(roots):
@@ -193,7 +194,7 @@ def within_limits(net: t.Any, view: Problem, found: t.Any, chunks: int) -> t.Any
     Where the limits leave no way to serve everybody the result stays: nodes keep to their limits, and their further
     receivers wait for each other.
     """
-    from ..cut_through import search as ct  # noqa: PLC0415
+    from ..cut_through import search as ct  # noqa: PLC0415 - see jit: imported where it is needed
 
     if not exceeded(found.forest.trees, view.streams.limit):
         return found
@@ -216,7 +217,7 @@ def staged(request: Request, view: Problem) -> Solved:
     transfers, bound = staged_transfers(request, view)
     by = EXACT if proven(view, bound) else QUICK
     if request.certify and request.contention == "port" and ends(transfers) > bound * (1 + EPSILON):
-        from ..staged import lp_bound  # noqa: PLC0415
+        from ..staged import lp_bound  # noqa: PLC0415 - see jit: imported where it is needed
 
         bound, by = lp_bound.staged(view.rows, view.ready, view.streams, bound, ends(transfers))
     body = plan_format.staged_plan(view.hosts, view.rows, transfers, list(view.ready), view.ready, view.site)
@@ -241,7 +242,7 @@ def described(request: Request, solved: Solved) -> dict[str, t.Any]:
     }
 
 
-def relay_plan(matrix: t.Any, sources: t.Any, targets: t.Any = None, base: t.Any = None, **options: t.Any) -> dict[str, t.Any]:
+def relay_plan(matrix: object, sources: object, targets: object = None, base: t.Any = None, **options: object) -> Plan:
     """A plan that brings the base from ``sources`` to ``targets`` (default: every other host of the matrix).
 
     :param options: see ``request.OPTIONS``.
@@ -256,19 +257,22 @@ def relay_plan(matrix: t.Any, sources: t.Any, targets: t.Any = None, base: t.Any
     else:
         view, unreachable = problem(request, ready, wanted)
         solved = staged(request, view) if request.mode == "staged" else cut_through(request, view, 0.0)
-    plan = {
-        **shared_pools.told(described(request, solved), shares),
-        "base": mx.plain(base),
-        "sources": request.sources,
-        "targets": request.targets,
-        "unreachable": shared_pools.also(unreachable, shares),
-    }
+    plan = t.cast(
+        "Plan",
+        {
+            **shared_pools.told(described(request, solved), shares),
+            "base": mx.plain(base),
+            "sources": request.sources,
+            "targets": request.targets,
+            "unreachable": shared_pools.also(unreachable, shares),
+        },
+    )
     if request.copies is not None:
         plan["local"] = local(request, plan)
     return plan
 
 
-def local(request: Request, plan: Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+def local(request: Request, plan: Plan) -> list[dict[str, t.Any]]:
     """The plan's local copies, each after the base has come to its host."""
     has = dict.fromkeys(plan["sources"], plan.get("at_s", 0.0))
     depth = dict.fromkeys(plan["sources"], 0)

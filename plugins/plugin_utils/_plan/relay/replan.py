@@ -16,6 +16,7 @@ from ..network import shared_pools
 from ..network.shortest_paths import EPSILON
 from ..staged import schedule as st
 from ..trees import children_of, top_down
+from ..types import Move, Plan
 from . import plan_format, planner
 from .request import OPTIONS, Problem, Request, check, problem
 
@@ -57,9 +58,7 @@ def _change_links(matrix: mx.Matrix, observed: Mapping[str, t.Any]) -> None:
         matrix.set_seconds(i, j, mx.number("observed.links", entry[2]))
 
 
-def _progress(
-    plan: Mapping[str, t.Any], observed: Mapping[str, t.Any], at: float, size: int | None
-) -> dict[str, tuple[str | None, float, float]]:
+def _progress(plan: Plan, observed: Mapping[str, t.Any], at: float, size: int | None) -> dict[str, tuple[str | None, float, float]]:
     """By host: from whom, since when, and which share of the base it has; by default as the plan foresaw."""
     moves = plan_format.moves_of(plan)
     found: dict[str, tuple[str | None, float, float]] = {}
@@ -87,7 +86,7 @@ def _progress(
     return found
 
 
-def _elapsed(move: Mapping[str, t.Any], at: float) -> float:
+def _elapsed(move: Move, at: float) -> float:
     """The share of the base that a host should have by now."""
     span = move["end_s"] - move["start_s"]
     carried = move.get("share", 1.0)
@@ -95,7 +94,7 @@ def _elapsed(move: Mapping[str, t.Any], at: float) -> float:
     return 1.0 - carried + carried * part
 
 
-def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, t.Any]) -> State:
+def observe(request: Request, plan: Plan, observed: Mapping[str, t.Any]) -> State:
     """Checks the observation against plan and matrix."""
     matrix = request.matrix
     at = mx.number("observed.at_s", observed.get("at_s") or 0)
@@ -148,7 +147,7 @@ def observe(request: Request, plan: Mapping[str, t.Any], observed: Mapping[str, 
     return State(at, holders, lost, wanted, shares, running, left)
 
 
-def _repaired(plan: Mapping[str, t.Any], view: Problem) -> list[tuple[float, list[int]]]:
+def _repaired(plan: Plan, view: Problem) -> list[tuple[float, list[int]]]:
     """The plan's trees with as little changed as can be: who lost its sender, or is new, goes to its next choice.
 
     Empty if a tree cannot be repaired.
@@ -213,7 +212,7 @@ def _with_shares(request: Request, state: State, body: dict[str, t.Any], left: M
                     move["bytes"] = round(share * request.size_bytes)
 
 
-def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) -> dict[str, t.Any]:
+def relay_replan(plan: object, matrix: object, observed: object, **options: object) -> Plan:
     """A plan for what is left; times go on from the start of the run.
 
     Running transfers are kept, but one whose link got slower is given up (and resumed from another host) where
@@ -221,9 +220,10 @@ def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) 
 
     :param options: see ``request.OPTIONS``; by default as the plan has them.
     """
-    plan = mx.plain(mx.read_input("plan", plan))
-    if not isinstance(plan, dict) or not {"stages", "sources", "targets", "mode"} <= set(plan):
-        raise InvalidOption("plan", mx.shown(plan), "a plan as relay_plan returns it is")
+    read = mx.plain(mx.read_input("plan", plan))
+    if not isinstance(read, dict) or not {"stages", "sources", "targets", "mode"} <= set(read):
+        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is")
+    known = t.cast("Plan", read)
     observed = mx.plain(observed)
     if not isinstance(observed, dict) or not set(observed) <= set(KEYS):
         raise InvalidOption("observed", mx.shown(observed), f"a dictionary with any of {', '.join(KEYS)} is")
@@ -231,10 +231,10 @@ def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) 
     _change_links(parsed, observed)
     for key, (_default, kept) in OPTIONS.items():
         if kept and options.get(key) is None:
-            options[key] = plan.get(key)
-    sources = [h for h in plan["sources"] if h in parsed.index] or parsed.hosts[:1]
+            options[key] = known.get(key)
+    sources = [h for h in known["sources"] if h in parsed.index] or parsed.hosts[:1]
     request = check(parsed, sources, **options)
-    state = observe(request, plan, observed)
+    state = observe(request, known, observed)
     request = request._replace(sources=state.holders, targets=state.wanted)
     if request.mode == "cut_through":
         # Whoever receives has only part of it, so that everybody's part counts and no transfer is tied to a sender.
@@ -243,18 +243,18 @@ def relay_replan(plan: t.Any, matrix: t.Any, observed: t.Any, **options: t.Any) 
             solved, unreachable = planner.by_classes(request, ready, state.wanted, state.left, [])
         else:
             view, unreachable = problem(request, ready, state.wanted, state.left)
-            solved = planner.cut_through(request, view, state.at, _repaired(plan, view))
-        return _result(request, plan, state, solved, unreachable)
+            solved = planner.cut_through(request, view, state.at, _repaired(known, view))
+        return _result(request, known, state, solved, unreachable)
     solved, unreachable = _solve(request, state, state.running)
     untouched = [move for move in state.running if not move.touched]
     if len(untouched) < len(state.running):
         other = _solve(request, state, untouched)
         if other[0].body["predicted_s"] < solved.body["predicted_s"] - EPSILON:
             solved, unreachable = other
-    return _result(request, plan, state, solved, unreachable)
+    return _result(request, known, state, solved, unreachable)
 
 
-def _result(request: Request, plan: Mapping[str, t.Any], state: State, solved: planner.Solved, unreachable: list[str]) -> dict[str, t.Any]:
+def _result(request: Request, plan: Plan, state: State, solved: planner.Solved, unreachable: list[str]) -> Plan:
     result = {
         **shared_pools.told(planner.described(request, solved), state.shares),
         "base": plan.get("base"),
@@ -263,6 +263,7 @@ def _result(request: Request, plan: Mapping[str, t.Any], state: State, solved: p
         "targets": [*state.wanted, *state.shares],
         "unreachable": [*shared_pools.also(unreachable, state.shares), *(h for h in plan["targets"] if h in state.lost)],
     }
+    made = t.cast("Plan", result)
     if request.copies is not None:
-        result["local"] = planner.local(request, result)
-    return result
+        made["local"] = planner.local(request, made)
+    return made

@@ -79,7 +79,7 @@ class Problem(t.NamedTuple):
     sites: SiteLoads
 
 
-def check(matrix: t.Any, sources: t.Any, targets: t.Any = None, **options: t.Any) -> Request:
+def check(matrix: object, sources: object, targets: object = None, **options: object) -> Request:
     """All options checked, or InvalidOption."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:

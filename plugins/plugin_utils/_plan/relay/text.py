@@ -14,6 +14,7 @@ from ....module_utils._errors import InvalidOption
 from ..network import matrix as mx
 from ..network.preferred_paths import preferred_paths
 from ..network.whole_paths import whole_paths
+from ..types import Move, Plan
 from .plan_format import moves_of
 
 ROWS = 400
@@ -49,7 +50,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def _finish(plan: Mapping[str, t.Any]) -> str:
+def _finish(plan: Plan) -> str:
     """When the plan ends and how good that is. Links that nobody measured promise no time."""
     if plan.get("assumed"):
         return "links were never measured and are assumed to be alike: the order is likely, the times are unknown"
@@ -60,11 +61,11 @@ def _finish(plan: Mapping[str, t.Any]) -> str:
     return f"predicted finish {duration(plan['predicted_s'])}, {bound}"
 
 
-def _time(plan: Mapping[str, t.Any], seconds: float | None) -> str:
+def _time(plan: Plan, seconds: float | None) -> str:
     return "-" if seconds is None or plan.get("assumed") else duration(seconds)
 
 
-def _staged(plan: Mapping[str, t.Any], lines: list[str]) -> None:
+def _staged(plan: Plan, lines: list[str]) -> None:
     moves = [(number, move) for number, stage in enumerate(plan["stages"], 1) for move in stage]
     share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _unused, m in moves}
     lines += ["", "Links:"]
@@ -80,7 +81,7 @@ def _staged(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     )
 
 
-def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
+def _striped(plan: Plan, lines: list[str]) -> None:
     total = sum(tree["weight"] for tree in plan["trees"]) or 1.0
     weight: dict[tuple[str, str], float] = {}
     for tree in plan["trees"]:
@@ -111,15 +112,16 @@ def _striped(plan: Mapping[str, t.Any], lines: list[str]) -> None:
     )
 
 
-def _span(plan: Mapping[str, t.Any], move: Mapping[str, t.Any] | None) -> str:
+def _span(plan: Plan, move: Move | None) -> str:
     return "-" if move is None else _time(plan, move["end_s"] - move["start_s"])
 
 
-def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
+def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
     """The plan as text; with ``matrix`` also the preferred-path table."""
-    plan = mx.read_input("plan", plan)
-    if not isinstance(plan, Mapping) or "stages" not in plan or "trees" not in plan:
-        raise InvalidOption("plan", mx.shown(plan), "a plan as relay_plan returns it is")
+    read = mx.read_input("plan", plan)
+    if not isinstance(read, Mapping) or "stages" not in read or "trees" not in read:
+        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is")
+    plan = t.cast("Plan", read)
     of = f" of {plan['base']}" if plan.get("base") else ""
     about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
     serving = [host for host in plan["sources"] if host not in (plan.get("standby") or [])]
@@ -155,7 +157,7 @@ def relay_plan_text(plan: t.Any, matrix: t.Any = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def paths_text(plan: Mapping[str, t.Any]) -> list[str]:
+def paths_text(plan: Plan) -> list[str]:
     """The tables of preferred paths: links with their preconditions, then whole paths with their totals."""
     cells = []
     for row in plan["paths"]:

@@ -14,6 +14,8 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..types import Manifest
+
 Difference = dict[str, t.Any]
 
 _GIB = 1024**3
@@ -22,7 +24,7 @@ _GIB = 1024**3
 _KEY_DIGITS = 4
 
 
-def machine_spec(group: Mapping[str, t.Any], manifest: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.Any]:
     """What a machine of the group is meant to be; kept with the machine, compared by later runs."""
     versions = {base["name"]: base["version"] for base in manifest["bases"]}
     return {

@@ -134,7 +134,7 @@ def parse_request(request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return parsed
 
 
-def plain(value: t.Any) -> t.Any:
+def plain(value: object) -> t.Any:
     """The value in plain dicts, lists and strings: templating engines hand over subclasses and lazy containers."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -148,7 +148,7 @@ def plain(value: t.Any) -> t.Any:
 # --- checking ----------------------------------------------------------------------------------
 
 
-def _schema_errors(document: t.Any, places: Places) -> Iterator[str]:
+def _schema_errors(document: object, places: Places) -> Iterator[str]:
     validator = jsonschema.Draft202012Validator(MANIFEST)
     for error in sorted(validator.iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path]):
         yield from _told(error, (), places)
@@ -188,7 +188,7 @@ def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
         yield f"{places(*path)}: {_shown(error.instance)} is not accepted; {accepted}"
 
 
-def _shown(value: t.Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -352,6 +352,6 @@ def _placement(rules: dict[str, t.Any] | None) -> dict[str, t.Any]:
     return found
 
 
-def digest_of(value: t.Any) -> str:
+def digest_of(value: object) -> str:
     """SHA-256 of the value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()

@@ -25,14 +25,14 @@ _MOST = 100_000
 _MAX_RATE = 1e9
 
 
-def checked(observation: t.Any, host: str) -> dict[str, t.Any]:
+def checked(observation: object, host: str) -> dict[str, t.Any]:
     """The same, which is bounded. :raises Malformed: the first thing that cannot be so, with its place."""
     value = Value(observation, f"what {host} tells")
     _HOST(value)
     return t.cast("dict[str, t.Any]", observation)
 
 
-def bounded(observation: t.Any, host: str) -> t.Any:
+def bounded(observation: object, host: str) -> t.Any:
     """The same, looked at without recursion. :raises Malformed: it is too large, too deep, or not JSON."""
     place = f"what {host} tells"
     waiting, values = [(observation, 1)], 0

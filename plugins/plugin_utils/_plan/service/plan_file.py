@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Mapping
 
 from ....module_utils._errors import InvalidOption
+from ..types import ServicePlan
 
 
-def saved_plan_changes(saved: t.Any, plan: Mapping[str, t.Any]) -> list[str]:
+def saved_plan_changes(saved: object, plan: ServicePlan) -> list[str]:
     """What is not as it was when the plan was saved, one sentence each; empty if it can be run.
 
     :param saved: ``{"service": a plan of service_plan, "relay": the plans of relay_plans}``.
@@ -30,11 +30,11 @@ def saved_plan_changes(saved: t.Any, plan: Mapping[str, t.Any]) -> list[str]:
     return changes
 
 
-def _machines(plan: Mapping[str, t.Any]) -> dict[str, str]:
+def _machines(plan: ServicePlan) -> dict[str, str]:
     return {str(machine["machine"]): f"on {machine['host']}, {machine['state']}" for machine in plan.get("machines") or []}
 
 
-def _holders(plan: Mapping[str, t.Any]) -> dict[str, str]:
+def _holders(plan: ServicePlan) -> dict[str, str]:
     return {
         str(relay["sha256"] or relay["base"]): f"from {', '.join(sorted(relay['sources']))} to {', '.join(sorted(relay['targets']))}"
         for relay in plan.get("relays") or []

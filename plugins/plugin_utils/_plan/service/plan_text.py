@@ -12,6 +12,7 @@ import textwrap
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..types import PlannedMachine, ServicePlan
 from .drift import drift_text, in_short
 
 _GIB = 1024**3
@@ -27,7 +28,7 @@ _STATES = {
 }
 
 
-def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
+def plan_text(plan: ServicePlan) -> list[str]:
     """Lines for people, of at most 100 columns where names allow it."""
     lines = [f"Service {plan['service']} (tenant {plan['tenant']}): {_counts(plan['machines'])}"]
     for problem in plan["problems"]:
@@ -47,13 +48,13 @@ def plan_text(plan: Mapping[str, t.Any]) -> list[str]:
     return lines
 
 
-def _counts(machines: Sequence[Mapping[str, t.Any]]) -> str:
+def _counts(machines: Sequence[PlannedMachine]) -> str:
     noun = "machine" if len(machines) == 1 else "machines"
     states = [f"{count} {word}" for state, word in _STATES.items() if (count := sum(m["state"] == state for m in machines))]
     return f"{len(machines)} {noun}" + (f", {', '.join(states)}" if states else "")
 
 
-def _group(name: str, machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> list[str]:
+def _group(name: str, machines: Sequence[PlannedMachine], plan: ServicePlan) -> list[str]:
     lines = [f"  {name}: {_hardware(machines[0]['spec'])}"]
     for disk_name, disk in machines[0]["spec"]["disks"].items():
         lines.append(f"    disk {disk_name}: {_disk(disk)}")
@@ -89,7 +90,7 @@ def _disk(disk: Mapping[str, t.Any]) -> str:
 _LISTED = 8
 
 
-def _reasons(machines: Sequence[Mapping[str, t.Any]], plan: Mapping[str, t.Any]) -> Iterator[str]:
+def _reasons(machines: Sequence[PlannedMachine], plan: ServicePlan) -> Iterator[str]:
     """The hosts for one new machine of a group, best first: why that one, and what the others lost by."""
     new = [machine["machine"] for machine in machines if machine["state"] == "create"]
     rated = [(name, plan["ratings"][name]) for name in new if name in plan["ratings"]]
@@ -144,7 +145,7 @@ def _few(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:_LISTED]) + (f" and {len(hosts) - _LISTED} more" if len(hosts) > _LISTED else "")
 
 
-def _unplaced(plan: Mapping[str, t.Any]) -> Iterator[str]:
+def _unplaced(plan: ServicePlan) -> Iterator[str]:
     """Machines without a place, where the manifest lets the others go on; else they are problems."""
     by_reason: dict[str, list[str]] = {}
     for machine in plan.get("unplaced") or []:
@@ -154,7 +155,7 @@ def _unplaced(plan: Mapping[str, t.Any]) -> Iterator[str]:
             yield from _wrapped("not placed: ", f"{in_short(names)}: {reason}")
 
 
-def _base(base: Mapping[str, t.Any], plan: Mapping[str, t.Any]) -> Iterator[str]:
+def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
     digest = f" ({base['sha256'][:12]})" if base["sha256"] else ""
     adopters = {
         host: item["path"] for host, items in _adoptions(plan).items() for item in items if (item["base"] or {}).get("name") == base["name"]
@@ -196,12 +197,12 @@ def _by_pool(pools: Mapping[str, str]) -> str:
     return "; ".join(f"{', '.join(names)} (pool {pool})" for pool, names in hosts.items())
 
 
-def _adoptions(plan: Mapping[str, t.Any]) -> Mapping[str, Sequence[Mapping[str, t.Any]]]:
+def _adoptions(plan: ServicePlan) -> Mapping[str, Sequence[Mapping[str, t.Any]]]:
     found: Mapping[str, Sequence[Mapping[str, t.Any]]] = plan.get("adoptions") or {}
     return found
 
 
-def _parents(plan: Mapping[str, t.Any]) -> Iterator[str]:
+def _parents(plan: ServicePlan) -> Iterator[str]:
     """Parents of bases that are adopted by themselves."""
     for host, items in _adoptions(plan).items():
         for item in items:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ..types import Outcome, PlannedMachine, ServicePlan
 from .drift import drift_text
 from .next_steps import problems_of
 from .run_details import Run, machine_details, run_details
@@ -26,8 +27,8 @@ THERE = (DEPLOYED, STARTED, PRESENT)
 
 
 def deploy_report(
-    plan: Mapping[str, t.Any],
-    outcomes: Mapping[str, Mapping[str, t.Any]],
+    plan: ServicePlan,
+    outcomes: Mapping[str, Outcome],
     relay: Sequence[Mapping[str, t.Any]] | None = None,
     predicted: bool = False,
     fail_on_drift: bool = False,
@@ -64,7 +65,7 @@ def deploy_report(
         for left in plan.get("unplaced") or []
     ]
     missing = [machine["machine"] for machine in machines if machine["state"] not in THERE]
-    failures = list(_failures(plan, machines, missing, fail_on_drift))
+    failures = list(_failures(plan, t.cast("list[PlannedMachine]", machines), missing, fail_on_drift))
     report = {
         "format": FORMAT,
         "service": plan["service"],
@@ -87,9 +88,7 @@ def deploy_report(
     return report
 
 
-def _failures(
-    plan: Mapping[str, t.Any], machines: Sequence[Mapping[str, t.Any]], missing: Sequence[str], fail_on_drift: bool
-) -> Iterator[str]:
+def _failures(plan: ServicePlan, machines: Sequence[PlannedMachine], missing: Sequence[str], fail_on_drift: bool) -> Iterator[str]:
     """Why the run is not what was asked for."""
     yield from plan["problems"]
     if missing:
@@ -101,7 +100,7 @@ def _failures(
         yield f"Drift (basecast_fail_on_drift): {', '.join(drifted)}."
 
 
-def _machine_outcome(machine: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool) -> dict[str, t.Any]:
+def _machine_outcome(machine: PlannedMachine, outcomes: Mapping[str, Outcome], predicted: bool) -> dict[str, t.Any]:
     outcome = outcomes.get(machine["host"]) or {}
     found = _told(outcome).get(machine["machine"]) or {}
     if machine["state"] in (UNREACHABLE, UNKNOWN, UNFIT, OUTSIDE):
@@ -131,7 +130,7 @@ def _machine_outcome(machine: Mapping[str, t.Any], outcomes: Mapping[str, Mappin
     }
 
 
-def _told(outcome: Mapping[str, t.Any]) -> dict[str, Mapping[str, t.Any]]:
+def _told(outcome: Outcome) -> dict[str, Mapping[str, t.Any]]:
     """What the host said of each machine, also where some of them failed."""
     said = outcome.get("machines") or (outcome.get("failure") or {}).get("machines") or []
     return {machine["machine"]: machine for machine in said if machine.get("machine")}
@@ -155,7 +154,7 @@ def _shortfall(found: Mapping[str, t.Any]) -> str:
     return "its guest has not reported" if found.get("running") else "it is not running"
 
 
-def _reason(outcome: Mapping[str, t.Any]) -> str:
+def _reason(outcome: Outcome) -> str:
     message = one_line(outcome.get("msg"))
     return f"{outcome['step']}: {message}" if outcome.get("step") else message
 
@@ -189,7 +188,7 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     return lines
 
 
-def _machine_text(machine: Mapping[str, t.Any], predicted: bool) -> str:
+def _machine_text(machine: PlannedMachine, predicted: bool) -> str:
     if machine["state"] in THERE:
         would = "would be " if predicted else ""
         text = {DEPLOYED: f"{would}deployed", STARTED: f"{would}started", PRESENT: "already there"}[machine["state"]]

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..relay.fleet import shares_of
 from ..relay.plan_format import moves_of
+from ..types import Plan
 from .preflight import CLOCK_NOTE_S
 
 Data = Mapping[str, t.Any]
@@ -200,13 +201,13 @@ def _relay(number: int, relay: Data, plans: Sequence[Data], run: Run) -> dict[st
         "targets": list(relay["targets"]),
         "helpers": list((last or {}).get("helpers") or []),
         "shared_pools": list(relay.get("shared_pools") or []),
-        "first": _foreseen(first),
-        "last": _foreseen(last),
+        "first": _foreseen(t.cast("Plan | None", first)),
+        "last": _foreseen(t.cast("Plan | None", last)),
         "replanned": bool(last and last.get("at_s")),
     }
 
 
-def _foreseen(plan: Data | None) -> dict[str, t.Any] | None:
+def _foreseen(plan: Plan | None) -> dict[str, t.Any] | None:
     if plan is None:
         return None
     shares = shares_of(plan)

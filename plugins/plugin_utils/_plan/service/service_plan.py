@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
+from ..types import Manifest
 from .adoption import Candidates, adoptions, wanted_files, with_held
 from .claims import claims_of
 from .drift import drift, machine_spec
@@ -68,7 +69,7 @@ class Options(t.TypedDict, total=False):
 
 
 def service_plan(
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     hosts: Observed,
     groups: Mapping[str, Sequence[str]] | None = None,
     **options: t.Unpack[Options],
@@ -124,7 +125,7 @@ class _Bad(t.NamedTuple):
 
 def _plan_without(
     bad: _Bad,
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     hosts: Observed,
     settings: Settings,
     known: Known,
@@ -201,7 +202,7 @@ class _Needs(t.NamedTuple):
 
 def _needs(
     machines: Sequence[dict[str, t.Any]],
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     hosts: Observed,
     known: Known,
     relaying: Relaying,
@@ -233,7 +234,7 @@ def _not_asked(machines: Sequence[Mapping[str, t.Any]], hosts: Observed) -> dict
 
 def _unseen(
     machines: Sequence[Mapping[str, t.Any]],
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     hosts: Observed,
     groups: Mapping[str, Sequence[str]],
     fleet: Sequence[str],
@@ -264,7 +265,7 @@ def _unseen(
             )
 
 
-def _without_hosts(manifest: Mapping[str, t.Any], groups: Mapping[str, Sequence[str]], hosts: Observed) -> Iterator[str]:
+def _without_hosts(manifest: Manifest, groups: Mapping[str, Sequence[str]], hosts: Observed) -> Iterator[str]:
     """Groups of machines all of whose hosts are empty groups of the inventory: nothing would be made, and that be all right."""
     for group in manifest["machines"]:
         names = group["hosts"] or ()
@@ -288,7 +289,7 @@ def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
 # --- machines ----------------------------------------------------------------------------------
 
 
-def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any]:
+def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Manifest, hosts: Observed) -> dict[str, t.Any]:
     facts = hosts.get(entry["host"])
     if facts is None:
         state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
@@ -315,7 +316,7 @@ def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: M
 
 def _base(
     base: Mapping[str, t.Any],
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     hosts: Observed,
     imported: Mapping[str, t.Any] | None,
     problems: list[str],
@@ -373,7 +374,7 @@ def _demand(
     bases: dict[str, dict[str, t.Any]],
     creating: Sequence[Mapping[str, t.Any]],
     hosts: Observed,
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     problems: list[str],
 ) -> None:
     """Who needs which base, and where a base that nobody holds has to be imported."""
@@ -468,7 +469,7 @@ def _work(
     bases: Mapping[str, Mapping[str, t.Any]],
     groups: Mapping[str, Mapping[str, t.Any]],
     hosts: Observed,
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
 ) -> dict[str, t.Any]:
     work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
     clones: dict[str, list[str]] = {}
@@ -544,7 +545,7 @@ def _work(
 
 
 def _records(
-    manifest: Mapping[str, t.Any],
+    manifest: Manifest,
     placement: Mapping[str, t.Any],
     hosts: Observed,
     work: Mapping[str, t.Any],
@@ -576,7 +577,7 @@ def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, st
 
 
 def host_manifest(
-    manifest: Mapping[str, t.Any], groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
+    manifest: Manifest, groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
 ) -> dict[str, t.Any]:
     """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
     groups: user data holds secrets.

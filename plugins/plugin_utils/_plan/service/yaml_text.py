@@ -181,7 +181,7 @@ def _walk_mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int], or
         yield from _walk(value, (*path, name), lines, origin)
 
 
-def foreign_values(value: t.Any, path: Path = (), depth: int = 0) -> Iterator[tuple[Path, str]]:
+def foreign_values(value: object, path: Path = (), depth: int = 0) -> Iterator[tuple[Path, str]]:
     """Paths of values that JSON does not have, each with what is wrong; for data that did not come as text, too."""
     if depth > MAX_DEPTH:
         yield path, f"more than {MAX_DEPTH} levels stand inside one another; write it flatter"

@@ -37,10 +37,10 @@ def test_an_absolute_path_is_looked_up_once(path: str) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: path.mkdir(), "is a directory"),
+        (Path.mkdir, "is a directory"),
         (os.mkfifo, "is a pipe"),
         (lambda path: path.symlink_to("/dev/null"), "is a device"),
-        (lambda path: path.symlink_to(path), "cannot be looked at"),
+        (lambda path: path.symlink_to(path.name), "cannot be looked at"),
     ],
     ids=["directory", "pipe", "device", "loop"],
 )

@@ -46,6 +46,7 @@ def test_a_cause_is_told_once_with_all_its_machines() -> None:
         ("outside", "the host is outside this run", "ansible-playbook -i INVENTORY basecast.fleet.deploy -e manifest=shop.yml"),
         ("unplaced", "memory binds", "ansible-playbook -i INVENTORY basecast.fleet.place -e manifest=shop.yml"),
         ("failed", "Make machines: the base disk did not arrive", "ansible -i INVENTORY kvm1 -m ansible.builtin.ping"),
+        ("failed", "Start the node: Timed out after 5 second(s).", "ansible -i INVENTORY kvm1 -m ansible.builtin.ping"),
         ("failed", "its domain is invalid", "ansible-playbook -i INVENTORY basecast.fleet.deploy -e manifest=shop.yml"),
     ],
 )  # fmt: skip
