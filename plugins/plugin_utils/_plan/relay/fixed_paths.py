@@ -51,7 +51,7 @@ def _contradictions(links: Links) -> list[str]:
     return []
 
 
-def refused(fixed: Links, hosts: Sequence[str], lost_links: Collection[tuple[str, str]] = ()) -> list[list[t.Any]]:
+def refused(fixed: Sequence[Sequence[str]], hosts: Sequence[str], lost_links: Collection[tuple[str, str]] = ()) -> list[list[t.Any]]:
     """Matrix exceptions ``[from, to, None]`` that leave a host with a fixed path only the chosen way in.
 
     A link of a fixed path that is lost, or whose sender is not among the hosts, is not insisted on: its host is served as

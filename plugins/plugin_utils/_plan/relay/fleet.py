@@ -257,7 +257,7 @@ def matrix_of(
         links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
     shared = [mates for group in relay.get("shared_pools") or [] if len(mates := [h for h in group if h in hosts]) > 1]
     matrix = deployment_matrix(links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared)
-    refused = fixed_paths.refused([(a, b) for a, b in relay.get("fixed") or []], hosts, lost_links)
+    refused = fixed_paths.refused(relay.get("fixed") or [], hosts, lost_links)
     return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
 
 

@@ -32,11 +32,11 @@ TOLD: dict[str, t.Any] = {
 
 @pytest.fixture
 def run(capsys: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
-    def run_(told: t.Any = TOLD, **args: t.Any) -> dict[str, t.Any]:
+    def run_(told: t.Any = None, **args: t.Any) -> dict[str, t.Any]:
         def perform(self: t.Any) -> t.Any:
             if isinstance(told, Exception):
                 raise told
-            return told
+            return TOLD if told is None else told
 
         monkeypatch.setattr(host_removal.Removal, "perform", perform)
         with patch_module_args({"service": "shop", **args}), pytest.raises(SystemExit):
