@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import re
 import typing as t
+import unicodedata
 
 LIMIT = 2000
 DEPTH = 64
 
-# C0, DEL and C1 controls; marks and overrides of direction; separators of lines; invisible characters; lone surrogates.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-)
+# Candidates; str.isprintable decides: it refuses controls, marks and overrides of direction, invisible characters, separators,
+# lone surrogates, and what Unicode has not assigned yet.
+_STRANGE = re.compile("[^\x20-\x7e]")
+_JOINERS = "\u200c\u200d"  # Persian and Indian scripts, and emoji, need them inside of words
 _COLOUR = re.compile("(?:\x1b\\[|\x9b)[0-9;:]{0,40}m")
 _LINE_ENDS = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
@@ -42,12 +42,12 @@ def clean(text: t.Any, limit: int = LIMIT, lines: bool = False) -> str:
     left_out = len(text) - limit
     if left_out > 0:
         text = text[:limit]
-    if not _UNSAFE.search(text) and not _MARKS.search(text):
+    if text.isprintable() and not _MARKS.search(text):
         shown = text
     else:
         shown = _MARKS.sub(r"\1", _COLOUR.sub("", text))
         shown = shown.replace("\r\n", "\n") if lines else _LINE_ENDS.sub(" ", shown).replace("\t", " ")
-        shown = _UNSAFE.sub(_kept_in_lines if lines else _written_out, shown)
+        shown = _STRANGE.sub(_kept_in_lines if lines else _written_out, shown)
     return f"{shown} … ({left_out} more characters)" if left_out > 0 else shown
 
 
@@ -84,7 +84,12 @@ def shown(value: t.Any, limit: int = 100) -> str:
 
 
 def _written_out(match: re.Match[str]) -> str:
-    code = ord(match.group())
+    character = match.group()
+    if character.isprintable() or character in _JOINERS:
+        return character
+    if unicodedata.category(character) == "Zs":
+        return " "
+    code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -95,6 +95,13 @@ seealso:
 """
 
 EXAMPLES = r"""
+- name: Look at the host
+  basecast.fleet.survey_info:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    address: "{{ basecast_address }}"
+  register: seen
+
 - name: Claim room for a machine
   basecast.fleet.host_claim:
     run: nightly

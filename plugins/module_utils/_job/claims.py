@@ -21,13 +21,14 @@ import typing as t
 from .._disk import filesystem, lock
 from .._errors import FleetError
 from .._machine.files import SECRET_MODE, make_directory
-from .._untrusted import Malformed, read
+from .._untrusted import Malformed, Value, read
 
 FORMAT = 1
 _FILE = "claims.json"
 _LOCK = ".claims.lock"
 _LARGEST = 16 * 1024 * 1024
 _WAIT_S = 30.0
+_MOST = 100_000
 
 Use = t.Mapping[str, t.Any]  # {"name", "cpus", "memory_mib", "disk_bytes", "pools": {pool: {"bytes", "growth_bytes"}}}
 
@@ -84,15 +85,15 @@ class Claims:
     def read(self) -> Book:
         """:raises ClaimsUnreadable: what others count on is not known."""
         try:
-            value = read(filesystem.read_file(self._path, _LARGEST), "it", max_bytes=_LARGEST)
+            value = read(filesystem.read_file(self._path, _LARGEST), "the file", max_bytes=_LARGEST)
             generation = value["generation"].integer()
-            claims = [_claim(item.mapping()) for item in value["claims"].items(100_000)]
+            claims = [_claim(item) for item in value["claims"].items(_MOST)]
         except FileNotFoundError:
             return Book(0, [])
-        except (Malformed, KeyError, TypeError, ValueError) as error:
-            why = error.problem if isinstance(error, Malformed) else f"{type(error).__name__} {error}"
+        except Malformed as error:
             raise ClaimsUnreadable(
-                f"The claims in {self._path} cannot be used: {why}. Remove it while no deployment is running.", path=self._path
+                f"The claims in {self._path} cannot be used: {error.message}. Remove it while no deployment is running.",
+                path=self._path,
             )
         except OSError as error:
             raise ClaimsUnreadable(f"The claims in {self._path} cannot be read: {error.strerror}.", path=self._path)
@@ -151,30 +152,30 @@ class Claims:
         filesystem.replace_file(self._path, filesystem.json_bytes(told), SECRET_MODE)
 
 
-def _claim(told: t.Mapping[str, t.Any]) -> Claim:
-    return Claim(
-        str(told["tenant"]),
-        str(told["service"]),
-        str(told["run"]),
-        [_use(use) for use in told["uses"]],
-        str(told["boot"]),
-        float(told["until"]),
-    )
+def _claim(told: Value) -> Claim:
+    tenant, service, run, boot = (told[key].text() for key in ("tenant", "service", "run", "boot"))
+    return Claim(tenant, service, run, [_use(use) for use in told["uses"].items(_MOST)], boot, told["until"].number())
 
 
-def _use(told: t.Mapping[str, t.Any]) -> Use:
+def _use(told: Value) -> Use:
     return {
-        "name": str(told["name"]),
-        **{key: int(told.get(key) or 0) for key in ("cpus", "memory_mib", "disk_bytes")},
+        "name": told["name"].text(),
+        **{key: _amount(told, key) for key in ("cpus", "memory_mib", "disk_bytes")},
         "pools": {
-            str(pool): {key: int(amounts.get(key) or 0) for key in ("bytes", "growth_bytes")}
-            for pool, amounts in (told.get("pools") or {}).items()
+            pool: {key: _amount(amounts, key) for key in ("bytes", "growth_bytes")}
+            for pool, amounts in (told.get("pools") or Value({}, "")).entries(_MOST).items()
         },
     }
 
 
+def _amount(told: Value, key: str) -> int:
+    found = told.get(key)
+    return 0 if found is None else found.integer()
+
+
 def checked_uses(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[Use]:
-    return [_use(use) for use in uses]
+    """:raises Malformed: with the place of what cannot be used."""
+    return [_use(use) for use in Value(uses, "uses").items(_MOST)]
 
 
 def totals(claim: Claim, tenant: str) -> dict[str, t.Any]:

@@ -39,6 +39,8 @@ _ADVICE = {
     _TAG + "pairs": "a list of pairs; write a mapping",
 }
 _TOO_LARGE = f"the number has more than 64 bits; at most {MAX_INTEGER} is accepted"
+# YAML reads 0100 as 64, and 52:54:00:12:34:56 as a number in base 60.
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff￾￿]")
 
 
@@ -158,6 +160,11 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> I
         yield f"{where}: {_ADVICE.get(node.tag, f'the tag {tag} is not accepted; write a string, number, list or mapping')}"
     elif node.tag == _TAG + "int" and len(node.value) > MAX_DIGITS:
         yield f"{where}: {_TOO_LARGE}"  # Python itself would not convert it, and not say where it stands
+    elif node.tag in (_TAG + "int", _TAG + "float") and ":" in node.value:
+        yield f"{where}: YAML reads {node.value} as a number in base 60; put it in quotes to make it a string"
+    # Permissions are written like this in cloud-config, and cloud-init takes them as numbers.
+    elif node.tag == _TAG + "int" and _OCTAL.fullmatch(node.value) and "cloud_init" not in path:
+        yield f"{where}: YAML reads {node.value} as octal; write it without the leading zero, or in quotes to make it a string"
     elif isinstance(node, yaml.MappingNode):
         yield from _walk_mapping(node, path, lines, origin)
     elif isinstance(node, yaml.SequenceNode):

@@ -33,6 +33,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._job import claims
+from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain, records, reports, seed_images, user_data
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.link_history import LinkHistory
@@ -209,6 +211,12 @@ def console(place: pathlib.Path, data: bytes) -> t.Any:
     return reports.console_tail(str(place / "console.log"))
 
 
+def claims_of_host(place: pathlib.Path, data: bytes) -> t.Any:
+    put(place, "claims.json", data=data)
+    told = Claims(str(place), lambda: 0.0, lambda: "b").read()
+    return [claims.totals(claim, "blue") for claim in told.claims]
+
+
 # By name: how something comes in, and an example of what should.
 DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "base.json": (
@@ -233,6 +241,16 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "chunk list": (chunks, {}),
     "record of a service": (service_record, {"format": 1, "service": "shop", "machines": []}),
     "record of a seed": (seed, {"digest": SHA256, "token": TOKEN, "hostname": "web-1", "instance_id": "x", "outline": {}}),
+    "claims of a host": (
+        claims_of_host,
+        {
+            "format": 1, "generation": 1,
+            "claims": [{
+                "tenant": "blue", "service": "shop", "run": "r", "boot": "b", "until": 5.0,
+                "uses": [{"name": "web-1", "cpus": 1, "memory_mib": 1, "disk_bytes": 1, "pools": {"default": {"bytes": 1}}}],
+            }],
+        },
+    ),
     "journal of a job": (job, {"format": 1, "pid": 1, "start_time": 1, "state": "running", "msg": "x"}),
     "history of links": (
         links,
@@ -280,8 +298,9 @@ def texts(value: t.Any) -> t.Iterator[str]:
 
 
 def fit(text: str) -> bool:
-    """No terminal obeys it: no control, mark, half of a character, or end of a line. All kinds of spaces are fine."""
-    return not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for character in text)
+    """No terminal obeys it, and it changes the order of nothing. What is merely invisible is written out where it is shown."""
+    turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in turning for character in text)
 
 
 def knock(name: str, data: bytes) -> None:
@@ -381,7 +400,7 @@ ELSEWHERE = {
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
-    "_disk/store.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
+    "_job/claims.py", "_disk/store.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
 }  # fmt: skip
 

@@ -35,6 +35,12 @@ CHAIN = "- &a0 [x]\n" + "".join(f"- &a{k} [*a{k - 1}]\n" for k in range(1, 600))
         ("a: 123456789012345678901234567890\n", 1, "more than 64 bits"),
         ("a: 1\nb: {c: -" + "9" * 5000 + "}\n", 2, "b.c: the number has more than 64 bits"),
         ("a: 0x" + "f" * 9000 + "\n", 1, "a: the number has more than 64 bits"),
+        ("memory_mib: 0100\n", 1, "memory_mib: YAML reads 0100 as octal; write it without the leading zero"),
+        ("a: [1, -017]\n", 1, "a[1]: YAML reads -017 as octal"),
+        ("mac: 52:54:00:12:34:56\n", 1, "mac: YAML reads 52:54:00:12:34:56 as a number in base 60; put it in quotes"),
+        ("a: 1:30\n", 1, "a: YAML reads 1:30 as a number in base 60"),
+        ("a: 1:30.5\n", 1, "a: YAML reads 1:30.5 as a number in base 60"),
+        ("cloud_init: {user_data: {mac: 52:54:00:12:34:56}}\n", 1, "cloud_init.user_data.mac: YAML reads"),
         ("a: 1\n1: x\n", 2, "1: the key is not a string"),
         ("a: {true: x}\n", 1, "a.true: the key is not a string"),
         ("? [a, b]\n: x\n", 1, "the key is not a string"),
@@ -81,3 +87,9 @@ def test_any_text_is_data_for_json_or_a_mistake(text: str) -> None:
         return
     if not [*foreign_values(document)]:
         assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_permissions_in_cloud_config_are_octal() -> None:
+    document, _lines = read("cloud_init: {user_data: {write_files: [{permissions: 0644}]}}\na: 0\nb: 0.5\nc: 0x10\n", "shop.yml")
+    assert document["cloud_init"]["user_data"]["write_files"] == [{"permissions": 0o644}]
+    assert (document["a"], document["b"], document["c"]) == (0, 0.5, 16)
