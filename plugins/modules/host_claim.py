@@ -111,10 +111,10 @@ EXAMPLES = r"""
       - {name: web-1, cpus: 2, memory_mib: 2048, disk_bytes: 21474836480, pools: {default: {growth_bytes: 21474836480}}}
   register: claim
 
-- name: Plan again if another deployment was first
-  ansible.builtin.fail:
-    msg: "{{ claim.msg }}"
-  when: not claim.claimed
+- name: End here if another deployment was first
+  ansible.builtin.assert:
+    that: claim.claimed
+    fail_msg: "{{ claim.msg }}"
 
 - name: Give it back
   basecast.fleet.host_claim:
