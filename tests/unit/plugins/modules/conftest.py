@@ -27,11 +27,9 @@ def disk_pools(tmp_path: t.Any) -> t.Iterator[dict[str, str]]:
 
 @pytest.fixture
 def run_on_pools(
-    disk_pools: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    disk_pools: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> t.Callable[[types.ModuleType], t.Callable[..., dict[str, t.Any]]]:
     """Makes of a module a function from (check mode, options) to its result."""
-    # Tests of filters in the same process load the controller's code, to which warnings would then go.
-    monkeypatch.setattr(_internal, "is_controller", False)
 
     def of(module: types.ModuleType) -> t.Callable[..., dict[str, t.Any]]:
         def call(check_mode: bool = False, **options: t.Any) -> dict[str, t.Any]:
@@ -43,3 +41,9 @@ def run_on_pools(
         return call
 
     return of
+
+
+@pytest.fixture(autouse=True)
+def not_on_a_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of filters in the same process load the controller's code, to which warnings would then go."""
+    monkeypatch.setattr(_internal, "is_controller", False)
