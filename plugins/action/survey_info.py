@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 
 class ActionModule(ActionBase):
-    """Runs the module, and hides what it has seen: the service's record may hold passwords.
+    """Runs the module, and hides what it has seen where that is asked for: the service's record may hold passwords.
 
     ``no_log`` of a task would hide as well why a host cannot be reached or asked.
     """
@@ -21,6 +22,6 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         del tmp
         result.update(self._execute_module(task_vars=task_vars))
-        if "observation" in result:
+        if "observation" in result and boolean(self._task.args.get("hidden", False), strict=False):
             result["_ansible_no_log"] = True
         return result

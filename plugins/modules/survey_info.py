@@ -64,6 +64,12 @@ options:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
     default: 30
+  hidden:
+    description:
+      - Whether the result is left out of what Ansible shows and logs. The service's record may hold passwords.
+      - C(no_log) of the task would also hide why a host cannot be reached or looked at.
+    type: bool
+    default: false
 seealso:
   - module: basecast.fleet.base_disk_source_info
     description: Looks at files from which bases would be imported, and for files that hosts have already.
@@ -79,8 +85,8 @@ EXAMPLES = r"""
     pools: "{{ basecast_pools }}"
     service: shop
     address: "{{ basecast_address }}"
+    hidden: true # the service's record may hold passwords
   register: seen
-  no_log: true # the service's record may hold passwords
 
 - name: Show what cannot be known
   ansible.builtin.debug:
@@ -297,6 +303,7 @@ def main() -> None:
             "port_range": {"type": "str", "default": "47700-47799"},
             "bases": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
+            "hidden": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

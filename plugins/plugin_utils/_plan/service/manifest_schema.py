@@ -15,19 +15,21 @@ import typing as t
 
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 
+# "$" alone would let a line end pass: Python's stands before the last one too.
+_END = r"$(?!\n)"
 _NAME = {
     "type": "string",
-    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+    "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}" + _END,
     "description": f"a name has {NAME_RULE}",
 }
 _LABEL = {
     "type": "string",
-    "pattern": r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$",
+    "pattern": r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?" + _END,
     "description": f"it becomes part of host names and has {HOST_LABEL_RULE}",
 }
 _SHA256 = {
     "type": "string",
-    "pattern": "^[0-9a-f]{64}$",
+    "pattern": "^[0-9a-f]{64}" + _END,
     "description": "a SHA-256 digest has 64 lower-case hexadecimal digits",
 }
 _FORMAT = {
@@ -35,6 +37,7 @@ _FORMAT = {
     "description": "an image format is one of raw, qcow2, vmdk, vpc (vhd) and vhdx",
 }
 _TEXT = {"type": "string", "minLength": 1, "description": "a non-empty string is wanted"}
+_LINE = {"type": "string", "pattern": r"^[^/\x00-\x1f]+" + _END}
 
 # A source has exactly one of three forms; which one is decided by the key that names the place.
 SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
@@ -168,9 +171,13 @@ _NETWORK = {
     "type": "object",
     "description": "a network is a mapping with either network or bridge",
     "properties": {
-        "network": {**_TEXT, "description": "the name of a libvirt network is wanted"},
-        "bridge": {**_TEXT, "description": "the name of a bridge on the host is wanted"},
-        "model": {**_TEXT, "description": "the model of a network card, such as virtio, is wanted"},
+        "network": {**_LINE, "description": "the name of a libvirt network is wanted, one line without a slash"},
+        "bridge": {
+            **_LINE,
+            "pattern": r"^[^\s/]{1,15}" + _END,
+            "description": "the name of a bridge on the host is wanted, at most 15 characters without spaces and slashes",
+        },
+        "model": {**_LINE, "description": "the model of a network card, such as virtio, is wanted"},
     },
     "oneOf": [{"required": ["network"]}, {"required": ["bridge"]}],
     "additionalProperties": False,

@@ -76,6 +76,10 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
     [
         ("format: 1", "format: 2", "shop.yml:1: format", "reads format 1"),
         ("service: shop", "service: ../shop", "shop.yml:2: service", "lower-case letters"),
+        ("service: shop", 'service: "shop\\n"', "shop.yml:2: service", "lower-case letters"),
+        ("memory_mib: 512", 'networks: [{bridge: "br0\\n"}]', "shop.yml:11: machines[0].networks[0].bridge", "at most 15 characters"),
+        ("memory_mib: 512", "networks: [{bridge: ../br0}]", "shop.yml:11: machines[0].networks[0].bridge", "at most 15 characters"),
+        ("memory_mib: 512", 'networks: [{network: "lan\\n"}]', "shop.yml:11: machines[0].networks[0].network", "one line"),
         ("service: shop\n", "", "shop.yml:1", "the key service is missing"),
         ("hosts: [kvm1, kvm2]", "hots: [kvm1]", "shop.yml:9: machines[0].hots", "did you mean hosts?"),
         ("memory_mib: 512", "memory_mib: lots", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
