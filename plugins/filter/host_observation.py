@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 name: host_observation
 author: "basecast.fleet contributors (@basecast)"
 version_added: 0.1.0
-short_description: Check what a host tells of itself before it is planned with
+short_description: Validate a host's survey before planning with it
 description:
   - Returns what M(basecast.fleet.survey_info) told of a host, unchanged, if all of it is of the right kind and in its range.
   - Fails if it is not. A host whose root is hostile can tell anything of itself; that is this host's failure, not the end
@@ -25,7 +25,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Keep what the host tells of itself
+- name: Keep the host's survey
   ansible.builtin.set_fact:
     seen: "{{ survey.observation | basecast.fleet.host_observation(inventory_hostname) }}"
   vars:

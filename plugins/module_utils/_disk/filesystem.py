@@ -192,7 +192,7 @@ def remove_tree(path: str) -> None:
 
 
 def _empty(directory: int) -> bool:
-    """False if only files are left that are removed already and that somebody has open."""
+    """False if the only files left are deleted ones that a process still has open."""
     emptied = True
     for name in os.listdir(directory):
         try:

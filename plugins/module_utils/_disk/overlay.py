@@ -430,7 +430,7 @@ class Disks:
         return self._results(decisions)
 
     def found(self, wishes: t.Sequence[Wish]) -> list[dict[str, t.Any]]:
-        """The disks that ``absent`` would remove, whoever needs them."""
+        """The disks that ``absent`` would remove, needed or not."""
         decisions: list[Decision] = []
         for pool, store in sorted(self._stores.items()):
             meant = [wish for wish in wishes if wish.pool in (None, pool)]

@@ -118,7 +118,7 @@ def pool_contents(
     wanted: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """
-    :param wanted: digests that the tenant names itself: such bases are told of whoever needs them.
+    :param wanted: digests that the tenant names itself: such bases are reported whichever tenant needs them.
     """
     bases, damaged = [], []
     secrets = _Secrets(store, tenant, {*only, *wanted})

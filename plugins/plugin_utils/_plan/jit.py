@@ -9,8 +9,8 @@ The loops are written in what both understand, over flat arrays; interpreted the
 arrays from Python is slower. Both do the same arithmetic, so that the same number of moves gives the same plan;
 the interpreted engine is given fewer moves.
 
-Numba takes half a second to import, and SciPy another one: whoever needs them is imported where it is used (PLC0415), so
-that other plans and filters do not wait for them.
+Numba takes half a second to import, and SciPy another one. They are imported where they are used (PLC0415), so that other
+plans and filters do not wait for them.
 """
 
 from __future__ import annotations
