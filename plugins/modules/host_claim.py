@@ -123,7 +123,7 @@ EXAMPLES = r"""
 - name: End here if another deployment was first
   ansible.builtin.assert:
     that: claim.claimed
-    fail_msg: "{{ claim.msg }}"
+    fail_msg: "{{ claim.refused }}"
 
 - name: Give it back
   basecast.fleet.host_claim:
@@ -138,7 +138,7 @@ claimed:
   returned: success
   type: bool
   sample: true
-msg:
+refused:
   description: Why the claim was not taken; empty if it was.
   returned: success
   type: str
@@ -169,19 +169,19 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     claims = Claims(params["state_dir"])
     if service is None:
         there = any(claim.run == run for claim in claims.read().claims)
-        return {"changed": there if module.check_mode else claims.end(run), "claimed": False, "msg": ""}
+        return {"changed": there if module.check_mode else claims.end(run), "claimed": False, "refused": ""}
     held = claims.held(tenant, service, run)
     before = {} if held is None else {"uses": list(held.uses), "places": dict(held.places)}
     if params["state"] == "absent":
         if not module.check_mode:
             claims.release(tenant, service, run)
-        return {"changed": held is not None, "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
+        return {"changed": held is not None, "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
     # The run's own claim has changed the generation.
     seen = None if held is not None else params["seen"]
     wanted = Claim(tenant, service, run, uses, places=checked_places(Value(params["places"], "places")))
     refused = claims.read().why_not(wanted, seen) if module.check_mode else claims.take(wanted, params["ttl_s"], seen)
     after = before if refused else {"uses": uses, "places": wanted.places}
-    return {"changed": before != after, "claimed": not refused, "msg": refused, "diff": {"before": before, "after": after}}
+    return {"changed": before != after, "claimed": not refused, "refused": refused, "diff": {"before": before, "after": after}}
 
 
 def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:

@@ -27,8 +27,8 @@ def claims_of(
 ) -> dict[str, dict[str, t.Any]]:
     """``{host: {"seen": generation, "uses": […], "places": {…}}}`` in the order of the inventory, as host_claim takes them.
 
-    All runs of a service meet on the first host that answers, so its claim tells where all machines go. What is used of a storage that several hosts share is claimed on the first of them, whichever of them uses it: two plans that
-    want the same storage meet there.
+    All runs of a service meet on the first host that answers, so its claim tells where all machines go. What is used of a storage that
+    several hosts share is claimed on the first of them, whichever of them uses it: two plans that want the same storage meet there.
     """
     found: dict[str, list[Use]] = {}
     homes = _homes(hosts)

@@ -36,7 +36,7 @@ def test_whoever_is_late_is_told_what_to_do(run: t.Any) -> None:
     run(uses=[USE], seen=0)
     late = run(tenant="blue", run="r2", uses=[USE], seen=0)
     assert not late["claimed"] and not late["changed"]
-    assert "Survey the host and plan again" in late["msg"]
+    assert "Survey the host and plan again" in late["refused"]
 
 
 def test_without_a_service_all_of_a_run_is_given_back(run: t.Any) -> None:
@@ -52,7 +52,7 @@ def test_another_run_of_the_service_is_told_the_machine(run: t.Any) -> None:
     place = {"host": "a", "group": "web", "number": 1, "pools": {"root": "default"}}
     run(uses=[USE], places={"web-1": place})
     late = run(run="r2", uses=[USE], places={"web-1": {**place, "host": "b"}})
-    assert not late["claimed"] and "The run r1 of this service is about to make web-1 on a (pool default)" in late["msg"]
+    assert not late["claimed"] and "The run r1 of this service is about to make web-1 on a (pool default)" in late["refused"]
     assert run(run="r2", uses=[USE], places={"web-1": place})["claimed"]
 
 
