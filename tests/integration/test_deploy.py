@@ -166,7 +166,7 @@ def test_the_output_shows_what_applies_and_no_more(lab: Lab, deployed: Outcome) 
         assert sum(line.startswith("skipping:") for line in told) <= 6
         assert not [line for line in told if "no hosts matched" in line or "FAILED - RETRYING" in line or "WARNING" in line]
     assert "For a ticket:" in again.out
-    (run,) = {found for found in re.findall(r"run (\d{8}T\d{6}-\w{8})", again.out)}
+    (run,) = set(re.findall(r"run (\d{8}T\d{6}-\w{8})", again.out))
     assert again.report["run"] == run
 
 
