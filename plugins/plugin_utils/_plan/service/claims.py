@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ..placement import Observed, answers, disks_of
 from ..placement.fleet import storage_of
 from ..placement.numbering import Numbers, candidates, known_numbers
+from ..types import Manifest
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]
@@ -87,7 +88,7 @@ def claims_of(
     }
 
 
-def with_rivals(manifest: Mapping[str, t.Any], hosts: Observed, inventory_groups: Mapping[str, Sequence[str]]) -> Observed:
+def with_rivals(manifest: Manifest, hosts: Observed, inventory_groups: Mapping[str, Sequence[str]]) -> Observed:
     """The hosts, with what other runs of the service are about to use beside what this plan wants too: nobody else has room there."""
     if not any(facts.get("own_claims") for facts in hosts.values()):
         return hosts
