@@ -158,6 +158,7 @@ def test_every_machine_is_there_and_came_up_as_asked_for(lab: Lab, deployed: Out
         assert info["virtual-size"] == 1024**3
 
 
+@pytest.mark.timeout(400)
 def test_the_output_shows_what_applies_and_no_more(lab: Lab, deployed: Outcome) -> None:
     again = deploy(lab, MANIFEST)
     lines = {"cold": deployed.out.splitlines(), "warm": again.out.splitlines()}
