@@ -64,7 +64,7 @@ def test_one_look_tells_of_machines_and_hides_tenants(lab: Lab) -> None:
         "web-2": ("kvm2", "running", ["tiny 1"]),
     }
     for name, one in found.items():
-        assert f"{name}  {one['host']}" in done.out
+        assert re.search(rf"{name} +{one['host']}", done.out)
         # From the neighbour table or the lease of libvirt's network, else what the guest itself has said.
         assert one["address"] and one["host_address"] == lab.hosts[one["host"]].address
     assert done.report["orphans"] == [] and not done.report["unknown"]
@@ -134,3 +134,51 @@ def test_hosts_that_cannot_be_asked_are_told(lab: Lab) -> None:
 def test_what_cannot_be_meant_is_refused(lab: Lab, options: list[str], words: str) -> None:
     done = status(lab, *options)
     assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
+
+
+CONFIGURE = """
+- name: The machines answer where they are said to be
+  hosts: service_shop
+  gather_facts: false
+  tasks:
+    - name: Reach the machine from its host
+      ansible.builtin.command: ping -c 1 -W 10 {{ ansible_host }}
+      delegate_to: "{{ machine_host }}"
+      changed_when: false
+    - name: Tell of it
+      ansible.builtin.debug:
+        msg: "{{ inventory_hostname }} is {{ machine_role }} {{ machine_number }} on {{ machine_host }}"
+"""
+
+
+@pytest.mark.timeout(600)
+def test_deploy_then_configure_in_one_run(lab: Lab) -> None:
+    play = lab.state / "site.yml"
+    parts = "\n".join(f"- import_playbook: basecast.fleet.{name}" for name in ("deploy", "status"))
+    play.write_text(f"{parts}\n{CONFIGURE}")
+    done = lab.playbook([play, "-e", f"manifest={write(lab, 'shop.json', SHOP)}", "-e", "basecast_status_add_hosts=true"], timeout=400)
+    out = done.stdout + done.stderr
+    assert done.returncode == 0, out[-5000:]
+    assert "shop-web-1 is web 1 on kvm1" in out and "shop-web-2 is web 2 on kvm2" in out
+
+
+@pytest.mark.timeout(600)
+def test_the_inventory_plugin_asks_the_hosts_itself(lab: Lab) -> None:
+    file, play = lab.state / "machines.yml", lab.state / "configure.yml"
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(lab.state / "cache")}
+    file.write_text(json.dumps({"plugin": "basecast.fleet.machines", "inventory": ["inventory.yml"], **cache}))
+    play.write_text(CONFIGURE)
+    done = lab.playbook(["-i", lab.inventory, "-i", file, play], timeout=300)
+    out = done.stdout + done.stderr
+    assert done.returncode == 0 and "shop-web-2 is web 2 on kvm2" in out, out[-5000:]
+    # From the cache now, since no host can be asked; and machines in the same inventory are no hosts of the fleet.
+    for host in lab.hosts.values():
+        host.cut_link()
+    try:
+        listed = lab.exec_in_controller(["ansible-inventory", "-i", str(file), "--list"])
+    finally:
+        for host in lab.hosts.values():
+            host.restore_link()
+    assert json.loads(listed.stdout)["service_shop"]["hosts"] == ["shop-web-1", "shop-web-2"], listed
+    again = status(lab, "-i", str(lab.inventory), "-i", str(file))
+    assert again.code == 0 and list(again.report["hosts"]) == ["kvm1", "kvm2"], again
