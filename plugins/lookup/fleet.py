@@ -98,7 +98,7 @@ class LookupModule(LookupBase):
     @staticmethod
     def _without_machines(pattern: str, groups: t.Mapping[str, t.Any]) -> str:
         """What runs on the fleet is none of its hosts, where an inventory has both."""
-        if not groups.get(GROUP) or GROUP in pattern:
+        if not groups.get(GROUP) or GROUP in pattern or not pattern.strip():
             return pattern
         return f"{pattern}{',' if ',' in pattern else ':'}!{GROUP}"
 

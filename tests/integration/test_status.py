@@ -101,9 +101,12 @@ def test_what_has_lost_its_owner_is_told(lab: Lab) -> None:
     host.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{lost}/root.qcow2", "1M"])
     host.run(["touch", f"{partial}/disk"])
     try:
-        done = status(lab)
+        # Of a transfer that nobody has referred to, no tenant is known.
+        done = status(lab, "-e", "basecast_status_all_tenants=true")
+        own = status(lab)
     finally:
         host.run(["rm", "-r", lost, partial])
+    assert [one["kind"] for one in own.report["orphans"]] == ["disk"]
     assert done.code == 0 and sorted(one["kind"] for one in done.report["orphans"]) == ["disk", "partial"], done
     assert "shop has no" in done.out
 
@@ -141,8 +144,9 @@ CONFIGURE = """
   hosts: service_shop
   gather_facts: false
   tasks:
-    - name: Reach the machine from its host
-      ansible.builtin.command: ping -c 1 -W 10 {{ ansible_host }}
+    - name: Reach the machine from its host, where a closed port is an answer
+      ansible.builtin.command:
+        argv: [python3, -c, "import errno, socket; s = socket.socket(); s.settimeout(20); assert s.connect_ex(('{{ ansible_host }}', 9)) == errno.ECONNREFUSED"]
       delegate_to: "{{ machine_host }}"
       changed_when: false
     - name: Tell of it

@@ -189,7 +189,7 @@ class _Fleet:
         found = self._disks.get((host, path))
         if found is None:
             return {"name": path.rpartition("/")[2], "path": path, "pool": None, "bytes": None, "virtual_bytes": None, "chain": []}
-        chain = [{"sha256": one, "title": self._title(one)} for one in self._chain(found.get("base"))]
+        chain: list[Entry] = [{"sha256": one, "title": self._title(one)} for one in self._chain(found.get("base"))]
         if found.get("parent"):
             chain = [{"sha256": None, "title": found["parent"]}]
         return {**{key: found.get(key) for key in ("name", "path", "pool", "bytes", "virtual_bytes")}, "chain": chain}
