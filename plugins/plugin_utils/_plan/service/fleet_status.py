@@ -22,7 +22,8 @@ from .status_text import status_text
 
 FORMAT = 1
 
-Looks = Mapping[str, Mapping[str, t.Any]]
+Told = Mapping[str, t.Any]
+Looks = Mapping[str, Told]
 Entry = dict[str, t.Any]
 Key = tuple[str, str, str]  # tenant, service, machine
 
@@ -76,9 +77,9 @@ def fleet_status(looks: Looks, **options: t.Unpack[Options]) -> Entry:
     return {**status, "text": status_text(status)}
 
 
-def _sorted_out(looks: Looks) -> tuple[dict[str, Mapping[str, t.Any]], dict[str, str]]:
+def _sorted_out(looks: Looks) -> tuple[dict[str, Told], dict[str, str]]:
     """What hosts have told, and why that is not all, or nothing. A host may be in both."""
-    seen: dict[str, Mapping[str, t.Any]] = {}
+    seen: dict[str, Told] = {}
     unknown: dict[str, str] = {}
     for host, look in looks.items():
         if not look.get("status"):
@@ -94,7 +95,7 @@ def _sorted_out(looks: Looks) -> tuple[dict[str, Mapping[str, t.Any]], dict[str,
     return seen, unknown
 
 
-def _key(one: Mapping[str, t.Any]) -> Key:
+def _key(one: Told) -> Key:
     return (str(one.get("tenant")), str(one.get("service")), str(one.get("machine")))
 
 
@@ -116,14 +117,14 @@ class _Fleet:
         for host, name, pool in self._pools():
             self._sites.setdefault(storage_of(host, name, pool), set()).add(host)
 
-    def _pools(self) -> Iterator[tuple[str, str, Mapping[str, t.Any]]]:
+    def _pools(self) -> Iterator[tuple[str, str, Told]]:
         """Host, name and contents of each pool that is known."""
         for host, told in self.seen.items():
             for name, pool in told["pools"].items():
                 if pool.get("known"):
                     yield host, name, pool
 
-    def _stores(self) -> Iterator[tuple[str, str, Mapping[str, t.Any]]]:
+    def _stores(self) -> Iterator[tuple[str, str, Told]]:
         """Each storage once, though several hosts may see it."""
         told: set[str] = set()
         for host, name, pool in self._pools():
@@ -132,8 +133,8 @@ class _Fleet:
                 told.add(storage)
                 yield host, name, pool
 
-    def _newest_records(self) -> dict[tuple[str, str], Mapping[str, t.Any]]:
-        newest: dict[tuple[str, str], Mapping[str, t.Any]] = {}
+    def _newest_records(self) -> dict[tuple[str, str], Told]:
+        newest: dict[tuple[str, str], Told] = {}
         for told in self.seen.values():
             for record in told["services"]:
                 key = (record["tenant"], record["service"])
@@ -141,7 +142,7 @@ class _Fleet:
                     newest[key] = record
         return newest
 
-    def record(self, tenant: str, service: str) -> Mapping[str, t.Any]:
+    def record(self, tenant: str, service: str) -> Told:
         return self._records.get((tenant, service), {})
 
     # -- machines
@@ -156,7 +157,7 @@ class _Fleet:
                     found.append(_unseen(tenant, service, name, entry, self.unknown[host]))
         return sorted(found, key=lambda one: (one["tenant"], one["service"], one["role"], one["number"] or 0, one["machine"], one["host"]))
 
-    def _machine(self, host: str, look: Mapping[str, t.Any], told: Mapping[str, t.Any]) -> Entry:
+    def _machine(self, host: str, look: Told, told: Told) -> Entry:
         addresses = told.get("addresses") or []
         disks = [self._disk(host, path) for path in told["disks"]]
         return {
@@ -246,7 +247,7 @@ class _Fleet:
         names = self._known_bases.get(sha256, {}).get("names") or []
         return names[0] if names else sha256[:12]
 
-    def _once(self) -> Iterator[Mapping[str, t.Any]]:
+    def _once(self) -> Iterator[Told]:
         """Every disk once, though several hosts may see it."""
         told: set[tuple[str, str]] = set()
         for host, name, pool in self._pools():
@@ -353,7 +354,7 @@ def _orphan(kind: str, host: str, pool: str, what: str, size: int, why: str, ser
     return {"kind": kind, "host": host, "pool": pool, "what": what, "bytes": size, "why": why, "service": service}
 
 
-def _unseen(tenant: str, service: str, name: str, entry: Mapping[str, t.Any], why: str) -> Entry:
+def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entry:
     """A machine of which only a record on other hosts tells."""
     return {
         "tenant": tenant,
@@ -443,7 +444,7 @@ def _compare(
     told["differs"] = bool(told["missing"]) or any(one["drift"] or one["surplus"] for one in mine)
 
 
-def _spec(machine: Entry, group: Mapping[str, t.Any], manifest: Manifest) -> Entry:
+def _spec(machine: Entry, group: Told, manifest: Manifest) -> Entry:
     """What it is meant to be; a disk whose pool the manifest leaves open is right where it is."""
     found = machine["spec"].get("disks")
     found = found if isinstance(found, Mapping) else {}
@@ -474,7 +475,7 @@ def _as_observed(fleet: _Fleet, tenant: str, service: str, machines: Sequence[En
     return hosts
 
 
-def _missing(group: Mapping[str, t.Any], usable: Sequence[str], numbers: Numbers, fleet: _Fleet) -> int:
+def _missing(group: Told, usable: Sequence[str], numbers: Numbers, fleet: _Fleet) -> int:
     """How many machines the manifest asks for that are not there, those of hosts that cannot be known left out."""
     there = [host for number, host in numbers.kept.items() if numbers.exists(number)]
     if group["per_host"]:

@@ -20,6 +20,7 @@ GROUP = "basecast_machines"
 SOURCES = ("agent", "lease", "arp", "report")
 _MOST_BYTES = 1 << 28
 
+Told = Mapping[str, t.Any]
 Entry = dict[str, t.Any]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -49,7 +50,7 @@ class Choice:
             except ValueError as error:
                 raise InvalidOption("address_networks", network, "networks such as 192.0.2.0/24 are expected") from error
 
-    def address(self, machine: Mapping[str, t.Any]) -> str | None:
+    def address(self, machine: Told) -> str | None:
         """The first address of the best source that is in one of the networks; link-local ones lead nowhere."""
         for source in self.sources:
             for one in machine.get("addresses") or []:
@@ -67,14 +68,15 @@ class Choice:
         return not self.parsed or any(address.version == network.version and address in network for network in self.parsed)
 
 
-def machine_hosts(status: t.Any, choice: Choice | None = None) -> list[Entry]:
+def machine_hosts(status: object, choice: Choice | None = None) -> list[Entry]:
     """``[{"name", "groups", "variables"}]`` of the machines of a status, as fleet_status makes it.
 
     :raises FleetError: it is no such status.
     """
     wanted = choice or Choice()
-    machines = status.get("machines") if isinstance(status, Mapping) else None
-    if not isinstance(machines, Sequence) or isinstance(machines, str) or status.get("format") != 1:
+    told = status if isinstance(status, Mapping) else {}
+    machines = told.get("machines")
+    if not isinstance(machines, Sequence) or isinstance(machines, str) or told.get("format") != 1:
         raise FleetError("This is not the status of a fleet, as the playbook status writes it to basecast_status_file.")
     chosen = [one for one in machines if _is_sound(one) and _is_wanted(one, wanted)]
     names = _names(chosen)
@@ -87,7 +89,7 @@ def machine_hosts(status: t.Any, choice: Choice | None = None) -> list[Entry]:
     return [{key: host[key] for key in ("name", "groups", "variables")} for host in hosts.values()]
 
 
-def _is_sound(machine: t.Any) -> bool:
+def _is_sound(machine: object) -> bool:
     """Names become names of hosts and groups, whoever wrote the file."""
     return (
         isinstance(machine, Mapping)
@@ -98,11 +100,11 @@ def _is_sound(machine: t.Any) -> bool:
     )
 
 
-def _is_wanted(machine: Mapping[str, t.Any], choice: Choice) -> bool:
+def _is_wanted(machine: Told, choice: Choice) -> bool:
     return (not choice.states or machine.get("state") in choice.states) and (not choice.services or machine["service"] in choice.services)
 
 
-def _names(machines: Iterable[Mapping[str, t.Any]]) -> dict[tuple[str, str, str], str]:
+def _names(machines: Iterable[Told]) -> dict[tuple[str, str, str], str]:
     """As the domains are called; with the tenant in front where two tenants have the same names."""
     tenants: dict[str, set[str]] = {}
     for one in machines:
@@ -114,7 +116,7 @@ def _names(machines: Iterable[Mapping[str, t.Any]]) -> dict[tuple[str, str, str]
     return found
 
 
-def _host(name: str, machine: Mapping[str, t.Any], choice: Choice) -> Entry:
+def _host(name: str, machine: Told, choice: Choice) -> Entry:
     address = choice.address(machine)
     variables = {
         "machine_name": machine["machine"],
@@ -137,7 +139,7 @@ def _host(name: str, machine: Mapping[str, t.Any], choice: Choice) -> Entry:
     return {"name": name, "groups": list(_groups(machine)), "variables": variables}
 
 
-def _groups(machine: Mapping[str, t.Any]) -> Iterator[str]:
+def _groups(machine: Told) -> Iterator[str]:
     yield GROUP
     yield f"service_{machine['service']}"
     if machine.get("role"):

@@ -313,7 +313,7 @@ _STATUS = _all_of(
 )
 
 
-def checked_status(status: t.Any, host: str) -> dict[str, t.Any]:
+def checked_status(status: object, host: str) -> dict[str, t.Any]:
     """The same. :raises Malformed: the first thing that cannot be so, with its place."""
     _STATUS(Value(bounded(status, host), f"what {host} tells"))
     return t.cast("dict[str, t.Any]", status)
