@@ -20,9 +20,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
 from . import filesystem, in_use, layout, lock, transfer, users
+from .base import Base
 from .errors import BaseMissing, DiskConflict
 from .qemu_img import QemuImg
-from .store import Base, Store
+from .store import Store
 from .users import FoundDisk
 
 DISK_MODE = 0o600
