@@ -412,6 +412,22 @@ def allocated_bytes(path: str) -> int:
     return os.lstat(path).st_blocks * 512
 
 
+def tree_about(path: str) -> dict[str, t.Any]:
+    """``{"path", "bytes", "changed_at"}``: what a file or a directory takes, and when anything in it was changed last."""
+    taken, changed_at = 0, 0.0
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = os.lstat(here)
+            waiting += [entry.path for entry in os.scandir(here)] if stat.S_ISDIR(status.st_mode) else []
+        except FileNotFoundError:
+            continue
+        taken += status.st_blocks * 512
+        changed_at = max(changed_at, status.st_mtime)
+    return {"path": path, "bytes": taken, "changed_at": round(changed_at, 3)}
+
+
 def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
     """The named failure when the error says that the disk or quota is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):

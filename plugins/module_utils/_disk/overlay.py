@@ -20,10 +20,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
 from . import disk_records, filesystem, in_use, layout, lock, transfer, users
+from .base import Base
 from .errors import BaseMissing, DiskConflict, StoreBusy
 from .qemu_img import QemuImg
 from .references import Reference
-from .store import Base, Store
+from .store import Store
 from .users import FoundDisk
 
 DISK_MODE = 0o600

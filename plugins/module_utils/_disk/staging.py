@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import typing as t
 
 from . import filesystem, lock
 from .errors import LockLost, StoreBusy
@@ -57,6 +58,25 @@ class Staging:
 
     def __exit__(self, *_details: object) -> None:
         _discard(self._parent, self.directory, self._lock)
+
+
+def places(store: Store) -> list[dict[str, t.Any]]:
+    """``[{"path", "bytes", "changed_at"}]`` of imports that no process is at work on, and of what was being deleted."""
+    parent = os.path.join(store.directory, ".partial")
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return []
+    left = [name for name in names if name.startswith(_DOOMED)]
+    left += [name for name in names if name.startswith(_PREFIX) and not lock.is_held(os.path.join(parent, name, "lock"))]
+    return [filesystem.tree_about(os.path.join(parent, name)) for name in left]
+
+
+def sweep(store: Store) -> None:
+    """Remove what imports that were killed have left."""
+    parent = os.path.join(store.directory, ".partial")
+    if os.path.isdir(parent):
+        _sweep(parent)
 
 
 def _discard(parent: str, directory: str, held: Lock) -> None:

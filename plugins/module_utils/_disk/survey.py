@@ -14,8 +14,9 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from . import disk_records, filesystem, import_record, transfer, users
+from .base import Base
 from .listing import listable, listing_problem
-from .store import Base, Store
+from .store import Store
 
 
 def survey(
