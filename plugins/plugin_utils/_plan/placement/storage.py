@@ -24,6 +24,11 @@ Pool = tuple[str, str]  # host, name
 Probes = Mapping[str, Mapping[str, t.Any]]
 
 
+def likely_storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
+    """The same without a proof, where a wrong guess costs nothing: two file systems may look equal."""
+    return str(content.get("storage") or (content.get("filesystem") or {}).get("identity") or f"{host}:{pool}")
+
+
 class _Seen(t.NamedTuple):
     """What a host tells of the file system of one pool."""
 

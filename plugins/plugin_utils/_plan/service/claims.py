@@ -11,7 +11,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ..placement import Observed, answers, disks_of
-from ..placement.fleet import storage_of
+from ..placement import storage_of
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]
