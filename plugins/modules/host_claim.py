@@ -57,7 +57,7 @@ options:
       - If it is omitted, the claim is taken whatever others have claimed.
     type: int
   uses:
-    description: What is going to be used. Without any, only O(bases) are held, and no other deployment's claim is in the way.
+    description: What is going to be used. Where only O(bases) are given, no other deployment's claim is in the way.
     type: list
     elements: dict
     default: []
@@ -175,6 +175,10 @@ class _Wanted(t.NamedTuple):
     seen: int | None
     ttl_s: float
 
+    @property
+    def takes_room(self) -> bool:
+        return bool(self.uses) or not self.bases
+
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
@@ -198,14 +202,14 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     # The run's own claim has changed the generation.
     wanted = _Wanted(tenant, service, run, uses, bases, None if held is not None else params["seen"], params["ttl_s"])
     msg = _may_claim(claims, stores, wanted) if module.check_mode else _claim(claims, stores, wanted)
-    after = {"uses": uses} if not msg and uses else before
+    after = {"uses": uses} if not msg and wanted.takes_room else before
     return {"changed": before != after, "claimed": not msg, "msg": msg, "diff": {"before": before, "after": after}}
 
 
 def _claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
     """Why it was not taken, empty if it was; nothing is left of a claim that was not."""
     whose = (wanted.tenant, wanted.service, wanted.run)
-    if wanted.uses and not claims.take(*whose, wanted.uses, wanted.ttl_s, wanted.seen):
+    if wanted.takes_room and not claims.take(*whose, wanted.uses, wanted.ttl_s, wanted.seen):
         return TAKEN
     missing = holds.hold(stores, wanted.run, wanted.bases, wanted.ttl_s)
     if missing:
@@ -217,7 +221,7 @@ def _claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
 
 
 def _may_claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
-    if wanted.uses and not claims.may_take(wanted.seen):
+    if wanted.takes_room and not claims.may_take(wanted.seen):
         return TAKEN
     missing = [sha256 for sha256 in wanted.bases if not any(store.find(sha256) for store in stores)]
     return GONE.format(missing[0]) if missing else ""

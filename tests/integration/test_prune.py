@@ -57,7 +57,7 @@ def bring(lab: Lab, host: str, version: str, **options: t.Any) -> str:
         lab.hosts[host].run(["mkdir", "-p", f"{POOL}/images"])
         lab.hosts[host].put(images.tiny(version=version, pad_mib=1), path)
     before = set(bases(lab.hosts[host]))
-    wanted = {"path": path, "name": "spare", "version": version, "pool": "default", **options}
+    wanted = {"src": path, "name": "spare", "version": version, "pool": "default", **options}
     done = lab.exec_in_controller(["ansible", host, "-m", "basecast.fleet.base_disk_import", "-a", json.dumps(wanted)])
     assert done.returncode == 0, done.stdout + done.stderr
     (sha256,) = set(bases(lab.hosts[host])) - before
@@ -80,7 +80,7 @@ def test_check_mode_says_why(lab: Lab) -> None:
     done = nothing_changed_by(lab, lambda: prune(lab, *AT_ONCE, "--check", "--diff"))
     assert done.code == 0 and "1 of 3 bases and 0 of 0 leftovers would go" in done.out, done
     assert "goes   spare a on kvm1 pool default" in done.out and "stays  tiny 1 on kvm2 pool default" in done.out
-    assert "needed by" in done.out and f"-        default: {spare}".split()[-1] in done.out
+    assert "needed by" in done.out and spare in done.out
     usual = nothing_changed_by(lab, lambda: prune(lab, "--check"))
     assert usual.code == 0 and "the newest version of spare" in usual.out, usual
 
@@ -120,7 +120,7 @@ def test_what_cannot_be_known_keeps_everything(lab: Lab) -> None:
     spare = bring(lab, "kvm1", "b")
     strange = f"{POOL}/strange.qcow2"
     host.run(["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", "nbd:localhost:10809", strange, "1M"])
-    done = nothing_changed_by(lab, lambda: prune(lab, *AT_ONCE, "--limit", "kvm1"))
+    done = prune(lab, *AT_ONCE, "--limit", "kvm1")
     host.run(["rm", strange])
     assert done.code != 0 and "what is behind that is not known" in done.out and spare in bases(host), done
     lab.hosts["kvm2"].cut_link()
