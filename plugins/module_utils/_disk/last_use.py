@@ -21,22 +21,22 @@ import typing as t
 from .._names import check_sha256
 from . import filesystem
 
-if t.TYPE_CHECKING:
-    from .store import Store
-
 _DIRECTORY = ".used"
 
 
-def stamp_path(store: Store, sha256: str) -> str:
-    return os.path.join(store.directory, _DIRECTORY, check_sha256("sha256", sha256))
+def stamp_path(directory: str, sha256: str) -> str:
+    """
+    :param directory: of the store.
+    """
+    return os.path.join(directory, _DIRECTORY, check_sha256("sha256", sha256))
 
 
-def note(store: Store, bases: t.Iterable[str]) -> None:
+def note(directory: str, bases: t.Iterable[str]) -> None:
     """These bases were of use just now. A stamp that cannot be written keeps nobody from using a base."""
     with contextlib.suppress(OSError):
-        filesystem.ensure_directory(os.path.join(store.directory, _DIRECTORY))
+        filesystem.ensure_directory(os.path.join(directory, _DIRECTORY))
         for sha256 in bases:
-            path = stamp_path(store, sha256)
+            path = stamp_path(directory, sha256)
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             descriptor = os.open(path, flags, filesystem.BASE_MODE)
             try:
@@ -45,11 +45,11 @@ def note(store: Store, bases: t.Iterable[str]) -> None:
                 os.close(descriptor)
 
 
-def at(store: Store, sha256: str) -> float:
+def at(directory: str, sha256: str) -> float:
     """Seconds since 1970. The latest of all signs: a base that was moved here from elsewhere came just now."""
-    references = store.references_directory(sha256)
+    references = os.path.join(directory, ".refs", check_sha256("sha256", sha256))
     times = [0.0]
-    places = [store.base_directory(sha256), references, stamp_path(store, sha256)]
+    places = [os.path.join(directory, sha256), references, stamp_path(directory, sha256)]
     with contextlib.suppress(OSError):
         places += [os.path.join(references, name) for name in os.listdir(references)]
     for place in places:

@@ -327,7 +327,7 @@ class Disks:
         for directory in sorted({item.directory for item in creating} | {os.path.dirname(path) for path in made}):
             filesystem.sync_directory(directory)
         for pool in sorted({item.base.pool for item in creating if item.base}):
-            last_use.note(self._stores[pool], [item.base.sha256 for item in creating if item.base and item.base.pool == pool])
+            last_use.note(self._stores[pool].directory, [item.base.sha256 for item in creating if item.base and item.base.pool == pool])
         for item in decisions:
             if item.action == "resized":
                 self._qemu.resize(item.path, item.image_format, item.size_bytes)
@@ -436,7 +436,7 @@ class Disks:
     def _note_bases(self, bases: t.Collection[str]) -> None:
         """They were of use until now."""
         for store in self._stores.values():
-            last_use.note(store, [sha256 for sha256 in bases if os.path.lexists(store.base_directory(sha256))])
+            last_use.note(store.directory, [sha256 for sha256 in bases if os.path.lexists(store.base_directory(sha256))])
 
     def found(self, wishes: t.Sequence[Wish]) -> list[dict[str, t.Any]]:
         """The disks that ``absent`` would remove, needed or not."""

@@ -301,7 +301,7 @@ class Store:
         filesystem.remove_tree_or_file(doomed)
         filesystem.remove_tree_or_file(self.references_directory(sha256))
         filesystem.remove_file(self.record_path(sha256))
-        filesystem.remove_file(last_use.stamp_path(self, sha256))
+        filesystem.remove_file(last_use.stamp_path(self.directory, sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:

@@ -100,7 +100,7 @@ class Prune:
             "sha256": sha256,
             "names": [{"tenant": one.tenant, "name": one.name, "version": one.version} for one in named],
             "bytes": filesystem.tree_about(store.base_directory(sha256))["bytes"],
-            "unused_s": round(max(0.0, time.time() - last_use.at(store, sha256)), 1),
+            "unused_s": round(max(0.0, time.time() - last_use.at(store.directory, sha256)), 1),
             "usable": base is not None,
             "children": kept.children(name, sha256),
             "kept": kept.reasons(name, sha256),
@@ -186,7 +186,7 @@ class Prune:
         """Bases that are needed now count as used now: a disk may go later in a way that leaves no trace."""
         kept = Kept(self._request, self._stores, self._disks_of_domains)
         for name, store in self._stores.items():
-            last_use.note(store, [sha256 for sha256 in store.ids() if kept.reasons(name, sha256)])
+            last_use.note(store.directory, [sha256 for sha256 in store.ids() if kept.reasons(name, sha256)])
 
 
 def _result(pool: str, what: str, state: str, reason: str = "", size: int = 0) -> dict[str, t.Any]:

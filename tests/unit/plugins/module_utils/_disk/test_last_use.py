@@ -35,27 +35,27 @@ def test_the_latest_sign_counts(store: Store) -> None:
     directory = store.references_directory(base.sha256)
     places = [store.base_directory(base.sha256), directory, os.path.join(directory, os.listdir(directory)[0])]
     age(*places)
-    assert last_use.at(store, base.sha256) == OLD
+    assert last_use.at(store.directory, base.sha256) == OLD
     for place in places:
         os.utime(place)
-        assert time.time() - last_use.at(store, base.sha256) < 60
+        assert time.time() - last_use.at(store.directory, base.sha256) < 60
         age(place)
-    last_use.note(store, [base.sha256])
-    assert time.time() - last_use.at(store, base.sha256) < 60
+    last_use.note(store.directory, [base.sha256])
+    assert time.time() - last_use.at(store.directory, base.sha256) < 60
     store.remove(base.sha256)
-    assert last_use.at(store, base.sha256) == 0.0
+    assert last_use.at(store.directory, base.sha256) == 0.0
 
 
 @pytest.mark.usefixtures("times")
 def test_making_and_removing_disks_is_use(store: Store, qemu_runner: FakeQemu) -> None:
     base = put_base(store)
     disks = Disks({"one": store}, QemuImg(qemu_runner), "default", "shop")
-    stamp = last_use.stamp_path(store, base.sha256)
+    stamp = last_use.stamp_path(store.directory, base.sha256)
     wish = Wish("web-1", "root", "one", base.sha256)
     disks.present([wish])
     assert os.path.exists(stamp)
     age(stamp, store.base_directory(base.sha256))
     disks.present([wish])  # it is there: nothing is made
-    assert last_use.at(store, base.sha256) == OLD
+    assert last_use.at(store.directory, base.sha256) == OLD
     disks.absent([Wish("web-1", None, None)])
-    assert time.time() - last_use.at(store, base.sha256) < 60
+    assert time.time() - last_use.at(store.directory, base.sha256) < 60
