@@ -19,7 +19,7 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
-from . import disk_records, filesystem, in_use, layout, lock, transfer, users
+from . import disk_records, filesystem, in_use, last_use, layout, lock, transfer, users
 from .base import Base
 from .errors import BaseMissing, DiskConflict, StoreBusy
 from .qemu_img import QemuImg
@@ -367,6 +367,8 @@ class Disks:
             raise full or error
         for directory in sorted({item.directory for item in creating} | {os.path.dirname(path) for path in made}):
             filesystem.sync_directory(directory)
+        for pool in sorted({item.base.pool for item in creating if item.base}):
+            last_use.note(self._stores[pool].directory, [item.base.sha256 for item in creating if item.base and item.base.pool == pool])
         for item in decisions:
             if item.action == "resized":
                 self._qemu.resize(item.path, item.image_format, item.size_bytes)
@@ -464,6 +466,7 @@ class Disks:
             decisions = list({item.path: item for item in decisions}.values())
             self._refuse_needed(decisions)
             if not self._check_mode:
+                self._note_bases({item.wish.base for item in decisions if item.wish.base})
                 for item in decisions:
                     filesystem.remove_file(item.path)
                     filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
@@ -471,6 +474,11 @@ class Disks:
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
         return self._results(decisions)
+
+    def _note_bases(self, bases: t.Collection[str]) -> None:
+        """They were of use until now."""
+        for store in self._stores.values():
+            last_use.note(store.directory, [sha256 for sha256 in bases if os.path.lexists(store.base_directory(sha256))])
 
     def found(self, wishes: t.Sequence[Wish]) -> list[dict[str, t.Any]]:
         """The disks that ``absent`` would remove, needed or not."""

@@ -12,8 +12,8 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._untrusted import Malformed
-from ..placement.storage import likely_storage_of
 from ..placement.numbering import Numbers, candidates, known_numbers
+from ..placement.storage import likely_storage_of
 from ..types import Manifest
 from .drift import drift, machine_spec
 from .observation import checked_status
