@@ -28,7 +28,7 @@ from .._base_format.chunk_list import Listed, digest_of, list_bytes, parts
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from . import access, filesystem, in_use, lock, references, verification
+from . import access, filesystem, in_use, last_use, lock, references, verification
 from .base import METADATA_KEYS, Base, metadata_problem, only_of_others, record_problem
 from .errors import LockLost, NameTaken, WrongDigest
 from .references import Reference
@@ -300,6 +300,7 @@ class Store:
         filesystem.remove_tree_or_file(doomed)
         filesystem.remove_tree_or_file(self.references_directory(sha256))
         filesystem.remove_file(self.record_path(sha256))
+        filesystem.remove_file(last_use.stamp_path(self.directory, sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:

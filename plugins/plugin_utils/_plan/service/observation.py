@@ -319,6 +319,40 @@ def checked_status(status: object, host: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", status)
 
 
+_PRUNE = _has(
+    unknown=_list(_line),
+    pools=_by_name(
+        _fields(
+            path=_path,
+            known=_flag,
+            error=_line,
+            identity=_path,
+            shared=_flag,
+            free_bytes=_count,
+            total_bytes=_count,
+            bases=_list(
+                _has(
+                    sha256=_digest,
+                    names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
+                    bytes=_count,
+                    unused_s=_time,
+                    usable=_flag,
+                    children=_list(_digest),
+                    kept=_list(_line),
+                )
+            ),
+            left=_list(_all_of(_has(kind=_name, path=_path, bytes=_count, age_s=_time, kept=_list(_line)), _fields(sha256=_digest))),
+        )
+    ),
+)
+
+
+def checked_prune(seen: t.Any, host: str) -> dict[str, t.Any]:
+    """The same. :raises Malformed: the first thing that cannot be so, with its place."""
+    _PRUNE(Value(bounded(seen, host), f"what {host} tells"))
+    return t.cast("dict[str, t.Any]", seen)
+
+
 # --- while and after something is done ---------------------------------------------------------
 
 _BASE_STATUS = _fields(
