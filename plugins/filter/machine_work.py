@@ -70,8 +70,8 @@ _value:
 
 import typing as t
 
+from ..plugin_utils._plan.service.host_work import machine_work as joined
 from ..plugin_utils._plan.service.manifest import plain
-from ..plugin_utils._plan.service.service_plan import machine_work as joined
 
 
 def machine_work(work: object, disks: object, seeds: object) -> list[dict[str, t.Any]]:

@@ -80,6 +80,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("module_utils/_base_format/chunk_list", "module_utils/_relay/errors"): "bad chunk lists are a relay's error to its peers",
     ("plugin_utils/_plan/service/adoption", "module_utils/_disk/image_header"): "which format a file extension means is said in one place",
     ("plugin_utils/_plan/service/adoption", "plugin_utils/_plan/relay/needs"): "a base is described in one way, however it comes to a host",
+    ("plugin_utils/_plan/service/bases", "plugin_utils/_plan/relay/needs"): "a base is described in one way, however it is known",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/needs"): "a service's bases are what relays are planned for",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/fixed_paths"): "a manifest may name the paths of a relay",
     ("plugin_utils/_plan/service/run_details", "plugin_utils/_plan/relay/fleet"): "what a plan sends over each link is said in one place",

@@ -18,12 +18,13 @@ from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
 from .._text import clean
 from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
+from .base import FORMAT, METADATA_KEYS, Base
 from .errors import BaseMissing, DamagedImage, DigestMismatch, LockLost, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
 from .qemu_img import QemuImg
 from .sources import Rules
 from .staging import Staging
-from .store import FORMAT, METADATA_KEYS, Base, Store
+from .store import Store
 
 METHODS = ("auto", "copy", "reflink", "hard_link")
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import typing as t
 
 from . import references, transfer
+from .base import Base
 from .errors import BaseMissing
-from .store import Base, Store
+from .store import Store
 
 
 def find(stores: t.Mapping[str, Store], sha256: str, pools: t.Iterable[str]) -> Base | None:

@@ -20,7 +20,8 @@ from .._base_format.chunk_list import CHUNK_BYTES, ChunkList
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from . import filesystem, image_header, in_use, removal, transfer, verification
-from .store import FORMAT, Base, Store, metadata_problem
+from .base import FORMAT, Base, metadata_problem
+from .store import Store
 
 #: What was done about a base disk, as sentences say it.
 SENTENCES = {

@@ -14,8 +14,9 @@ import typing as t
 from .._base_format.chunk_list import ChunkHasher, ChunkList
 from .._base_format.file_digest import FileDigest
 from . import filesystem, references, verification
+from .base import Base
 from .errors import DigestMismatch
-from .store import Base, Store
+from .store import Store
 
 
 def copy_file(

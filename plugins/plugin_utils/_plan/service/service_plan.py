@@ -15,22 +15,21 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.user_data import unknown_keys
-from ..placement import Observed, Settings, answers, disks_of, held_base, place_machines
+from ..placement import Observed, Settings, answers, disks_of, place_machines
 from ..relay.fixed_paths import mistakes
-from ..relay.needs import AS_USUAL, Relaying, base_metadata, record_conflicts, relays_of
+from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
 from .adoption import Candidates, adoptions, wanted_files, with_held
+from .bases import base_of, look_at_files, note_demand
 from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
+from .host_work import work_of
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
+from .records import records_of
 from .report import one_line
-from .source_changes import difference, place_to_look, recorded
 
 FORMAT = 1
-
-# Stands for a digest that only the real run can tell (a URL or a file of the controller, in check mode).
-UNKNOWN_DIGEST = "0" * 64
 
 
 class Known(t.NamedTuple):
@@ -156,7 +155,7 @@ def _plan_without(
         needs = _needs(machines, manifest, able, known, relaying)
     bases, work, relays, creating = needs.bases, needs.work, needs.relays, needs.creating
     problems += needs.problems
-    for host, record in _records(manifest, placement, hosts, work, bases).items():
+    for host, record in records_of(manifest, placement, hosts, work, bases).items():
         work[host]["record"] = record
     problems += record_conflicts(bases.values(), hosts)
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
@@ -176,7 +175,7 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
-        "claims": claims_of(creating, groups_by_name, bases, work, hosts),
+        "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays),
         "wanted_files": wanted,
         "adoptions": {
             host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()
@@ -221,12 +220,12 @@ def _needs(
     groups = {group["name"]: group for group in manifest["machines"]}
     problems: list[str] = []
     notes: list[str] = []
-    bases = {base["name"]: _base(base, manifest, hosts, known.imported.get(base["name"]), problems) for base in manifest["bases"]}
+    bases = {base["name"]: base_of(base, manifest, hosts, known.imported.get(base["name"]), problems) for base in manifest["bases"]}
     creating = [machine for machine in machines if machine["state"] == "create"]
-    _demand(bases, creating, hosts, manifest, problems)
-    problems += _look_at_files(bases, known.files, notes)
+    note_demand(bases, creating, hosts, manifest, problems)
+    problems += look_at_files(bases, known.files, notes)
     work = {
-        host: _work(host, [m for m in machines if m["host"] == host], bases, groups, hosts, manifest)
+        host: work_of(host, [m for m in machines if m["host"] == host], bases, groups, hosts, manifest)
         for host in dict.fromkeys(m["host"] for m in machines if m["state"] in ("exists", "create"))
     }
     problems += [*unknown_relays(relaying.relays, hosts), *mistakes(relaying.paths, hosts)]
@@ -320,319 +319,3 @@ def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: M
         found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
         machine["drift"] = drift(found.get("spec") or {}, spec)
     return machine
-
-
-# --- bases -------------------------------------------------------------------------------------
-
-
-def _base(
-    base: Mapping[str, t.Any],
-    manifest: Manifest,
-    hosts: Observed,
-    imported: Mapping[str, t.Any] | None,
-    problems: list[str],
-) -> dict[str, t.Any]:
-    """What is known of one base: its digest, its metadata and who holds it."""
-    tenant = manifest["tenant"]
-    title = f"{base['name']} {base['version']}"
-    known = imported.get("sha256") if imported else None
-    holders: dict[str, str] = {}
-    digests: dict[str, list[str]] = {}
-    metadata: Mapping[str, t.Any] | None = imported
-    found: list[Mapping[str, t.Any]] = []
-    for host, facts in hosts.items():
-        held = held_base(facts, base, tenant, known)
-        if held is None:
-            continue
-        digests.setdefault(held["sha256"], []).append(host)
-        holders[host] = held["pool"]
-        found.append(held)
-        metadata = metadata or held
-        if base["sha256"] and base["sha256"] not in (held["sha256"], held.get("source_sha256")):
-            problems.append(
-                f"{base['place']}.sha256: the manifest says {base['sha256']}, but {title} on {host} is {held['sha256']}"
-                f" (imported from a file with {held.get('source_sha256')}); another content needs another version"
-            )
-    if imported and imported.get("host"):
-        holders.setdefault(imported["host"], imported["pool"])
-    if len(digests) > 1:
-        places = " and ".join(f"{digest} on {', '.join(where)}" for digest, where in sorted(digests.items()))
-        problems.append(f"{base['place']}: {title} names different bytes: {places}; another content needs another version")
-    sha256 = known or next(iter(digests), None)
-    return {
-        "name": base["name"],
-        "version": base["version"],
-        "title": title,
-        "sha256": sha256,
-        "wanted_sha256": base["sha256"],
-        "pool": base.get("pool"),
-        "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
-        "source": base["source"],
-        # Of a file that would be adopted, as long as nobody holds the base.
-        "source_bytes": next((held["size_bytes"] for held in found), None),
-        "place": base["place"],
-        "holders": holders,
-        "needed_on": [],
-        "import_on": None,
-        "import_pool": None,
-        # A name for different bytes is told of above, and what this run has imported is what it has seen.
-        "recorded": recorded(found) if len(digests) == 1 and not imported else None,
-        "look": None,
-    }
-
-
-def _demand(
-    bases: dict[str, dict[str, t.Any]],
-    creating: Sequence[Mapping[str, t.Any]],
-    hosts: Observed,
-    manifest: Manifest,
-    problems: list[str],
-) -> None:
-    """Who needs which base, and where a base that nobody holds has to be imported."""
-    groups = {group["name"]: group for group in manifest["machines"]}
-    for machine in creating:
-        for disk in disks_of(machine, groups):
-            if disk["base"] and machine["host"] not in bases[disk["base"]]["needed_on"]:
-                bases[disk["base"]]["needed_on"].append(machine["host"])
-    for base in bases.values():
-        base["look"] = place_to_look(base, hosts)
-        if not base["needed_on"] or base["holders"]:
-            continue
-        source = base["source"]
-        place = f"{base['place']}.source"
-        if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
-            # The first host that needs it gets it; the relay does the rest.
-            base["import_on"] = base["needed_on"][0]
-        else:
-            facts = hosts.get(source["host"])
-            if facts is None:
-                problems.append(f"{place}.host: {source['host']!r} is not a host of this run; these are: {', '.join(hosts)}")
-                continue
-            if not facts.get("reachable"):
-                problems.append(
-                    f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
-                    f" and no other host of this run holds {base['title']}"
-                )
-                continue
-            base["import_on"] = source["host"]
-        base["import_pool"] = _import_pool(base, base["import_on"], hosts, creating, groups)
-        base["look"] = place_to_look(base, hosts)
-        pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
-        if source["pool"] and source["pool"] not in pools:
-            problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
-
-
-def _look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]) -> Iterator[str]:
-    """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
-    for name, file in files.items():
-        base = bases[name]
-        if base["holders"]:
-            problem, note = difference(base, file)
-            yield from [problem] if problem else []
-            notes += [note] if note else []
-            continue
-        place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
-        path = source["path"]
-        if source["kind"] == "controller" and not file.get("isreg"):
-            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
-            continue
-        if file.get("problem"):
-            yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
-            continue
-        if source["kind"] == "host" and not file.get("isreg"):
-            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
-            continue
-        base["source_bytes"] = int(file.get("size") or 0) or None
-        if wanted and file.get("checksum") and file["checksum"] != wanted:
-            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
-
-
-def _import_pool(
-    base: Mapping[str, t.Any],
-    host: str,
-    hosts: Observed,
-    creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
-) -> str:
-    """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
-    if base["pool"]:
-        return str(base["pool"])
-    pools = list((hosts[host].get("capacity") or {}).get("pools") or {})
-    wanted = [
-        disk["pool"]
-        for at_home in (True, False)
-        for machine in creating
-        if (machine["host"] == host) is at_home
-        for disk in disks_of(machine, groups)
-        if disk["base"] == base["name"] and disk["pool"] in pools
-    ]
-    if wanted:
-        return wanted[0]
-    return "default" if "default" in pools or not pools else pools[0]
-
-
-# --- hosts -------------------------------------------------------------------------------------
-
-
-def _work(
-    host: str,
-    machines: Sequence[Mapping[str, t.Any]],
-    bases: Mapping[str, Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
-    hosts: Observed,
-    manifest: Manifest,
-) -> dict[str, t.Any]:
-    work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
-    clones: dict[str, list[str]] = {}
-    pool_of_base: dict[str, str] = {name: base["holders"][host] for name, base in bases.items() if host in base["holders"]}
-    for machine in machines:
-        group = groups[machine["group"]]
-        new = machine["state"] == "create"
-        disks = disks_of(machine, groups)
-        first_pool = disks[0]["pool"]
-        for disk in disks if new else []:
-            base = bases[disk["base"]] if disk["base"] else None
-            if base is not None:
-                name = base["name"]
-                if name not in pool_of_base:
-                    pool_of_base[name] = base["pool"] or disk["pool"]
-                    work["fetch"].append({"base": name, "pool": pool_of_base[name]})
-                needs_own_pool = not disk["differencing"] or disk["backend"] == "reflink"
-                if needs_own_pool and disk["pool"] != pool_of_base[name]:
-                    cloned = clones.setdefault(disk["pool"], [])
-                    if (base["sha256"] or UNKNOWN_DIGEST) not in cloned:
-                        cloned.append(base["sha256"] or UNKNOWN_DIGEST)
-            work["disks"].append(
-                {
-                    "machine": machine["machine"],
-                    "name": disk["name"],
-                    "pool": disk["pool"],
-                    "base": (base["sha256"] or UNKNOWN_DIGEST) if base else None,
-                    "size_bytes": disk["size_bytes"],
-                    "differencing": disk["differencing"],
-                    "backend": disk["backend"],
-                }
-            )
-        if new and group["cloud_init"] is not None:
-            work["seeds"].append(
-                {
-                    "machine": machine["machine"],
-                    "pool": first_pool,
-                    "meta_data": group["cloud_init"].get("meta_data") or {},
-                    "user_data": group["cloud_init"].get("user_data"),
-                    "vendor_data": group["cloud_init"].get("vendor_data"),
-                    "network_config": group["cloud_init"].get("network_config"),
-                }
-            )
-        work["machines"].append(
-            {
-                "machine": machine["machine"],
-                "number": machine["number"],
-                "group": machine["group"],
-                "pool": first_pool,
-                "cpus": group["cpus"],
-                "memory_mib": group["memory_mib"],
-                "networks": group["networks"],
-                "seeded": group["cloud_init"] is not None,
-                "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),
-                "new": new,
-                "spec": machine["spec"],
-            }
-        )
-    work["clones"] = [{"pool": pool, "bases": digests} for pool, digests in clones.items()]
-    # Every base that a machine of the service has on this host stays referenced by the tenant.
-    for name in dict.fromkeys(d["base"] for m in machines for d in groups[m["group"]]["disks"] if d["base"]):
-        base = bases[name]
-        if name in pool_of_base and (base["sha256"] or any(f["base"] == name for f in work["fetch"])):
-            work["references"].append(
-                {
-                    "sha256": base["sha256"] or UNKNOWN_DIGEST,
-                    "pool": pool_of_base[name],
-                    "name": base["name"],
-                    "version": base["version"],
-                }
-            )
-    return work
-
-
-def _records(
-    manifest: Manifest,
-    placement: Mapping[str, t.Any],
-    hosts: Observed,
-    work: Mapping[str, t.Any],
-    bases: Mapping[str, Mapping[str, t.Any]],
-) -> dict[str, dict[str, t.Any]]:
-    """What each host of the service keeps: the numbers of all machines, to number others while a host cannot be asked,
-    and its own part of the manifest.
-
-    The generation rises only when the numbers change, so that an unchanged deployment writes nothing.
-    """
-    assignments = {
-        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]} for entry in placement["assignments"]
-    }
-    records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
-    newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
-    common = {
-        "format": FORMAT,
-        "service": manifest["service"],
-        "tenant": manifest["tenant"],
-        "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
-        "assignments": assignments,
-    }
-    return {host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)} for host, mine in work.items()}
-
-
-def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:
-    """The pool of each disk of a host's machines: ``{group: {disk: pool}}``."""
-    return {machine["group"]: {name: disk["pool"] for name, disk in machine["spec"]["disks"].items()} for machine in machines}
-
-
-def host_manifest(
-    manifest: Manifest, groups: Mapping[str, Mapping[str, str]], bases: Mapping[str, Mapping[str, t.Any]]
-) -> dict[str, t.Any]:
-    """What a host needs to clone and customise its groups of machines without the controller, and nothing of other
-    groups: user data holds secrets.
-
-    :param groups: the pool of each disk on this host, by group.
-    """
-    mine = [group for group in manifest["machines"] if group["name"] in groups]
-    needed = {disk["base"] for group in mine for disk in group["disks"]}
-    return {
-        "bases": [
-            {"name": base["name"], "version": base["version"], "sha256": bases[base["name"]]["sha256"] or base["sha256"]}
-            for base in manifest["bases"]
-            if base["name"] in needed
-        ],
-        "machines": [
-            {
-                **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
-                "disks": [
-                    {
-                        **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},
-                        "pool": groups[group["name"]].get(disk["name"]) or disk["pool"] or "default",
-                    }
-                    for disk in group["disks"]
-                ],
-            }
-            for group in mine
-        ],
-    }
-
-
-def machine_work(
-    work: Mapping[str, t.Any], disks: Sequence[Mapping[str, t.Any]], seeds: Sequence[Mapping[str, t.Any]]
-) -> list[dict[str, t.Any]]:
-    """What the module machine takes: a host's machines joined with the disks and seeds that were made for them."""
-    seed_of = {seed["machine"]: seed["path"] for seed in seeds}
-    joined = []
-    for machine in work["machines"]:
-        mine = [disk for disk in disks if disk["machine"] == machine["machine"]]
-        joined.append(
-            {
-                **{key: value for key, value in machine.items() if key not in ("new", "seeded")},
-                # In the manifest's order: the first disk is the one to boot from.
-                "disks": [{key: disk[key] for key in ("name", "path", "image_format")} for disk in mine],
-                "seed": seed_of.get(machine["machine"]),
-            }
-        )
-    return joined

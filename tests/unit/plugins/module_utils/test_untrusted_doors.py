@@ -21,13 +21,13 @@ import unicodedata
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format import chunk_list
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    base,
     download,
     image_header,
     import_record,
     lease,
     qemu_img,
     references,
-    store,
     survey,
     verification,
 )
@@ -174,7 +174,7 @@ def headers_of_images(place: pathlib.Path, data: bytes) -> t.Any:
 
 def qcow2_file(place: pathlib.Path, data: bytes) -> t.Any:
     put(place, "disk", data=b"QFI\xfb\0\0\0\3" + data)
-    return store.record_problem(str(place / "disk"), {"image_format": "qcow2", "virtual_size_bytes": 1, "parent": None})
+    return base.record_problem(str(place / "disk"), {"image_format": "qcow2", "virtual_size_bytes": 1, "parent": None})
 
 
 def chunks(place: pathlib.Path, data: bytes) -> t.Any:
@@ -400,7 +400,7 @@ ELSEWHERE = {
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
-    "_job/claims.py", "_disk/store.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
+    "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
 }  # fmt: skip
 

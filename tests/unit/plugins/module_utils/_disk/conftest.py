@@ -12,7 +12,8 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import CHUNK_BYTES, FORMAT, Base, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import FORMAT, Base
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import CHUNK_BYTES, Store
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures")
 

@@ -8,8 +8,9 @@ import os
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Base, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
 from .conftest import put_base
 from .test_survey import DAMAGES

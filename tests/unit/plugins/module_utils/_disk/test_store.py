@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 import subprocess
 import sys
 import typing as t
@@ -15,9 +13,9 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkList, FileBytes
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, lock, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NameTaken, StoreBusy, UnsafePath
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import MAP_HEADER_BYTES, Store, map_bytes, record_problem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import MAP_HEADER_BYTES, Store, map_bytes
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
-from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base, qcow2
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base
 
 DATA = b"content".ljust(300 * 1024, b"\0")
 
@@ -231,17 +229,6 @@ def test_links_in_the_store_are_refused(store: Store, tmp_path: t.Any) -> None:
     assert store.find(base.sha256) is None
 
 
-def test_metadata_that_lies_is_no_base(store: Store) -> None:
-    base = put_base(store, DATA)
-    path = os.path.join(base.directory, "base.json")
-    os.chmod(path, 0o600)
-    for content in ("", "[]", "{}", json.dumps({**base.metadata, "sha256": "0" * 64}), json.dumps({**base.metadata, "format": 2})):
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(content)
-        assert store.find(base.sha256) is None
-        assert store.problem(base.sha256)
-
-
 def test_a_missing_pool_is_not_made(tmp_path: t.Any) -> None:
     store = Store(str(tmp_path / "unmounted"), pool="one")
     assert store.bases() == []
@@ -254,50 +241,3 @@ def test_a_shared_lock_keeps_removal_out(store: Store) -> None:
         store.changing(wait_s=0.0)
     with store.changing(wait_s=0.0):
         assert lock.is_held(os.path.join(store.directory, ".lock"))
-
-
-def as_qcow2(**header: t.Any) -> bytes:
-    return qcow2(**header).ljust(2 << 16, b"\1")
-
-
-PARENT = "ab" * 32
-
-
-@pytest.mark.parametrize(
-    ("data", "lie", "said"),
-    [
-        (b"raw".ljust(4096), {"image_format": "qcow2"}, "image_format qcow2, but the file is none"),
-        (b"raw".ljust(4096), {"virtual_size_bytes": 8192}, "virtual_size_bytes 8192, but the disk has 4096"),
-        (b"raw".ljust(4096), {"virtual_size_bytes": 0}, "virtual_size_bytes 0, but the disk has 4096"),
-        (b"raw".ljust(4096), {"parent": "PARENT"}, "parent .*, but the file names none"),
-        (as_qcow2(), {}, "virtual_size_bytes 131072, but the disk has 1048576"),
-        (as_qcow2(), {"image_format": "qcow2"}, "virtual_size_bytes 131072, but the disk has 1048576"),
-        (as_qcow2(), {"image_format": "raw", "virtual_size_bytes": 1 << 20}, "virtual_size_bytes 1048576, but the disk has 131072"),
-        (as_qcow2(backing="/etc/shadow"), {"image_format": "qcow2", "virtual_size_bytes": 1 << 20}, "parent none, but the file names /etc/shadow"),
-        (as_qcow2(backing=f"../{PARENT}/disk"), {"image_format": "qcow2", "virtual_size_bytes": 1 << 20, "parent": "PARENT"}, "but the file names"),
-        (as_qcow2(data_file="/etc/shadow"), {"image_format": "qcow2", "virtual_size_bytes": 1 << 20}, "nothing of the other file"),
-        (as_qcow2(backing="\x1b[2J"), {"image_format": "qcow2", "virtual_size_bytes": 1 << 20}, r"but the file names \\x1b"),
-        (b"QFI\xfb" + b"\xff" * 4092, {"image_format": "qcow2"}, "image_format qcow2, but the file is none"),
-    ],
-)  # fmt: skip
-def test_a_record_that_contradicts_its_bytes_is_not_published(store: Store, data: bytes, lie: dict[str, t.Any], said: str) -> None:
-    parent = put_base(store, b"parent".ljust(4096))
-    lie = {key: parent.sha256 if value == "PARENT" else value for key, value in lie.items()}
-    metadata = {**metadata_of(data), **lie}
-    if not lie:
-        assert record_problem_of(store, data, metadata) == ""  # a raw disk may look like anything
-        metadata["image_format"] = "qcow2"
-    partial = store.partial(metadata["sha256"])
-    pathlib.Path(partial.disk).write_bytes(data)
-    with pytest.raises(FleetError, match=said) as raised:
-        partial.publish(metadata, chunks_of(data))
-    assert "\x1b" not in raised.value.message
-    assert store.find(metadata["sha256"]) is None
-    pathlib.Path(partial.disk).write_bytes(data)  # to be mended or discarded
-    partial.discard()
-
-
-def record_problem_of(store: Store, data: bytes, metadata: dict[str, t.Any]) -> str:
-    path = pathlib.Path(store.pool_path) / "looked-at"
-    path.write_bytes(data)
-    return record_problem(str(path), metadata)

@@ -13,7 +13,8 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Base, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey
 
 from .conftest import put_base

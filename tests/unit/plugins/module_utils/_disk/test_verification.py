@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, survey, transfer, verification
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import WrongDigest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Base, Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base
 
 DATA = b"content".ljust(300 * 1024, b"\0")

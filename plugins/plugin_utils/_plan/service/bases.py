@@ -1,0 +1,164 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The bases of a manifest: who holds each, who needs it, where it is imported, and what its file has become."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..placement import Observed, disks_of, held_base
+from ..relay.needs import base_metadata
+from ..types import Manifest
+from .report import one_line
+from .source_changes import difference, place_to_look, recorded
+
+
+def base_of(
+    base: Mapping[str, t.Any],
+    manifest: Manifest,
+    hosts: Observed,
+    imported: Mapping[str, t.Any] | None,
+    problems: list[str],
+) -> dict[str, t.Any]:
+    """What is known of one base: its digest, its metadata and who holds it."""
+    tenant = manifest["tenant"]
+    title = f"{base['name']} {base['version']}"
+    known = imported.get("sha256") if imported else None
+    holders: dict[str, str] = {}
+    digests: dict[str, list[str]] = {}
+    metadata: Mapping[str, t.Any] | None = imported
+    found: list[Mapping[str, t.Any]] = []
+    for host, facts in hosts.items():
+        held = held_base(facts, base, tenant, known)
+        if held is None:
+            continue
+        digests.setdefault(held["sha256"], []).append(host)
+        holders[host] = held["pool"]
+        found.append(held)
+        metadata = metadata or held
+        if base["sha256"] and base["sha256"] not in (held["sha256"], held.get("source_sha256")):
+            problems.append(
+                f"{base['place']}.sha256: the manifest says {base['sha256']}, but {title} on {host} is {held['sha256']}"
+                f" (imported from a file with {held.get('source_sha256')}); another content needs another version"
+            )
+    if imported and imported.get("host"):
+        holders.setdefault(imported["host"], imported["pool"])
+    if len(digests) > 1:
+        places = " and ".join(f"{digest} on {', '.join(where)}" for digest, where in sorted(digests.items()))
+        problems.append(f"{base['place']}: {title} names different bytes: {places}; another content needs another version")
+    sha256 = known or next(iter(digests), None)
+    return {
+        "name": base["name"],
+        "version": base["version"],
+        "title": title,
+        "sha256": sha256,
+        "wanted_sha256": base["sha256"],
+        "pool": base.get("pool"),
+        "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
+        "source": base["source"],
+        # Of a file that would be adopted, as long as nobody holds the base.
+        "source_bytes": next((held["size_bytes"] for held in found), None),
+        "place": base["place"],
+        "holders": holders,
+        "needed_on": [],
+        "import_on": None,
+        "import_pool": None,
+        # A name for different bytes is told of above, and what this run has imported is what it has seen.
+        "recorded": recorded(found) if len(digests) == 1 and not imported else None,
+        "look": None,
+    }
+
+
+def note_demand(
+    bases: dict[str, dict[str, t.Any]],
+    creating: Sequence[Mapping[str, t.Any]],
+    hosts: Observed,
+    manifest: Manifest,
+    problems: list[str],
+) -> None:
+    """Who needs which base, and where a base that nobody holds has to be imported."""
+    groups = {group["name"]: group for group in manifest["machines"]}
+    for machine in creating:
+        for disk in disks_of(machine, groups):
+            if disk["base"] and machine["host"] not in bases[disk["base"]]["needed_on"]:
+                bases[disk["base"]]["needed_on"].append(machine["host"])
+    for base in bases.values():
+        base["look"] = place_to_look(base, hosts)
+        if not base["needed_on"] or base["holders"]:
+            continue
+        source = base["source"]
+        place = f"{base['place']}.source"
+        if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
+            # The first host that needs it gets it; the relay does the rest.
+            base["import_on"] = base["needed_on"][0]
+        else:
+            facts = hosts.get(source["host"])
+            if facts is None:
+                problems.append(f"{place}.host: {source['host']!r} is not a host of this run; these are: {', '.join(hosts)}")
+                continue
+            if not facts.get("reachable"):
+                problems.append(
+                    f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
+                    f" and no other host of this run holds {base['title']}"
+                )
+                continue
+            base["import_on"] = source["host"]
+        base["import_pool"] = _import_pool(base, base["import_on"], hosts, creating, groups)
+        base["look"] = place_to_look(base, hosts)
+        pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
+        if source["pool"] and source["pool"] not in pools:
+            problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
+
+
+def look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]) -> Iterator[str]:
+    """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
+    for name, file in files.items():
+        base = bases[name]
+        if base["holders"]:
+            problem, note = difference(base, file)
+            yield from [problem] if problem else []
+            notes += [note] if note else []
+            continue
+        place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
+        path = source["path"]
+        if source["kind"] == "controller" and not file.get("isreg"):
+            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
+            continue
+        if file.get("problem"):
+            yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
+            continue
+        if source["kind"] == "host" and not file.get("isreg"):
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+            continue
+        base["source_bytes"] = int(file.get("size") or 0) or None
+        if wanted and file.get("checksum") and file["checksum"] != wanted:
+            yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"
+
+
+def _import_pool(
+    base: Mapping[str, t.Any],
+    host: str,
+    hosts: Observed,
+    creating: Sequence[Mapping[str, t.Any]],
+    groups: Mapping[str, Mapping[str, t.Any]],
+) -> str:
+    """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
+    if base["pool"]:
+        return str(base["pool"])
+    pools = list((hosts[host].get("capacity") or {}).get("pools") or {})
+    wanted = [
+        disk["pool"]
+        for at_home in (True, False)
+        for machine in creating
+        if (machine["host"] == host) is at_home
+        for disk in disks_of(machine, groups)
+        if disk["base"] == base["name"] and disk["pool"] in pools
+    ]
+    if wanted:
+        return wanted[0]
+    return "default" if "default" in pools or not pools else pools[0]
