@@ -18,6 +18,8 @@ import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import MANIFEST, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 
+pytestmark = pytest.mark.timeout(400)
+
 
 def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
     """A manifest that names no host."""
