@@ -12,6 +12,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import secrets
 import socket
 import stat
 import struct
@@ -119,10 +121,15 @@ def write_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
         os.close(descriptor)
 
 
+def unique() -> str:
+    """A part of a temporary file's name that no other process on any host uses."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()[:40])
+    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
 def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
     """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:150]}.{socket.gethostname()[:40]}.{os.getpid()}.tmp")
-    remove_file(temporary)
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:150]}.{unique()}.tmp")
     try:
         write_file(temporary, data, mode)
         os.rename(temporary, path)
