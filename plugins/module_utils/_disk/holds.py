@@ -22,7 +22,6 @@ import typing as t
 from .._errors import FleetError
 from .._names import check_name, is_name
 from . import filesystem
-from .lease import unique
 from .store import Store
 
 FORMAT = 1
@@ -96,7 +95,7 @@ def standing(store: Store, sweep: bool = False) -> list[Hold]:
 
 def _storage_time(directory: str) -> float:
     """What the storage would stamp a file with now; hosts of a shared pool need not agree about the time."""
-    path = os.path.join(directory, f".{unique()}.tmp")
+    path = os.path.join(directory, f".{filesystem.unique()}.tmp")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, b"x")

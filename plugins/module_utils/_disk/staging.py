@@ -15,7 +15,6 @@ import typing as t
 
 from . import filesystem, lock
 from .errors import LockLost, StoreBusy
-from .lease import unique
 from .lock import Lock
 from .store import Store
 
@@ -81,7 +80,7 @@ def sweep(store: Store) -> None:
 
 def _discard(parent: str, directory: str, held: Lock) -> None:
     """With its lock, which is given up in between: network storage keeps what is open, and the directory with it."""
-    doomed = os.path.join(parent, f"{_DOOMED}{unique()}")
+    doomed = os.path.join(parent, f"{_DOOMED}{filesystem.unique()}")
     with held:
         try:
             held.check()

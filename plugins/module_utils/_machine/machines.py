@@ -30,7 +30,7 @@ _LOOK_AT_DOMAIN_S = 1.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
 
 # virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
-_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.\d+\.tmp")
+_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.[\w.-]+\.tmp")
 
 
 class MachinesFailed(FleetError):

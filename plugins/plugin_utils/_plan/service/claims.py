@@ -10,8 +10,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ..placement import Observed, answers, disks_of
-from ..placement.fleet import storage_of
+from ..placement import Observed, answers, disks_of, storage_of
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]

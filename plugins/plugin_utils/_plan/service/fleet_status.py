@@ -12,8 +12,8 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._untrusted import Malformed
-from ..placement.fleet import storage_of
 from ..placement.numbering import Numbers, candidates, known_numbers
+from ..placement.storage import likely_storage_of
 from ..types import Manifest
 from .drift import drift, machine_spec
 from .observation import checked_status
@@ -115,7 +115,7 @@ class _Fleet:
         self._living = {_key(machine) for told in seen.values() for machine in told["machines"]}
         self._sites: dict[str, set[str]] = {}
         for host, name, pool in self._pools():
-            self._sites.setdefault(storage_of(host, name, pool), set()).add(host)
+            self._sites.setdefault(likely_storage_of(host, name, pool), set()).add(host)
 
     def _pools(self) -> Iterator[tuple[str, str, Told]]:
         """Host, name and contents of each pool that is known."""
@@ -128,7 +128,7 @@ class _Fleet:
         """Each storage once, though several hosts may see it."""
         told: set[str] = set()
         for host, name, pool in self._pools():
-            storage = storage_of(host, name, pool)
+            storage = likely_storage_of(host, name, pool)
             if storage not in told:
                 told.add(storage)
                 yield host, name, pool
@@ -251,7 +251,7 @@ class _Fleet:
         """Every disk once, though several hosts may see it."""
         told: set[tuple[str, str]] = set()
         for host, name, pool in self._pools():
-            storage = storage_of(host, name, pool)
+            storage = likely_storage_of(host, name, pool)
             for disk in pool["disks"]:
                 place = (storage, disk["path"].removeprefix(pool.get("path") or ""))
                 if place not in told:
