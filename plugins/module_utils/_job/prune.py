@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from .._disk import filesystem, holds, in_use, last_use, layout, needs, staging, uploads
+from .._disk import disk_records, filesystem, holds, in_use, last_use, layout, needs, staging, uploads
 from .._disk.errors import DiskBusy, StoreBusy
 from .._disk.listing import listing_problem
 from .._disk.needs import Needs
@@ -284,7 +284,9 @@ class Kept:
         if users_of:
             found.append(f"needed by {_named(users_of)}")
         found += [f"needed by the service {service}" for service in self._records.get(sha256, ())]
-        held = store.references(sha256)
+        held = disk_records.in_force(store, sha256)
+        recorded = [disk_records.title(one) for one in held if one.kind == "disk"]
+        found += [f"needed by {disk}" for disk in recorded if disk not in users_of]
         named = {one.tenant for one in held if one.kind == "name"}
         found += [f"the pin {one.name} keeps it" for one in held if one.kind == "pin"]
         # A tenant's name for it is a label, which the policy judges; a reference without a name was made to keep it.

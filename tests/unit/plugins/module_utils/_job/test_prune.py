@@ -77,6 +77,11 @@ def _pin(fleet: Fleet, base: t.Any) -> None:
     fleet.site.stores["one"].refer(base.sha256, [references.pin_of("golden")])
 
 
+def _elsewhere(fleet: Fleet, base: t.Any) -> None:
+    """The record that another host has left of a disk in a pool of its own."""
+    fleet.site.stores["one"].refer(base.sha256, [references.disk_of("default", "/ssd/machines/x/y/root.qcow2", "kvm9", "0" * 32)])
+
+
 def _tenant(fleet: Fleet, base: t.Any) -> None:
     fleet.site.stores["one"].refer(base.sha256, [references.tenant_of("other")])
 
@@ -126,6 +131,7 @@ def _damaged(fleet: Fleet, _base: t.Any) -> None:
         (_foreign, "needed by the domain theirs"),
         (_record, "needed by the service blog (tenant other)"),
         (_pin, "the pin golden keeps it"),
+        (_elsewhere, "needed by /ssd/machines/x/y/root.qcow2 on kvm9"),
         (_tenant, "the tenant other has a reference to it"),
         (_hold, "the run run-7 is about to use it"),
         (_strange_reference, "the pin unreadable:strange.json keeps it"),
