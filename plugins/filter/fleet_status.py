@@ -150,7 +150,7 @@ from ..plugin_utils._plan.service.fleet_status import fleet_status as status
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: t.Any) -> dict[str, t.Any]:
+def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: object) -> dict[str, t.Any]:
     addresses, service, fails, packed = (options.pop(name, None) for name in ("addresses", "service", "fail_on_drift", "packed"))
     if options:
         raise AnsibleFilterError(f"{next(iter(options))}: unknown option; expected addresses, service, fail_on_drift or packed")
@@ -166,14 +166,13 @@ def fleet_status(looks: object, manifest: object = None, groups: object = None, 
     return t.cast("dict[str, t.Any]", made)
 
 
-def _unpacked(look: dict[str, t.Any]) -> dict[str, t.Any]:
+def _unpacked(look: t.Mapping[str, object]) -> dict[str, object]:
     """A text that is no JSON stays one, which is no status."""
-    if not isinstance(look.get("status"), str):
-        return look
+    status = look.get("status")
     try:
-        return {**look, "status": json.loads(look["status"])}
+        return {**look, "status": json.loads(status) if isinstance(status, str) else status}
     except (ValueError, RecursionError):
-        return look
+        return dict(look)
 
 
 class FilterModule:
