@@ -77,6 +77,7 @@ class LiveMove(t.NamedTuple):
     :param address: on which QEMU listens there, and which leads to it here; so do the ports.
     :param disks: targets (vda) of the disks whose own bytes are copied.
     :param xml: what runs there; lasting_xml: what is defined there.
+    :param downtime_ms: the memory that is left when the guest is stopped should cross the network in this time.
     """
 
     uri: str
@@ -86,6 +87,7 @@ class LiveMove(t.NamedTuple):
     disks: t.Sequence[str]
     xml: str
     lasting_xml: str
+    downtime_ms: int = 100
 
 
 class Domain:
@@ -162,6 +164,8 @@ class Domain:
             flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.disks)
             parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_PORT] = move.disks_port
+        # Before it begins: how long the guest may stand still is decided while memory is sent.
+        _call(f"migrate {self.name}", self._handle.migrateSetMaxDowntime, move.downtime_ms, 0)
         _call(f"migrate {self.name}", self._handle.migrateToURI3, move.uri, parameters, flags)
 
     def abort_job(self) -> None:

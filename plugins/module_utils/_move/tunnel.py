@@ -39,7 +39,9 @@ _LARGEST_HEADER = 1 << 16
 _PIECE = struct.Struct(">QI")
 _PIECE_BYTES = 1 << 18
 _BUFFER_BYTES = 1 << 18
-_MOST_BUFFERED = 1 << 20
+_MOST_BUFFERED = 1 << 18
+# What lies in buffers when a guest is stopped has still to cross the network before it goes on there.
+_NOT_SENT_BYTES = 1 << 17
 _CONNECT_S = 15.0
 _ANSWER_S = 120.0
 
@@ -134,6 +136,7 @@ def pump(plain: socket.socket, secure: ssl.SSLSocket) -> None:
     """Pass bytes on in both directions until one side has ended. One thread does both: a TLS connection is not for two."""
     plain.setblocking(False)
     secure.setblocking(False)
+    secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
     to_secure, to_plain = bytearray(), bytearray()
     ended = False
     wants_write = False
@@ -189,6 +192,7 @@ class LocalDoor:
     """
 
     def __init__(self, listener: socket.socket, peer: Peer, tls: Contexts, header: t.Mapping[str, t.Any]) -> None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)  # inherited by its connections
         self._listener = listener
         self._peer, self._tls, self._header = peer, tls, header
         self._open: set[socket.socket] = set()
