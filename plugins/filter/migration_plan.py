@@ -91,22 +91,28 @@ from ..plugin_utils._plan.service.migration_plan import Context, mistakes
 from ..plugin_utils._plan.service.migration_plan import migration_plan as make
 
 
-def migration_plan(  # noqa: PLR0913  each is a thing of its own to whoever writes the filter down
-    looks: object,
-    request: object,
-    observed: object = None,
-    manifest: object = None,
-    groups: object = None,
-    quotas: object = None,
-    hosts: object = None,
-    ended: object = None,
-) -> dict[str, t.Any]:
+class Options(t.TypedDict, total=False):
+    """What is known beside the machines, as the documentation says."""
+
+    manifest: object
+    groups: object
+    quotas: object
+    hosts: object
+    ended: object
+
+
+def migration_plan(looks: object, request: object, observed: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise AnsibleFilterError(
+            f"migration_plan: unknown options {', '.join(sorted(unknown))}; expected {', '.join(Options.__annotations__)}"
+        )
     try:
-        asked, known = plain(request), plain(manifest) or None
+        asked, manifest = plain(request), plain(options.get("manifest")) or None
         if not looks:
-            return {"problems": mistakes(asked, known, plain(hosts) or []), "text": []}
-        context = Context(plain(observed) or {}, known, plain(groups) or {}, plain(quotas) or {})
-        return t.cast("dict[str, t.Any]", clean_data(make(plain(looks), asked, context, plain(ended) or [])))
+            return {"problems": mistakes(asked, manifest, plain(options.get("hosts")) or []), "text": []}
+        context = Context(plain(observed) or {}, manifest, plain(options.get("groups")) or {}, plain(options.get("quotas")) or {})
+        return t.cast("dict[str, t.Any]", clean_data(make(plain(looks), asked, context, plain(options.get("ended")) or [])))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -38,6 +38,10 @@ class LibvirtError(FleetError):
     kind = "libvirt"
 
 
+class PortTaken(LibvirtError):
+    """libvirt itself takes a port for used: one that was given for disks stays so until it is restarted (seen with 9.0)."""
+
+
 class DomainGone(LibvirtError):
     """Somebody else has undefined it meanwhile."""
 
@@ -163,7 +167,7 @@ class Domain:
         if move.disks:
             flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.disks)
-            parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_PORT] = move.disks_port
+            parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_URI] = f"tcp://{move.address}:{move.disks_port}"
         # Before it begins: how long the guest may stand still is decided while memory is sent.
         _call(f"migrate {self.name}", self._handle.migrateSetMaxDowntime, move.downtime_ms, 0)
         _call(f"migrate {self.name}", self._handle.migrateToURI3, move.uri, parameters, flags)
@@ -294,4 +298,6 @@ def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         return function(*args)
     except libvirt.libvirtError as error:
         kind = DomainGone if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else LibvirtError
+        if "reserve port" in str(error.get_error_message()):
+            kind = PortTaken
         raise kind(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())

@@ -31,7 +31,7 @@ from . import tunnel
 
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 LOCAL = "127.0.0.1"
-PORTS = (49152, 49215)  # those that libvirt takes for migrations by itself
+PORTS = (61000, 65535)  # on the loopback; above those that Linux gives to connections, and those that libvirt takes by itself
 _HANDSHAKE_S = 15.0
 _CALM_S = 0.5
 _STOP_S = 5.0
@@ -76,10 +76,18 @@ class Door:
         self._tls = tls
         self._guests = guests
         self._libvirt_socket = libvirt_socket
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        self._closed.set()
 
     def serve(self, until: float) -> None:
+        with contextlib.closing(self._listener):
+            self._serve(until)
+
+    def _serve(self, until: float) -> None:
         self._listener.settimeout(_CALM_S)
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._closed.is_set():
             try:
                 connection, _address = self._listener.accept()
             except socket.timeout:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import tempfile
 import threading
@@ -24,7 +25,7 @@ from .._errors import FleetError
 from .._machine.backing import Layer
 from .._machine.domain import Moved, disk_targets, moved
 from .._machine.files import check_log
-from .._machine.libvirt_host import OFF, RUNNING, Domain, LibvirtError, LibvirtHost, LiveMove
+from .._machine.libvirt_host import OFF, RUNNING, Domain, LibvirtError, LibvirtHost, LiveMove, PortTaken
 from .._machine.machines import Machines
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords
@@ -40,6 +41,8 @@ from .tunnel import LocalDoor, Peer
 
 _ABORT_EVERY_S = 2.0
 _ABORT_FOR_S = 60.0
+_PORTS_TRIED = 50
+_PORT_ATTEMPTS = 5
 
 
 class Place(t.NamedTuple):
@@ -296,10 +299,31 @@ class _Live:
         began = time.monotonic()
         files = _Files(self._seen, self._departure, self._tls, self._host)
         sent = files.send_small(console=False)
+        for attempts_left in range(_PORT_ATTEMPTS - 1, -1, -1):
+            try:
+                self._through_doors(files)
+                break
+            except PortTaken:
+                if not attempts_left:
+                    raise
+        statistics = self._seen.domain.job_statistics()
+        # What the guest had said before goes beside what it says there.
+        with contextlib.suppress(FileNotFoundError):
+            sent += files.send_console()
+        return {
+            "bytes": sent,
+            "seconds": round(time.monotonic() - began, 3),
+            "downtime_ms": statistics.get("downtime"),
+            "memory_bytes": statistics.get("memory_processed"),
+            "disk_bytes": statistics.get("disk_processed"),
+        }
+
+    def _through_doors(self, files: _Files) -> None:
+        """One attempt: through ports that are free on both hosts."""
         with contextlib.ExitStack() as held:
             uri, doors = self._libvirt_door(held)
-            memory, memory_door = self._port_door(held, set())
-            disks, disks_door = self._port_door(held, {memory})
+            memory, memory_door = self._port_door(held)
+            disks, disks_door = self._port_door(held)
             doors += [memory_door, disks_door]
             places = files.places(keep_console=True)
             targets = disk_targets(self._seen.xml)
@@ -313,17 +337,6 @@ class _Live:
                 lasting_xml=moved(self._seen.xml, places._replace(keep_console=False)),
             )
             self._migrate(move, doors)
-            statistics = self._seen.domain.job_statistics()
-        # What the guest had said before goes beside what it says there.
-        with contextlib.suppress(FileNotFoundError):
-            sent += files.send_console()
-        return {
-            "bytes": sent,
-            "seconds": round(time.monotonic() - began, 3),
-            "downtime_ms": statistics.get("downtime"),
-            "memory_bytes": statistics.get("memory_processed"),
-            "disk_bytes": statistics.get("disk_processed"),
-        }
 
     def _libvirt_door(self, held: contextlib.ExitStack) -> tuple[str, list[LocalDoor]]:
         """The target's libvirt under a path of this host, which root alone can reach."""
@@ -336,11 +349,9 @@ class _Live:
         held.callback(made.close)
         return f"qemu+unix:///system?socket={quote(path, safe='/')}", [made]
 
-    def _port_door(self, held: contextlib.ExitStack, taken: t.Collection[int]) -> tuple[int, LocalDoor]:
+    def _port_door(self, held: contextlib.ExitStack) -> tuple[int, LocalDoor]:
         """A port of this host that leads to the same port of the target, where nobody listens yet."""
-        for port in range(PORTS[1], PORTS[0] - 1, -1):  # libvirt itself begins at the other end
-            if port in taken:
-                continue
+        for port in random.sample(range(PORTS[0], PORTS[1] + 1), _PORTS_TRIED):
             listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
                 listener.bind((LOCAL, port))
@@ -352,12 +363,13 @@ class _Live:
             except OSError:
                 pass
             listener.close()
-        raise MoveFailed(f"No port from {PORTS[0]} to {PORTS[1]} is free on {LOCAL} of both hosts.")
+        raise MoveFailed(f"{_PORTS_TRIED} ports from {PORTS[0]} to {PORTS[1]} were tried, and none is free on {LOCAL} of both hosts.")
 
     def _is_free_there(self, port: int) -> bool:
         return tunnel.ask(self._departure.peer, self._tls, {"to": tunnel.PROBE, "port": port})["free"].flag()
 
     def _migrate(self, move: LiveMove, doors: t.Sequence[LocalDoor]) -> None:
+        self._error = None
         thread = threading.Thread(target=self._in_thread, args=(move,), daemon=True, name="migrate")
         thread.start()
         thread.join(self._limits.timeout_s)
@@ -369,6 +381,8 @@ class _Live:
         if self._error is not None:
             reasons = "; ".join(dict.fromkeys(error for made in doors for error in made.errors))
             told = self._error.message if isinstance(self._error, FleetError) else str(self._error)
+            if isinstance(self._error, PortTaken) and not late:
+                raise self._error
             why = f"It took longer than {self._limits.timeout_s:g} s and was ended. " if late else ""
             raise MoveFailed(f"{why}{told}{f' ({reasons})' if reasons else ''}") from self._error
 

@@ -121,7 +121,7 @@ def _connect(peer: Peer, tls: Contexts, header: t.Mapping[str, t.Any]) -> tuple[
             if answer.get("error") is not None:
                 raise TunnelError(f"{peer.host}: {answer['error'].cleaned(1000)}")
             return stream, answer
-        except BaseException:
+        except BaseException:  # an interrupt must not leave the connection open either
             plain.close()
             raise
     except (WrongIdentity, EncryptionMismatch, Malformed) as error:

@@ -355,11 +355,8 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
         manifest = _manifest(plan, wanted, targets, request, context)
         found = service_plan(manifest, _as_empty(context.observed, evacuated), context.groups, quotas={}, fleet=list(context.observed))
         bad = {machine["machine"]: machine for machine in found["machines"] if machine["state"] != "create"}
-        problems = [
-            *found["problems"],
-            *(reason for one in found["unplaced"] for reason in one["reasons"]),
-            *(one["reason"] for one in bad.values()),
-        ]
+        problems = [*found["problems"], *(one["reason"] for one in bad.values())]
+        problems = problems or [f"{one['machine']}: {reason}" for one in found["unplaced"] for reason in one["reasons"]]
         again = False
         for index in range(len(wanted)):
             refused = bad.get(f"{_slug(index)}-1")
@@ -369,7 +366,7 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
         if again:
             continue
         if problems:
-            plan["problems"] += list(dict.fromkeys(_said(problem, wanted) for problem in problems))
+            plan["problems"] += list(dict.fromkeys(_said(str(problem), wanted) for problem in problems))
             return
         _take(plan, found, wanted, looks, context)
         return
@@ -461,6 +458,7 @@ def _said(problem: str, wanted: Sequence[tuple[str, Machine]]) -> str:
     for index in range(len(wanted) - 1, -1, -1):
         name = wanted[index][1]["machine"]
         problem = problem.replace(f"migration: machines[{index}]", name).replace(f"{_slug(index)}-1", name).replace(_slug(index), name)
+        problem = problem.replace(f"1 machine of {name} does not fit. ", "")
     return problem
 
 
