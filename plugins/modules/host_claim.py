@@ -21,6 +21,7 @@ description:
   - A service has one claim on a host; a newer one takes the place of an older one.
 extends_documentation_fragment:
   - basecast.fleet._attributes
+  - basecast.fleet._pools
 attributes:
   check_mode:
     support: full
@@ -56,7 +57,7 @@ options:
       - If it is omitted, the claim is taken whatever others have claimed.
     type: int
   uses:
-    description: What is going to be used.
+    description: What is going to be used. Where only O(bases) are given, no other deployment's claim is in the way.
     type: list
     elements: dict
     default: []
@@ -81,6 +82,14 @@ options:
         description: By pool C(bytes), which are written at once, and C(growth_bytes), by which disks may grow.
         type: dict
         default: {}
+  bases:
+    description:
+      - Digests of base disks that the host has, and that the deployment counts on. For as long as the claim stands,
+        M(basecast.fleet.base_disk_prune) leaves them alone, on all hosts that see the storage.
+      - The claim is refused if one of them has gone since the survey.
+    type: list
+    elements: str
+    default: []
   ttl_s:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
@@ -141,15 +150,34 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._disk import holds
+from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.claims import Claims, checked_uses
-from ..module_utils._module import run_module
-from ..module_utils._names import check_name
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name, check_sha256
 
 TAKEN = (
     "Another deployment has claimed room on this host since it was surveyed, so the plan may count on room that is no longer there."
     " Survey the host and plan again."
 )
+GONE = "The base disk {} has been removed from this host since it was surveyed. Survey the host and plan again."
+
+
+class _Wanted(t.NamedTuple):
+    """What the run asks for."""
+
+    tenant: str
+    service: str
+    run: str
+    uses: list[t.Any]
+    bases: list[str]
+    seen: int | None
+    ttl_s: float
+
+    @property
+    def takes_room(self) -> bool:
+        return bool(self.uses) or not self.bases
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
@@ -160,18 +188,43 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     if not 1 <= params["ttl_s"] <= 1e6:
         raise InvalidOption("ttl_s", params["ttl_s"], "a number of seconds from 1 to 1000000 is needed")
     uses = checked_uses(_amounts(params["uses"]))
+    bases = sorted({check_sha256("bases", sha256) for sha256 in params["bases"]})
+    stores = [Store(path, module.run_command, name) for name, path in checked_pools(params["pools"]).items()]
     claims = Claims(params["state_dir"])
     held = claims.held(tenant, service, run)
     before = {} if held is None else {"uses": list(held.uses)}
     if params["state"] == "absent":
         if not module.check_mode:
+            released = [holds.release(store, run) for store in stores]
             claims.release(tenant, service, run)
+            return {"changed": held is not None or any(released), "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
         return {"changed": held is not None, "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
     # The run's own claim has changed the generation.
-    seen = None if held is not None else params["seen"]
-    taken = claims.may_take(seen) if module.check_mode else claims.take(tenant, service, run, uses, params["ttl_s"], seen)
-    after = {"uses": uses} if taken else before
-    return {"changed": before != after, "claimed": taken, "msg": "" if taken else TAKEN, "diff": {"before": before, "after": after}}
+    wanted = _Wanted(tenant, service, run, uses, bases, None if held is not None else params["seen"], params["ttl_s"])
+    msg = _may_claim(claims, stores, wanted) if module.check_mode else _claim(claims, stores, wanted)
+    after = {"uses": uses} if not msg and wanted.takes_room else before
+    return {"changed": before != after, "claimed": not msg, "msg": msg, "diff": {"before": before, "after": after}}
+
+
+def _claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
+    """Why it was not taken, empty if it was; nothing is left of a claim that was not."""
+    whose = (wanted.tenant, wanted.service, wanted.run)
+    if wanted.takes_room and not claims.take(*whose, wanted.uses, wanted.ttl_s, wanted.seen):
+        return TAKEN
+    missing = holds.hold(stores, wanted.run, wanted.bases, wanted.ttl_s)
+    if missing:
+        for store in stores:
+            holds.release(store, wanted.run)
+        claims.release(*whose)
+        return GONE.format(missing[0])
+    return ""
+
+
+def _may_claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
+    if wanted.takes_room and not claims.may_take(wanted.seen):
+        return TAKEN
+    missing = [sha256 for sha256 in wanted.bases if not any(store.find(sha256) for store in stores)]
+    return GONE.format(missing[0]) if missing else ""
 
 
 def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -210,6 +263,8 @@ def main() -> None:
             "tenant": {"type": "str", "default": "default"},
             "seen": {"type": "int"},
             "uses": {"type": "list", "elements": "dict", "default": [], "options": use},
+            **pools_argument(),
+            "bases": {"type": "list", "elements": "str", "default": []},
             "ttl_s": {"type": "float", "default": 3600},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },

@@ -122,7 +122,7 @@ def _told(
     own = [_disk(path, kind, owner, stores, disks, problems) for path, kind in about.files if path != about.seed]
     root = parse_xml(xml, "its definition")
     problems += _bound(root)
-    state = domain.state()
+    state = domain.power()
     if state == OFF and domain.has_saved_state():
         problems.append("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
     if domain.snapshots():

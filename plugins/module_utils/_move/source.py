@@ -94,7 +94,7 @@ class Source:
             journal = self._host.journal(owner)
             if journal.read(owner.machine) is not None:
                 raise MoveFailed(f"An earlier migration of {owner.machine} has not ended here; run again.")
-            state = seen.domain.state()
+            state = seen.domain.power()
             if departure.live and state != RUNNING:
                 raise MoveFailed(f"{owner.machine} is {state}; a live migration needs it running.")
             entry = Entry(
@@ -123,7 +123,7 @@ class Source:
 
     def _send_off(self, seen: Seen, departure: Departure, tls: Contexts, limits: Limits, libvirt: LibvirtHost) -> dict[str, t.Any]:
         began = time.monotonic()
-        if seen.domain.state() != OFF:
+        if seen.domain.power() != OFF:
             stopped = Machines(libvirt, pools=self._host.pools.values()).stop([seen.owner], limits.shutdown_timeout_s, force=False)
             if stopped[0].problem:
                 raise MoveFailed(stopped[0].problem.replace("; force=true would cut its power", "; it was not moved"))
@@ -171,7 +171,7 @@ class Source:
         domain = libvirt.domain(owner.domain_uuid)
         if domain is None:
             raise MoveFailed(f"{owner.machine} is not defined on this host any more.")
-        state = domain.state()
+        state = domain.power()
         if entry.live and state != RUNNING and not (certain and state == OFF):
             raise MoveFailed(f"{owner.machine} is {state} on this host; whether {entry.peer} has it is not known. Run again.")
         if domain.autostart() != entry.autostart:
@@ -197,7 +197,7 @@ class Source:
             if entry is None or entry.side != SOURCE:
                 raise MoveFailed(f"{owner.machine} does not leave this host; run again.")
             domain = libvirt.domain(owner.domain_uuid)
-            state = domain.state() if domain else OFF
+            state = domain.power() if domain else OFF
             if state != OFF:
                 raise MoveFailed(f"{owner.machine} is {state} here after it was sent; somebody has started it.")
             journal.write(entry._replace(phase=HANDED))

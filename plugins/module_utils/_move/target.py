@@ -199,7 +199,7 @@ class Target:
 
     def _check_running(self, owner: Owner, libvirt: LibvirtHost) -> None:
         domain = libvirt.domain(owner.domain_uuid)
-        state = domain.state() if domain else "absent"
+        state = domain.power() if domain else "absent"
         if state != RUNNING:
             raise MoveFailed(f"{owner.machine} does not run on the target; it is {state}.")
 
@@ -215,7 +215,7 @@ class Target:
         domain = libvirt.domain(owner.domain_uuid) or libvirt.define(xml, owner.domain)
         for log in (about.console, about.report):
             check_log(log)
-        if arrival.running and domain.state() == OFF:
+        if arrival.running and domain.power() == OFF:
             domain.start_paused()
 
     def _take_disk(self, owner: Owner, disk: Disk) -> None:
@@ -269,7 +269,7 @@ class Target:
                 for name in (DEFINITION, RECORD):
                     filesystem.remove_file(os.path.join(home, name))
                 journal.remove(owner.machine)
-            return {"state": domain.state()}
+            return {"state": domain.power()}
 
     @staticmethod
     def _part(home: str) -> dict[str, t.Any]:
@@ -283,7 +283,7 @@ class Target:
     def _go_on(domain: Domain, entry: Entry) -> None:
         if domain.autostart() != entry.autostart:
             domain.set_autostart(entry.autostart)
-        state = domain.state()
+        state = domain.power()
         if not entry.running:
             return
         if state == PAUSED:

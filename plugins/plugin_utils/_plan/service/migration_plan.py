@@ -19,6 +19,7 @@ from ....module_utils._machine.owner import Owner
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label, is_name
 from ..placement import Observed, Settings, answers
 from ..placement.one_more import place_one_more
+from ..types import Manifest
 from .manifest import parse_manifest
 from .migration_steps import FINISHED, HANDED_OVER, REMOVED, key_of
 from .removal_plan import names_of
@@ -334,7 +335,7 @@ def _move(
 
 def _stays(request: Request, seen: Mapping[str, Mapping[str, t.Any]]) -> list[str]:
     """Domains of a host that is evacuated, and that are not ours."""
-    host = request.get("host")
+    host = str(request.get("host") or "")
     others = seen[host]["others"] if host in seen else []
     return [f"{name} on {host}, which this collection has not made" for name in others]
 
@@ -345,7 +346,6 @@ def _stays(request: Request, seen: Mapping[str, Mapping[str, t.Any]]) -> list[st
 def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], request: Request, context: Context, looks: Looks) -> None:
     """Find a host for each machine, and what has to come there."""
     barred: dict[int, set[str]] = {index: {source} for index, (source, _one) in enumerate(wanted)}
-    evacuated = request.get("host")
     while True:
         targets = [_targets(index, source, one, request, context, looks, barred[index]) for index, (source, one) in enumerate(wanted)]
         missing = [index for index, hosts in enumerate(targets) if not hosts]
@@ -353,7 +353,9 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
             plan["problems"] += [f"{wanted[index][1]['machine']}: no other host can take it" for index in missing if not plan["problems"]]
             return
         manifest = _manifest(plan, wanted, targets, request, context)
-        found = service_plan(manifest, _as_empty(context.observed, evacuated), context.groups, quotas={}, fleet=list(context.observed))
+        found = service_plan(
+            t.cast("Manifest", manifest), _as_empty(context.observed), context.groups, quotas={}, fleet=list(context.observed)
+        )
         bad = {machine["machine"]: machine for machine in found["machines"] if machine["state"] != "create"}
         problems = [*found["problems"], *(one["reason"] for one in bad.values())]
         problems = problems or [f"{one['machine']}: {reason}" for one in found["unplaced"] for reason in one["reasons"]]
@@ -391,12 +393,9 @@ def _best_by_rules(source: str, machine: Machine, context: Context) -> str | Non
     return next((move["to"] for move in group["moves"] if (move["machine"], move["from"]) == (machine["machine"], source)), None)
 
 
-def _as_empty(observed: Observed, evacuated: str | None) -> dict[str, dict[str, t.Any]]:
+def _as_empty(observed: Observed) -> dict[str, dict[str, t.Any]]:
     """The hosts without numbers that are taken: their domains still take room."""
-    found = {host: {**facts, "machines": [], "record": None} for host, facts in observed.items()}
-    if evacuated in found:
-        found[evacuated]["maintenance"] = True
-    return found
+    return {host: {**facts, "machines": [], "record": None} for host, facts in observed.items()}
 
 
 def _slug(index: int) -> str:
