@@ -18,6 +18,8 @@ import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import MANIFEST, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 
+pytestmark = pytest.mark.timeout(400)
+
 
 def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
     """A manifest that names no host."""
@@ -123,6 +125,22 @@ class TestTwoTenantsAtOnce:
         assert not host.path(f"/var/lib/libvirt/images/machines/of-{loser}").exists(), "nothing of the loser was begun"
         assert not re.search(rf"\b{winner}\b", done[loser].stdout), "nothing is told of the other tenant"
         assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []
+
+
+def test_two_services_share_a_quota_on_different_hosts(lab: Lab) -> None:
+    """Each sees room for one machine, and neither uses a host of the other."""
+    commands = {}
+    for service, host in (("east", "kvm1"), ("west", "kvm3")):
+        file = lab.state / f"{service}.json"
+        file.write_text(json.dumps(manifest(1, tenant="green", service=service, group={"hosts": [host]})))
+        quota = json.dumps({"basecast_quotas": {"green": {"machines": 1}}})
+        commands[service] = ["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", quota]
+    done = at_once(lab, commands)
+    out = "\n".join(one.stdout[-4000:] for one in done.values())
+    assert sorted(one.returncode == 0 for one in done.values()) == [False, True], out
+    loser = next(one for one in done.values() if one.returncode)
+    assert "would pass the quota of tenant green: 1 of 1 machines are used, 1 are needed" in " ".join(loser.stdout.split()), out
+    assert len([name for host in lab.hosts.values() for name in domains(host) if name.startswith(("east-", "west-"))]) == 1
 
 
 # What is said of each host: kvm2 is in maintenance, kvm1 and kvm2 are one site.
