@@ -552,6 +552,7 @@ def _note_bases(plan: dict[str, t.Any], found: Mapping[str, t.Any], wanted: Sequ
     plan["claims"] = {
         host: {**claim, "places": {}, "uses": [{**use, "name": names.get(use["name"], use["name"])} for use in claim["uses"]]}
         for host, claim in found["claims"].items()
+        if claim["uses"] or claim["bases"]
     }
     pool_of = {(host, reference["sha256"]): reference["pool"] for host, work in found["hosts"].items() for reference in work["references"]}
     references: dict[str, dict[str, list[dict[str, t.Any]]]] = {}
