@@ -206,7 +206,10 @@ class TestPartial:
         assert done.code != 0 and "Not placed: web-3." in done.out
         assert [machine["host"] for machine in plan["machines"]] == ["kvm1", "kvm3"]
         told = " ".join(done.out.replace('",', "").replace('"', "").split())
-        assert "not placed: web-3: 1 machine of web does not fit; what binds: maintenance, anti_affinity. " in told and "kvm2: it is in maintenance" in told
+        assert (
+            "not placed: web-3: 1 machine of web does not fit; what binds: maintenance, anti_affinity. " in told
+            and "kvm2: it is in maintenance" in told
+        )
 
     def test_check_mode_fails_as_well(self, lab: Lab) -> None:
         done = nothing_changed_by(lab, lambda: deploy(lab, manifest(3, **self.ASKED), "-e", json.dumps(SAID), "--check"))
