@@ -21,6 +21,8 @@ description:
   - A service has one claim on a host; a newer one takes the place of an older one.
 extends_documentation_fragment:
   - basecast.fleet._attributes
+  - basecast.fleet._service
+  - basecast.fleet._service.state
 attributes:
   check_mode:
     support: full
@@ -42,14 +44,6 @@ options:
     description: Name of the run. Only the claim of this run is given back.
     type: str
     required: true
-  service:
-    description: The service that the machines are part of.
-    type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
   seen:
     description:
       - The C(claims_generation) of the observation that the plan was made from.
@@ -85,10 +79,6 @@ options:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
     default: 3600
-  state_dir:
-    description: Directory in which the host keeps the claims.
-    type: str
-    default: /var/lib/basecast
 seealso:
   - module: basecast.fleet.survey_info
   - module: basecast.fleet.host_job

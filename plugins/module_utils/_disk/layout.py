@@ -46,6 +46,11 @@ def temporary_path(directory: str, name: str) -> str:
     return os.path.join(directory, f".{name}.new.tmp")
 
 
+def capture_path(directory: str, name: str) -> str:
+    """Under which a disk is copied while its machine runs on; removed when it has become a base, and by the next capture."""
+    return os.path.join(directory, f".{name}.capture.tmp")
+
+
 def is_unfinished(file_name: str) -> bool:
     """Whether a file in a machine's directory is a disk that was being made, or the origin of one that never came."""
     return re.fullmatch(r"\..+\.(tmp|origin\.json)", file_name) is not None
