@@ -270,8 +270,8 @@ class Capture:
         else:
             self._qemu.create(source.copy, size)
         os.chmod(source.copy, DISK_MODE)
-        domain.begin_copy(target, source.copy, shallow)
         try:
+            domain.begin_copy(target, source.copy, shallow)
             self._await_copy(domain, target)
         except BaseException:  # an interrupt must not leave the machine writing everything twice either
             with contextlib.suppress(LibvirtError):

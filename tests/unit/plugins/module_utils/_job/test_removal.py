@@ -12,8 +12,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay impor
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import removal as removal_module
-from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
 from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import ServiceBusy
+from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
 from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines

@@ -20,6 +20,9 @@ class FakeDomain:
 
     def __init__(self, host: FakeHost, xml: str) -> None:
         self.host, self._xml, self.is_running, self.starts_itself = host, xml, False, False
+        self.mirror: tuple[str, str] | None = None
+        self.ended: tuple[str, str] | None = None
+        self.shallow, self.agent, self.looks, self.frozen = False, False, 0, 0
 
     @property
     def name(self) -> str:
@@ -58,6 +61,33 @@ class FakeDomain:
     def undefine(self) -> None:
         self.host.known.remove(self)
 
+    # A mirror is ready at the second look at it, and has what the disk has when it ends.
+
+    def live_xml(self) -> str:
+        root = ET.fromstring(self._xml)
+        for disk in root.iterfind("./devices/disk"):
+            if self.mirror and disk.find("target").get("dev") == self.mirror[0]:  # type: ignore[union-attr]
+                self.looks += 1
+                ET.SubElement(disk, "mirror", file=self.mirror[1], ready="yes" if self.looks > 1 else "")
+        return ET.tostring(root, "unicode")
+
+    def begin_copy(self, target: str, path: str, shallow: bool) -> None:
+        assert os.path.exists(path) and not self.mirror
+        self.mirror, self.shallow, self.looks = (target, path), shallow, 0
+        self.host.on_copy(self)
+
+    def end_copy(self, target: str) -> None:
+        if self.mirror is None or self.mirror[0] != target:
+            raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
+        self.ended, self.mirror = self.mirror, None
+
+    def freeze(self) -> bool:
+        self.frozen += 1
+        return self.agent
+
+    def thaw(self) -> None:
+        self.frozen -= 1
+
 
 class FakeHost:
     """A libvirt in memory, with the time of its guests."""
@@ -76,6 +106,7 @@ class FakeHost:
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
         self.on_shutdown: t.Callable[[FakeDomain], None] = lambda domain: None
+        self.on_copy: t.Callable[[FakeDomain], None] = lambda domain: None
 
     def domains(self) -> list[FakeDomain]:
         return list(self.known)

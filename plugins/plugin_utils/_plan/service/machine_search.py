@@ -1,0 +1,88 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""Which host has a machine, from what every host says of its own; a host that cannot be asked may have it too."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator, Mapping, Sequence
+
+from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, is_name
+from .report import one_line
+
+Looks = Mapping[str, Mapping[str, t.Any]]
+
+
+def find_machine(looks: Looks, request: Mapping[str, t.Any], needs: Sequence[str] = ()) -> dict[str, t.Any]:
+    """
+    :param looks: ``{host: {"machines": machine_info's, "known": whether those are all, "msg": why not}}``, without ``machines`` for
+        a host that could not be asked. Empty to see whether the request can be meant.
+    :param request: ``service``, ``tenant`` and ``machine``, as the user gave them, and what else is needed.
+    :param needs: further keys of the request that are names.
+    :returns: ``{"host", "running", "unknown": {host: why}, "problems": [...]}``. Unless there is a problem, ``host`` has the machine.
+    """
+    problems = list(_mistakes(request, needs))
+    found: dict[str, t.Any] = {"host": None, "running": False, "unknown": {}, "problems": problems}
+    if problems or not looks:
+        return found
+    machine = request["machine"]
+    machines = {host: look.get("machines") or () for host, look in looks.items()}
+    holders = {host: one for host, own in machines.items() for one in own if one["machine"] == machine and one.get("domain")}
+    asked = [host for host, look in looks.items() if look.get("known") and "machines" in look]
+    found["unknown"] = {host: one_line(look.get("msg")) for host, look in looks.items() if host not in holders and host not in asked}
+    unknown = "; ".join(f"{host}: {why}" for host, why in found["unknown"].items())
+    if len(holders) > 1:
+        problems.append(f"machine: {machine} of service {request['service']} is on {' and on '.join(holders)}; remove the wrong one first")
+    elif not holders:
+        there = ", ".join(sorted({one["machine"] for own in machines.values() for one in own}))
+        service = request["service"]
+        names = f"the machines of {service} are: {there}" if there else f"no host has a machine of {service}"
+        more = f"; not all could be asked ({unknown})" if unknown else ""
+        problems.append(f"machine: {machine} is on no host that could be asked; {names}{more}")
+    for host, one in holders.items():
+        found.update(host=host, running=bool(one["running"]))
+    return found
+
+
+def _mistakes(request: Mapping[str, t.Any], needs: Sequence[str]) -> Iterator[str]:
+    for key in ("service", "tenant", *needs):
+        value = request.get(key)
+        if value in (None, ""):
+            yield f"{key}: none given; expected a name (-e {key}=NAME)"
+        elif not is_name(str(value)):
+            yield f"{key}: invalid value {value!r}; a name has {NAME_RULE}"
+    machine = request.get("machine")
+    if machine in (None, ""):
+        yield "machine: none given; expected the name of a machine (-e machine=NAME)"
+    elif not is_host_label(machine):
+        yield f"machine: invalid value {machine!r}; a machine's name has {HOST_LABEL_RULE}"
+
+
+def capture_text(captured: Mapping[str, t.Any], request: Mapping[str, t.Any], host: str) -> list[str]:
+    """What became of a capture, as lines.
+
+    :param captured: the result of machine_capture.
+    """
+    title, base = f"{request['base']} {request['version']}", captured.get("base")
+    if not captured.get("changed"):
+        return [
+            f"{title} is a base disk already ({base['sha256'] if base else 'no digest'} on {host}, pool {base['pool'] if base else '-'})."
+        ]
+    disk = captured["disk"]
+    where = f"disk {disk['name']} of {request['machine']} on {host}"
+    if base is None:
+        return [f"{title} would be captured from {where}."]
+    parent = f"child of {base['parent']}" if base.get("parent") else "without a parent"
+    lines = [
+        f"{title} was captured from {where}.",
+        f"  SHA-256   {base['sha256']}",
+        f"  pool      {base['pool']}, {base['size_bytes'] / 2**20:.1f} MiB, {parent}",
+    ]
+    if captured["running"]:
+        state = "were brought to rest by its agent" if captured["quiesced"] else "were not brought to rest: it has no guest agent"
+        lines.append(f"  machine   went on running; its file systems {state}")
+    return [*lines, f"  manifest  {{name: {request['base']}, version: {request['version']!r}, sha256: {base['sha256']}}}"]
