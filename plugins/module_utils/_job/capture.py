@@ -6,22 +6,18 @@
 
 """A machine's disk becomes a base of its own, as the child of its base or flattened. The machine keeps its disk.
 
-A machine that runs goes on running. QEMU mirrors its disk into a file beside it, and ends the mirror at one moment: that file
-is what the disk was then. Neither the machine's definition nor its chain of disks changes at any time, so an interrupted
-capture leaves nothing but that file, which the next one removes.
+A machine that runs goes on running: its disk is mirrored into a file beside it (see _machine/disk_mirror.py). An interrupted capture
+leaves nothing but that file, which the next one removes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 import typing as t
-import xml.etree.ElementTree as ET
 
 from .._disk import filesystem, layout, transfer
 from .._disk.base import Base
-from .._disk.errors import DiskConflict
 from .._disk.importer import Importer
 from .._disk.importer import Request as ImportRequest
 from .._disk.overlay import DISK_MODE, Disks
@@ -31,14 +27,14 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner, require_program
 from .._disk.store import Store
 from .._errors import FleetError, InvalidOption
-from .._machine.libvirt_host import Domain, LibvirtError, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine import disk_mirror
+from .._machine.disk_mirror import Mirror
+from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
 from .._machine.owner import Owner
-from .._machine.xml_document import parse_xml
 from .alone import alone, refuse_jobs
 from .journal import Journal
 
-_POLL_S = 0.1
 # What makes every machine of a base the same one, and what only fills it.
 _SEALED = "machine-id,ssh-hostkeys,logfiles,tmp-files,bash-history,dhcp-client-state,net-hwaddr"
 
@@ -237,9 +233,7 @@ class Capture:
     def _clear(self, source: _Source) -> None:
         """What an interrupted capture has left."""
         if source.domain is not None:
-            target = _target(source.domain, source.path)
-            if _mirror_of(source.domain, target).get("file") == source.copy:
-                source.domain.end_copy(target)
+            disk_mirror.abandon(source.domain, [Mirror(source.path, source.copy, False)])
         filesystem.remove_file(source.copy)
 
     def _copied_format(self, source: _Source) -> str:
@@ -260,45 +254,15 @@ class Capture:
 
     def _mirror(self, source: _Source) -> bool:
         """Of a machine that runs: its disk at one moment. Whether the guest's file systems were at rest then."""
-        domain = t.cast(Domain, source.domain)
-        target = _target(domain, source.path)
         size = int(source.disk["virtual_size_bytes"])
-        shallow = source.parent is not None
-        if shallow:
-            parent = t.cast(Base, self._stores[source.pool].find(t.cast(str, source.parent)))
+        if source.parent is not None:
+            parent = t.cast(Base, self._stores[source.pool].find(source.parent))
             self._qemu.create_overlay(source.copy, str(source.disk["backing"]), parent.image_format, size)
         else:
             self._qemu.create(source.copy, size)
         os.chmod(source.copy, DISK_MODE)
-        try:
-            domain.begin_copy(target, source.copy, shallow)
-            self._await_copy(domain, target)
-        except BaseException:  # an interrupt must not leave the machine writing everything twice either
-            with contextlib.suppress(LibvirtError):
-                domain.end_copy(target)
-            raise
-        frozen = domain.freeze()
-        try:
-            domain.end_copy(target)
-        finally:
-            if frozen:
-                domain.thaw()
-        return frozen
-
-    def _await_copy(self, domain: Domain, target: str) -> None:
-        deadline = time.monotonic() + self._request.copy_timeout_s
-        while True:
-            mirror = _mirror_of(domain, target)
-            if mirror.get("ready") == "yes":
-                return
-            if not mirror:
-                raise CaptureRefused(f"QEMU has ended the copy of the disk {target} of {domain.name}; its log tells why.")
-            if time.monotonic() >= deadline:
-                raise CaptureRefused(
-                    f"The disk {target} of {domain.name} was not copied within {self._request.copy_timeout_s:g} s; "
-                    "give it more time (copy_timeout_s), or stop the machine first."
-                )
-            time.sleep(_POLL_S)
+        mirror = Mirror(source.path, source.copy, source.parent is not None)
+        return disk_mirror.take(t.cast(Domain, source.domain), [mirror], self._request.copy_timeout_s)
 
     def _seal(self, path: str) -> None:
         program = require_program("virt-sysprep", package("virt-sysprep"))
@@ -330,31 +294,3 @@ class Capture:
                 "Its guest mends its file systems at the first start."
             )
         return Captured(result.base, result.changed, source.disk, source.domain is not None, quiesced, actions, warnings)
-
-
-def _disk_of(domain: Domain, target: str) -> ET.Element | None:
-    root = parse_xml(domain.live_xml())
-    return next((disk for disk in root.iterfind("./devices/disk") if _named(disk, "target", "dev") == target), None)
-
-
-def _named(element: ET.Element, child: str, key: str) -> str:
-    found = element.find(child)
-    return found.get(key, "") if found is not None else ""
-
-
-def _target(domain: Domain, path: str) -> str:
-    """The name in the guest of the disk whose file it is."""
-    root = parse_xml(domain.live_xml())
-    for disk in root.iterfind("./devices/disk"):
-        if os.path.realpath(_named(disk, "source", "file")) == os.path.realpath(path):
-            return _named(disk, "target", "dev")
-    raise DiskConflict(f"{domain.name} is running and does not have the disk {path}; nothing was touched.", path=path)
-
-
-def _mirror_of(domain: Domain, target: str) -> dict[str, str]:
-    """The copy of a disk that is going on; empty where there is none."""
-    disk = _disk_of(domain, target)
-    mirror = disk.find("mirror") if disk is not None else None
-    if mirror is None:
-        return {}
-    return {"file": mirror.get("file") or _named(mirror, "source", "file"), "ready": mirror.get("ready", "")}

@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import ServiceBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import Capture, Captured, CaptureRefused, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain
 
@@ -140,7 +141,7 @@ def test_an_interrupted_capture_is_taken_up(site: Site) -> None:
 def test_a_copy_that_ends_by_itself_is_an_error(site: Site) -> None:
     deploy(site, "web-1", base=real_base(site))
     site.libvirt.on_copy = lambda domain: setattr(domain, "mirror", None)
-    with pytest.raises(CaptureRefused, match="QEMU has ended the copy of the disk vda of shop-web-1"):
+    with pytest.raises(MirrorFailed, match="QEMU has ended the copy of the disk vda of shop-web-1"):
         capture(site)
     assert not left(site) and site.stores["one"].find_by_name("default", "golden", "1") is None
 
@@ -148,7 +149,7 @@ def test_a_copy_that_ends_by_itself_is_an_error(site: Site) -> None:
 def test_a_slow_copy_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     deploy(site, "web-1", base=real_base(site))
     monkeypatch.setattr(site.libvirt.known[0], "live_xml", lambda: FakeDomain.live_xml(site.libvirt.known[0]).replace('ready="yes"', ""))
-    with pytest.raises(CaptureRefused, match="was not copied within 0 s; give it more time"):
+    with pytest.raises(MirrorFailed, match="was not copied within 0 s; give it more time"):
         capture(site, copy_timeout_s=0.0)
     assert site.libvirt.known[0].ended is not None and not left(site)
 
