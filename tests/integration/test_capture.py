@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""basecast.fleet.capture on lab hosts, and machines made from what was captured. The tests build on each other."""
+"""basecast.fleet.capture and clone on lab hosts, and machines made from what was captured. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_chains_grow_deep(lab: Lab) -> None:
         assert done.code == 0, done
     last = deploy(lab, from_base("last", base, version, "kvm2"))
     assert last.code == 0 and len(chain(lab, "kvm2", f"{POOL}/machines/last/copy-1/root.qcow2")) == 8, last
-    broken = capture(lab, base="deep", version="3", machine="copy-1", service="last")
-    assert broken.code != 0 and "deep 3 is a base disk already" in broken.out
+    taken = capture(lab, base="deep", version="3", machine="copy-1", service="last")
+    assert taken.code != 0 and "base: deep 3 is a base disk on kvm1" in taken.out and "give another version" in taken.out, taken
 
 
 @pytest.mark.timeout(600)
@@ -151,3 +151,57 @@ def test_an_overlay_is_imported_over_its_parent(lab: Lab) -> None:
     assert done.code == 0 and len(chain(lab, "kvm2", f"{POOL}/machines/patched/copy-1/root.qcow2")) == 3, done
     again = deploy(lab, service)
     assert again.code == 0 and set(again.changed.values()) == {0}, again
+
+
+# --- clones ------------------------------------------------------------------------------------
+
+
+def clone(lab: Lab, *options: str, machine: str = "copy-1", service: str = "fork") -> Outcome:
+    names = ["-e", f"service={service}", "-e", f"machine={machine}"]
+    return Outcome(lab.playbook(["basecast.fleet.clone", *names, *options], timeout=240), lab.state / "none.json")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-e", "name=copy-2"], "name: copy-2 is a machine on kvm2; choose another name, the next one is copy-3"),
+        (["-e", "name=other"], "name: invalid value 'other'; a clone of copy-1 is called copy-NUMBER"),
+        (["-e", "name=../x"], "name: invalid value '../x'"),
+    ],
+)
+def test_a_clone_that_cannot_be_changes_nothing(lab: Lab, options: list[str], words: str) -> None:
+    done = nothing_changed_by(lab, lambda: clone(lab, *options))
+    assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
+
+
+@pytest.mark.timeout(400)
+def test_check_mode_tells_what_the_clone_would_be(lab: Lab) -> None:
+    done = nothing_changed_by(lab, lambda: clone(lab, "--check", "--diff"))
+    assert done.code == 0 and "copy-3, the clone of copy-1, would be there on kvm1." in done.out, done
+
+
+@pytest.mark.timeout(600)
+def test_a_running_machine_is_cloned_and_goes_on(lab: Lab) -> None:
+    kvm1 = lab.hosts["kvm1"]
+    pid = kvm1.run("pgrep -f guest=fork-copy-1").stdout.split()
+    done = clone(lab, "-e", "name=copy-9")
+    assert done.code == 0 and "copy-9, the clone of copy-1, is there on kvm1, came up as copy-9" in done.out, done
+    assert kvm1.run("pgrep -f guest=fork-copy-1").stdout.split() == pid and len(pid) == 1
+    mine, theirs = (chain(lab, "kvm1", f"{POOL}/machines/fork/{name}/root.qcow2")[1:] for name in ("copy-9", "copy-1"))
+    assert mine == theirs
+    again = nothing_changed_by(lab, lambda: clone(lab, "-e", "name=copy-9"))
+    assert again.code == 0 and set(again.changed.values()) == {0}, again
+    seen = deploy(lab, from_base("fork", "golden", "1", "kvm1", "kvm2"))
+    assert seen.code == 0 and "surplus: copy-9" in seen.out and set(seen.changed.values()) == {0}, seen
+
+
+@pytest.mark.timeout(600)
+def test_a_clone_leaves_with_its_machine_staying(lab: Lab) -> None:
+    done = lab.playbook(
+        ["basecast.fleet.remove", "-e", "service=fork", "-e", "machines=copy-9", "-e", "basecast_shutdown_timeout_s=1"], timeout=240
+    )
+    assert done.returncode == 0, done.stdout
+    kvm1 = lab.hosts["kvm1"]
+    assert not kvm1.path(f"{POOL}/machines/fork/copy-9").exists()
+    assert kvm1.run(["virsh", "domstate", "fork-copy-1"]).stdout.strip() == "running"

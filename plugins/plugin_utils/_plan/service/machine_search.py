@@ -12,28 +12,29 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, is_name
+from ..placement import Observed, answers, held_base
 from .report import one_line
 
-Looks = Mapping[str, Mapping[str, t.Any]]
 
-
-def find_machine(looks: Looks, request: Mapping[str, t.Any], needs: Sequence[str] = ()) -> dict[str, t.Any]:
+def find_machine(hosts: Observed, request: Mapping[str, t.Any], needs: Sequence[str] = ()) -> dict[str, t.Any]:
     """
-    :param looks: ``{host: {"machines": machine_info's, "known": whether those are all, "msg": why not}}``, without ``machines`` for
-        a host that could not be asked. Empty to see whether the request can be meant.
+    :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
     :param request: ``service``, ``tenant`` and ``machine``, as the user gave them, and what else is needed.
     :param needs: further keys of the request that are names.
     :returns: ``{"host", "running", "unknown": {host: why}, "problems": [...]}``. Unless there is a problem, ``host`` has the machine.
     """
     problems = list(_mistakes(request, needs))
     found: dict[str, t.Any] = {"host": None, "running": False, "unknown": {}, "problems": problems}
-    if problems or not looks:
+    if problems or not hosts:
         return found
     machine = request["machine"]
-    machines = {host: look.get("machines") or () for host, look in looks.items()}
+    machines = {host: (facts.get("machines") or ()) if facts.get("reachable") else () for host, facts in hosts.items()}
     holders = {host: one for host, own in machines.items() for one in own if one["machine"] == machine and one.get("domain")}
-    asked = [host for host, look in looks.items() if look.get("known") and "machines" in look]
-    found["unknown"] = {host: one_line(look.get("msg")) for host, look in looks.items() if host not in holders and host not in asked}
+    found["unknown"] = {
+        host: one_line((facts.get("reason") if facts.get("reachable") else facts.get("msg")) or "no reason given")
+        for host, facts in hosts.items()
+        if host not in holders and not answers(facts)
+    }
     unknown = "; ".join(f"{host}: {why}" for host, why in found["unknown"].items())
     if len(holders) > 1:
         problems.append(f"machine: {machine} of service {request['service']} is on {' and on '.join(holders)}; remove the wrong one first")
@@ -60,6 +61,25 @@ def _mistakes(request: Mapping[str, t.Any], needs: Sequence[str]) -> Iterator[st
         yield "machine: none given; expected the name of a machine (-e machine=NAME)"
     elif not is_host_label(machine):
         yield f"machine: invalid value {machine!r}; a machine's name has {HOST_LABEL_RULE}"
+
+
+def capture_plan(hosts: Observed, request: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """find_machine's result for a capture: no other host may have something else under the base's name.
+
+    :param request: ``base`` and ``version`` besides.
+    """
+    plan = find_machine(hosts, request, ("base", "version"))
+    if plan["problems"] or not hosts:
+        return plan
+    base = {"name": str(request["base"]), "version": str(request["version"]), "sha256": None}
+    for host, facts in hosts.items():
+        held = held_base(facts, base, request["tenant"]) if host != plan["host"] else None
+        own = held_base(hosts[plan["host"]], base, request["tenant"])
+        if held is not None and (own is None or own["sha256"] != held["sha256"]):
+            plan["problems"].append(
+                f"base: {base['name']} {base['version']} is a base disk on {host} ({held['sha256']}); give another version"
+            )
+    return plan
 
 
 def capture_text(captured: Mapping[str, t.Any], request: Mapping[str, t.Any], host: str) -> list[str]:

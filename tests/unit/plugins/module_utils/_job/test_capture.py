@@ -66,7 +66,7 @@ def capture(site: Site, machine: str = "web-1", **changes: t.Any) -> Captured:
 
 def copying(site: Site, value: int) -> None:
     """QEMU's part of a copy: the file gets what the guest has written by now."""
-    site.libvirt.on_copy = lambda domain: write(t.cast("tuple[str, str]", domain.mirror)[1], value, 64 * 1024)
+    site.libvirt.on_copy = lambda domain, target: write(domain.mirrors[target], value, 64 * 1024)
 
 
 def left(site: Site) -> list[str]:
@@ -122,7 +122,7 @@ def test_a_running_machine_is_mirrored_and_goes_on(site: Site, agent: bool) -> N
     found = capture(site)
     assert found.base is not None and (found.base.parent, found.running, found.quiesced) == (parent, True, agent)
     assert has(found.base.path, 0x11) and has(found.base.path, 0x44, 64 * 1024)
-    assert domain.shallow and domain.mirror is None and domain.frozen == (0 if agent else 1)
+    assert domain.shallow["vda"] and not domain.mirrors and domain.frozen == (0 if agent else 1)
     assert domain.running() and domain.xml() == before and not left(site)
     assert bool(found.warnings) is not agent
 
@@ -132,15 +132,15 @@ def test_an_interrupted_capture_is_taken_up(site: Site) -> None:
     (domain,) = site.libvirt.known
     path = layout.capture_path(os.path.dirname(root_of(site, "web-1")), "root")
     open(path, "w").close()
-    domain.mirror = ("vda", path)  # QEMU goes on with it when the module is killed
+    domain.mirrors["vda"] = path  # QEMU goes on with it when the module is killed
     copying(site, 0x44)
     found = capture(site)
-    assert found.base is not None and domain.ended == ("vda", path) and not left(site)
+    assert found.base is not None and domain.ended == {"vda": path} and not left(site)
 
 
 def test_a_copy_that_ends_by_itself_is_an_error(site: Site) -> None:
     deploy(site, "web-1", base=real_base(site))
-    site.libvirt.on_copy = lambda domain: setattr(domain, "mirror", None)
+    site.libvirt.on_copy = lambda domain, target: domain.mirrors.clear()
     with pytest.raises(MirrorFailed, match="QEMU has ended the copy of the disk vda of shop-web-1"):
         capture(site)
     assert not left(site) and site.stores["one"].find_by_name("default", "golden", "1") is None
@@ -151,7 +151,7 @@ def test_a_slow_copy_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(site.libvirt.known[0], "live_xml", lambda: FakeDomain.live_xml(site.libvirt.known[0]).replace('ready="yes"', ""))
     with pytest.raises(MirrorFailed, match="was not copied within 0 s; give it more time"):
         capture(site, copy_timeout_s=0.0)
-    assert site.libvirt.known[0].ended is not None and not left(site)
+    assert site.libvirt.known[0].ended and not left(site)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ class FakeDomain:
 
     def __init__(self, host: FakeHost, xml: str) -> None:
         self.host, self._xml, self.is_running, self.starts_itself = host, xml, False, False
-        self.mirror: tuple[str, str] | None = None
-        self.ended: tuple[str, str] | None = None
-        self.shallow, self.agent, self.looks, self.frozen = False, False, 0, 0
+        self.mirrors: dict[str, str] = {}  # files by the disk's name in the guest
+        self.ended: dict[str, str] = {}
+        self.shallow: dict[str, bool] = {}
+        self.agent, self.looks, self.frozen = False, 0, 0
 
     @property
     def name(self) -> str:
@@ -61,25 +62,26 @@ class FakeDomain:
     def undefine(self) -> None:
         self.host.known.remove(self)
 
-    # A mirror is ready at the second look at it, and has what the disk has when it ends.
+    # A mirror is ready some looks after it began, and has what the disk has when it ends.
 
     def live_xml(self) -> str:
         root = ET.fromstring(self._xml)
+        self.looks += bool(self.mirrors)
         for disk in root.iterfind("./devices/disk"):
-            if self.mirror and disk.find("target").get("dev") == self.mirror[0]:  # type: ignore[union-attr]
-                self.looks += 1
-                ET.SubElement(disk, "mirror", file=self.mirror[1], ready="yes" if self.looks > 1 else "")
+            target = disk.find("target").get("dev", "")  # type: ignore[union-attr]
+            if target in self.mirrors:
+                ET.SubElement(disk, "mirror", file=self.mirrors[target], ready="yes" if self.looks > 2 else "")
         return ET.tostring(root, "unicode")
 
     def begin_copy(self, target: str, path: str, shallow: bool) -> None:
-        assert os.path.exists(path) and not self.mirror
-        self.mirror, self.shallow, self.looks = (target, path), shallow, 0
-        self.host.on_copy(self)
+        assert os.path.exists(path) and target not in self.mirrors
+        self.mirrors[target], self.shallow[target], self.looks = path, shallow, 0
+        self.host.on_copy(self, target)
 
     def end_copy(self, target: str) -> None:
-        if self.mirror is None or self.mirror[0] != target:
+        if target not in self.mirrors:
             raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
-        self.ended, self.mirror = self.mirror, None
+        self.ended[target] = self.mirrors.pop(target)
 
     def freeze(self) -> bool:
         self.frozen += 1
@@ -106,7 +108,7 @@ class FakeHost:
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
         self.on_shutdown: t.Callable[[FakeDomain], None] = lambda domain: None
-        self.on_copy: t.Callable[[FakeDomain], None] = lambda domain: None
+        self.on_copy: t.Callable[[FakeDomain, str], None] = lambda domain, target: None
 
     def domains(self) -> list[FakeDomain]:
         return list(self.known)

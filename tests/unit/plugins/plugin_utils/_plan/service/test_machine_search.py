@@ -7,14 +7,14 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.machine_search import capture_text, find_machine
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.machine_search import capture_plan, capture_text, find_machine
 
 REQUEST = {"service": "shop", "tenant": "default", "machine": "web-1", "base": "golden", "version": "1"}
 WEB_1 = {"machine": "web-1", "domain": "shop-web-1", "running": True}
-HAS: dict[str, t.Any] = {"machines": [WEB_1], "known": True, "msg": ""}
-NOTHING: dict[str, t.Any] = {"machines": [], "known": True, "msg": ""}
-SILENT: dict[str, t.Any] = {"machines": [], "known": False, "msg": "Cannot connect to libvirt"}
-AWAY: dict[str, t.Any] = {"msg": "cannot be reached: timed out"}
+HAS: dict[str, t.Any] = {"reachable": True, "known": True, "machines": [WEB_1], "pools": {}}
+NOTHING: dict[str, t.Any] = {**HAS, "machines": []}
+SILENT: dict[str, t.Any] = {**NOTHING, "known": False, "reason": "Cannot connect to libvirt"}
+AWAY: dict[str, t.Any] = {"reachable": False, "msg": "cannot be reached: timed out"}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_machine_is_on_exactly_one_host(looks: dict[str, t.Any], host: str | N
 
 
 def test_hosts_that_were_not_asked_are_told() -> None:
-    assert find_machine({"a": AWAY, "b": HAS, "c": SILENT}, REQUEST)["unknown"] == {"a": AWAY["msg"], "c": SILENT["msg"]}
+    assert find_machine({"a": AWAY, "b": HAS, "c": SILENT}, REQUEST)["unknown"] == {"a": AWAY["msg"], "c": SILENT["reason"]}
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,27 @@ def test_hosts_that_were_not_asked_are_told() -> None:
 def test_a_request_that_cannot_be_meant(change: dict[str, t.Any], words: str) -> None:
     found = find_machine({}, {**REQUEST, **change}, ["base", "version"])
     assert len(found["problems"]) == 1 and words in found["problems"][0]
+
+
+def with_base(facts: dict[str, t.Any], sha256: str, tenant: str = "default") -> dict[str, t.Any]:
+    names = [{"tenant": tenant, "name": "golden", "version": "1"}]
+    return {**facts, "pools": {"default": {"bases": [{"sha256": sha256, "names": names}]}}}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "problem"),
+    [
+        ({"a": HAS, "b": with_base(NOTHING, "b" * 64)}, f"golden 1 is a base disk on b ({'b' * 64}); give another version"),
+        ({"a": with_base(HAS, "a" * 64), "b": with_base(NOTHING, "b" * 64)}, "golden 1 is a base disk on b"),
+        ({"a": with_base(HAS, "a" * 64), "b": with_base(NOTHING, "a" * 64)}, ""),
+        ({"a": with_base(HAS, "a" * 64), "b": NOTHING}, ""),
+        ({"a": HAS, "b": with_base(NOTHING, "b" * 64, "other")}, ""),
+        ({"a": NOTHING}, "web-1 is on no host that could be asked"),
+    ],
+)
+def test_a_name_stands_for_one_base_in_the_fleet(hosts: dict[str, t.Any], problem: str) -> None:
+    found = capture_plan(hosts, REQUEST)["problems"]
+    assert problem in "\n".join(found) and bool(found) is bool(problem)
 
 
 def test_numbers_of_a_command_line_are_names_too() -> None:
