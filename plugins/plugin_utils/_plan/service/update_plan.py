@@ -39,7 +39,8 @@ def update_plan(
     :param hosts: what survey_info returned of each.
     :param request: ``role`` or ``machines`` that are meant, all by default; ``serial``, a number of machines or a share of them
         (``25%``) that are updated at a time, 1 by default.
-    :returns: ``{"format", "service", "tenant", "machines": [{"machine", "host", "disks": names of those that are made anew, "text"}],
+    :returns: ``{"format", "service", "tenant", "machines": [{"machine", "host", "disks": names of those that are made anew, "text",
+        "stop": as the module machine takes it, "drop": as diff_disk takes it}],
         "batches": [[names]], "left": {name: why it is not touched}, "problems": [...], "text": [...], "seen": {host: facts}}``.
         ``seen`` are the hosts as they are without the machines that are updated: what a deployment has to do there is the update.
     """
@@ -63,7 +64,16 @@ def update_plan(
             continue
         problems += _impossible(machine)
         anew = sorted({path[1] for one in machine["drift"] if (path := one["path"].split("."))[0] == "disks" and path[-1] in _NEW_DISK})
-        plan["machines"].append({"machine": machine["machine"], "host": machine["host"], "disks": anew, "text": drift_text([machine])})
+        plan["machines"].append(
+            {
+                "machine": machine["machine"],
+                "host": machine["host"],
+                "disks": anew,
+                "text": drift_text([machine]),
+                "stop": {"machine": machine["machine"]},
+                "drop": [{"machine": machine["machine"], "name": name} for name in anew],
+            }
+        )
     size = _batch_size(request.get("serial"), len(plan["machines"]), problems)
     names = [one["machine"] for one in plan["machines"]]
     plan["batches"] = [names[start : start + size] for start in range(0, len(names), size)]
@@ -155,13 +165,13 @@ def update_report(plan: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str,
     for one in plan["machines"]:
         name, outcome = one["machine"], outcomes.get(one["machine"])
         made = next((m for m in ((outcome or {}).get("job") or {}).get("machines") or [] if m["machine"] == name), None)
-        good = made is not None and made["state"] in THERE and not (outcome or {}).get("msg")
+        good = (made is not None and made["state"] in THERE and not (outcome or {}).get("msg")) or (predicted and outcome is None)
         reason = "" if good or outcome is None else str(outcome.get("msg") or (made or {}).get("problem") or "no reason given")
         machines.append(
             {
                 "machine": name,
                 "host": one["host"],
-                "state": "waiting" if outcome is None else "updated" if good else "failed",
+                "state": "updated" if good else "waiting" if outcome is None else "failed",
                 "reason": reason,
             }
         )

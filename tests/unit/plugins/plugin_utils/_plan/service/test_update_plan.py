@@ -131,4 +131,4 @@ def test_the_report_says_what_became_of_each() -> None:
     assert "run it with the manifest of before" in text
     sick = update_report(plan, {"web-1": DONE("web-1", msg="port 80 does not answer")})
     assert sick["machines"][0] == {"machine": "web-1", "host": "a", "state": "failed", "reason": "port 80 does not answer"}
-    assert update_report(plan, {}, predicted=True)["text"][0] == "Service shop: 0 of 4 machines would be updated."
+    assert update_report(plan, {}, predicted=True)["text"][0] == "Service shop: 4 of 4 machines would be updated."
