@@ -57,8 +57,7 @@ def update_plan(
     }
     for machine in meant:
         if machine["state"] != "exists":
-            if machine["state"] != "create":
-                plan["left"][machine["machine"]] = machine["reason"]
+            plan["left"][machine["machine"]] = machine["reason"] or "it is not there; a deployment makes it"
             continue
         if not machine["drift"]:
             continue

@@ -115,6 +115,13 @@ def test_machines_of_a_silent_host_are_told() -> None:
     assert not update_report(plan, {name: DONE(name) for name in ("web-1", "web-2")})["ok"]
 
 
+def test_a_machine_that_an_interrupted_update_left_out_is_told() -> None:
+    hosts = deployed()
+    hosts["b"] = {**hosts["b"], "machines": hosts["b"]["machines"][1:], "domains": hosts["b"]["domains"][1:]}
+    plan = update_plan(shop(), hosts, {})
+    assert plan["left"] == {"web-3": "it is not there; a deployment makes it"} and not update_report(plan, {})["ok"]
+
+
 def DONE(name: str, **more: t.Any) -> dict[str, t.Any]:
     return {"job": {"machines": [{"machine": name, "state": "deployed"}]}, **more}
 
