@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 
 import pytest
@@ -49,7 +50,7 @@ def capture(lab: Lab, *options: str, base: str = "golden", version: str = "1", m
 
 def chain(lab: Lab, host: str, path: str) -> list[str]:
     told = json.loads(lab.hosts[host].run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", path]).stdout)
-    return [one["filename"] for one in told]
+    return [os.path.normpath(one["filename"]) for one in told]
 
 
 @pytest.mark.timeout(400)
