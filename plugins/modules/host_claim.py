@@ -16,9 +16,10 @@ description:
     space. M(basecast.fleet.survey_info) tells what others have claimed, and the placement counts it as used.
   - A claim is taken as a whole or not at all. It is refused if another deployment has claimed anything since the survey that the plan
     was made from. The plan then has to be made again.
+  - Several runs of one service, such as those of two controllers, each have a claim of their own. What they are about to use counts
+    once. A claim is refused if another run is about to make one of its machines on another host or in another pool, see O(places).
   - A claim ends when M(basecast.fleet.host_job) has ended, when it is given back, after O(ttl_s) unless it is renewed, and with a
     reboot. M(basecast.fleet.host_job) renews it, and takes out every machine that it has started.
-  - A service has one claim on a host; a newer one takes the place of an older one.
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._service
@@ -44,6 +45,11 @@ options:
     description: Name of the run. Only the claim of this run is given back.
     type: str
     required: true
+  service:
+    description:
+      - The service that the machines are part of. Required for O(state=present).
+      - Without it O(state=absent) gives back what the run has claimed for any service of any tenant.
+    type: str
   seen:
     description:
       - The C(claims_generation) of the observation that the plan was made from.
@@ -75,6 +81,13 @@ options:
         description: By pool C(bytes), which are written at once, and C(growth_bytes), by which disks may grow.
         type: dict
         default: {}
+  places:
+    description:
+      - Where the run makes each new machine, on this host and on others. M(basecast.fleet.survey_info) tells it to other runs of the
+        service, which plan the same machines there.
+      - By machine C(host), C(group), C(number), and C(pools) with the pool of each disk.
+    type: dict
+    default: {}
   ttl_s:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
@@ -104,7 +117,7 @@ EXAMPLES = r"""
 - name: End here if another deployment was first
   ansible.builtin.assert:
     that: claim.claimed
-    fail_msg: "{{ claim.msg }}"
+    fail_msg: "{{ claim.refused }}"
 
 - name: Give it back
   basecast.fleet.host_claim:
@@ -119,7 +132,7 @@ claimed:
   returned: success
   type: bool
   sample: true
-msg:
+refused:
   description: Why the claim was not taken; empty if it was.
   returned: success
   type: str
@@ -132,36 +145,37 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import InvalidOption
-from ..module_utils._job.claims import Claims, checked_uses
+from ..module_utils._job.claims import Claim, Claims, checked_places, checked_uses
 from ..module_utils._module import run_module
 from ..module_utils._names import check_name
-
-TAKEN = (
-    "Another deployment has claimed room on this host since it was surveyed, so the plan may count on room that is no longer there."
-    " Survey the host and plan again."
-)
+from ..module_utils._untrusted import Value
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
-    tenant, service, run = (check_name(option, params[option]) for option in ("tenant", "service", "run"))
+    tenant, run = (check_name(option, params[option]) for option in ("tenant", "run"))
+    service = None if params["service"] is None else check_name("service", params["service"])
     if not os.path.isabs(params["state_dir"]):
         raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
     if not 1 <= params["ttl_s"] <= 1e6:
         raise InvalidOption("ttl_s", params["ttl_s"], "a number of seconds from 1 to 1000000 is needed")
     uses = checked_uses(_amounts(params["uses"]))
     claims = Claims(params["state_dir"])
+    if service is None:
+        there = any(claim.run == run for claim in claims.read().claims)
+        return {"changed": there if module.check_mode else claims.end(run), "claimed": False, "refused": ""}
     held = claims.held(tenant, service, run)
-    before = {} if held is None else {"uses": list(held.uses)}
+    before = {} if held is None else {"uses": list(held.uses), "places": dict(held.places)}
     if params["state"] == "absent":
         if not module.check_mode:
             claims.release(tenant, service, run)
-        return {"changed": held is not None, "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
+        return {"changed": held is not None, "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
     # The run's own claim has changed the generation.
     seen = None if held is not None else params["seen"]
-    taken = claims.may_take(seen) if module.check_mode else claims.take(tenant, service, run, uses, params["ttl_s"], seen)
-    after = {"uses": uses} if taken else before
-    return {"changed": before != after, "claimed": taken, "msg": "" if taken else TAKEN, "diff": {"before": before, "after": after}}
+    wanted = Claim(tenant, service, run, uses, places=checked_places(Value(params["places"], "places")))
+    refused = claims.read().why_not(wanted, seen) if module.check_mode else claims.take(wanted, params["ttl_s"], seen)
+    after = before if refused else {"uses": uses, "places": wanted.places}
+    return {"changed": before != after, "claimed": not refused, "refused": refused, "diff": {"before": before, "after": after}}
 
 
 def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -196,13 +210,15 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "run": {"type": "str", "required": True},
-            "service": {"type": "str", "required": True},
+            "service": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},
             "seen": {"type": "int"},
             "uses": {"type": "list", "elements": "dict", "default": [], "options": use},
+            "places": {"type": "dict", "default": {}},
             "ttl_s": {"type": "float", "default": 3600},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },
+        required_if=[("state", "present", ["service"])],
         supports_check_mode=True,
     )
 

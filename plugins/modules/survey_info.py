@@ -152,6 +152,12 @@ observation:
       type: list
       elements: dict
       sample: [{cpus: 2, memory_mib: 2048, pools: {default: {bytes: 0, growth_bytes: 21474836480}}}]
+    own_claims:
+      description:
+        - What other runs of O(service) are about to make. C(run), C(uses) and C(places) are as in M(basecast.fleet.host_claim).
+      type: list
+      elements: dict
+      sample: []
     claims_generation:
       description: Changes when a deployment claims something, see O(basecast.fleet.host_claim#module:seen).
       type: int

@@ -20,7 +20,7 @@ from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
 from .adoption import Candidates, adoptions, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
-from .claims import claims_of
+from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
@@ -88,6 +88,7 @@ def service_plan(
     known = Known(options.get("imported") or {}, options.get("files") or {}, options.get("candidates") or {}, options.get("adopted") or {})
     settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {})
     skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
+    hosts = with_rivals(manifest, hosts, settings.groups)
     while True:
         plan, found = _plan_without(bad, manifest, hosts, settings, known, options.get("relaying", AS_USUAL))
         if not skip_bad_hosts or not found:
