@@ -112,7 +112,7 @@ class PlannedMachine(t.TypedDict, total=False):
     host: str
     state: str
     reason: str
-    drift: Sequence[str]
+    drift: Sequence[Mapping[str, t.Any]]
     pools: Mapping[str, str]
     place: str
     exists: bool

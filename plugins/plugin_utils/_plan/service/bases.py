@@ -9,13 +9,19 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from ..placement import Observed, disks_of, held_base
 from ..relay.needs import base_metadata
 from ..types import Manifest
+from .preflight import Groups, Machines
 from .report import one_line
 from .source_changes import difference, place_to_look, recorded
+
+# A base of service_plan, as the plan learns of it.
+Base = dict[str, t.Any]
+Bases = dict[str, Base]
+Files = Mapping[str, Mapping[str, t.Any]]
 
 
 def base_of(
@@ -77,8 +83,8 @@ def base_of(
 
 
 def note_demand(
-    bases: dict[str, dict[str, t.Any]],
-    creating: Sequence[Mapping[str, t.Any]],
+    bases: Bases,
+    creating: Machines,
     hosts: Observed,
     manifest: Manifest,
     problems: list[str],
@@ -98,11 +104,11 @@ def note_demand(
 
 
 def _place_import(
-    base: dict[str, t.Any],
-    bases: Mapping[str, dict[str, t.Any]],
+    base: Base,
+    bases: Bases,
     hosts: Observed,
     tenant: str,
-    usual_pool: Callable[[Mapping[str, t.Any], str], str],
+    usual_pool: Callable[[Base, str], str],
 ) -> Iterator[str]:
     """Where a base that nobody holds is imported; what stands in the way of it, as sentences."""
     source, place = base["source"], f"{base['place']}.source"
@@ -148,11 +154,11 @@ def _place_import(
 
 
 def _place_parent(
-    base: dict[str, t.Any],
-    bases: Mapping[str, dict[str, t.Any]],
+    base: Base,
+    bases: Bases,
     hosts: Observed,
     tenant: str,
-    usual_pool: Callable[[Mapping[str, t.Any], str], str],
+    usual_pool: Callable[[Base, str], str],
 ) -> Iterator[str]:
     """A parent that nobody holds is imported before its child, where that will be, unless its own source says where."""
     wanted = base["parent"]
@@ -170,7 +176,7 @@ def _place_parent(
     yield from _place_import(parent, bases, hosts, tenant, usual_pool)
 
 
-def _in_manifest(wanted: Mapping[str, str], bases: Mapping[str, dict[str, t.Any]]) -> dict[str, t.Any] | None:
+def _in_manifest(wanted: Mapping[str, str], bases: Bases) -> dict[str, t.Any] | None:
     return next((one for one in bases.values() if (one["name"], one["version"]) == (wanted["name"], wanted["version"])), None)
 
 
@@ -181,7 +187,7 @@ class _Parent(t.NamedTuple):
     pools: dict[str, str]
 
 
-def _parent_of(base: Mapping[str, t.Any], bases: Mapping[str, dict[str, t.Any]], hosts: Observed, tenant: str) -> _Parent:
+def _parent_of(base: Base, bases: Bases, hosts: Observed, tenant: str) -> _Parent:
     wanted = base["parent"]
     parent = _in_manifest(wanted, bases)
     if parent is not None:
@@ -192,7 +198,7 @@ def _parent_of(base: Mapping[str, t.Any], bases: Mapping[str, dict[str, t.Any]],
     return _Parent(next((one["sha256"] for one in there.values()), None), {host: one["pool"] for host, one in there.items()})
 
 
-def look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]) -> Iterator[str]:
+def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]:
     """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
     for name, file in files.items():
         base = bases[name]
@@ -218,11 +224,11 @@ def look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mappin
 
 
 def _import_pool(
-    base: Mapping[str, t.Any],
+    base: Base,
     host: str,
     hosts: Observed,
-    creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
+    creating: Machines,
+    groups: Groups,
 ) -> str:
     """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
     if base["pool"]:

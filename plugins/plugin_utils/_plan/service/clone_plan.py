@@ -18,14 +18,19 @@ from collections.abc import Iterator, Mapping
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
 from ..placement import Observed
 from .host_work import work_of
-from .machine_search import find_machine
+from .machine_search import Request, Result, find_machine
 from .preflight import host_problems
+
+Plan = dict[str, t.Any]
+Machine = Mapping[str, t.Any]
+Group = Mapping[str, t.Any]
+Facts = Mapping[str, t.Any]
 
 FORMAT = 1
 _PLACES = ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")
 
 
-def clone_plan(hosts: Observed, request: Mapping[str, t.Any], memory_overcommit: float = 1.0) -> dict[str, t.Any]:
+def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
     """
     :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
     :param request: ``service``, ``tenant`` and ``machine``; ``name`` of the clone, or None for the next number; ``flatten``.
@@ -36,7 +41,7 @@ def clone_plan(hosts: Observed, request: Mapping[str, t.Any], memory_overcommit:
     """
     found = find_machine(hosts, request)
     problems = [*found["problems"], *_name_mistakes(request)]
-    plan: dict[str, t.Any] = {
+    plan: Plan = {
         "format": FORMAT,
         **{key: request.get(key) for key in ("service", "tenant", "machine", "name")},
         **{key: found[key] for key in ("host", "running", "unknown")},
@@ -65,12 +70,13 @@ def clone_plan(hosts: Observed, request: Mapping[str, t.Any], memory_overcommit:
         told = host_problems([machine], {group["name"]: group}, {}, {found["host"]: work}, [], {found["host"]: facts}, memory_overcommit)
         problems += [sentence for sentences in told.values() for sentence in sentences]
         uses = {"name": plan["name"], "cpus": source["cpus"], "memory_mib": source["memory_mib"], "disk_bytes": 0, "pools": {}}
-        plan["claims"] = {found["host"]: {"seen": facts.get("claims_generation"), "uses": [uses]}}
+        place = {"host": found["host"], "group": group["name"], "number": machine["number"], "pools": {}}
+        plan["claims"] = {found["host"]: {"seen": facts.get("claims_generation"), "uses": [uses], "places": {plan["name"]: place}}}
     plan["hosts"] = {found["host"]: work}
     return {**plan, "text": list(_text(plan, source, work, bool(request.get("flatten"))))}
 
 
-def _name_mistakes(request: Mapping[str, t.Any]) -> Iterator[str]:
+def _name_mistakes(request: Request) -> Iterator[str]:
     name = request.get("name")
     if name and not is_host_label(name):
         yield f"name: invalid value {name!r}; a machine's name has {HOST_LABEL_RULE}"
@@ -78,7 +84,7 @@ def _name_mistakes(request: Mapping[str, t.Any]) -> Iterator[str]:
         yield f"name: {name} is the machine itself; choose another name, or leave it out"
 
 
-def _name_problems(plan: dict[str, t.Any], source: Mapping[str, t.Any], hosts: Observed) -> Iterator[str]:
+def _name_problems(plan: Plan, source: Machine, hosts: Observed) -> Iterator[str]:
     """Gives the clone the next number, unless the user named it. Numbers of hosts that could not be asked are known from records."""
     group = source["group"]
     taken: dict[str, str] = {}
@@ -107,7 +113,7 @@ def _number(name: str) -> int:
     return int(name.rpartition("-")[2])
 
 
-def _group_of(source: Mapping[str, t.Any], facts: Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
     """The machine's group as the host's part of the manifest has it, with the machine's own hardware."""
     record = facts.get("record") or {}
     kept = next((one for one in (record.get("manifest") or {}).get("machines") or [] if one["name"] == source["group"]), None)
@@ -124,9 +130,7 @@ def _group_of(source: Mapping[str, t.Any], facts: Mapping[str, t.Any]) -> dict[s
     }
 
 
-def _work(
-    plan: Mapping[str, t.Any], source: Mapping[str, t.Any], group: Mapping[str, t.Any], hosts: Observed, flatten: bool
-) -> dict[str, t.Any]:
+def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: bool) -> dict[str, t.Any]:
     """What host_job takes for the clone, whose disks are there by then."""
     host = plan["host"]
     facts, record = hosts[host], hosts[host]["record"]
@@ -159,7 +163,7 @@ def _work(
     return work
 
 
-def _text(plan: Mapping[str, t.Any], source: Mapping[str, t.Any], work: Mapping[str, t.Any], flatten: bool) -> Iterator[str]:
+def _text(plan: Plan, source: Machine, work: Plan, flatten: bool) -> Iterator[str]:
     if plan["exists"]:
         yield f"{plan['name']} of service {plan['service']} is there already, on {plan['host']}."
         return
@@ -171,7 +175,7 @@ def _text(plan: Mapping[str, t.Any], source: Mapping[str, t.Any], work: Mapping[
     yield f"  seed: that of {plan['machine']} with a name and an instance id of its own" if work["seeds"] else "  no seed"
 
 
-def clone_report(plan: Mapping[str, t.Any], outcome: Mapping[str, t.Any], predicted: bool = False) -> dict[str, t.Any]:
+def clone_report(plan: Plan, outcome: Result, predicted: bool = False) -> dict[str, t.Any]:
     """
     :param predicted: whether the run was in check mode.
     :param outcome: ``{"job": host_job's}``, or ``{"msg": why there is none}``.

@@ -15,8 +15,12 @@ from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, i
 from ..placement import Observed, answers, held_base
 from .report import one_line
 
+# What a user asked for, and what a module returned, see the functions.
+Request = Mapping[str, t.Any]
+Result = Mapping[str, t.Any]
 
-def find_machine(hosts: Observed, request: Mapping[str, t.Any], needs: Sequence[str] = ()) -> dict[str, t.Any]:
+
+def find_machine(hosts: Observed, request: Request, needs: Sequence[str] = ()) -> dict[str, t.Any]:
     """
     :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
     :param request: ``service``, ``tenant`` and ``machine``, as the user gave them, and what else is needed.
@@ -49,7 +53,7 @@ def find_machine(hosts: Observed, request: Mapping[str, t.Any], needs: Sequence[
     return found
 
 
-def _mistakes(request: Mapping[str, t.Any], needs: Sequence[str]) -> Iterator[str]:
+def _mistakes(request: Request, needs: Sequence[str]) -> Iterator[str]:
     for key in ("service", "tenant", *needs):
         value = request.get(key)
         if value in (None, ""):
@@ -63,7 +67,7 @@ def _mistakes(request: Mapping[str, t.Any], needs: Sequence[str]) -> Iterator[st
         yield f"machine: invalid value {machine!r}; a machine's name has {HOST_LABEL_RULE}"
 
 
-def capture_plan(hosts: Observed, request: Mapping[str, t.Any]) -> dict[str, t.Any]:
+def capture_plan(hosts: Observed, request: Request) -> dict[str, t.Any]:
     """find_machine's result for a capture: no other host may have something else under the base's name.
 
     :param request: ``base`` and ``version`` besides.
@@ -82,7 +86,7 @@ def capture_plan(hosts: Observed, request: Mapping[str, t.Any]) -> dict[str, t.A
     return plan
 
 
-def capture_text(captured: Mapping[str, t.Any], request: Mapping[str, t.Any], host: str) -> list[str]:
+def capture_text(captured: Result, request: Request, host: str) -> list[str]:
     """What became of a capture, as lines.
 
     :param captured: the result of machine_capture.

@@ -18,10 +18,15 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..placement import Observed
-from ..types import Manifest
+from ..types import Manifest, PlannedMachine
 from .drift import drift_text
+from .machine_search import Request
 from .removal_plan import names_of
 from .service_plan import service_plan
+
+Plan = Mapping[str, t.Any]
+Machines = Sequence[PlannedMachine]
+Outcomes = Mapping[str, Mapping[str, t.Any]]
 
 FORMAT = 1
 # What is new in a disk that stays is made by the job; what changes one of these needs a new disk.
@@ -32,7 +37,7 @@ THERE = ("deployed", "started", "present")
 def update_plan(
     manifest: Manifest,
     hosts: Observed,
-    request: Mapping[str, t.Any],
+    request: Request,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, t.Any]:
     """
@@ -83,7 +88,7 @@ def update_plan(
     }
 
 
-def _meant(machines: Sequence[Mapping[str, t.Any]], request: Mapping[str, t.Any]) -> tuple[list[Mapping[str, t.Any]], list[str]]:
+def _meant(machines: Machines, request: Request) -> tuple[list[PlannedMachine], list[str]]:
     role, names = request.get("role"), names_of(request.get("machines"))
     if role and names:
         return [], ["role: given together with machines; expected one of them"]
@@ -99,7 +104,7 @@ def _meant(machines: Sequence[Mapping[str, t.Any]], request: Mapping[str, t.Any]
     return [one for one in machines if (not role or one["group"] == role) and (not names or one["machine"] in names)], []
 
 
-def _impossible(machine: Mapping[str, t.Any]) -> Iterator[str]:
+def _impossible(machine: PlannedMachine) -> Iterator[str]:
     for one in machine["drift"]:
         *above, key = one["path"].split(".")
         if above[:1] != ["disks"] or len(above) != 2:
@@ -111,7 +116,7 @@ def _impossible(machine: Mapping[str, t.Any]) -> Iterator[str]:
             yield f"{where}: {one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB; a disk does not shrink"
 
 
-def _batch_size(serial: t.Any, machines: int, problems: list[str]) -> int:
+def _batch_size(serial: object, machines: int, problems: list[str]) -> int:
     """How many machines are updated at a time."""
     text = str(1 if serial in (None, "") else serial).strip()
     if re.fullmatch(r"[1-9][0-9]*", text):
@@ -136,7 +141,7 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
     return seen
 
 
-def _text(plan: Mapping[str, t.Any], meant: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
+def _text(plan: Plan, meant: Machines) -> Iterator[str]:
     count, batches = len(plan["machines"]), len(plan["batches"])
     if not count:
         yield f"Service {plan['service']}: nothing to update, {len(meant)} machines are as the manifest says."
@@ -153,7 +158,7 @@ def _text(plan: Mapping[str, t.Any], meant: Sequence[Mapping[str, t.Any]]) -> It
         yield f"  {name}: not touched, {why}"
 
 
-def update_report(plan: Mapping[str, t.Any], outcomes: Mapping[str, Mapping[str, t.Any]], predicted: bool = False) -> dict[str, t.Any]:
+def update_report(plan: Plan, outcomes: Outcomes, predicted: bool = False) -> dict[str, t.Any]:
     """
     :param outcomes: ``{machine: {"job": host_job's}}`` or ``{"msg": why there is none}``; none for those that were not reached.
     :param predicted: whether the run was in check mode.

@@ -44,7 +44,11 @@ def test_a_clone_is_customised_as_its_machine_under_its_own_name() -> None:
     assert (seed["machine"], seed["user_data"]) == ("web-3", {"runcmd": ["echo secret"]})
     assert work["record"]["assignments"]["web-3"] == {"host": "a", "group": "web", "number": 3} and work["record"]["generation"] == 2
     assert "secret" not in str(plan["text"]) and work["fetch"] == []
-    assert plan["claims"]["a"] == {"seen": 3, "uses": [{"name": "web-3", "cpus": 1, "memory_mib": 512, "disk_bytes": 0, "pools": {}}]}
+    assert plan["claims"]["a"] == {
+        "seen": 3,
+        "uses": [{"name": "web-3", "cpus": 1, "memory_mib": 512, "disk_bytes": 0, "pools": {}}],
+        "places": {"web-3": {"host": "a", "group": "web", "number": 3, "pools": {}}},
+    }
 
 
 def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
