@@ -108,7 +108,7 @@ def deploy_report(
         told = report(plain(plan), of_hosts, plain(relay), bool(predicted), bool(fail_on_drift), how)
         return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -73,7 +73,7 @@ def relay_stage(state: object, stage: int, collected: t.Iterable[object] | None 
         hosts = hosts_of_stage(known, number, done)
         return {"hosts": hosts, "ended": stage_has_ended(known, number, done), "next": next_stage(known, number, [*done, *hosts])}
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from None
 
 
 class FilterModule:

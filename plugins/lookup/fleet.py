@@ -12,6 +12,8 @@ short_description: The hosts of the fleet, for the C(hosts) of a play
 description:
   - The pattern C(basecast_fleet), or its default. With the term V(hosts) a list of the hosts that it names, whatever C(--limit)
     says.
+  - Machines that P(basecast.fleet.machines#inventory) has made hosts are left out, unless the pattern names their group
+    C(basecast_machines).
   - Ends the run where a play could not do what it is for and would end with exit code 0. There is no host, C(--start-at-task)
     skips the first tasks, or C(--skip-tags) with V(always) or V(tagged) skips the last ones.
   - Refuses a slice of a job of AWX. Each slice sees a part of the fleet and takes it for the whole.
@@ -47,6 +49,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
 
 from ..plugin_utils import _settings
+from ..plugin_utils._plan.service.machine_hosts import GROUP
 
 LISTINGS = ("listhosts", "listtasks", "listtags", "syntax")
 NAME = "basecast_fleet"
@@ -57,7 +60,7 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         given = variables or {}
         groups = given.get("groups") or {}
-        pattern = self._pattern(given, groups)
+        pattern = self._without_machines(self._pattern(given, groups), groups)
         manager = InventoryManager(self._loader, parse=False)
         for group, hosts in groups.items():
             manager.add_group(group)
@@ -84,12 +87,20 @@ class LookupModule(LookupBase):
         value = given.get(NAME)
         if value is None:
             hostvars = given.get("hostvars") or {}
-            first = next(iter(groups.get("all") or []), None)
+            machines = set(groups.get(GROUP) or ())
+            first = next((host for host in groups.get("all") or [] if host not in machines), None)
             value = hostvars[first].get(NAME) if first is not None and first in hostvars else None
         if value is None:
             return str(_settings.options_of("settings", _settings.reader(self._loader))[NAME]["default"])
         value = self._templar.template(value)
         return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+    @staticmethod
+    def _without_machines(pattern: str, groups: t.Mapping[str, t.Any]) -> str:
+        """What runs on the fleet is none of its hosts, where an inventory has both."""
+        if not groups.get(GROUP) or GROUP in pattern or not pattern.strip():
+            return pattern
+        return f"{pattern}{',' if ',' in pattern else ':'}!{GROUP}"
 
     @staticmethod
     def _hosts(manager: InventoryManager, pattern: str) -> list[str]:

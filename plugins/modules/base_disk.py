@@ -16,8 +16,11 @@ description:
     lie on one file system that can do that, else copied, and compared with their digests on the way.
   - Removes base disks that nothing needs. A base disk that a differencing disk is based on, that is the parent of another
     base disk, or that has a name, a tenant's reference or a pin, is never removed.
-  - Differencing disks are looked for in O(pools) only. Where a disk elsewhere, such as in a local pool of another host that
-    shares this one, is based on a base disk, protect that with a pin (M(basecast.fleet.base_disk_reference)).
+  - Differencing disks are looked for in O(pools). Those of other pools, such as a local pool of another host that shares this one, are
+    known by the record that M(basecast.fleet.diff_disk) leaves beside the base disk. So a base disk is not removed while a host
+    that needs it cannot be asked. If that host is gone for good, drop its records with
+    O(basecast.fleet.base_disk_reference#module:references[].lost_host). A disk made by other means has no record; protect its base disk
+    with a pin.
   - Mends base disks of which a file is missing or damaged, from the disk itself or from another pool of the host.
   - Nothing crosses the network. To bring a base disk from elsewhere, use M(basecast.fleet.base_disk_import) or the relay.
 extends_documentation_fragment:

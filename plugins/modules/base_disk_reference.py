@@ -55,6 +55,12 @@ options:
       pin:
         description: Name of a pin, which protects the base disk for a reason of its own, whatever tenants do.
         type: str
+      lost_host:
+        description:
+          - Name of a host that is gone for good. Its records that disks in its other pools need a base disk of this pool are removed.
+            While the host may come back, they keep the base disk.
+          - Used with O(state=absent).
+        type: str
       pool:
         description: One of O(pools). All pools that hold the base disk when it is omitted.
         type: str
@@ -113,6 +119,13 @@ EXAMPLES = r"""
     pools: "{{ basecast_pools }}"
     references:
       - pin: rescue-system
+    state: absent
+
+- name: Forget the disks of a host that is gone for good
+  basecast.fleet.base_disk_reference:
+    pools: "{{ basecast_pools }}"
+    references:
+      - lost_host: kvm9
     state: absent
 
 - name: Drop all that a tenant has
@@ -191,7 +204,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "tenant": {"type": "str", "default": "default"},
-            "references": reference_arguments(),
+            "references": reference_arguments(lost_host=True),
             "expected": {"type": "bool", "default": False},
             "all": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -19,6 +19,7 @@ description:
   - A disk that is the parent of another is never written or removed, nor is one that a running machine has open.
   - The name of the base disk in a differencing disk's header is relative when both lie in the same pool, so that the pool
     can be mounted elsewhere. From one pool to another it is absolute, and the disk depends on both paths on this host.
+  - The store of the other pool then gets a record of the disk, so that no host that shares that pool removes the base disk.
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools

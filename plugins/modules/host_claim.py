@@ -22,6 +22,7 @@ description:
     reboot. M(basecast.fleet.host_job) renews it, and takes out every machine that it has started.
 extends_documentation_fragment:
   - basecast.fleet._attributes
+  - basecast.fleet._pools
   - basecast.fleet._service
   - basecast.fleet._service.state
 attributes:
@@ -56,7 +57,7 @@ options:
       - If it is omitted, the claim is taken whatever others have claimed.
     type: int
   uses:
-    description: What is going to be used.
+    description: What is going to be used. Where only O(bases) are given, no other deployment's claim is in the way.
     type: list
     elements: dict
     default: []
@@ -88,6 +89,14 @@ options:
       - By machine C(host), C(group), C(number), and C(pools) with the pool of each disk.
     type: dict
     default: {}
+  bases:
+    description:
+      - Digests of base disks that the host has, and that the deployment counts on. For as long as the claim stands,
+        M(basecast.fleet.base_disk_prune) leaves them alone, on all hosts that see the storage.
+      - The claim is refused if one of them has gone since the survey.
+    type: list
+    elements: str
+    default: []
   ttl_s:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
@@ -144,38 +153,86 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._disk import holds
+from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.claims import Claim, Claims, checked_places, checked_uses
-from ..module_utils._module import run_module
-from ..module_utils._names import check_name
+from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._names import check_name, check_sha256
 from ..module_utils._untrusted import Value
+
+GONE = "The base disk {} has been removed from this host since it was surveyed. Survey the host and plan again."
+
+
+class _Wanted(t.NamedTuple):
+    """What the run asks for."""
+
+    claim: Claim
+    bases: list[str]
+    seen: int | None
+    ttl_s: float
+
+    @property
+    def takes_room(self) -> bool:
+        return bool(self.claim.uses or self.claim.places) or not self.bases
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
     tenant, run = (check_name(option, params[option]) for option in ("tenant", "run"))
+    if params["service"] is None and params["state"] == "present":
+        raise InvalidOption("service", None, "the name of a service is needed for state=present")
     service = None if params["service"] is None else check_name("service", params["service"])
     if not os.path.isabs(params["state_dir"]):
         raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
     if not 1 <= params["ttl_s"] <= 1e6:
         raise InvalidOption("ttl_s", params["ttl_s"], "a number of seconds from 1 to 1000000 is needed")
     uses = checked_uses(_amounts(params["uses"]))
+    bases = sorted({check_sha256("bases", sha256) for sha256 in params["bases"]})
+    stores = [Store(path, module.run_command, name) for name, path in checked_pools(params["pools"]).items()]
     claims = Claims(params["state_dir"])
     if service is None:
         there = any(claim.run == run for claim in claims.read().claims)
-        return {"changed": there if module.check_mode else claims.end(run), "claimed": False, "refused": ""}
+        if not module.check_mode:
+            there = any([claims.end(run), *(holds.release(store, run) for store in stores)])
+        return {"changed": there, "claimed": False, "refused": ""}
     held = claims.held(tenant, service, run)
     before = {} if held is None else {"uses": list(held.uses), "places": dict(held.places)}
     if params["state"] == "absent":
         if not module.check_mode:
+            released = [holds.release(store, run) for store in stores]
             claims.release(tenant, service, run)
+            return {"changed": held is not None or any(released), "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
         return {"changed": held is not None, "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
     # The run's own claim has changed the generation.
-    seen = None if held is not None else params["seen"]
-    wanted = Claim(tenant, service, run, uses, places=checked_places(Value(params["places"], "places")))
-    refused = claims.read().why_not(wanted, seen) if module.check_mode else claims.take(wanted, params["ttl_s"], seen)
-    after = before if refused else {"uses": uses, "places": wanted.places}
+    claim = Claim(tenant, service, run, uses, places=checked_places(Value(params["places"], "places")))
+    wanted = _Wanted(claim, bases, None if held is not None else params["seen"], params["ttl_s"])
+    refused = _may_claim(claims, stores, wanted) if module.check_mode else _claim(claims, stores, wanted)
+    after = {"uses": uses, "places": claim.places} if not refused and wanted.takes_room else before
     return {"changed": before != after, "claimed": not refused, "refused": refused, "diff": {"before": before, "after": after}}
+
+
+def _claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
+    """Why it was not taken, empty if it was; nothing is left of a claim that was not."""
+    refused = claims.take(wanted.claim, wanted.ttl_s, wanted.seen) if wanted.takes_room else ""
+    if refused:
+        return refused
+    run = wanted.claim.run
+    missing = holds.hold(stores, run, wanted.bases, wanted.ttl_s)
+    if missing:
+        for store in stores:
+            holds.release(store, run)
+        claims.release(wanted.claim.tenant, wanted.claim.service, run)
+        return GONE.format(missing[0])
+    return ""
+
+
+def _may_claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
+    refused = claims.read().why_not(wanted.claim, wanted.seen) if wanted.takes_room else ""
+    if refused:
+        return refused
+    missing = [sha256 for sha256 in wanted.bases if not any(store.find(sha256) for store in stores)]
+    return GONE.format(missing[0]) if missing else ""
 
 
 def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -215,6 +272,8 @@ def main() -> None:
             "seen": {"type": "int"},
             "uses": {"type": "list", "elements": "dict", "default": [], "options": use},
             "places": {"type": "dict", "default": {}},
+            **pools_argument(),
+            "bases": {"type": "list", "elements": "str", "default": []},
             "ttl_s": {"type": "float", "default": 3600},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },

@@ -133,6 +133,15 @@ SAID = {
 }
 
 
+def planned(lab: Lab, asked: dict[str, t.Any], more: dict[str, t.Any] | None = None) -> tuple[Outcome, dict[str, t.Any]]:
+    """What the playbook plan says, and the plan that it wrote."""
+    file = lab.state / "plan.json"
+    file.unlink(missing_ok=True)
+    told = json.dumps({**SAID, **(more or {}), "basecast_plan_file": str(file)})
+    done = deploy(lab, asked, "-e", told, playbook="plan")
+    return done, json.loads(file.read_text())["service"] if file.exists() else {}
+
+
 class TestRules:
     """Rules of the manifest and facts of hosts, from variables to the plan."""
 
@@ -147,7 +156,7 @@ class TestRules:
         ],
     )
     def test_where_machines_go(self, lab: Lab, count: int, rules: dict[str, t.Any], hosts: list[str]) -> None:
-        done, plan = self.plan(lab, manifest(count, service="ruled", placement=rules))
+        done, plan = planned(lab, manifest(count, service="ruled", placement=rules))
         assert done.code == 0, done
         assert sorted(machine["host"] for machine in plan["machines"]) == hosts
 
@@ -165,12 +174,34 @@ class TestRules:
         self, lab: Lab, count: int, rules: dict[str, t.Any], quotas: dict[str, t.Any], reason: str
     ) -> None:
         asked = manifest(count, service="ruled", placement=rules)
-        done, _plan = nothing_changed_by(lab, lambda: self.plan(lab, asked, {"basecast_quotas": quotas}))
+        done, _plan = nothing_changed_by(lab, lambda: planned(lab, asked, {"basecast_quotas": quotas}))
         assert done.code != 0 and reason in " ".join(done.out.split()), done
 
-    def plan(self, lab: Lab, asked: dict[str, t.Any], more: dict[str, t.Any] | None = None) -> tuple[Outcome, dict[str, t.Any]]:
-        file = lab.state / "plan.json"
-        file.unlink(missing_ok=True)
-        told = json.dumps({**SAID, **(more or {}), "basecast_plan_file": str(file)})
-        done = deploy(lab, asked, "-e", told, playbook="plan")
-        return done, json.loads(file.read_text())["service"] if file.exists() else {}
+
+class TestPartial:
+    """Two of three machines fit, as kvm2 is in maintenance: they are placed, and the exit code says that it was not all."""
+
+    ASKED: t.ClassVar = {"service": "part", "placement": {"anti_affinity": True, "partial": True}}
+
+    def test_plan_places_what_fits_and_fails(self, lab: Lab) -> None:
+        done, plan = nothing_changed_by(lab, lambda: planned(lab, manifest(3, **self.ASKED)))
+        assert done.code != 0 and "Not placed: web-3." in done.out
+        assert [machine["host"] for machine in plan["machines"]] == ["kvm1", "kvm3"]
+        told = " ".join(done.out.replace('",', "").replace('"', "").split())
+        assert "not placed: web-3: 1 of 3 machines of web do not fit" in told and "kvm2: it is in maintenance" in told
+
+    def test_check_mode_fails_as_well(self, lab: Lab) -> None:
+        done = nothing_changed_by(lab, lambda: deploy(lab, manifest(3, **self.ASKED), "-e", json.dumps(SAID), "--check"))
+        assert done.code != 0, done
+
+    def test_deploy_makes_what_fits_and_fails(self, lab: Lab) -> None:
+        done = deploy(lab, manifest(3, **self.ASKED), "-e", json.dumps(SAID))
+        assert done.code != 0, done
+        assert done.states == {"web-1": "deployed", "web-2": "deployed", "web-3": "unplaced"}
+        assert [name for host in lab.hosts.values() for name in domains(host) if name.startswith("part-")] == ["part-web-1", "part-web-2"]
+
+    def test_place_fails_where_one_group_has_no_room(self, lab: Lab) -> None:
+        asked = manifest(1, **self.ASKED)
+        asked["machines"].append({**copy.deepcopy(asked["machines"][0]), "name": "gpu", "placement": {"labels": ["gpu"]}})
+        told = nothing_changed_by(lab, lambda: deploy(lab, asked, "-e", json.dumps(SAID), playbook="place"))
+        assert told.code != 0 and "No host has room for another machine of gpu, web" in told.out.replace("web, gpu", "gpu, web"), told

@@ -15,7 +15,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, bases, deploy, give, manifest
+from ansible_collections.basecast.fleet.plugins.filter.shared_storage import shared_storage
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, bases, deploy, give, manifest, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -156,3 +157,72 @@ def test_a_deployment_goes_on_after_a_host_that_died_with_its_lease(lab: Lab) ->
     assert done.code == 0, done
     assert bases(two) == [sha256]
     assert leftovers(two) == []
+
+
+class TestStorageIsRecognised:
+    """kvm1 and kvm2 share a pool through a bind mount; those of kvm3 and kvm4 only look equal."""
+
+    @pytest.fixture(scope="class")
+    def fleet(self, lab_factory: t.Callable[..., Lab]) -> Lab:
+        made = lab_factory(hosts=4, rate_mbps=400, libvirt=True)
+        made.share_pool("default", ["kvm1", "kvm2"])
+        made.look_alike("default", ["kvm3", "kvm4"])
+        made.look_alike("veil", ["kvm1", "kvm2"], overlay=True)
+        give(made.hosts["kvm1"])
+        return made
+
+    @pytest.fixture(scope="class")
+    def deployed(self, fleet: Lab) -> t.Any:
+        wanted = manifest(hosts=list(fleet.hosts))
+        del wanted["machines"][0]["cloud_init"]
+        file = fleet.state / "plan.json"
+        planned = nothing_changed_by(fleet, lambda: deploy(fleet, wanted, "-e", f"basecast_plan_file={file}", playbook="plan"))
+        assert planned.code == 0, planned
+        done = deploy(fleet, wanted)
+        assert done.code == 0, done
+        return json.loads(file.read_text())["service"], done
+
+    def test_copies_of_one_file_system_get_a_base_each(self, fleet: Lab, deployed: t.Any) -> None:
+        plan, done = deployed
+        (relay,) = plan["relays"]
+        assert (sorted(relay["targets"]), relay["shared_pools"]) == (["kvm3", "kvm4"], [])
+        received = {name: list(host["relay"]["bases"].values()) for name, host in done.report["hosts"].items() if host.get("relay")}
+        whole = received["kvm3"][0]["size_bytes"]
+        assert all(whole <= received[name][0]["received_bytes"] < 1.02 * whole for name in ("kvm3", "kvm4"))
+        assert not [base for name in ("kvm1", "kvm2") for base in received.get(name, []) if base["received_bytes"]]
+        assert [host.run(f"ls {POOL}/bases").stdout.split() for host in fleet.hosts.values()] == [bases(fleet.hosts["kvm1"])] * 4
+
+    def test_no_mark_is_left(self, fleet: Lab, deployed: t.Any) -> None:
+        for host in fleet.hosts.values():
+            assert ".basecast-marks" not in host.run(f"ls -A {POOL}").stdout
+
+    def test_what_is_seen_one_way_only_is_not_shared(self, fleet: Lab) -> None:
+        fleet.hosts["kvm1"].run("echo there > /srv/pools/veil/file")
+        assert fleet.hosts["kvm2"].run("cat /srv/pools/veil/file").stdout == "there\n"
+        probe = {"pools": {"veil": "/srv/pools/veil"}, "run": "r1", "expected": {"veil": 2}}
+        mark = {"basecast.fleet.storage_probe": {**probe, "state": "marked"}, "register": "marked", "throttle": 1}
+        look = {
+            "basecast.fleet.storage_probe": {**probe, "state": "seen", "marks": "{{ marked.marks }}"},
+            "register": "looked",
+            "throttle": 1,
+        }
+        file = fleet.state / "veil.json"
+        keep = {
+            "ansible.builtin.copy": {"content": "{{ found | to_json }}", "dest": str(file)},
+            "delegate_to": "localhost",
+            "run_once": True,
+            "vars": {
+                "ansible_connection": "local",
+                "found": "{{ ansible_play_hosts_all | basecast.fleet.collect_facts(hostvars, 'looked') }}",
+            },
+        }
+        play = fleet.state / "veil-play.json"
+        # The upper host marks last and looks first: it sees all that it can see.
+        common = {"hosts": "kvm1,kvm2", "gather_facts": False}
+        play.write_text(json.dumps([{**common, "tasks": [mark]}, {**common, "order": "reverse_inventory", "tasks": [look, keep]}]))
+        done = fleet.playbook([str(play)], timeout=100)
+        assert done.returncode == 0, done.stdout[-3000:]
+        found = json.loads(file.read_text())
+        assert [len(found[name]["seen"]["veil"]) for name in ("kvm1", "kvm2")] == [1, 2], "an overlay shows what is below it"
+        hosts = {name: {"reachable": True, "pools": {"veil": {}}} for name in ("kvm1", "kvm2")}
+        assert all("storage" not in host["pools"]["veil"] for host in shared_storage(hosts, found).values())

@@ -297,6 +297,15 @@ class Lab:
         self.write_inventory()
         return self.hosts[t.cast(str, names[0])].pools[name]
 
+    def look_alike(self, name: str, hosts: Sequence[str | Host], overlay: bool = False) -> None:
+        """Gives two hosts pools that look equal, as network file systems, and are not one storage.
+
+        :param overlay: the second host sees what the first writes, but not the reverse; else they are mounts of copied images.
+        """
+        check_pool(name, "dir")
+        self.request("look_alike", pool=name, hosts=[getattr(host, "name", host) for host in hosts], overlay=overlay)
+        self.write_inventory()
+
     def connect(self, address: str, port: int, timeout: float | None = None) -> socket.socket:
         """A TCP connection from the lab's controller to a host."""
         return self.in_controller(lambda: socket.create_connection((address, port), timeout=timeout))

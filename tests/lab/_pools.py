@@ -124,6 +124,44 @@ def share(state: Path, name: str, hosts: list[LabHost], apart: bool = False) -> 
             show_pool(host, pool)
 
 
+def look_alike(state: Path, name: str, hosts: list[LabHost], overlay: bool) -> None:
+    """Gives two hosts pools that look equal in all that can be read of them, and are not one storage.
+
+    :param overlay: the second host sees what the first writes, but not the reverse; else the two are mounts of copied images.
+    """
+    if len(hosts) != 2:
+        raise Refused("two hosts are wanted")
+    folder = state / "alike" / name
+    sources = [folder / host.name for host in hosts]
+    for source in sources:
+        source.mkdir(parents=True)
+        source.chmod(0o711)
+    if overlay:
+        for part in ("upper", "work"):
+            (folder / part).mkdir()
+        (folder / "upper").chmod(0o711)
+        options = f"lowerdir={sources[0]},upperdir={folder / 'upper'},workdir={folder / 'work'}"
+        _linux.mount("overlay", sources[1], "overlay", data=options)
+    else:
+        for number, host in enumerate(hosts):
+            image = folder / f"{host.name}.img"
+            if number:
+                command("cp", "--sparse=always", folder / f"{hosts[0].name}.img", image)
+            else:
+                with open(image, "wb") as file:
+                    file.truncate(1 << 30)
+                command("mkfs.ext4", "-q", "-F", "-m0", "-E", "lazy_itable_init=1,nodiscard", image)
+        for host, source in zip(hosts, sources, strict=True):
+            node, device = _linux.attach_loop(folder / f"{host.name}.img", folder)
+            try:
+                _linux.mount(node, source, "ext4")
+            finally:
+                os.close(device)
+            source.chmod(0o711)
+    for host, source in zip(hosts, sources, strict=True):
+        mount_apart(host, Pool(name, pool_path(name), "dir", source))
+
+
 def mount_apart(host: LabHost, pool: Pool) -> None:
     target = Path(f"{host.root}{pool.path}")
     target.mkdir(parents=True, exist_ok=True)

@@ -261,6 +261,9 @@ class Supervisor:
             case "share_pool":
                 hosts = [self.host({"host": name}) for name in request["hosts"]]
                 _pools.share(self.state, request["pool"], hosts, bool(request.get("apart")))
+            case "look_alike":
+                hosts = [self.host({"host": name}) for name in request["hosts"]]
+                _pools.look_alike(self.state, request["pool"], hosts, bool(request.get("overlay")))
             case "fill_pool":
                 return _pools.fill(self.pool(request), request["leave_bytes"])
             case "free_pool":

@@ -9,7 +9,8 @@
 To hash a base when it is complete would read it from a disk that has long dropped it from the cache. So the growing
 beginning is hashed while it is still cached. What was hashed may be changed afterwards; nobody sees that from the bytes
 behind the reader. The kernel does tell whether another process has written to the file, though: it reports each end of
-a write access (inotify), and refuses a lease on a file that is open for writing. If anybody but the writer has written,
+a write access (inotify), and each change together with the process that made it (fanotify), also one that needs no open
+file, as truncate(2) does; and it refuses a lease on a file that is open for writing. If anybody but the writer has written,
 or if the kernel cannot tell, the file is read again from its first byte.
 """
 
@@ -41,6 +42,10 @@ WRITER_S = 5.0
 _IN_CLOSE_WRITE, _IN_UNMOUNT, _IN_OVERFLOW = 0x8, 0x2000, 0x4000
 _EVENT = struct.Struct("iIII")
 
+_FAN_MODIFY, _FAN_MARK_ADD, _AT_FDCWD = 0x2, 0x1, -100
+_FAN_FLAGS = 0x1 | 0x2 | 0x200  # close on exec, do not block, name the file by its handle: else truncate(2) is not reported
+_CHANGE = struct.Struct("=IBBHQii")  # its own length, version, reserved, length of this, what, descriptor, process
+
 # File systems that know no leases answer with one of these.
 _NO_LEASES = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EACCES, errno.EPERM)
 
@@ -50,46 +55,67 @@ class FileChanging(Exception):
 
 
 class WriteWatch:
-    """Tells whether any process has ended a write access to an open file since the watch began.
+    """Tells whether anybody else has changed an open file since the watch began: a process that has ended a write access to it,
+    this one included, or another process that has written to it or cut it off.
 
-    :param descriptor: of the file. Where the system cannot watch it, ``reliable`` is False.
+    :param descriptor: of the file. Where the system cannot watch it for both, ``reliable`` is False: old kernels cannot on
+        overlays and on subvolumes of Btrfs.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._queue = -1
+        self._queue = self._changes = -1
         with contextlib.suppress(ImportError, OSError, AttributeError):
             # Not every Python has it.
             ctypes = importlib.import_module("ctypes")
             library = ctypes.CDLL(None, use_errno=True)
-            self._queue = library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
             # By the descriptor, so that it is this file whatever becomes of its name.
             place = f"/proc/self/fd/{descriptor}".encode()
+            self._queue = library.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
             if self._queue >= 0 and library.inotify_add_watch(self._queue, place, _IN_CLOSE_WRITE) < 0:
                 self.close()
+            self._changes = library.fanotify_init(_FAN_FLAGS, os.O_RDONLY | os.O_CLOEXEC)
+            what = ctypes.c_uint64(_FAN_MODIFY)
+            if self._changes >= 0 and library.fanotify_mark(self._changes, _FAN_MARK_ADD, what, _AT_FDCWD, place) < 0:
+                os.close(self._changes)
+                self._changes = -1
 
     @property
     def reliable(self) -> bool:
-        return self._queue >= 0
+        return self._queue >= 0 and self._changes >= 0
 
     def noticed(self) -> bool:
-        """Whether there was a write access that ended since the last call."""
+        """Whether there was a write access that ended, or a change by another process, since the last call."""
         found = False
-        while self._queue >= 0:
-            try:
-                events = os.read(self._queue, 4096)
-            except BlockingIOError:
-                break
+        for events in _queued(self._queue):
             offset = 0
             while offset < len(events):
                 _watch, mask, _cookie, length = _EVENT.unpack_from(events, offset)
                 found = found or bool(mask & (_IN_CLOSE_WRITE | _IN_UNMOUNT | _IN_OVERFLOW))
                 offset += _EVENT.size + length
+        for events in _queued(self._changes):
+            offset = 0
+            while offset < len(events):
+                length, _version, _reserved, _own, _mask, _descriptor, process = _CHANGE.unpack_from(events, offset)
+                # One of a process that this one cannot see has the number 0; so has an overflow of the queue.
+                found = found or process != os.getpid()
+                offset += max(length, _CHANGE.size)
         return found
 
     def close(self) -> None:
-        if self._queue >= 0:
-            os.close(self._queue)
-            self._queue = -1
+        for queue in (self._queue, self._changes):
+            if queue >= 0:
+                os.close(queue)
+        self._queue = self._changes = -1
+
+
+def _queued(queue: int) -> t.Iterator[bytes]:
+    """What the kernel has to tell; nothing where it cannot be asked."""
+    while queue >= 0:
+        try:
+            events = os.read(queue, 4096)
+        except BlockingIOError:
+            return
+        yield events
 
 
 class FileDigest:

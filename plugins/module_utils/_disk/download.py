@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import ipaddress
@@ -16,6 +17,7 @@ import posixpath
 import re
 import socket
 import ssl
+import threading
 import typing as t
 import urllib.error
 import urllib.parse
@@ -31,6 +33,10 @@ from .sources import Rules, SourceRefused
 SCHEMES = ("http", "https", "file")
 MAX_VALIDATOR = 1024
 _BLOCK_BYTES = 1024 * 1024
+
+# A server that gets on more slowly only keeps the host waiting: what is read at once within this time, in seconds.
+_BLOCK_S = 600.0
+
 _SAFE = "/%:@!$&'()*+,;=~"
 _EMPTY = Rules()
 
@@ -67,7 +73,7 @@ def check_url(url: str) -> str:
         parts = urllib.parse.urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise wrong(f"it is no URL: {clean(error, 100)}")
+        raise wrong(f"a URL is http://host:port/path with a port from 1 to 65535 ({clean(error, 100)})")
     if parts.scheme not in SCHEMES:
         raise wrong(f"a URL begins with one of {', '.join(SCHEMES)}")
     if "@" in parts.netloc:
@@ -126,7 +132,7 @@ def fetch(
 
     :param written: told up to where the file is complete, whenever that has grown.
     :param known: validators of an earlier download; None is returned, and nothing written, when it still holds.
-    :param timeout_s: how long the server may stay silent.
+    :param timeout_s: how long the server may stay silent; all of its answers, redirects included, within twice that.
     :param pinned: the caller knows the digest of what must arrive: then the way there need not be trusted.
     :raises DownloadFailed: unreachable, refused, ended early, or not known to be whole.
     """
@@ -137,8 +143,8 @@ def fetch(
         request.add_header("If-Modified-Since", known.last_modified)
     public = public_url(url)
     try:
-        with _opened(request, rules, pinned, timeout_s) as response:
-            return _receive(public, response, descriptor, written, pinned)
+        with _opened(request, rules, pinned, timeout_s) as opened:
+            return _receive(public, opened, descriptor, written, pinned)
     except DownloadFailed as error:
         if error.fields.get("status") == http.client.NOT_MODIFIED and known is not None:
             return None
@@ -149,12 +155,46 @@ def ask(url: str, rules: Rules = _EMPTY, timeout_s: float = 10.0) -> Answer:
     """What the server says of the file, which is not fetched."""
     request = _request(url)
     request.method = "HEAD"
-    with _opened(request, rules, True, timeout_s) as response:
-        return _answer(public_url(url), response)
+    with _opened(request, rules, True, timeout_s) as opened:
+        return _answer(public_url(url), opened.response)
 
 
 def _request(url: str) -> urllib.request.Request:
     return urllib.request.Request(check_url(url), headers={"Accept-Encoding": "identity", "User-Agent": "basecast.fleet"})
+
+
+class _Patience:
+    """Ends the connections of a server that says something again and again, and never what it was asked for."""
+
+    def __init__(self) -> None:
+        self.ended = ""
+        self._connections: list[socket.socket] = []
+
+    def add(self, connection: socket.socket) -> socket.socket:
+        # A second descriptor: TLS takes the first one away.
+        self._connections.append(connection.dup())
+        return connection
+
+    @contextlib.contextmanager
+    def within(self, limit_s: float, complaint: str) -> t.Iterator[None]:
+        """:param complaint: what is said where it took longer."""
+        timer = threading.Timer(limit_s, self._end, (complaint,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self, complaint: str) -> None:
+        self.ended = complaint
+        for connection in tuple(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
 
 
 class _opened:
@@ -166,7 +206,8 @@ class _opened:
         self._timeout_s = timeout_s
         self._opener = urllib.request.OpenerDirector()
         named = t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
-        guard = _Guard(named, rules)
+        self._patience = _Patience()
+        guard = _Guard(named, rules, self._patience)
         for handler in (
             urllib.request.ProxyHandler(),
             _Http(guard),
@@ -177,31 +218,43 @@ class _opened:
             urllib.request.HTTPErrorProcessor(),
         ):
             self._opener.add_handler(handler)
-        self._response: t.Any = None
+        self.response: t.Any = None
 
-    def __enter__(self) -> t.Any:
+    def __enter__(self) -> _opened:
+        limit_s = 2 * self._timeout_s
         try:
-            self._response = self._opener.open(self._request, timeout=self._timeout_s)
+            with self._patience.within(limit_s, f"the server did not come to an answer within {limit_s:g} s"):
+                self.response = self._opener.open(self._request, timeout=self._timeout_s)
+            if self.response.status != http.client.OK:
+                status = self.response.status
+                raise DownloadFailed(f"{self._public}: the server answers {status}, not with the file.", url=self._public, status=status)
         except BaseException as error:  # an alarm ends it too; what is not a failure of the download goes on
+            self._close()
             self._translate(error)
-            if isinstance(error, ValueError) and not isinstance(error, FleetError):
-                raise DownloadFailed(
-                    f"{self._public}: the server's answer cannot be understood: {clean(error, 100)}.", url=self._public
-                ) from None
             raise
-        if self._response.status != http.client.OK:
-            status = self._response.status
-            self._response.close()
-            raise DownloadFailed(f"{self._public}: the server answers {status}, not with the file.", url=self._public, status=status)
-        return self._response
+        return self
 
     def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> None:
-        self._response.close()
-        if error is not None:
-            self._translate(error)
+        self._close()
+        self._translate(error)
 
-    def _translate(self, error: BaseException) -> None:
+    def _close(self) -> None:
+        if self.response is not None:
+            self.response.close()
+        self._patience.close()
+
+    def read(self) -> bytes:
+        """The next part of what arrives, empty at the end."""
+        with self._patience.within(_BLOCK_S, f"the server sent less than {_BLOCK_BYTES // 1024} KiB within {_BLOCK_S:g} s"):
+            try:
+                return t.cast(bytes, self.response.read(_BLOCK_BYTES))
+            except ValueError as error:  # as of a chunk with a negative length
+                raise http.client.HTTPException(str(error)) from error
+
+    def _translate(self, error: BaseException | None) -> None:
         public = self._public
+        if self._patience.ended and (error is None or isinstance(error, Exception)):
+            raise DownloadFailed(f"{public}: {self._patience.ended}; nothing was kept.", url=public) from None
         if isinstance(error, urllib.error.HTTPError):
             error.close()
             reason = clean(error.reason, 200)
@@ -218,6 +271,8 @@ class _opened:
             raise DownloadFailed(f"{public} cannot be fetched: {type(error).__name__} {clean(error, 300)}.", url=public) from None
         if isinstance(error, (ConnectionError, TimeoutError, socket.timeout, ssl.SSLError)):
             raise DownloadFailed(f"{public}: the transfer broke off: {clean(error, 300)}.", url=public) from None
+        if isinstance(error, ValueError) and not isinstance(error, FleetError) and self.response is None:
+            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(error, 100)}.", url=public) from None
 
 
 # -- where to
@@ -226,9 +281,10 @@ class _opened:
 class _Guard:
     """Opens connections to addresses that are allowed, to exactly the address that was looked at."""
 
-    def __init__(self, named: str, rules: Rules) -> None:
+    def __init__(self, named: str, rules: Rules, patience: _Patience) -> None:
         self._named = named.lower()
         self._rules = rules
+        self._patience = patience
 
     def connect(self, place: tuple[str, int], timeout: t.Any = None, source: t.Any = None) -> socket.socket:
         host, port = place
@@ -239,12 +295,14 @@ class _Guard:
             if problem:
                 problems.append(problem)
                 continue
+            if self._patience.ended:
+                break
             connection = socket.socket(family, kind, protocol)
             try:
                 if timeout is not None and isinstance(timeout, (int, float)):
                     connection.settimeout(timeout)
                 connection.connect(address)
-                return connection
+                return self._patience.add(connection)
             except OSError as error:
                 connection.close()
                 failure = error
@@ -265,6 +323,9 @@ class _Guard:
             host=host,
         )
 
+    def _to_proxy(self, *place: t.Any) -> socket.socket:
+        return self._patience.add(socket.create_connection(*place))
+
     def _check_number(self, host: str) -> None:
         """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
         try:
@@ -284,8 +345,7 @@ class _Guard:
 
         def make(*arguments: t.Any, **named: t.Any) -> t.Any:
             made = kind(*arguments, **named)
-            if not proxied:
-                made._create_connection = self.connect
+            made._create_connection = self._to_proxy if proxied else self.connect
             return made
 
         return make
@@ -367,23 +427,26 @@ def _validator(text: str | None) -> str:
     return text if text and len(text) <= MAX_VALIDATOR and text.isascii() and text.isprintable() else ""
 
 
-def _receive(public: str, response: t.Any, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool) -> Validators:
-    answer = _answer(public, response)
+def _receive(public: str, opened: _opened, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool) -> Validators:
+    answer = _answer(public, opened.response)
     length = answer.length
-    if length < 0 and not getattr(response, "chunked", False) and not pinned:
+    if length < 0 and not getattr(opened.response, "chunked", False) and not pinned:
         raise DownloadFailed(
             f"{public}: the server does not say how long the file is, so that nobody could tell whether it arrived whole; give its sha256.",
             url=public,
         )
     space = os.fstatvfs(descriptor)
-    if length > space.f_bavail * space.f_frsize:
-        raise NoSpace(f"{public} has {length} bytes, {space.f_bavail * space.f_frsize} are free in the pool; nothing was kept.", url=public)
+    free = space.f_bavail * space.f_frsize
+    if length > free:
+        raise NoSpace(f"{public} has {length} bytes, {free} are free in the pool; nothing was kept.", url=public)
     zeros = bytes(filesystem.HOLE_BYTES)
     position = 0
     while True:
-        block = response.read(_BLOCK_BYTES)
+        block = opened.read()
         if not block:
             break
+        if position + len(block) > free:  # holes count too: a file of zeros would never end
+            raise NoSpace(f"{public} has more than the {free} bytes that are free in the pool; nothing was kept.", url=public)
         for offset in range(0, len(block), filesystem.HOLE_BYTES):
             piece = block[offset : offset + filesystem.HOLE_BYTES]
             if piece != zeros[: len(piece)]:

@@ -12,6 +12,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import secrets
 import socket
 import stat
 import struct
@@ -43,10 +45,11 @@ _UNSUPPORTED = (
     errno.ETXTBSY,
 )
 
-_NETWORK_TYPES = frozenset(
-    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "9p", "virtiofs", "lustre", "beegfs", "gfs2", "ocfs2", "afs", "gpfs"]
+#: File systems that one kernel alone works on. Any other may be mounted elsewhere too, however it is called.
+_LOCAL_TYPES = frozenset(
+    ["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "bcachefs", "f2fs", "jfs", "reiserfs", "nilfs2", "udf", "tmpfs", "ramfs", "rootfs"]
+    + ["overlay", "vfat", "exfat", "ntfs", "ntfs3", "fuseblk", "fuse.ntfs-3g", "fuse.fuse-overlayfs", "unknown"]
 )
-_LOCAL_FUSE = frozenset(["fuseblk", "fuse.ntfs-3g", "fuse.bindfs", "fuse.fuse-overlayfs"])
 
 
 class Mount(t.NamedTuple):
@@ -118,10 +121,15 @@ def write_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
         os.close(descriptor)
 
 
+def unique() -> str:
+    """A part of a temporary file's name that no other process on any host uses."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()[:40])
+    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"
+
+
 def replace_file(path: str, data: bytes | t.Iterable[bytes], mode: int) -> None:
     """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:150]}.{socket.gethostname()[:40]}.{os.getpid()}.tmp")
-    remove_file(temporary)
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:150]}.{unique()}.tmp")
     try:
         write_file(temporary, data, mode)
         os.rename(temporary, path)
@@ -411,6 +419,22 @@ def allocated_bytes(path: str) -> int:
     return os.lstat(path).st_blocks * 512
 
 
+def tree_about(path: str) -> dict[str, t.Any]:
+    """``{"path", "bytes", "changed_at"}``: what a file or a directory takes, and when anything in it was changed last."""
+    taken, changed_at = 0, 0.0
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        try:
+            status = os.lstat(here)
+            waiting += [entry.path for entry in os.scandir(here)] if stat.S_ISDIR(status.st_mode) else []
+        except FileNotFoundError:
+            continue
+        taken += status.st_blocks * 512
+        changed_at = max(changed_at, status.st_mtime)
+    return {"path": path, "bytes": taken, "changed_at": round(changed_at, 3)}
+
+
 def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
     """The named failure when the error says that the disk or quota is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -449,7 +473,7 @@ def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
 
 
 def is_network_type(kind: str) -> bool:
-    return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and kind not in _LOCAL_FUSE)
+    return kind not in _LOCAL_TYPES
 
 
 def is_network(path: str) -> bool:
@@ -467,7 +491,7 @@ def existing_parent(path: str) -> str:
 
 
 class FileSystem(t.NamedTuple):
-    """The file system under a pool; ``identity`` is None while the pool does not exist."""
+    """The file system under a pool. ``identity`` is a hint only: equal ones may be one directory. None while there is no pool."""
 
     type: str
     identity: str | None

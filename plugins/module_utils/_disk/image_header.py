@@ -106,11 +106,13 @@ def parse_qcow2(head: bytes) -> Qcow2Header:
         if not _V3_HEADER_BYTES <= header_bytes <= 1 << cluster_bits:
             raise HeaderError(f"it has a header of {header_bytes} bytes")
     backing = None
-    extensions_end = min(1 << cluster_bits, len(head))
+    extensions_end = 1 << cluster_bits
     if backing_at:
         if not 0 < backing_length <= _MAX_BACKING_NAME or backing_at + backing_length > len(head):
             raise HeaderError("the name of its parent lies outside of its header")
-        backing = head[backing_at : backing_at + backing_length].decode("utf-8", "surrogateescape")
+        # As far as QEMU reads it, which takes it as a string of C; an empty one names nothing.
+        name = head[backing_at : backing_at + backing_length].partition(b"\0")[0]
+        backing = name.decode("utf-8", "surrogateescape") or None
         extensions_end = min(extensions_end, backing_at)
     found = _extensions(head, header_bytes, extensions_end)
     data_file = found.get(_EXTENSION_DATA_FILE)
@@ -131,14 +133,17 @@ def parse_qcow2(head: bytes) -> Qcow2Header:
 
 
 def _extensions(head: bytes, start: int, end: int) -> dict[int, str]:
+    """:param end: where they end at the latest. HeaderError where that lies behind what is known of the file."""
     found = {}
     position = start
-    while position + 8 <= end:
+    while position < end:
+        if position + 8 > len(head):
+            raise HeaderError("its header extensions go on behind the part that is read")
         kind, length = struct.unpack_from(">II", head, position)
         if kind == _EXTENSION_END:
             break
         position += 8
-        if position + length > end:
+        if position + length > min(end, len(head)):
             raise HeaderError("a header extension lies outside of its header")
         if kind in (_EXTENSION_BACKING_FORMAT, _EXTENSION_DATA_FILE):
             found[kind] = head[position : position + length].rstrip(b"\0").decode("utf-8", "surrogateescape")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import secrets
 import socket
 import threading
@@ -40,12 +39,6 @@ class Owner(t.NamedTuple):
     pid: int
     token: str
     beat: int
-
-
-def unique() -> str:
-    """A part of a temporary file's name that no other process on any host uses."""
-    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()[:40])
-    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
 def _boot() -> str:
@@ -149,7 +142,7 @@ class Watch:
         return self._break(path, owner)
 
     def _break(self, path: str, owner: Owner) -> bool:
-        aside = f"{path}.{unique()}.broken"
+        aside = f"{path}.{filesystem.unique()}.broken"
         try:
             os.rename(path, aside)
         except FileNotFoundError:
@@ -170,7 +163,7 @@ def is_stale(path: str, owner: Owner) -> bool:
     stamps both it and a file that is made to ask."""
     if _has_ended(owner):
         return True
-    probe = f"{path}.{unique()}.tmp"
+    probe = f"{path}.{filesystem.unique()}.tmp"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

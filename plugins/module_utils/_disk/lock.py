@@ -116,7 +116,7 @@ def _lease(path: str, shared: bool, deadline: float, subject: str) -> Lease:
     watch, alone = lease.Watch(), f"{path}.lease"
     while True:
         if shared:
-            own = lease.take(f"{path}.shared.{lease.unique()}")
+            own = lease.take(f"{path}.shared.{filesystem.unique()}")
             if own is not None and watch.is_free(alone):
                 return own
             if own is not None:

@@ -19,10 +19,11 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
-from . import filesystem, in_use, layout, lock, transfer, users
+from . import disk_records, filesystem, in_use, last_use, layout, lock, transfer, users
 from .base import Base
-from .errors import BaseMissing, DiskConflict
+from .errors import BaseMissing, DiskConflict, StoreBusy
 from .qemu_img import QemuImg
+from .references import Reference
 from .store import Store
 from .users import FoundDisk
 
@@ -104,10 +105,50 @@ class Disks:
             for pool in pools:
                 held.enter_context(self._hold_service(pool))
             decisions = self._decide(wishes)
-            for pool in sorted({item.base.pool for item in decisions if item.base and item.action == "created"}):
+            records = self._records(decisions)
+            for pool in sorted({item.base.pool for item in decisions if item.base and item.action == "created"} | {*records}):
                 held.enter_context(self._hold_bases(pool))
+            self._note(records)
             self._apply(decisions)
         return self._results(decisions)
+
+    def _records(self, decisions: t.Sequence[Decision]) -> dict[str, list[tuple[str, Reference]]]:
+        """By pool of bases, what its store has to know of disks in other pools and does not."""
+        found: dict[str, list[tuple[str, Reference]]] = {}
+        for item in decisions:
+            backing = item.current.backing_path if item.current is not None else users.resolve_backing(item.path, item.backing or ":")
+            elsewhere = disk_records.base_elsewhere(self._stores, item.pool, backing)
+            if elsewhere is not None:
+                pool, sha256 = elsewhere
+                record = disk_records.record_of(item.path, self._tenant)
+                if record not in self._stores[pool].references(sha256):
+                    found.setdefault(pool, []).append((sha256, record))
+        return found
+
+    def _note(self, records: t.Mapping[str, t.Sequence[tuple[str, Reference]]]) -> None:
+        for pool, wanted in records.items():
+            try:
+                for sha256, record in wanted:
+                    self._stores[pool].refer(sha256, [record])
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+                self.warnings.append(
+                    f"The pool {pool} is read-only on this host, so other hosts cannot know that {len(wanted)} disks need base "
+                    "disks of it; protect those with pins (basecast.fleet.base_disk_reference)."
+                )
+
+    def _forget(self, decisions: t.Sequence[Decision]) -> None:
+        """Records of disks that have gone. One that cannot be removed is out of date, which this host knows."""
+        gone: dict[str, list[tuple[str, Reference]]] = {}
+        for item in decisions:
+            elsewhere = disk_records.base_elsewhere(self._stores, item.pool, item.current.backing_path if item.current else None)
+            if elsewhere is not None:
+                gone.setdefault(elsewhere[0], []).append((elsewhere[1], disk_records.record_of(item.path, self._tenant)))
+        for pool, records in sorted(gone.items()):
+            with contextlib.suppress(OSError, StoreBusy), self._stores[pool].changing(wait_s=600.0):
+                for sha256, record in records:
+                    self._stores[pool].unrefer(sha256, [record])
 
     def _check_service(self, pool: str) -> None:
         store = self._stores[pool]
@@ -326,6 +367,8 @@ class Disks:
             raise full or error
         for directory in sorted({item.directory for item in creating} | {os.path.dirname(path) for path in made}):
             filesystem.sync_directory(directory)
+        for pool in sorted({item.base.pool for item in creating if item.base}):
+            last_use.note(self._stores[pool].directory, [item.base.sha256 for item in creating if item.base and item.base.pool == pool])
         for item in decisions:
             if item.action == "resized":
                 self._qemu.resize(item.path, item.image_format, item.size_bytes)
@@ -423,12 +466,19 @@ class Disks:
             decisions = list({item.path: item for item in decisions}.values())
             self._refuse_needed(decisions)
             if not self._check_mode:
+                self._note_bases({item.wish.base for item in decisions if item.wish.base})
                 for item in decisions:
                     filesystem.remove_file(item.path)
                     filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
+                self._forget(decisions)
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
         return self._results(decisions)
+
+    def _note_bases(self, bases: t.Collection[str]) -> None:
+        """They were of use until now."""
+        for store in self._stores.values():
+            last_use.note(store.directory, [sha256 for sha256 in bases if os.path.lexists(store.base_directory(sha256))])
 
     def found(self, wishes: t.Sequence[Wish]) -> list[dict[str, t.Any]]:
         """The disks that ``absent`` would remove, needed or not."""

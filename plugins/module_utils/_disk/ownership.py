@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import InvalidOption
-from . import references
+from . import disk_records, references
 from .errors import BaseMissing
 from .references import Reference
 from .store import Store
@@ -25,6 +25,7 @@ class Wish(t.NamedTuple):
     version: str | None = None
     pin: str | None = None
     pool: str | None = None
+    lost_host: str | None = None
 
 
 class Change(t.NamedTuple):
@@ -47,6 +48,8 @@ def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[
     for wish in wishes:
         if wish.sha256 is None:
             raise InvalidOption("references", wish._asdict(), "to add a reference, sha256 is needed")
+        if wish.lost_host is not None:
+            raise InvalidOption("references[].lost_host", wish.lost_host, "it can only be given with state: absent")
         if wish.name is not None and wish.version is not None:
             for store in stores.values():
                 store.check_name_free(tenant, wish.name, wish.version, wish.sha256)
@@ -102,7 +105,7 @@ def plan_absent_tenant(stores: t.Mapping[str, Store], tenant: str) -> list[Chang
         for pool, store in sorted(stores.items())
         for sha256 in referred(store)
         for reference in store.references(sha256)
-        if reference.kind != "pin" and reference.tenant == tenant
+        if reference.kind in ("name", "tenant") and reference.tenant == tenant
     ]
 
 
@@ -114,7 +117,10 @@ def referred(store: Store) -> list[str]:
 def _is_meant(reference: Reference, tenant: str, wish: Wish) -> bool:
     if wish.pin is not None:
         return reference == references.pin_of(wish.pin)
-    if reference.kind == "pin" or reference.tenant != tenant:
+    if wish.lost_host is not None:
+        here = (reference.host, reference.machine) == disk_records.this_host()
+        return reference.kind == "disk" and reference.tenant == tenant and reference.host == wish.lost_host and not here
+    if reference.kind not in ("name", "tenant") or reference.tenant != tenant:
         return False
     if wish.name is not None:
         return reference.kind == "name" and (reference.name, reference.version) == (wish.name, wish.version)

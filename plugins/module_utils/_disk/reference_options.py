@@ -16,8 +16,8 @@ from .._names import check_name, check_sha256
 from .ownership import Wish
 
 
-def reference_arguments() -> dict[str, t.Any]:
-    """The option ``references``."""
+def reference_arguments(lost_host: bool = False) -> dict[str, t.Any]:
+    """The option ``references``, with the suboption ``lost_host`` where references can be dropped."""
     return {
         "type": "list",
         "elements": "dict",
@@ -28,9 +28,10 @@ def reference_arguments() -> dict[str, t.Any]:
             "version": {"type": "str"},
             "pin": {"type": "str"},
             "pool": {"type": "str"},
+            **({"lost_host": {"type": "str"}} if lost_host else {}),
         },
         "required_together": [("name", "version")],
-        "mutually_exclusive": [("name", "pin")],
+        "mutually_exclusive": [("name", "pin", *(["lost_host"] if lost_host else []))],
     }
 
 
@@ -42,6 +43,6 @@ def checked_reference(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) 
             check_name(f"references[].{option}", entry[option])
     if entry["pool"] is not None:
         pool_path(pools, entry["pool"], "references[].pool")
-    if entry["sha256"] is None and entry["name"] is None and entry["pin"] is None:
+    if all(entry.get(option) is None for option in ("sha256", "name", "pin", "lost_host")):
         raise InvalidOption("references", dict(entry), "an entry has sha256, name and version, or pin")
-    return Wish(entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"])
+    return Wish(entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"], entry.get("lost_host"))

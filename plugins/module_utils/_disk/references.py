@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""Who needs a base disk: names of tenants, tenants' references and pins, one small file each.
+"""Who needs a base disk: names of tenants, tenants' references, pins, and disks in other pools, one small file each.
 
 A file's name is derived from what it says, so that the same reference written twice, or by two runs at once, is one
 file. References are written before the base they protect appears and removed after it has gone: a crash can leave
@@ -28,18 +28,24 @@ _LARGEST = 64 * 1024
 
 
 class Reference(t.NamedTuple):
-    """``kind`` is name, tenant or pin. A name has tenant, name and version, a tenant only that, a pin its name."""
+    """``kind`` is name, tenant, pin or disk. A name has tenant, name and version, a tenant only that, a pin its name, and a disk its
+    tenant, its path as name, and the host that has it, by name and by what tells it from others of that name."""
 
     kind: str
     tenant: str = ""
     name: str = ""
     version: str = ""
+    host: str = ""
+    machine: str = ""
 
     def data(self) -> dict[str, t.Any]:
         if self.kind == "name":
             return {"format": FORMAT, "kind": "name", "tenant": self.tenant, "name": self.name, "version": self.version}
         if self.kind == "tenant":
             return {"format": FORMAT, "kind": "tenant", "tenant": self.tenant}
+        if self.kind == "disk":
+            keys = {"tenant": self.tenant, "path": self.name, "host": self.host, "machine": self.machine}
+            return {"format": FORMAT, "kind": "disk", **keys}
         return {"format": FORMAT, "kind": "pin", "pin": self.name}
 
     def file_name(self) -> str:
@@ -59,15 +65,22 @@ def pin_of(pin: str) -> Reference:
     return Reference("pin", name=pin)
 
 
-_FIELDS = {"name": ("tenant", "name", "version"), "tenant": ("tenant",), "pin": ("pin",)}
+def disk_of(tenant: str, path: str, host: str, machine: str) -> Reference:
+    return Reference("disk", tenant, path, host=host, machine=machine)
+
+
+_FIELDS = {"name": ("tenant", "name", "version"), "tenant": ("tenant",), "pin": ("pin",), "disk": ("tenant", "path", "host", "machine")}
+_LONGEST = {"path": 4096}
 
 
 def parse(data: Value) -> Reference:
     """The reference that a file's content states. Malformed for anything else."""
     kind = data["kind"].choice(*_FIELDS)
-    texts = [data[key].text(255) for key in _FIELDS[kind]]
+    texts = [data[key].text(_LONGEST.get(key, 255)) for key in _FIELDS[kind]]
     if kind == "name":
         return name_of(*texts)
+    if kind == "disk":
+        return disk_of(*texts)
     return tenant_of(texts[0]) if kind == "tenant" else pin_of(texts[0])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import in_use, users
+from . import disk_records, in_use, users
 from .errors import BaseInUse
 from .store import Store
 
@@ -24,19 +24,19 @@ def needed_by(
     :param tenant: to whom it is told: of others only how many references and disks there are. None for all.
     """
     store = stores[pool]
-    held = store.references(sha256)
-    own = [item for item in held if tenant in (None, item.tenant)]
     disks = users.users_of_bases(stores, users.scan(stores)).get((pool, sha256), [])
+    held = [one for one in disk_records.in_force(store, sha256) if one.kind != "disk" or disk_records.title(one) not in disks]
+    own = [one for one in held if tenant in (None, one.tenant)]
     mine = users.of_tenant(disks, tenant)
     children = [child for child in store.children(sha256) if child not in going]
     shown = [child for child in children if not store.is_foreign(child, tenant)]
-    foreign = len(disks) - len(mine) + len(children) - len(shown) + sum(item.kind != "pin" and item not in own for item in held)
+    foreign = len(disks) - len(mine) + len(children) - len(shown) + sum(one.kind != "pin" and one not in own for one in held)
     reasons = {
-        "differencing disks": sorted(mine),
+        "differencing disks": [*sorted(mine), *(disk_records.title(one) for one in own if one.kind == "disk")],
         "base disks based on it": shown,
-        "names": [f"{item.name} {item.version} of tenant {item.tenant}" for item in own if item.kind == "name"],
-        "tenants": [item.tenant for item in own if item.kind == "tenant"],
-        "pins": [item.name for item in held if item.kind == "pin"],
+        "names": [f"{one.name} {one.version} of tenant {one.tenant}" for one in own if one.kind == "name"],
+        "tenants": [one.tenant for one in own if one.kind == "tenant"],
+        "pins": [one.name for one in held if one.kind == "pin"],
         "other tenants": [f"{foreign} references and disks"] if foreign else [],
     }
     return {what: names for what, names in reasons.items() if names}

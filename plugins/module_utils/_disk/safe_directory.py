@@ -17,7 +17,7 @@ import os
 import stat
 
 from .errors import UnsafePath
-from .filesystem import DIRECTORY_MODE
+from .filesystem import DIRECTORY_MODE, unique
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -134,8 +134,7 @@ class SafeDirectory:
 
     def replace(self, name: str, data: bytes, mode: int) -> None:
         """Put these bytes under the name at once: readers see the old or the new file, also after a crash."""
-        temporary = f".{self._name(name)}.{os.getpid()}.tmp"
-        self.remove(temporary)
+        temporary = f".{self._name(name)[:150]}.{unique()}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(temporary, flags, mode, dir_fd=self._descriptor)

@@ -29,10 +29,22 @@ from .store import Store
 UPLOADS = ".incoming"
 _DEFINITIONS = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
 _DISK = re.compile(r"<source\s[^>]*?\b(?:file|dev)=(['\"])(/[^'\"]*)\1")
+Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _SHARED = ipaddress.ip_network("100.64.0.0/10")
 
-Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+# Where clouds answer their machines, with credentials among other things, beside the link-local addresses.
+_METADATA: list[Address] = [
+    ipaddress.ip_address(text)
+    for text in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:42::42", "fd00:ec2::23", "fd00:ec2::254", "fd20:ce::254")
+]
+
+# Older Pythons take these for public.
+_RESERVED = [
+    ipaddress.ip_network(text)
+    for text in ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "100::/64", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10")
+]
 
 
 class SourceRefused(FleetError):
@@ -117,9 +129,12 @@ def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules:
         inside = os.path.relpath(path, os.path.join(root, "bases")).split(os.sep) if _is_below(path, os.path.join(root, "bases")) else []
         if inside and (len(inside) != 3 or inside[0] != UPLOADS):
             raise SourceRefused(f"src: {name} is a file of the base store (it is {path}); name its base disk instead.", path=name)
-    owner = _machine_of(os.fstat(descriptor), stores)
+    status = os.fstat(descriptor)
+    owner = _machine_of(status, stores)
     if owner:
         raise SourceRefused(f"src: {name} is a disk of {owner}; machines' files are never imported.", path=name)
+    if not inside and _is_of_store(status, stores):
+        raise SourceRefused(f"src: {name} is a file of the base store, seen through another mount; name its base disk instead.", path=name)
     _check_place(path, name, stores, rules)
     return path
 
@@ -152,17 +167,31 @@ def directories(stores: t.Mapping[str, Store], rules: Rules) -> list[str]:
 def _machine_of(status: os.stat_result, stores: t.Mapping[str, Store]) -> str:
     """Whose disk a file is, whatever name it was reached by; empty where it is nobody's."""
     same = (status.st_dev, status.st_ino)
-    if status.st_nlink > 1:
-        for store in stores.values():
-            for directory, _names, files in os.walk(os.path.join(store.pool_path, "machines")):
-                for file in files:
-                    path = os.path.join(directory, file)
-                    if _identity(path) == same:
-                        return f"a machine ({path})"
+    # By its identity, since hard links and bind mounts give a file further names.
+    for path in _files(os.path.join(store.pool_path, "machines") for store in stores.values()):
+        if _identity(path) == same:
+            return f"a machine ({path})"
     for definition, path in libvirt_disks():
         if _identity(path) == same:
             return f"the domain {definition}"
     return ""
+
+
+def _is_of_store(status: os.stat_result, stores: t.Mapping[str, Store]) -> bool:
+    """Whether a file that does not lie below a store is one of its files all the same, as behind a bind mount. What has been
+    imported as a hard link is its user's file too, and has two names."""
+    if status.st_nlink > 1:
+        return False
+    same = (status.st_dev, status.st_ino)
+    return any(_identity(path) == same for path in _files((store.directory for store in stores.values()), leave_out=UPLOADS))
+
+
+def _files(directories: t.Iterable[str], leave_out: str = "") -> t.Iterator[str]:
+    for top in directories:
+        for directory, names, files in os.walk(top):
+            names[:] = [name for name in names if name != leave_out]
+            for file in files:
+                yield os.path.join(directory, file)
 
 
 def libvirt_disks() -> t.Iterator[tuple[str, str]]:
@@ -240,6 +269,8 @@ def kind_of(address: Address) -> str:
     inner = _inner(address)
     if inner is not None:
         return kind_of(inner)
+    if address in _METADATA:
+        return "cloud metadata"
     if address.is_unspecified or address.is_loopback:
         return "loopback"
     if address.is_link_local:
@@ -250,14 +281,18 @@ def kind_of(address: Address) -> str:
         return "private"
     if address.is_private and not address.is_reserved:
         return "private" if _is_site(address) else "reserved"
-    return "reserved" if address.is_reserved else "public"
+    return "reserved" if address.is_reserved or _is_in(address, _RESERVED) else "public"
 
 
 _SITE = [ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
 
 
 def _is_site(address: Address) -> bool:
-    return any(address.version == network.version and address in network for network in _SITE)
+    return _is_in(address, _SITE)
+
+
+def _is_in(address: Address, networks: t.Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)
 
 
 def _inner(address: Address) -> Address | None:

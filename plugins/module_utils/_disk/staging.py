@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import typing as t
 
 from . import filesystem, lock
 from .errors import LockLost, StoreBusy
-from .lease import unique
 from .lock import Lock
 from .store import Store
 
@@ -59,9 +59,28 @@ class Staging:
         _discard(self._parent, self.directory, self._lock)
 
 
+def places(store: Store) -> list[dict[str, t.Any]]:
+    """``[{"path", "bytes", "changed_at"}]`` of imports that no process is at work on, and of what was being deleted."""
+    parent = os.path.join(store.directory, ".partial")
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return []
+    left = [name for name in names if name.startswith(_DOOMED)]
+    left += [name for name in names if name.startswith(_PREFIX) and not lock.is_held(os.path.join(parent, name, "lock"))]
+    return [filesystem.tree_about(os.path.join(parent, name)) for name in left]
+
+
+def sweep(store: Store) -> None:
+    """Remove what imports that were killed have left."""
+    parent = os.path.join(store.directory, ".partial")
+    if os.path.isdir(parent):
+        _sweep(parent)
+
+
 def _discard(parent: str, directory: str, held: Lock) -> None:
     """With its lock, which is given up in between: network storage keeps what is open, and the directory with it."""
-    doomed = os.path.join(parent, f"{_DOOMED}{unique()}")
+    doomed = os.path.join(parent, f"{_DOOMED}{filesystem.unique()}")
     with held:
         try:
             held.check()

@@ -28,10 +28,9 @@ from .._base_format.chunk_list import Listed, digest_of, list_bytes, parts
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from . import access, filesystem, in_use, lock, references, verification
+from . import access, filesystem, in_use, last_use, lock, references, verification
 from .base import METADATA_KEYS, Base, metadata_problem, only_of_others, record_problem
 from .errors import LockLost, NameTaken, WrongDigest
-from .lease import unique
 from .references import Reference
 from .runner import Runner
 
@@ -295,12 +294,13 @@ class Store:
     def remove(self, sha256: str) -> None:
         """Delete a base and then its references. The caller holds ``changing()`` and knows that nobody needs it."""
         directory = self.base_directory(sha256)
-        doomed = os.path.join(self.directory, f".removed-{sha256}-{unique()}")
+        doomed = os.path.join(self.directory, f".removed-{sha256}-{filesystem.unique()}")
         os.rename(directory, doomed)
         filesystem.sync_directory(self.directory)
         filesystem.remove_tree_or_file(doomed)
         filesystem.remove_tree_or_file(self.references_directory(sha256))
         filesystem.remove_file(self.record_path(sha256))
+        filesystem.remove_file(last_use.stamp_path(self.directory, sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:
@@ -438,7 +438,7 @@ class Partial:
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
             in_use.refuse_entry(target, "replaced")
-            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{unique()}")
+            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{filesystem.unique()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
             filesystem.remove_tree_or_file(doomed)
@@ -466,7 +466,7 @@ class Partial:
             self.close()
             return
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
-        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{unique()}")
+        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{filesystem.unique()}")
         os.rename(self.directory, doomed)
         # Network storage keeps what is open, and the directory with it.
         self.close()

@@ -13,7 +13,7 @@ import typing as t
 
 from .._errors import FleetError
 from .._text import clean
-from . import filesystem, import_record, transfer, users
+from . import disk_records, filesystem, import_record, transfer, users
 from .base import Base
 from .listing import listable, listing_problem
 from .store import Store
@@ -64,7 +64,9 @@ def tell(stores: t.Mapping[str, Store], bases: t.Sequence[Base], tenant: str) ->
 
 
 def _told(base: Base, in_use: t.Mapping[tuple[str, str], list[str]], damage: str, tenant: str | None) -> dict[str, t.Any]:
-    return base.as_dict(users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant), damage, tenant)
+    paths = users.of_tenant(in_use.get((base.pool, base.sha256), ()), tenant)
+    elsewhere = (disk_records.title(one) for one in base.references if one.kind == "disk" and tenant in (None, one.tenant))
+    return base.as_dict(sorted({*paths, *elsewhere}), damage, tenant)
 
 
 class _Secrets:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+import typing as t
 
 from .._errors import InvalidOption
 from . import filesystem
@@ -47,6 +48,16 @@ def remove(store: Store, path: str) -> bool:
         return False
     filesystem.remove_tree_or_file(directory)
     return True
+
+
+def places(store: Store) -> list[dict[str, t.Any]]:
+    """``[{"path", "bytes", "changed_at"}]`` of what was uploaded and not taken yet, or never."""
+    parent = os.path.join(store.directory, UPLOADS)
+    try:
+        names = sorted(os.listdir(parent))
+    except FileNotFoundError:
+        return []
+    return [filesystem.tree_about(os.path.join(parent, name)) for name in names]
 
 
 def leave(path: str) -> None:

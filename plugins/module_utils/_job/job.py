@@ -19,6 +19,7 @@ import threading
 import time
 import typing as t
 
+from .._disk import holds
 from .._disk.ownership import Change
 from .._errors import FleetError
 from . import bases as base_states
@@ -126,8 +127,14 @@ class Job:
 
     def perform(self) -> dict[str, t.Any]:
         """Everything, to the end; what came of it, see ``told``."""
-        with self._claim or contextlib.nullcontext():
-            return self._perform()
+        try:
+            with self._claim or contextlib.nullcontext():
+                return self._perform()
+        finally:
+            # Disks, or a relay node, say by now that the bases are needed; what is left ends by itself.
+            with contextlib.suppress(OSError):
+                for store in self._context.stores.values():
+                    holds.release(store, self._run)
 
     def _perform(self) -> dict[str, t.Any]:
         self._journal.open()

@@ -17,7 +17,7 @@ import os
 import typing as t
 from dataclasses import dataclass, field
 
-from .._disk import layout, ownership, users
+from .._disk import disk_records, layout, ownership, users
 from .._disk.overlay import Disks
 from .._disk.overlay import Wish as DiskWish
 from .._disk.ownership import Change
@@ -357,9 +357,10 @@ class Removal:
         changes = []
         for pool, store in sorted(self._stores.items()):
             for sha256 in sorted({sha256 for _name, _version, sha256 in gone}):
-                if users.of_tenant(in_use.get((pool, sha256), ()), tenant):
+                own = [one for one in disk_records.in_force(store, sha256) if one.kind != "pin" and one.tenant == tenant]
+                elsewhere = [disk_records.title(one) for one in own if one.kind == "disk"]
+                if users.of_tenant(in_use.get((pool, sha256), ()), tenant) or set(elsewhere) - leaving:
                     continue
-                own = [one for one in store.references(sha256) if one.kind != "pin" and one.tenant == tenant]
                 dropped = [one for one in own if one.kind == "name" and (one.name, one.version, sha256) in gone]
                 if not [one for one in own if one.kind == "name" and one not in dropped]:
                     dropped += [one for one in own if one.kind == "tenant"]

@@ -186,7 +186,7 @@ def _pools(paths: t.Mapping[str, str], answers: t.Mapping[str, Answer]) -> dict[
             continue
         contents = known[name]["contents"]
         for base in contents["bases"]:
-            base["users"] = sorted(in_use.get(os.path.join(known[name]["root"], base["sha256"], "disk"), ()))
+            base["users"] = sorted({*base["users"], *in_use.get(os.path.join(known[name]["root"], base["sha256"], "disk"), ())})
         state = {"known": True, "error": None}
         pools[name] = {"capacity": {**known[name]["capacity"], **state}, "contents": {**contents, **state}}
     return pools

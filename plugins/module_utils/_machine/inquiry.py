@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import FleetError
-from .libvirt_host import LibvirtHost, LibvirtMissing, bridges, may_have_domains
-from .machines import Machines
+from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, may_have_domains
+from .machines import Machine, Machines
 
 _CHANGES = ("drift", "actions")
 
@@ -41,3 +41,69 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}
     except FleetError as error:
         return {**nothing, "known": False, "reason": error.message}
+
+
+# --- what runs where, for people -------------------------------------------------------------------
+
+_SOURCES = ("agent", "lease", "arp")
+
+
+def roster(uri: str, pools: t.Mapping[str, str], tenant: str | None) -> dict[str, t.Any]:
+    """``{"known", "reason", "machines", "others"}``: the machines of a tenant, or of all, each with its state and its disks.
+
+    :returns: ``others`` is what the host's other domains take, without names. ``known`` and ``reason`` as ``inquire`` has them.
+    """
+    nothing: dict[str, t.Any] = {"machines": [], "others": None}
+    try:
+        with LibvirtHost(uri) as host:
+            machines = Machines(host, pools=pools.values())
+            found = [_told(machine) for machine in machines.query(tenant, None)]
+            return {"known": True, "reason": None, "machines": found, "others": machines.others(tenant)}
+    except LibvirtMissing as error:
+        return {**nothing, "known": not may_have_domains(uri), "reason": error.message}
+    except FleetError as error:
+        return {**nothing, "known": False, "reason": error.message}
+
+
+def _told(machine: Machine) -> dict[str, t.Any]:
+    result = machine.result()
+    state = "running" if machine.running else "off"
+    try:
+        state = machine.domain.state() if machine.domain else state
+    except FleetError:
+        pass  # it has just gone; what was seen a moment ago is as good
+    hardware = machine.found.hardware if machine.found else {}
+    kept = ("machine", "domain", "running", "number", "group", "spec", "memory_mib", "cpus", "accelerator", "macs", "report", "problem")
+    return {
+        "tenant": machine.owner.tenant,
+        "service": machine.owner.service,
+        **{key: result[key] for key in kept},
+        "state": state,
+        "report_expected": result["report_expected"],
+        "disks": [disk["path"] for disk in hardware.get("disks") or () if disk["path"]],
+        "networks": hardware.get("networks") or [],
+    }
+
+
+def addresses(uri: str, tenant: str | None) -> dict[str, list[dict[str, str]]]:
+    """``{domain: [{"address", "mac", "source"}]}`` of the running machines of a tenant, or of all, the surest source first.
+
+    Asked by itself: a guest whose agent does not answer holds this question, and no other.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    with LibvirtHost(uri) as host:
+        for machine in Machines(host).query(tenant, None):
+            if machine.domain and machine.running:
+                found[machine.domain.name] = _addresses(machine.domain)
+    return found
+
+
+def _addresses(domain: t.Any) -> list[dict[str, str]]:
+    known: dict[str, dict[str, str]] = {}
+    for source in _SOURCES:
+        try:
+            for one in domain.addresses(source):
+                known.setdefault(one["address"], {**one, "source": source})
+        except DomainGone:
+            break
+    return list(known.values())

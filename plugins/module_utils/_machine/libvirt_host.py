@@ -26,6 +26,12 @@ LOCAL_URI = "qemu:///system"
 # Definitions of domains, and what libvirt keeps of running ones.
 _DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 
+# As virDomainState counts them, and as virsh writes them.
+_STATES = {0: "unknown", 1: "running", 2: "blocked", 3: "paused", 4: "shutting down", 5: "off", 6: "crashed", 7: "suspended"}
+# As virDomainInterfaceAddressesSource counts them.
+_SOURCES = {"lease": 0, "agent": 1, "arp": 2}
+_AGENT_S = 5  # a guest whose agent has stopped would hold the question otherwise
+
 
 class LibvirtMissing(FleetError):
     """libvirt or its Python binding is not there, or does not answer."""
@@ -88,8 +94,39 @@ class Domain:
         flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
         return str(_call(f"read the definition of {self.name}", self._handle.XMLDesc, flags))
 
+    def living_xml(self) -> str:
+        """What the running machine has now, which may be more than its definition."""
+        return str(_call(f"read the definition of {self.name}", self._handle.XMLDesc, libvirt.VIR_DOMAIN_XML_SECURE))
+
+    def snapshot_xmls(self) -> list[str]:
+        """The descriptions of its snapshots; each may name disks that the machine no longer has."""
+        handles = _call(f"list the snapshots of {self.name}", self._handle.listAllSnapshots)
+        return [str(_call(f"read a snapshot of {self.name}", handle.getXMLDesc)) for handle in handles]
+
     def running(self) -> bool:
         return bool(_call(f"look at {self.name}", self._handle.isActive))
+
+    def state(self) -> str:
+        """What libvirt calls it: running, paused, shut off, crashed and the like; unknown for what came after this version."""
+        state, _reason = _call(f"look at {self.name}", self._handle.state)
+        return _STATES.get(state, "unknown")
+
+    def addresses(self, source: str) -> list[dict[str, str]]:
+        """``[{"mac", "address"}]`` of the guest's network cards, without those that never leave it.
+
+        :param source: lease, agent or arp; each knows only some guests, and libvirt's error for the others is no address.
+        """
+        try:
+            if source == "agent":
+                self._handle.agentSetResponseTimeout(_AGENT_S)
+            cards = self._handle.interfaceAddresses(_SOURCES[source])
+        except libvirt.libvirtError:
+            return []
+        found = []
+        for name, card in (cards or {}).items():
+            for address in card.get("addrs") or () if name != "lo" else ():
+                found.append({"mac": str(card.get("hwaddr") or "").lower(), "address": str(address["addr"])})
+        return found
 
     def autostart(self) -> bool:
         if not _call(f"look at {self.name}", self._handle.isPersistent):
@@ -192,6 +229,11 @@ class LibvirtHost:
 
     def define(self, xml: str, name: str) -> Domain:
         return Domain(_call(f"define {name}", self._connection.defineXML, xml))
+
+    def volume_path(self, pool: str, volume: str) -> str:
+        """The file or device of a volume of libvirt's own storage pools."""
+        found = _call(f"find the storage pool {pool}", self._connection.storagePoolLookupByName, pool)
+        return str(_call(f"find the volume {volume}", lambda: found.storageVolLookupByName(volume).path()))
 
     def networks(self) -> dict[str, bool]:
         """Whether each network is active."""

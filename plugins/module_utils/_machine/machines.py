@@ -30,7 +30,7 @@ _LOOK_AT_DOMAIN_S = 1.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
 
 # virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
-_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.\d+\.tmp")
+_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.[\w.-]+\.tmp")
 
 
 class MachinesFailed(FleetError):
@@ -162,6 +162,17 @@ class Machines:
             )
         return told
 
+    def others(self, tenant: str | None) -> dict[str, int]:
+        """What domains take that are not among the tenant's machines, without names, and how many cannot be read."""
+        told = {"domains": 0, "running": 0, "memory_mib": 0, "unread": 0}
+        for running, about in self._running(anew=False):
+            if about.owner is None or tenant not in (None, about.owner.tenant):
+                told["domains"] += 1
+                told["running"] += running
+                told["memory_mib"] += about.memory_mib if running else 0
+                told["unread"] += about.problem is not None
+        return told
+
     def _running(self, anew: bool) -> t.Iterator[tuple[bool, Description]]:
         for domain, about in self._survey() if anew else self._found:
             try:
@@ -178,12 +189,12 @@ class Machines:
             if not any(path.startswith(directory + os.sep) for directory in directories)
         ]
 
-    def query(self, tenant: str, service: str | None) -> list[Machine]:
-        """The tenant's machines, of one service or of all."""
+    def query(self, tenant: str | None, service: str | None) -> list[Machine]:
+        """The tenant's machines, of one service or of all; those of all tenants for None."""
         machines = []
         for domain, about in self._found:
             owner = about.owner
-            if owner and owner.tenant == tenant and service in (None, owner.service):
+            if owner and tenant in (None, owner.tenant) and service in (None, owner.service):
                 machines.append(self._existing(owner, None, domain, about))
         return sorted(machines, key=lambda one: (one.owner.service, one.found.number if one.found else 0))
 

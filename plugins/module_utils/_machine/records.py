@@ -103,3 +103,15 @@ class ServiceRecords:
     @staticmethod
     def _name(service: str) -> str:
         return check_name("service", service) + _SUFFIX
+
+
+def tenants_of(state_dir: str) -> list[str]:
+    """Tenants that have a record on this host."""
+    directory = os.path.join(state_dir, "services")
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordUnreadable(f"The records in {directory} cannot be listed: {error.strerror}.", path=directory)
+    return sorted(name for name in names if is_name(name))

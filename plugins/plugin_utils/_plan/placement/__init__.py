@@ -10,6 +10,7 @@ from __future__ import annotations
 from .observed import Observed, answers, base_names, disks_of, held_base
 from .phases import choose_host, choose_storage
 from .place import Settings, place_machines
+from .storage import shared_storage, storage_candidates, storage_of
 
 __all__ = [
     "Observed",
@@ -21,4 +22,7 @@ __all__ = [
     "disks_of",
     "held_base",
     "place_machines",
+    "shared_storage",
+    "storage_candidates",
+    "storage_of",
 ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from ..json_data import number
 from .observed import Observed, answers
+from .storage import storage_of
 
 UNLIMITED = 1 << 40
 MIB = 1 << 20
@@ -178,12 +179,6 @@ def _pool(host: str, pool: str, facts: Mapping[str, t.Any]) -> Pool | None:
         labels=label_texts((facts.get("pool_labels") or {}).get(pool)),
         held=frozenset(held["sha256"] for held in content.get("bases") or [] if held.get("sha256")),
     )
-
-
-def storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
-    """What the pools of several hosts have in common if they are the same storage; else the pool's own name."""
-    shared = content.get("storage") or (content.get("filesystem") or {}).get("identity")
-    return str(shared) if shared else f"{host}:{pool}"
 
 
 def claimed_text(facts: Mapping[str, t.Any]) -> str:

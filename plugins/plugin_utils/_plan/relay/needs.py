@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable, Mapping
 
-from ..placement import Observed
+from ..placement import Observed, storage_of
 from ..types import Relay
 from . import fixed_paths
 
@@ -72,7 +72,7 @@ def relays_of(
             held = {host: pool for host in hosts if (pool := _pool_holding(hosts[host], digest)) is not None}
             sources = {**held, **(holders if own else {})}
             metadata = base["metadata"] if own else _metadata_of(digest, hosts)
-            storage = {_storage(hosts, host, pool) for host, pool in sources.items()} - {None}
+            storage = {_storage(hosts, host, pool) for host, pool in sources.items()}
             sources |= {host: pool for host, pool in targets.items() if _storage(hosts, host, pool) in storage and host not in sources}
             lacking = {host: pool for host, pool in targets.items() if host not in sources}
             if not lacking:
@@ -159,18 +159,14 @@ def _chain(base: Mapping[str, t.Any], hosts: Observed) -> list[t.Any]:
     return [base["sha256"]]
 
 
-def _storage(hosts: Observed, host: str, pool: str) -> str | None:
-    """What the pools of two hosts have in common if they are the same storage."""
-    content = ((hosts.get(host) or {}).get("pools") or {}).get(pool) or {}
-    return (content.get("filesystem") or {}).get("identity")
+def _storage(hosts: Observed, host: str, pool: str) -> str:
+    return storage_of(host, pool, ((hosts.get(host) or {}).get("pools") or {}).get(pool) or {})
 
 
 def _shared_pools(targets: Mapping[str, str], hosts: Observed) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
     for host, pool in targets.items():
-        storage = _storage(hosts, host, pool)
-        if storage is not None:
-            groups.setdefault(storage, []).append(host)
+        groups.setdefault(_storage(hosts, host, pool), []).append(host)
     return [group for group in groups.values() if len(group) > 1]
 
 

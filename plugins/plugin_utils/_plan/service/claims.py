@@ -10,9 +10,9 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ..placement import Observed, answers, disks_of
-from ..placement.fleet import storage_of
+from ..placement import Observed, answers, disks_of, storage_of
 from ..placement.numbering import Numbers, candidates, known_numbers
+from ..types import Manifest
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]
@@ -24,8 +24,11 @@ def claims_of(
     bases: Mapping[str, Mapping[str, t.Any]],
     work: Mapping[str, Mapping[str, t.Any]],
     hosts: Observed,
+    relays: Sequence[Mapping[str, t.Any]] = (),
 ) -> dict[str, dict[str, t.Any]]:
-    """``{host: {"seen": generation, "uses": […], "places": {…}}}`` in the order of the inventory, as host_claim takes them.
+    """``{host: {"seen": generation, "uses": […], "places": {…}, "bases": […]}}`` in the order of the inventory, as host_claim takes them.
+
+    ``bases`` are the digests that a host has and that its machines, or other hosts, are going to be served from.
 
     All runs of a service meet on the first host that answers, so its claim tells where all machines go. What is used of a storage that
     several hosts share is claimed on the first of them, whichever of them uses it: two plans that want the same storage meet there.
@@ -76,18 +79,20 @@ def claims_of(
             size = bytes_of(bases[name], hosts) or bases[name]["source_bytes"] or 0
             if size:
                 space(f"base {name}", host, pool, bytes=size)
+    counted_on = _counted_on(creating, groups, bases, relays, hosts)
     return {
         host: {
             "seen": facts.get("claims_generation"),
-            "uses": found[host],
+            "uses": found.get(host, []),
             "places": places if host == meeting else {name: place for name, place in places.items() if place["host"] == host},
+            "bases": sorted(counted_on.get(host, ())),
         }
         for host, facts in hosts.items()
-        if host in found and answers(facts)
+        if (host in found or host in counted_on) and answers(facts)
     }
 
 
-def with_rivals(manifest: Mapping[str, t.Any], hosts: Observed, inventory_groups: Mapping[str, Sequence[str]]) -> Observed:
+def with_rivals(manifest: Manifest, hosts: Observed, inventory_groups: Mapping[str, Sequence[str]]) -> Observed:
     """The hosts, with what other runs of the service are about to use beside what this plan wants too: nobody else has room there."""
     if not any(facts.get("own_claims") for facts in hosts.values()):
         return hosts
@@ -119,6 +124,26 @@ def _with_rivals(facts: Mapping[str, t.Any], shared: set[str], tenant: str) -> M
         "machines": sum(1 for use in extra if use["memory_mib"]),
     }
     return {**facts, "claims": [*(facts.get("claims") or []), claim]}
+
+
+def _counted_on(
+    creating: Sequence[Mapping[str, t.Any]],
+    groups: Mapping[str, Mapping[str, t.Any]],
+    bases: Mapping[str, Mapping[str, t.Any]],
+    relays: Sequence[Mapping[str, t.Any]],
+    hosts: Observed,
+) -> dict[str, set[str]]:
+    """Digests of bases that each host has now, and must still have when they are read. What is only adopted later is not there yet."""
+    wanted = [
+        (machine["host"], bases[disk["base"]]["sha256"]) for machine in creating for disk in disks_of(machine, groups) if disk["base"]
+    ]
+    wanted += [(host, relay["sha256"]) for relay in relays for host in relay["sources"]]
+    found: dict[str, set[str]] = {}
+    for host, sha256 in wanted:
+        pools = (hosts.get(host, {}).get("pools") or {}).values()
+        if any(held["sha256"] == sha256 for pool in pools for held in pool.get("bases") or []):
+            found.setdefault(host, set()).add(sha256)
+    return found
 
 
 def _homes(hosts: Observed) -> dict[tuple[str, str], tuple[str, str]]:

@@ -10,9 +10,11 @@ Only kinds and ranges are checked here, of what planning reads. What is missing 
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 from collections.abc import Callable, Mapping
 
+from ....module_utils._names import is_host_label, is_name
 from ....module_utils._untrusted import MAX_DEPTH, Malformed, Value
 
 Check = Callable[[Value], object]
@@ -241,6 +243,123 @@ _HOST = _fields(
     ),
     parts=_mapping,
 )
+
+# --- what runs where ---------------------------------------------------------------------------
+
+
+def _service_name(value: Value) -> None:
+    """It becomes a part of names: of groups of an inventory, for example."""
+    if not is_name(value.raw):
+        raise value.wrong("a name")
+
+
+def _machine_name(value: Value) -> None:
+    if not is_host_label(value.raw):
+        raise value.wrong("a machine's name")
+
+
+def _address(value: Value) -> None:
+    """An address that programs are called with must be one: a text with a dash in front would be an option."""
+    try:
+        ipaddress.ip_address(value.text(64))
+    except ValueError:
+        raise value.wrong("an IP address") from None
+
+
+_STATUS_MACHINE = _all_of(
+    _has(tenant=_service_name, service=_service_name, machine=_machine_name, running=_flag, disks=_list(_path, 1000)),
+    _fields(
+        domain=_name,
+        number=_count,
+        group=_name,
+        state=_name,
+        spec=_mapping,
+        memory_mib=_count,
+        cpus=_count,
+        macs=_list(_name, 1000),
+        addresses=_list(_has(address=_address, source=_name), 1000),
+        report=_fields(hostname=_line, status=_line),
+        problem=_line,
+    ),
+)
+_STATUS_DISK = _all_of(
+    _has(path=_path, bytes=_count),
+    _fields(
+        tenant=_service_name, service=_service_name, machine=_machine_name, name=_line, virtual_bytes=_count, base=_digest, parent=_path
+    ),
+)
+_PLACE = _has(path=_path, bytes=_count, changed_at=_time)
+_STATUS_POOL = _all_of(
+    _POOL,
+    _fields(
+        free_bytes=_count,
+        total_bytes=_count,
+        disks=_list(_STATUS_DISK),
+        others=_has(disks=_count, bytes=_count),
+        unfinished=_list(_PLACE),
+        references=_list(_has(sha256=_digest, names=_list(_line))),
+    ),
+)
+_STATUS_SERVICE = _all_of(
+    _has(tenant=_service_name, service=_service_name),
+    _fields(
+        generation=_count,
+        assignments=_by_name(_fields(host=_line, group=_line, number=_count), _MOST),
+        bases=_list(_fields(name=_line, version=_line, sha256=_digest)),
+        problem=_line,
+    ),
+)
+_STATUS = _all_of(
+    _has(known=_flag, pools=_by_name(_STATUS_POOL), machines=_list(_STATUS_MACHINE), services=_list(_STATUS_SERVICE)),
+    _fields(
+        reason=_line,
+        seen_at=_time,
+        host=_fields(cpus=_rate, memory_mib=_count, memory_available_mib=_count, load_1m=_rate),
+        others=_has(domains=_count, running=_count, memory_mib=_count, unread=_count),
+        jobs=_list(_has(tenant=_service_name, service=_service_name, run=_service_name)),
+    ),
+)
+
+
+def checked_status(status: object, host: str) -> dict[str, t.Any]:
+    """The same. :raises Malformed: the first thing that cannot be so, with its place."""
+    _STATUS(Value(bounded(status, host), f"what {host} tells"))
+    return t.cast("dict[str, t.Any]", status)
+
+
+_PRUNE = _has(
+    unknown=_list(_line),
+    pools=_by_name(
+        _fields(
+            path=_path,
+            known=_flag,
+            error=_line,
+            identity=_path,
+            shared=_flag,
+            free_bytes=_count,
+            total_bytes=_count,
+            bases=_list(
+                _has(
+                    sha256=_digest,
+                    names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
+                    bytes=_count,
+                    unused_s=_time,
+                    usable=_flag,
+                    children=_list(_digest),
+                    kept=_list(_line),
+                )
+            ),
+            left=_list(_all_of(_has(kind=_name, path=_path, bytes=_count, age_s=_time, kept=_list(_line)), _fields(sha256=_digest))),
+        )
+    ),
+)
+
+
+def checked_prune(seen: t.Any, host: str) -> dict[str, t.Any]:
+    """The same. :raises Malformed: the first thing that cannot be so, with its place."""
+    _PRUNE(Value(bounded(seen, host), f"what {host} tells"))
+    return t.cast("dict[str, t.Any]", seen)
+
 
 # --- while and after something is done ---------------------------------------------------------
 

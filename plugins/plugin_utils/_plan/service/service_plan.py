@@ -14,6 +14,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ....module_utils._machine.user_data import unknown_keys
 from ..placement import Observed, Settings, answers, disks_of, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
@@ -174,19 +175,28 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
-        "claims": claims_of(creating, groups_by_name, bases, work, hosts),
+        "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays),
         "wanted_files": wanted,
         "adoptions": {
             host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()
         },
         "notes": [
             *needs.notes,
+            *_misspelt(manifest),
             *overcommitted_pools(creating, groups_by_name, bases, hosts),
             *clock_notes(relay_hosts, hosts),
         ],
         "problems": problems,
     }
     return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, settings.memory_overcommit or 1.0, adopting)
+
+
+def _misspelt(manifest: Manifest) -> Iterator[str]:
+    """cloud-init passes over keys that it does not know."""
+    for group in manifest["machines"]:
+        for part in ("user_data", "vendor_data"):
+            for sentence in unknown_keys((group["cloud_init"] or {}).get(part)):
+                yield f"{group['place']}.cloud_init.{part}: {sentence}"
 
 
 class _Needs(t.NamedTuple):

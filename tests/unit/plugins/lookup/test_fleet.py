@@ -74,3 +74,33 @@ def test_listings_are_not_refused(monkeypatch: pytest.MonkeyPatch, listing: str)
 @pytest.mark.parametrize("names", [{"awx_job_slice_count": 1}, {"awx_workflow_job_name": "nightly", "awx_job_template_name": "shop"}])
 def test_other_jobs_of_awx_are_fine(monkeypatch: pytest.MonkeyPatch, names: dict[str, t.Any]) -> None:
     assert look(monkeypatch, **names) == ["all:!localhost"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hosts"),
+    [
+        (None, ["kvm1", "kvm2"]),
+        ("all", ["kvm1", "kvm2", "localhost"]),
+        (["kvm1", "shop-web-1"], ["kvm1"]),
+        ("rack:shop-web-1", ["kvm2"]),
+        ("rack:basecast_machines", ["kvm2", "shop-web-1"]),
+    ],
+)
+def test_deployed_machines_are_no_hosts_of_the_fleet(monkeypatch: pytest.MonkeyPatch, pattern: t.Any, hosts: list[str]) -> None:
+    names = ["shop-web-1", *GROUPS["all"]]
+    given: dict[str, t.Any] = {"groups": {**GROUPS, "all": names, "basecast_machines": ["shop-web-1"]}}
+    given["hostvars"] = {host: {} for host in names}
+    assert sorted(look(monkeypatch, "hosts", **given, **({} if pattern is None else {"basecast_fleet": pattern}))) == hosts
+
+
+def test_an_empty_pattern_names_nobody_beside_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = {**GROUPS, "all": ["shop-web-1", *GROUPS["all"]], "basecast_machines": ["shop-web-1"]}
+    with pytest.raises(AnsibleError, match="names no host"):
+        look(monkeypatch, groups=groups, basecast_fleet="")
+
+
+def test_the_variable_of_a_host_counts_not_that_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["shop-web-1", *GROUPS["all"]]
+    hostvars: dict[str, t.Any] = {"shop-web-1": {}, **{host: {"basecast_fleet": "rack"} for host in GROUPS["all"]}}
+    groups = {**GROUPS, "all": names, "basecast_machines": ["shop-web-1"]}
+    assert look(monkeypatch, "hosts", groups=groups, hostvars=hostvars) == ["kvm2"]

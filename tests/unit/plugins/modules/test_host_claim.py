@@ -9,7 +9,10 @@ import typing as t
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, holds
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.modules import host_claim
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
 USE = {"name": "web-1", "cpus": 1, "memory_mib": 64, "pools": {"default": {"growth_bytes": 10}}}
 
@@ -17,7 +20,7 @@ USE = {"name": "web-1", "cpus": 1, "memory_mib": 64, "pools": {"default": {"grow
 @pytest.fixture
 def run(capsys: t.Any, tmp_path: t.Any) -> t.Callable[..., dict[str, t.Any]]:
     def run_(**args: t.Any) -> dict[str, t.Any]:
-        given = {"state_dir": str(tmp_path / "state"), "run": "r1", "service": "shop", **args}
+        given = {"state_dir": str(tmp_path / "state"), "run": "r1", "service": "shop", "pools": {"one": str(tmp_path / "one")}, **args}
         with patch_module_args(given), pytest.raises(SystemExit):
             host_claim.main()
         return t.cast("dict[str, t.Any]", json.loads(capsys.readouterr().out))
@@ -65,13 +68,43 @@ def test_check_mode_writes_nothing(run: t.Any, tmp_path: t.Any) -> None:
     assert run(state="absent", _ansible_check_mode=True)["changed"] and run(uses=[USE])["claimed"]
 
 
+@pytest.fixture
+def base(tmp_path: t.Any) -> t.Iterator[tuple[Store, str]]:
+    (tmp_path / "one").mkdir()
+    store = Store(str(tmp_path / "one"), pool="one")
+    yield store, put_base(store).sha256
+    filesystem.remove_tree(store.pool_path)
+
+
+def test_bases_are_held_and_given_back(run: t.Any, base: tuple[Store, str]) -> None:
+    store, sha256 = base
+    assert run(uses=[USE], seen=0, bases=[sha256])["claimed"]
+    assert [hold.bases for hold in holds.standing(store)] == [(sha256,)]
+    # Who only reads a base takes no room, so nobody is late by it.
+    assert run(tenant="blue", run="r2", bases=[sha256], seen=0)["claimed"]
+    assert run(tenant="red", run="r3", uses=[USE], seen=1)["claimed"]
+    for name in ("r1", "r2"):
+        assert run(state="absent", run=name)["changed"]
+    assert holds.standing(store) == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_base_that_has_gone_refuses_the_claim(run: t.Any, base: tuple[Store, str], check: bool) -> None:
+    store, sha256 = base
+    told = run(uses=[USE], seen=0, bases=[sha256, "5" * 64], _ansible_check_mode=check)
+    assert not told["claimed"] and not told["changed"] and f"{'5' * 64} has been removed" in told["refused"]
+    assert holds.standing(store) == [] and not run(state="absent")["changed"]
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
+        ({"bases": ["x"]}, "bases: 'x' is not accepted"),
+        ({"pools": {"one": "here"}}, "pools.one: 'here' is not accepted"),
         ({"ttl_s": 0}, "ttl_s: 0.0 is not accepted; a number of seconds from 1 to 1000000 is needed"),
         ({"state_dir": "state"}, "state_dir: 'state' is not accepted; an absolute path is needed"),
         ({"service": "../x"}, "service: '../x' is not accepted; a name has"),
-        ({"service": None}, "state is present but all of the following are missing: service"),
+        ({"service": None}, "service: None is not accepted; the name of a service is needed"),
         ({"places": {"web-1": "kvm1"}}, "places: web-1: 'kvm1' is not accepted; a mapping is expected"),
         ({"places": {"web-1": {"host": "a"}}}, "places: web-1: group: missing; a line of at most 1024 characters is expected"),
         ({"uses": [{**USE, "cpus": -1}]}, "uses.cpus: -1 is not accepted"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -125,6 +126,54 @@ def test_a_file_that_becomes_shorter_is_an_error(path: Path) -> None:
     with pytest.raises(OSError, match="shorter"):
         digest.advance(len(DATA))
     assert digest.finish() == sha256(DATA[:100])
+
+
+def cut_and_grown(path: Path) -> None:
+    os.truncate(path, 0)
+    os.truncate(path, len(DATA))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
+def punched(path: Path) -> None:
+    subprocess.run(["fallocate", "--punch-hole", "--offset", "0", "--length", "65536", str(path)], check=True)
+
+
+def written_through_an_old_descriptor(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.write(WRONG[:4])
+
+
+@pytest.mark.parametrize("change", [cut_and_grown, cut, punched, written_through_an_old_descriptor])
+def test_a_change_of_another_process_while_it_grows_is_found(tmp_path: Path, change: t.Callable[[Path], None]) -> None:
+    """The writer goes on as if nothing had happened."""
+    place, half = tmp_path / "disk", 2 * 1024 * 1024
+    writer = os.open(place, os.O_RDWR | os.O_CREAT)
+    digest = FileDigest(str(place))
+    os.pwrite(writer, DATA[:half], 0)
+    digest.advance(half)
+    child = os.fork()
+    if not child:
+        change(place)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.pwrite(writer, DATA[half:], half)
+    digest.advance(len(DATA))
+    with digest.own_close():
+        os.close(writer)
+    found = place.read_bytes()
+    assert found != DATA
+    assert digest.finish() == sha256(found)
+
+
+def test_where_changes_are_not_reported_all_is_read_at_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_digest, "_FAN_FLAGS", -1)
+    digest = FileDigest(str(path))
+    digest.advance(len(DATA))
+    assert digest.finish() == sha256(DATA)
+    assert digest.read_bytes == 2 * len(DATA)
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory"])

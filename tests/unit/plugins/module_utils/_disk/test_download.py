@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import socket
 import threading
+import types
 import typing as t
 
 import pytest
@@ -54,7 +56,12 @@ def server() -> t.Iterator[str]:
 
 
 def get(
-    url: str, tmp_path: t.Any, known: Validators | None = None, hosts: tuple[str, ...] = ("127.0.0.0/8",), pinned: bool = False
+    url: str,
+    tmp_path: t.Any,
+    known: Validators | None = None,
+    hosts: tuple[str, ...] = ("127.0.0.0/8",),
+    pinned: bool = False,
+    timeout_s: float = 10,
 ) -> tuple[Validators | None, bytes, bytes]:
     seen = bytearray()
     descriptor = os.open(tmp_path / "target", os.O_RDWR | os.O_CREAT)
@@ -63,7 +70,7 @@ def get(
         seen.extend(os.pread(descriptor, end - len(seen), len(seen)))
 
     try:
-        validators = download.fetch(url, descriptor, read_back, known, timeout_s=10, rules=Rules(hosts=hosts), pinned=pinned)
+        validators = download.fetch(url, descriptor, read_back, known, timeout_s=timeout_s, rules=Rules(hosts=hosts), pinned=pinned)
     finally:
         os.close(descriptor)
     return validators, bytes(seen), (tmp_path / "target").read_bytes()
@@ -139,6 +146,8 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "chunks end early": (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "broke off"),
     "a chunk ends early": (OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello", "broke off"),
     "chunk of nonsense": (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", "broke off|cannot be fetched"),
+    "negative chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", "broke off|cannot be fetched"),
+    "huge chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"F" * 40 + b"\r\nhello", "broke off|cannot be fetched"),
     "nothing": (b"", "cannot be fetched|broke off"),
     "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", "cannot be fetched"),
     "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000, "cannot be fetched"),
@@ -169,6 +178,47 @@ def test_no_answer_passes_that_is_not_whole(tmp_path: t.Any, name: str) -> None:
         get(Raw(answer).url, tmp_path, hosts=("127.0.0.1",))
     assert raised.value.message.isprintable()
     assert "secret" not in raised.value.message + str(raised.value.fields)
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "did not come to an answer within 1 s"),
+    "a header by drops": (b"HTTP/1.1 200 OK\r\nX: ", b"y", "did not come to an answer within 1 s"),
+    "a status line by drops": (b"HTTP/1.1 200 O", b"K", "did not come to an answer within 1 s"),
+    "a file by drops": (OK + b"Content-Length: 1000000\r\n\r\n", b"x", "sent less than 1024 KiB within 0.5 s"),
+    "chunks by drops": (CHUNKED, b"1\r\nx\r\n", "sent less than 1024 KiB within 0.5 s"),
+    "a chunk's length by drops": (CHUNKED, b"0", "sent less than 1024 KiB within 0.5 s|cannot be fetched|broke off"),
+    "headers behind the end": (CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n", "sent less than 1024 KiB within 0.5 s"),
+    "zeros": (CHUNKED, b"100000\r\n" + bytes(0x100000) + b"\r\n", "more than the 4096000 bytes that are free"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_server_that_never_ends_is_left(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    first, again, reason = ENDLESS[name]
+    ended = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(first)
+            while not ended.wait(0.01):
+                connection.sendall(again)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    monkeypatch.setattr(download, "_BLOCK_S", 0.5)
+    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: types.SimpleNamespace(f_bavail=1000, f_frsize=4096))
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        with listener, pytest.raises(FleetError, match=reason):
+            get(f"http://127.0.0.1:{listener.getsockname()[1]}/x", tmp_path, pinned=True, timeout_s=0.5)
+    finally:
+        ended.set()
+        thread.join(5)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 WHOLE = {

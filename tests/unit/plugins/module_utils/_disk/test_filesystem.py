@@ -38,7 +38,10 @@ def test_mount_of_a_path(path: str, wanted: Mount) -> None:
     assert filesystem.mount_of(path, filesystem.parse_mounts(MOUNTS)) == wanted
 
 
-@pytest.mark.parametrize(("kind", "network"), [("nfs4", True), ("fuse.sshfs", True), ("cifs", True), ("xfs", False), ("fuseblk", False)])
+@pytest.mark.parametrize(
+    ("kind", "network"),
+    [*((one, True) for one in ("nfs4", "fuse.sshfs", "cifs", "fuse.bindfs", "gfs2", "vxfs")), ("xfs", False), ("fuseblk", False)],
+)
 def test_network_types(kind: str, network: bool) -> None:
     assert filesystem.is_network_type(kind) is network
 

@@ -37,6 +37,32 @@ def test_backing_is_read_as_it_stands(version: int, name: str) -> None:
     assert (header.backing, header.backing_format) == (name, "raw")
 
 
+def extended(*extensions: tuple[int, int], cluster_bits: int = 16, end: bool = True) -> bytes:
+    """A header with extensions of these kinds and lengths."""
+    body = b"".join(struct.pack(">II", kind, length) + bytes(length) for kind, length in extensions)
+    body += struct.pack(">II", 0, 0) if end else b""
+    return (qcow2(cluster_bits=cluster_bits)[:104] + body).ljust(image_header.HEAD_BYTES, b"\0" if end else b"\1")[
+        : image_header.HEAD_BYTES
+    ]
+
+
+@pytest.mark.parametrize("head_bytes", [4096, image_header.HEAD_BYTES])
+@pytest.mark.parametrize("left", [0, 4])
+def test_extensions_behind_what_was_read_are_not_missed(head_bytes: int, left: int) -> None:
+    """A file could say raw where we look, and qcow2 where QEMU does."""
+    image = extended((0x12345678, head_bytes - 104 - 8 - left - left % 8), cluster_bits=21, end=False)
+    with pytest.raises(HeaderError, match=r"go on behind|outside"):
+        parse_qcow2(image[:head_bytes])
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("../base\0/disk", "../base"), ("../base\0", "../base"), ("\0/etc/shadow", None), ("a\0\0b", "a")],
+)
+def test_a_backing_name_ends_where_qemu_ends_it(name: str, wanted: str | None) -> None:
+    assert parse_qcow2(qcow2(backing=name, backing_format="raw")).backing == wanted
+
+
 @pytest.mark.parametrize("image", [qcow2(features=4), qcow2(data_file="/etc/shadow"), qcow2(features=4, data_file="x")])
 def test_external_data_is_seen_with_or_without_its_flag(image: bytes) -> None:
     assert parse_qcow2(image).external_data

@@ -206,4 +206,4 @@ def test_a_host_that_stood_still_removes_nothing(store: Store, monkeypatch: pyte
 @pytest.mark.parametrize("name", ["kvm1", "a/../../b", "\x1b[2J", "x" * 64, "ü"])
 def test_names_of_files_are_names_whatever_the_host_is_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", lease.unique())
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", filesystem.unique())

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.safe_directory import SafeDirectory
 
@@ -58,10 +60,8 @@ def test_only_plain_files_are_read(kind: str, victim: str, tmp_path: t.Any) -> N
 
 
 @pytest.mark.parametrize("kind", ["link", "link to a directory", "pipe", "socket", "hard link"])
-@pytest.mark.parametrize("pattern", ["x", ".x.{pid}.tmp"])
-def test_what_was_planted_is_replaced_and_removed(kind: str, pattern: str, victim: str, tmp_path: t.Any) -> None:
-    name = pattern.format(pid=os.getpid())
-    plant(kind, str(tmp_path / name), victim)
+def test_what_was_planted_is_replaced_and_removed(kind: str, victim: str, tmp_path: t.Any) -> None:
+    plant(kind, str(tmp_path / "x"), victim)
     with SafeDirectory.open(str(tmp_path)) as directory:
         directory.replace("x", b"mine", 0o600)
         assert directory.read("x", 100) == b"mine"
@@ -69,6 +69,30 @@ def test_what_was_planted_is_replaced_and_removed(kind: str, pattern: str, victi
         assert directory.remove("x") and not directory.remove("x")
     with open(victim, "rb") as file:
         assert file.read() == b"precious"
+
+
+@pytest.mark.parametrize("write", ["in a safe directory", "by its path"])
+def test_two_hosts_never_write_one_temporary_file(write: str, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cloned hosts have one name, and processes of both one number."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "clone")
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    opened: list[str] = []
+    real = os.open
+
+    def noted(path: t.Any, flags: int, *rest: t.Any, **named: t.Any) -> int:
+        if flags & os.O_EXCL:
+            opened.append(os.path.basename(path))
+        return real(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", noted)
+    for _host in range(2):
+        if write == "by its path":
+            filesystem.replace_file(str(tmp_path / "x"), b"mine", 0o600)
+        else:
+            with SafeDirectory.open(str(tmp_path)) as directory:
+                directory.replace("x", b"mine", 0o600)
+    assert len(set(opened)) == 2
+    assert os.listdir(tmp_path) == ["x"]
 
 
 def test_a_directory_is_not_replaced(tmp_path: t.Any) -> None:

@@ -98,6 +98,35 @@ def test_paths_that_are_refused(
     assert raised.value.fields["path"] == str(name)
 
 
+@pytest.mark.parametrize(
+    ("place", "file", "reason"),
+    [
+        ("one/machines", "shop/web-1/x.raw", "is a disk of a machine"),
+        ("one/machines/shop/web-1", "x.raw", "is a disk of a machine"),
+        ("one/bases", "BASE/disk", "file of the base store"),
+        ("one/bases/BASE", "disk", "file of the base store"),
+        ("one/bases/BASE", "base.json", "file of the base store"),
+        ("one", "machines/shop/web-1/x.raw", "is a disk of a machine"),
+    ],
+)
+def test_a_bind_mount_is_no_way_around(tree: pathlib.Path, pools: dict[str, Store], place: str, file: str, reason: str) -> None:
+    place, file = (text.replace("BASE", pools["one"].ids()[0]) for text in (place, file))
+    (tree / "listed" / "mounted").mkdir()
+    subprocess.run(["mount", "--bind", str(tree / place), str(tree / "listed" / "mounted")], check=True)
+    try:
+        with pytest.raises(SourceRefused, match=reason):
+            check(tree / "listed" / "mounted" / file, pools, str(tree / "listed"))
+    finally:
+        subprocess.run(["umount", str(tree / "listed" / "mounted")], check=True)
+
+
+def test_a_source_that_was_hard_linked_stays_a_source(tree: pathlib.Path, pools: dict[str, Store]) -> None:
+    disk = os.path.join(pools["one"].base_directory(pools["one"].ids()[0]), "disk")
+    filesystem.set_immutable(disk, False)
+    os.link(disk, tree / "one" / "own.raw")
+    assert check(tree / "one" / "own.raw", pools)
+
+
 def test_a_link_into_a_listed_directory(tree: pathlib.Path, pools: dict[str, Store]) -> None:
     (tree / "one" / "there.raw").symlink_to(tree / "listed" / "x.raw")
     assert check(tree / "one" / "there.raw", pools, str(tree / "listed")) == str(tree / "listed" / "x.raw")
@@ -172,7 +201,10 @@ KINDS = {
     "loopback": ["127.0.0.1", "127.255.0.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::1"],
     "link-local": ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254"],
     "multicast": ["224.0.0.1", "ff02::1"],
-    "reserved": ["240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "203.0.113.9", "0.1.2.3", "2001:db8::1"],
+    "reserved": ["240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "203.0.113.9", "0.1.2.3", "2001:db8::1"]
+    + ["fec0::1", "3fff::1", "5f00::1", "64:ff9b:1::a00:1", "192.88.99.1", "192.0.0.170", "100::1", "2001:20::1", "::ffff:0:127.0.0.1"],
+    "cloud metadata": ["100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"]
+    + ["::ffff:168.63.129.16", "64:ff9b::100.100.100.200", "2002:a83f:8110::1"],
 }
 
 

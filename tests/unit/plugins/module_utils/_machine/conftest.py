@@ -38,6 +38,18 @@ class FakeDomain:
             raise LibvirtError(f"libvirt could not read the definition of {self.name}: \x1b]0;owned\x07")
         return self.host.definitions.get(self.name, self._xml)
 
+    def living_xml(self) -> str:
+        return self.host.living.get(self.name, self.xml())
+
+    def snapshot_xmls(self) -> list[str]:
+        return self.host.snapshots.get(self.name, [])
+
+    def addresses(self, source: str) -> list[dict[str, str]]:
+        return self.host.leases.get((self.name, source), [])
+
+    def state(self) -> str:
+        return "running" if self.is_running else "off"
+
     def running(self) -> bool:
         return self.is_running
 
@@ -103,6 +115,10 @@ class FakeHost:
         self.broken: set[str] = set()
         self.unreadable: set[str] = set()
         self.definitions: dict[str, str] = {}  # what libvirt says of a domain, instead of what was defined
+        self.living: dict[str, str] = {}  # of a domain that runs
+        self.snapshots: dict[str, list[str]] = {}
+        self.leases: dict[tuple[str, str], list[dict[str, str]]] = {}
+        self.volumes: dict[tuple[str, str], str] = {}
         self.models = ["none", "dac"]
         self.now = 0.0
         self.later: list[tuple[float, t.Callable[[], None]]] = []
@@ -121,6 +137,11 @@ class FakeHost:
         domain = FakeDomain(self, xml)
         self.known.append(domain)
         return domain
+
+    def volume_path(self, pool: str, volume: str) -> str:
+        if (pool, volume) not in self.volumes:
+            raise LibvirtError(f"libvirt could not find the volume {volume}: no such thing")
+        return self.volumes[pool, volume]
 
     def networks(self) -> dict[str, bool]:
         return self.active

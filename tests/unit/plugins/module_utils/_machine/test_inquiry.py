@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import inquiry
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError, LibvirtMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 from .conftest import FakeHost
 
@@ -38,3 +39,44 @@ def test_no_answer_is_not_taken_as_nothing(error: Exception, may_have: bool, kno
     monkeypatch.setattr(inquiry, "may_have_domains", lambda uri: may_have)
     told = inquiry.inquire("test:///", {}, "default", None)
     assert (told["known"], told["reason"], told["machines"]) == (known, "No.", [])
+
+
+def test_the_roster_has_the_machines_of_a_tenant_or_of_all(host: FakeHost, make_wish: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiry, "LibvirtHost", lambda uri: contextlib.nullcontext(host))
+    for tenant, name in (("default", "web-1"), ("other", "db-1")):
+        wish = make_wish(name, owner=Owner(tenant, "shop", name))
+        Machines(t.cast(t.Any, host)).ensure([wish], start=tenant == "default")
+    host.define("<domain><name>theirs</name><memory>1024</memory></domain>", "theirs")
+    told = inquiry.roster("test:///", {}, "default")
+    (machine,) = told["machines"]
+    assert (machine["machine"], machine["state"], machine["running"], len(machine["disks"])) == ("web-1", "running", True, 1)
+    assert told["known"] and told["others"] == {"domains": 2, "running": 0, "memory_mib": 0, "unread": 0}
+    every = inquiry.roster("test:///", {}, None)
+    assert [(one["tenant"], one["state"]) for one in every["machines"]] == [("default", "running"), ("other", "off")]
+    host.unreadable.add("theirs")
+    assert inquiry.roster("test:///", {}, None)["others"]["unread"] == 1
+
+
+def test_the_surest_address_comes_first_and_each_once(host: FakeHost, make_wish: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inquiry, "LibvirtHost", lambda uri: contextlib.nullcontext(host))
+    Machines(t.cast(t.Any, host)).ensure([make_wish("web-1"), make_wish("web-2")], start=True)
+    host.known[1].is_running = False
+    name, told = host.known[0].name, {"agent": ["10.0.0.1", "10.0.0.2"], "lease": ["10.0.0.1"], "arp": ["10.0.0.3"]}
+    for source, addresses in told.items():
+        host.leases[name, source] = [{"mac": "52:54:00:00:00:01", "address": address} for address in addresses]
+    found = inquiry.addresses("test:///", "default")
+    assert list(found) == [name]
+    assert [(one["address"], one["source"]) for one in found[name]] == [("10.0.0.1", "agent"), ("10.0.0.2", "agent"), ("10.0.0.3", "arp")]
+
+
+@pytest.mark.parametrize(
+    "error, may_have, known",
+    [(LibvirtMissing("No."), True, False), (LibvirtMissing("No."), False, True), (LibvirtError("No."), False, False)],
+)
+def test_no_roster_is_not_taken_as_an_empty_one(error: Exception, may_have: bool, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_uri: str) -> t.NoReturn:
+        raise error
+
+    monkeypatch.setattr(inquiry, "LibvirtHost", refuse)
+    monkeypatch.setattr(inquiry, "may_have_domains", lambda uri: may_have)
+    assert inquiry.roster("test:///", {}, None) == {"known": known, "reason": "No.", "machines": [], "others": None}

@@ -36,6 +36,17 @@ def test_each_host_gets_what_its_machines_take() -> None:
     assert use["disk_bytes"] == use["pools"]["default"]["growth_bytes"] == 3 * GIB
 
 
+def test_bases_that_are_read_are_held_where_they_are() -> None:
+    """Those of a host's own machines, and those that others fetch from it; not what is only on its way."""
+    sha256 = held()["sha256"]
+    found = claims({"a": facts(), "b": facts()})
+    assert {name: claim["bases"] for name, claim in found.items()} == {"a": [sha256], "b": [sha256]}
+    empty = facts()
+    empty["pools"]["default"]["bases"] = []
+    source = service_plan(manifest(hosts=["a"]), {"a": empty, "b": facts()})["claims"]
+    assert {name: (len(claim["uses"]) > 0, claim["bases"]) for name, claim in source.items()} == {"a": (True, []), "b": (False, [sha256])}
+
+
 def test_what_exists_is_not_claimed_again() -> None:
     machines = [{"machine": f"web-{number}", "group": "web", "number": number, "spec": {}} for number in (1, 2)]
     hosts = {"a": facts(machines=machines[:1]), "b": facts(machines=machines[1:])}

@@ -103,7 +103,7 @@ def test_the_relay_of_a_base_that_is_still_to_be_imported_is_foreseen(source: di
 
 def on_storage(identity: str | None, *bases: dict[str, t.Any]) -> dict[str, t.Any]:
     facts = host(*bases)
-    facts["pools"]["default"]["filesystem"] = {"identity": identity}
+    facts["pools"]["default"]["storage"] = identity
     return facts
 
 
