@@ -51,6 +51,7 @@ options:
       - The service that the machines are part of. Required for O(state=present).
       - Without it O(state=absent) gives back what the run has claimed for any service of any tenant.
     type: str
+    required: false
   seen:
     description:
       - The C(claims_generation) of the observation that the plan was made from.
