@@ -18,7 +18,7 @@ options:
   _input:
     description:
       - "What each host has told, by inventory name. C(status) is what M(basecast.fleet.host_status_info) returned, or C(msg) says
-        why the host could not be asked. C(address) is the host's own address."
+        why the host could not be asked. C(status) may be a JSON text."
     type: dict
     required: true
   manifest:
@@ -27,11 +27,18 @@ options:
   groups:
     description: The groups of the inventory. Manifests name hosts by them.
     type: dict
+  addresses:
+    description: Addresses of the hosts, by inventory name.
+    type: dict
   service:
     description: Tell of the machines of this service alone.
     type: str
   fail_on_drift:
     description: Whether RV(_value) is not C(ok) if the service is not as its manifest wants it.
+    type: bool
+    default: false
+  packed:
+    description: Whether to return only C(ok), C(failures) and C(text), and all of it as a JSON text, C(json).
     type: bool
     default: false
 """
@@ -132,6 +139,7 @@ _value:
     text: ["Service shop (tenant default): 1 machine, 1 running"]
 """
 
+import json
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -142,16 +150,29 @@ from ..plugin_utils._plan.service.fleet_status import fleet_status as status
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def fleet_status(
-    looks: object, manifest: object = None, groups: object = None, service: str | None = None, fail_on_drift: bool = False
-) -> dict[str, t.Any]:
+def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: object) -> dict[str, t.Any]:
+    addresses, service, fails, packed = (options.pop(name, None) for name in ("addresses", "service", "fail_on_drift", "packed"))
+    if options:
+        raise AnsibleFilterError(f"{next(iter(options))}: unknown option; expected addresses, service, fail_on_drift or packed")
     try:
-        made = status(
-            plain(looks), manifest=plain(manifest) or None, groups=plain(groups), service=plain(service), fail_on_drift=bool(fail_on_drift)
-        )
-        return t.cast("dict[str, t.Any]", clean_data(made))
+        at = plain(addresses) or {}
+        seen = {host: {**_unpacked(look), "address": at.get(host)} for host, look in plain(looks).items()}
+        made = status(seen, manifest=plain(manifest) or None, groups=plain(groups), service=plain(service), fail_on_drift=bool(fails))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
+    made = clean_data(made)
+    if packed:
+        return {**{key: made[key] for key in ("ok", "failures", "text")}, "json": json.dumps(made, indent=4, sort_keys=True)}
+    return t.cast("dict[str, t.Any]", made)
+
+
+def _unpacked(look: t.Mapping[str, object]) -> dict[str, object]:
+    """A text that is no JSON stays one, which is no status."""
+    status = look.get("status")
+    try:
+        return {**look, "status": json.loads(status) if isinstance(status, str) else status}
+    except (ValueError, RecursionError):
+        return dict(look)
 
 
 class FilterModule:

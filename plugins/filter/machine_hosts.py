@@ -14,15 +14,15 @@ description:
     inventory.
 options:
   _input:
-    description: A status as P(basecast.fleet.fleet_status#filter) returns it.
-    type: dict
+    description: A status as P(basecast.fleet.fleet_status#filter) returns it, or its C(json).
+    type: raw
     required: true
 """
 
 EXAMPLES = r"""
 - name: Show where machines can be reached
   ansible.builtin.debug:
-    msg: "{{ basecast_status | basecast.fleet.machine_hosts | map(attribute='variables') | map(attribute='machine_address') }}"
+    msg: "{{ basecast_status.json | basecast.fleet.machine_hosts | map(attribute='variables') | map(attribute='machine_address') }}"
 """
 
 RETURN = r"""
@@ -36,6 +36,7 @@ _value:
       variables: {ansible_host: 192.168.122.17, machine_service: shop, machine_role: web, machine_host: kvm1}
 """
 
+import json
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -48,12 +49,10 @@ from ..plugin_utils._plan.service.manifest import plain
 
 def machine_hosts(status: object) -> list[dict[str, t.Any]]:
     try:
-        return [
-            {**one, "groups": [to_safe_group_name(group, force=True, silent=True) for group in one["groups"]]}
-            for one in hosts(plain(status))
-        ]
+        found = hosts(json.loads(status) if isinstance(status, str) else plain(status))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
+    return [{**one, "groups": [to_safe_group_name(group, force=True, silent=True) for group in one["groups"]]} for one in found]
 
 
 class FilterModule:

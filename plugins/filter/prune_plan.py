@@ -46,13 +46,14 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The plan. C(hosts) has for each host that has something to do what M(basecast.fleet.base_disk_prune) takes as C(bases) and
-      C(left). C(bases) and C(left) tell of everything whether it C(goes), and the C(reasons). C(unknown) are hosts of which not
-      everything is known, C(outside) hosts of the fleet that were not asked. C(text) shows all of it.
+    - The plan. C(hosts) has for each host that has something to do what M(basecast.fleet.base_disk_prune) takes as C(bases),
+      C(used_at) and C(left).
+    - C(bases) and C(left) tell of everything whether it C(goes), and the C(reasons). C(unknown) are hosts of which not everything is
+      known, C(outside) hosts of the fleet that were not asked. C(text) shows all of it.
   type: dict
   sample:
     format: 1
-    hosts: {kvm1: {bases: {default: [3f0a]}, left: {}}}
+    hosts: {kvm1: {bases: {default: [3f0a]}, used_at: {3f0a: 1769508000.5}, left: {}}}
     bases:
       - sha256: 3f0a
         title: debian-12 20250101
@@ -62,6 +63,7 @@ _value:
         hosts: [kvm1]
         bytes: 536870912
         unused_s: 5184000.0
+        used_at: 1769508000.5
         children: []
         goes: true
         reasons: [unused for more than 30 days]

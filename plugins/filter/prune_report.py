@@ -36,7 +36,7 @@ EXAMPLES = r"""
     msg: "{{ (plan | basecast.fleet.prune_report({'kvm1': {'msg': 'Connection timed out'}})).failures }}"
   vars:
     plan: # as basecast.fleet.prune_plan returns it
-      hosts: {kvm1: {bases: {}, left: {}}}
+      hosts: {kvm1: {bases: {}, used_at: {}, left: {}}}
       bases: []
       left: []
       unknown: {}

@@ -141,9 +141,10 @@ pools:
           type: str
         filesystem:
           description:
-            - The file system under the pool. Two hosts whose C(identity) is equal share the pool; it is V(null) while
-              the pool does not exist. C(shared) tells whether it is a network file system, C(reflink) whether files
-              can be cloned in it, C(immutable) whether it has the immutable attribute.
+            - The file system under the pool. Two hosts whose C(identity) is equal may share the pool, which
+              M(basecast.fleet.storage_probe) finds out; it is V(null) while the pool does not exist. C(shared) tells whether other
+              hosts can mount it too, C(reflink) whether files can be cloned in it, C(immutable) whether it has the
+              immutable attribute.
           type: dict
         bases:
           description:

@@ -38,6 +38,12 @@ options:
     description: Digests of the base disks to remove, as a list for each pool.
     type: dict
     default: {}
+  used_at:
+    description:
+      - When bases were last of use, in seconds since 1970, by their digests, as RV(prune.pools) told it. A base that was of use since
+        then is kept.
+    type: dict
+    default: {}
   left:
     description: Digests of partials, and paths of uploads and imports, to remove, as a list for each pool.
     type: dict
@@ -126,6 +132,7 @@ prune:
               names: [{tenant: default, name: debian-12, version: "20261101"}]
               bytes: 536870912
               unused_s: 2592000.0
+              used_at: 1769508000.5
               usable: true
               children: []
               kept: []
@@ -170,6 +177,10 @@ def _request(module: AnsibleModule) -> Request:
         for one in items:
             if not (is_sha256(one) or os.path.isabs(one)):
                 raise InvalidOption(f"left.{pool}", one, "a digest or an absolute path is needed")
+    for sha256, used_at in params["used_at"].items():
+        check_sha256("used_at", sha256)
+        if isinstance(used_at, bool) or not isinstance(used_at, (int, float)):
+            raise InvalidOption(f"used_at.{sha256[:12]}", used_at, "a number of seconds is needed")
     return Request(
         pools=pools,
         uri=params["uri"],
@@ -179,6 +190,7 @@ def _request(module: AnsibleModule) -> Request:
         left=left,
         left_age_s=params["left_age_s"],
         check=module.check_mode,
+        used_at=params["used_at"],
     )
 
 
@@ -198,6 +210,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "bases": {"type": "dict", "default": {}},
+            "used_at": {"type": "dict", "default": {}},
             "left": {"type": "dict", "default": {}},
             "left_age_s": {"type": "float", "default": 86400},
             "uri": {"type": "str", "default": "qemu:///system"},

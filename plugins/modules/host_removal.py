@@ -44,6 +44,13 @@ options:
     description: Names of the machines. All machines of the service when omitted, and its record.
     type: list
     elements: str
+  elsewhere:
+    description:
+      - Machines of the service that other hosts have. Their files in a pool that this host shares are left alone, unless this host
+        has the machine's domain.
+    type: list
+    elements: str
+    default: []
   keep_disks:
     description: Whether disks stay. So do the names of their bases.
     type: bool
@@ -192,6 +199,7 @@ def _request(module: AnsibleModule) -> Request:
         runtime_dir=params["runtime_dir"],
         busy_timeout_s=params["busy_timeout_s"],
         check=module.check_mode,
+        elsewhere=params["elsewhere"],
     )
 
 
@@ -236,6 +244,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "machines": {"type": "list", "elements": "str"},
+            "elsewhere": {"type": "list", "elements": "str", "default": []},
             "keep_disks": {"type": "bool", "default": False},
             "shutdown_timeout_s": {"type": "float", "default": 120},
             "busy_timeout_s": {"type": "float", "default": 60},

@@ -39,6 +39,11 @@ options:
     description: Directory of the files that tell of jobs.
     type: str
     default: /run/basecast
+  packed:
+    description:
+      - Whether RV(status) is returned as one JSON text. Ansible then handles one value for each host, instead of thousands.
+    type: bool
+    default: false
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
@@ -65,7 +70,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: What the host has.
+  description: What the host has. With O(packed=true) the same as a JSON text.
   returned: success
   type: dict
   contains:
@@ -169,6 +174,7 @@ status:
       sample: {machines: {known: true, error: null, seconds: 0.031}}
 """
 
+import json
 import os
 import typing as t
 
@@ -178,6 +184,7 @@ from ..module_utils._errors import InvalidOption
 from ..module_utils._job.status import Request, look
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
+from ..module_utils._text import clean_data
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
@@ -195,18 +202,21 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
         runtime_dir=params["runtime_dir"],
         limit_s=params["part_timeout_s"],
     )
-    return {"changed": False, "status": look(request)}
+    status = clean_data(look(request))
+    return {"changed": False, "status": json.dumps(status) if params["packed"] else status}
 
 
 def main() -> None:
     run_module(
         _work,
+        exact=("status",),  # it is cleaned before it is packed
         argument_spec={
             **pools_argument(),
             "tenant": {"type": "str"},
             "uri": {"type": "str", "default": "qemu:///system"},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "runtime_dir": {"type": "str", "default": "/run/basecast"},
+            "packed": {"type": "bool", "default": False},
             "part_timeout_s": {"type": "float", "default": 30},
         },
         supports_check_mode=True,

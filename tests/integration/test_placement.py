@@ -18,6 +18,8 @@ import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import MANIFEST, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 
+pytestmark = pytest.mark.timeout(400)
+
 
 def manifest(count: int, **more: t.Any) -> dict[str, t.Any]:
     """A manifest that names no host."""
@@ -125,6 +127,22 @@ class TestTwoTenantsAtOnce:
         assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []
 
 
+def test_two_services_share_a_quota_on_different_hosts(lab: Lab) -> None:
+    """Each sees room for one machine, and neither uses a host of the other."""
+    commands = {}
+    for service, host in (("east", "kvm1"), ("west", "kvm3")):
+        file = lab.state / f"{service}.json"
+        file.write_text(json.dumps(manifest(1, tenant="green", service=service, group={"hosts": [host]})))
+        quota = json.dumps({"basecast_quotas": {"green": {"machines": 1}}})
+        commands[service] = ["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", quota]
+    done = at_once(lab, commands)
+    out = "\n".join(one.stdout[-4000:] for one in done.values())
+    assert sorted(one.returncode == 0 for one in done.values()) == [False, True], out
+    loser = next(one for one in done.values() if one.returncode)
+    assert "would pass the quota of tenant green: 1 of 1 machines are used, 1 are needed" in " ".join(loser.stdout.split()), out
+    assert len([name for host in lab.hosts.values() for name in domains(host) if name.startswith(("east-", "west-"))]) == 1
+
+
 # What is said of each host: kvm2 is in maintenance, kvm1 and kvm2 are one site.
 SAID = {
     "basecast_maintenance": "{{ inventory_hostname == 'kvm2' }}",
@@ -188,7 +206,10 @@ class TestPartial:
         assert done.code != 0 and "Not placed: web-3." in done.out
         assert [machine["host"] for machine in plan["machines"]] == ["kvm1", "kvm3"]
         told = " ".join(done.out.replace('",', "").replace('"', "").split())
-        assert "not placed: web-3: 1 of 3 machines of web do not fit" in told and "kvm2: it is in maintenance" in told
+        assert (
+            "not placed: web-3: 1 machine of web does not fit; what binds: maintenance, anti_affinity. " in told
+            and "kvm2: it is in maintenance" in told
+        )
 
     def test_check_mode_fails_as_well(self, lab: Lab) -> None:
         done = nothing_changed_by(lab, lambda: deploy(lab, manifest(3, **self.ASKED), "-e", json.dumps(SAID), "--check"))

@@ -226,3 +226,13 @@ class TestStorageIsRecognised:
         assert [len(found[name]["seen"]["veil"]) for name in ("kvm1", "kvm2")] == [1, 2], "an overlay shows what is below it"
         hosts = {name: {"reachable": True, "pools": {"veil": {}}} for name in ("kvm1", "kvm2")}
         assert all("storage" not in host["pools"]["veil"] for host in shared_storage(hosts, found).values())
+
+    def test_removal_leaves_machines_of_a_host_that_cannot_be_asked(self, fleet: Lab, deployed: t.Any) -> None:
+        """kvm1 sees the files of kvm2's machine, and cannot know whether it has it still."""
+        fleet.hosts["kvm2"].crash()
+        done = deploy(fleet, manifest(hosts=list(fleet.hosts)), playbook="remove")
+        assert done.code != 0, done
+        machines = fleet.hosts["kvm1"].path(f"{POOL}/machines/shop")
+        assert sorted(one.name for one in machines.iterdir() if one.is_dir()) == ["web-2"], done
+        assert (machines / "web-2" / "root.qcow2").exists()
+        assert "web-2 stays: no host that was asked has its domain" in done.out

@@ -50,6 +50,7 @@ ARROWS: dict[str, set[str]] = {
     "_relay/measure": {BASE, *node("", "endpoints", "wire")},
     "_relay/node": {BASE, *node("", "endpoints", "wire", "upload", "download", "status", "measure")},
     "_job": {BASE, DISK, MACHINE, "_module", *node("", "measure", "node")},
+    "_move": {BASE, DISK, MACHINE, "_job", "_module", *node("", "wire", "node")},
     # ---- for modules: options and results
     "_module": set(),
     "_relay_module": node("", "node"),

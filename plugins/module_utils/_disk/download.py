@@ -329,7 +329,8 @@ class _Guard:
     def _check_number(self, host: str) -> None:
         """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
         try:
-            found = socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            # With a point at its end a proxy may take it for the same.
+            found = socket.getaddrinfo(host.rstrip("."), None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except OSError:
             return
         for *_kind, address in found:

@@ -60,5 +60,14 @@ def at(directory: str, sha256: str) -> float:
 
 def _changed_at(path: str) -> float:
     """What sets the time of change back is a change itself."""
-    status = os.lstat(path)
+    try:
+        # Opened, since network file systems then ask their server, and tell nothing that they have kept.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        status = os.lstat(path)
+    else:
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     return max(status.st_mtime, status.st_ctime)

@@ -21,6 +21,8 @@ from . import filesystem, lease
 from .errors import LockLost, StoreBusy, UnsafePath
 from .lease import Lease
 
+#: In the store of a pool: a host has it on a network file system.
+LEASES = ".leases"
 _TRIES = 5
 _PAUSE_S = 0.02
 
@@ -108,7 +110,27 @@ def _wait(descriptor: int, shared: bool, deadline: float, subject: str, path: st
 def _other_hosts_may_come(path: str) -> bool:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         mount = filesystem.mount_of(os.path.realpath(path), filesystem.parse_mounts(file.read()))
-    return mount is not None and filesystem.is_network_type(mount.type)
+    if mount is not None and filesystem.is_network_type(mount.type):
+        return True
+    # The server of the storage, which has it on a local file system, finds the note of a client.
+    directory = os.path.dirname(path)
+    while True:
+        if os.path.lexists(os.path.join(directory, "bases", LEASES)):
+            return True
+        above = os.path.dirname(directory)
+        if above == directory:
+            return False
+        directory = above
+
+
+def note_other_hosts(pool_path: str) -> None:
+    """For a pool on a network file system: all that lock something in it are to take leases, whatever they see it as."""
+    path = os.path.join(pool_path, "bases", LEASES)
+    if filesystem.is_network(pool_path) and not os.path.lexists(path):
+        try:
+            filesystem.write_file(path, b"", 0o644)
+        except FileExistsError:
+            pass
 
 
 def _lease(path: str, shared: bool, deadline: float, subject: str) -> Lease:

@@ -82,6 +82,7 @@ class Store:
             access.let_pass(self.directory)
         for name in (".partial", ".refs", ".verified"):
             made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
+        lock.note_other_hosts(self.pool_path)
         if made:
             filesystem.sync_directory(self.directory)
             filesystem.sync_directory(self.pool_path)

@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from .._disk import filesystem, holds, in_use, last_use, layout, needs, staging, uploads
+from .._disk import disk_records, filesystem, holds, in_use, last_use, layout, needs, staging, uploads
 from .._disk.errors import DiskBusy, StoreBusy
 from .._disk.listing import listing_problem
 from .._disk.needs import Needs
@@ -39,6 +39,7 @@ Reasons = t.Dict[str, t.List[str]]
 class Request(t.NamedTuple):
     """
     :param bases: digests to remove, by pool; None to only look.
+    :param used_at: when bases were last of use as far as the plan knew; one that was since then is kept.
     :param left: partials and what was left of uploads to remove, by pool: digests and paths.
     :param left_age_s: how long nothing may have changed in those.
     """
@@ -51,6 +52,7 @@ class Request(t.NamedTuple):
     left: t.Mapping[str, t.Sequence[str]]
     left_age_s: float
     check: bool = False
+    used_at: t.Mapping[str, float] = {}
 
 
 class Prune:
@@ -94,13 +96,14 @@ class Prune:
         }
 
     def _base(self, name: str, store: Store, sha256: str, kept: Kept) -> dict[str, t.Any]:
-        base = store.find(sha256)
+        base, used_at = store.find(sha256), last_use.at(store.directory, sha256)
         named = [one for one in store.references(sha256) if one.kind == "name"]
         return {
             "sha256": sha256,
             "names": [{"tenant": one.tenant, "name": one.name, "version": one.version} for one in named],
             "bytes": filesystem.tree_about(store.base_directory(sha256))["bytes"],
-            "unused_s": round(max(0.0, time.time() - last_use.at(store.directory, sha256)), 1),
+            "unused_s": round(max(0.0, time.time() - used_at), 1),
+            "used_at": used_at,
             "usable": base is not None,
             "children": kept.children(name, sha256),
             "kept": kept.reasons(name, sha256),
@@ -152,7 +155,7 @@ class Prune:
             ready = [one for one in left if not set(kept.children(name, one)) & (set(left) - {one})] or left
             for sha256 in ready:
                 left.remove(sha256)
-                reasons = kept.all_reasons(name, sha256, gone)
+                reasons = [*kept.all_reasons(name, sha256, gone), *self._used_since(store, sha256)]
                 size = filesystem.tree_about(store.base_directory(sha256))["bytes"]
                 if reasons:
                     results.append(_result(name, sha256, "kept", "; ".join(reasons), size))
@@ -165,6 +168,13 @@ class Prune:
         if check is not None:
             store.sweep()
         return results
+
+    def _used_since(self, store: Store, sha256: str) -> list[str]:
+        """A disk in a pool that only another host sees, made since the plan, has left its stamp in the store."""
+        planned = self._request.used_at.get(sha256)
+        if planned is None or last_use.at(store.directory, sha256) <= planned:
+            return []
+        return ["it was of use after the plan was made"]
 
     def _remove_left(self, name: str, store: Store, what: str) -> dict[str, t.Any]:
         kept = Kept(self._request, self._stores, self._disks_of_domains, domains=False)
@@ -274,7 +284,9 @@ class Kept:
         if users_of:
             found.append(f"needed by {_named(users_of)}")
         found += [f"needed by the service {service}" for service in self._records.get(sha256, ())]
-        held = store.references(sha256)
+        held = disk_records.in_force(store, sha256)
+        recorded = [disk_records.title(one) for one in held if one.kind == "disk"]
+        found += [f"needed by {disk}" for disk in recorded if disk not in users_of]
         named = {one.tenant for one in held if one.kind == "name"}
         found += [f"the pin {one.name} keeps it" for one in held if one.kind == "pin"]
         # A tenant's name for it is a label, which the policy judges; a reference without a name was made to keep it.

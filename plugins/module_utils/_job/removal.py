@@ -42,6 +42,7 @@ Connect = t.Callable[[str], t.ContextManager[t.Any]]
 class Request(t.NamedTuple):
     """
     :param machines: names; None for all of the service's machines, and its record.
+    :param elsewhere: machines that other hosts have: their files in a shared pool are not this host's.
     :param busy_timeout_s: how long to wait for another process that changes the same service's machines.
     """
 
@@ -56,6 +57,7 @@ class Request(t.NamedTuple):
     runtime_dir: str
     busy_timeout_s: float = 60.0
     check: bool = False
+    elsewhere: t.Collection[str] = ()
 
 
 @dataclass
@@ -162,7 +164,7 @@ class Removal:
             self._look_at(leaving)
 
     def _add(self, owner: Owner, assignments: t.Mapping[str, t.Any], machine: Machine | None = None) -> None:
-        if owner.machine in self._machines:
+        if owner.machine in self._machines or (machine is None and owner.machine in self._request.elsewhere):
             return
         recorded = assignments.get(owner.machine) or {}
         found = machine.found if machine else None

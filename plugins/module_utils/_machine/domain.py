@@ -189,6 +189,63 @@ def with_chains(xml: str, chains: t.Mapping[str, list[Layer]], security: t.Seque
     return ET.tostring(root, encoding="unicode") if changed else None
 
 
+class Moved(t.NamedTuple):
+    """Where the files of a machine are on another host.
+
+    :param paths: new paths of disks, seed and logs, by those that they have here.
+    :param chains: what lies under each disk there, by its new path.
+    :param security: models of that host that would relabel files.
+    :param keep_console: whether the console goes on in the file that is there.
+    """
+
+    paths: t.Mapping[str, str]
+    chains: t.Mapping[str, list[Layer]]
+    security: t.Sequence[str]
+    keep_console: bool = False
+
+
+def moved(xml: str, to: Moved) -> str:
+    """The definition of the machine as it is on another host. Only paths change, and what follows from them.
+
+    :raises Malformed: it names a file of this host that has no place there.
+    """
+    root = parse_xml(xml, "its definition")
+    for disk in root.iterfind("./devices/disk"):
+        source = disk.find("source")
+        if source is None:
+            continue
+        source.set("file", _moved_path(source.get("file", ""), to))
+        source.attrib.pop("index", None)  # libvirt's own number of a running machine's disk
+        set_chain(disk, to.chains.get(source.get("file", ""), []), to.security)
+        for mirror in disk.findall("mirror"):
+            disk.remove(mirror)
+    for kind in ("serial", "console"):
+        for element in root.iterfind(f"./devices/{kind}[@type='file']"):
+            source = element.find("source")
+            if source is None:
+                continue
+            source.set("path", _moved_path(source.get("path", ""), to))
+            if to.keep_console:
+                source.set("append", "on")
+    return ET.tostring(root, encoding="unicode")
+
+
+def _moved_path(path: str, to: Moved) -> str:
+    if path not in to.paths:
+        raise Malformed("its definition", f"the file {path[:300]} has no place on the other host")
+    return to.paths[path]
+
+
+def disk_targets(xml: str) -> dict[str, str]:
+    """The target (vda) of each disk that is a file, by path; those that the guest only reads are left out."""
+    found = {}
+    for disk in parse_xml(xml, "its definition").iterfind("./devices/disk"):
+        source, target = disk.find("source"), disk.find("target")
+        if source is not None and target is not None and source.get("file") and disk.find("readonly") is None:
+            found[source.get("file", "")] = target.get("dev", "")
+    return found
+
+
 def unread(name: str, uuid: str, problem: str) -> Description:
     """A domain of which only this can be said."""
     return Description(name, uuid, None, 0, 0, (), None, None, None, {}, None, None, {}, problem=problem)

@@ -23,6 +23,7 @@ except ImportError:
 
 
 LOCAL_URI = "qemu:///system"
+RUNNING, PAUSED, OFF = "running", "paused", "off"
 # Definitions of domains, and what libvirt keeps of running ones.
 _DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 
@@ -41,6 +42,10 @@ class LibvirtMissing(FleetError):
 
 class LibvirtError(FleetError):
     kind = "libvirt"
+
+
+class PortTaken(LibvirtError):
+    """libvirt itself takes a port for used: one that was given for disks stays so until it is restarted (seen with 9.0)."""
 
 
 class DomainGone(LibvirtError):
@@ -73,6 +78,26 @@ def bridges() -> list[str]:
         except OSError:  # it has gone meanwhile
             continue
     return sorted(found)
+
+
+class LiveMove(t.NamedTuple):
+    """Where and how a running machine goes.
+
+    :param uri: of the libvirt of the other host, as this host's libvirt reaches it.
+    :param address: on which QEMU listens there, and which leads to it here; so do the ports.
+    :param disks: targets (vda) of the disks whose own bytes are copied.
+    :param xml: what runs there; lasting_xml: what is defined there.
+    :param downtime_ms: the memory that is left when the guest is stopped should cross the network in this time.
+    """
+
+    uri: str
+    address: str
+    memory_port: int
+    disks_port: int
+    disks: t.Sequence[str]
+    xml: str
+    lasting_xml: str
+    downtime_ms: int = 100
 
 
 class Domain:
@@ -138,6 +163,61 @@ class Domain:
 
     def start(self) -> None:
         _call(f"start {self.name}", self._handle.create)
+
+    def start_paused(self) -> None:
+        """Its disks are open and its memory is there, and the guest has not done anything yet."""
+        _call(f"start {self.name}", self._handle.createWithFlags, libvirt.VIR_DOMAIN_START_PAUSED)
+
+    def resume(self) -> None:
+        _call(f"let {self.name} go on", self._handle.resume)
+
+    def power(self) -> str:
+        """running, paused or off, whatever else libvirt says of it."""
+        state = int(_call(f"look at {self.name}", self._handle.state)[0])
+        if state in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED):
+            return OFF
+        return PAUSED if state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED) else RUNNING
+
+    def movable_xml(self) -> str:
+        """The running machine as another host's libvirt takes it."""
+        flags = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+        return str(_call(f"read the definition of {self.name}", self._handle.XMLDesc, flags))
+
+    def has_saved_state(self) -> bool:
+        return bool(_call(f"look at {self.name}", self._handle.hasManagedSaveImage))
+
+    def snapshots(self) -> int:
+        return int(_call(f"look at {self.name}", self._handle.snapshotNum))
+
+    def migrate(self, move: LiveMove) -> None:
+        """Until the machine runs there, and is off and still defined here.
+
+        :raises LibvirtError: it runs here as before, as far as libvirt knows.
+        """
+        flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PEER2PEER | libvirt.VIR_MIGRATE_PERSIST_DEST
+        parameters: dict[str, t.Any] = {
+            libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{move.address}:{move.memory_port}",
+            libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: move.address,
+            libvirt.VIR_MIGRATE_PARAM_DEST_XML: move.xml,
+            libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: move.lasting_xml,
+        }
+        if move.disks:
+            flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
+            parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.disks)
+            parameters[libvirt.VIR_MIGRATE_PARAM_DISKS_URI] = f"tcp://{move.address}:{move.disks_port}"
+        # Before it begins: how long the guest may stand still is decided while memory is sent.
+        _call(f"migrate {self.name}", self._handle.migrateSetMaxDowntime, move.downtime_ms, 0)
+        _call(f"migrate {self.name}", self._handle.migrateToURI3, move.uri, parameters, flags)
+
+    def abort_job(self) -> None:
+        _call(f"end the migration of {self.name}", self._handle.abortJob)
+
+    def job_statistics(self) -> dict[str, t.Any]:
+        """What libvirt counted of the job that has ended last; empty where it has kept nothing."""
+        try:
+            return dict(_call(f"look at {self.name}", self._handle.jobStats, libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
+        except LibvirtError:
+            return {}
 
     def shutdown(self) -> None:
         """Ask the guest to power off; it may take its time, or not listen."""
@@ -230,6 +310,30 @@ class LibvirtHost:
     def define(self, xml: str, name: str) -> Domain:
         return Domain(_call(f"define {name}", self._connection.defineXML, xml))
 
+    def domain(self, uuid: str) -> Domain | None:
+        try:
+            return Domain(_call("look for a domain", self._connection.lookupByUUIDString, uuid))
+        except DomainGone:
+            return None
+
+    def cpu_xml(self) -> str:
+        """The host's processor, as other hosts compare it."""
+        found = self._capabilities().find("./host/cpu")
+        return "" if found is None else ET.tostring(found, encoding="unicode")
+
+    def can_run_cpu(self, xml: str) -> bool:
+        """Whether this host has all that a processor of another host has."""
+        result = _call("compare processors", self._connection.compareCPU, xml, 0)
+        return bool(result in (libvirt.VIR_CPU_COMPARE_IDENTICAL, libvirt.VIR_CPU_COMPARE_SUPERSET))
+
+    def offers(self, arch: str, machine_type: str | None, domain_type: str) -> bool:
+        """Whether QEMU of this host has a machine type."""
+        try:
+            _call("ask for machine types", self._connection.getDomainCapabilities, None, arch, machine_type, domain_type)
+        except LibvirtError:
+            return False
+        return True
+
     def volume_path(self, pool: str, volume: str) -> str:
         """The file or device of a volume of libvirt's own storage pools."""
         found = _call(f"find the storage pool {pool}", self._connection.storagePoolLookupByName, pool)
@@ -268,4 +372,6 @@ def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         return function(*args)
     except libvirt.libvirtError as error:
         kind = DomainGone if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else LibvirtError
+        if "reserve port" in str(error.get_error_message()):
+            kind = PortTaken
         raise kind(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())

@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import json
+import typing as t
+
 # States of a base on a host.
 WAITING, FETCHING, HOLDING, FAILED = "waiting", "fetching", "holding", "failed"
 
@@ -22,5 +25,13 @@ MAX_PATHS = 4
 # A path that is longer leads nowhere: hosts that wait for each other in a circle would make it grow without end.
 MAX_PATH = 128
 
+# So many characters of JSON, so that all paths fit into a message when they are told on. Those of hosts' usual names do.
+MAX_PATH_BYTES = 12 * 1024
+
 # What a host's job tells of its machines: how many there are to be, have come so far, have failed.
 MACHINES = ("wanted", "disks", "started", "reported", "failed")
+
+
+def is_tellable(path: t.Sequence[str]) -> bool:
+    """Whether a path that a peer has told may be told on, with this host before it: the next peer would not accept any length."""
+    return len(path) < MAX_PATH and len(json.dumps(path)) <= MAX_PATH_BYTES

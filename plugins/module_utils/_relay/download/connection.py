@@ -17,7 +17,7 @@ from collections import Counter
 from ..._base_format.chunk_list import FileBytes
 from ..._text import clean
 from ..errors import Cancelled, CorruptChunk, PeerLost, PeerRefused, ProtocolError, RelayError
-from ..states import FAILED, FOREIGN, HOLDING, LOST, MAX_PATH, PENDING, ROOTED, WAITING
+from ..states import FAILED, FOREIGN, HOLDING, LOST, PENDING, ROOTED, WAITING, is_tellable
 from ..upload.session import Path
 from ..wire import messages, protocol
 from ..wire.channel import FRAME_BYTES_PER_S, Channel
@@ -451,7 +451,7 @@ class Connection:
             )
         self._turn = said.turn
         # A parent that waits for us on every path has nobody else.
-        self.paths = [path for path in said.paths if len(path) < MAX_PATH and transfer.terms.host not in path]
+        self.paths = [path for path in said.paths if is_tellable(path) and transfer.terms.host not in path]
         self._holding = said.state == HOLDING
         self._waiting = said.state == WAITING
         now = ROOTED if said.state == HOLDING else said.feed if self.paths else LOST

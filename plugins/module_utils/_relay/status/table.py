@@ -410,8 +410,17 @@ def _shown(base: BaseReport) -> dict[str, t.Any]:
 
 
 def _encode(host: str, report: Report, age_s: float) -> str:
+    """What may have come from another host, so that the next one accepts it: a lie must not make a liar of who passes it on."""
+    item = _item(host, report, age_s)
+    if len(item) <= MAX_PAYLOAD_BYTES:
+        return item
+    bases = {sha256: base._replace(parents=(), msg="") for sha256, base in report.bases.items()}
+    return _item(host, report._replace(bases=bases), age_s)
+
+
+def _item(host: str, report: Report, age_s: float) -> str:
     flags = int(report.started), int(report.settled)
-    value = [round(age_s, 2), report.born, report.number, *flags, report.bases, int(report.guarded), report.machines]
+    value = [round(min(age_s, _MAX_AGE_S), 2), report.born, report.number, *flags, report.bases, int(report.guarded), report.machines]
     return f"{json.dumps(host)}:{json.dumps(value, separators=(',', ':'))}"
 
 

@@ -16,6 +16,7 @@ from array import array
 from collections import Counter, deque
 
 from ..._base_format.chunk_list import ChunkList
+from ..._text import clean
 from ..clock import Clock, TokenBucket
 from ..endpoints import Endpoint
 from ..endpoints.operations import LoadChunk
@@ -24,6 +25,7 @@ from ..states import HOLDING, MAX_PATHS, PENDING, ROOTED, WAITING
 from ..wire import protocol
 from ..wire.channel import Channel
 from ..wire.compression import Press, codecs
+from ..wire.messages import MAX_MSG
 from ..wire.socket_stream import Waker, poll
 from .link_meter import LinkMeter
 from .rate_limits import Limits
@@ -43,7 +45,7 @@ class View(t.NamedTuple):
 
     def message(self, turn: bool, codec: str | None = None) -> dict[str, t.Any]:
         """:param turn: false while other children come first. :param codec: of compressed chunks, if there are any."""
-        told = {"state": self.state, "feed": self.feed, "paths": self.paths, "msg": self.msg, "turn": turn}
+        told = {"state": self.state, "feed": self.feed, "paths": self.paths, "msg": clean(self.msg, MAX_MSG), "turn": turn}
         return told if codec is None else {**told, "codec": codec}
 
 

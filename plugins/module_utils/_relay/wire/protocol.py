@@ -19,7 +19,7 @@ import typing as t
 
 from ..._base_format.chunk_list import MAX_CHUNK_BYTES
 from ..._untrusted import Malformed, read
-from ..errors import ProtocolError, VersionMismatch
+from ..errors import ProtocolError, RelayError, VersionMismatch
 
 VERSION = 3
 
@@ -127,8 +127,9 @@ def pack_header(buffer: t.Any, kind: int, length: int, number: int = 0) -> None:
 
 
 def encode(kind: int, number: int = 0, payload: bytes = b"") -> bytes:
+    """:raises RelayError: it is too long, which is no fault of the peer that was to get it."""
     if len(payload) > _LIMITS[kind]:
-        raise ProtocolError(f"A frame of kind {kind} holds {_LIMITS[kind]} bytes, not {len(payload)}.")
+        raise RelayError(f"A frame of kind {kind} holds {_LIMITS[kind]} bytes, not {len(payload)}.")
     return _HEADER.pack(kind, len(payload), number) + payload
 
 

@@ -25,8 +25,13 @@ def claims_of(
     work: Mapping[str, Mapping[str, t.Any]],
     hosts: Observed,
     relays: Sequence[Mapping[str, t.Any]] = (),
+    quota: bool = False,
 ) -> dict[str, dict[str, t.Any]]:
-    """``{host: {"seen": generation, "uses": […], "places": {…}, "bases": […]}}`` in the order of the inventory, as host_claim takes them.
+    """By host, in the order of the inventory, what host_claim takes: ``{host: {"seen": generation, "uses": […], "places": {…},
+    "bases": […], "waits": number}}``. ``waits`` is how many imports and adoptions may come before a job on the host keeps the claim alive.
+
+    :param quota: the tenant has one. It holds for the fleet, so all hosts are claimed on, with nothing where nothing is used: two plans
+        of one tenant meet even if they use different hosts.
 
     ``bases`` are the digests that a host has and that its machines, or other hosts, are going to be served from.
 
@@ -51,7 +56,7 @@ def claims_of(
         uses = found.setdefault(at, [])
         use = next((use for use in uses if use["name"] == name), None)
         if use is None:
-            use = {"name": name, "cpus": 0, "memory_mib": 0, "disk_bytes": 0, "pools": {}}
+            use = _use(name)
             uses.append(use)
         sums = use["pools"].setdefault(its_pool, {"bytes": 0, "growth_bytes": 0})
         for key, amount in amounts.items():
@@ -62,11 +67,10 @@ def claims_of(
         disks = disks_of(machine, groups)
         found.setdefault(host, []).append(
             {
-                "name": machine["machine"],
+                **_use(machine["machine"]),
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
                 "disk_bytes": sum(disk["size_bytes"] or 0 for disk in disks),
-                "pools": {},
             }
         )
         for disk in disks:
@@ -79,13 +83,17 @@ def claims_of(
             size = bytes_of(bases[name], hosts) or bases[name]["source_bytes"] or 0
             if size:
                 space(f"base {name}", host, pool, bytes=size)
+    for host in hosts if quota and creating else ():
+        found.setdefault(host, [_use("the quota")])
     counted_on = _counted_on(creating, groups, bases, relays, hosts)
+    waits = sum(1 for base in bases.values() if base["import_on"]) + 1
     return {
         host: {
             "seen": facts.get("claims_generation"),
             "uses": found.get(host, []),
             "places": places if host == meeting else {name: place for name, place in places.items() if place["host"] == host},
             "bases": sorted(counted_on.get(host, ())),
+            "waits": waits,
         }
         for host, facts in hosts.items()
         if (host in found or host in counted_on) and answers(facts)
@@ -124,6 +132,10 @@ def _with_rivals(facts: Mapping[str, t.Any], shared: set[str], tenant: str) -> M
         "machines": sum(1 for use in extra if use["memory_mib"]),
     }
     return {**facts, "claims": [*(facts.get("claims") or []), claim]}
+
+
+def _use(name: str) -> Use:
+    return {"name": name, "cpus": 0, "memory_mib": 0, "disk_bytes": 0, "pools": {}}
 
 
 def _counted_on(

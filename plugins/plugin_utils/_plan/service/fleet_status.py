@@ -83,7 +83,7 @@ def _sorted_out(looks: Looks) -> tuple[dict[str, Told], dict[str, str]]:
     unknown: dict[str, str] = {}
     for host, look in looks.items():
         if not look.get("status"):
-            unknown[host] = one_line(look.get("msg"))
+            unknown[host] = ("cannot be reached: " if look.get("unreachable") else "") + one_line(look.get("msg"))
             continue
         try:
             seen[host] = checked_status(look["status"], host)

@@ -344,6 +344,7 @@ _PRUNE = _has(
                     names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
                     bytes=_count,
                     unused_s=_time,
+                    used_at=_time,
                     usable=_flag,
                     children=_list(_digest),
                     kept=_list(_line),

@@ -47,8 +47,8 @@ def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str]) -> Entry:
     """
     :param looks: ``{host: {"prune": base_disk_prune's in check mode}}``, or ``{"msg": why it could not be asked}``.
     :param fleet: all hosts that may see a storage, whether this run asks them or not.
-    :returns: ``{"format", "hosts": {host: {"bases": {pool: digests}, "left": {pool: …}}}, "bases": [{"sha256", "title", "host", "pool",
-        "hosts", "bytes", "unused_s", "goes", "reasons"}], "left": […], "free": {…}, "unknown": {host: why}, "text"}``.
+    :returns: ``{"format", "hosts": {host: what base_disk_prune takes}, "bases": [{"sha256", "title", "host", "pool", "hosts", "bytes",
+        "unused_s", "goes", "reasons"}], "left": […], "unknown": {host: why}, "outside": [hosts], "text"}``.
     """
     seen, unknown = _sorted_out(looks)
     unknown.update({host: "is outside this run" for host in fleet if host not in looks})
@@ -61,8 +61,10 @@ def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str]) -> Entry:
     for kind, entries, key in (("bases", bases, "sha256"), ("left", left, "what")):
         for entry in entries:
             if entry["goes"]:
-                mine = hosts.setdefault(entry["host"], {"bases": {}, "left": {}})
+                mine = hosts.setdefault(entry["host"], {"bases": {}, "left": {}, "used_at": {}})
                 mine[kind].setdefault(entry["pool"], []).append(entry[key])
+                if kind == "bases":
+                    mine["used_at"][entry["sha256"]] = max(entry["used_at"], mine["used_at"].get(entry["sha256"], 0.0))
     plan = {
         "format": FORMAT,
         "hosts": hosts,
@@ -135,6 +137,7 @@ def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str]) -> li
                     "hosts": list(dict.fromkeys(view for view, _pool, _told in storage.views)),
                     "bytes": base["bytes"],
                     "unused_s": base["unused_s"],
+                    "used_at": base["used_at"],
                     "children": base["children"],
                     "goes": False,
                     "reasons": [],

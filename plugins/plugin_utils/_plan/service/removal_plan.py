@@ -34,7 +34,8 @@ def removal_plan(
     :param request: ``service``, ``tenant``, ``role``, ``machines``, ``remove``, as the user gave them.
     :param groups: of the inventory.
     :returns: ``{"format", "service", "tenant", "whole", "hosts": {host: names, or None for all}, "machines": [{"machine", "host",
-        "running", "disks", "bytes", "problem"}], "absent": [names], "unknown": {host: why}, "problems": [...], "text": [...]}``.
+        "running", "disks", "bytes", "problem"}], "elsewhere": {host: names that
+        are not its own}, "kept": [names], "absent": [names], "unknown": {host: why}, "problems": [...], "text": [...]}``.
     """
     problems = list(_mistakes(request, manifest))
     plan: dict[str, t.Any] = {
@@ -44,6 +45,8 @@ def removal_plan(
         "whole": not any(request.get(key) for key in ("role", "machines", "remove")),
         "hosts": {},
         "machines": [],
+        "elsewhere": {},
+        "kept": [],
         "absent": [],
         "unknown": {},
         "problems": problems,
@@ -60,6 +63,11 @@ def removal_plan(
         for host, found in seen.items()
         if found["jobs"]
     ]
+    plan["elsewhere"], plan["kept"] = _elsewhere(seen, plan["unknown"])
+    seen = {
+        host: {**found, "machines": [one for one in found["machines"] if one["machine"] not in plan["elsewhere"].get(host, ())]}
+        for host, found in seen.items()
+    }
     wanted = _wanted(plan, request, manifest, groups or {}, seen)
     for host, found in seen.items():
         names = [one["machine"] for one in found["machines"] if wanted is None or (host, one["machine"]) in wanted]
@@ -69,6 +77,16 @@ def removal_plan(
     there = {entry["machine"] for entry in plan["machines"]}
     plan["absent"] = [name for name in names_of(request.get("machines")) if name not in there]
     return {**plan, "text": list(_plan_text(plan, request, seen))}
+
+
+def _elsewhere(seen: Looks, unknown: Mapping[str, str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Machines of which a host has files in a pool, and another host the domain, or may have it as it cannot be asked: by host, and
+    the names of those that nobody who was asked has."""
+    having = {one["machine"] for look in seen.values() for one in look["machines"] if one.get("domain", True)}
+    files = {host: [one["machine"] for one in look["machines"] if not one.get("domain", True)] for host, look in seen.items()}
+    found = {host: [name for name in names if name in having or unknown] for host, names in files.items()}
+    kept = sorted({name for names in found.values() for name in names} - having)
+    return {host: names for host, names in found.items() if names}, kept
 
 
 def _mistakes(request: Mapping[str, t.Any], manifest: Mapping[str, t.Any] | None) -> Iterator[str]:
@@ -174,6 +192,7 @@ def _plan_text(plan: Mapping[str, t.Any], request: Mapping[str, t.Any], seen: Lo
         if entry["problem"]:
             yield f"    stays: {entry['problem']}"
         yield from (f"    not the machine's own, stays: {path}" for path in entry["left"])
+    yield from (f"  {name} stays: no host that was asked has its domain, and its files may be another's" for name in plan["kept"])
     yield from (f"  {name} is on no host that was asked" for name in plan["absent"])
     if not plan["hosts"]:
         others = sorted({one["group"] for look in seen.values() for one in look["machines"]})

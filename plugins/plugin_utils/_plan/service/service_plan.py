@@ -175,7 +175,7 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
-        "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays),
+        "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays, bool((settings.quotas or {}).get(manifest["tenant"]))),
         "wanted_files": wanted,
         "adoptions": {
             host: [{key: value for key, value in item.items() if key != "entry"} for item in items] for host, items in adopting.items()

@@ -38,6 +38,8 @@ def run(capsys: t.Any, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[
         ({"bases": {"one": ["../x"]}}, "bases.one: '../x' is not accepted"),
         ({"bases": {"one": SHA}}, "a list is needed"),
         ({"left": {"one": ["x"]}}, "left.one: 'x' is not accepted"),
+        ({"used_at": {"x": 1}}, "used_at: 'x' is not accepted"),
+        ({"used_at": {SHA: "now"}}, "a number of seconds is needed"),
         ({"left_age_s": -1}, "left_age_s: -1.0 is not accepted"),
         ({"state_dir": "var"}, "state_dir: 'var' is not accepted"),
         ({"runtime_dir": "run"}, "runtime_dir: 'run' is not accepted"),

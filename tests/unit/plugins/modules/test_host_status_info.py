@@ -44,3 +44,7 @@ def test_the_look_is_returned_and_nothing_changes(check: bool, run: t.Any) -> No
     asked = result["status"]["asked"]
     assert result["changed"] is False and (asked["tenant"], asked["pools"]) == ("shop", {"fast": "/fast"})
     assert run()["status"]["asked"]["tenant"] is None
+
+
+def test_the_look_can_be_one_text(run: t.Any) -> None:
+    assert json.loads(run(packed=True)["status"])["known"] is True

@@ -286,7 +286,19 @@ def test_a_name_with_several_addresses_leads_to_those_that_are_allowed(tmp_path:
     assert begun == ["10.9.9.9", "127.0.0.1"], "the manifest names the host, so its local address is tried"
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "127.1", "[::1]", "[::ffff:169.254.169.254]", "0251.0376.0251.0376"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.169.254.",
+        "127.0.0.1.",
+        "2852039166",
+        "127.1",
+        "[::1]",
+        "[::ffff:169.254.169.254]",
+        "0251.0376.0251.0376",
+    ],
+)
 def test_a_proxy_is_not_asked_for_what_is_refused(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     proxy = Raw(WHOLE["length"])
     monkeypatch.setenv("http_proxy", proxy.url.partition("/x")[0])

@@ -207,3 +207,20 @@ def test_a_host_that_stood_still_removes_nothing(store: Store, monkeypatch: pyte
 def test_names_of_files_are_names_whatever_the_host_is_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", filesystem.unique())
+
+
+@pytest.mark.parametrize("place", ["bases/.lock", "bases/.partial/x/lock", "machines/shop/.lock"])
+def test_the_server_of_a_storage_takes_leases_as_its_clients_do(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """It has the storage on a local file system, and sees no flock of theirs."""
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    with lock.take(str(path), "it"):
+        assert not path.with_name(f"{path.name}.lease").exists()
+    monkeypatch.setattr(filesystem, "is_network", lambda _path: True)  # a client
+    Store(str(tmp_path)).prepare()
+    monkeypatch.undo()
+    with lock.take(str(path), "it"):
+        assert path.with_name(f"{path.name}.lease").exists()
+    assert not path.with_name(f"{path.name}.lease").exists()

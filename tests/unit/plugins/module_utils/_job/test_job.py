@@ -12,6 +12,7 @@ import time
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import holds
 from ansible_collections.basecast.fleet.plugins.module_utils._job import bases as job_bases
 from ansible_collections.basecast.fleet.plugins.module_utils._job import job as job_module
 from ansible_collections.basecast.fleet.plugins.module_utils._job.job import predict
@@ -46,6 +47,16 @@ def test_machines_are_made_and_then_found(site: Site) -> None:
     assert (again["changed"], states(again)) == (False, {"m-1": "present", "m-2": "present"})
     site.libvirt.known[0].is_running = False
     assert states(site.job(work, "run-3").perform()) == {"m-1": "started", "m-2": "present"}
+
+
+@pytest.mark.parametrize("base_is_there", [True, False])
+def test_what_the_run_held_is_given_back_at_the_end(site: Site, base_is_there: bool) -> None:
+    store = site.stores["one"]
+    base = put_base(store, A)
+    for run in ("run-1", "run-2"):
+        holds.hold([store], run, [base.sha256], 600.0)
+    site.job(site.work(base.sha256 if base_is_there else "0" * 64), timeout_s=0.1).perform()
+    assert [one.run for one in holds.standing(store)] == ["run-2"]
 
 
 def test_the_relay_hears_how_far_machines_are(site: Site) -> None:

@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, holds, references, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, holds, last_use, references, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._job import prune
 from ansible_collections.basecast.fleet.plugins.module_utils._job.prune import Prune, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain_disks import DomainDisk
@@ -77,6 +77,11 @@ def _pin(fleet: Fleet, base: t.Any) -> None:
     fleet.site.stores["one"].refer(base.sha256, [references.pin_of("golden")])
 
 
+def _elsewhere(fleet: Fleet, base: t.Any) -> None:
+    """The record that another host has left of a disk in a pool of its own."""
+    fleet.site.stores["one"].refer(base.sha256, [references.disk_of("default", "/ssd/machines/x/y/root.qcow2", "kvm9", "0" * 32)])
+
+
 def _tenant(fleet: Fleet, base: t.Any) -> None:
     fleet.site.stores["one"].refer(base.sha256, [references.tenant_of("other")])
 
@@ -126,6 +131,7 @@ def _damaged(fleet: Fleet, _base: t.Any) -> None:
         (_foreign, "needed by the domain theirs"),
         (_record, "needed by the service blog (tenant other)"),
         (_pin, "the pin golden keeps it"),
+        (_elsewhere, "needed by /ssd/machines/x/y/root.qcow2 on kvm9"),
         (_tenant, "the tenant other has a reference to it"),
         (_hold, "the run run-7 is about to use it"),
         (_strange_reference, "the pin unreadable:strange.json keeps it"),
@@ -256,3 +262,16 @@ def test_what_is_needed_now_was_of_use_now(fleet: Fleet) -> None:
     fleet.prune().perform()
     stamps = os.listdir(os.path.join(store.directory, ".used"))
     assert stamps == [needed.sha256] and other.sha256 in store.ids()
+
+
+def test_a_base_that_was_of_use_since_the_plan_is_kept(fleet: Fleet) -> None:
+    """On shared storage the disk that was made from it may lie where only another host sees it."""
+    store = fleet.site.stores["one"]
+    base = put_base(store)
+    (seen,) = fleet.prune(check=True).look()["pools"]["one"]["bases"]
+    os.makedirs(os.path.join(store.directory, ".used"))
+    last_use.note(store.directory, [base.sha256])
+    planned = {base.sha256: seen["used_at"]}
+    assert fleet.states(base.sha256, used_at=planned) == ["kept it was of use after the plan was made"]
+    (again,) = fleet.prune(check=True).look()["pools"]["one"]["bases"]
+    assert fleet.states(base.sha256, used_at={base.sha256: again["used_at"]}) == ["removed"]

@@ -93,6 +93,16 @@ def test_a_service_leaves_nothing_but_its_base(site: Site) -> None:
     assert site.stores["one"].find(sha256) is not None and site.stores["one"].references(sha256) == []
 
 
+def test_files_of_another_host_s_machine_stay(site: Site) -> None:
+    """They lie in a pool that this host shares; a machine that this host has is its own whatever is said."""
+    deploy(site, "web-1", "web-2")
+    site.libvirt.known[:] = [domain for domain in site.libvirt.known if domain.name != "shop-web-1"]
+    before = {path for path in files(site) if "/web-1/" in path}
+    told = remove(site, elsewhere=["web-1", "web-2"])
+    assert list(by_name(told)) == ["web-2"] and by_name(told)["web-2"]["actions"]
+    assert before and {path for path in files(site) if "/web-1/" in path} == before
+
+
 def test_a_second_removal_changes_nothing(site: Site) -> None:
     deploy(site, "web-1")
     assert remove(site)["changed"]

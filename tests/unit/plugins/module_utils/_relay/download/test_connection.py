@@ -15,7 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import BALANCE, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import Stripes
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, ROOTED
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, MAX_PATH, ROOTED
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, COUNT, DATA, Child, End, until
 
@@ -94,13 +94,14 @@ def test_what_a_parent_may_not_say(child_of: t.Callable[..., Child], kind: int, 
     assert child.fetch.attempts[0].error.rstrip(".") == f"p sent {sentence}"
 
 
-def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child]) -> None:
+@pytest.mark.parametrize("kind", ["long", "of long names"])
+def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child], kind: str) -> None:
     child = child_of("p")
     end = child.greet("p")
     (feed,) = child.fetch.connections()
     until(lambda: feed.state == ROOTED)
-    circle = [f"kvm{number}" for number in range(feed_module.MAX_PATH)]
-    end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [circle], "turn": True})
+    path = [f"kvm{number}" for number in range(MAX_PATH)] if kind == "long" else ["x" * 250] * 100
+    end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [path], "turn": True})
     until(lambda: feed.state == LOST)
 
 

@@ -320,6 +320,41 @@ def test_news_that_cannot_be_are_refused(value: t.Any) -> None:
         decode(json.dumps({"hosts": value}), "b")
 
 
+LONG = tuple("ü" * 250 + f"{number:03d}" for number in range(MAX_PARENTS))
+PASSED_ON: dict[str, list[t.Any]] = {
+    "an age": [1e9, 5, 2, 1, 0, {}],
+    "texts of many bytes": [
+        0,
+        5,
+        2,
+        1,
+        0,
+        {f"{n:064x}": ["failed", 1, 1, 1, 1, 1, ["a"], "\U0001f600" * MAX_MSG] for n in range(MAX_BASES)},
+    ],
+    "controls": [0, 5, 2, 1, 0, {f"{n:064x}": ["failed", 1, 1, 1, 1, 1, ["a"], "\x1b" * MAX_MSG] for n in range(MAX_BASES)}],
+    "parents with long names": [0, 5, 2, 1, 0, {f"{n:064x}": ["failed", 1, 1, 1, 1, 1, LONG, "ü" * 100] for n in range(10)}],
+    "numbers": [1e9, 5, (1 << 62) - 1, 1, 1, {SHA: ["waiting", (1 << 62) - 1, 0, 0, 1e15, 1e15, [], ""]}, 1, []],
+    "fractions": [0.0001, 5, 2, 1, 0, {SHA: ["waiting", 0, 0, 0, 1e-300, 5e-324, [], "\\" * MAX_MSG]}],
+}
+
+
+@pytest.mark.parametrize("name", PASSED_ON)
+def test_a_lie_makes_no_liar_of_who_passes_it_on(name: str) -> None:
+    """What a host accepts from a peer, the next one accepts from it; else it would be shut out in the liar's place."""
+    told = json.dumps({"hosts": {"b": PASSED_ON[name]}}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    hosts = (*HOSTS, *LONG)
+    first, second = table("a", hosts), table("c", hosts)
+    for host, age_s, one in decode(told, "liar").reports:
+        assert first.merge(host, one, age_s, 10.0, 1)
+    cursor = 0
+    while first.has_news(cursor):
+        items, cursor = first.news(cursor, 2, 500.0)
+        protocol.encode(protocol.NEWS, 0, encode(items))
+        for host, age_s, one in decode(encode(items), "a").reports:
+            second.merge(host, one, age_s, 500.0, 1)
+    assert second.view(500.0)["b"]["started"]
+
+
 def test_a_text_cannot_reach_a_terminal_with_its_controls() -> None:
     value = [0.0, 1, 1, 1, 1, {SHA: ["failed", 1, 1, 1, 0, None, [], "gone\r\n\x9b1A"]}]
     ((_host, _age, one),) = decode(json.dumps({"hosts": {"b": value}}), "b").reports

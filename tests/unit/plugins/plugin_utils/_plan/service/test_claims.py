@@ -47,6 +47,23 @@ def test_bases_that_are_read_are_held_where_they_are() -> None:
     assert {name: (len(claim["uses"]) > 0, claim["bases"]) for name, claim in source.items()} == {"a": (True, []), "b": (False, [sha256])}
 
 
+def test_a_tenant_with_a_quota_claims_on_every_host() -> None:
+    """So that two of its plans meet, though they use different hosts."""
+    hosts = {"a": facts(), "b": facts(), "c": {**facts(), "reachable": False}}
+    plan = service_plan(manifest(hosts=["a"]), hosts, quotas={"default": {"machines": 9}})
+    assert {name: [use["name"] for use in claim["uses"]] for name, claim in plan["claims"].items()} == {"a": ["web-1"], "b": ["the quota"]}
+    assert not any(plan["claims"]["b"]["uses"][0][key] for key in ("cpus", "memory_mib", "disk_bytes", "pools"))
+    assert "b" not in service_plan(manifest(hosts=["a"]), hosts, quotas={"other": {"machines": 9}})["claims"]
+
+
+@pytest.mark.parametrize("there, waits", [(True, 1), (False, 2)])
+def test_a_claim_stands_while_bases_are_imported(there: bool, waits: int) -> None:
+    first = facts()
+    if not there:
+        first["pools"]["default"]["bases"] = []
+    assert service_plan(manifest(hosts=["a"]), {"a": first})["claims"]["a"]["waits"] == waits
+
+
 def test_what_exists_is_not_claimed_again() -> None:
     machines = [{"machine": f"web-{number}", "group": "web", "number": number, "spec": {}} for number in (1, 2)]
     hosts = {"a": facts(machines=machines[:1]), "b": facts(machines=machines[1:])}

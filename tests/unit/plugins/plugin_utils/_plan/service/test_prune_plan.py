@@ -22,7 +22,14 @@ POLICY: Policy = {"unused_days": 30, "keep_versions": 0, "free_percent": 0, "gra
 def base(number: int, unused_days: float = 40, name: str = "", **more: t.Any) -> dict[str, t.Any]:
     named, _space, version = name.partition(" ")
     names = [{"tenant": "default", "name": named, "version": version}] if name else []
-    known = {"sha256": f"{number:064x}", "names": names, "bytes": 100, "unused_s": unused_days * DAY, "usable": True}
+    known = {
+        "sha256": f"{number:064x}",
+        "names": names,
+        "bytes": 100,
+        "unused_s": unused_days * DAY,
+        "used_at": float(number),
+        "usable": True,
+    }
     return {**known, "children": [], "kept": [], **more}
 
 
@@ -73,7 +80,9 @@ NET = {"identity": "net:nfs4:server:/x:2", "shared": True}
 def test_the_policy(bases: list[dict[str, t.Any]], policy: dict[str, t.Any], gone: list[int]) -> None:
     plan = prune_plan({"a": look(*bases)}, t.cast("Policy", {**POLICY, **policy}), ["a"])
     assert going(plan) == gone
-    assert plan["hosts"] == ({"a": {"bases": {"default": [f"{one:064x}" for one in gone]}, "left": {}}} if gone else {})
+    digests = [f"{one:064x}" for one in gone]
+    used_at = {digest: float(one) for one, digest in zip(gone, digests, strict=True)}
+    assert plan["hosts"] == ({"a": {"bases": {"default": digests}, "used_at": used_at, "left": {}}} if gone else {})
     assert all(one["reasons"] for one in plan["bases"])
 
 
@@ -149,7 +158,7 @@ def test_leftovers(age_s: float, kept: list[str], goes: bool) -> None:
     partial = {"kind": "partial", "sha256": "5" * 64, "path": "/p/x", "bytes": 7, "age_s": age_s, "kept": kept}
     upload = {**partial, "kind": "upload", "sha256": None}
     plan = prune_plan({"a": look(left=[partial, upload])}, POLICY, ["a"])
-    assert plan["hosts"] == ({"a": {"bases": {}, "left": {"default": ["5" * 64, "/p/x"]}}} if goes else {})
+    assert plan["hosts"] == ({"a": {"bases": {}, "used_at": {}, "left": {"default": ["5" * 64, "/p/x"]}}} if goes else {})
 
 
 @pytest.mark.parametrize(

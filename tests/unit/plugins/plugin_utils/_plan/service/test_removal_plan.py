@@ -43,6 +43,25 @@ def test_hosts_get_the_machines_that_are_meant(request_: dict[str, t.Any], hosts
     assert (plan["problems"], plan["hosts"], plan["whole"]) == ([], hosts, not request_)
 
 
+@pytest.mark.parametrize(
+    ("other", "elsewhere", "named", "kept"),
+    [
+        (look("web-1"), {"a": ["web-1"]}, [("web-1", "b")], []),
+        (look(), {}, [("web-1", "a")], []),
+        (SILENT, {"a": ["web-1"]}, [], ["web-1"]),
+    ],
+    ids=["another's", "nobody's", "perhaps another's"],
+)
+def test_files_in_a_shared_pool_are_their_machine_s_host_s(
+    other: dict[str, t.Any], elsewhere: dict[str, t.Any], named: list[tuple[str, str]], kept: list[str]
+) -> None:
+    looks = {"a": look(recorded=False, machines=[machine("web-1", domain=None)]), "b": other}
+    for request in ({}, {"machines": ["web-1"]}, {"role": "web"}):
+        plan = removal_plan(looks, {"service": "shop", **request})
+        assert (plan["elsewhere"], [(one["machine"], one["host"]) for one in plan["machines"]], plan["kept"]) == (elsewhere, named, kept)
+        assert any("web-1 stays" in line for line in plan["text"]) is bool(kept)
+
+
 def test_a_host_with_a_record_only_forgets_the_service() -> None:
     looks = {"a": look(), "b": look(recorded=False)}
     assert removal_plan(looks, {"service": "shop"})["hosts"] == {"a": None}

@@ -1,0 +1,227 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The door of a host to which machines come: a process of one run, which ends with the migration or by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+import typing as t
+
+from .._disk import filesystem
+from .._disk.errors import UnsafePath
+from .._errors import FleetError
+from .._machine.files import SECRET_MODE
+from .._names import check_name
+from .._relay.node.daemon import Process, spawn, stay_small
+from .._relay.node.node import bind
+from .._relay.wire.socket_stream import tune
+from .._relay.wire.tls import Contexts, agree, identity
+from .._untrusted import Value
+from . import tunnel
+
+LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
+LOCAL = "127.0.0.1"
+PORTS = (61000, 65535)  # on the loopback; above those that Linux gives to connections, and those that libvirt takes by itself
+_HANDSHAKE_S = 15.0
+_CALM_S = 0.5
+_STOP_S = 5.0
+_DIRECTORY = ".migrations"  # no run can have this name
+
+
+class Slot(t.NamedTuple):
+    """A file that may arrive.
+
+    :param path: its place.
+    :param keep: whether it stays under its temporary name until somebody has looked into it.
+    """
+
+    path: str
+    keep: bool
+
+    @property
+    def temporary(self) -> str:
+        directory, name = os.path.split(self.path)
+        return os.path.join(directory, f".{name}.move.tmp")
+
+
+Slots = t.Mapping[str, t.Mapping[str, Slot]]  # by machine and name
+
+
+class Guests(t.NamedTuple):
+    """Whose machines come here.
+
+    :param machines: of each source host, by its inventory name.
+    :param slots: files of each machine.
+    """
+
+    machines: t.Mapping[str, t.Collection[str]]
+    slots: Slots
+
+
+class Door:
+    """Accepts connections of the source hosts, and of nobody else."""
+
+    def __init__(self, listener: socket.socket, tls: Contexts, guests: Guests, libvirt_socket: str = LIBVIRT_SOCKET) -> None:
+        self._listener = listener
+        self._tls = tls
+        self._guests = guests
+        self._libvirt_socket = libvirt_socket
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def serve(self, until: float) -> None:
+        with contextlib.closing(self._listener):
+            self._serve(until)
+
+    def _serve(self, until: float) -> None:
+        self._listener.settimeout(_CALM_S)
+        while time.monotonic() < until and not self._closed.is_set():
+            try:
+                connection, _address = self._listener.accept()
+            except socket.timeout:
+                continue
+            except OSError as error:
+                _log(f"cannot accept: {error}")
+                time.sleep(_CALM_S)
+                continue
+            threading.Thread(target=self._guarded, args=(connection,), daemon=True).start()
+
+    def _guarded(self, plain: socket.socket) -> None:
+        with contextlib.closing(plain):
+            try:
+                self._one(plain)
+            except (FleetError, OSError) as error:
+                _log(error.message if isinstance(error, FleetError) else str(error))
+
+    def _one(self, plain: socket.socket) -> None:
+        plain.settimeout(_HANDSHAKE_S)
+        tune(plain)
+        with contextlib.closing(self._tls.server.wrap_socket(plain, server_side=True)) as secure:
+            host = identity(secure)
+            agree(secure, True, host)
+            if host not in self._guests.machines:
+                tunnel.send_message(secure, {"error": f"no machine of {host} is expected here"})
+                return
+            header = tunnel.receive_message(secure, f"what {host} asks for")
+            try:
+                self._answer(host, header, secure)
+            except (FleetError, OSError) as error:
+                told = error.message if isinstance(error, FleetError) else f"{error.filename or 'the file'}: {error.strerror}"
+                with contextlib.suppress(OSError):
+                    tunnel.send_message(secure, {"error": told})
+                raise
+
+    def _answer(self, host: str, header: Value, secure: t.Any) -> None:
+        where = header["to"].choice(tunnel.LIBVIRT, tunnel.PORT, tunnel.FILE, tunnel.PROBE)
+        if where == tunnel.FILE:
+            self._receive(host, header, secure)
+            return
+        if where == tunnel.PROBE:
+            tunnel.send_message(secure, {"free": _is_free(header["port"].integer(*PORTS))})
+            return
+        if where == tunnel.LIBVIRT:
+            inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            target: t.Any = self._libvirt_socket
+        else:
+            inner = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            target = (LOCAL, header["port"].integer(*PORTS))
+        with contextlib.closing(inner):
+            inner.connect(target)
+            tunnel.send_message(secure, {"connected": True})
+            tunnel.pump(inner, secure)
+
+    def _receive(self, host: str, header: Value, secure: t.Any) -> None:
+        machine, name = header["machine"].text(), header["name"].text()
+        slot = self._guests.slots.get(machine, {}).get(name)
+        if machine not in self._guests.machines[host] or slot is None:
+            raise UnsafePath(f"no file {name} of {machine} is expected from {host}", path=name)
+        size = header["size"].integer()
+        tunnel.send_message(secure, {"ready": True})
+        secure.settimeout(None)
+        digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE)
+        if not slot.keep:
+            os.rename(slot.temporary, slot.path)
+        filesystem.sync_directory(os.path.dirname(slot.path))
+        tunnel.send_message(secure, {"sha256": digest})
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOCAL, port))
+        except OSError:
+            return False
+        return True
+
+
+# --- the process -------------------------------------------------------------------------------
+
+
+def start(runtime_dir: str, run: str, address: str, ports: tuple[int, int], tls: Contexts, guests: Guests, ttl_s: float) -> int:
+    """Start the run's door on this host, instead of one that is there; its port."""
+    stop(runtime_dir, run)
+    path = _path(runtime_dir, run)
+    listener = bind(address, *ports)
+
+    def main() -> None:
+        stay_small()
+        signal.signal(signal.SIGTERM, lambda *_unused: os._exit(0))
+        Door(listener, tls, guests).serve(time.monotonic() + ttl_s)
+
+    try:
+        _make_directory(runtime_dir)
+        process = spawn(main, {listener.fileno()}, path + ".log")
+        port = int(listener.getsockname()[1])
+        told = {"pid": process.pid, "start_time": process.start_time, "port": port}
+        filesystem.replace_file(path, filesystem.json_bytes(told), SECRET_MODE)
+    finally:
+        listener.close()
+    return port
+
+
+def stop(runtime_dir: str, run: str) -> bool:
+    """End the run's door on this host; whether there was one."""
+    path = _path(runtime_dir, run)
+    try:
+        value = filesystem.read_value(path)
+    except FileNotFoundError:
+        return False
+    process = Process(value["pid"].integer(), value["start_time"].integer())
+    alive = process.alive
+    process.signal(signal.SIGTERM)
+    if not process.wait(_STOP_S):
+        process.signal(signal.SIGKILL)
+        process.wait(_STOP_S)
+    for one in (path, path + ".log"):
+        filesystem.remove_file(one)
+    return alive
+
+
+def _path(runtime_dir: str, run: str) -> str:
+    return os.path.join(runtime_dir, _DIRECTORY, check_name("run", run) + ".json")
+
+
+def _make_directory(runtime_dir: str) -> None:
+    os.makedirs(runtime_dir, mode=0o755, exist_ok=True)
+    path = os.path.join(runtime_dir, _DIRECTORY)
+    filesystem.ensure_directory(path, 0o700)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise UnsafePath(f"{path} belongs to somebody else or is open to others; remove it.", path=path)
+
+
+def _log(text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}", flush=True)

@@ -1,0 +1,142 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What a host knows of machines that are on their way: one small file for each, on both hosts, until the migration has ended.
+
+The file of the source decides: while it says that the machine is leaving, the machine is the source's, and a migration that
+was interrupted is undone. Once it says that the machine was handed over, the machine is the target's, and the rest is done.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._disk import filesystem
+from .._disk.safe_directory import SafeDirectory
+from .._errors import FleetError
+from .._machine.files import SECRET_MODE, make_directory
+from .._machine.owner import Owner
+from .._names import check_name, is_host_label, is_name
+from .._untrusted import Malformed, read
+
+FORMAT = 1
+SOURCE, TARGET = "source", "target"
+LEAVING, HANDED = "leaving", "handed over"
+ARRIVING, ARRIVED = "arriving", "arrived"
+
+_SUFFIX = ".json"
+_LARGEST = 1 << 22
+_PRIVATE_MODE = 0o700
+_DIRECTORY = "migrations"
+
+
+class JournalUnreadable(FleetError):
+    """Something is written of a migration, and what it says cannot be known."""
+
+    kind = "journal_unreadable"
+
+
+class Entry(t.NamedTuple):
+    """
+    :param side: source, target.
+    :param peer: inventory name of the other host.
+    :param running: whether the machine ran when it left.
+    :param live: whether it runs while it moves.
+    :param home: the pool of this host with its seed and logs.
+    """
+
+    side: str
+    phase: str
+    run: str
+    machine: str
+    peer: str
+    live: bool
+    running: bool
+    autostart: bool
+    home: str
+
+    def told(self) -> dict[str, t.Any]:
+        return self._asdict()
+
+
+class MoveJournal:
+    """The machines of one service that leave this host or come to it."""
+
+    def __init__(self, state_dir: str, tenant: str, service: str) -> None:
+        self._state_dir = state_dir
+        self._parts = (_DIRECTORY, check_name("tenant", tenant), check_name("service", service))
+        self._owner = (tenant, service)
+
+    def write(self, entry: Entry) -> None:
+        make_directory(self._state_dir)
+        with self._open(make=True) as directory:
+            directory.replace(entry.machine + _SUFFIX, filesystem.json_bytes({"format": FORMAT, **entry.told()}), SECRET_MODE)
+
+    def read(self, machine: str) -> Entry | None:
+        """None where nothing is on its way.
+
+        :raises JournalUnreadable: why it cannot be known.
+        """
+        name = machine + _SUFFIX
+        path = "/".join((self._state_dir, *self._parts, name))
+        try:
+            with self._open() as directory:
+                value = read(directory.read(name, _LARGEST), "it", max_bytes=_LARGEST)
+            if value["format"].integer() != FORMAT:
+                raise value["format"].wrong(str(FORMAT))
+            side = value["side"].choice(SOURCE, TARGET)
+            phases = (LEAVING, HANDED) if side == SOURCE else (ARRIVING, ARRIVED)
+            return Entry(
+                side=side,
+                phase=value["phase"].choice(*phases),
+                run=value["run"].text(200),
+                machine=machine,
+                peer=value["peer"].text(300),
+                live=value["live"].flag(),
+                running=value["running"].flag(),
+                autostart=value["autostart"].flag(),
+                home=value["home"].text(200),
+            )
+        except FileNotFoundError:
+            return None
+        except Malformed as error:
+            raise JournalUnreadable(
+                f"What {path} says of a migration cannot be used: {error.problem}. See on both hosts which of them has the machine"
+                " (virsh domstate), then remove the file.",
+                path=path,
+            )
+        except OSError as error:
+            raise JournalUnreadable(f"{path} cannot be read: {error.strerror}.", path=path)
+
+    def machines(self) -> list[str]:
+        try:
+            with self._open() as directory:
+                names = directory.names()
+        except FileNotFoundError:
+            return []
+        return [name[: -len(_SUFFIX)] for name in names if name.endswith(_SUFFIX) and is_host_label(name[: -len(_SUFFIX)])]
+
+    def remove(self, machine: str) -> bool:
+        try:
+            with self._open() as directory:
+                return directory.remove(machine + _SUFFIX)
+        except FileNotFoundError:
+            return False
+
+    def owner(self, machine: str) -> Owner:
+        return Owner(*self._owner, machine)
+
+    def _open(self, make: bool = False) -> SafeDirectory:
+        return SafeDirectory.open(self._state_dir, *self._parts, make=make, mode=_PRIVATE_MODE)
+
+
+def services_with_moves(state_dir: str, tenant: str) -> list[str]:
+    """Services of the tenant of which something is on its way."""
+    try:
+        with SafeDirectory.open(state_dir, _DIRECTORY, check_name("tenant", tenant)) as directory:
+            return [name for name in directory.names() if is_name(name)]
+    except FileNotFoundError:
+        return []

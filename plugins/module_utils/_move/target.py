@@ -1,0 +1,330 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The host to which machines come: it makes room, takes them, proves that they are whole, and lets them go on."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._disk import filesystem, layout
+from .._disk.image_header import HeaderError, read_qcow2
+from .._disk.overlay import DISK_MODE, Disks
+from .._disk.overlay import Wish as DiskWish
+from .._disk.qemu_img import QemuImg
+from .._disk.users import look as look_at_disk
+from .._machine.backing import Layer, Places, backing_chain
+from .._machine.domain import describe
+from .._machine.files import check_log, open_machine_directory
+from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, LibvirtHost
+from .._machine.owner import Owner
+from .._relay.wire.tls import Contexts
+from . import door
+from .door import Guests, Slot
+from .host import Host, MoveFailed, Numbers, with_part
+from .journal import ARRIVED, ARRIVING, TARGET, Entry
+
+DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
+OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older
+_SMALL = ("seed.iso", "seed.json", "report.log", OLD_CONSOLE, DEFINITION, RECORD)
+_LARGEST = 1 << 26
+
+
+class Disk(t.NamedTuple):
+    """A disk as it is to be here.
+
+    :param base: digest of the base that it is based on; None for a disk that stands alone.
+    """
+
+    name: str
+    pool: str
+    image_format: str
+    size_bytes: int
+    base: str | None
+
+
+class Came(t.NamedTuple):
+    """What the header of a disk says that has come."""
+
+    virtual_size_bytes: int
+    backing: str | None
+    backing_format: str | None
+
+
+class Arrival(t.NamedTuple):
+    """A machine that comes here.
+
+    :param source: inventory name of the host that it leaves.
+    :param running: whether it ran when it was asked for; live: whether it runs while it moves.
+    :param home: the pool for its seed and logs.
+    """
+
+    owner: Owner
+    run: str
+    source: str
+    live: bool
+    running: bool
+    autostart: bool
+    home: str
+    disks: t.Sequence[Disk]
+    arch: str
+    machine_type: str | None
+    domain_type: str
+    cpu: str
+
+
+class Target:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    # -- before
+
+    def prepare(self, arrival: Arrival) -> dict[str, t.Any]:
+        """Make room for a machine: its directories and fresh disks. Where its files will be.
+
+        :raises FleetError: it cannot come here; nothing of it is left.
+        """
+        owner = arrival.owner
+        journal = self._host.journal(owner)
+        with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
+            before = journal.read(owner.machine)
+            if before is not None and before.run != arrival.run:
+                raise MoveFailed(f"An earlier migration of {owner.machine} from {before.peer} has not ended here; run again.")
+            if before is None:
+                self._check_free(arrival)
+            self._check_libvirt(arrival, libvirt)
+            journal.write(self._entry(arrival, ARRIVING))
+            self._make_disks(arrival)
+            security = ("dac", *(model for model in ("selinux",) if model in libvirt.security_models()))
+        return {
+            "home": self._home(arrival),
+            "disks": {disk.name: self._path(owner, disk) for disk in arrival.disks},
+            "chains": {self._path(owner, disk): self._chain(owner, disk) for disk in arrival.disks},
+            "security": list(security),
+        }
+
+    def open_door(self, run: str, address: str, ports: tuple[int, int], tls: Contexts, arrivals: t.Sequence[Arrival], ttl_s: float) -> int:
+        """Let the source hosts in; the port."""
+        machines: dict[str, list[str]] = {}
+        for arrival in arrivals:
+            machines.setdefault(arrival.source, []).append(str(arrival.owner))
+        slots = {str(arrival.owner): self._slots(arrival) for arrival in arrivals}
+        return door.start(self._host.runtime_dir, run, address, ports, tls, Guests(machines, slots), ttl_s)
+
+    def close_door(self, run: str) -> bool:
+        return door.stop(self._host.runtime_dir, run)
+
+    def _slots(self, arrival: Arrival) -> dict[str, Slot]:
+        home = self._home(arrival)
+        slots = {name: Slot(os.path.join(home, name), False) for name in _SMALL}
+        for disk in arrival.disks:
+            path = self._path(arrival.owner, disk)
+            slots[os.path.basename(path)] = Slot(path, True)
+            origin = layout.origin_path(os.path.dirname(path), disk.name)
+            slots[os.path.basename(origin)] = Slot(origin, False)
+        return slots
+
+    def _check_free(self, arrival: Arrival) -> None:
+        for pool, store in self._host.stores.items():
+            directory = arrival.owner.directory(store.pool_path)
+            if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
+                raise MoveFailed(
+                    f"{directory} (pool {pool}) exists on the target and is not empty; see what it is, and move it away or remove it"
+                    f" (basecast.fleet.remove -e machines={arrival.owner.machine} with --limit to this host)."
+                )
+
+    def _check_libvirt(self, arrival: Arrival, libvirt: LibvirtHost) -> None:
+        owner = arrival.owner
+        for domain in libvirt.domains():
+            if domain.name == owner.domain or domain.uuid == owner.domain_uuid:
+                raise MoveFailed(f"The target has a domain {domain.name} (UUID {domain.uuid}) already; undefine or rename it.")
+        if not libvirt.offers(arrival.arch, arrival.machine_type, arrival.domain_type):
+            raise MoveFailed(
+                f"The target's QEMU does not offer the machine type {arrival.machine_type or 'of the machine'} for {arrival.arch}"
+                f" ({arrival.domain_type}); choose another host, or install the QEMU that the source has."
+            )
+        if arrival.live and arrival.domain_type == "kvm" and arrival.cpu and not libvirt.can_run_cpu(arrival.cpu):
+            raise MoveFailed(
+                "The target's processor lacks features that the source's has; choose another host, or migrate it while it is off"
+                " (live=false)."
+            )
+
+    def _make_disks(self, arrival: Arrival) -> None:
+        """Fresh ones, whatever an interrupted attempt of this run has left: a copy writes what the source has, and no zeros."""
+        owner = arrival.owner
+        qemu = QemuImg(self._host.run_command)
+        disks = Disks(self._host.stores, qemu, owner.tenant, owner.service)
+        for disk in arrival.disks:
+            filesystem.remove_file(self._path(owner, disk))
+        disks.present(
+            [
+                DiskWish(owner.machine, disk.name, disk.pool, base=disk.base, size_bytes=disk.size_bytes)
+                for disk in arrival.disks
+                if disk.image_format == "qcow2"
+            ]
+        )
+        open_machine_directory(self._home(arrival), make=True).close()
+        for disk in arrival.disks:
+            if disk.image_format == "raw":
+                path = self._path(owner, disk)
+                open_machine_directory(os.path.dirname(path), make=True).close()
+                filesystem.write_file(path, b"", DISK_MODE)
+                os.truncate(path, disk.size_bytes)
+
+    # -- what came
+
+    def receive(self, arrival: Arrival) -> dict[str, t.Any]:
+        """Take what has come, and prove that it is the machine: its disks open, and its domain is there.
+
+        A machine that was off is defined; one that ran is there without having done anything yet, or runs already where it
+        came live.
+        """
+        owner = arrival.owner
+        journal = self._host.journal(owner)
+        with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
+            entry = journal.read(owner.machine)
+            if entry is None or entry.side != TARGET:
+                raise MoveFailed(f"{owner.machine} is not expected here; run again.")
+            if entry.phase == ARRIVING:
+                if arrival.live:
+                    self._check_running(owner, libvirt)
+                else:
+                    self._put_together(arrival, libvirt)
+                journal.write(entry._replace(phase=ARRIVED))
+        return {"state": "arrived"}
+
+    def _check_running(self, owner: Owner, libvirt: LibvirtHost) -> None:
+        domain = libvirt.domain(owner.domain_uuid)
+        state = domain.power() if domain else "absent"
+        if state != RUNNING:
+            raise MoveFailed(f"{owner.machine} does not run on the target; it is {state}.")
+
+    def _put_together(self, arrival: Arrival, libvirt: LibvirtHost) -> None:
+        owner = arrival.owner
+        for disk in arrival.disks:
+            self._take_disk(owner, disk)
+        path = os.path.join(self._home(arrival), DEFINITION)
+        xml = filesystem.read_file(path, _LARGEST).decode()
+        about = describe(xml)
+        if about.owner != owner or about.uuid != owner.domain_uuid:
+            raise MoveFailed(f"The definition that has come is not that of {owner.machine}.")
+        domain = libvirt.domain(owner.domain_uuid) or libvirt.define(xml, owner.domain)
+        for log in (about.console, about.report):
+            check_log(log)
+        if arrival.running and domain.power() == OFF:
+            domain.start_paused()
+
+    def _take_disk(self, owner: Owner, disk: Disk) -> None:
+        """Put what has come in the place of the fresh disk, if that has not been done before."""
+        path = self._path(owner, disk)
+        slot = Slot(path, True)
+        if not os.path.lexists(slot.temporary):
+            return
+        fresh, come = look_at_disk(path, disk.pool), self._looked(slot.temporary, disk)
+        if fresh is None or come.virtual_size_bytes != disk.size_bytes:
+            raise MoveFailed(f"What has come as {path} is not a {disk.image_format} disk of {disk.size_bytes} bytes.")
+        if (come.backing is None) != (disk.base is None) or (come.backing is None) != (fresh.backing is None):
+            raise MoveFailed(f"What has come as {path} has {'no' if come.backing is None else 'a'} parent; expected the opposite.")
+        if fresh.backing is not None and (come.backing, come.backing_format) != (fresh.backing, fresh.backing_format):
+            QemuImg(self._host.run_command).set_backing(slot.temporary, fresh.backing, fresh.backing_format or "qcow2", path)
+        check = QemuImg(self._host.run_command).check(slot.temporary, disk.image_format, path)
+        if check.problem:
+            raise MoveFailed(f"What has come as {path} is damaged: {check.problem}")
+        filesystem.sync_file(slot.temporary)
+        os.rename(slot.temporary, path)
+        filesystem.sync_directory(os.path.dirname(path))
+
+    @staticmethod
+    def _looked(path: str, disk: Disk) -> Came:
+        """A file under its temporary name, under which nobody else takes it for a disk."""
+        if disk.image_format == "raw":
+            return Came(os.lstat(path).st_size, None, None)
+        try:
+            header = read_qcow2(path)
+        except HeaderError as error:
+            raise MoveFailed(f"What has come as {path} is not a qcow2 disk: {error}") from error
+        return Came(header.virtual_size_bytes, header.backing, header.backing_format)
+
+    # -- after
+
+    def finish(self, owner: Owner, numbers: Numbers) -> dict[str, t.Any]:
+        """The machine is this host's: it goes on, and the host keeps what it has to know of it."""
+        journal = self._host.journal(owner)
+        with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
+            entry = journal.read(owner.machine)
+            domain = libvirt.domain(owner.domain_uuid)
+            if domain is None:
+                raise MoveFailed(f"{owner.machine} was handed over and has no domain here; see its directory in the pools of this host.")
+            if entry is not None:
+                if entry.side != TARGET or entry.home not in self._host.pools:
+                    raise MoveFailed(f"{owner.machine} is not expected here, or its pool {entry.home} is none of this host any more.")
+                home = owner.directory(self._host.pools[entry.home])
+                self._go_on(domain, entry)
+                part = self._part(home)
+                self._host.assign(owner.tenant, owner.service, numbers, lambda old: with_part(old, part, owner))
+                for name in (DEFINITION, RECORD):
+                    filesystem.remove_file(os.path.join(home, name))
+                journal.remove(owner.machine)
+            return {"state": domain.power()}
+
+    @staticmethod
+    def _part(home: str) -> dict[str, t.Any]:
+        """What the source's record says of machines like this one; empty where it had none."""
+        try:
+            return filesystem.read_value(os.path.join(home, RECORD), _LARGEST).mapping()
+        except FileNotFoundError:
+            return {}
+
+    @staticmethod
+    def _go_on(domain: Domain, entry: Entry) -> None:
+        if domain.autostart() != entry.autostart:
+            domain.set_autostart(entry.autostart)
+        state = domain.power()
+        if not entry.running:
+            return
+        if state == PAUSED:
+            domain.resume()
+        elif state == OFF and not entry.live:
+            domain.start()  # the host was restarted since; a guest that came live may have powered off
+
+    def undo(self, owner: Owner) -> dict[str, t.Any]:
+        """Nothing of the machine is left here. The source has not handed it over, so nothing of it happened here."""
+        journal = self._host.journal(owner)
+        entry = journal.read(owner.machine)
+        if entry is None:
+            return {"state": "absent"}
+        if entry.side != TARGET:
+            raise MoveFailed(f"{owner.machine} leaves this host, it does not come here; nothing was removed.")
+        self.close_door(entry.run)
+        self._host.remove(owner)
+        journal.remove(owner.machine)
+        return {"state": "absent"}
+
+    # -- places
+
+    def _entry(self, arrival: Arrival, phase: str) -> Entry:
+        return Entry(
+            TARGET,
+            phase,
+            arrival.run,
+            arrival.owner.machine,
+            arrival.source,
+            arrival.live,
+            arrival.running,
+            arrival.autostart,
+            arrival.home,
+        )
+
+    def _home(self, arrival: Arrival) -> str:
+        return arrival.owner.directory(self._host.pools[arrival.home])
+
+    def _path(self, owner: Owner, disk: Disk) -> str:
+        return layout.disk_path(self._host.pools[disk.pool], owner.service, owner.machine, disk.name, disk.image_format)
+
+    def _chain(self, owner: Owner, disk: Disk) -> list[dict[str, str]]:
+        layers: list[Layer] = backing_chain(self._path(owner, disk), disk.image_format, Places(self._host.pools.values(), owner.service))
+        return [layer._asdict() for layer in layers]
