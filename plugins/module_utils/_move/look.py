@@ -250,4 +250,18 @@ def _journal(request: Request, tenant: str) -> t.Iterator[dict[str, t.Any]]:
             for machine in journal.machines():
                 entry: Entry | None = journal.read(machine)
                 if entry is not None:
-                    yield {"tenant": tenant, "service": service, **entry.told()}
+                    yield {"tenant": tenant, "service": service, **entry.told(), "process": _at_work(request, tenant, service)}
+
+
+def _at_work(request: Request, tenant: str, service: str) -> int | None:
+    """The process that changes machines of the service at this moment; 0 if it cannot be told."""
+    journal = Journal(request.runtime_dir, tenant, service)
+    try:
+        journal.open()
+        held = journal.lock()
+        if held.take():
+            held.release()
+            return None
+        return held.holder()
+    except OSError as error:
+        raise FleetError(f"{journal.directory}: {error.strerror}", path=journal.directory) from error

@@ -300,6 +300,12 @@ class Target:
         if entry.side != TARGET:
             raise MoveFailed(f"{owner.machine} leaves this host, it does not come here; nothing was removed.")
         self.close_door(entry.run)
+        with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
+            domain = libvirt.domain(owner.domain_uuid)
+            if domain is not None and domain.power() == RUNNING:
+                raise MoveFailed(
+                    f"{owner.machine} runs on the target; nothing was removed. See whether it does on {entry.peer}, and run again."
+                )
         self._host.remove(owner)
         journal.remove(owner.machine)
         return {"state": "absent"}

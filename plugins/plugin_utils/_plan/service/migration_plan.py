@@ -179,6 +179,9 @@ def _decision(
         if host not in seen:
             why = unknown.get(host, "it is not a host of this run")
             return None, f"{begun}, and {host} cannot be asked ({why}); run again when it answers. Start {name} on neither host before"
+    for host, says in ((source, found.source_says), (target, found.target_says)):
+        if says is not None and says.get("process") is not None:
+            return None, f"{begun}: process {says['process']} of {host} is still at work on it; run again when that has ended"
     here, there = _state(seen[source], found.key), _state(seen[target], found.key)
     states = f"it is {here} on {source} and {there} on {target}"
     by_hand = f"{begun}: {states}; see on which host it works, stop it on the other (virsh destroy), and run again"

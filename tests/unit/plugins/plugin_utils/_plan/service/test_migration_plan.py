@@ -266,6 +266,17 @@ def test_a_side_that_cannot_be_asked_is_named(silent: str) -> None:
     assert found["moves"] == [] and f"and {silent} cannot be asked (Connection timed out)" in found["problems"][0]
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_migration_that_is_at_work_is_left_alone(side: str) -> None:
+    busy = {"source": "a", "target": "b"}[side]
+    looks = {
+        host: look(*machines, journal=[{**entry(at, phase), "process": 77 if at == side else None}])
+        for host, at, phase, machines in (("a", "source", "leaving", [machine()]), ("b", "target", "arriving", []))
+    }
+    found = migration_recovery(looks, WEB)
+    assert found["moves"] == [] and f"process 77 of {busy} is still at work on it" in found["problems"][0]
+
+
 def test_machines_that_are_not_meant_are_left_alone() -> None:
     looks = {"a": look(machine(), journal=[entry("source", "leaving")]), "b": NOTHING}
     assert migration_recovery(looks, {**WEB, "machine": "web-2"})["moves"] == []
