@@ -246,7 +246,7 @@ def _read(path: pathlib.Path) -> dict[str, t.Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FleetError(f"status_file: {path} cannot be read: {error.strerror}; basecast.fleet.status writes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FleetError(f"status_file: {path} is no JSON: {error}; basecast.fleet.status writes it") from error
     if not isinstance(found, dict):
         raise FleetError(f"status_file: {path} is not the status of a fleet; basecast.fleet.status writes it")

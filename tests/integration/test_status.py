@@ -129,10 +129,9 @@ def test_hosts_that_cannot_be_asked_are_told(lab: Lab) -> None:
     [
         (["-e", "tenant=../x"], "tenant: '../x' is not accepted"),
         (["-e", "tenant=other", "-e", "basecast_status_all_tenants=true"], "tenant: other is given together with"),
-        (["-e", "basecast_status_file=/nowhere/at/all.json"], "basecast_status_file"),
         (["--skip-tags", "all"], "Nothing was done, or not all of it"),
     ],
-    ids=["tenant", "both", "file", "tags"],
+    ids=["tenant", "both", "tags"],
 )
 def test_what_cannot_be_meant_is_refused(lab: Lab, options: list[str], words: str) -> None:
     done = status(lab, *options)

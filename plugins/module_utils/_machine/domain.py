@@ -216,7 +216,9 @@ def moved(xml: str, to: Moved) -> str:
             continue
         source.set("file", _moved_path(source.get("file", ""), to))
         source.attrib.pop("index", None)  # libvirt's own number of a running machine's disk
-        set_chain(disk, to.chains.get(source.get("file", ""), []), to.security)
+        chain = to.chains.get(source.get("file", ""))
+        if chain is not None:
+            set_chain(disk, chain, to.security)
         for mirror in disk.findall("mirror"):
             disk.remove(mirror)
     for kind in ("serial", "console"):

@@ -21,10 +21,11 @@ MIB = 1 << 20
 NEAR_BYTES = 8 * MIB
 
 Pool = tuple[str, str]  # host, name
+Told = Mapping[str, t.Any]  # of a host or a pool, see observed
 Probes = Mapping[str, Mapping[str, t.Any]]
 
 
-def likely_storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
+def likely_storage_of(host: str, pool: str, content: Told) -> str:
     """The same without a proof, where a wrong guess costs nothing: two file systems may look equal."""
     return str(content.get("storage") or (content.get("filesystem") or {}).get("identity") or f"{host}:{pool}")
 
@@ -38,7 +39,7 @@ class _Seen(t.NamedTuple):
     total_bytes: int
 
 
-def storage_of(host: str, pool: str, content: Mapping[str, t.Any]) -> str:
+def storage_of(host: str, pool: str, content: Told) -> str:
     """What the pools of several hosts have in common if they are one storage; else the pool's own name."""
     return str(content.get("storage") or f"{host}:{pool}")
 
@@ -102,7 +103,7 @@ def _texts(value: object) -> set[str]:
     return {one for one in value if isinstance(one, str)} if isinstance(value, (list, tuple)) else set()
 
 
-def _named(host: str, facts: Mapping[str, t.Any], names: Mapping[Pool, str]) -> dict[str, t.Any]:
+def _named(host: str, facts: Told, names: Mapping[Pool, str]) -> dict[str, t.Any]:
     """A host's own word on its storage does not count, as it may say anything."""
     pools = facts.get("pools") or {}
     told = {

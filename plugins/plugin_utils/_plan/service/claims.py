@@ -16,13 +16,14 @@ from ..types import Manifest
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]
+Named = Mapping[str, Mapping[str, t.Any]]  # groups, bases, work of hosts
 
 
 def claims_of(
     creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
-    bases: Mapping[str, Mapping[str, t.Any]],
-    work: Mapping[str, Mapping[str, t.Any]],
+    groups: Named,
+    bases: Named,
+    work: Named,
     hosts: Observed,
     relays: Sequence[Mapping[str, t.Any]] = (),
     quota: bool = False,
@@ -140,8 +141,8 @@ def _use(name: str) -> Use:
 
 def _counted_on(
     creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
-    bases: Mapping[str, Mapping[str, t.Any]],
+    groups: Named,
+    bases: Named,
     relays: Sequence[Mapping[str, t.Any]],
     hosts: Observed,
 ) -> dict[str, set[str]]:
@@ -169,7 +170,7 @@ def _homes(hosts: Observed) -> dict[tuple[str, str], tuple[str, str]]:
     return homes
 
 
-def _copies(bases: Mapping[str, Mapping[str, t.Any]], work: Mapping[str, Mapping[str, t.Any]]) -> dict[tuple[str, str], list[str]]:
+def _copies(bases: Named, work: Named) -> dict[tuple[str, str], list[str]]:
     """The bases that come to each pool: imported, fetched, or copied from another pool of the host."""
     found: dict[tuple[str, str], list[str]] = {}
     names = {base["sha256"]: name for name, base in bases.items() if base["sha256"]}

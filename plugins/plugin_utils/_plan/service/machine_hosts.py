@@ -63,6 +63,8 @@ class Choice:
             address = ipaddress.ip_address(text)
         except ValueError:
             return False  # it would be given to programs as an argument
+        if "%" in text:
+            return False  # behind it an address takes any text, and a guest chooses it
         if address.is_link_local or address.is_loopback or address.is_unspecified:
             return False
         return not self.parsed or any(address.version == network.version and address in network for network in self.parsed)

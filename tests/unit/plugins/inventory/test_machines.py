@@ -68,6 +68,13 @@ def test_a_mistake_is_named(told: t.Any, options: dict[str, t.Any], words: str, 
     assert done.returncode != 0 and words in " ".join(done.stderr.split()), done.stderr
 
 
+@pytest.mark.parametrize("text", ["[" * 60_000, '{"a":' * 60_000, "null"], ids=["lists", "mappings", "null"])
+def test_a_file_that_is_no_status_is_named(text: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "status.json").write_text(text)
+    done = run(tmp_path, status_file="status.json")
+    assert done.returncode != 0 and "status_file:" in done.stderr and "basecast.fleet.status writes it" in " ".join(done.stderr.split())
+
+
 def test_hosts_that_cannot_be_known_are_warned_of(tmp_path: pathlib.Path) -> None:
     done = run(tmp_path, {**status(machine()), "unknown": {"kvm2": "timed out"}})
     assert "kvm2 (timed out)" in " ".join(done.stderr.split()) and "shop-web-1" in listed(done)["_meta"]["hostvars"]

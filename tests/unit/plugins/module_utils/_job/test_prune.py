@@ -15,6 +15,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.prune import P
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain_disks import DomainDisk
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from .conftest import Site
 from .test_survey import put_disk
@@ -275,3 +277,56 @@ def test_a_base_that_was_of_use_since_the_plan_is_kept(fleet: Fleet) -> None:
     assert fleet.states(base.sha256, used_at=planned) == ["kept it was of use after the plan was made"]
     (again,) = fleet.prune(check=True).look()["pools"]["one"]["bases"]
     assert fleet.states(base.sha256, used_at={base.sha256: again["used_at"]}) == ["removed"]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["base", "child", "disk", "drop", "pin", "hold", "name", "prune"]), st.integers(0, 7)),
+    min_size=3,
+    max_size=25,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_no_order_of_steps_loses_what_is_needed(steps: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Bases, chains, disks, pins and holds come and go in any order, and everything is asked to go in between."""
+    site = Site(str(tmp_path_factory.mktemp("order")))
+    fleet, store = Fleet(site), site.stores["one"]
+    parents: dict[str, str | None] = {}
+    disks: dict[str, str] = {}
+    kept: set[str] = set()
+    for number, (step, choice) in enumerate(steps):
+        there = [sha256 for sha256 in parents if store.find(sha256) is not None]
+        chosen = there[choice % len(there)] if there else None
+        if step == "base" or (step == "child" and chosen is None):
+            parents[put_base(store, data=b"%d" % number + bytes(4096)).sha256] = None
+        elif step == "child" and chosen:
+            parents[put_base(store, data=b"%d" % number, parent=chosen).sha256] = chosen
+        elif step == "disk" and chosen:
+            disks[put_disk(site.pools[("one", "two")[choice % 2]], f"s{number}", os.path.join(store.base_directory(chosen), "disk"))] = (
+                chosen
+            )
+        elif step == "drop" and disks:
+            path = sorted(disks)[choice % len(disks)]
+            os.unlink(path)
+            del disks[path]
+        elif step == "name" and chosen:
+            store.refer(chosen, NAMED)
+        elif step == "pin" and chosen:
+            store.refer(chosen, [references.pin_of("x")])
+            kept.add(chosen)
+        elif step == "hold" and chosen:
+            holds.hold([store], f"run-{number}", [chosen], 600.0)
+            kept.add(chosen)
+        elif step == "prune":
+            fleet.prune(*parents, check=choice == 0).perform()
+        needed = {*disks.values(), *kept}
+        for sha256 in list(needed):
+            above = parents[sha256]
+            while above is not None:
+                needed.add(above)
+                above = parents[above]
+        assert all(store.find(sha256) is not None for sha256 in needed)
+        if step == "prune" and choice:
+            assert {sha256 for sha256 in parents if store.find(sha256) is not None} == needed
+    filesystem.remove_tree(site.directory)

@@ -46,6 +46,8 @@ def test_the_address_that_is_wanted(choice: dict[str, t.Any], address: str | Non
     told = [
         {"address": "fe80::1", "source": "agent"},
         {"address": "127.0.0.1", "source": "agent"},
+        {"address": "2001:db8::9%-oProxyCommand=x", "source": "agent"},
+        {"address": "2001:db8::9%{{ lookup('pipe', 'id') }}", "source": "report"},
         {"address": "10.1.0.1", "source": "agent"},
         {"address": "192.0.2.7", "source": "lease"},
         {"address": "-oProxyCommand=x", "source": "arp"},
