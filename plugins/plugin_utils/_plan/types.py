@@ -133,6 +133,7 @@ class Outcome(t.TypedDict, total=False):
     failure: Mapping[str, t.Any]
     began_at: float | None
     ended_at: float | None
+    cause: str
 
 
 class ServicePlan(t.TypedDict, total=False):
