@@ -71,7 +71,14 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         problems += [sentence for sentences in told.values() for sentence in sentences]
         uses = {"name": plan["name"], "cpus": source["cpus"], "memory_mib": source["memory_mib"], "disk_bytes": 0, "pools": {}}
         place = {"host": found["host"], "group": group["name"], "number": machine["number"], "pools": {}}
-        plan["claims"] = {found["host"]: {"seen": facts.get("claims_generation"), "uses": [uses], "places": {plan["name"]: place}}}
+        plan["claims"] = {
+            found["host"]: {
+                "seen": facts.get("claims_generation"),
+                "uses": [uses],
+                "places": {plan["name"]: place},
+                "bases": sorted({disk["base"] for disk in work["disks"] if disk["base"]}),
+            }
+        }
     plan["hosts"] = {found["host"]: work}
     return {**plan, "text": list(_text(plan, source, work, bool(request.get("flatten"))))}
 

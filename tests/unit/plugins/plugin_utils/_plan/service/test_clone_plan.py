@@ -48,6 +48,7 @@ def test_a_clone_is_customised_as_its_machine_under_its_own_name() -> None:
         "seen": 3,
         "uses": [{"name": "web-3", "cpus": 1, "memory_mib": 512, "disk_bytes": 0, "pools": {}}],
         "places": {"web-3": {"host": "a", "group": "web", "number": 3, "pools": {}}},
+        "bases": [A],
     }
 
 
