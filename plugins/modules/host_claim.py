@@ -23,6 +23,8 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.state
 attributes:
   check_mode:
     support: full
@@ -49,10 +51,7 @@ options:
       - The service that the machines are part of. Required for O(state=present).
       - Without it O(state=absent) gives back what the run has claimed for any service of any tenant.
     type: str
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
+    required: false
   seen:
     description:
       - The C(claims_generation) of the observation that the plan was made from.
@@ -103,10 +102,6 @@ options:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
     default: 3600
-  state_dir:
-    description: Directory in which the host keeps the claims.
-    type: str
-    default: /var/lib/basecast
 seealso:
   - module: basecast.fleet.survey_info
   - module: basecast.fleet.host_job
