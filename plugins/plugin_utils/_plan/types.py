@@ -127,7 +127,6 @@ class Outcome(t.TypedDict, total=False):
     state: str
     step: str
     msg: str
-    cause: str
     machines: Sequence[Mapping[str, t.Any]]
     relay: Mapping[str, t.Any] | None
     bases: Sequence[Mapping[str, t.Any]]
