@@ -200,6 +200,31 @@ def _await_move(lab: Lab, source: str) -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", ["sent", "handed_over"])
+def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
+    """Killed as soon as the step begins. The module on the host may go on; the machine never runs on both."""
+    (source,) = where(lab)
+    target = next(name for name in lab.hosts if name != source)
+    began = lab.popen_playbook(["basecast.fleet.migrate", *WEB, *SETTINGS, "-e", f"to={target}"])
+    assert began.stdout is not None
+    for line in began.stdout:
+        if f"Let machines leave: {step}" in line:
+            break
+    began.kill()
+    began.wait()
+    deadline = time.monotonic() + 120
+    while True:
+        done = migrate(lab, *WEB, "-e", f"to={target}")
+        assert list(where(lab).values()).count("running") <= 1
+        if done.code == 0 or time.monotonic() > deadline:
+            break
+        assert "is still at work on it" in done.out or "has been at work" in done.out or "on kvm" in done.out, done
+    assert done.code == 0 and where(lab) == {target: "running"}, done
+    goes_on(lab, target)
+    assert traces(lab, source) == []
+
+
+@pytest.mark.timeout(600)
 def test_evacuate_moves_all_and_names_what_stays(lab: Lab) -> None:
     (source,) = where(lab)
     host = lab.hosts[source]

@@ -17,14 +17,18 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain imp
     Description,
     Disk,
     MachineWish,
+    Moved,
     Platform,
     build,
     describe,
     differences,
+    disk_targets,
     drift,
+    moved,
     with_chains,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
 
 OWNER = Owner("acme", "shop", "web-1")
 WISH = MachineWish(
@@ -189,3 +193,31 @@ def test_differences_of_nested_structures() -> None:
         {"path": "a.2", "from": None, "to": 4},
         {"path": "d", "from": None, "to": 0},
     ]
+
+
+def there(**changes: t.Any) -> Moved:
+    paths = {
+        "/pool/m/root.qcow2": "/fast/m/root.qcow2",
+        "/pool/m/data.raw": "/fast/m/data.raw",
+        "/pool/m/seed.iso": "/fast/m/seed.iso",
+        WISH.console: "/fast/m/console.log",
+        WISH.report: "/fast/m/report.log",
+    }
+    chains = {"/fast/m/root.qcow2": [Layer("/fast/bases/x/disk", "qcow2")]}
+    return Moved(**{"paths": paths, "chains": chains, "security": ["dac"], **changes})
+
+
+def test_a_moved_machine_is_the_same_but_for_its_paths() -> None:
+    old = build(WISH, KVM, ["52:54:00:aa:bb:00", "52:54:00:aa:bb:01"], {"/pool/m/root.qcow2": [Layer("/pool/bases/x/disk", "qcow2")]})
+    new = moved(old, there())
+    assert "/pool/" not in new and old.replace("/pool/machines/shop/web-1/", "/fast/m/").replace("/pool/", "/fast/") == new
+    assert disk_targets(new) == {"/fast/m/root.qcow2": "vda", "/fast/m/data.raw": "vdb"}
+    assert "append" not in ET.fromstring(new).find("./devices/serial[1]/source").attrib  # type: ignore[union-attr]
+    kept = ET.fromstring(moved(old, there(keep_console=True)))
+    assert [source.get("append") for source in kept.iterfind("./devices/serial/source")] == ["on", "on"]
+
+
+def test_a_file_without_a_place_there_is_refused() -> None:
+    xml = build(WISH, KVM, ["52:54:00:aa:bb:00", "52:54:00:aa:bb:01"], {})
+    with pytest.raises(Malformed, match=r"the file /pool/m/root\.qcow2 has no place on the other host"):
+        moved(xml, there(paths={}))

@@ -1,0 +1,58 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
+from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
+from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Target
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
+
+Make = t.Callable[..., Known]
+
+
+def entry(live: bool = False, running: bool = True, side: str = "target") -> Entry:
+    return Entry(side, "arrived" if side == "target" else "leaving", "r1", "web-1", "kvm1", live, running, True, "default")
+
+
+@pytest.mark.parametrize(
+    ("live", "running", "power", "calls"),
+    [
+        (False, True, "paused", ["resume"]),
+        (False, True, "off", ["start"]),
+        (False, False, "off", []),
+        (True, True, "running", []),
+        (True, True, "off", []),
+    ],
+)
+def test_a_machine_goes_on_as_it_was(known: Make, live: bool, running: bool, power: str, calls: list[str]) -> None:
+    domain = FakeDomain(power)
+    here = known(domain, entry(live, running))
+    Target(here.host).finish(OWNER, Numbers(2, {}))
+    assert (domain.calls, domain.autostart(), here.entry()) == (calls, True, None)
+
+
+@pytest.mark.parametrize("power", ["paused", "off", None])
+def test_what_has_come_is_removed(known: Make, power: str | None) -> None:
+    here = known(FakeDomain(power) if power else None, entry())
+    Target(here.host).undo(OWNER)
+    Target(here.host).undo(OWNER)
+    assert here.removed == [OWNER] and here.entry() is None
+
+
+def test_a_machine_that_runs_here_is_not_removed(known: Make) -> None:
+    here = known(FakeDomain("running"), entry(live=True))
+    with pytest.raises(MoveFailed, match="runs on the target; nothing was removed"):
+        Target(here.host).undo(OWNER)
+    assert here.removed == [] and here.entry() == entry(live=True)
+
+
+def test_a_machine_that_leaves_this_host_is_not_removed(known: Make) -> None:
+    here = known(FakeDomain("off"), entry(side="source"))
+    with pytest.raises(MoveFailed, match="leaves this host"):
+        Target(here.host).undo(OWNER)
+    assert here.removed == []
