@@ -21,12 +21,12 @@ LONGEST = 100
 
 
 def table(rows: list[dict[str, object]], what: str) -> list[str]:
-    lines = [f"| {what} | memory, MiB | time, s | processor, s | in `attempts` |", "|---|---|---|---|---|"]
+    lines = [f"| {what} | memory, MiB | time, s | in `attempts` |", "|---|---|---|---|"]
     for row in rows:
         named = " ".join(str(text) for text in row["named"]) if isinstance(row["named"], list) else ""
         short = named if len(named) <= LONGEST else named[:LONGEST] + "…"
         shown = f"`{short}`" if "\\" in short else short.replace("|", "\\|")
-        lines.append(f"| {row['attack']} | {row['mib']} | {row['s']} | {row['cpu_s']} | {shown} |")
+        lines.append(f"| {row['attack']} | {row['mib']} | {row['s']} | {shown} |")
     return lines
 
 

@@ -218,7 +218,7 @@ def handshakes_only(rogue: Rogue, target: tuple[str, int], until: float) -> None
 
 
 def half_handshakes(rogue: Rogue, target: tuple[str, int], until: float) -> None:
-    sockets = []
+    sockets: list[socket.socket] = []
     while going(until) and len(sockets) < 500:
         sockets.append(socket.create_connection(target, timeout=5))
         sockets[-1].send(b"\x16\x03\x01\x02\x00\x01")

@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
                 file["checksum"] = files.sha256_of(found.path, None if self._task.check_mode else _memory())
             content = self._content(found, option) if state == "read" else None
         except OSError as error:
-            raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from error
+            raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from None
         return {**result, "changed": False, "file": file, "content": content}
 
     def _write(self, path: str, content: str | None, option: str) -> bool:
@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
                 files.write(path, content)
             return True
         except OSError as error:
-            raise AnsibleActionFail(f"{option}: {path} cannot be written: {error.strerror}; name another file") from error
+            raise AnsibleActionFail(f"{option}: {path} cannot be written: {error.strerror}; name another file") from None
 
     @staticmethod
     def _content(found: files.Found, option: str) -> str:
@@ -84,4 +84,4 @@ class ActionModule(ActionBase):
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise AnsibleActionFail(f"{option}: {found.path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+            raise AnsibleActionFail(f"{option}: {found.path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None

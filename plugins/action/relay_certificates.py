@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         try:
             check_name("run", arguments["run"])
         except FleetError as error:
-            raise AnsibleActionFail(error.message) from error
+            raise AnsibleActionFail(error.message) from None
         if arguments["valid_s"] <= 0:
             raise AnsibleActionFail(f"valid_s: {arguments['valid_s']!r} is not accepted; it has to be greater than 0")
         now = datetime.datetime.now(datetime.UTC)

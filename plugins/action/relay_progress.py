@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
                 if state["act"] or ended or given["once"]:
                     break
         except (FleetError, KeyError, TypeError, ValueError) as error:
-            raise AnsibleActionFail(f"watch: invalid state: {error}; expected what the filter relay_watch returns") from error
+            raise AnsibleActionFail(f"watch: invalid state: {error}; expected what the filter relay_watch returns") from None
         told = {key: news[key] for key in ("fleet", "fleet_settled", "node") if key in news}
         return {**result, "changed": False, "act": state["act"], "ended": ended, "watch": state, **told}
 

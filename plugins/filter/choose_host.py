@@ -87,7 +87,7 @@ def choose_host(
         settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), beside=bool(base_beside_disk))
         return choose(parse_request(plain(request)), plain(hosts), str(storage), settings)
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -101,7 +101,7 @@ def choose_storage(
         settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), beside=bool(base_beside_disk))
         return choose(parse_request(plain(request)), plain(hosts), settings)
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -90,6 +90,7 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_outcome
 from ..plugin_utils._plan.service.report import deploy_report as report
 from ..plugin_utils._plan.service.run_details import run_of
+from ..plugin_utils._version import version
 
 
 def deploy_report(
@@ -101,13 +102,13 @@ def deploy_report(
     run: object = None,
 ) -> dict[str, t.Any]:
     try:
-        how = None if run is None else run_of(plain(run))
+        how = None if run is None else run_of({"version": version(), **plain(run)})
         given = t.cast("t.Mapping[str, t.Any]", outcomes or {})
         of_hosts = {str(host): plain(checked_outcome(outcome, str(host))) for host, outcome in given.items()}
         told = report(plain(plan), of_hosts, plain(relay), bool(predicted), bool(fail_on_drift), how)
         return t.cast("dict[str, t.Any]", clean_data(told))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

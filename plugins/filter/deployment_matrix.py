@@ -109,7 +109,7 @@ def deployment_matrix_filter(probes: object, *args: t.Any, **options: t.Any) -> 
     try:
         return deployment_matrix(probes, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.deployment_matrix: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.deployment_matrix: {error}") from None
 
 
 class FilterModule:

@@ -53,7 +53,7 @@ def host_observation(observation: object, host: str) -> dict[str, t.Any]:
     try:
         return checked(plain(bounded(observation, host)), host)
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

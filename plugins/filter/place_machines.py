@@ -110,7 +110,7 @@ def place_machines(
         )
         return place(plain(manifest), plain(hosts), settings=settings)
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

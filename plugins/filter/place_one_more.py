@@ -70,7 +70,7 @@ def place_one_more(manifest: t.Any, hosts: t.Any, groups: t.Any = None, quotas: 
         settings = Settings(plain(groups or {}), quotas=plain(quotas or {}))
         return t.cast("dict[str, t.Any]", clean_data(place(plain(manifest), plain(hosts), settings)))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

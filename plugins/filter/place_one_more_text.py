@@ -50,7 +50,7 @@ def place_one_more_text(placed: t.Any) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(one_more_text(plain(placed))))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

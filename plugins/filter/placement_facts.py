@@ -58,7 +58,7 @@ def placement_facts(settings: t.Any) -> dict[str, t.Any]:
     try:
         return inventory_facts(plain(settings))
     except KeyError as error:
-        raise AnsibleFilterError(f"settings: the key {error} is missing; what basecast.fleet.settings returns is expected") from error
+        raise AnsibleFilterError(f"settings: the key {error} is missing; what basecast.fleet.settings returns is expected") from None
 
 
 class FilterModule:

@@ -78,7 +78,7 @@ def preferred_paths_filter(matrix: object, *args: object, **options: object) -> 
     try:
         return preferred_paths(matrix, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.preferred_paths: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.preferred_paths: {error}") from None
 
 
 class FilterModule:

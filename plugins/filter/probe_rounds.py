@@ -77,7 +77,7 @@ def probe_rounds_filter(hosts: object, *args: object, **options: object) -> t.An
     try:
         return probe_rounds(hosts, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.probe_rounds: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.probe_rounds: {error}") from None
 
 
 class FilterModule:

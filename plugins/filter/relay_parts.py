@@ -60,7 +60,7 @@ def relay_parts(relays: object, plans: object) -> dict[str, t.Any]:
     try:
         return {"parts": parts_of(plain(relays), plain(plans)), "stages": relay_stages(plain(plans))}
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -117,7 +117,7 @@ def relay_plan_filter(matrix: object, *args: object, **options: object) -> t.Any
     try:
         return relay_plan(matrix, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_plan: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan: {error}") from None
 
 
 class FilterModule:

@@ -70,7 +70,7 @@ def relay_plan_text_filter(plan: object, *args: object, **options: object) -> t.
     try:
         return relay_plan_text(plan, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_plan_text: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_plan_text: {error}") from None
 
 
 class FilterModule:

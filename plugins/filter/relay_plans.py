@@ -182,7 +182,7 @@ def relay_plans(
             paths=bool(options.get("paths", False)),
         )
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -114,7 +114,7 @@ def relay_replan_filter(plan: object, *args: object, **options: object) -> t.Any
     try:
         return relay_replan(plan, *args, **options)
     except (FleetError, ValueError, TypeError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_replan: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_replan: {error}") from None
 
 
 class FilterModule:

@@ -118,7 +118,7 @@ def relay_rescue(
         measured = Measured(plain(list(probed or [])), plain(hosts or {}))
         return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), measured)
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from None
 
 
 class FilterModule:

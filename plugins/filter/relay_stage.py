@@ -19,7 +19,7 @@ options:
     type: dict
     required: true
   stage:
-    description: The number of the stage, from 1. Stage 6 is the last, it serves all deeper ones.
+    description: The number of the stage, from 1. Stage 6 is the last, it serves all deeper ones. V(0) is before the first.
     type: int
     required: true
   collected:
@@ -51,7 +51,10 @@ _value:
     ended:
       description: Whether all of them have their bases, or will not get them.
       type: bool
-  sample: {hosts: [kvm2, kvm3], ended: false}
+    next:
+      description: The next stage that has hosts, or else the last one.
+      type: int
+  sample: {hosts: [kvm2, kvm3], ended: false, next: 2}
 """
 
 import typing as t
@@ -59,7 +62,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
-from ..plugin_utils._plan.monitor.stages import hosts_of_stage, stage_has_ended
+from ..plugin_utils._plan.monitor.stages import hosts_of_stage, next_stage, stage_has_ended
 from ..plugin_utils._plan.service.manifest import plain
 
 
@@ -67,9 +70,10 @@ def relay_stage(state: object, stage: int, collected: t.Iterable[object] | None 
     """The filter: see the documentation above."""
     try:
         known, done, number = plain(state), [str(host) for host in collected or []], int(stage)
-        return {"hosts": hosts_of_stage(known, number, done), "ended": stage_has_ended(known, number, done)}
+        hosts = hosts_of_stage(known, number, done)
+        return {"hosts": hosts, "ended": stage_has_ended(known, number, done), "next": next_stage(known, number, [*done, *hosts])}
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from None
 
 
 class FilterModule:

@@ -98,7 +98,7 @@ def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, 
         told = plain(checked_news(news, str(kept.get("watcher")))) if isinstance(news, dict) else {}
         return look(kept, told, float(now))
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from None
 
 
 class FilterModule:

@@ -87,7 +87,7 @@ def removal_plan(
         made = plan(plain(looks), plain(request), plain(manifest) or None, plain(groups), bool(skip_bad_hosts))
         return t.cast("dict[str, t.Any]", clean_data(made))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -76,7 +76,7 @@ def removal_report(plan: object, outcomes: object, predicted: bool = False) -> d
     try:
         return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), bool(predicted))))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

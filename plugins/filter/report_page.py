@@ -53,7 +53,7 @@ def report_page(report: object) -> str:
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(
             f"basecast.fleet.report_page: invalid report: {error}; expected what the filter deploy_report returns with run"
-        ) from error
+        ) from None
 
 
 class FilterModule:

@@ -64,7 +64,7 @@ def changes_of(saved: object, plan: object) -> list[str]:
     try:
         return saved_plan_changes(_content(saved), plain(plan))
     except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"basecast.fleet.saved_plan_changes: {error}") from error
+        raise AnsibleFilterError(f"basecast.fleet.saved_plan_changes: {error}") from None
 
 
 class FilterModule:

@@ -68,7 +68,7 @@ def service_manifest(source: object, origin: str = "manifest", tell: bool = Fals
     except (FleetError, ValueError) as error:
         if tell:
             return {"errors": getattr(error, "fields", {}).get("errors") or [str(error)]}
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

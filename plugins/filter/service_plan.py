@@ -201,7 +201,7 @@ def service_plan(manifest: object, hosts: object, groups: object = None, **optio
         # Hosts, and all that wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

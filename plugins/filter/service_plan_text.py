@@ -48,7 +48,7 @@ def service_plan_text(plan: object) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(plan_text(plain(plan))))
     except (FleetError, ValueError) as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

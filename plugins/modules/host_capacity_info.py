@@ -20,30 +20,13 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._service.state
+  - basecast.fleet._service.survey
 options:
-  address:
-    description:
-      - The host's address in the network that carries the data; usually the host variable C(basecast_address).
-      - The address of the default route when it is omitted.
-    type: str
-  port_range:
-    description: TCP ports, first and last, that the relay may listen on.
-    type: str
-    default: 47700-47799
   measure_disk:
     description: Measure how fast each pool can be written. Writes 64 MiB to each, and leaves nothing there.
     type: bool
     default: false
-  state_dir:
-    description: Directory in which the host keeps what was measured, see O(basecast.fleet.relay_node#module:state_dir).
-    type: str
-    default: /var/lib/basecast
-  controller_clock:
-    description:
-      - What the controller's clock says when the module is called, in seconds since 1970, for example
-        V({{ now(\).timestamp(\) }}).
-      - RV(clock.ahead_s) is V(null) when it is omitted.
-    type: float
 seealso:
   - module: basecast.fleet.base_disk_info
 """

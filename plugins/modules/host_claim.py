@@ -16,12 +16,15 @@ description:
     space. M(basecast.fleet.survey_info) tells what others have claimed, and the placement counts it as used.
   - A claim is taken as a whole or not at all. It is refused if another deployment has claimed anything since the survey that the plan
     was made from. The plan then has to be made again.
+  - Several runs of one service, such as those of two controllers, each have a claim of their own. What they are about to use counts
+    once. A claim is refused if another run is about to make one of its machines on another host or in another pool, see O(places).
   - A claim ends when M(basecast.fleet.host_job) has ended, when it is given back, after O(ttl_s) unless it is renewed, and with a
     reboot. M(basecast.fleet.host_job) renews it, and takes out every machine that it has started.
-  - A service has one claim on a host; a newer one takes the place of an older one.
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.state
 attributes:
   check_mode:
     support: full
@@ -44,13 +47,11 @@ options:
     type: str
     required: true
   service:
-    description: The service that the machines are part of.
+    description:
+      - The service that the machines are part of. Required for O(state=present).
+      - Without it O(state=absent) gives back what the run has claimed for any service of any tenant.
     type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
+    required: false
   seen:
     description:
       - The C(claims_generation) of the observation that the plan was made from.
@@ -82,6 +83,13 @@ options:
         description: By pool C(bytes), which are written at once, and C(growth_bytes), by which disks may grow.
         type: dict
         default: {}
+  places:
+    description:
+      - Where the run makes each new machine, on this host and on others. M(basecast.fleet.survey_info) tells it to other runs of the
+        service, which plan the same machines there.
+      - By machine C(host), C(group), C(number), and C(pools) with the pool of each disk.
+    type: dict
+    default: {}
   bases:
     description:
       - Digests of base disks that the host has, and that the deployment counts on. For as long as the claim stands,
@@ -94,10 +102,6 @@ options:
     description: How long the claim stands unless it is renewed, in seconds.
     type: float
     default: 3600
-  state_dir:
-    description: Directory in which the host keeps the claims.
-    type: str
-    default: /var/lib/basecast
 seealso:
   - module: basecast.fleet.survey_info
   - module: basecast.fleet.host_job
@@ -123,7 +127,7 @@ EXAMPLES = r"""
 - name: End here if another deployment was first
   ansible.builtin.assert:
     that: claim.claimed
-    fail_msg: "{{ claim.msg }}"
+    fail_msg: "{{ claim.refused }}"
 
 - name: Give it back
   basecast.fleet.host_claim:
@@ -138,7 +142,7 @@ claimed:
   returned: success
   type: bool
   sample: true
-msg:
+refused:
   description: Why the claim was not taken; empty if it was.
   returned: success
   type: str
@@ -153,36 +157,33 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._disk import holds
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
-from ..module_utils._job.claims import Claims, checked_uses
+from ..module_utils._job.claims import Claim, Claims, checked_places, checked_uses
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
+from ..module_utils._untrusted import Value
 
-TAKEN = (
-    "Another deployment has claimed room on this host since it was surveyed, so the plan may count on room that is no longer there."
-    " Survey the host and plan again."
-)
 GONE = "The base disk {} has been removed from this host since it was surveyed. Survey the host and plan again."
 
 
 class _Wanted(t.NamedTuple):
     """What the run asks for."""
 
-    tenant: str
-    service: str
-    run: str
-    uses: list[t.Any]
+    claim: Claim
     bases: list[str]
     seen: int | None
     ttl_s: float
 
     @property
     def takes_room(self) -> bool:
-        return bool(self.uses) or not self.bases
+        return bool(self.claim.uses or self.claim.places) or not self.bases
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
-    tenant, service, run = (check_name(option, params[option]) for option in ("tenant", "service", "run"))
+    tenant, run = (check_name(option, params[option]) for option in ("tenant", "run"))
+    if params["service"] is None and params["state"] == "present":
+        raise InvalidOption("service", None, "the name of a service is needed for state=present")
+    service = None if params["service"] is None else check_name("service", params["service"])
     if not os.path.isabs(params["state_dir"]):
         raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
     if not 1 <= params["ttl_s"] <= 1e6:
@@ -191,38 +192,46 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     bases = sorted({check_sha256("bases", sha256) for sha256 in params["bases"]})
     stores = [Store(path, module.run_command, name) for name, path in checked_pools(params["pools"]).items()]
     claims = Claims(params["state_dir"])
+    if service is None:
+        there = any(claim.run == run for claim in claims.read().claims)
+        if not module.check_mode:
+            there = any([claims.end(run), *(holds.release(store, run) for store in stores)])
+        return {"changed": there, "claimed": False, "refused": ""}
     held = claims.held(tenant, service, run)
-    before = {} if held is None else {"uses": list(held.uses)}
+    before = {} if held is None else {"uses": list(held.uses), "places": dict(held.places)}
     if params["state"] == "absent":
         if not module.check_mode:
             released = [holds.release(store, run) for store in stores]
             claims.release(tenant, service, run)
-            return {"changed": held is not None or any(released), "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
-        return {"changed": held is not None, "claimed": False, "msg": "", "diff": {"before": before, "after": {}}}
+            return {"changed": held is not None or any(released), "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
+        return {"changed": held is not None, "claimed": False, "refused": "", "diff": {"before": before, "after": {}}}
     # The run's own claim has changed the generation.
-    wanted = _Wanted(tenant, service, run, uses, bases, None if held is not None else params["seen"], params["ttl_s"])
-    msg = _may_claim(claims, stores, wanted) if module.check_mode else _claim(claims, stores, wanted)
-    after = {"uses": uses} if not msg and wanted.takes_room else before
-    return {"changed": before != after, "claimed": not msg, "msg": msg, "diff": {"before": before, "after": after}}
+    claim = Claim(tenant, service, run, uses, places=checked_places(Value(params["places"], "places")))
+    wanted = _Wanted(claim, bases, None if held is not None else params["seen"], params["ttl_s"])
+    refused = _may_claim(claims, stores, wanted) if module.check_mode else _claim(claims, stores, wanted)
+    after = {"uses": uses, "places": claim.places} if not refused and wanted.takes_room else before
+    return {"changed": before != after, "claimed": not refused, "refused": refused, "diff": {"before": before, "after": after}}
 
 
 def _claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
     """Why it was not taken, empty if it was; nothing is left of a claim that was not."""
-    whose = (wanted.tenant, wanted.service, wanted.run)
-    if wanted.takes_room and not claims.take(*whose, wanted.uses, wanted.ttl_s, wanted.seen):
-        return TAKEN
-    missing = holds.hold(stores, wanted.run, wanted.bases, wanted.ttl_s)
+    refused = claims.take(wanted.claim, wanted.ttl_s, wanted.seen) if wanted.takes_room else ""
+    if refused:
+        return refused
+    run = wanted.claim.run
+    missing = holds.hold(stores, run, wanted.bases, wanted.ttl_s)
     if missing:
         for store in stores:
-            holds.release(store, wanted.run)
-        claims.release(*whose)
+            holds.release(store, run)
+        claims.release(wanted.claim.tenant, wanted.claim.service, run)
         return GONE.format(missing[0])
     return ""
 
 
 def _may_claim(claims: Claims, stores: t.Sequence[Store], wanted: _Wanted) -> str:
-    if wanted.takes_room and not claims.may_take(wanted.seen):
-        return TAKEN
+    refused = claims.read().why_not(wanted.claim, wanted.seen) if wanted.takes_room else ""
+    if refused:
+        return refused
     missing = [sha256 for sha256 in wanted.bases if not any(store.find(sha256) for store in stores)]
     return GONE.format(missing[0]) if missing else ""
 
@@ -259,15 +268,17 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "run": {"type": "str", "required": True},
-            "service": {"type": "str", "required": True},
+            "service": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},
             "seen": {"type": "int"},
             "uses": {"type": "list", "elements": "dict", "default": [], "options": use},
+            "places": {"type": "dict", "default": {}},
             **pools_argument(),
             "bases": {"type": "list", "elements": "str", "default": []},
             "ttl_s": {"type": "float", "default": 3600},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },
+        required_if=[("state", "present", ["service"])],
         supports_check_mode=True,
     )
 

@@ -34,6 +34,10 @@ notes:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.libvirt
+  - basecast.fleet._service.state
+  - basecast.fleet._service.runtime
 attributes:
   check_mode:
     support: full
@@ -51,14 +55,6 @@ options:
     description: Name of the run; its relay node on this host brings the bases. All hosts of a run have the same.
     type: str
     required: true
-  service:
-    description: The service that the machines are part of.
-    type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
   clones:
     description: Bases that are copied to a further pool of this host once they are there.
     type: list
@@ -236,23 +232,11 @@ options:
   record:
     description: What the host keeps of the service, see O(basecast.fleet.service_record#module:record). None when omitted.
     type: dict
-  uri:
-    description: The connection to libvirt.
-    type: str
-    default: qemu:///system
   domain_type:
     description: The accelerator of new machines.
     type: str
     choices: [auto, kvm, qemu]
     default: auto
-  state_dir:
-    description: Directory of the services' records.
-    type: str
-    default: /var/lib/basecast
-  runtime_dir:
-    description: Directory of the relay nodes' control sockets, and of the files that tell of jobs.
-    type: str
-    default: /run/basecast
   timeout_s:
     description: How long to wait for the bases, in seconds.
     type: float

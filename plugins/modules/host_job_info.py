@@ -18,18 +18,12 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
+  - basecast.fleet._service
+  - basecast.fleet._service.runtime
 options:
   run:
     description: Name of the run. The latest one that had a job of the service on this host when it is omitted.
     type: str
-  service:
-    description: The service.
-    type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
   timeout_s:
     description: How long to wait for the end of the job, in seconds. With V(0), the module tells how far the job is.
     type: float
@@ -40,10 +34,6 @@ options:
         have begun.
     type: float
     default: 10
-  runtime_dir:
-    description: Directory of the files that tell of jobs, as the job has it.
-    type: str
-    default: /run/basecast
 seealso:
   - module: basecast.fleet.host_job
 """

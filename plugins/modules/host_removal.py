@@ -26,6 +26,10 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.libvirt
+  - basecast.fleet._service.state
+  - basecast.fleet._service.runtime
 attributes:
   check_mode:
     support: full
@@ -36,14 +40,6 @@ attributes:
   idempotent:
     support: full
 options:
-  service:
-    description: The service that the machines are part of.
-    type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
   machines:
     description: Names of the machines. All machines of the service when omitted, and its record.
     type: list
@@ -67,18 +63,6 @@ options:
     description: How long to wait for another process that changes machines of the same service, in seconds.
     type: float
     default: 60
-  uri:
-    description: The connection to libvirt.
-    type: str
-    default: qemu:///system
-  state_dir:
-    description: Directory of the services' records.
-    type: str
-    default: /var/lib/basecast
-  runtime_dir:
-    description: Directory of the files that tell of jobs.
-    type: str
-    default: /run/basecast
 seealso:
   - module: basecast.fleet.machine
   - module: basecast.fleet.diff_disk

@@ -25,6 +25,8 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.libvirt
 attributes:
   check_mode:
     support: full
@@ -36,10 +38,6 @@ attributes:
   idempotent:
     support: full
 options:
-  uri:
-    description: The connection to libvirt.
-    type: str
-    default: qemu:///system
   domain_type:
     description:
       - The accelerator of new machines. V(auto) is V(kvm) where libvirt offers it, else V(qemu).
@@ -50,15 +48,6 @@ options:
       - kvm
       - qemu
     default: auto
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
-  service:
-    description:
-      - The service that the machines are part of.
-    type: str
-    required: true
   state:
     description:
       - V(defined) makes sure that the machines exist. Running ones go on running.

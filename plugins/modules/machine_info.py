@@ -22,11 +22,8 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._service.libvirt
 options:
-  uri:
-    description: The connection to libvirt.
-    type: str
-    default: qemu:///system
   tenant:
     description: The tenant whose machines are listed.
     type: str

@@ -24,6 +24,7 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._service
 attributes:
   check_mode:
     support: full
@@ -34,14 +35,6 @@ attributes:
   idempotent:
     support: full
 options:
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
-  service:
-    description: The service that the machines are part of.
-    type: str
-    required: true
   report:
     description: Whether guests are asked to report that they have come up.
     type: bool

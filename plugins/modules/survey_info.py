@@ -22,37 +22,11 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.libvirt
+  - basecast.fleet._service.state
+  - basecast.fleet._service.survey
 options:
-  service:
-    description: The service whose machines and record are looked for.
-    type: str
-    required: true
-  tenant:
-    description: The tenant to whom the service belongs.
-    type: str
-    default: default
-  uri:
-    description: The connection to libvirt. Usually the host variable C(basecast_libvirt_uri).
-    type: str
-    default: qemu:///system
-  state_dir:
-    description: Directory in which the host keeps the records of services and what was measured.
-    type: str
-    default: /var/lib/basecast
-  address:
-    description:
-      - The host's address in the network that carries the data. Usually the host variable C(basecast_address).
-      - The address of the default route when it is omitted.
-    type: str
-  port_range:
-    description: TCP ports, first and last, that the relay may listen on.
-    type: str
-    default: 47700-47799
-  controller_clock:
-    description:
-      - What the controller's clock says when the module is called, in seconds since 1970, for example
-        C({{ now().timestamp() }}).
-    type: float
   bases:
     description:
       - SHA-256 digests of bases that the tenant names, their own or their sources'. Such a base is reported even where only other
@@ -178,6 +152,12 @@ observation:
       type: list
       elements: dict
       sample: [{cpus: 2, memory_mib: 2048, pools: {default: {bytes: 0, growth_bytes: 21474836480}}}]
+    own_claims:
+      description:
+        - What other runs of O(service) are about to make. C(run), C(uses) and C(places) are as in M(basecast.fleet.host_claim).
+      type: list
+      elements: dict
+      sample: []
     claims_generation:
       description: Changes when a deployment claims something, see O(basecast.fleet.host_claim#module:seen).
       type: int

@@ -159,6 +159,19 @@ def test_every_machine_is_there_and_came_up_as_asked_for(lab: Lab, deployed: Out
 
 
 @pytest.mark.timeout(400)
+def test_the_output_shows_what_applies_and_no_more(lab: Lab, deployed: Outcome) -> None:
+    again = deploy(lab, MANIFEST)
+    lines = {"cold": deployed.out.splitlines(), "warm": again.out.splitlines()}
+    assert {name: len(told) for name, told in lines.items() if len(told) > {"cold": 310, "warm": 165}[name]} == {}
+    for told in lines.values():
+        assert sum(line.startswith("skipping:") for line in told) <= 6
+        assert not [line for line in told if "no hosts matched" in line or "FAILED - RETRYING" in line or "WARNING" in line]
+    assert "For a ticket:" in again.out
+    (run,) = set(re.findall(r"run (\d{8}T\d{6}-\w{8})", again.out))
+    assert again.report["run"] == run
+
+
+@pytest.mark.timeout(400)
 def test_the_base_crossed_the_network_once_per_host_and_is_the_same_everywhere(lab: Lab, deployed: Outcome) -> None:
     digest = hashlib.sha256(images.tiny(version="v1", pad_mib=PAD_MIB).read_bytes()).hexdigest()
     for host in lab.hosts.values():

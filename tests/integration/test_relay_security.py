@@ -122,7 +122,6 @@ def test_variables_of_the_network_reach_the_nodes_and_a_run_without_encryption_s
     for line in nodes:
         node = json.loads(json.loads("{" + line.strip() + "}")["msg"].partition(" ")[2])
         assert (node["encryption"], node["limits"]) == (False, limits)
-    assert "ATTENTION: basecast_encryption is off" in done.stdout
     assert "do not encrypt" in done.stdout + done.stderr
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Worked examples 1 to 4 of the relay through basecast.fleet.deploy, in both modes, changed while they run.
+"""Worked examples 1 to 5 of the relay through basecast.fleet.deploy, in both modes, changed while they run.
 
 Hosts S, 1, 2 and 3 are kvm1 to kvm4; hosts 1 to 3 get three machines each, with whole copies of the base. A minute of an
 example is about a second of the test. Compared are the plan's times, which links carried the base, the order in which hosts had it,
@@ -280,6 +280,39 @@ def test_example_4_the_source_dies_too_early_and_nothing_is_left(lab: Lab, mode:
     lab.hosts["kvm1"].power_cut()
     report = example.end()
     assert (states(report), example.code) == ({"failed"}, 2), example.said[-6000:]
+    assert all("no host that can still be reached holds the base" in machine["reason"] for machine in report["machines"]), report[
+        "machines"
+    ]
     assert example.order() == []
     for host in "123":
         assert not example.left(host)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", MODES)
+def test_example_5_local_copies_run_side_by_side(fresh_lab_factory: t.Callable[..., Lab], mode: str) -> None:
+    pools = {"default": "dir", "first": ("ext4", 512), "second": ("ext4", 512)}
+    lab = fresh_lab_factory(hosts=2, libvirt=True, pools=pools)
+    example = Example(lab, mode, 0.5, {"S>1": 10})
+    wanted = example.manifest()
+    (base,), (group,) = wanted["bases"], wanted["machines"]
+    base["pool"], base["source"]["pool"] = "first", "default"
+    wanted["machines"] = [{**group, "name": f"m-{pool}", "disks": [{**group["disks"][0], "pool": pool}]} for pool in ("first", "second")]
+    copies = {(copy["from_pool"], copy["pool"]): copy for copy in example.plan(wanted)["local"]}
+    assert {key: copy["count"] for key, copy in copies.items()} == {
+        ("first", "first"): 3, ("first", "second"): 1, ("second", "second"): 3,
+    }  # fmt: skip
+    example.start(wanted)
+    report = example.end()
+    assert (states(report), example.code) == ({"deployed"}, 0), example.said[-6000:]
+    assert SIZE <= received(report, "kvm2") <= 1.02 * SIZE
+    host = lab.hosts["kvm2"]
+    folders = {pool: host.path(f"{host.pools[pool]}/machines/copies") for pool in ("first", "second")}
+    disks = {pool: [folder / f"m-{pool}-{n}/root.qcow2" for n in (1, 2, 3)] for pool, folder in folders.items()}
+    assert all(disk.stat().st_size >= SIZE for found in disks.values() for disk in found)
+    # Nothing waits for the other pool beside the one copy that begins it.
+    times = {machine["machine"]: machine["times"] for machine in report["machines"]}
+    ready = {pool: max(times[f"m-{pool}-{n}"]["disks_s"] for n in (1, 2, 3)) for pool in disks}
+    print(f"{mode}: base there at {times['m-first-1']['base_there_s']}, disks at {ready}")
+    assert all(seconds >= example.minute_s * 10 * 0.9 for seconds in ready.values())
+    assert ready["second"] - ready["first"] < 5

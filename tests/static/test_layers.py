@@ -72,6 +72,7 @@ ARROWS: dict[str, set[str]] = {
     "_certificates": set(),
     "_controller_files": set(),
     "_settings": set(),
+    "_version": set(),
 }
 # What plugins, which Ansible loads, may import.
 PLUGINS = {"modules", "filter", "action", "callback", "lookup", "inventory", "doc_fragments"}

@@ -58,8 +58,8 @@ class WriteWatch:
     """Tells whether anybody else has changed an open file since the watch began: a process that has ended a write access to it,
     this one included, or another process that has written to it or cut it off.
 
-    :param descriptor: of the file. Where the system cannot watch it for both, ``reliable`` is False: old kernels cannot on
-        overlays and on subvolumes of Btrfs.
+    :param descriptor: of the file. Where the system cannot watch it for both, ``reliable`` is False: Linux before 5.1
+        cannot, and somewhat later ones cannot on overlays and on subvolumes of Btrfs.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -73,7 +73,7 @@ def check_url(url: str) -> str:
         parts = urllib.parse.urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise wrong(f"it is no URL: {clean(error, 100)}")
+        raise wrong(f"a URL is http://host:port/path with a port from 1 to 65535 ({clean(error, 100)})")
     if parts.scheme not in SCHEMES:
         raise wrong(f"a URL begins with one of {', '.join(SCHEMES)}")
     if "@" in parts.netloc:

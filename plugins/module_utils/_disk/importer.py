@@ -30,7 +30,10 @@ METHODS = ("auto", "copy", "reflink", "hard_link")
 
 
 class Request(t.NamedTuple):
-    """What is to become a base disk. Exactly one of ``src`` and ``url`` is set; digests are lower-case hexadecimal."""
+    """What is to become a base disk. Exactly one of ``src`` and ``url`` is set; digests are lower-case hexadecimal.
+
+    :param origin: the machine's disk that it was, where it is captured; see ``run_own``.
+    """
 
     tenant: str
     src: str | None = None
@@ -45,6 +48,7 @@ class Request(t.NamedTuple):
     consume: bool = False
     metadata: t.Mapping[str, t.Any] | None = None
     timeout_s: float = 3600.0
+    origin: str | None = None
 
     def references(self) -> list[references.Reference]:
         wanted = [references.tenant_of(self.tenant)]
@@ -133,6 +137,20 @@ class Importer:
         except OSError as error:
             full = filesystem.no_space(error, "Importing the base disk", self._target.pool_path)
             raise full or error
+
+    def run_own(self, request: Request, path: str) -> Result:
+        """Make sure that a machine's disk, or a copy that was made of it, is a base. The caller knows that it may be read."""
+        if request.parent is not None and self._target.find(request.parent) is None:
+            raise BaseMissing(request.parent, [self._target.pool])
+        try:
+            descriptor = filesystem.open_regular(path)
+            try:
+                with in_use.reading(descriptor, path, "captured"):
+                    return self._import_source(request, _Source(descriptor, path, path, os.fstat(descriptor)))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise filesystem.no_space(error, "Importing the base disk", self._target.pool_path) or error
 
     def resolve(self, src: str) -> str:
         """An absolute path; a relative one is meant from the pool, and cannot leave it."""
@@ -271,7 +289,12 @@ class Importer:
                 else:
                     source_sha256, digested = self._convert(request, source, seen, staging, known_sha256)
                 self._remember(source, source_sha256)
-                origin = {"kind": "path", "name": source.name, "image_format": seen.image_format, "size_bytes": source.status.st_size}
+                origin = {
+                    "kind": "path" if request.origin is None else "machine",
+                    "name": request.origin or source.name,
+                    "image_format": seen.image_format,
+                    "size_bytes": source.status.st_size,
+                }
                 base = self._publish(request, seen, digested, source_sha256, origin)
             except BaseException as error:  # an interrupt must not leave what was made either
                 if os.path.lexists(disk) and not os.path.lexists(source.path):

@@ -46,9 +46,19 @@ def temporary_path(directory: str, name: str) -> str:
     return os.path.join(directory, f".{name}.new.tmp")
 
 
+def capture_path(directory: str, name: str) -> str:
+    """Under which a disk is copied while its machine runs on; removed when it has become a base, and by the next capture."""
+    return os.path.join(directory, f".{name}.capture.tmp")
+
+
+def clone_path(directory: str) -> str:
+    """The note of which machine another one is a clone."""
+    return os.path.join(directory, ".clone.json")
+
+
 def is_unfinished(file_name: str) -> bool:
-    """Whether a file in a machine's directory is a disk that was being made, or the origin of one that never came."""
-    return re.fullmatch(r"\..+\.(tmp|origin\.json)", file_name) is not None
+    """Whether a file in a machine's directory is a disk that was being made, or tells of one that never came, or has gone."""
+    return re.fullmatch(r"\..+\.(tmp|origin\.json)|\.clone\.json", file_name) is not None
 
 
 def owner_path(pool_path: str, service: str) -> str:

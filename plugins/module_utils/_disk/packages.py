@@ -24,6 +24,7 @@ _NAMES = {
     "libvirt": {"debian": "libvirt-daemon-system", "el": "libvirt-daemon-kvm", "suse": "libvirt-daemon-qemu"},
     "python3-libvirt": {"debian": "python3-libvirt", "el": "python3-libvirt", "suse": "python3-libvirt-python"},
     "xorriso": {"debian": "xorriso", "el": "xorriso", "suse": "xorriso"},
+    "virt-sysprep": {"debian": "guestfs-tools", "el": "guestfs-tools", "suse": "guestfs-tools"},
 }
 _FAMILIES = {
     "debian": ("debian", "ubuntu"),
@@ -56,7 +57,7 @@ def this_family() -> str | None:
 def package(need: str, of: str | None = None) -> str:
     """The name of the package that brings it on this host; where the distribution is not known, those of two.
 
-    :param need: one of qemu-img, qemu, libvirt, python3-libvirt and xorriso.
+    :param need: one of qemu-img, qemu, libvirt, python3-libvirt, xorriso and virt-sysprep.
     :param of: a family of distributions, of this host's when it is omitted.
     """
     of = of or this_family()

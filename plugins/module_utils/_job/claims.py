@@ -9,6 +9,9 @@
 Whoever plans reads the claims and their generation before it looks at anything else. A claim is only taken while the generation
 is the one that was read: nobody has claimed anything since, so the plan has counted all there is. Times are seconds since the
 host was booted, so that setting its clock neither ends a claim nor keeps it.
+
+Several runs of one service each have a claim of their own. It says where every new machine goes, so that two controllers make
+each machine in the same place; what both are about to use counts once.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ _WAIT_S = 30.0
 _MOST = 100_000
 
 Use = t.Mapping[str, t.Any]  # {"name", "cpus", "memory_mib", "disk_bytes", "pools": {pool: {"bytes", "growth_bytes"}}}
+Place = t.Mapping[str, t.Any]  # {"host", "group", "number", "pools": {disk: pool}}
+
+OTHERS = (
+    "Another deployment has claimed room on this host since it was surveyed, so the plan may count on room that is no longer there."
+    " Survey the host and plan again."
+)
 
 
 class ClaimsUnreadable(FleetError):
@@ -42,14 +51,18 @@ class Claim(t.NamedTuple):
 
     :param uses: machines that are not there yet, and base disks that are not.
     :param until: seconds since the boot.
+    :param places: by name, all machines that the run makes, on this host and on others.
+    :param generation: the book's, when it was taken.
     """
 
     tenant: str
     service: str
     run: str
     uses: t.Sequence[Use]
-    boot: str
-    until: float
+    boot: str = ""
+    until: float = 0.0
+    places: t.Mapping[str, Place] = {}
+    generation: int = 0
 
     def is_of(self, tenant: str, service: str) -> bool:
         return (self.tenant, self.service) == (tenant, service)
@@ -61,8 +74,45 @@ class Book(t.NamedTuple):
     generation: int
     claims: list[Claim]
 
+    def without(self, tenant: str, service: str, run: str) -> list[Claim]:
+        return [claim for claim in self.claims if not (claim.is_of(tenant, service) and claim.run == run)]
+
     def others(self, tenant: str, service: str) -> list[Claim]:
-        return [claim for claim in self.claims if not claim.is_of(tenant, service)]
+        """One for each other service, in which what several of its runs are about to use counts once."""
+        joined: dict[tuple[str, str], Claim] = {}
+        for claim in self.claims:
+            if not claim.is_of(tenant, service):
+                known = joined.get((claim.tenant, claim.service), claim._replace(uses=()))
+                joined[claim.tenant, claim.service] = known._replace(uses=_joined([*known.uses, *claim.uses]))
+        return list(joined.values())
+
+    def of_service(self, tenant: str, service: str) -> list[Claim]:
+        return [claim for claim in self.claims if claim.is_of(tenant, service)]
+
+    def why_not(self, wanted: Claim, seen: int | None) -> str:
+        """Why a claim is refused, empty if it is not.
+
+        :param seen: the generation that its plan has counted; None if whatever others claim does not matter.
+        """
+        rivals = [claim for claim in self.of_service(wanted.tenant, wanted.service) if claim.run != wanted.run]
+        for rival in rivals:
+            clash = next((name for name, place in wanted.places.items() if _elsewhere(place, rival.places.get(name))), None)
+            if clash is not None:
+                return (
+                    f"The run {rival.run} of this service is about to make {clash} on {_told(rival.places[clash])}, this one on"
+                    f" {_told(wanted.places[clash])}. Survey the host and plan again; if that run no longer exists, end it with"
+                    f" basecast.fleet.stop -e run={rival.run}."
+                )
+        if seen is None or seen == self.generation:
+            return ""
+        held = {rival.generation: rival for rival in rivals}
+        names = {use["name"] for use in wanted.uses}
+        # What another run of the service has claimed since is known to be a part of this claim, and nothing else has come.
+        for generation in range(seen + 1, self.generation + 1):
+            rival_since = held.get(generation)
+            if rival_since is None or any(use["name"] not in names for use in rival_since.uses):
+                return OTHERS
+        return ""
 
 
 class Claims:
@@ -85,7 +135,7 @@ class Claims:
     def read(self) -> Book:
         """:raises ClaimsUnreadable: what others count on is not known."""
         try:
-            value = read(filesystem.read_file(self._path, _LARGEST), "the file", max_bytes=_LARGEST)
+            value = read(filesystem.read_file(self._path, _LARGEST), "the file", max_bytes=_LARGEST, max_values=_LARGEST)
             generation = value["generation"].integer()
             claims = [_claim(item) for item in value["claims"].items(_MOST)]
         except FileNotFoundError:
@@ -100,37 +150,40 @@ class Claims:
         boot, now = self._boot_id(), self._clock()
         return Book(generation, [claim for claim in claims if claim.boot == boot and claim.until > now])
 
-    def take(self, tenant: str, service: str, run: str, uses: t.Sequence[Use], ttl_s: float, seen: int | None = None) -> bool:
-        """Claim for a service, in place of what it had claimed before; False if somebody claimed something since ``seen``.
-
-        :param seen: the generation that the plan has counted; None to take it whatever others have claimed.
-        """
+    def take(self, wanted: Claim, ttl_s: float, seen: int | None = None) -> str:
+        """Claim in place of what the run had claimed before; why it is refused, empty if it is not: see ``Book.why_not``."""
         with self._locked():
             book = self.read()
-            if seen is not None and book.generation != seen:
-                return False
-            claim = Claim(tenant, service, run, uses, self._boot_id(), self._clock() + ttl_s)
-            self._write(Book(book.generation + 1, [*book.others(tenant, service), claim]))
-            return True
-
-    def may_take(self, seen: int | None) -> bool:
-        return seen is None or self.read().generation == seen
+            refused = book.why_not(wanted, seen)
+            if not refused:
+                generation = book.generation + 1
+                claim = wanted._replace(boot=self._boot_id(), until=self._clock() + ttl_s, generation=generation)
+                claims = [*book.without(wanted.tenant, wanted.service, wanted.run), claim]
+                self._write(Book(generation, claims))
+            return refused
 
     def held(self, tenant: str, service: str, run: str) -> Claim | None:
         return next((claim for claim in self.read().claims if claim.is_of(tenant, service) and claim.run == run), None)
 
     def release(self, tenant: str, service: str, run: str) -> bool:
         """Give back what a run has claimed; whether it had anything."""
-        if self.held(tenant, service, run) is None:
+        return self._drop(lambda claim: claim.is_of(tenant, service) and claim.run == run)
+
+    def end(self, run: str) -> bool:
+        """Give back what a run has claimed, whichever service it deploys; whether it had anything."""
+        return self._drop(lambda claim: claim.run == run)
+
+    def _drop(self, wanted: t.Callable[[Claim], bool]) -> bool:
+        if not any(wanted(claim) for claim in self.read().claims):
             return False
         with self._locked():
             book = self.read()
-            kept = [claim for claim in book.claims if not (claim.is_of(tenant, service) and claim.run == run)]
+            kept = [claim for claim in book.claims if not wanted(claim)]
             self._write(book._replace(claims=kept))
             return len(kept) < len(book.claims)
 
     def renew(self, tenant: str, service: str, run: str, ttl_s: float, there: t.Collection[str] = ()) -> bool:
-        """Keep a run's claim for longer, without what is there by now; False if it has none."""
+        """Keep a run's claim for longer; False if it has none. What is there by now, no run of the service needs to claim."""
         if self.held(tenant, service, run) is None:
             return False
         with self._locked():
@@ -138,9 +191,14 @@ class Claims:
             found = next((claim for claim in book.claims if claim.is_of(tenant, service) and claim.run == run), None)
             if found is None:
                 return False
-            left = [use for use in found.uses if use["name"] not in there]
-            renewed = found._replace(uses=left, until=self._clock() + ttl_s)
-            self._write(book._replace(claims=[*book.others(tenant, service), renewed]))
+            claims = []
+            for claim in book.claims:
+                if claim.is_of(tenant, service):
+                    claim = claim._replace(uses=[use for use in claim.uses if use["name"] not in there])
+                    if claim.run == run:
+                        claim = claim._replace(until=self._clock() + ttl_s)
+                claims.append(claim)
+            self._write(book._replace(claims=claims))
             return True
 
     def _locked(self) -> lock.Lock:
@@ -154,7 +212,47 @@ class Claims:
 
 def _claim(told: Value) -> Claim:
     tenant, service, run, boot = (told[key].text() for key in ("tenant", "service", "run", "boot"))
-    return Claim(tenant, service, run, [_use(use) for use in told["uses"].items(_MOST)], boot, told["until"].number())
+    places = checked_places(told["places"]) if told.get("places") else {}
+    generation = told["generation"].integer() if told.get("generation") else 0
+    return Claim(tenant, service, run, [_use(use) for use in told["uses"].items(_MOST)], boot, told["until"].number(), places, generation)
+
+
+def checked_places(told: Value) -> dict[str, Place]:
+    """:raises Malformed: with the place of what cannot be used."""
+    return {
+        name: {
+            **{key: place[key].text() for key in ("host", "group")},
+            "number": place["number"].integer(),
+            "pools": {disk: pool.text() for disk, pool in place["pools"].entries(_MOST).items()},
+        }
+        for name, place in told.entries(_MOST).items()
+    }
+
+
+def _elsewhere(place: Place, other: Place | None) -> bool:
+    return other is not None and (place["host"], place["pools"]) != (other["host"], other["pools"])
+
+
+def _told(place: Place) -> str:
+    pools = ", ".join(dict.fromkeys(place["pools"].values()))
+    return f"{place['host']} ({'pools' if ',' in pools else 'pool'} {pools})" if pools else str(place["host"])
+
+
+def _joined(uses: t.Iterable[Use]) -> list[Use]:
+    """Each name once, with the larger amounts."""
+    found: dict[str, Use] = {}
+    for use in uses:
+        known = found.get(use["name"], use)
+        pools = {
+            pool: {key: max(side.get(pool, {}).get(key, 0) for side in (known["pools"], use["pools"])) for key in ("bytes", "growth_bytes")}
+            for pool in {**known["pools"], **use["pools"]}
+        }
+        found[use["name"]] = {
+            **{key: max(known[key], use[key]) for key in ("cpus", "memory_mib", "disk_bytes")},
+            "name": use["name"],
+            "pools": pools,
+        }
+    return list(found.values())
 
 
 def _use(told: Value) -> Use:

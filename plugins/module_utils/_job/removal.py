@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import typing as t
 from dataclasses import dataclass, field
 
@@ -31,19 +30,13 @@ from .._machine.machines import Machine, Machines, leftovers, remove_leftovers
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords
 from .._names import is_host_label
-from .journal import RUNNING, Journal
+from .alone import alone, refuse_jobs, running_jobs
+from .journal import Journal
 from .steps import failure_of
 
 FORMAT = 1
-_LOCK_PAUSE_S = 0.2
 
 Connect = t.Callable[[str], t.ContextManager[t.Any]]
-
-
-class RemovalRefused(FleetError):
-    """Somebody else is at work on the service's machines."""
-
-    kind = "busy"
 
 
 class Request(t.NamedTuple):
@@ -125,14 +118,13 @@ class Removal:
     def perform(self) -> dict[str, t.Any]:
         """Everything; what became of each machine.
 
-        :raises RemovalRefused: a deployment of the service is at work on this host. Nothing was touched.
+        :raises ServiceBusy: a deployment of the service is at work on this host. Nothing was touched.
         """
-        jobs = self._jobs()
+        jobs = running_jobs(self._journal)
         with contextlib.ExitStack() as held:
             if not self._request.check:
-                if jobs:
-                    raise RemovalRefused(self._refusal(jobs), runs=jobs)
-                held.enter_context(self._alone())
+                refuse_jobs(self._journal, self._request.service)
+                held.enter_context(alone(self._journal, self._request.service, self._request.busy_timeout_s))
             libvirt = self._libvirt(held)
             self._look(libvirt)
             self._refuse_needed(libvirt)
@@ -140,40 +132,6 @@ class Removal:
             self._end_files()
             self._keep_record()
         return self._told(jobs)
-
-    # -- alone
-
-    def _jobs(self) -> list[str]:
-        """Runs whose jobs are at work on machines of the service."""
-        found = []
-        for run in self._journal.runs():
-            told = self._journal.read(run)
-            if told is not None and told["state"] == RUNNING:
-                found.append(run)
-        return found
-
-    def _refusal(self, jobs: t.Sequence[str]) -> str:
-        return (
-            f"service: {self._request.service} is being deployed on this host by the run {', '.join(jobs)}; wait until that has ended, "
-            f"or end it (basecast.fleet.stop -e run={jobs[0]})."
-        )
-
-    @contextlib.contextmanager
-    def _alone(self) -> t.Iterator[None]:
-        self._journal.open()
-        held = self._journal.lock()
-        deadline = time.monotonic() + self._request.busy_timeout_s
-        while not held.take():
-            if time.monotonic() >= deadline:
-                raise RemovalRefused(
-                    f"service: process {held.holder()} has been at work on the machines of {self._request.service} for "
-                    f"{self._request.busy_timeout_s:g} s on this host; try again when it has ended."
-                )
-            time.sleep(_LOCK_PAUSE_S)
-        try:
-            yield
-        finally:
-            held.release()
 
     # -- looking
 

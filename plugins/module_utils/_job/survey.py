@@ -75,6 +75,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "bridges": _of(machines, "bridges", []),
         "record": answers["record"].value,
         "claims": _of(answers["claims"], "claims", []),
+        "own_claims": _of(answers["claims"], "own", []),
         "claims_generation": _of(answers["claims"], "generation", None),
         "measured": {**links, **{key: _of(host, "capacity", {}).get(key) for key in _LOAD}} if links else {},
         "parts": {name: answer.told() for name, answer in answers.items()},
@@ -139,8 +140,12 @@ def _host(request: Request) -> dict[str, t.Any]:
 
 def _claims(request: Request) -> dict[str, t.Any]:
     book = Claims(request.state_dir).read()
-    others = book.others(request.tenant, request.service)
-    return {"generation": book.generation, "claims": [totals(claim, request.tenant) for claim in others]}
+    others, own = book.others(request.tenant, request.service), book.of_service(request.tenant, request.service)
+    return {
+        "generation": book.generation,
+        "claims": [totals(claim, request.tenant) for claim in others],
+        "own": [{"run": claim.run, "uses": list(claim.uses), "places": dict(claim.places)} for claim in own],
+    }
 
 
 def _machines(request: Request) -> dict[str, t.Any]:

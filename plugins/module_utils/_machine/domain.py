@@ -147,6 +147,8 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
         devices.append(_card(card, mac))
     _serial(devices, 0, wish.console, append=False)
     _serial(devices, 1, wish.report, append=True)
+    channel = _add(devices, "channel", type="unix")  # for a guest agent, where the image has one
+    _add(channel, "target", type="virtio", name="org.qemu.guest_agent.0")
     _add(devices, "controller", type="usb", model="none")
     _add(devices, "memballoon", model="virtio")
     source = _add(devices, "rng", model="virtio")

@@ -230,6 +230,38 @@ class Domain:
             if self.running():
                 raise
 
+    def live_xml(self) -> str:
+        """The running machine as it is now."""
+        return str(_call(f"look at {self.name}", self._handle.XMLDesc, 0))
+
+    def begin_copy(self, target: str, path: str, shallow: bool) -> None:
+        """Copy a disk of the running machine into a file that exists, and go on copying what the guest writes.
+
+        :param target: the disk's name in the guest, such as vda.
+        :param shallow: without what lies under the disk; the file names the same parent.
+        """
+        flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+        flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW if shallow else 0
+        disk = ET.Element("disk", type="file")
+        ET.SubElement(disk, "driver", type="qcow2")
+        ET.SubElement(disk, "source", file=path)
+        _call(f"copy the disk {target} of {self.name}", self._handle.blockCopy, target, ET.tostring(disk, "unicode"), {}, flags)
+
+    def end_copy(self, target: str) -> None:
+        """The copy stays as the disk is now; the machine goes on with its own disk."""
+        _call(f"end the copy of the disk {target} of {self.name}", self._handle.blockJobAbort, target, 0)
+
+    def freeze(self) -> bool:
+        """Let the guest's file systems come to rest; False where no guest agent can do that."""
+        try:
+            self._handle.fsFreeze()
+        except libvirt.libvirtError:
+            return False
+        return True
+
+    def thaw(self) -> None:
+        _call(f"let the file systems of {self.name} go on", self._handle.fsThaw)
+
     def undefine(self) -> None:
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE

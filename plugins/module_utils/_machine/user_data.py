@@ -12,6 +12,7 @@ cloud-init itself takes what it does not understand in silence and calls the mac
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import typing as t
@@ -82,6 +83,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "write_files": (list,),
     "yum_repos": (dict,),
 }
+# Keys of the top level, of cloud-init's own modules.
+_OTHER_KEYS = """
+allow_public_ssh_keys ansible apk_repos apt_pipelining autoinstall byobu_by_default ca-certs chef cloud_config_modules
+cloud_final_modules cloud_init_modules create_hostname_file datasource datasource_list debug device_aliases
+disable_ec2_metadata disable_root_opts drivers fan grub-dpkg grub_dpkg hostname keyboard landscape launch-index
+locale_configfile lxd manage-resolv-conf manage_resolv_conf mcollective merge_how merge_type mount_default_fields
+network no_ssh_fingerprints output package_reboot_if_required prefer_fqdn_over_hostname puppet random_seed raspberry_pi
+reporting resize_rootfs rh_subscription rpi rsyslog salt_minion snap spacewalk ssh ssh_deletekeys
+ssh_fp_console_blacklist ssh_genkeytypes ssh_key_console_blacklist ssh_publish_hostkeys ssh_quiet_keygen swap
+system_info ubuntu_advantage ubuntu_pro updates user vendor_data version wireguard yum_repo_dir zypper
+"""
+_KEYS = frozenset([*_TYPES, *re.findall(r"\S+", _OTHER_KEYS)])
 _WORDS = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
 
 
@@ -179,7 +192,9 @@ def _archive(text: str, depth: int) -> t.Iterator[str]:
             kind = part.get("type") if isinstance(part, dict) else None
             if not isinstance(content, str):
                 yield f"[{number}]: {_word(content)} is not accepted; a text, or a mapping with type and content, is expected"
-            elif kind is None or kind == "text/plain":
+            elif not kind and kind_of(content) is None:  # cloud-init's default within an archive
+                yield from (f"[{number}]: {problem}" for problem in _of_kind("cloud-config", content, depth + 1))
+            elif not kind or kind == "text/plain":
                 yield from (f"[{number}]: {problem}" for problem in _text(content, depth + 1))
             elif kind not in _MIME_TYPES:
                 yield f"[{number}].type: {shown(kind)} is not a type that cloud-init knows"
@@ -234,13 +249,31 @@ def _load(text: str) -> tuple[t.Any, str]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"line {mark.line + 1}: " if mark else ""
-        what = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
+        what = yaml_problem(error)
         tab = "; YAML is indented with spaces" if "\\t" in what else ""
         return None, f"{at}it is not YAML: {clean(what, 200)}{tab}"
     except (ValueError, TypeError, RecursionError) as error:
         return None, f"it is not YAML that cloud-init reads: {clean(error, 200)}"
     finally:
         loader.dispose()
+
+
+def yaml_problem(error: Exception) -> str:
+    """What the parser says; its sentence may begin in what it calls the context."""
+    problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
+    context = getattr(error, "context", None)
+    return f"{context}, {problem}" if context and problem.startswith("but ") else str(problem)
+
+
+def unknown_keys(value: t.Any) -> list[str]:
+    """Keys of cloud-config that are most likely misspelt, as parts of sentences: cloud-init passes over what it does not know."""
+    config = value
+    if isinstance(value, str):
+        config = _load(value)[0] if kind_of(value) == "cloud-config" else None
+    if not isinstance(config, dict):
+        return []
+    near = {key: difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8) for key in config if isinstance(key, str) and key not in _KEYS}
+    return [f"{shown(key)} is not a key that cloud-init knows; is {found[0]} meant?" for key, found in near.items() if found]
 
 
 def _load_json(text: str) -> tuple[t.Any, str]:

@@ -16,6 +16,7 @@ import stat
 import threading
 import time
 import typing as t
+from collections import Counter
 
 from .._disk import filesystem
 from .._disk.errors import UnsafePath
@@ -33,6 +34,7 @@ LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 LOCAL = "127.0.0.1"
 PORTS = (61000, 65535)  # on the loopback; above those that Linux gives to connections, and those that libvirt takes by itself
 _HANDSHAKE_S = 15.0
+_STRANGERS = 16  # of one address, that have not shown yet who they are
 _CALM_S = 0.5
 _STOP_S = 5.0
 _DIRECTORY = ".migrations"  # no run can have this name
@@ -77,6 +79,8 @@ class Door:
         self._guests = guests
         self._libvirt_socket = libvirt_socket
         self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._strangers: Counter[str] = Counter()
 
     def close(self) -> None:
         self._closed.set()
@@ -89,32 +93,57 @@ class Door:
         self._listener.settimeout(_CALM_S)
         while time.monotonic() < until and not self._closed.is_set():
             try:
-                connection, _address = self._listener.accept()
+                connection, (address, *_port) = self._listener.accept()
             except socket.timeout:
                 continue
             except OSError as error:
                 _log(f"cannot accept: {error}")
                 time.sleep(_CALM_S)
                 continue
-            threading.Thread(target=self._guarded, args=(connection,), daemon=True).start()
+            with self._lock:
+                full = self._strangers[address] >= _STRANGERS
+                self._strangers[address] += 0 if full else 1
+            if full:
+                connection.close()
+            else:
+                threading.Thread(target=self._guarded, args=(connection, address), daemon=True).start()
 
-    def _guarded(self, plain: socket.socket) -> None:
+    def _guarded(self, plain: socket.socket, address: str) -> None:
         with contextlib.closing(plain):
             try:
-                self._one(plain)
+                self._one(plain, address)
             except (FleetError, OSError) as error:
                 _log(error.message if isinstance(error, FleetError) else str(error))
 
-    def _one(self, plain: socket.socket) -> None:
+    @contextlib.contextmanager
+    def _stranger(self, plain: socket.socket, address: str) -> t.Iterator[None]:
+        """Until it is known who is there, and what for: one place of its address, and little time for all of it."""
+        other = plain.dup()  # TLS takes the first descriptor away
+        timer = threading.Timer(_HANDSHAKE_S, _end, (other,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            other.close()
+            with self._lock:
+                self._strangers[address] -= 1
+                if not self._strangers[address]:
+                    del self._strangers[address]
+
+    def _one(self, plain: socket.socket, address: str) -> None:
         plain.settimeout(_HANDSHAKE_S)
         tune(plain)
-        with contextlib.closing(self._tls.server.wrap_socket(plain, server_side=True)) as secure:
-            host = identity(secure)
-            agree(secure, True, host)
-            if host not in self._guests.machines:
-                tunnel.send_message(secure, {"error": f"no machine of {host} is expected here"})
-                return
-            header = tunnel.receive_message(secure, f"what {host} asks for")
+        with contextlib.ExitStack() as stack:
+            with self._stranger(plain, address):
+                secure = stack.enter_context(contextlib.closing(self._tls.server.wrap_socket(plain, server_side=True)))
+                host = identity(secure)
+                agree(secure, True, host)
+                if host not in self._guests.machines:
+                    tunnel.send_message(secure, {"error": f"no machine of {host} is expected here"})
+                    return
+                header = tunnel.receive_message(secure, f"what {host} asks for")
             try:
                 self._answer(host, header, secure)
             except (FleetError, OSError) as error:
@@ -155,6 +184,11 @@ class Door:
             os.rename(slot.temporary, slot.path)
         filesystem.sync_directory(os.path.dirname(slot.path))
         tunnel.send_message(secure, {"sha256": digest})
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _is_free(port: int) -> bool:

@@ -112,7 +112,7 @@ class PlannedMachine(t.TypedDict, total=False):
     host: str
     state: str
     reason: str
-    drift: Sequence[str]
+    drift: Sequence[Mapping[str, t.Any]]
     pools: Mapping[str, str]
     place: str
     exists: bool
@@ -133,6 +133,7 @@ class Outcome(t.TypedDict, total=False):
     failure: Mapping[str, t.Any]
     began_at: float | None
     ended_at: float | None
+    cause: str
 
 
 class ServicePlan(t.TypedDict, total=False):

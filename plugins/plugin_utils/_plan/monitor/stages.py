@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from ..relay.parts import relay_stages
 from . import watch
 
-# The play of the last stage serves all deeper ones.
+# The last stage serves all deeper ones.
 LAST_STAGE = 6
 
 
@@ -27,6 +27,11 @@ def hosts_of_stage(state: Mapping[str, t.Any], stage: int, collected: Collection
     return [
         host for host, number in stages.items() if number <= stage and host not in collected and (host not in lost or stage == LAST_STAGE)
     ]
+
+
+def next_stage(state: Mapping[str, t.Any], stage: int, collected: Collection[str] = ()) -> int:
+    """The next stage that has hosts whose turn it has not been yet, or else the last one."""
+    return next((number for number in range(stage + 1, LAST_STAGE) if hosts_of_stage(state, number, collected)), LAST_STAGE)
 
 
 def has_ended(state: Mapping[str, t.Any], host: str) -> bool:

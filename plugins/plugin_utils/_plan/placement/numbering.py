@@ -21,7 +21,7 @@ Known = Mapping[int, tuple[str, bool]]  # {number: (host, whether it exists)}
 
 
 def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[str, bool]]]:
-    """``{group: {number: (host, exists)}}`` from records, overruled by the machines that exist."""
+    """``{group: {number: (host, exists)}}`` from records, overruled by what other runs are about to make, and by what exists."""
     known: dict[str, dict[int, tuple[str, bool]]] = {}
     newest: Mapping[str, t.Any] = {}
     for facts in hosts.values():
@@ -30,11 +30,19 @@ def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[st
             newest = record
     for entry in (newest.get("assignments") or {}).values():
         known.setdefault(entry["group"], {})[int(entry["number"])] = (entry["host"], False)
+    for place in claimed_places(hosts).values():
+        known.setdefault(place["group"], {})[int(place["number"])] = (place["host"], False)
     for host, facts in hosts.items():
         for machine in facts.get("machines") or []:
             if machine.get("group") is not None and machine.get("number") is not None:
                 known.setdefault(machine["group"], {})[int(machine["number"])] = (host, True)
     return known
+
+
+def claimed_places(hosts: Observed) -> dict[str, Mapping[str, t.Any]]:
+    """Where other runs of the service are about to make machines, by name."""
+    claims = (claim for facts in hosts.values() for claim in facts.get("own_claims") or [])
+    return {name: place for claim in claims for name, place in claim["places"].items()}
 
 
 def candidates(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from .greedy import even_out, place_greedily
 from .layers import Bring, Layers
 from .model import Assignment
 from .named import named_problems
-from .numbering import Numbers, candidates, known_numbers
+from .numbering import Numbers, candidates, claimed_places, known_numbers
 from .observed import Observed
 from .quota import within_quota
 from .ranking import Ranking
@@ -76,6 +76,7 @@ class _Placing:
             self.layers.bring = self.cost.direct(self.layers)
         self.numbers: dict[str, Numbers] = {}
         self.pools: dict[tuple[str, int], tuple[str, ...]] = {}
+        self.claimed = claimed_places(hosts)
         self.standing: list[Standing] = []
         self.named: dict[str, dict[str, int]] = {}  # new machines whose host the manifest names: {group: {host: number}}
         self.result: dict[str, t.Any] = {
@@ -288,12 +289,16 @@ class _Placing:
                 )
 
     def _pools_of(self, group: Mapping[str, t.Any], number: int, host: str) -> tuple[str, ...]:
-        """The pools of a machine that has its host: as it was made, where it says so."""
+        """The pools of a machine that has its host: as it was made or is about to be, where that is known."""
         machines = (self.hosts.get(host) or {}).get("machines") or []
         found: Mapping[str, t.Any] = next((machine for machine in machines if machine["machine"] == f"{group['name']}-{number}"), {})
         disks = (found.get("spec") or {}).get("disks") or {}
         usual = self._pools_on(group, host)
-        return tuple((disk["pool"] or (disks.get(disk["name"]) or {}).get("pool") or usual[at]) for at, disk in enumerate(group["disks"]))
+        claimed = self.claimed.get(f"{group['name']}-{number}", {}).get("pools") or {}
+        return tuple(
+            disk["pool"] or (disks.get(disk["name"]) or {}).get("pool") or claimed.get(disk["name"]) or usual[at]
+            for at, disk in enumerate(group["disks"])
+        )
 
     def _surplus(self, known: Mapping[str, Mapping[int, tuple[str, bool]]]) -> None:
         for group in self.manifest["machines"]:

@@ -9,13 +9,19 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from ..placement import Observed, disks_of, held_base
 from ..relay.needs import base_metadata
 from ..types import Manifest
+from .preflight import Groups, Machines
 from .report import one_line
 from .source_changes import difference, place_to_look, recorded
+
+# A base of service_plan, as the plan learns of it.
+Base = dict[str, t.Any]
+Bases = dict[str, Base]
+Files = Mapping[str, Mapping[str, t.Any]]
 
 
 def base_of(
@@ -61,6 +67,8 @@ def base_of(
         "pool": base.get("pool"),
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
         "source": base["source"],
+        "parent": base.get("parent"),
+        "parent_sha256": None,
         # Of a file that would be adopted, as long as nobody holds the base.
         "source_bytes": next((held["size_bytes"] for held in found), None),
         "place": base["place"],
@@ -75,8 +83,8 @@ def base_of(
 
 
 def note_demand(
-    bases: dict[str, dict[str, t.Any]],
-    creating: Sequence[Mapping[str, t.Any]],
+    bases: Bases,
+    creating: Machines,
     hosts: Observed,
     manifest: Manifest,
     problems: list[str],
@@ -89,33 +97,108 @@ def note_demand(
                 bases[disk["base"]]["needed_on"].append(machine["host"])
     for base in bases.values():
         base["look"] = place_to_look(base, hosts)
-        if not base["needed_on"] or base["holders"]:
-            continue
-        source = base["source"]
-        place = f"{base['place']}.source"
-        if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
-            # The first host that needs it gets it; the relay does the rest.
-            base["import_on"] = base["needed_on"][0]
-        else:
-            facts = hosts.get(source["host"])
-            if facts is None:
-                problems.append(f"{place}.host: {source['host']!r} is not a host of this run; these are: {', '.join(hosts)}")
-                continue
-            if not facts.get("reachable"):
-                problems.append(
-                    f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
-                    f" and no other host of this run holds {base['title']}"
-                )
-                continue
-            base["import_on"] = source["host"]
-        base["import_pool"] = _import_pool(base, base["import_on"], hosts, creating, groups)
-        base["look"] = place_to_look(base, hosts)
-        pools = (hosts[base["import_on"]].get("capacity") or {}).get("pools") or {}
-        if source["pool"] and source["pool"] not in pools:
-            problems.append(f"{place}.pool: {source['pool']!r} is not a pool of {base['import_on']}; these are: {', '.join(pools)}")
+        if base["needed_on"] and not base["holders"]:
+            problems += _place_import(
+                base, bases, hosts, manifest["tenant"], lambda base, host: _import_pool(base, host, hosts, creating, groups)
+            )
 
 
-def look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mapping[str, t.Any]], notes: list[str]) -> Iterator[str]:
+def _place_import(
+    base: Base,
+    bases: Bases,
+    hosts: Observed,
+    tenant: str,
+    usual_pool: Callable[[Base, str], str],
+) -> Iterator[str]:
+    """Where a base that nobody holds is imported; what stands in the way of it, as sentences."""
+    source, place = base["source"], f"{base['place']}.source"
+    if source["kind"] == "held":
+        yield f"{base['place']}: no host of this run holds {base['title']}, and it has no source; give one, or capture or import it first"
+        return
+    parents: dict[str, str] | None = None
+    if base["parent"]:
+        yield from _place_parent(base, bases, hosts, tenant, usual_pool)
+        base["parent_sha256"], parents = _parent_of(base, bases, hosts, tenant)
+        if not parents:
+            return
+    if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
+        # The first host that needs it gets it; the relay does the rest.
+        first = base["needed_on"][0]
+        on = first if parents is None or first in parents else next(iter(parents))
+    else:
+        facts = hosts.get(source["host"])
+        if facts is None:
+            yield f"{place}.host: {source['host']!r} is not a host of this run; these are: {', '.join(hosts)}"
+            return
+        if not facts.get("reachable"):
+            yield (
+                f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
+                f" and no other host of this run holds {base['title']}"
+            )
+            return
+        on = source["host"]
+    if parents is not None and on not in parents:
+        title = f"{base['parent']['name']} {base['parent']['version']}"
+        yield (
+            f"{place}.host: {on} does not hold {title}, the parent of {base['title']}, which is on"
+            f" {', '.join(parents)}; import it on one of these"
+        )
+        return
+    base["import_on"], base["import_pool"] = on, usual_pool(base, on) if parents is None else parents[on]
+    if parents is not None and base["pool"] not in (None, base["import_pool"]):
+        yield f"{base['place']}.pool: {base['pool']!r} is not where its parent is on {on}; expected {base['import_pool']}"
+    base["look"] = place_to_look(base, hosts)
+    pools = (hosts[on].get("capacity") or {}).get("pools") or {}
+    if source["pool"] and source["pool"] not in pools:
+        yield f"{place}.pool: {source['pool']!r} is not a pool of {on}; these are: {', '.join(pools)}"
+
+
+def _place_parent(
+    base: Base,
+    bases: Bases,
+    hosts: Observed,
+    tenant: str,
+    usual_pool: Callable[[Base, str], str],
+) -> Iterator[str]:
+    """A parent that nobody holds is imported before its child, where that will be, unless its own source says where."""
+    wanted = base["parent"]
+    if _parent_of(base, bases, hosts, tenant).pools:
+        return
+    parent = _in_manifest(wanted, bases)
+    if parent is None:
+        yield (
+            f"{base['place']}.parent: no host of this run holds {wanted['name']} {wanted['version']}; list it under bases with its source,"
+            " or import it first"
+        )
+        return
+    where = base["source"]["host"] if base["source"]["kind"] != "controller" else None
+    parent["needed_on"] = parent["needed_on"] or [where or base["needed_on"][0]]
+    yield from _place_import(parent, bases, hosts, tenant, usual_pool)
+
+
+def _in_manifest(wanted: Mapping[str, str], bases: Bases) -> dict[str, t.Any] | None:
+    return next((one for one in bases.values() if (one["name"], one["version"]) == (wanted["name"], wanted["version"])), None)
+
+
+class _Parent(t.NamedTuple):
+    """Where a parent is, or is about to be: the pool on each such host. Its digest is None until it is imported."""
+
+    sha256: str | None
+    pools: dict[str, str]
+
+
+def _parent_of(base: Base, bases: Bases, hosts: Observed, tenant: str) -> _Parent:
+    wanted = base["parent"]
+    parent = _in_manifest(wanted, bases)
+    if parent is not None:
+        held = {host: pool for host, pool in parent["holders"].items() if (hosts.get(host) or {}).get("reachable")}
+        return _Parent(parent["sha256"], held or ({parent["import_on"]: parent["import_pool"]} if parent["import_pool"] else {}))
+    found = {host: held_base(facts, {**wanted, "sha256": None}, tenant) for host, facts in hosts.items()}
+    there = {host: one for host, one in found.items() if one is not None}
+    return _Parent(next((one["sha256"] for one in there.values()), None), {host: one["pool"] for host, one in there.items()})
+
+
+def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]:
     """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
     for name, file in files.items():
         base = bases[name]
@@ -141,11 +224,11 @@ def look_at_files(bases: dict[str, dict[str, t.Any]], files: Mapping[str, Mappin
 
 
 def _import_pool(
-    base: Mapping[str, t.Any],
+    base: Base,
     host: str,
     hosts: Observed,
-    creating: Sequence[Mapping[str, t.Any]],
-    groups: Mapping[str, Mapping[str, t.Any]],
+    creating: Machines,
+    groups: Groups,
 ) -> str:
     """The pool that the manifest names; else that of the first disk that needs the base there; else one that the host has."""
     if base["pool"]:

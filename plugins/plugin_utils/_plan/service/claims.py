@@ -11,6 +11,8 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ..placement import Observed, answers, disks_of, storage_of
+from ..placement.numbering import Numbers, candidates, known_numbers
+from ..types import Manifest
 from .preflight import bytes_of, full_size
 
 Use = dict[str, t.Any]
@@ -26,19 +28,29 @@ def claims_of(
     relays: Sequence[Mapping[str, t.Any]] = (),
     quota: bool = False,
 ) -> dict[str, dict[str, t.Any]]:
-    """``{host: {"seen": generation, "uses": […], "bases": […], "waits": number}}`` in the order of the inventory, as host_claim takes
-    them. ``waits`` is how many imports and adoptions may come before a job on the host keeps the claim alive.
+    """By host, in the order of the inventory, what host_claim takes: ``{host: {"seen": generation, "uses": […], "places": {…},
+    "bases": […], "waits": number}}``. ``waits`` is how many imports and adoptions may come before a job on the host keeps the claim alive.
 
     :param quota: the tenant has one. It holds for the fleet, so all hosts are claimed on, with nothing where nothing is used: two plans
         of one tenant meet even if they use different hosts.
 
     ``bases`` are the digests that a host has and that its machines, or other hosts, are going to be served from.
 
-    What is used of a storage that several hosts share is claimed on the first of them, whichever of them uses it: two plans that
-    want the same storage meet there.
+    All runs of a service meet on the first host that answers, so its claim tells where all machines go. What is used of a storage that
+    several hosts share is claimed on the first of them, whichever of them uses it: two plans that want the same storage meet there.
     """
     found: dict[str, list[Use]] = {}
     homes = _homes(hosts)
+    places = {
+        machine["machine"]: {
+            **{key: machine[key] for key in ("host", "group", "number")},
+            "pools": {disk["name"]: disk["pool"] for disk in disks_of(machine, groups)},
+        }
+        for machine in creating
+    }
+    meeting = next((host for host, facts in hosts.items() if creating and answers(facts)), None)
+    if meeting is not None:
+        found[meeting] = []
 
     def space(name: str, host: str, pool: str, **amounts: int) -> None:
         at, its_pool = homes.get((host, pool), (host, pool))
@@ -80,12 +92,47 @@ def claims_of(
         host: {
             "seen": facts.get("claims_generation"),
             "uses": found.get(host, []),
+            "places": places if host == meeting else {name: place for name, place in places.items() if place["host"] == host},
             "bases": sorted(counted_on.get(host, ())),
             "waits": waits,
         }
         for host, facts in hosts.items()
         if (host in found or host in counted_on) and answers(facts)
     }
+
+
+def with_rivals(manifest: Manifest, hosts: Observed, inventory_groups: Mapping[str, Sequence[str]]) -> Observed:
+    """The hosts, with what other runs of the service are about to use beside what this plan wants too: nobody else has room there."""
+    if not any(facts.get("own_claims") for facts in hosts.values()):
+        return hosts
+    known = known_numbers(manifest["service"], hosts)
+    shared = {f"base {base['name']}" for base in manifest["bases"]}
+    for group in manifest["machines"]:
+        usable, _problems = candidates(group, hosts, inventory_groups)
+        kept = Numbers.of(group, usable, known.get(group["name"], {}), hosts).kept
+        shared.update(f"{group['name']}-{number}" for number in kept)
+    return {host: _with_rivals(facts, shared, manifest["tenant"]) for host, facts in hosts.items()}
+
+
+def _with_rivals(facts: Mapping[str, t.Any], shared: set[str], tenant: str) -> Mapping[str, t.Any]:
+    there = {machine["machine"] for machine in facts.get("machines") or []}
+    uses = {use["name"]: use for claim in facts.get("own_claims") or [] for use in claim["uses"]}
+    extra = [use for name, use in uses.items() if name not in shared and name not in there]
+    if not extra:
+        return facts
+    pools: dict[str, dict[str, int]] = {}
+    for use in extra:
+        for pool, amounts in (use.get("pools") or {}).items():
+            sums = pools.setdefault(pool, {"bytes": 0, "growth_bytes": 0})
+            for key in sums:
+                sums[key] += amounts.get(key) or 0
+    claim = {
+        **{key: sum(use[key] for use in extra) for key in ("cpus", "memory_mib", "disk_bytes")},
+        "pools": pools,
+        "tenant": tenant,
+        "machines": sum(1 for use in extra if use["memory_mib"]),
+    }
+    return {**facts, "claims": [*(facts.get("claims") or []), claim]}
 
 
 def _use(name: str) -> Use:

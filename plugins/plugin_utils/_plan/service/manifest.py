@@ -196,6 +196,12 @@ def _shown(value: object) -> str:
 def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]:
     bases = [base["name"] for base in document.get("bases", [])]
     yield from _twice(bases, ("bases",), places)
+    for index, base in enumerate(document.get("bases", [])):
+        parent = base.get("parent")
+        later = [(one["name"], one["version"]) for one in document["bases"][index:]]
+        if parent and (parent["name"], parent["version"]) in later:
+            title = f"{parent['name']} {parent['version']}"
+            yield f"{places('bases', index, 'parent')}: {title} stands at its child or after it; list a parent before its children"
     yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
     for index, group in enumerate(document["machines"]):
         path: Path = ("machines", index)
@@ -273,13 +279,14 @@ def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) 
 
 
 def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
-    source = base["source"]
-    kind = next(form for form in ("url", "controller", "host") if form in source)
+    source = base.get("source") or {}
+    kind = next((form for form in ("url", "controller", "host") if form in source), "held")
     return {
         "name": base["name"],
         "version": base["version"],
         "sha256": base.get("sha256"),
         "pool": base.get("pool"),
+        "parent": base.get("parent"),
         "source": {
             "kind": kind,
             "host": source.get("host"),

@@ -553,8 +553,9 @@ def _note_bases(plan: dict[str, t.Any], found: Mapping[str, t.Any], wanted: Sequ
     plan["relays"] = [{**relay, "base": titles.get(relay["sha256"], relay["base"])} for relay in found["relays"]]
     plan["relay_hosts"] = found["relay_hosts"]
     plan["claims"] = {
-        host: {**claim, "uses": [{**use, "name": names.get(use["name"], use["name"])} for use in claim["uses"]]}
+        host: {**claim, "places": {}, "uses": [{**use, "name": names.get(use["name"], use["name"])} for use in claim["uses"]]}
         for host, claim in found["claims"].items()
+        if claim["uses"] or claim["bases"]
     }
     pool_of = {(host, reference["sha256"]): reference["pool"] for host, work in found["hosts"].items() for reference in work["references"]}
     references: dict[str, dict[str, list[dict[str, t.Any]]]] = {}

@@ -207,6 +207,7 @@ _DOMAIN = _fields(
     running=_flag,
     problem=_line,
 )
+_USED = _by_name(_fields(bytes=_count, growth_bytes=_count))
 _HOST = _fields(
     reachable=_flag,
     known=_flag,
@@ -226,6 +227,13 @@ _HOST = _fields(
     networks=_by_name(_flag, 10_000),
     bridges=_list(_name, 10_000),
     record=_mapping,
+    own_claims=_list(
+        _all_of(
+            _has(run=_name, uses=_list(_all_of(_has(name=_name, cpus=_count, memory_mib=_count, disk_bytes=_count), _fields(pools=_USED)))),
+            _has(places=_by_name(_has(host=_name, group=_name, number=_count, pools=_by_name(_name)), _MOST)),
+        ),
+        1000,
+    ),
     measured=_fields(
         links=_list(_all_of(_has(**{"from": _name, "to": _name, "mbps": _rate}), _fields(latency_s=_rate, age_s=_time, by=_name))),
         disks_age_s=_time,

@@ -108,7 +108,7 @@ def _machine_outcome(machine: PlannedMachine, outcomes: Mapping[str, Outcome], p
     elif _is_there(found, predicted):
         state, reason = _what_was_done(found), ""
     elif found.get("problem"):
-        state, reason = FAILED, one_line(found["problem"])
+        state, reason = FAILED, _problem(found, outcome)
     elif outcome.get("state") == UNREACHABLE:
         state, reason = UNREACHABLE, _reason(outcome)
     elif outcome.get("state") == "done":
@@ -146,6 +146,13 @@ def _is_there(found: Mapping[str, t.Any], predicted: bool) -> bool:
 def _what_was_done(found: Mapping[str, t.Any]) -> str:
     actions = found.get("actions") or []
     return DEPLOYED if "defined" in actions else STARTED if "started" in actions else PRESENT
+
+
+def _problem(found: Mapping[str, t.Any], outcome: Outcome) -> str:
+    """What the host says; why no base came, only the controller knows, which has seen the others."""
+    cause = one_line(outcome["cause"]) if outcome.get("cause") and found.get("reason") == "base_missing" else ""
+    problem = one_line(found["problem"])
+    return f"{problem.rstrip('.')}; {cause}" if cause and cause not in problem else problem
 
 
 def _shortfall(found: Mapping[str, t.Any]) -> str:

@@ -36,11 +36,13 @@ _NO_SETTINGS |= {"report_file", "plan_file", "saved_plan_file", "place_file", "l
 class Run(t.NamedTuple):
     """What the controller knows at the end of a run.
 
-    ``kind``: plan or deploy. ``name``: begins with when it began. ``now``: seconds since the epoch. ``settings``, ``measured``
-    and ``relayed``: by host. ``watch``: as relay_watch leaves it. ``first_plans``: the relay's plans before anything happened.
+    ``kind``: plan or deploy. ``version``: of the collection. ``name``: begins with when it began. ``now``: seconds since the epoch.
+    ``settings``, ``measured`` and ``relayed``: by host. ``watch``: as relay_watch leaves it. ``first_plans``: the relay's plans before
+    anything happened.
     """
 
     kind: str = "deploy"
+    version: str = ""
     name: str = ""
     now: float = 0.0
     settings: Mapping[str, Data] = {}
@@ -95,6 +97,7 @@ def run_details(plan: Data, outcomes: Mapping[str, Data], relay_plans: Sequence[
     return {
         "kind": run.kind,
         "run": run.name,
+        "version": run.version,
         "tenant": plan["tenant"],
         "manifest_file": _manifest_file(run.settings),
         "began_at": round(clock.began),

@@ -14,13 +14,14 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ....module_utils._machine.user_data import unknown_keys
 from ..placement import Observed, Settings, answers, disks_of, place_machines
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
 from .adoption import Candidates, adoptions, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
-from .claims import claims_of
+from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
@@ -88,6 +89,7 @@ def service_plan(
     known = Known(options.get("imported") or {}, options.get("files") or {}, options.get("candidates") or {}, options.get("adopted") or {})
     settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {})
     skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
+    hosts = with_rivals(manifest, hosts, settings.groups)
     while True:
         plan, found = _plan_without(bad, manifest, hosts, settings, known, options.get("relaying", AS_USUAL))
         if not skip_bad_hosts or not found:
@@ -180,12 +182,21 @@ def _plan_without(
         },
         "notes": [
             *needs.notes,
+            *_misspelt(manifest),
             *overcommitted_pools(creating, groups_by_name, bases, hosts),
             *clock_notes(relay_hosts, hosts),
         ],
         "problems": problems,
     }
     return plan, host_problems(creating, groups_by_name, bases, work, relay_hosts, able, settings.memory_overcommit or 1.0, adopting)
+
+
+def _misspelt(manifest: Manifest) -> Iterator[str]:
+    """cloud-init passes over keys that it does not know."""
+    for group in manifest["machines"]:
+        for part in ("user_data", "vendor_data"):
+            for sentence in unknown_keys((group["cloud_init"] or {}).get(part)):
+                yield f"{group['place']}.cloud_init.{part}: {sentence}"
 
 
 class _Needs(t.NamedTuple):

@@ -18,7 +18,7 @@ from ..relay.text import duration, size
 Data = Mapping[str, t.Any]
 
 WIDTH = 100
-MOST_PROBLEMS, MOST_NAMES, MOST_EVENTS = 10, 8, 10
+MOST_PROBLEMS, MOST_NAMES, MOST_EVENTS, MOST_COMMANDS = 10, 8, 10, 4
 
 
 def ticket(report: Data) -> list[str]:
@@ -26,7 +26,9 @@ def ticket(report: Data) -> list[str]:
 
     :param report: as deploy_report makes it, with what run_details and problems_of add.
     """
-    return [line for paragraph in _told(report) for line in _wrapped(*paragraph)]
+    commands = list(dict.fromkeys(command for problem in report["problems"] for command in problem["try"]))[:MOST_COMMANDS]
+    lines = [line for paragraph in _told(report) for line in _wrapped(*paragraph)]
+    return [*lines, *(["Next:"] if commands else []), *(f"  {command}" for command in commands)]
 
 
 def _wrapped(indent: str, text: str) -> list[str]:
@@ -39,7 +41,8 @@ def _told(report: Data) -> Iterator[tuple[str, str]]:
     """(indent, text) of each paragraph. Commands stay on one line, so that they can be copied."""
     what = "plan" if report["kind"] == "plan" else "check of a deployment" if report["predicted"] else "deployment"
     began = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(report["began_at"]))
-    yield "", f"basecast.fleet, {what} of {report['service']} (tenant {report['tenant']}), run {report['run']}, {began}"
+    version = f" {report['version']}" if report.get("version") else ""
+    yield "", f"basecast.fleet{version}, {what} of {report['service']} (tenant {report['tenant']}), run {report['run']}, {began}"
     there = len(report["machines"]) - len(report["missing"])
     verb = "would be" if report["predicted"] else "are"
     took = "" if report["kind"] == "plan" else f" after {duration(report['took_s'])}"

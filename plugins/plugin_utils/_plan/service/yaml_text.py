@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import yaml
 
+from ....module_utils._machine.user_data import yaml_problem
+
 Path = tuple[str | int, ...]
 
 MAX_CHARACTERS = 4 * 1024 * 1024
@@ -103,7 +105,7 @@ def read(text: str, origin: str) -> tuple[t.Any, dict[Path, int]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         at = f"{origin}:{mark.line + 1}" if mark else origin
-        raise YamlMistake([f"{at}: this is not YAML: {getattr(error, 'problem', None) or error}"]) from error
+        raise YamlMistake([f"{at}: this is not YAML: {yaml_problem(error)}"]) from error
     except (ValueError, OverflowError) as error:
         raise YamlMistake([f"{origin}: a value cannot be read: {error}"]) from error
     finally:

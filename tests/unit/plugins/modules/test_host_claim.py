@@ -39,7 +39,24 @@ def test_whoever_is_late_is_told_what_to_do(run: t.Any) -> None:
     run(uses=[USE], seen=0)
     late = run(tenant="blue", run="r2", uses=[USE], seen=0)
     assert not late["claimed"] and not late["changed"]
-    assert "Survey the host and plan again" in late["msg"]
+    assert "Survey the host and plan again" in late["refused"]
+
+
+def test_without_a_service_all_of_a_run_is_given_back(run: t.Any) -> None:
+    for service in ("shop", "mail"):
+        run(service=service, uses=[USE])
+    run(service="blog", run="r2", uses=[USE])
+    assert run(state="absent", service=None, _ansible_check_mode=True)["changed"]
+    assert [run(state="absent", service=None)["changed"] for _again in range(2)] == [True, False]
+    assert not run(service="news", tenant="blue", seen=0)["claimed"], "that of another run stands"
+
+
+def test_another_run_of_the_service_is_told_the_machine(run: t.Any) -> None:
+    place = {"host": "a", "group": "web", "number": 1, "pools": {"root": "default"}}
+    run(uses=[USE], places={"web-1": place})
+    late = run(run="r2", uses=[USE], places={"web-1": {**place, "host": "b"}})
+    assert not late["claimed"] and "The run r1 of this service is about to make web-1 on a (pool default)" in late["refused"]
+    assert run(run="r2", uses=[USE], places={"web-1": place})["claimed"]
 
 
 def test_check_mode_writes_nothing(run: t.Any, tmp_path: t.Any) -> None:
@@ -75,7 +92,7 @@ def test_bases_are_held_and_given_back(run: t.Any, base: tuple[Store, str]) -> N
 def test_a_base_that_has_gone_refuses_the_claim(run: t.Any, base: tuple[Store, str], check: bool) -> None:
     store, sha256 = base
     told = run(uses=[USE], seen=0, bases=[sha256, "5" * 64], _ansible_check_mode=check)
-    assert not told["claimed"] and not told["changed"] and f"{'5' * 64} has been removed" in told["msg"]
+    assert not told["claimed"] and not told["changed"] and f"{'5' * 64} has been removed" in told["refused"]
     assert holds.standing(store) == [] and not run(state="absent")["changed"]
 
 
@@ -87,6 +104,9 @@ def test_a_base_that_has_gone_refuses_the_claim(run: t.Any, base: tuple[Store, s
         ({"ttl_s": 0}, "ttl_s: 0.0 is not accepted; a number of seconds from 1 to 1000000 is needed"),
         ({"state_dir": "state"}, "state_dir: 'state' is not accepted; an absolute path is needed"),
         ({"service": "../x"}, "service: '../x' is not accepted; a name has"),
+        ({"service": None}, "service: None is not accepted; the name of a service is needed"),
+        ({"places": {"web-1": "kvm1"}}, "places: web-1: 'kvm1' is not accepted; a mapping is expected"),
+        ({"places": {"web-1": {"host": "a"}}}, "places: web-1: group: missing; a line of at most 1024 characters is expected"),
         ({"uses": [{**USE, "cpus": -1}]}, "uses.cpus: -1 is not accepted"),
         ({"uses": [{**USE, "pools": {"default": 7}}]}, "uses.pools.default: 7 is not accepted"),
         ({"uses": [{**USE, "pools": {"default": {"size": 7}}}]}, "bytes and growth_bytes are needed"),

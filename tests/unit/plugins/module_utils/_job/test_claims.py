@@ -9,7 +9,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims, ClaimsUnreadable, Keeper, checked_uses, totals
+from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import (
+    OTHERS,
+    Claim,
+    Claims,
+    ClaimsUnreadable,
+    Keeper,
+    checked_uses,
+    totals,
+)
 
 GROWTH = {"default": {"growth_bytes": 5}}
 ONE = checked_uses([{"name": "web-1", "cpus": 2, "memory_mib": 1024, "disk_bytes": 7, "pools": GROWTH}])
@@ -23,7 +31,7 @@ class Host:
         self.claims = Claims(str(directory / "state"), lambda: self.now, lambda: self.boot)
 
     def take(self, tenant: str = "red", seen: int | None = None, run: str = "r1") -> bool:
-        return self.claims.take(tenant, "shop", run, ONE, 60, seen)
+        return not self.claims.take(Claim(tenant, "shop", run, ONE), 60, seen)
 
     def holders(self) -> list[str]:
         return [claim.tenant for claim in self.claims.read().claims]
@@ -77,15 +85,58 @@ def test_a_claim_ends(host: Host, end: str) -> None:
     assert host.holders() == []
 
 
-def test_a_newer_run_of_a_service_takes_over(host: Host) -> None:
-    host.take(run="r1")
-    host.take(run="r2")
-    assert not host.claims.release("red", "shop", "r1"), "an older run gives back nothing of a newer one"
-    assert [claim.run for claim in host.claims.read().claims] == ["r2"]
+class TestRunsOfOneService:
+    """What two controllers claim for the same service."""
+
+    def take(self, host: Host, run: str, numbers: t.Iterable[int], seen: int | None = None, at: str = "a", pool: str = "default") -> str:
+        uses = checked_uses([{"name": f"web-{number}", "memory_mib": 64} for number in numbers])
+        places = {f"web-{n}": {"host": at, "group": "web", "number": n, "pools": {"root": pool}} for n in numbers}
+        return host.claims.take(Claim("red", "shop", run, uses, places=places), 60, seen)
+
+    def test_each_has_its_own_and_both_count_once(self, host: Host) -> None:
+        assert not self.take(host, "r1", [1, 2]) and not self.take(host, "r2", [1, 2, 3])
+        assert [claim.run for claim in host.claims.read().claims] == ["r1", "r2"]
+        (told,) = host.claims.read().others("blue", "shop")
+        assert totals(told, "blue")["memory_mib"] == 3 * 64
+        assert host.claims.release("red", "shop", "r1")
+        assert [claim.run for claim in host.claims.read().claims] == ["r2"]
+
+    @pytest.mark.parametrize(
+        "first, second, refused",
+        [
+            ([1, 2], [1, 2], False),
+            ([1, 2], [1, 2, 3], False),
+            ([1, 2, 3], [1, 2], True),  # the third takes room that the second plan has not counted
+        ],
+    )
+    def test_plans_of_one_instant(self, host: Host, first: list[int], second: list[int], refused: bool) -> None:
+        self.take(host, "r1", first, seen=0)
+        assert self.take(host, "r2", second, seen=0) == (OTHERS if refused else "")
+        assert not self.take(host, "r2", second, seen=host.claims.read().generation)
+
+    @pytest.mark.parametrize("other", [{"at": "b"}, {"pool": "fast"}])
+    def test_a_machine_in_two_places_is_refused_however_late(self, host: Host, other: dict[str, t.Any]) -> None:
+        self.take(host, "r1", [1])
+        refused = self.take(host, "r2", [1], seen=None, **other)
+        assert refused.startswith("The run r1 of this service is about to make web-1 on a (pool default), this one on")
+        assert "basecast.fleet.stop -e run=r1" in refused
+        host.claims.release("red", "shop", "r1")
+        assert not self.take(host, "r2", [1], seen=None, **other)
+
+    def test_who_came_and_went_meanwhile_has_made_something(self, host: Host) -> None:
+        self.take(host, "r1", [1], seen=0)
+        host.claims.release("red", "shop", "r1")
+        assert self.take(host, "r2", [1], seen=0) == OTHERS
+
+    def test_what_one_has_made_the_other_no_longer_claims(self, host: Host) -> None:
+        self.take(host, "r1", [1, 2])
+        self.take(host, "r2", [1, 2])
+        host.claims.renew("red", "shop", "r2", 60, ["web-1"])
+        assert [[use["name"] for use in claim.uses] for claim in host.claims.read().claims] == [["web-2"], ["web-2"]]
 
 
 def test_renewing_keeps_it_without_what_is_there(host: Host) -> None:
-    host.claims.take("red", "shop", "r1", [*ONE, *checked_uses([{"name": "web-2"}])], 60)
+    host.claims.take(Claim("red", "shop", "r1", [*ONE, *checked_uses([{"name": "web-2"}])]), 60)
     host.now += 50
     assert host.claims.renew("red", "shop", "r1", 60, ["web-1"])
     host.now += 50

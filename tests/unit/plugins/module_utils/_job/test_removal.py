@@ -12,8 +12,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay impor
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import removal as removal_module
+from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import ServiceBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
-from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, RemovalRefused, Request
+from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
@@ -290,7 +291,7 @@ def test_a_running_deployment_of_the_service_is_left_alone(site: Site) -> None:
     journal = Journal(site.runtime_dir, "default", "shop")
     journal.write("nightly", {"format": 1, "state": RUNNING, "msg": "", **this_process()})
     before = files(site)
-    with pytest.raises(RemovalRefused, match=r"shop is being deployed on this host by the run nightly; wait .*stop -e run=nightly"):
+    with pytest.raises(ServiceBusy, match=r"shop is being deployed on this host by the run nightly; wait .*stop -e run=nightly"):
         remove(site)
     assert files(site) == before and remove(site, check=True)["jobs"] == ["nightly"]
     assert remove(site, service="blog")["jobs"] == []
@@ -300,7 +301,7 @@ def test_another_process_is_waited_for(site: Site) -> None:
     deploy(site, "web-1")
     held = Journal(site.runtime_dir, "default", "shop").lock()
     assert held.take()
-    with pytest.raises(RemovalRefused, match=f"process {os.getpid()} has been at work on the machines of shop for 0 s"):
+    with pytest.raises(ServiceBusy, match=f"process {os.getpid()} has been at work on the machines of shop for 0 s"):
         remove(site, busy_timeout_s=0.0)
     held.release()
     assert remove(site)["changed"]

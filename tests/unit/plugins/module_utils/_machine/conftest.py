@@ -20,6 +20,10 @@ class FakeDomain:
 
     def __init__(self, host: FakeHost, xml: str) -> None:
         self.host, self._xml, self.is_running, self.starts_itself = host, xml, False, False
+        self.mirrors: dict[str, str] = {}  # files by the disk's name in the guest
+        self.ended: dict[str, str] = {}
+        self.shallow: dict[str, bool] = {}
+        self.agent, self.looks, self.frozen = False, 0, 0
 
     @property
     def name(self) -> str:
@@ -70,6 +74,34 @@ class FakeDomain:
     def undefine(self) -> None:
         self.host.known.remove(self)
 
+    # A mirror is ready some looks after it began, and has what the disk has when it ends.
+
+    def live_xml(self) -> str:
+        root = ET.fromstring(self._xml)
+        self.looks += bool(self.mirrors)
+        for disk in root.iterfind("./devices/disk"):
+            target = disk.find("target").get("dev", "")  # type: ignore[union-attr]
+            if target in self.mirrors:
+                ET.SubElement(disk, "mirror", file=self.mirrors[target], ready="yes" if self.looks > 2 else "")
+        return ET.tostring(root, "unicode")
+
+    def begin_copy(self, target: str, path: str, shallow: bool) -> None:
+        assert os.path.exists(path) and target not in self.mirrors
+        self.mirrors[target], self.shallow[target], self.looks = path, shallow, 0
+        self.host.on_copy(self, target)
+
+    def end_copy(self, target: str) -> None:
+        if target not in self.mirrors:
+            raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
+        self.ended[target] = self.mirrors.pop(target)
+
+    def freeze(self) -> bool:
+        self.frozen += 1
+        return self.agent
+
+    def thaw(self) -> None:
+        self.frozen -= 1
+
 
 class FakeHost:
     """A libvirt in memory, with the time of its guests."""
@@ -92,6 +124,7 @@ class FakeHost:
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
         self.on_shutdown: t.Callable[[FakeDomain], None] = lambda domain: None
+        self.on_copy: t.Callable[[FakeDomain, str], None] = lambda domain, target: None
 
     def domains(self) -> list[FakeDomain]:
         return list(self.known)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -11,7 +12,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import user_data
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish, check_seed
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.user_data import user_data_problems
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.user_data import unknown_keys, user_data_problems
 
 MIME = (
     "Content-Type: multipart/mixed; boundary=X\nMIME-Version: 1.0\n\n"
@@ -128,3 +129,45 @@ def test_the_seed_is_refused_with_the_name_of_the_option(key: str) -> None:
     wish = SeedWish(Owner("default", "shop", "web-1"), "/pool", **{key: "#cloud-config\n\ta: b\n"})  # type: ignore[arg-type]
     with pytest.raises(FleetError, match=rf"^seeds\[0\]\.{key}: line 2: it begins with a tab"):
         check_seed(wish, "seeds[0]")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "packages: [vim]",  # no header: cloud-config by default
+        {"content": "packages: [vim]"},
+        {"type": "", "content": "packages: [vim]"},
+        {"type": "text/cloud-config", "content": "packages: [vim]"},
+        {"content": "#!/bin/sh\ntrue"},
+        {"content": ""},
+    ],
+)
+def test_a_part_of_an_archive_needs_no_first_line(part: t.Any) -> None:
+    assert user_data_problems(f"#cloud-config-archive\n{json.dumps([part])}") == []
+
+
+def test_a_part_without_a_first_line_is_read_as_cloud_config() -> None:
+    (told,) = user_data_problems('#cloud-config-archive\n[{"content": "packages: vim"}]')
+    assert told == "[0]: packages: a string is not accepted; a list is expected"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({"packges": ["vim"]}, ["'packges' is not a key that cloud-init knows; is packages meant?"]),
+        ("#cloud-config\nruncmds: []\nusers: []\n", ["'runcmds' is not a key that cloud-init knows; is runcmd meant?"]),
+        ({"write_file": [], "ssh_authorised_keys": []}, ["write_files", "ssh_authorized_keys"]),
+        ({"packages": ["vim"], "my_own_module": {}, "x": 1, 7: 1}, []),
+        ("#!/bin/sh\npackges: 1\n", []),
+        ("#cloud-config\n{", []),
+        (None, []),
+    ],
+)
+def test_misspelt_keys_are_told_with_the_nearest(value: t.Any, told: list[str]) -> None:
+    found = unknown_keys(value)
+    assert len(found) == len(told) and all(words in sentence for words, sentence in zip(told, found, strict=True))
+
+
+def test_two_documents_are_told_in_a_whole_sentence() -> None:
+    (told,) = user_data_problems("#cloud-config\na: 1\n---\nb: 2\n")
+    assert "it is not YAML: expected a single document in the stream, but found another document" in told

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.host_work import UNKNOWN_DIGEST
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 
 from .test_service_plan import A, B, held, host, manifest, problems
@@ -77,3 +78,84 @@ def test_a_source_that_the_host_refuses_is_told_before_anything(source: dict[str
     seen = {"isreg": True, "size": None, "problem": "it lies outside of\nwhat is allowed", "note": ""}
     plan = service_plan(manifest(source=source), {"a": host(), "b": host()}, files={"tiny": seen})
     assert plan["problems"] == ["shop.yml: bases[0].source: a: it lies outside of what is allowed"]
+
+
+# --- parents -----------------------------------------------------------------------------------
+
+APP = {"name": "app", "version": "7"}
+PARENT = {"name": "tiny", "version": "1"}
+
+
+def chain(child: dict[str, t.Any] | None = None, parents: t.Sequence[dict[str, t.Any]] = ()) -> t.Any:
+    base = {**APP, "source": {"controller": "app.qcow2"}, "parent": PARENT, **(child or {})}
+    group = {"name": "web", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "app"}]}
+    text = {"format": 1, "service": "shop", "bases": [*parents, base], "machines": [group]}
+    return parse_manifest(text, "shop.yml")
+
+
+FILES = {name: {"exists": True, "isreg": True, "size": 1000} for name in ("tiny", "app")}
+ONLY_APP = {"app": FILES["app"]}
+TINY = {**PARENT, "source": {"controller": "tiny.qcow2"}}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_child_is_imported_where_its_parent_is(listed: bool) -> None:
+    hosts = {"a": host(), "b": host(), "c": host(held(), pools=("fast", "default"))}
+    plan = service_plan(chain(parents=[TINY] if listed else []), hosts, files=FILES if listed else ONLY_APP)
+    app = plan["bases"]["app"]
+    assert (app["import_on"], app["import_pool"], app["parent_sha256"], plan["problems"]) == ("c", "fast", A, [])
+    here = service_plan(chain(), {"a": host(held()), "b": host()}, files=ONLY_APP)
+    assert here["bases"]["app"]["import_on"] == "a"
+
+
+def test_a_parent_that_nobody_holds_is_imported_before_its_child() -> None:
+    plan = service_plan(chain(parents=[TINY]), {"a": host(), "b": host()}, files=FILES)
+    assert {name: (base["import_on"], base["import_pool"]) for name, base in plan["bases"].items()} == {
+        "tiny": ("a", "default"),
+        "app": ("a", "default"),
+    }
+    assert list(plan["bases"]) == ["tiny", "app"] and plan["bases"]["app"]["parent_sha256"] is None and plan["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("child", "parents", "holders", "words"),
+    [
+        ({}, [], [], "bases[0].parent: no host of this run holds tiny 1; list it under bases with its source, or import it first"),
+        ({"source": {"host": "b", "path": "x"}}, [], ["a"], "b does not hold tiny 1, the parent of app 7, which is on a; import it on one"),
+        ({"pool": "fast"}, [], ["a"], "bases[0].pool: 'fast' is not where its parent is on a; expected default"),
+        ({"source": None, "parent": None}, [], ["a"], "bases[0]: no host of this run holds app 7, and it has no source; give one"),
+        ({}, [{**PARENT}], [], "bases[0]: no host of this run holds tiny 1, and it has no source"),
+        ({}, [{**PARENT, "source": {"host": "x", "path": "y"}}], [], "bases[0].source.host: 'x' is not a host of this run"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_child(
+    child: dict[str, t.Any], parents: list[dict[str, t.Any]], holders: list[str], words: str
+) -> None:
+    wanted = {key: value for key, value in {"source": {"controller": "x"}, "parent": PARENT, **child}.items() if value}
+    base = {**APP, **wanted}
+    group = {"name": "web", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "app"}]}
+    text = parse_manifest({"format": 1, "service": "shop", "bases": [*parents, base], "machines": [group]}, "shop.yml")
+    hosts = {name: host(*([held()] if name in holders else []), pools=("default", "fast")) for name in ("a", "b")}
+    problems = service_plan(text, hosts, files={base["name"]: FILES[base["name"]] for base in text["bases"] if base["source"]["path"]})[
+        "problems"
+    ]
+    assert len([problem for problem in problems if words in problem]) == 1, problems
+
+
+def test_a_base_without_source_is_relayed_from_its_holder() -> None:
+    text = {"format": 1, "service": "shop", "bases": [{**PARENT}], "machines": [
+        {"name": "web", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "tiny"}]}]}  # fmt: skip
+    plan = service_plan(parse_manifest(text), {"a": host(held()), "b": host()})
+    assert plan["problems"] == [] and plan["relays"][0]["targets"] == {"b": "default"}
+
+
+def test_parents_stand_before_their_children() -> None:
+    with pytest.raises(
+        ManifestError, match=r"bases\[0\].parent: tiny 1 stands at its child or after it; list a parent before its children"
+    ):
+        parse_manifest({**TEXT, "bases": [{**APP, "source": {"controller": "x"}, "parent": PARENT}, TINY]})
+    with pytest.raises(ManifestError, match="app 7 stands at its child or after it"):
+        parse_manifest({**TEXT, "bases": [{**APP, "source": {"controller": "x"}, "parent": APP}]})
+
+
+TEXT = {"format": 1, "service": "shop", "machines": [{"name": "web", "hosts": ["a"], "disks": [{"name": "root", "base": "app"}]}]}

@@ -116,3 +116,57 @@ def test_a_tenants_claims_count_for_its_quota() -> None:
     quotas = Settings(quotas={"default": {"machines": 1}})
     assert place_machines(asked, {"a": facts(claims=[mine])}, settings=quotas)["binds"] == ["quota"]
     assert place_machines(asked, {"a": facts(claims=[{**mine, "tenant": "x"}])}, settings=quotas)["binds"] == []
+
+
+class TestOtherRunsOfTheService:
+    """Another controller is about to make machines of the same service."""
+
+    @staticmethod
+    def claim(*names: str, host: str, pool: str = "default", memory_mib: int = 512) -> dict[str, t.Any]:
+        places = {
+            name: {"host": host, "group": name.split("-")[0], "number": int(name.split("-")[1]), "pools": {"root": pool}} for name in names
+        }
+        uses = [{"name": name, "cpus": 1, "memory_mib": memory_mib, "disk_bytes": 0, "pools": {}} for name in names]
+        return {"run": "r1", "uses": uses, "places": places}
+
+    @staticmethod
+    def asked(count: int) -> dict[str, t.Any]:
+        made = manifest(memory_mib=512)
+        made["machines"][0].update(hosts=None, per_host=None, count=count)
+        return made
+
+    def places(self, count: int, **own: t.Any) -> tuple[dict[str, str], dict[str, t.Any]]:
+        plan = service_plan(self.asked(count), {name: facts(own_claims=own.get(name, [])) for name in "abc"})
+        assert plan["problems"] == []
+        return {machine["machine"]: machine["host"] for machine in plan["machines"]}, plan
+
+    def test_all_meet_on_the_first_host(self) -> None:
+        _places, plan = self.places(2)
+        assert list(plan["claims"]) == ["a", "b"]
+        assert list(plan["claims"]["a"]["places"]) == ["web-1", "web-2"]
+        assert plan["claims"]["b"]["places"] == {"web-2": {"host": "b", "group": "web", "number": 2, "pools": {"root": "default"}}}
+
+    def test_who_has_no_machine_is_met_too(self) -> None:
+        _places, plan = self.places(1, c=[self.claim("web-1", host="c")])
+        assert plan["claims"]["a"]["uses"] == [] and "web-1" in plan["claims"]["a"]["places"]
+
+    @pytest.mark.parametrize("count", [2, 3])
+    def test_machines_go_where_another_run_makes_them(self, count: int) -> None:
+        places, plan = self.places(count, c=[self.claim("web-1", "web-2", host="c")])
+        assert (places["web-1"], places["web-2"]) == ("c", "c")
+        assert {machine["state"] for machine in plan["machines"]} == {"create"}
+
+    def test_the_pool_is_the_same_too(self) -> None:
+        hosts = {"a": facts(own_claims=[self.claim("web-1", host="a", pool="fast")])}
+        for key in ("pools",):
+            hosts["a"][key]["fast"] = {**hosts["a"][key]["default"], "bases": []}
+        hosts["a"]["capacity"]["pools"] = {"default": SPACE, "fast": SPACE}
+        asked = self.asked(1)
+        asked["machines"][0]["disks"][0]["pool"] = None
+        assert place_machines(asked, hosts)["assignments"][0]["pools"] == {"root": "fast"}
+
+    def test_what_only_the_other_makes_takes_its_room(self) -> None:
+        asked = self.asked(1)
+        told = service_plan(asked, {"a": facts(own_claims=[self.claim("db-1", host="a", memory_mib=4000)])})["problems"]
+        assert "another deployment has claimed 1 virtual processor, 4000 MiB" in told[0]
+        assert not service_plan(asked, {"a": facts(own_claims=[self.claim("web-1", host="a", memory_mib=4000)])})["problems"]

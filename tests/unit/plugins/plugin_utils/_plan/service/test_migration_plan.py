@@ -73,7 +73,7 @@ def test_a_host_with_the_base_is_chosen_and_nothing_else_moves() -> None:
     (move,) = made["moves"]
     assert (move["source"], move["target"], move["live"], made["relays"]) == ("a", "c", True, [])
     assert move["arrival"]["disks"] == [{"name": "root", "pool": "default", "image_format": "qcow2", "size_bytes": 2**30, "base": A}]
-    (claim,) = made["claims"].values()
+    claim = made["claims"]["c"]
     assert [use["name"] for use in claim["uses"]] == ["web-1"] and claim["uses"][0]["memory_mib"] == 512
     assert made["references"] == {
         "c": [{"tenant": "default", "references": [{"sha256": A, "pool": "default", "name": "tiny", "version": "1"}]}]

@@ -1,0 +1,268 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""The disks of a machine for another one of the same service and host: differencing disks over the same bases, with what the
+first one has written so far. All disks are as they were at one moment.
+
+    <pool>/machines/<service>/<clone>/.clone.json     of which machine, and whether all disks are there
+
+The note is written before the first disk and completed after the last, so an interrupted clone is begun anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from .._disk import filesystem, in_use, layout, transfer
+from .._disk.overlay import DISK_MODE, Disks
+from .._disk.overlay import Wish as DiskWish
+from .._disk.qemu_img import QemuImg
+from .._disk.runner import Runner
+from .._disk.store import Store
+from .._errors import FleetError
+from .._machine import disk_mirror
+from .._machine.disk_mirror import Mirror
+from .._machine.libvirt_host import Domain, LibvirtHost
+from .._machine.machines import Machine, Machines
+from .._machine.owner import Owner
+from .alone import alone, refuse_jobs
+from .journal import Journal
+
+FORMAT = 1
+_LARGEST_NOTE = 64 * 1024
+
+Connect = t.Callable[[str], t.ContextManager[t.Any]]
+
+
+class CloneRefused(FleetError):
+    """The machine cannot be cloned under that name."""
+
+    kind = "clone_refused"
+
+
+class Request(t.NamedTuple):
+    """
+    :param name: of the clone.
+    :param flatten: give the clone disks of its own, without bases.
+    :param copy_timeout_s: how long the disks of a running machine may take to be copied.
+    """
+
+    owner: Owner
+    name: str
+    pools: t.Mapping[str, str]
+    uri: str
+    runtime_dir: str
+    flatten: bool = False
+    copy_timeout_s: float = 3600.0
+    busy_timeout_s: float = 60.0
+    check: bool = False
+
+
+class Cloned(t.NamedTuple):
+    """``disks`` are the clone's, as diff_disk returns disks; in check mode the machine's own."""
+
+    disks: list[dict[str, t.Any]]
+    changed: bool
+    running: bool
+    quiesced: bool
+    warnings: list[str]
+
+
+class _Pair(t.NamedTuple):
+    """A disk, and what becomes of it."""
+
+    disk: dict[str, t.Any]
+    path: str
+    temporary: str
+    flat: bool
+
+    @property
+    def directory(self) -> str:
+        return os.path.dirname(self.path)
+
+
+class Cloning:
+    """
+    :param stores: all pools of the host by name.
+    :param connect: opens libvirt.
+    """
+
+    def __init__(self, request: Request, stores: t.Mapping[str, Store], run_command: Runner, connect: Connect = LibvirtHost) -> None:
+        self._request = request
+        self._stores = stores
+        self._qemu = QemuImg(run_command)
+        self._connect = connect
+        self._journal = Journal(request.runtime_dir, request.owner.tenant, request.owner.service)
+        self._disks = Disks(stores, self._qemu, request.owner.tenant, request.owner.service, True)
+
+    def perform(self) -> Cloned:
+        """
+        :raises CloneRefused, ServiceBusy: nothing was touched.
+        """
+        request = self._request
+        with contextlib.ExitStack() as held:
+            if not request.check:
+                refuse_jobs(self._journal, request.owner.service)
+                held.enter_context(alone(self._journal, request.owner.service, request.busy_timeout_s))
+            machines = self._machines(held)
+            clone = Owner(request.owner.tenant, request.owner.service, request.name)
+            source = machines.get(request.owner)
+            disks = self._of(request.owner.machine)
+            if source is None or not disks:
+                raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
+            _refuse_foreign_files(source, disks)
+            pairs = [self._pair(disk) for disk in disks]
+            running = source.domain if source.running else None
+            there = self._of(clone.machine)
+            note = self._note(pairs)
+            if there and note is None:
+                raise CloneRefused(
+                    f"name: {clone.machine} has disks on this host that were not cloned ({there[0]['path']}); choose another name."
+                )
+            if note is not None and note["source"] != request.owner.machine:
+                raise CloneRefused(f"name: {clone.machine} is a clone of {note['source']} already; choose another name.")
+            if there and note is not None and note["complete"]:
+                return Cloned(there, False, running is not None, True, [])
+            if clone in machines:
+                raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
+            if request.check:
+                return Cloned(disks, True, running is not None, running is None, [])
+            quiesced = self._make(pairs, running)
+            return Cloned(self._of(clone.machine), True, running is not None, quiesced, self._warnings(quiesced))
+
+    # -- looking
+
+    def _machines(self, held: contextlib.ExitStack) -> dict[Owner, Machine]:
+        request = self._request
+        host = held.enter_context(self._connect(request.uri))
+        machines = Machines(host, check=request.check, pools=request.pools.values())
+        return {machine.owner: machine for machine in machines.query(request.owner.tenant, request.owner.service)}
+
+    def _of(self, machine: str) -> list[dict[str, t.Any]]:
+        return [{**disk, "action": "none", "state": "present"} for disk in self._disks.found([DiskWish(machine, None, None)])]
+
+    def _pair(self, disk: dict[str, t.Any]) -> _Pair:
+        request = self._request
+        flat = request.flatten or disk["backing"] is None
+        directory = layout.machine_directory(request.pools[disk["pool"]], request.owner.service, request.name)
+        layout.refuse_links(request.pools[disk["pool"]], "machines", request.owner.service, request.name)
+        path = layout.disk_path(request.pools[disk["pool"]], request.owner.service, request.name, disk["name"], "qcow2")
+        return _Pair(disk, path, layout.temporary_path(directory, disk["name"]), flat)
+
+    @staticmethod
+    def _note(pairs: t.Sequence[_Pair]) -> dict[str, t.Any] | None:
+        """What an earlier run has written; of several pools the first one's."""
+        try:
+            note = filesystem.read_value(layout.clone_path(pairs[0].directory), _LARGEST_NOTE)
+        except FileNotFoundError:
+            return None
+        return {"source": note["source"].text(255), "complete": note["complete"].flag()}
+
+    # -- making
+
+    def _make(self, pairs: t.Sequence[_Pair], running: Domain | None) -> bool:
+        """All disks at their places, or none. Whether the guest's file systems were at rest."""
+        request = self._request
+        mirrors = [Mirror(pair.disk["path"], pair.temporary, not pair.flat) for pair in pairs]
+        if running is not None:
+            disk_mirror.abandon(running, mirrors)
+        for pair in pairs:
+            layout.make_directories(request.pools[pair.disk["pool"]], "machines", request.owner.service, request.name)
+            for path in (pair.path, pair.temporary):
+                filesystem.remove_file(path)
+        self._write(pairs, complete=False)
+        try:
+            if running is None:
+                for pair in pairs:
+                    self._copy(pair)
+                quiesced = True
+            else:
+                for pair in pairs:
+                    self._prepare(pair)
+                quiesced = disk_mirror.take(running, mirrors, request.copy_timeout_s)
+            for pair in pairs:
+                self._origin(pair)
+                os.chown(pair.temporary, os.geteuid(), os.getegid())  # libvirt has given it to QEMU's user
+                os.chmod(pair.temporary, DISK_MODE)
+                filesystem.sync_file(pair.temporary)
+            for pair in pairs:
+                os.rename(pair.temporary, pair.path)
+                filesystem.sync_directory(pair.directory)
+        except BaseException as error:  # an interrupt must not leave half a machine either
+            for pair in pairs:
+                for path in (pair.temporary, pair.path, layout.origin_path(pair.directory, pair.disk["name"])):
+                    filesystem.remove_file(path)
+                filesystem.remove_file(layout.clone_path(pair.directory))
+                with contextlib.suppress(OSError):
+                    os.rmdir(pair.directory)
+            full = filesystem.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
+            raise full or error
+        self._write(pairs, complete=True)
+        return quiesced
+
+    def _write(self, pairs: t.Sequence[_Pair], complete: bool) -> None:
+        note = filesystem.json_bytes({"format": FORMAT, "source": self._request.owner.machine, "complete": complete})
+        for directory in dict.fromkeys(pair.directory for pair in pairs):
+            filesystem.replace_file(layout.clone_path(directory), note, 0o644)
+
+    def _prepare(self, pair: _Pair) -> None:
+        """The file into which a disk is mirrored."""
+        disk = pair.disk
+        if pair.flat:
+            self._qemu.create(pair.temporary, disk["virtual_size_bytes"])
+        else:
+            self._qemu.create_overlay(pair.temporary, disk["backing"], self._format_below(disk), disk["virtual_size_bytes"])
+        os.chmod(pair.temporary, DISK_MODE)
+
+    def _format_below(self, disk: t.Mapping[str, t.Any]) -> str:
+        base = self._stores[disk["base_pool"]].find(disk["base"]) if disk["base_pool"] and disk["base"] else None
+        return base.image_format if base is not None else "qcow2"
+
+    def _copy(self, pair: _Pair) -> None:
+        """Of a machine that is off; nobody can start it meanwhile."""
+        disk = pair.disk
+        descriptor = filesystem.open_regular(disk["path"])
+        try:
+            with in_use.reading(descriptor, disk["path"], "cloned"):
+                if disk["image_format"] == "raw" or (pair.flat and disk["backing"] is not None):
+                    self._qemu.flatten(disk["path"], disk["image_format"], pair.temporary, "qcow2")
+                else:
+                    # A relative name of a parent means the same from the clone's directory.
+                    transfer.copy_file(descriptor, pair.temporary, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
+    def _origin(self, pair: _Pair) -> None:
+        """What a disk without parent was made from, as the machine's own says."""
+        source = layout.origin_path(os.path.dirname(pair.disk["path"]), pair.disk["name"])
+        target = layout.origin_path(pair.directory, pair.disk["name"])
+        if pair.flat and pair.disk["backing"] is not None:
+            record = filesystem.json_bytes({"format": 1, "base": pair.disk["base"], "differencing": False, "backend": "qcow2"})
+        else:
+            try:
+                record = filesystem.read_file(source, _LARGEST_NOTE)
+            except FileNotFoundError:
+                return
+        filesystem.replace_file(target, record, 0o644)
+
+    def _warnings(self, quiesced: bool) -> list[str]:
+        if quiesced:
+            return []
+        return [
+            f"{self._request.owner.machine} was running and has no guest agent, so the clone's disks are as they would be after a power "
+            "cut. Its guest mends its file systems at the first start."
+        ]
+
+
+def _refuse_foreign_files(source: Machine, disks: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """A disk that lies elsewhere would be missing in the clone."""
+    known = {os.path.realpath(disk["path"]) for disk in disks}
+    files = [path for path, _kind in source.found.files] if source.found else []
+    others = [path for path in files if os.path.realpath(path) not in known and path != (source.found and source.found.seed)]
+    if others:
+        raise CloneRefused(f"{source.owner.machine} has {', '.join(others)}, which is no disk of the pools' machines; detach it first.")

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: machine_clone
+short_description: Make the disks of a machine's clone
+version_added: 0.1.0
+author:
+  - basecast.fleet contributors (@basecast)
+description:
+  - Makes disks for another machine of the same service and host. They are differencing disks over the same base disks, with what
+    the machine has written so far. All of them are as the machine's disks were at one moment.
+  - A machine that runs goes on running. Its disks are mirrored into the clone's files until these are the same. With a guest agent
+    the guest's file systems are at rest then. Without one the disks are as they would be after a power cut.
+  - M(basecast.fleet.host_job) makes the machine over these disks, with a seed of its own.
+requirements:
+  - python3-libvirt
+  - qemu-img
+extends_documentation_fragment:
+  - basecast.fleet._attributes
+  - basecast.fleet._pools
+  - basecast.fleet._service
+  - basecast.fleet._service.libvirt
+  - basecast.fleet._service.runtime
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+    details:
+      - A clone of the same machine whose disks are there is left as it is, whatever the machine has written since.
+options:
+  machine:
+    description: Name of the machine that is cloned.
+    type: str
+    required: true
+  name:
+    description: Name of the clone.
+    type: str
+    required: true
+  flatten:
+    description: Whether the clone's disks have no base, and have all that their bases have.
+    type: bool
+    default: false
+  copy_timeout_s:
+    description: How long the disks of a running machine may take to be mirrored, in seconds.
+    type: float
+    default: 3600
+  busy_timeout_s:
+    description: How long to wait for another process that changes machines of the same service, in seconds.
+    type: float
+    default: 60
+seealso:
+  - module: basecast.fleet.host_job
+  - module: basecast.fleet.machine_capture
+"""
+
+EXAMPLES = r"""
+- name: Make the disks of web-9, which is to be a clone of web-2
+  basecast.fleet.machine_clone:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    machine: web-2
+    name: web-9
+"""
+
+RETURN = r"""
+disks:
+  description: The clone's disks as M(basecast.fleet.diff_disk) returns disks; the machine's own in check mode.
+  returned: success
+  type: list
+  elements: dict
+running:
+  description: Whether the machine was running.
+  returned: success
+  type: bool
+  sample: true
+quiesced:
+  description: Whether the guest's file systems were at rest, since the machine was off or by its guest agent.
+  returned: success
+  type: bool
+  sample: false
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._disk.store import Store
+from ..module_utils._errors import InvalidOption
+from ..module_utils._job.cloning import Cloning, Request
+from ..module_utils._machine.owner import checked_owner
+from ..module_utils._module import checked_pools, pools_argument, run_module
+
+
+def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
+    if not os.path.isabs(params["runtime_dir"]):
+        raise InvalidOption("runtime_dir", params["runtime_dir"], "an absolute path is needed")
+    for option in ("copy_timeout_s", "busy_timeout_s"):
+        if not 0 <= params[option] < float("inf"):
+            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    owner = checked_owner(params["tenant"], params["service"], params["machine"], "machine")
+    clone = checked_owner(params["tenant"], params["service"], params["name"], "name")
+    if clone == owner:
+        raise InvalidOption("name", clone.machine, "a clone needs another name than its machine")
+    return Request(
+        owner=owner,
+        name=clone.machine,
+        pools=checked_pools(params["pools"]),
+        uri=params["uri"],
+        runtime_dir=params["runtime_dir"],
+        flatten=params["flatten"],
+        copy_timeout_s=params["copy_timeout_s"],
+        busy_timeout_s=params["busy_timeout_s"],
+        check=check,
+    )
+
+
+def _work(module: AnsibleModule) -> dict[str, t.Any]:
+    request = _request(module.params, module.check_mode)
+    stores = {name: Store(path, module.run_command, name) for name, path in request.pools.items()}
+    found = Cloning(request, stores, module.run_command).perform()
+    for warning in found.warnings:
+        module.warn(warning)
+    after = {"disks": {f"{request.name}/{disk['name']}": disk["virtual_size_bytes"] for disk in found.disks}}
+    return {
+        "changed": found.changed,
+        "disks": found.disks,
+        "running": found.running,
+        "quiesced": found.quiesced,
+        "diff": {"before": {} if found.changed else after, "after": after},
+    }
+
+
+def main() -> None:
+    run_module(
+        _work,
+        argument_spec={
+            **pools_argument(),
+            "service": {"type": "str", "required": True},
+            "tenant": {"type": "str", "default": "default"},
+            "machine": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "flatten": {"type": "bool", "default": False},
+            "copy_timeout_s": {"type": "float", "default": 3600},
+            "busy_timeout_s": {"type": "float", "default": 60},
+            "uri": {"type": "str", "default": "qemu:///system"},
+            "runtime_dir": {"type": "str", "default": "/run/basecast"},
+        },
+        supports_check_mode=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What it takes to clone a machine: where it is, what the clone is called, and the work of its host.
+
+The host keeps its part of the manifest, so the clone is customised as its machine was, under a name and an identity of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterator, Mapping
+
+from ....module_utils._names import HOST_LABEL_RULE, is_host_label
+from ..placement import Observed
+from .host_work import work_of
+from .machine_search import Request, Result, find_machine
+from .preflight import host_problems
+
+Plan = dict[str, t.Any]
+Machine = Mapping[str, t.Any]
+Group = Mapping[str, t.Any]
+Facts = Mapping[str, t.Any]
+
+FORMAT = 1
+_PLACES = ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")
+
+
+def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
+    """
+    :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
+    :param request: ``service``, ``tenant`` and ``machine``; ``name`` of the clone, or None for the next number; ``flatten``.
+    :param memory_overcommit: how much of a host's memory may be promised, where its facts do not say.
+    :returns: ``{"format", "service", "tenant", "machine", "name", "host", "running", "hosts": {host: work}, "claims": {host: claim},
+        "unknown": {host: why},
+        "exists", "problems", "text"}``. ``work`` is what host_job takes; ``exists`` says that the clone is there already.
+    """
+    found = find_machine(hosts, request)
+    problems = [*found["problems"], *_name_mistakes(request)]
+    plan: Plan = {
+        "format": FORMAT,
+        **{key: request.get(key) for key in ("service", "tenant", "machine", "name")},
+        **{key: found[key] for key in ("host", "running", "unknown")},
+        "hosts": {},
+        "claims": {},
+        "exists": False,
+        "problems": problems,
+        "text": [],
+    }
+    if problems or not hosts:
+        return plan
+    facts = hosts[found["host"]]
+    source = next(one for one in facts["machines"] if one["machine"] == request["machine"])
+    problems += _name_problems(plan, source, hosts)
+    group = _group_of(source, facts)
+    if group is None:
+        problems.append(
+            f"{found['host']}: it keeps no record of how {request['machine']} was made; deploy {request['service']} with its manifest"
+        )
+    if problems or group is None:
+        return plan
+    work = _work(plan, source, group, hosts, bool(request.get("flatten")))
+    problems += [f"{found['host']}: {one['base']} of {request['machine']} is not on it any more; deploy it first" for one in work["fetch"]]
+    machine = {"machine": plan["name"], "group": group["name"], "host": found["host"], "number": _number(plan["name"])}
+    if not plan["exists"] and not problems:
+        told = host_problems([machine], {group["name"]: group}, {}, {found["host"]: work}, [], {found["host"]: facts}, memory_overcommit)
+        problems += [sentence for sentences in told.values() for sentence in sentences]
+        uses = {"name": plan["name"], "cpus": source["cpus"], "memory_mib": source["memory_mib"], "disk_bytes": 0, "pools": {}}
+        place = {"host": found["host"], "group": group["name"], "number": machine["number"], "pools": {}}
+        plan["claims"] = {
+            found["host"]: {
+                "seen": facts.get("claims_generation"),
+                "uses": [uses],
+                "places": {plan["name"]: place},
+                "bases": sorted({disk["base"] for disk in work["disks"] if disk["base"]}),
+            }
+        }
+    plan["hosts"] = {found["host"]: work}
+    return {**plan, "text": list(_text(plan, source, work, bool(request.get("flatten"))))}
+
+
+def _name_mistakes(request: Request) -> Iterator[str]:
+    name = request.get("name")
+    if name and not is_host_label(name):
+        yield f"name: invalid value {name!r}; a machine's name has {HOST_LABEL_RULE}"
+    elif name and name == request.get("machine"):
+        yield f"name: {name} is the machine itself; choose another name, or leave it out"
+
+
+def _name_problems(plan: Plan, source: Machine, hosts: Observed) -> Iterator[str]:
+    """Gives the clone the next number, unless the user named it. Numbers of hosts that could not be asked are known from records."""
+    group = source["group"]
+    taken: dict[str, str] = {}
+    for host, facts in hosts.items():
+        for name, entry in ((facts.get("record") or {}).get("assignments") or {}).items():
+            taken.setdefault(name, entry["host"])
+        for one in facts.get("machines") or []:
+            taken[one["machine"]] = host
+    numbers = [_number(name) for name in taken if re.fullmatch(re.escape(group) + r"-[0-9]+", name)]
+    free = f"{group}-{max(numbers, default=0) + 1}"
+    if not plan["name"]:
+        plan["name"] = free
+    if not re.fullmatch(re.escape(group) + r"-[1-9][0-9]*", plan["name"]):
+        yield f"name: invalid value {plan['name']!r}; a clone of {plan['machine']} is called {group}-NUMBER, the next one {free}"
+    elif plan["name"] in taken:
+        there = hosts.get(taken[plan["name"]], {}).get("machines") or []
+        plan["exists"] = taken[plan["name"]] == plan["host"] and any(one["machine"] == plan["name"] for one in there)
+        if not plan["exists"]:
+            yield f"name: {plan['name']} is a machine on {taken[plan['name']]}; choose another name, the next one is {free}"
+    if plan["unknown"] and not plan["exists"]:
+        names = ", ".join(f"{host} ({why})" for host, why in plan["unknown"].items())
+        yield f"name: {plan['name']} may exist on hosts that could not be asked: {names}"
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
+    """The machine's group as the host's part of the manifest has it, with the machine's own hardware."""
+    record = facts.get("record") or {}
+    kept = next((one for one in (record.get("manifest") or {}).get("machines") or [] if one["name"] == source["group"]), None)
+    if kept is None:
+        return None
+    place = f"machine {source['machine']}"
+    return {
+        **kept,
+        "cpus": source["cpus"],
+        "memory_mib": source["memory_mib"],
+        "disks": [{**disk, "place": place} for disk in kept["disks"]],
+        "place": place,
+        "places": dict.fromkeys(_PLACES, place),
+    }
+
+
+def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: bool) -> dict[str, t.Any]:
+    """What host_job takes for the clone, whose disks are there by then."""
+    host = plan["host"]
+    facts, record = hosts[host], hosts[host]["record"]
+    held = {base["sha256"]: pool for pool, content in (facts.get("pools") or {}).items() for base in content.get("bases") or []}
+    bases = {
+        base["name"]: {**base, "pool": None, "holders": {host: held[base["sha256"]]} if base["sha256"] in held else {}}
+        for base in record["manifest"]["bases"]
+    }
+    pools = {name: disk["pool"] for name, disk in (source["spec"].get("disks") or {}).items() if disk.get("pool")}
+    machine = {
+        "machine": plan["name"],
+        "number": _number(plan["name"]),
+        "group": group["name"],
+        "state": "create",
+        "pools": pools,
+        "spec": source["spec"],
+    }
+    work = work_of(host, [machine], bases, {group["name"]: group}, hosts, t.cast(t.Any, {}))
+    work["clones"] = []
+    for disk in work["disks"]:
+        disk["differencing"] = disk["differencing"] and not flatten
+        disk["size_bytes"] = None  # as the machine's is
+    newest = max((facts.get("record") or {} for facts in hosts.values()), key=lambda one: one.get("generation", 0))
+    assignments = {
+        **newest["assignments"],
+        plan["name"]: {"host": host, "group": group["name"], "number": machine["number"]},
+    }
+    changed = assignments != newest["assignments"]
+    work["record"] = {**record, "generation": newest["generation"] + changed, "assignments": assignments} if changed else None
+    return work
+
+
+def _text(plan: Plan, source: Machine, work: Plan, flatten: bool) -> Iterator[str]:
+    if plan["exists"]:
+        yield f"{plan['name']} of service {plan['service']} is there already, on {plan['host']}."
+        return
+    state = "goes on running" if source["running"] else "is off"
+    yield f"{plan['name']} of service {plan['service']} becomes a clone of {plan['machine']} on {plan['host']}; {plan['machine']} {state}."
+    how = "a copy without a base" if flatten else "over the same base, with what was written to it"
+    for disk in work["disks"]:
+        yield f"  disk {disk['name']}: pool {disk['pool']}, {how if disk['base'] else 'a copy'}"
+    yield f"  seed: that of {plan['machine']} with a name and an instance id of its own" if work["seeds"] else "  no seed"
+
+
+def clone_report(plan: Plan, outcome: Result, predicted: bool = False) -> dict[str, t.Any]:
+    """
+    :param predicted: whether the run was in check mode.
+    :param outcome: ``{"job": host_job's}``, or ``{"msg": why there is none}``.
+    :returns: ``{"ok", "text"}``.
+    """
+    job = outcome.get("job") or {}
+    made = next((one for one in job.get("machines") or [] if one["machine"] == plan["name"]), None)
+    if made is not None and made["state"] in ("deployed", "started", "present"):
+        seen = made.get("report") or {}
+        addresses = ", ".join(str(address) for address in seen.get("addresses") or [])
+        came_up = f", came up as {seen['hostname']}" + (f" ({addresses})" if addresses else "") if seen else ""
+        word = "would be there" if predicted else "is there"
+        return {"ok": True, "text": [f"{plan['name']}, the clone of {plan['machine']}, {word} on {plan['host']}{came_up}."]}
+    reason = (made or {}).get("problem") or job.get("msg") or outcome.get("msg") or "no reason given"
+    return {"ok": False, "text": [f"{plan['name']}, the clone of {plan['machine']}, is MISSING on {plan['host']}: {reason}"]}

@@ -1,0 +1,125 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
+from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Cloned, CloneRefused, Cloning, Request
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+
+from .conftest import Site, run_command
+from .test_capture import copying, has, real_base, root_of, stopped, write
+from .test_removal import deploy
+
+
+def clone(site: Site, machine: str = "web-1", name: str = "web-9", **changes: t.Any) -> Cloned:
+    request = Request(Owner("default", "shop", machine), name, site.pools, "qemu:///system", site.runtime_dir)
+    return Cloning(request._replace(**changes), site.stores, run_command, connect=t.cast(t.Any, site.connect)).perform()
+
+
+def files_of(site: Site, name: str) -> list[str]:
+    return sorted(
+        os.path.join(pool, entry)
+        for pool, path in site.pools.items()
+        if os.path.isdir(layout.machine_directory(path, "shop", name))
+        for entry in os.listdir(layout.machine_directory(path, "shop", name))
+    )
+
+
+def made(site: Site, name: str, base: str) -> dict[str, t.Any]:
+    """The machine that a job makes over the clone's disks."""
+    disks = [{"machine": name, "name": disk, "pool": pool, "base": base} for disk, pool in (("root", "one"), ("data", "two"))]
+    machine = {"machine": name, "group": "web", "number": 9, "pool": "one", "networks": []}
+    return site.job(site.work(machines=[machine], disks=disks), run="clone").perform()
+
+
+def test_a_stopped_machine_is_cloned_with_what_it_wrote(site: Site) -> None:
+    base = stopped(site, "web-1")
+    write(root_of(site, "web-1"), 0x22, 64 * 1024)
+    found = clone(site)
+    assert (found.changed, found.running, found.quiesced) == (True, False, True)
+    assert [(disk["name"], disk["pool"], disk["base"]) for disk in found.disks] == [("root", "one", base), ("data", "two", base)]
+    assert has(root_of(site, "web-9"), 0x11) and has(root_of(site, "web-9"), 0x22, 64 * 1024)
+    told = made(site, "web-9", base)
+    assert told["state"] == "done" and told["machines"][0]["state"] == "deployed"
+    write(root_of(site, "web-9"), 0x33, 64 * 1024)
+    assert has(root_of(site, "web-1"), 0x22, 64 * 1024)
+
+
+def test_a_running_machine_goes_on_while_it_is_cloned(site: Site) -> None:
+    base = deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    copying(site, 0x44)
+    before = domain.xml()
+    found = clone(site)
+    assert found.running and not found.quiesced and "as they would be after a power cut" in found.warnings[0]
+    assert domain.shallow == {"vda": True, "vdb": True} and sorted(domain.ended) == ["vda", "vdb"] and not domain.mirrors
+    assert domain.running() and domain.xml() == before and has(root_of(site, "web-9"), 0x44, 64 * 1024)
+    assert made(site, "web-9", base)["state"] == "done"
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_flattened_clone_has_no_base(site: Site, running: bool) -> None:
+    base = stopped(site, "web-1")
+    site.libvirt.known[0].is_running = running
+    copying(site, 0x22)
+    found = clone(site, flatten=True)
+    assert [disk["backing"] for disk in found.disks] == [None, None]
+    origin = json.loads(open(layout.origin_path(os.path.dirname(root_of(site, "web-9")), "root"), encoding="utf-8").read())
+    assert (origin["base"], origin["differencing"]) == (base, False)
+
+
+def test_a_second_clone_of_that_name_changes_nothing(site: Site) -> None:
+    stopped(site, "web-1", "web-2")
+    first = clone(site)
+    write(root_of(site, "web-1"), 0x55)
+    again = clone(site)
+    assert (again.changed, again.disks) == (False, first.disks) and has(root_of(site, "web-9"), 0x11)
+    with pytest.raises(CloneRefused, match="web-9 is a clone of web-1 already; choose another name"):
+        clone(site, "web-2")
+    with pytest.raises(CloneRefused, match="web-2 has disks on this host that were not cloned"):
+        clone(site, name="web-2")
+
+
+@pytest.mark.parametrize("after", ["note", "one disk"])
+def test_an_interrupted_clone_is_begun_anew(site: Site, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    """As if the module were killed: nothing is cleaned up."""
+    stopped(site, "web-1")
+    for pool in ("one", "two"):
+        directory = layout.machine_directory(site.pools[pool], "shop", "web-9")
+        os.makedirs(directory)
+        with open(layout.clone_path(directory), "w", encoding="utf-8") as file:
+            json.dump({"format": 1, "source": "web-1", "complete": False}, file)
+    if after == "one disk":
+        with open(root_of(site, "web-1"), "rb") as source, open(root_of(site, "web-9"), "wb") as target:
+            target.write(source.read())
+    write(root_of(site, "web-1"), 0x66, 64 * 1024)
+    found = clone(site)
+    assert found.changed and len(found.disks) == 2 and has(root_of(site, "web-9"), 0x66, 64 * 1024)
+
+
+def test_a_failed_clone_leaves_nothing(site: Site) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    site.libvirt.on_copy = lambda domain, target: domain.mirrors.clear()
+    with pytest.raises(MirrorFailed, match="QEMU has ended the copy of the disk vda"):
+        clone(site)
+    assert files_of(site, "web-9") == [] and not os.path.exists(os.path.dirname(root_of(site, "web-9")))
+
+
+def test_check_mode_makes_no_clone(site: Site) -> None:
+    stopped(site, "web-1")
+    found = clone(site, check=True)
+    assert found.changed and len(found.disks) == 2 and files_of(site, "web-9") == []
+
+
+def test_a_machine_that_is_not_there_is_told(site: Site) -> None:
+    stopped(site, "web-1")
+    with pytest.raises(CloneRefused, match="web-7 is not on this host"):
+        clone(site, "web-7")

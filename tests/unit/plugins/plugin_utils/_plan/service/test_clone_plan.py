@@ -1,0 +1,125 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.clone_plan import clone_plan, clone_report
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+
+from .test_service_plan import A, held, host, manifest
+
+REQUEST: dict[str, t.Any] = {"service": "shop", "tenant": "default", "machine": "web-1", "name": None, "flatten": False}
+
+
+def deployed(**changes: t.Any) -> dict[str, t.Any]:
+    """Two hosts with a machine each, as a deployment has left them."""
+    wanted = manifest(cloud_init={"user_data": {"runcmd": ["echo secret"]}})
+    hosts = {name: host(held(), claims_generation=3) for name in ("a", "b")}
+    plan = service_plan(wanted, hosts)
+    for name, work in plan["hosts"].items():
+        machines = [
+            {
+                **{key: one[key] for key in ("machine", "number", "group", "cpus", "memory_mib", "spec")},
+                "domain": f"shop-{one['machine']}",
+                "uuid": None,
+                "running": True,
+            }
+            for one in work["machines"]
+        ]
+        hosts[name] = {**hosts[name], "machines": machines, "record": {**work["record"], "service": "shop"}, **changes}
+    return hosts
+
+
+def test_a_clone_is_customised_as_its_machine_under_its_own_name() -> None:
+    plan = clone_plan(deployed(), REQUEST)
+    assert (plan["problems"], plan["name"], plan["host"], plan["exists"]) == ([], "web-3", "a", False)
+    work = plan["hosts"]["a"]
+    (machine,), (disk,), (seed,) = work["machines"], work["disks"], work["seeds"]
+    assert (machine["machine"], machine["number"], machine["group"], machine["memory_mib"]) == ("web-3", 3, "web", 512)
+    assert (disk["machine"], disk["base"], disk["differencing"]) == ("web-3", A, True)
+    assert (seed["machine"], seed["user_data"]) == ("web-3", {"runcmd": ["echo secret"]})
+    assert work["record"]["assignments"]["web-3"] == {"host": "a", "group": "web", "number": 3} and work["record"]["generation"] == 2
+    assert "secret" not in str(plan["text"]) and work["fetch"] == []
+    assert plan["claims"]["a"] == {
+        "seen": 3,
+        "uses": [{"name": "web-3", "cpus": 1, "memory_mib": 512, "disk_bytes": 0, "pools": {}}],
+        "places": {"web-3": {"host": "a", "group": "web", "number": 3, "pools": {}}},
+        "bases": [A],
+    }
+
+
+def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
+    hosts = deployed()
+    work = clone_plan(hosts, REQUEST)["hosts"]["a"]
+    new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}
+    hosts["a"] = {**hosts["a"], "machines": [*hosts["a"]["machines"], new], "record": work["record"]}
+    wanted = manifest(per_host=2, cloud_init={"user_data": {"runcmd": ["echo secret"]}})
+    states = {one["machine"]: (one["host"], one["state"]) for one in service_plan(wanted, hosts)["machines"]}
+    assert states == {"web-1": ("a", "exists"), "web-2": ("b", "exists"), "web-3": ("a", "exists"), "web-4": ("b", "create")}
+
+
+@pytest.mark.parametrize(
+    ("request_", "hosts", "words"),
+    [
+        ({"name": "web-2"}, {}, "name: web-2 is a machine on b; choose another name, the next one is web-3"),
+        ({"name": "other"}, {}, "name: invalid value 'other'; a clone of web-1 is called web-NUMBER, the next one web-3"),
+        ({"name": "WEB-9"}, {}, "name: invalid value 'WEB-9'; a machine's name has"),
+        ({"name": "web-1"}, {}, "name: web-1 is the machine itself"),
+        ({"machine": "web-7"}, {}, "machine: web-7 is on no host that could be asked"),
+        (
+            {"name": "web-9"},
+            {"c": {"reachable": False, "msg": "timed out"}},
+            "name: web-9 may exist on hosts that could not be asked: c (timed out)",
+        ),
+        ({}, {"a": {"record": None}}, "a: it keeps no record of how web-1 was made; deploy shop with its manifest"),
+        ({}, {"a": {"pools": {"default": {"bases": []}}}}, "a: tiny of web-1 is not on it any more"),
+        (
+            {},
+            {"a": {"capacity": {"memory_mib": 400, "pools": {"default": {"exists": True, "writable": True, "free_bytes": 10**12}}}}},
+            "MiB",
+        ),
+    ],
+)
+def test_what_stands_in_the_way_of_a_clone(request_: dict[str, t.Any], hosts: dict[str, t.Any], words: str) -> None:
+    seen = deployed()
+    for name, change in hosts.items():
+        seen[name] = {**seen.get(name, {}), **change}
+    problems = clone_plan(seen, {**REQUEST, **request_})["problems"]
+    assert any(words in problem for problem in problems), problems
+
+
+def test_a_clone_that_is_there_needs_nothing_new() -> None:
+    plan = clone_plan(deployed(), {**REQUEST, "machine": "web-2", "name": "web-1"})
+    assert plan["problems"] == ["name: web-1 is a machine on a; choose another name, the next one is web-3"]
+    hosts = deployed()
+    work = clone_plan(hosts, REQUEST)["hosts"]["a"]
+    new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}
+    hosts["a"] = {**hosts["a"], "machines": [*hosts["a"]["machines"], new], "record": work["record"]}
+    again = clone_plan(hosts, {**REQUEST, "name": "web-3"})
+    assert again["exists"] and again["problems"] == [] and again["hosts"]["a"]["record"] is None and again["claims"] == {}
+
+
+def test_flattened_disks_are_copies() -> None:
+    plan = clone_plan(deployed(), {**REQUEST, "flatten": True})
+    assert [disk["differencing"] for disk in plan["hosts"]["a"]["disks"]] == [False]
+    assert "a copy without a base" in "\n".join(plan["text"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "predicted", "ok", "words"),
+    [
+        ({"job": {"machines": [{"machine": "web-9", "state": "deployed", "report": {"hostname": "web-9", "addresses": ["10.0.0.9"]}}]}},
+         False, True, "web-9, the clone of web-1, is there on a, came up as web-9 (10.0.0.9)."),
+        ({"job": {"machines": [{"machine": "web-9", "state": "deployed"}]}}, True, True, "would be there on a."),
+        ({"job": {"machines": [{"machine": "web-9", "state": "failed", "problem": "no report"}]}}, False, False, "is MISSING on a: no report"),
+        ({"msg": "cannot be reached"}, False, False, "is MISSING on a: cannot be reached"),
+        ({}, False, False, "no reason given"),
+    ],
+)  # fmt: skip
+def test_a_clone_is_there_only_if_its_job_says_so(outcome: dict[str, t.Any], predicted: bool, ok: bool, words: str) -> None:
+    report = clone_report({"machine": "web-1", "name": "web-9", "host": "a"}, outcome, predicted)
+    assert report["ok"] is ok and words in report["text"][0]
