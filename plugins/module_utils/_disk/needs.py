@@ -12,13 +12,13 @@ that it has seen everything.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
 import typing as t
 
 from .._text import shown
+from .._untrusted import Malformed, parse
 from . import layout
 from .image_header import HEAD_BYTES, QCOW2_MAGIC, HeaderError, parse_qcow2
 from .store import Store
@@ -156,8 +156,8 @@ def files_of(path: str, name: str) -> t.Iterator[str]:
     """The files that the name of a parent in the header of ``path`` means, as QEMU reads it."""
     if name.startswith("json:"):
         try:
-            told = json.loads(name[len("json:") :])
-        except ValueError as error:
+            told = parse(name[len("json:") :], "the name of a parent")
+        except Malformed as error:
             raise Unknown(f"{path} names its parent as {shown(name)}, which cannot be understood") from error
         for one in _file_names(told, path):
             yield from files_of(path, one)

@@ -10,11 +10,16 @@ The doors of the relay's wire are tried by the tests of their modules, with the 
 
 from __future__ import annotations
 
+import contextlib
 import email.message
 import json
 import os
 import pathlib
+import socket
+import struct
 import tempfile
+import threading
+import types
 import typing as t
 import unicodedata
 
@@ -26,6 +31,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
     image_header,
     import_record,
     lease,
+    needs,
     qemu_img,
     references,
     survey,
@@ -36,7 +42,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.module_utils._job import claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
-from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain, records, reports, seed_images, user_data
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain, domain_disks, records, reports, seed_images, user_data
+from ansible_collections.basecast.fleet.plugins.module_utils._move import tunnel
+from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.link_history import LinkHistory
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from hypothesis import HealthCheck, given, settings
@@ -217,6 +225,46 @@ def claims_of_host(place: pathlib.Path, data: bytes) -> t.Any:
     return [claims.totals(claim, "blue") for claim in told.claims]
 
 
+def migration(place: pathlib.Path, data: bytes) -> t.Any:
+    put(place, "migrations", "blue", "shop", "web-1.json", data=data)
+    found = MoveJournal(str(place), "blue", "shop").read("web-1")
+    assert found is not None, "one that cannot be read is an error"
+    return [found.side, found.phase]
+
+
+def message_of_peer(place: pathlib.Path, data: bytes) -> t.Any:
+    mine, theirs = socket.socketpair()
+
+    def speak() -> None:
+        with theirs, contextlib.suppress(OSError):  # the listener has heard enough
+            theirs.sendall(struct.pack(">I", len(data)) + data)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        with mine:
+            answer = tunnel.receive_message(mine, "the answer of kvm2")
+    finally:
+        speaker.join()
+    error = answer.get("error")
+    return None if error is None else error.cleaned(1000)
+
+
+def name_of_parent(place: pathlib.Path, data: bytes) -> t.Any:
+    try:
+        return [*needs.files_of("/x/disk", "json:" + data.decode("utf-8", "replace").replace("\0", ""))] and None
+    except needs.Unknown as unknown:
+        return str(unknown)
+
+
+def disks_of_domains(place: pathlib.Path, data: bytes) -> t.Any:
+    text = data.decode("utf-8", "replace")
+    host = types.SimpleNamespace(name="x", xml=lambda: text, running=lambda: True, living_xml=lambda: text, snapshot_xmls=lambda: [text])
+    host.domains = lambda: [host]
+    _found, unknown = domain_disks.domain_disks("qemu:///system", lambda _uri: contextlib.nullcontext(host))
+    return unknown
+
+
 # By name: how something comes in, and an example of what should.
 DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "base.json": (
@@ -280,6 +328,16 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
         },
     ),
     "console of a guest": (console, {}),
+    "journal of a migration": (
+        migration,
+        {
+            "format": 1, "side": "source", "phase": "leaving", "run": "r", "machine": "web-1", "peer": "kvm2", "live": True, "running": True,
+            "autostart": True, "home": "default",
+        },
+    ),
+    "message of a migration": (message_of_peer, {"error": "x", "sha256": SHA256, "ready": True}),
+    "name of a parent": (name_of_parent, {"driver": "qcow2", "file": {"driver": "file", "filename": "/x"}}),
+    "disks of domains": (disks_of_domains, {}),
     "definition of a domain": (definition, {}),
     "fields of a definition": (fields_of_definition, {}),
     "user data": (lambda _place, data: [*user_data.user_data_problems("#cloud-config\n" + data.decode("utf-8", "replace"))], {"runcmd": ["x"], "users": []}),
@@ -396,12 +454,14 @@ def test_what_should_come_in_does(name: str) -> None:
 # Their tests try them with the names of peers.
 ELSEWHERE = {
     "_relay/node/process.py", "_relay/node/control_socket.py", "_relay/wire/protocol.py", "_relay/wire/messages.py", "_relay/status/table.py",
+    "_move/door.py",
 }  # fmt: skip
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
     "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
+    "_disk/needs.py", "_move/journal.py", "_move/tunnel.py", "_machine/domain_disks.py",
 }  # fmt: skip
 
 
