@@ -44,7 +44,13 @@ EXAMPLES = r"""
         record:
           generation: 1
           assignments: {}
-          manifest: {bases: [], machines: [{name: web, networks: [], disks: [{name: root, base: null, pool: default}], cloud_init: null}]}
+          manifest:
+            bases: []
+            machines:
+              - name: web
+                networks: []
+                disks: [{name: root, base: null, pool: default, size_bytes: 1073741824, differencing: false, backend: qcow2}]
+                cloud_init: null
 """
 
 RETURN = r"""

@@ -150,18 +150,33 @@ from ..plugin_utils._plan.service.fleet_status import fleet_status as status
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: object) -> dict[str, t.Any]:
-    addresses, service, fails, packed = (options.pop(name, None) for name in ("addresses", "service", "fail_on_drift", "packed"))
-    if options:
-        raise AnsibleFilterError(f"{next(iter(options))}: unknown option; expected addresses, service, fail_on_drift or packed")
+class Options(t.TypedDict, total=False):
+    """See the documentation above."""
+
+    addresses: object
+    service: object
+    fail_on_drift: object
+    packed: object
+
+
+def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
+    unknown = options.keys() - Options.__annotations__.keys()
+    if unknown:
+        raise AnsibleFilterError(f"{', '.join(sorted(unknown))}: unknown option; expected {', '.join(Options.__annotations__)}")
     try:
-        at = plain(addresses) or {}
+        at = plain(options.get("addresses")) or {}
         seen = {host: {**_unpacked(look), "address": at.get(host)} for host, look in plain(looks).items()}
-        made = status(seen, manifest=plain(manifest) or None, groups=plain(groups), service=plain(service), fail_on_drift=bool(fails))
+        made = status(
+            seen,
+            manifest=plain(manifest) or None,
+            groups=plain(groups),
+            service=plain(options.get("service")),
+            fail_on_drift=bool(options.get("fail_on_drift")),
+        )
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
     made = clean_data(made)
-    if packed:
+    if options.get("packed"):
         return {**{key: made[key] for key in ("ok", "failures", "text")}, "json": json.dumps(made, indent=4, sort_keys=True)}
     return t.cast("dict[str, t.Any]", made)
 

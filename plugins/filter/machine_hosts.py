@@ -22,7 +22,8 @@ options:
 EXAMPLES = r"""
 - name: Show where machines can be reached
   ansible.builtin.debug:
-    msg: "{{ basecast_status.json | basecast.fleet.machine_hosts | map(attribute='variables') | map(attribute='machine_address') }}"
+    msg: "{{ lookup('ansible.builtin.file', 'status.json') | basecast.fleet.machine_hosts | map(attribute='variables') | map(attribute='machine_address') }}"
+  # written by basecast.fleet.status, with basecast_status_file=status.json
 """
 
 RETURN = r"""

@@ -13,7 +13,7 @@ description:
   - Adds C(storage) to every pool that hosts share, by the marks that they have seen of each other (M(basecast.fleet.storage_probe)).
     Pools whose C(storage) is equal get a base disk once, and their room counts once.
   - Two pools are one if each of both hosts has seen the other's mark. Where this is not proved, each pool is a storage of its own.
-positional: ''
+positional: probes
 options:
   _input:
     description: Observations by host, as M(basecast.fleet.survey_info) returns them.

@@ -14,7 +14,6 @@ description:
     (M(basecast.fleet.storage_probe)), which proves it.
   - Pools may be one if one kernel calls them the same directory, as containers may, or if one of them lies on a file system that
     other hosts can mount and all are equally large.
-positional: ''
 options:
   _input:
     description: Observations by host, as M(basecast.fleet.survey_info) returns them.

@@ -11,7 +11,7 @@ version_added: 0.1.0
 short_description: Plan the update of a service's machines
 description:
   - Finds the machines that differ from the manifest, and says which of their disks are made anew and which machines are updated together.
-positional: request, groups
+positional: hosts, request, groups
 options:
   _input:
     description: A manifest as P(basecast.fleet.service_manifest#filter) returns it.

@@ -62,10 +62,7 @@ EXAMPLES = r"""
 
 - name: Show what runs here
   ansible.builtin.debug:
-    msg: "{{ item.service }} {{ item.machine }}: {{ item.state }}, {{ item.addresses | map(attribute='address') | join(', ') }}"
-  loop: "{{ seen.status.machines }}"
-  loop_control:
-    label: "{{ item.domain }}"
+    msg: "{{ seen.status.machines | map(attribute='domain') | join(', ') or 'nothing' }}"
 """
 
 RETURN = r"""

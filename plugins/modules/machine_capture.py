@@ -110,10 +110,12 @@ base:
   description: The base disk as M(basecast.fleet.base_disk_info) tells O(tenant) of it, V(null) in check mode unless it is there.
   returned: success
   type: dict
+  sample: {sha256: 5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e, pool: default, parent: null}
 disk:
   description: The disk that was captured, as M(basecast.fleet.diff_disk) returns it, V(null) if the base disk was there.
   returned: success
   type: dict
+  sample: {machine: web-1, name: root, path: /var/lib/libvirt/images/machines/shop/web-1/root.qcow2, pool: default}
 running:
   description: Whether the machine was running.
   returned: success

@@ -76,6 +76,8 @@ disks:
   returned: success
   type: list
   elements: dict
+  sample:
+    - {machine: web-9, name: root, path: /var/lib/libvirt/images/machines/shop/web-9/root.qcow2, pool: default}
 running:
   description: Whether the machine was running.
   returned: success

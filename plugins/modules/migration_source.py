@@ -109,13 +109,14 @@ EXAMPLES = r"""
     state: sent
     run: night-1
     pools: "{{ basecast_pools }}"
-    credentials: "{{ certificates.certificates[inventory_hostname] }}"
+    # as basecast.fleet.relay_certificates returned it for the run
+    credentials: "{{ hostvars.localhost.certificates.certificates[inventory_hostname] }}"
     machines:
       - service: shop
         machine: web-1
         live: true
         peer: {host: kvm2, address: 192.0.2.12, port: 47700}
-        place: "{{ room.machines[0].place }}"
+        place: "{{ hostvars.kvm2.room.machines[0].place }}" # as migration_target returned it there
 """
 
 RETURN = r"""

@@ -153,7 +153,8 @@ EXAMPLES = r"""
     state: prepared
     run: night-1
     pools: "{{ basecast_pools }}"
-    credentials: "{{ certificates.certificates[inventory_hostname] }}"
+    # as basecast.fleet.relay_certificates returned it for the run
+    credentials: "{{ hostvars.localhost.certificates.certificates[inventory_hostname] }}"
     address: 192.0.2.12
     machines:
       - service: shop
@@ -166,7 +167,7 @@ EXAMPLES = r"""
         machine_type: pc-q35-7.2
         domain_type: kvm
         disks:
-          - {name: root, pool: default, size_bytes: 10737418240, base: "{{ digest }}"}
+          - {name: root, pool: default, size_bytes: 10737418240, base: 3f0a5c9d1e7b4682a9c0d3f5e8b1746a2c5d8e0f1a3b6c9d2e4f7081b5a6c3d9}
   register: room
 """
 
