@@ -22,7 +22,9 @@ options:
 EXAMPLES = r"""
 - name: Show where machines can be reached
   ansible.builtin.debug:
-    msg: "{{ lookup('ansible.builtin.file', 'status.json') | basecast.fleet.machine_hosts | map(attribute='variables') | map(attribute='machine_address') }}"
+    msg: "{{ found | map(attribute='variables') | map(attribute='machine_address') }}"
+  vars:
+    found: "{{ lookup('ansible.builtin.file', 'status.json') | basecast.fleet.machine_hosts }}"
   # written by basecast.fleet.status, with basecast_status_file=status.json
 """
 
