@@ -129,6 +129,15 @@ options:
       - Remove O(src) once the base disk is there. Meant for files that were sent to the host for this purpose.
     type: bool
     default: false
+  run:
+    description:
+      - The run for which M(basecast.fleet.base_disk_prune) leaves the base alone until the run gives it back, see
+        M(basecast.fleet.host_claim).
+    type: str
+  hold_s:
+    description: How long at most, in seconds.
+    type: float
+    default: 3600
   timeout_s:
     description: How long to wait, in seconds, for another run that brings the same base disk.
     type: float
@@ -244,6 +253,8 @@ def checked_request(params: t.Mapping[str, t.Any]) -> Request:
         consume=params["consume"],
         metadata=params["metadata"],
         timeout_s=params["timeout_s"],
+        run=None if params["run"] is None else check_name("run", params["run"]),
+        hold_s=params["hold_s"],
     )
 
 
@@ -287,6 +298,8 @@ def main() -> None:
             "adopt": {"type": "bool", "default": False},
             "metadata": {"type": "dict"},
             "consume": {"type": "bool", "default": False},
+            "run": {"type": "str"},
+            "hold_s": {"type": "float", "default": 3600.0},
             "timeout_s": {"type": "float", "default": 3600.0},
         },
         mutually_exclusive=[("src", "url")],

@@ -43,6 +43,12 @@ def take(store: Store, run: str, bases: t.Iterable[str], ttl_s: float) -> None:
     filesystem.replace_file(os.path.join(directory, check_name("run", run) + _SUFFIX), filesystem.json_bytes(told), 0o600)
 
 
+def add(store: Store, run: str, bases: t.Sequence[str], ttl_s: float) -> None:
+    """Hold these besides what the run holds already, under the same condition as ``take``, or before they appear."""
+    held = [sha256 for one in standing(store) if one.run == run for sha256 in one.bases]
+    take(store, run, {*held, *bases}, ttl_s)
+
+
 def hold(stores: t.Sequence[Store], run: str, bases: t.Sequence[str], ttl_s: float) -> list[str]:
     """Hold bases in every pool that has them; those that no pool has."""
     missing = set(bases)

@@ -17,7 +17,7 @@ from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError, InvalidOption
 from .._text import clean
-from . import download, filesystem, image_header, import_record, in_use, references, sources, transfer, uploads
+from . import download, filesystem, holds, image_header, import_record, in_use, references, sources, transfer, uploads
 from .base import FORMAT, METADATA_KEYS, Base
 from .errors import BaseMissing, DamagedImage, DigestMismatch, LockLost, NameTaken, UnsafePath
 from .inspection import Inspection, inspect
@@ -48,6 +48,8 @@ class Request(t.NamedTuple):
     consume: bool = False
     metadata: t.Mapping[str, t.Any] | None = None
     timeout_s: float = 3600.0
+    run: str | None = None
+    hold_s: float = 3600.0
     origin: str | None = None
 
     def references(self) -> list[references.Reference]:
@@ -186,21 +188,29 @@ class Importer:
             if not self._check_mode:
                 base = transfer.clone_base(found, self._stores[found.pool], self._target, wanted, request.timeout_s)
         else:
-            self._refer(found.sha256, wanted)
+            self._refer(found.sha256, wanted, request)
             if not self._check_mode:
                 base = self._target.find(found.sha256)
         self._consume(request)
         return self._result(base)
 
-    def _refer(self, sha256: str, wanted: t.Iterable[references.Reference]) -> None:
+    def _hold(self, sha256: str, request: Request) -> None:
+        """For the run, until it makes disks from the base or relays it. The caller has the store's lock."""
+        if request.run is not None:
+            holds.add(self._target, request.run, [sha256], request.hold_s)
+
+    def _refer(self, sha256: str, wanted: t.Iterable[references.Reference], request: Request) -> None:
         have = self._target.references(sha256)
         missing = [item for item in wanted if item not in have]
         for item in missing:
             what = f"name {item.name} {item.version}" if item.kind == "name" else "reference"
             self._actions.append(f"add {what} of tenant {item.tenant} to base disk {sha256}")
-        if missing and not self._check_mode:
+        if (missing or request.run) and not self._check_mode:
             with self._target.changing():
+                if self._target.find(sha256) is None:
+                    raise FleetError(f"The base disk {sha256} was removed while it was looked at; run the import again.", sha256=sha256)
                 self._target.refer(sha256, missing)
+                self._hold(sha256, request)
 
     def _check_name(self, request: Request, sha256: str) -> None:
         if request.name is None:
@@ -573,6 +583,7 @@ class Importer:
         with target.changing():
             self._check_name(request, sha256)
             written = target.refer(sha256, request.references())
+            self._hold(sha256, request)
         try:
             with target.partial(sha256, request.timeout_s) as partial:
                 try:

@@ -8,6 +8,8 @@ import json
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import holds
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.modules import base_disk_import
 
 Run = t.Callable[..., dict[str, t.Any]]
@@ -31,6 +33,17 @@ def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
     assert real["base"]["damaged"] is False
     assert run(True, **wanted)["changed"] is False
     assert run(**wanted)["base"] == real["base"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_run_holds_what_it_imports(run: Run, tmp_path: t.Any, there: bool) -> None:
+    """Nothing else needs it until machines are made from it, however little else keeps it."""
+    (tmp_path / "disk.raw").write_bytes(bytes(4096))
+    wanted = {"pool": "one", "src": str(tmp_path / "disk.raw"), "source_dirs": [str(tmp_path)], "name": "debian", "version": "12"}
+    if there:
+        run(**wanted)
+    sha256 = run(run="run-1", **wanted)["base"]["sha256"]
+    assert holds.standing(Store(str(tmp_path / "one"))) == [holds.Hold("run-1", (sha256,))]
 
 
 def test_a_failure_has_fields(run: Run, tmp_path: t.Any) -> None:
