@@ -154,6 +154,20 @@ def test_an_overlay_is_imported_over_its_parent(lab: Lab) -> None:
     assert again.code == 0 and set(again.changed.values()) == {0}, again
 
 
+@pytest.mark.timeout(600)
+def test_copies_of_a_machine_on_other_hosts_are_one_manifest(lab: Lab) -> None:
+    """The base is captured where the machine is, and relayed; a second run captures nothing."""
+    service = from_base("twins", "twin", "1", "kvm2")
+    service["bases"] = [{"name": "twin", "version": "1", "source": {"machine": "web-1", "service": "shop"}}]
+    planned = nothing_changed_by(lab, lambda: deploy(lab, service, "--check"))
+    assert planned.code == 0 and "from machine web-1 of service shop" in planned.out, planned
+    done = deploy(lab, service)
+    assert done.code == 0 and set(done.states.values()) == {"deployed"}, done
+    assert len(chain(lab, "kvm2", f"{POOL}/machines/twins/copy-1/root.qcow2")) == 3
+    again = deploy(lab, service)
+    assert again.code == 0 and set(again.changed.values()) == {0}, again
+
+
 # --- clones ------------------------------------------------------------------------------------
 
 

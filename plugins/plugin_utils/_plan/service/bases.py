@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Iterator, Mapping
 
-from ..placement import Observed, disks_of, held_base
+from ..placement import Observed, answers, disks_of, held_base
 from ..relay.needs import base_metadata
 from ..types import Manifest
 from .preflight import Groups, Machines
@@ -115,6 +115,13 @@ def _place_import(
     if source["kind"] == "held":
         yield f"{base['place']}: no host of this run holds {base['title']}, and it has no source; give one, or capture or import it first"
         return
+    if source["kind"] == "machine":
+        base["import_on"], problem = _host_of_machine(base, hosts, tenant)
+        if problem:
+            yield f"{place}.machine: {problem}"
+        else:
+            base["import_pool"] = usual_pool(base, base["import_on"])
+        return
     parents: dict[str, str] | None = None
     if base["parent"]:
         yield from _place_parent(base, bases, hosts, tenant, usual_pool)
@@ -151,6 +158,25 @@ def _place_import(
     pools = (hosts[on].get("capacity") or {}).get("pools") or {}
     if source["pool"] and source["pool"] not in pools:
         yield f"{place}.pool: {source['pool']!r} is not a pool of {on}; these are: {', '.join(pools)}"
+
+
+def _host_of_machine(base: Base, hosts: Observed, tenant: str) -> tuple[str | None, str]:
+    """The host on which the machine is that a base is captured from; or why there is none."""
+    source = base["source"]
+    title = f"{source['machine']} of service {source['service']}"
+    wanted = (tenant, source["service"], source["machine"])
+    found = [
+        host
+        for host, facts in hosts.items()
+        if facts.get("reachable")
+        and any((one.get("tenant"), one.get("service"), one.get("machine")) == wanted for one in facts.get("domains") or [])
+    ]
+    if len(found) == 1:
+        return found[0], ""
+    if found:
+        return None, f"{title} is on {' and on '.join(found)}; remove the wrong one first"
+    silent = [host for host, facts in hosts.items() if not answers(facts)]
+    return None, f"{title} is on no host that could be asked" + (f"; not asked: {', '.join(silent)}" if silent else "")
 
 
 def _place_parent(

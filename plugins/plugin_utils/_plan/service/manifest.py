@@ -23,7 +23,7 @@ from ....module_utils._errors import FleetError
 from ....module_utils._machine.user_data import user_data_problems
 from ..json_data import number
 from . import yaml_text
-from .manifest_schema import MANIFEST, SOURCE_FORMS
+from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
 
 try:
     import jsonschema
@@ -158,10 +158,10 @@ def _schema_errors(document: object, places: Places) -> Iterator[str]:
         source = base.get("source") if isinstance(base, dict) else None
         if not isinstance(source, dict):
             continue
-        form = next((form for form in ("url", "controller", "host") if form in source), None)
+        form = next((form for form in SOURCE_FORMS if form in source), None)
         path: Path = ("bases", index, "source")
         if form is None:
-            yield f"{places(*path)}: {_shown(source)} is not accepted; a source has host and path, or url, or controller"
+            yield f"{places(*path)}: {_shown(source)} is not accepted; {SOURCE_RULE}"
             continue
         for error in jsonschema.Draft202012Validator(SOURCE_FORMS[form]).iter_errors(source):
             yield from _told(error, path, places)
@@ -280,7 +280,7 @@ def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) 
 
 def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
     source = base.get("source") or {}
-    kind = next((form for form in ("url", "controller", "host") if form in source), "held")
+    kind = next((form for form in SOURCE_FORMS if form in source), "held")
     return {
         "name": base["name"],
         "version": base["version"],
@@ -294,6 +294,7 @@ def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
             "pool": source.get("pool"),
             "url": source.get("url"),
             "format": source.get("format"),
+            **{key: source.get(key) for key in ("machine", "service", "disk", "flatten")},
         },
         "place": places(*path),
     }

@@ -39,19 +39,8 @@ _FORMAT = {
 _TEXT = {"type": "string", "minLength": 1, "description": "a non-empty string is wanted"}
 _LINE = {"type": "string", "pattern": r"^[^/\x00-\x1f]+" + _END}
 
-# A source has exactly one of three forms; which one is decided by the key that names the place.
+# A source has exactly one of these forms; which one is decided by the key that names the place.
 SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
-    "host": {
-        "type": "object",
-        "properties": {
-            "host": {"type": "string", "minLength": 1, "description": "the inventory name of a host is wanted"},
-            "path": {"type": "string", "minLength": 1, "description": "a path on that host, absolute or relative to its pool"},
-            "pool": _NAME,
-            "format": _FORMAT,
-        },
-        "required": ["host", "path"],
-        "additionalProperties": False,
-    },
     "url": {
         "type": "object",
         "properties": {
@@ -66,6 +55,17 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
         "required": ["url"],
         "additionalProperties": False,
     },
+    "machine": {
+        "type": "object",
+        "properties": {
+            "machine": {**_LABEL, "description": f"the name of a machine has {HOST_LABEL_RULE}"},
+            "service": _LABEL,
+            "disk": _NAME,
+            "flatten": {"type": "boolean", "description": "true (a base without a parent) or false is expected"},
+        },
+        "required": ["machine", "service"],
+        "additionalProperties": False,
+    },
     "controller": {
         "type": "object",
         "properties": {
@@ -73,6 +73,17 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
             "format": _FORMAT,
         },
         "required": ["controller"],
+        "additionalProperties": False,
+    },
+    "host": {
+        "type": "object",
+        "properties": {
+            "host": {"type": "string", "minLength": 1, "description": "the inventory name of a host is wanted"},
+            "path": {"type": "string", "minLength": 1, "description": "a path on that host, absolute or relative to its pool"},
+            "pool": _NAME,
+            "format": _FORMAT,
+        },
+        "required": ["host", "path"],
         "additionalProperties": False,
     },
 }
@@ -250,7 +261,10 @@ MANIFEST: dict[str, t.Any] = {
                 "properties": {
                     "name": _NAME,
                     "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
-                    "source": {"type": "object", "description": "a source has host and path, or url, or controller"},
+                    "source": {
+                        "type": "object",
+                        "description": "a source has host and path, or url, or controller, or machine and service",
+                    },
                     "sha256": _SHA256,
                     "parent": {
                         "type": "object",

@@ -168,7 +168,13 @@ def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
         yield from _wrapped("  ", f"would be adopted from {path} on {host}")
     if base["import_on"]:
         source = base["source"]
-        origin = {"host": source["path"], "url": source["url"], "controller": f"{source['path']} of the controller"}[source["kind"]]
+        origins = {
+            "host": source["path"],
+            "url": source["url"],
+            "controller": f"{source['path']} of the controller",
+            "machine": f"machine {source['machine']} of service {source['service']}",
+        }
+        origin = origins[source["kind"]]
         yield from _wrapped("  ", f"would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
     stays = [host for host, pool in present.items() if base.get("pool") not in (None, pool)]
     if stays:

@@ -46,6 +46,8 @@ def place_to_look(base: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any
     ``{"on": host or None for the controller, "pool", "digest": whether its digest is wanted, "size_bytes": only if it has this size}``
     """
     source, known = base["source"], base["recorded"]
+    if source["kind"] == "machine":
+        return None  # it goes on writing; what was captured is what it had then
     if base["import_on"]:
         on = None if source["kind"] == "controller" else base["import_on"]
         digest = on is None and bool(base["wanted_sha256"])

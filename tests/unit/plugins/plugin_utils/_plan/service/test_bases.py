@@ -9,6 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.host_work import UNKNOWN_DIGEST
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 
 from .test_service_plan import A, B, held, host, manifest, problems
@@ -159,3 +160,44 @@ def test_parents_stand_before_their_children() -> None:
 
 
 TEXT = {"format": 1, "service": "shop", "machines": [{"name": "web", "hosts": ["a"], "disks": [{"name": "root", "base": "app"}]}]}
+
+
+# --- machines as sources -----------------------------------------------------------------------
+
+GOLDEN = {"name": "golden", "version": "1", "source": {"machine": "web-1", "service": "shop"}}
+WEB_1 = {"domain": "shop-web-1", "tenant": "default", "service": "shop", "machine": "web-1", "memory_mib": 512, "cpus": 1}
+
+
+def copies() -> t.Any:
+    machines = [{"name": "copy", "hosts": ["a", "b"], "memory_mib": 512, "disks": [{"name": "root", "base": "golden"}]}]
+    return parse_manifest({"format": 1, "service": "twins", "bases": [GOLDEN], "machines": machines}, "twins.yml")
+
+
+def test_a_machine_is_captured_on_its_own_host() -> None:
+    hosts = {"a": host(), "b": host(), "c": host(domains=[WEB_1])}
+    plan = service_plan(copies(), hosts)
+    base = plan["bases"]["golden"]
+    assert (plan["problems"], base["import_on"], base["look"]) == ([], "c", None)
+    assert "would be imported on c, pool default, from machine web-1 of service shop" in "\n".join(plan_text(plan))
+    after = service_plan(copies(), hosts, imported={"golden": {**held(), "host": "c", "pool": "default"}})
+    assert after["relays"][0]["sources"] == {"c": "default"} and set(after["relays"][0]["targets"]) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("domains", "c", "words"),
+    [
+        ([], {}, "bases[0].source.machine: web-1 of service shop is on no host that could be asked"),
+        ([], {"reachable": False, "msg": "timed out"}, "not asked: c"),
+        ([WEB_1], {"domains": [WEB_1]}, "web-1 of service shop is on a and on c; remove the wrong one first"),
+        ([{**WEB_1, "tenant": None, "service": None, "machine": None}], {}, "is on no host that could be asked"),
+    ],
+)
+def test_a_machine_that_cannot_be_captured_is_a_problem(domains: list[dict[str, t.Any]], c: dict[str, t.Any], words: str) -> None:
+    plan = service_plan(copies(), {"a": host(domains=domains), "b": host(), "c": {**host(), **c}})
+    assert any(words in problem for problem in plan["problems"]), plan["problems"]
+
+
+def test_a_captured_base_is_not_captured_again() -> None:
+    golden = held(B, names=[{"tenant": "default", "name": "golden", "version": "1"}])
+    plan = service_plan(copies(), {"a": host(golden), "b": host(), "c": host(domains=[WEB_1])})
+    assert (plan["problems"], plan["bases"]["golden"]["import_on"]) == ([], None) and plan["relays"][0]["sources"] == {"a": "default"}
