@@ -39,6 +39,7 @@ _FORMAT = {
 _TEXT = {"type": "string", "minLength": 1, "description": "a non-empty string is wanted"}
 _LINE = {"type": "string", "pattern": r"^[^/\x00-\x1f]+" + _END}
 
+SOURCE_RULE = "a source has host and path, or url, or controller, or machine and service"
 # A source has exactly one of these forms; which one is decided by the key that names the place.
 SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
     "url": {
@@ -263,7 +264,7 @@ MANIFEST: dict[str, t.Any] = {
                     "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
                     "source": {
                         "type": "object",
-                        "description": "a source has host and path, or url, or controller, or machine and service",
+                        "description": SOURCE_RULE,
                     },
                     "sha256": _SHA256,
                     "parent": {

@@ -143,7 +143,7 @@ def machine_details(plan: Data, outcomes: Mapping[str, Data], run: Run) -> dict[
 
 def _base(base: Data) -> dict[str, t.Any]:
     source = base.get("source") or {}
-    place = str(source.get("url") or source.get("path") or "")
+    place = str(source.get("url") or source.get("path") or source.get("machine") or "")
     return {
         "name": base["name"],
         "title": base["title"],
