@@ -147,6 +147,10 @@ def _plan_without(
         for host, facts in hosts.items()
     }
     able = with_held(able, {host: [(base["pool"], base) for base in bases] for host, bases in known.adopted.items()})
+    # With their chains: what a host lacks of the parents has to come too.
+    for base in known.imported.values():
+        if base.get("sha256") and base.get("host"):
+            able = with_held(able, {base["host"]: [(base["pool"], base)]})
     needs = _needs(machines, manifest, able, known, relaying)
     wanted = wanted_files(needs.bases, needs.relays)
     adopting = adoptions(needs.bases, needs.work, needs.relays, known.candidates, manifest["tenant"])

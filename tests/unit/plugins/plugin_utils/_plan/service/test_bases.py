@@ -201,3 +201,14 @@ def test_a_captured_base_is_not_captured_again() -> None:
     golden = held(B, names=[{"tenant": "default", "name": "golden", "version": "1"}])
     plan = service_plan(copies(), {"a": host(golden), "b": host(), "c": host(domains=[WEB_1])})
     assert (plan["problems"], plan["bases"]["golden"]["import_on"]) == ([], None) and plan["relays"][0]["sources"] == {"a": "default"}
+
+
+def test_parents_of_what_was_imported_travel_too() -> None:
+    """The survey was before the import, so only the import tells of the chain."""
+    child = held(B, parent=A, chain=[A, B], names=[{"tenant": "default", "name": "golden", "version": "1"}])
+    hosts = {"a": host(), "b": host(), "c": host(held(), domains=[WEB_1])}
+    after = service_plan(copies(), hosts, imported={"golden": {**child, "host": "c", "pool": "default"}})
+    assert [(relay["sha256"], relay["sources"], sorted(relay["targets"])) for relay in after["relays"]] == [
+        (A, {"c": "default"}, ["a", "b"]),
+        (B, {"c": "default"}, ["a", "b"]),
+    ]
