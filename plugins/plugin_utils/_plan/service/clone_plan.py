@@ -138,7 +138,7 @@ def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
 
 
 def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: bool) -> dict[str, t.Any]:
-    """What host_job takes for the clone, whose disks are there by then."""
+    """What host_job takes for the clone, whose disks are there by then; of one that is there, that it runs."""
     host = plan["host"]
     facts, record = hosts[host], hosts[host]["record"]
     held = {base["sha256"]: pool for pool, content in (facts.get("pools") or {}).items() for base in content.get("bases") or []}
@@ -151,7 +151,7 @@ def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: b
         "machine": plan["name"],
         "number": _number(plan["name"]),
         "group": group["name"],
-        "state": "create",
+        "state": "exists" if plan["exists"] else "create",
         "pools": pools,
         "spec": source["spec"],
     }

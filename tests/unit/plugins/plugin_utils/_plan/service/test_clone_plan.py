@@ -101,6 +101,7 @@ def test_a_clone_that_is_there_needs_nothing_new() -> None:
     hosts["a"] = {**hosts["a"], "machines": [*hosts["a"]["machines"], new], "record": work["record"]}
     again = clone_plan(hosts, {**REQUEST, "name": "web-3"})
     assert again["exists"] and again["problems"] == [] and again["hosts"]["a"]["record"] is None and again["claims"] == {}
+    assert [again["hosts"]["a"][key] for key in ("disks", "seeds")] == [[], []]
 
 
 def test_flattened_disks_are_copies() -> None:
