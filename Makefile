@@ -28,7 +28,7 @@ demo: setup ## four hosts, four machines, one host dies: see the whole thing wor
 
 .PHONY: test
 test: setup ## everything: static checks, unit, browser, integration, kills, molecule
-	@tools/run-tests lint unit browser integration kills molecule
+	@BASECAST_KILL_CHAINS=2 tools/run-tests lint unit browser integration kills molecule
 
 .PHONY: lint test-unit test-browser test-integration test-kills test-molecule sanity
 lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy

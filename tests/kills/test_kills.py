@@ -4,7 +4,7 @@
 
 """The controller is killed with SIGKILL at random moments of a deployment; the next run goes on from there.
 
-Four chains of five kills, then one run to the end each. The moments are drawn from a seed, as shares of the time that
+Chains of five kills, then one run to the end each: four of them, and two where all tests run (BASECAST_KILL_CHAINS). The moments are drawn from a seed, as shares of the time that
 an undisturbed run took in this very test.
 """
 
@@ -148,7 +148,7 @@ def undisturbed() -> t.Iterator[tuple[dict[str, t.Any], float, float]]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("chain", range(4))
+@pytest.mark.parametrize("chain", range(int(os.environ.get("BASECAST_KILL_CHAINS", "4"))))
 def test_killed_five_times_then_run_to_the_end(chain: int, undisturbed: tuple[dict[str, t.Any], float, float]) -> None:
     expected, cold, warm = undisturbed
     moments = random.Random(SEED + chain)
