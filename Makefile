@@ -39,7 +39,7 @@ test-browser: setup ## the report in a headless Chromium; pictures in tests/outp
 	@tools/run-tests browser
 test-integration: setup ## tests on lab hosts
 	@tools/run-tests integration
-test-kills: setup ## the controller killed at 20 random moments of a deployment
+test-kills: setup ## the controller killed at 20 random moments of deployments (make test: at ten)
 	@tools/run-tests kills
 test-molecule: setup ## molecule scenarios default and vm_hosts
 	@tools/run-tests molecule
