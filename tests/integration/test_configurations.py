@@ -30,7 +30,12 @@ CONFIGURATIONS: dict[str, Settings] = {
         "defaults": {"gathering": "smart", "fact_caching": "jsonfile", "fact_caching_connection": "{folder}/facts", "inject_facts_as_vars": False},
     },
     "merged variables": {"defaults": {"hash_behaviour": "merge", "private_role_vars": True}},
-    "minimal callback": {"defaults": {"stdout_callback": "minimal", "display_skipped_hosts": False, "bin_ansible_callbacks": True}},
+    "minimal callback and debugger": {
+        "defaults": {
+            "stdout_callback": "minimal", "display_skipped_hosts": False, "bin_ansible_callbacks": True,
+            "enable_task_debugger": True, "task_debugger_ignore_errors": False,
+        },
+    },
     "yaml and progress": {
         "defaults": {
             "callback_result_format": "yaml", "display_ok_hosts": False, "callbacks_enabled": "basecast.fleet.progress, ansible.builtin.tree",
@@ -43,7 +48,6 @@ CONFIGURATIONS: dict[str, Settings] = {
         },
     },
     "impatient": {"defaults": {"task_timeout": 1, "timeout": 3, "poll_interval": 1, "internal_poll_interval": 0.01}},
-    "debugger": {"defaults": {"enable_task_debugger": True, "task_debugger_ignore_errors": False}},
     "files instead of pipelining": {
         "defaults": {"remote_tmp": "/root/.odd/tmp", "module_compression": "ZIP_STORED"},
         "ssh_connection": {"pipelining": False, "transfer_method": "piped"},
