@@ -160,13 +160,7 @@ def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: b
     for disk in work["disks"]:
         disk["differencing"] = disk["differencing"] and not flatten
         disk["size_bytes"] = None  # as the machine's is
-    newest = max((facts.get("record") or {} for facts in hosts.values()), key=lambda one: one.get("generation", 0))
-    assignments = {
-        **newest["assignments"],
-        plan["name"]: {"host": host, "group": group["name"], "number": machine["number"]},
-    }
-    changed = assignments != newest["assignments"]
-    work["record"] = {**record, "generation": newest["generation"] + changed, "assignments": assignments} if changed else None
+    work["record"] = None  # it says what the manifest asks for, which is no more than before
     return work
 
 
