@@ -27,8 +27,12 @@ demo: setup ## four hosts, four machines, one host dies: see the whole thing wor
 	@$(BIN)/python tests/demo/demo.py
 
 .PHONY: test
-test: setup ## everything: static checks, unit, browser, integration, kills, molecule
-	@BASECAST_KILL_CHAINS=2 tools/run-tests lint unit browser integration kills molecule
+test: setup ## static checks, unit, browser, integration, kills, molecule; every kind of test once
+	@BASECAST_KILL_CHAINS=1 tools/run-tests lint unit browser integration kills molecule -- -m "not variant"
+
+.PHONY: test-all
+test-all: setup ## the same with all variants: twelve configurations, both modes of each example, twenty kills
+	@tools/run-tests lint unit browser integration kills molecule
 
 .PHONY: lint test-unit test-browser test-integration test-kills test-molecule sanity
 lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy
@@ -39,7 +43,7 @@ test-browser: setup ## the report in a headless Chromium; pictures in tests/outp
 	@tools/run-tests browser
 test-integration: setup ## tests on lab hosts
 	@tools/run-tests integration
-test-kills: setup ## the controller killed at 20 random moments of deployments (make test: at ten)
+test-kills: setup ## the controller killed at 20 random moments of deployments (make test: at five)
 	@tools/run-tests kills
 test-molecule: setup ## molecule scenarios default and vm_hosts
 	@tools/run-tests molecule

@@ -152,6 +152,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, t.Any]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.variant] if number % 2 else []) for number, name in enumerate(CONFIGURATIONS)]
+)
 def test_configuration(name: str, expected: dict[str, t.Any], fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     assert outcome(fresh_lab_factory, tmp_path, CONFIGURATIONS[name]) == expected

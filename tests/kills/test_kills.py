@@ -4,8 +4,8 @@
 
 """The controller is killed with SIGKILL at random moments of a deployment; the next run goes on from there.
 
-Chains of five kills, then one run to the end each: four of them, and two where all tests run (BASECAST_KILL_CHAINS). The moments are drawn from a seed, as shares of the time that
-an undisturbed run took in this very test.
+Chains of five kills, then one run to the end each: four of them, or as many as BASECAST_KILL_CHAINS says. The moments are
+drawn from a seed, as shares of the time that an undisturbed run took in this very test.
 """
 
 from __future__ import annotations
