@@ -88,7 +88,7 @@ def test_a_base_arrives_without_its_controller(fresh_lab_factory: t.Callable[...
         assert f"{run}: kvm1, kvm2, kvm3" in done.stdout
         wrong = lab.playbook(["basecast.fleet.stop", "-e", "run=nonesuch"])
         assert wrong.returncode != 0
-        assert "no host of this fleet has a relay node of the run nonesuch" in wrong.stdout
+        assert "no host of this fleet has a relay node or a claim of the run nonesuch" in wrong.stdout
         done = lab.playbook(["basecast.fleet.stop", "-e", f"run={run}"])
         assert done.returncode == 0, done.stdout + done.stderr
         assert nodes(lab) == []
