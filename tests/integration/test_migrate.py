@@ -174,7 +174,7 @@ def _sent(lab: Lab, name: str) -> int:
 @pytest.mark.timeout(400)
 def test_a_link_that_breaks_leaves_the_guest_where_it_was(lab: Lab) -> None:
     """Silence, no answer: the deadline ends the migration, the guest has not noticed anything."""
-    (source,) = where(lab)
+    (source,) = list(where(lab))
     target = next(name for name in lab.hosts if name != source)
     began = lab.popen_playbook(["basecast.fleet.migrate", *WEB, *SETTINGS, "-e", f"to={target}", "-e", "basecast_migration_timeout_s=8"])
     _await_move(lab, source)
@@ -203,7 +203,7 @@ def _await_move(lab: Lab, source: str) -> None:
 @pytest.mark.parametrize("step", ["sent", "handed_over"])
 def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
     """Killed as soon as the step begins. The module on the host may go on; the machine never runs on both."""
-    (source,) = where(lab)
+    (source,) = list(where(lab))
     target = next(name for name in lab.hosts if name != source)
     began = lab.popen_playbook(["basecast.fleet.migrate", *WEB, *SETTINGS, "-e", f"to={target}"])
     assert began.stdout is not None
@@ -226,7 +226,7 @@ def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_evacuate_moves_all_and_names_what_stays(lab: Lab) -> None:
-    (source,) = where(lab)
+    (source,) = list(where(lab))
     host = lab.hosts[source]
     other = "<domain type='qemu'><name>alien</name><memory>1024</memory><os><type>hvm</type></os></domain>"
     host.run("cat > /tmp/other.xml && virsh define /tmp/other.xml", stdin=other)

@@ -258,4 +258,4 @@ def _make_directory(runtime_dir: str) -> None:
 
 
 def _log(text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}", flush=True)
+    os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n".encode())

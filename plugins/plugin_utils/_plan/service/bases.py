@@ -131,7 +131,7 @@ def _place_import(
     if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
         # The first host that needs it gets it; the relay does the rest.
         first = base["needed_on"][0]
-        on = first if parents is None or first in parents else next(iter(parents))
+        on = first if parents is None or first in parents else next(iter(parents), first)
     else:
         facts = hosts.get(source["host"])
         if facts is None:

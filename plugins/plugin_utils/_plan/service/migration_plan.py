@@ -357,7 +357,7 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
             return
         manifest = _manifest(plan, wanted, targets, request, context)
         found = service_plan(
-            t.cast("Manifest", manifest), _as_empty(context.observed), context.groups, quotas={}, fleet=list(context.observed)
+            t.cast(Manifest, manifest), _as_empty(context.observed), context.groups, quotas={}, fleet=list(context.observed)
         )
         bad = {machine["machine"]: machine for machine in found["machines"] if machine["state"] != "create"}
         problems = [*found["problems"], *(one["reason"] for one in bad.values())]
@@ -512,7 +512,7 @@ def _conflicts(machine: Machine, host: str, seen: Mapping[str, Mapping[str, t.An
         if domain.get("domain") == owner.domain or domain.get("uuid") == owner.domain_uuid:
             yield f"{machine['machine']}: {host} has a domain {owner.domain} or one with its UUID already; undefine or rename it"
             return
-    if owner.domain in [str(name).split(" (")[0] for name in seen.get(host, {}).get("others") or []]:
+    if owner.domain in [str(name).partition(" (")[0] for name in seen.get(host, {}).get("others") or []]:
         yield f"{machine['machine']}: {host} has a domain {owner.domain} already, which this collection has not made; rename it"
 
 

@@ -63,8 +63,8 @@ SILENT = {"msg": "Connection timed out"}
 WEB = {"service": "shop", "machine": "web-1"}
 
 
-def plan(looks: dict[str, t.Any], hosts: dict[str, t.Any], request: dict[str, t.Any] = WEB, **context: t.Any) -> dict[str, t.Any]:
-    return migration_plan(looks, request, Context(hosts, **context))
+def plan(looks: dict[str, t.Any], hosts: dict[str, t.Any], request: dict[str, t.Any] | None = None, **context: t.Any) -> dict[str, t.Any]:
+    return migration_plan(looks, request or WEB, Context(hosts, **context))
 
 
 def test_a_host_with_the_base_is_chosen_and_nothing_else_moves() -> None:
