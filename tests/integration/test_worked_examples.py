@@ -310,7 +310,7 @@ def test_example_5_local_copies_run_side_by_side(fresh_lab_factory: t.Callable[.
     assert SIZE <= received(report, "kvm2") <= 1.02 * SIZE
     host = lab.hosts["kvm2"]
     folders = {pool: host.path(f"{host.pools[pool]}/machines/copies") for pool in ("first", "second")}
-    disks = {pool: [folder / f"m-{pool}-{n}/root.qcow2" for n in (1, 2, 3)] for pool, folder in folders.items()}
+    disks = {pool: [folder / f"m-{pool}-{n}/root.raw" for n in (1, 2, 3)] for pool, folder in folders.items()}
     assert all(disk.stat().st_size >= SIZE for found in disks.values() for disk in found)
     # Nothing waits for the other pool beside the one copy that begins it.
     times = {machine["machine"]: machine["times"] for machine in report["machines"]}
