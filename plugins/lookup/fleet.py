@@ -41,13 +41,16 @@ _raw:
   sample: [kvm1, kvm2]
 """
 
+import pkgutil
 import typing as t
 
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
+from ansible.plugins.loader import filter_loader
 from ansible.plugins.lookup import LookupBase
 
+from .. import filter as filters
 from ..plugin_utils import _settings
 from ..plugin_utils._plan.service.machine_hosts import GROUP
 
@@ -80,7 +83,17 @@ class LookupModule(LookupBase):
         if not pattern.strip() or not self._hosts(manager, pattern):
             of_limit = f" within --limit {limit}" if limit else ""
             raise AnsibleLookupError(f"{NAME}: {pattern!r} names no host of the inventory{of_limit}; expected at least one")
+        self._load_once()
         return [pattern]
+
+    def _load_once(self) -> None:
+        """A play's hosts are templated in the process from which all its tasks fork: what is loaded here, no task loads again.
+
+        To find one filter, Ansible loads all of the collection that come before it by name. It keeps the files that it has read.
+        """
+        last = max(module.name for module in pkgutil.iter_modules(filters.__path__))
+        filter_loader.get(f"basecast.fleet.{last}")
+        _settings.known_names(_settings.reader(self._loader))
 
     def _pattern(self, given: dict[str, t.Any], groups: dict[str, t.Any]) -> str:
         """A play knows variables of the command line and of an import; those of the inventory belong to its hosts."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleError
@@ -14,9 +15,13 @@ from ansible_collections.basecast.fleet.plugins.lookup import fleet
 
 GROUPS = {"all": ["kvm1", "kvm2", "localhost"], "ungrouped": [], "rack": ["kvm2"], "none": []}
 
+LOADED: list[str] = []
+
 
 def look(monkeypatch: pytest.MonkeyPatch, *terms: str, arguments: dict[str, t.Any] | None = None, **given: t.Any) -> list[str]:
     monkeypatch.setattr(fleet.context, "CLIARGS", arguments or {})
+    # This process has no loader of collections, and has all plugins already.
+    monkeypatch.setattr(fleet.filter_loader, "get", LOADED.append)
     loader = DataLoader()
     variables = {"groups": GROUPS, "hostvars": {host: {} for host in GROUPS["all"]}, **given}
     lookup = fleet.LookupModule(loader=loader, templar=Templar(loader=loader, variables=variables))
@@ -26,6 +31,15 @@ def look(monkeypatch: pytest.MonkeyPatch, *terms: str, arguments: dict[str, t.An
 def test_the_default_is_every_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert look(monkeypatch) == ["all:!localhost"]
     assert look(monkeypatch, "hosts") == ["kvm1", "kvm2"]
+
+
+def test_a_play_loads_filters_before_its_tasks_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible loads all filters up to the one that is asked for: the last brings all."""
+    names = sorted(path.stem for path in Path(fleet.__file__).parents[1].joinpath("filter").glob("*.py"))
+    for arguments, loaded in (({}, [f"basecast.fleet.{names[-1]}"]), ({"syntax": True}, [])):
+        LOADED.clear()
+        look(monkeypatch, arguments=arguments)
+        assert loaded == LOADED
 
 
 def test_a_limit_does_not_change_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
