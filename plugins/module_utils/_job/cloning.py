@@ -29,6 +29,7 @@ from .._machine import disk_mirror
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
+from .._machine.moves import unended
 from .._machine.owner import Owner
 from .alone import alone, refuse_jobs
 from .journal import Journal
@@ -56,6 +57,7 @@ class Request(t.NamedTuple):
     name: str
     pools: t.Mapping[str, str]
     uri: str
+    state_dir: str
     runtime_dir: str
     flatten: bool = False
     copy_timeout_s: float = 3600.0
@@ -109,6 +111,9 @@ class Cloning:
             if not request.check:
                 refuse_jobs(self._journal, request.owner.service)
                 held.enter_context(alone(self._journal, request.owner.service, request.busy_timeout_s))
+            moving = unended(request.state_dir, request.owner)
+            if moving is not None:
+                raise CloneRefused(f"machine: {moving}", kind="moving")
             machines = self._machines(held)
             clone = Owner(request.owner.tenant, request.owner.service, request.name)
             source = machines.get(request.owner)

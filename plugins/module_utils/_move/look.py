@@ -23,11 +23,11 @@ from .._machine import domain as domains
 from .._machine.domain import Description
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import leftovers
+from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
 from .._machine.xml_document import parse_xml
 from .._names import is_name
-from .journal import Entry, MoveJournal, services_with_moves
 
 FORMAT = 1
 

@@ -27,6 +27,7 @@ from .._machine.domain import Moved, disk_targets, moved
 from .._machine.files import check_log
 from .._machine.libvirt_host import OFF, RUNNING, Domain, LibvirtError, LibvirtHost, LiveMove, PortTaken
 from .._machine.machines import Machines
+from .._machine.moves import HANDED, LEAVING, SOURCE, Entry
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords
 from .._relay.wire.tls import Contexts
@@ -34,7 +35,6 @@ from . import look as looking
 from . import tunnel
 from .door import LOCAL, PORTS
 from .host import Host, MoveFailed, Numbers, part_of
-from .journal import HANDED, LEAVING, SOURCE, Entry
 from .look import Seen
 from .target import DEFINITION, OLD_CONSOLE, RECORD
 from .tunnel import LocalDoor, Peer

@@ -21,12 +21,12 @@ from .._machine.backing import Layer, Places, backing_chain
 from .._machine.domain import describe
 from .._machine.files import check_log, open_machine_directory
 from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, LibvirtHost
+from .._machine.moves import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
 from .._machine.owner import Owner
 from .._relay.wire.tls import Contexts
 from . import door
 from .door import Guests, Slot
 from .host import Host, MoveFailed, Numbers, with_part
-from .journal import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
 
 DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
 OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, is_name
 from ..placement import Observed, answers, held_base
+from .identity import moving_machines
 from .report import one_line
 
 # What a user asked for, and what a module returned, see the functions.
@@ -40,7 +41,10 @@ def find_machine(hosts: Observed, request: Request, needs: Sequence[str] = ()) -
         if host not in holders and not answers(facts)
     }
     unknown = "; ".join(f"{host}: {why}" for host, why in found["unknown"].items())
-    if len(holders) > 1:
+    moving = moving_machines(hosts, request["tenant"], request["service"])
+    if machine in moving:
+        problems.append(moving[machine])
+    elif len(holders) > 1:
         problems.append(f"machine: {machine} of service {request['service']} is on {' and on '.join(holders)}; remove the wrong one first")
     elif not holders:
         there = ", ".join(sorted({one["machine"] for own in machines.values() for one in own}))

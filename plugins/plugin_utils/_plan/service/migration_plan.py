@@ -397,8 +397,8 @@ def _best_by_rules(source: str, machine: Machine, context: Context) -> str | Non
 
 
 def _as_empty(observed: Observed) -> dict[str, dict[str, t.Any]]:
-    """The hosts without numbers that are taken: their domains still take room."""
-    return {host: {**facts, "machines": [], "record": None} for host, facts in observed.items()}
+    """The hosts without numbers that are taken: their domains still take room. Other machines may be on their way."""
+    return {host: {**facts, "machines": [], "record": None, "moves": []} for host, facts in observed.items()}
 
 
 def _slug(index: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Cloned, CloneRefused, Cloning, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 from .conftest import Site, run_command
@@ -20,7 +21,7 @@ from .test_removal import deploy
 
 
 def clone(site: Site, machine: str = "web-1", name: str = "web-9", **changes: t.Any) -> Cloned:
-    request = Request(Owner("default", "shop", machine), name, site.pools, "qemu:///system", site.runtime_dir)
+    request = Request(Owner("default", "shop", machine), name, site.pools, "qemu:///system", site.state_dir, site.runtime_dir)
     return Cloning(request._replace(**changes), site.stores, run_command, connect=t.cast(t.Any, site.connect)).perform()
 
 
@@ -123,3 +124,11 @@ def test_a_machine_that_is_not_there_is_told(site: Site) -> None:
     stopped(site, "web-1")
     with pytest.raises(CloneRefused, match="web-7 is not on this host"):
         clone(site, "web-7")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_machine_on_its_way_is_left_alone(check: bool, site: Site) -> None:
+    stopped(site, "web-1")
+    MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", False, True, True, "one"))
+    with pytest.raises(CloneRefused, match="machine: web-1: its migration to b has not ended"):
+        clone(site, check=check)

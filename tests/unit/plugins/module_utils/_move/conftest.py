@@ -11,9 +11,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import Host
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 
 OWNER = Owner("default", "shop", "web-1")
 XML = "<domain type='kvm'><name>shop-web-1</name><vcpu>1</vcpu><memory unit='KiB'>1</memory></domain>"

@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.source import Source
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 

@@ -8,8 +8,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Target
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
