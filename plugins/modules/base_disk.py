@@ -62,8 +62,8 @@ options:
         by a copy from another pool, or removed where nothing needs it; else it is set aside, so that it counts for no plan
         and the next deployment or import brings it again. In a disk that a machine has open the wrong bytes are written again;
         it is neither exchanged nor removed.
-      - V(resumable) keeps a copy of each base disk that is in the pool and cannot be used as what a relay has received of it: the
-        next relay fetches only the chunks that are wrong. Where there is no room for the copy this is a warning.
+      - V(resumable) keeps a copy of each base disk that is in the pool and cannot be used as what a relay has received of it, so that
+        the next relay fetches only the chunks that are wrong. Where there is no room for the copy this is a warning.
     type: str
     choices: [present, absent, repaired, resumable]
     default: present

@@ -14,21 +14,20 @@ import os
 import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES
+from .._base_format.file_digest import FileDigest
 from .._errors import FleetError
 from . import filesystem, in_use, verification
 
-if t.TYPE_CHECKING:
-    from .store import Store
 
+def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t.Callable[[str], FileDigest]) -> bool:
+    """Write what is wrong in the disk of a base that counts for nobody, and give it the files that belong to it.
 
-def put_right(store: Store, sha256: str, sound: str) -> bool:
-    """Write what is wrong in the disk of a base that counts for nobody, and complete the base.
-
-    :param sound: a directory with the same base's ``disk``, ``base.json`` and ``chunks``, which are known to be right.
+    :param directory: that of the base.
+    :param sound: a directory with ``disk``, ``base.json`` and ``chunks`` of the same base, which are known to be right.
+    :param record: where to note that the disk was compared with its digest.
     :returns: False where nobody has the disk open, so that another file may take its place; nothing was done then.
     :raises DiskBusy: it is open, and has another size, or somebody may write it; FleetError: OSError:
     """
-    directory = store.base_directory(sha256)
     path = os.path.join(directory, "disk")
     source = filesystem.open_regular(os.path.join(sound, "disk"))
     try:
@@ -46,18 +45,18 @@ def put_right(store: Store, sha256: str, sound: str) -> bool:
     finally:
         os.close(source)
     filesystem.protect(path)
-    digest = store.file_digest(path)
+    digest = digest_of(path)
     try:
         found = digest.finish()
     finally:
         digest.close()
     if found != sha256:
         raise FleetError(f"{path} has the digest {found} after its wrong bytes were written again; look at the host's storage.", path=path)
+    verification.remember(record, path)
     for name in ("base.json", "chunks"):
         place = os.path.join(directory, name)
         filesystem.remove_tree_or_file(place)
         filesystem.replace_file(place, filesystem.read_file(os.path.join(sound, name)), filesystem.BASE_MODE)
-    verification.remember(store.record_path(sha256), path)
     filesystem.sync_directory(directory)
     return True
 

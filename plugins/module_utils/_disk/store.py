@@ -443,7 +443,8 @@ class Partial:
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
             with contextlib.suppress(UnsafePath, FileNotFoundError, NotADirectoryError):  # no disk that a machine could have open
-                if in_place.put_right(self.store, self.sha256, self.directory):
+                record = self.store.record_path(self.sha256)
+                if in_place.put_right(target, self.sha256, self.directory, record, self.store.file_digest):
                     return False
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{filesystem.unique()}")
             os.rename(target, doomed)

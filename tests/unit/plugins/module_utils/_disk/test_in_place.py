@@ -10,6 +10,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, in_use, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DiskBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.in_place import put_right
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair
@@ -20,6 +21,10 @@ from .test_repair import flip
 
 Pools = dict[str, Store]
 READ, WRITTEN = in_use.Use(False, ("domain web-1",)), in_use.Use(True, ("domain web-1",))
+
+
+def mend(store: Store, base: Base, sound: Base) -> bool:
+    return put_right(base.directory, base.sha256, sound.directory, store.record_path(base.sha256), store.file_digest)
 
 
 def used(monkeypatch: pytest.MonkeyPatch, use: in_use.Use | None) -> None:
@@ -33,7 +38,7 @@ def test_wrong_bytes_are_written_again_under_a_reader(pools: Pools, monkeypatch:
     inode = os.stat(base.path).st_ino
     used(monkeypatch, READ)
     with open(base.path, "rb") as reader:
-        assert put_right(pools["one"], base.sha256, sound.directory)
+        assert mend(pools["one"], base, sound)
         assert reader.read() == open(sound.path, "rb").read()
     assert os.stat(base.path).st_ino == inode
     mended = pools["one"].find(base.sha256)
@@ -44,7 +49,7 @@ def test_what_nobody_reads_is_left_to_be_exchanged(pools: Pools) -> None:
     base, sound = put_base(pools["one"]), put_base(pools["two"])
     flip(base)
     wrong = hash_file(base.path)[0]
-    assert not put_right(pools["one"], base.sha256, sound.directory)
+    assert not mend(pools["one"], base, sound)
     assert hash_file(base.path)[0] == wrong
 
 
@@ -57,7 +62,7 @@ def test_what_is_written_or_has_another_size_is_refused(pools: Pools, monkeypatc
     wrong = hash_file(base.path)[0]
     used(monkeypatch, WRITTEN if change == "written" else READ)
     with pytest.raises(DiskBusy, match="in use by domain web-1; it cannot be replaced"):
-        put_right(pools["one"], base.sha256, sound.directory)
+        mend(pools["one"], base, sound)
     assert hash_file(base.path)[0] == wrong
 
 
@@ -83,7 +88,7 @@ def test_interrupted_it_counts_for_nobody(pools: Pools, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
         broken.setattr(filesystem, "write_at", full)
-        put_right(pools["one"], base.sha256, sound.directory)
+        mend(pools["one"], base, sound)
     assert pools["one"].find(base.sha256) is None
-    assert put_right(pools["one"], base.sha256, sound.directory)
+    assert mend(pools["one"], base, sound)
     assert pools["one"].find(base.sha256) is not None
