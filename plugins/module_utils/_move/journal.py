@@ -140,3 +140,28 @@ def services_with_moves(state_dir: str, tenant: str) -> list[str]:
             return [name for name in directory.names() if is_name(name)]
     except FileNotFoundError:
         return []
+
+
+def is_of_run(state_dir: str, run: str, but: Owner) -> bool:
+    """Whether the run has another machine than this one on its way here. One whose file cannot be read may be such a machine."""
+    for tenant in tenants_with_moves(state_dir):
+        for service in services_with_moves(state_dir, tenant):
+            journal = MoveJournal(state_dir, tenant, service)
+            for machine in journal.machines():
+                if journal.owner(machine) == but:
+                    continue
+                try:
+                    entry = journal.read(machine)
+                except JournalUnreadable:
+                    return True
+                if entry is not None and entry.run == run:
+                    return True
+    return False
+
+
+def tenants_with_moves(state_dir: str) -> list[str]:
+    try:
+        with SafeDirectory.open(state_dir, _DIRECTORY) as directory:
+            return [name for name in directory.names() if is_name(name)]
+    except FileNotFoundError:
+        return []

@@ -26,7 +26,7 @@ from .._relay.wire.tls import Contexts
 from . import door
 from .door import Guests, Slot
 from .host import Host, MoveFailed, Numbers, with_part
-from .journal import ARRIVED, ARRIVING, TARGET, Entry
+from .journal import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
 
 DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
 OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older
@@ -268,6 +268,8 @@ class Target:
                 self._host.assign(owner.tenant, owner.service, numbers, lambda old: with_part(old, part, owner))
                 for name in (DEFINITION, RECORD):
                     filesystem.remove_file(os.path.join(home, name))
+                if not is_of_run(self._host.state_dir, entry.run, but=owner):
+                    self.close_door(entry.run)  # another run may finish what that one began
                 journal.remove(owner.machine)
             return {"state": domain.power()}
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
@@ -56,3 +57,35 @@ def test_a_machine_that_leaves_this_host_is_not_removed(known: Make) -> None:
     with pytest.raises(MoveFailed, match="leaves this host"):
         Target(here.host).undo(OWNER)
     assert here.removed == []
+
+
+OTHERS = {
+    "nothing else": (None, False),
+    "another run's machine": (entry()._replace(run="r2", machine="web-2"), False),
+    "another machine of the run": (entry()._replace(machine="web-2"), True),
+}
+
+
+@pytest.mark.parametrize(("other", "stays"), OTHERS.values(), ids=OTHERS)
+def test_the_door_of_a_killed_run_is_closed(known: Make, other: Entry | None, stays: bool) -> None:
+    """Another run finishes what it began; its door stays as long as it is to let in another machine."""
+    here = known(FakeDomain("running", True), entry(live=True))
+    doors = Path(here.host.runtime_dir, ".migrations")
+    doors.mkdir()
+    (doors / "r1.json").write_text('{"pid": 1, "start_time": 1, "port": 47700}')
+    (doors / "r1.json.log").write_text("")
+    if other is not None:
+        here.host.journal(OWNER).write(other)
+    Target(here.host).finish(OWNER, Numbers(2, {}))
+    assert bool(list(doors.iterdir())) is stays
+
+
+def test_a_file_that_cannot_be_read_keeps_the_door(known: Make) -> None:
+    here = known(FakeDomain("running", True), entry(live=True))
+    here.host.journal(OWNER).write(entry()._replace(machine="web-2"))
+    Path(here.host.state_dir, "migrations", "default", "shop", "web-2.json").write_text("{")
+    doors = Path(here.host.runtime_dir, ".migrations")
+    doors.mkdir()
+    (doors / "r1.json").write_text('{"pid": 1, "start_time": 1, "port": 47700}')
+    Target(here.host).finish(OWNER, Numbers(2, {}))
+    assert here.entry() is None and list(doors.iterdir())
