@@ -19,7 +19,7 @@ from .._job.journal import Journal
 from .._job.removal import Removal
 from .._job.removal import Request as RemovalRequest
 from .._machine.libvirt_host import LibvirtHost
-from .._machine.moves import MoveJournal
+from .._machine.moves import Entry, MoveJournal
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
 
@@ -37,6 +37,12 @@ class Numbers(t.NamedTuple):
 
     generation: int
     assignments: t.Mapping[str, t.Any]
+
+
+def check_run(entry: Entry, run: str, machine: str) -> None:
+    """:raises MoveFailed: what is on its way here was begun by another run than the one that is meant; it is not touched."""
+    if entry.run != run:
+        raise MoveFailed(f"{machine}: the run {entry.run} migrates it by now, not {run}; wait until that has ended, and run again.")
 
 
 Record = t.Mapping[str, t.Any]

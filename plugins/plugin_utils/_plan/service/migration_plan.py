@@ -64,7 +64,7 @@ def _mistakes(request: Request, manifest: Mapping[str, t.Any] | None, hosts: Seq
         value = request.get(option)
         if value and value not in hosts:
             yield f"{option}: {value!r} is not a host of this run; expected one of {', '.join(hosts)}"
-    if request.get("live") not in (None, True, False):
+    if request.get("live") not in (None, "") and not isinstance(request["live"], bool):
         yield f"live: invalid value {request['live']!r}; expected true or false"
     yield from _mistakes_of_host(request) if request.get("evacuate") else _mistakes_of_names(request, manifest)
 
@@ -175,16 +175,9 @@ def _decision(
     """What ends it, or why that cannot be known."""
     name, source, target = found.key[2], found.source, found.target
     begun = f"{name}: its migration from {source} to {target} has not ended"
-    for host in (source, target):
-        if host not in seen:
-            why = unknown.get(host, "it is not a host of this run")
-            return None, f"{begun}, and {host} cannot be asked ({why}); run again when it answers. Start {name} on neither host before"
     for host, says in ((source, found.source_says), (target, found.target_says)):
         if says is not None and says.get("process") is not None:
             return None, f"{begun}: process {says['process']} of {host} is still at work on it; run again when that has ended"
-    here, there = _state(seen[source], found.key), _state(seen[target], found.key)
-    states = f"it is {here} on {source} and {there} on {target}"
-    by_hand = f"{begun}: {states}; see on which host it works, stop it on the other (virsh destroy), and run again"
     says = found.source_says or found.target_says or {}
     move = {
         **dict(zip(("tenant", "service", "machine"), found.key, strict=True)),
@@ -193,8 +186,24 @@ def _decision(
         "live": says["live"],
         "group": None,
         "number": None,
+        "begun_by": {"source": (found.source_says or says)["run"], "target": (found.target_says or says)["run"]},
     }
     undo = {**move, "undo": True}
+    file = f"migrations/{'/'.join(found.key)}.json in basecast_state_dir"
+    for host, other in ((source, target), (target, source)):
+        if host not in seen:
+            if host == target and _is_surely_here(found, seen):
+                return {**undo, "target_lost": True}, None
+            why = unknown.get(host, "it is not a host of this run")
+            return None, (
+                f"{begun}, and {host} cannot be asked ({why}); run again when it answers. Start {name} on neither host before."
+                f" If {host} is gone for good, {other} keeps what it has once you remove {file} there"
+            )
+    here, there = _state(seen[source], found.key), _state(seen[target], found.key)
+    states = f"it is {here} on {source} and {there} on {target}"
+    by_hand = f"{begun}: {states}; see on which host it works, stop it on the other (virsh destroy), and run again"
+    if here == there == "absent":
+        by_hand = f"{begun}: neither has its domain; define it again (virsh define), or give it up: remove {file} on both hosts"
     if found.source_says is None:
         # The source's file is the first to be written and the last to go, but for the room that was made before.
         return (undo, None) if here != "absent" and there != "running" else (None, by_hand)
@@ -220,6 +229,14 @@ def _decision(
     return None, by_hand
 
 
+def _is_surely_here(found: _Journaled, seen: Mapping[str, Mapping[str, t.Any]]) -> bool:
+    """Whether the source has the machine whatever the target says: it was not handed over, and if it moved live, it still runs here."""
+    if found.source not in seen or found.source_says is None or found.source_says["phase"] != "leaving":
+        return False
+    here = _state(seen[found.source], found.key)
+    return here == "running" or (here == "off" and not found.source_says["live"])
+
+
 def _state(look: Mapping[str, t.Any], key: tuple[str, ...]) -> str:
     return next((str(one["state"]) for one in look["machines"] if key_of(one) == key), "absent")
 
@@ -227,6 +244,8 @@ def _state(look: Mapping[str, t.Any], key: tuple[str, ...]) -> str:
 def _recovery_text(moves: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
     for move in moves:
         what = "is undone" if move.get("undo") else "is finished"
+        if move.get("target_lost"):
+            what += f", on {move['source']} alone since {move['target']} cannot be asked; what has come there goes when it can"
         yield f"An earlier migration of {move['machine']} from {move['source']} to {move['target']} had not ended; it {what}."
 
 
