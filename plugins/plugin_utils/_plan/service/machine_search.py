@@ -15,6 +15,7 @@ from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, i
 from ..placement import Observed, answers, held_base
 from .identity import moving_machines
 from .report import one_line
+from .user_options import flag_mistakes
 
 # What a user asked for, and what a module returned, see the functions.
 Request = Mapping[str, t.Any]
@@ -77,6 +78,7 @@ def capture_plan(hosts: Observed, request: Request) -> dict[str, t.Any]:
     :param request: ``base`` and ``version`` besides.
     """
     plan = find_machine(hosts, request, ("base", "version"))
+    plan["problems"] += flag_mistakes(request, ("flatten", "seal"))
     if plan["problems"] or not hosts:
         return plan
     base = {"name": str(request["base"]), "version": str(request["version"]), "sha256": None}

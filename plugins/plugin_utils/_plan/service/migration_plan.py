@@ -25,6 +25,7 @@ from .migration_steps import FINISHED, HANDED_OVER, REMOVED, key_of
 from .removal_plan import names_of
 from .report import one_line
 from .service_plan import service_plan
+from .user_options import flag, flag_mistakes
 
 FORMAT = 1
 
@@ -64,8 +65,7 @@ def _mistakes(request: Request, manifest: Mapping[str, t.Any] | None, hosts: Seq
         value = request.get(option)
         if value and value not in hosts:
             yield f"{option}: {value!r} is not a host of this run; expected one of {', '.join(hosts)}"
-    if request.get("live") not in (None, "") and not isinstance(request["live"], bool):
-        yield f"live: invalid value {request['live']!r}; expected true or false"
+    yield from flag_mistakes(request, ("live",))
     yield from _mistakes_of_host(request) if request.get("evacuate") else _mistakes_of_names(request, manifest)
 
 
@@ -331,7 +331,7 @@ def _move(
         problems.append(f"{name} on {source}: {problem}")
     if machine["state"] == "paused":
         problems.append(f"{name} on {source}: it is paused; let it go on (virsh resume), or stop it")
-    if request.get("live") is True and machine["state"] == "off":
+    if flag(request.get("live")) and machine["state"] == "off":
         problems.append(f"live: {name} is off; it can only move with live=false, or without live")
     if request.get("to") == source:
         problems.append(f"to: {name} is on {source} already; expected another host, or nothing")
@@ -350,7 +350,7 @@ def _move(
         **{key: machine[key] for key in ("tenant", "service", "machine", "group", "number")},
         "source": source,
         "target": None,
-        "live": machine["state"] == "running" and request.get("live") is not False,
+        "live": machine["state"] == "running" and flag(request.get("live")) is not False,
         "arrival": {},
     }
 

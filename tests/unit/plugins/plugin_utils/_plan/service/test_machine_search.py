@@ -101,3 +101,8 @@ DONE = {"changed": True, "base": BASE, "disk": {"name": "root"}, "running": True
 def test_what_was_captured_is_told(change: dict[str, t.Any], words: list[str]) -> None:
     text = "\n".join(capture_text({**DONE, **change}, REQUEST, "kvm1"))
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("option", ["flatten", "seal"])
+def test_a_misspelt_flag_is_refused(option: str) -> None:
+    assert capture_plan({}, {**REQUEST, option: "ture"})["problems"] == [f"{option}: invalid value 'ture'; expected true or false"]
