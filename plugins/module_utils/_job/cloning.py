@@ -19,6 +19,7 @@ import os
 import typing as t
 
 from .._disk import filesystem, in_use, layout, transfer
+from .._disk.image_header import read_qcow2
 from .._disk.overlay import DISK_MODE, Disks
 from .._disk.overlay import Wish as DiskWish
 from .._disk.qemu_img import QemuImg
@@ -271,3 +272,7 @@ def _refuse_foreign_files(source: Machine, disks: t.Sequence[t.Mapping[str, t.An
     others = [path for path in files if os.path.realpath(path) not in known and path != (source.found and source.found.seed)]
     if others:
         raise CloneRefused(f"{source.owner.machine} has {', '.join(others)}, which is no disk of the pools' machines; detach it first.")
+    for disk in disks:
+        if disk["image_format"] == "qcow2" and (header := read_qcow2(disk["path"])).external_data:
+            # Both would write into that file.
+            raise CloneRefused(f"{disk['path']} keeps its data in another file, {header.data_file}; copy it into one (qemu-img convert).")

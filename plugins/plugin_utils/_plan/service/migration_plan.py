@@ -333,6 +333,13 @@ def _move(
         problems.append(f"{name} on {source}: it is paused; let it go on (virsh resume), or stop it")
     if flag(request.get("live")) and machine["state"] == "off":
         problems.append(f"live: {name} is off; it can only move with live=false, or without live")
+    live = machine["state"] == "running" and flag(request.get("live")) is not False
+    for disk in machine["disks"] if live else ():
+        if disk.get("snapshots"):
+            problems.append(
+                f"{name} on {source}: its disk {disk['path']} has {disk['snapshots']} snapshots inside, which would be lost while it runs;"
+                " move it off (live=false), or delete them (qemu-img snapshot -d)"
+            )
     if request.get("to") == source:
         problems.append(f"to: {name} is on {source} already; expected another host, or nothing")
     jobs = [
@@ -350,7 +357,7 @@ def _move(
         **{key: machine[key] for key in ("tenant", "service", "machine", "group", "number")},
         "source": source,
         "target": None,
-        "live": machine["state"] == "running" and flag(request.get("live")) is not False,
+        "live": live,
         "arrival": {},
     }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import typing as t
 
 import pytest
@@ -132,3 +133,14 @@ def test_a_machine_on_its_way_is_left_alone(check: bool, site: Site) -> None:
     MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", False, True, True, "one"))
     with pytest.raises(CloneRefused, match="machine: web-1: its migration to b has not ended"):
         clone(site, check=check)
+
+
+def test_a_disk_whose_data_are_elsewhere_is_not_cloned(site: Site) -> None:
+    """The clone's writes would go into the same file."""
+    stopped(site, "web-1")
+    root, data = root_of(site, "web-1"), os.path.join(os.path.dirname(root_of(site, "web-1")), "root.data")
+    os.unlink(root)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={data}", root, "1M"], check=True)
+    with pytest.raises(CloneRefused, match=r"root.qcow2 keeps its data in another file, .*root.data; copy it into one"):
+        clone(site)
+    assert files_of(site, "web-9") == []

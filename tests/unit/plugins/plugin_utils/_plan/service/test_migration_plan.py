@@ -128,6 +128,7 @@ def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
         ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
         ({}, {"machine": "web-2"}, "machine: web-2 of service shop (tenant default) is on no host that was asked; machines of shop: web-1"),
         ({}, {"tenant": "other"}, "machine: web-1 of service shop (tenant other) is on no host that was asked"),
+        ({"disks": [disk(snapshots=2)]}, {"to": "b"}, "root.qcow2 has 2 snapshots inside, which would be lost while it runs; move it off"),
         ({"networks": [{"network": "lan"}]}, {"to": "b"}, "b has no network 'lan'"),
         ({"networks": [{"bridge": "br7"}]}, {"to": "b"}, "b has no bridge 'br7'"),
         ({"memory_mib": 99999}, {"to": "b"}, "web-1"),
@@ -348,3 +349,10 @@ def test_what_was_finished_just_now_is_not_moved_again() -> None:
         {"a": NOTHING, "b": look(machine())}, WEB, Context({"a": host(), "b": host(held())}), [["default", "shop", "web-1"]]
     )
     assert (made["moves"], made["problems"]) == ([], [])
+
+
+@pytest.mark.parametrize(("state", "live"), [("running", False), ("off", None)])
+def test_snapshots_inside_a_disk_move_with_its_file(state: str, live: bool | None) -> None:
+    hosts = {"a": host(held()), "b": host(held())}
+    made = plan({"a": look(machine(state=state, disks=[disk(snapshots=2)])), "b": NOTHING}, hosts, {**WEB, "live": live})
+    assert made["problems"] == []
