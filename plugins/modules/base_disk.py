@@ -60,9 +60,12 @@ options:
       - V(absent) makes sure that the pool does not have them, and fails, without removing any, when one of them is still needed.
       - V(repaired) reads the base disks. One whose disk has its digest gets its other files back, one that has not is replaced
         by a copy from another pool, or removed where nothing needs it; else it is set aside, so that it counts for no plan
-        and the next deployment or import brings it again. A disk that a machine has open is neither replaced nor removed.
+        and the next deployment or import brings it again. In a disk that a machine has open the wrong bytes are written again;
+        it is neither exchanged nor removed.
+      - V(resumable) keeps a copy of each base disk that is in the pool and cannot be used as what a relay has received of it, so that
+        the next relay fetches only the chunks that are wrong. Where there is no room for the copy this is a warning.
     type: str
-    choices: [present, absent, repaired]
+    choices: [present, absent, repaired, resumable]
     default: present
   timeout_s:
     description: How long to wait, in seconds, for another run that brings the same base disk.
@@ -146,6 +149,7 @@ from ..module_utils._disk import local_copies, removal, repair
 from ..module_utils._disk.errors import BaseMissing
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
+from ..module_utils._errors import FleetError
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 
@@ -181,6 +185,18 @@ def repaired(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequ
     return actions
 
 
+def resumable(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
+    store = stores[module.params["pool"]]
+    actions = []
+    for sha256 in bases:
+        try:
+            if repair.resumable(store, sha256, module.check_mode):
+                actions.append(f"keep what is right of base disk {sha256} in pool {store.pool} for a relay")
+        except FleetError as error:
+            module.warn(f"{error.message} The whole base disk is fetched again.")
+    return actions
+
+
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     pools = checked_pools(params["pools"])
@@ -191,7 +207,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     bases = list(dict.fromkeys(check_sha256("bases", sha256) for sha256 in params["bases"]))
     target = stores[params["pool"]]
     before = [sha256 for sha256 in bases if sha256 in target.ids()]
-    states = {"present": present, "absent": absent, "repaired": repaired}
+    states = {"present": present, "absent": absent, "repaired": repaired, "resumable": resumable}
     actions = states[params["state"]](module, stores, bases)
     there = [base for base in (target.find(sha256) for sha256 in bases) if base is not None]
     return {
@@ -200,7 +216,10 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
         "bases": tell(stores, there, check_name("tenant", params["tenant"])),
         "diff": {
             "before": {"pool": target.pool, "bases": before},
-            "after": {"pool": target.pool, "bases": {"present": bases, "absent": [], "repaired": before}[params["state"]]},
+            "after": {
+                "pool": target.pool,
+                "bases": {"present": bases, "absent": [], "repaired": before, "resumable": before}[params["state"]],
+            },
         },
     }
 
@@ -214,7 +233,7 @@ def main() -> None:
             "pool": {"type": "str", "default": "default"},
             "from_pool": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},
-            "state": {"type": "str", "choices": ["present", "absent", "repaired"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", "repaired", "resumable"], "default": "present"},
             "timeout_s": {"type": "float", "default": 3600.0},
         },
         supports_check_mode=True,

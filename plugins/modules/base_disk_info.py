@@ -159,7 +159,7 @@ pools:
           type: list
           elements: dict
         damaged:
-          description: Digest, path and damage of base disks that cannot be used.
+          description: Digest, path and damage of base disks that cannot be used, and C(users), the disks directly based on them.
           type: list
           elements: dict
 """

@@ -212,6 +212,8 @@ def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
             break
     began.kill()
     began.wait()
+    if step == "handed_over":  # it is not known yet which host has the machine
+        _nobody_else_touches_it(lab)
     deadline = time.monotonic() + 120
     while True:
         done = migrate(lab, *WEB, "-e", f"to={target}")
@@ -222,6 +224,18 @@ def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
     assert done.code == 0 and where(lab) == {target: "running"}, done
     goes_on(lab, target)
     assert traces(lab, source) == []
+
+
+def _nobody_else_touches_it(lab: Lab) -> None:
+    before = where(lab)
+    told = "has not ended"
+    done = nothing_changed_by_move(lab, lambda: deploy(lab, SHOP))
+    assert done.code != 0 and "machine web-1: its migration from kvm" in done.out and told in done.out, done
+    done = nothing_changed_by_move(lab, lambda: migrate(lab, "-e", "service=shop", playbook="remove"))
+    assert done.code != 0 and "web-1: its migration" in done.out and told in done.out, done
+    done = nothing_changed_by_move(lab, lambda: migrate(lab, playbook="status"))
+    assert "web-1: its migration" in done.out and told in done.out, done
+    assert where(lab) == before
 
 
 @pytest.mark.timeout(600)

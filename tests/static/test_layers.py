@@ -84,6 +84,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("plugin_utils/_plan/service/bases", "plugin_utils/_plan/relay/needs"): "a base is described in one way, however it is known",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/needs"): "a service's bases are what relays are planned for",
     ("plugin_utils/_plan/service/service_plan", "plugin_utils/_plan/relay/fixed_paths"): "a manifest may name the paths of a relay",
+    ("plugin_utils/_plan/service/repair_plan", "plugin_utils/_plan/relay/needs"): "what is damaged comes as what is lacking does",
     ("plugin_utils/_plan/service/run_details", "plugin_utils/_plan/relay/fleet"): "what a plan sends over each link is said in one place",
     ("plugin_utils/_plan/service/run_details", "plugin_utils/_plan/relay/plan_format"): "and so is when each host's transfer is planned",
     ("plugin_utils/_plan/service/ticket", "plugin_utils/_plan/relay/text"): "bytes and seconds are written in one way",

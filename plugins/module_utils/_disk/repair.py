@@ -16,12 +16,12 @@ import stat
 import time
 import typing as t
 
-from .._base_format.chunk_list import CHUNK_BYTES, ChunkList
+from .._base_format.chunk_list import CHUNK_BYTES, ChunkList, chunk_count
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from . import filesystem, image_header, in_use, removal, transfer, verification
 from .base import FORMAT, Base, metadata_problem
-from .store import Store
+from .store import Store, map_bytes
 
 #: What was done about a base disk, as sentences say it.
 SENTENCES = {
@@ -82,6 +82,37 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
             filesystem.remove_file(base.chunks_path)
             filesystem.sync_directory(directory)
     return Repair(sha256, pool, "set_aside", damage)
+
+
+def resumable(store: Store, sha256: str, check_mode: bool) -> bool:
+    """Put a copy of a damaged disk where the relay looks for what an interrupted run has received: it verifies each chunk of it, and
+    fetches the wrong ones only. Whether there was something to do.
+
+    :raises FleetError: the disk cannot be read, or the pool has no room for two of it; a relay fetches all of it then.
+    """
+    disk = os.path.join(store.base_directory(sha256), "disk")
+    place = store.partial_directory(sha256)
+    if store.find(sha256) is not None or not os.path.isfile(disk) or os.path.lexists(os.path.join(place, "map")):
+        return False
+    if check_mode:
+        return True
+    with store.partial(sha256) as partial:
+        try:
+            source = filesystem.open_regular(disk)
+            try:
+                size = os.fstat(source).st_size
+                filesystem.remove_file(partial.disk)
+                transfer.copy_file(source, partial.disk, size)
+            finally:
+                os.close(source)
+            # It does not say in which boot it was written, so that none of its chunks is believed.
+            filesystem.replace_file(partial.map, map_bytes(chunk_count(size, CHUNK_BYTES), verified=True), filesystem.BASE_MODE)
+        except BaseException as error:  # an interrupt must not leave half a copy either
+            partial.discard()
+            if isinstance(error, OSError):
+                raise FleetError(f"{disk} cannot be copied: {error.strerror}.", path=disk) from error
+            raise
+    return True
 
 
 def _digest_of(store: Store, sha256: str) -> FileDigest | None:
@@ -195,7 +226,6 @@ def _sound_copy(stores: t.Mapping[str, Store], damaged: Store, sha256: str) -> B
 def _replace(original: Base, source: Store, target: Store, wait_s: float) -> None:
     directory = target.base_directory(original.sha256)
     with target.changing():
-        in_use.refuse_entry(directory, "replaced")
         # From here on it is no usable base, so that the copy takes its place.
         if stat.S_ISDIR(os.lstat(directory).st_mode):
             filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))

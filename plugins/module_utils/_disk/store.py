@@ -16,6 +16,7 @@ A base appears by one rename when everything in it is on disk, and disappears by
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -28,9 +29,9 @@ from .._base_format.chunk_list import Listed, digest_of, list_bytes, parts
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from . import access, filesystem, in_use, last_use, lock, references, verification
+from . import access, filesystem, in_place, last_use, lock, references, verification
 from .base import METADATA_KEYS, Base, metadata_problem, only_of_others, record_problem
-from .errors import LockLost, NameTaken, WrongDigest
+from .errors import LockLost, NameTaken, UnsafePath, WrongDigest
 from .references import Reference
 from .runner import Runner
 
@@ -394,11 +395,13 @@ class Partial:
         filesystem.sync_file(self.disk)
         filesystem.sync_directory(self.directory)
         self._lock.check()
-        self._rename()
-        for name in ("map", "lock", "lock.lease"):
-            filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
-        filesystem.sync_directory(self.store.directory)
-        self.close()
+        if self._rename():
+            for name in ("map", "lock", "lock.lease"):
+                filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
+            filesystem.sync_directory(self.store.directory)
+            self.close()
+        else:
+            self.discard()
         base = self.store.find(self.sha256)
         if base is None:
             raise FleetError(
@@ -430,7 +433,8 @@ class Partial:
                 sha256=self.sha256,
             )
 
-    def _rename(self) -> None:
+    def _rename(self) -> bool:
+        """Whether this is the base now; else what stood there was put right."""
         target = self.store.base_directory(self.sha256)
         try:
             os.rename(self.directory, target)
@@ -438,11 +442,15 @@ class Partial:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
             # What stands there is no usable base (see publish): make way for one that is.
-            in_use.refuse_entry(target, "replaced")
+            with contextlib.suppress(UnsafePath, FileNotFoundError, NotADirectoryError):  # no disk that a machine could have open
+                record = self.store.record_path(self.sha256)
+                if in_place.put_right(target, self.sha256, self.directory, record, self.store.file_digest):
+                    return False
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{filesystem.unique()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
             filesystem.remove_tree_or_file(doomed)
+        return True
 
     def _check(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> None:
         problem = metadata_problem(dict(metadata), self.sha256)

@@ -143,7 +143,8 @@ def pool_contents(
         except (OSError, FleetError) as error:
             problem = f"it cannot be read: {clean(error, 300)}"
         if problem and (base is not None or not only or sha256 in only):
-            damaged.append({"sha256": sha256, "path": place, "damage": problem})
+            needed = users.of_tenant(in_use.get((store.pool, sha256), ()), tenant)
+            damaged.append({"sha256": sha256, "path": place, "damage": problem, "users": sorted(needed)})
     return {
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),

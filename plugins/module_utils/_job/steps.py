@@ -206,7 +206,7 @@ def start(context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], 
 
     :raises LibvirtError: libvirt gives no answer.
     """
-    machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values())
+    machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values(), state_dir=context.state_dir)
     before = {machine.owner.machine: machine.shown() for machine in machines.query(context.work.tenant, context.work.service)}
     try:
         found = machines.ensure(wishes, start=start_them)

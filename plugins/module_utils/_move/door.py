@@ -27,7 +27,7 @@ from .._relay.node.daemon import Process, spawn, stay_small
 from .._relay.node.node import bind
 from .._relay.wire.socket_stream import tune
 from .._relay.wire.tls import Contexts, agree, identity
-from .._untrusted import Value
+from .._untrusted import Malformed, Value
 from . import tunnel
 
 LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
@@ -38,6 +38,7 @@ _STRANGERS = 16  # of one address, that have not shown yet who they are
 _CALM_S = 0.5
 _STOP_S = 5.0
 _DIRECTORY = ".migrations"  # no run can have this name
+_SUFFIX = ".json"
 
 
 class Slot(t.NamedTuple):
@@ -207,6 +208,7 @@ def _is_free(port: int) -> bool:
 def start(runtime_dir: str, run: str, address: str, ports: tuple[int, int], tls: Contexts, guests: Guests, ttl_s: float) -> int:
     """Start the run's door on this host, instead of one that is there; its port."""
     stop(runtime_dir, run)
+    _sweep(runtime_dir)
     path = _path(runtime_dir, run)
     listener = bind(address, *ports)
 
@@ -230,22 +232,44 @@ def stop(runtime_dir: str, run: str) -> bool:
     """End the run's door on this host; whether there was one."""
     path = _path(runtime_dir, run)
     try:
-        value = filesystem.read_value(path)
+        process = _process(path)
     except FileNotFoundError:
         return False
-    process = Process(value["pid"].integer(), value["start_time"].integer())
     alive = process.alive
     process.signal(signal.SIGTERM)
     if not process.wait(_STOP_S):
         process.signal(signal.SIGKILL)
         process.wait(_STOP_S)
-    for one in (path, path + ".log"):
-        filesystem.remove_file(one)
+    _forget(path)
     return alive
 
 
+def _sweep(runtime_dir: str) -> None:
+    """Remove what is left of doors whose time was over before any run came back to their machines."""
+    directory = os.path.join(runtime_dir, _DIRECTORY)
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = os.path.join(directory, name)
+        with contextlib.suppress(FileNotFoundError, Malformed):  # gone meanwhile, or not ours to judge
+            if name.endswith(_SUFFIX) and not _process(path).alive:
+                _forget(path)
+
+
+def _process(path: str) -> Process:
+    value = filesystem.read_value(path)
+    return Process(value["pid"].integer(), value["start_time"].integer())
+
+
+def _forget(path: str) -> None:
+    for one in (path + ".log", path):  # in this order: the log is found by the other's name
+        filesystem.remove_file(one)
+
+
 def _path(runtime_dir: str, run: str) -> str:
-    return os.path.join(runtime_dir, _DIRECTORY, check_name("run", run) + ".json")
+    return os.path.join(runtime_dir, _DIRECTORY, check_name("run", run) + _SUFFIX)
 
 
 def _make_directory(runtime_dir: str) -> None:

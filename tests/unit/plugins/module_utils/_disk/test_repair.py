@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair, resumable
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import PartialFile
 
 from .conftest import put_base
 from .test_survey import DAMAGES
@@ -95,3 +99,44 @@ def test_a_record_comes_from_another_pool(pools: Pools) -> None:
 
 def test_no_base_is_no_damage(pools: Pools) -> None:
     assert repair(pools, "one", "a" * 64, False).action == "none"
+
+
+def test_a_relay_resumes_from_a_damaged_disk(pools: Pools) -> None:
+    """Its copy stands where a partial would, every chunk marked, and none believed."""
+    base = put_base(pools["one"], refer=[references.tenant_of("blue")])
+    flip(base)
+    repair(pools, "one", base.sha256, False)
+    store = pools["one"]
+    assert resumable(store, base.sha256, True) and not os.path.lexists(store.partial_directory(base.sha256))
+    assert resumable(store, base.sha256, False)
+    partial = store.partial_directory(base.sha256)
+    with open(os.path.join(partial, "disk"), "rb") as copy, open(base.path, "rb") as damaged:
+        assert copy.read() == damaged.read()
+    size = os.path.getsize(base.path)
+    endpoint = PartialFile(os.path.join(partial, "disk"), os.path.join(partial, "map"), size, CHUNK_BYTES)
+    try:
+        assert not endpoint.trusted and set(endpoint.marks()) == {1}
+    finally:
+        endpoint.close()
+    assert not resumable(store, base.sha256, False)
+
+
+def test_a_sound_base_is_no_partial(pools: Pools) -> None:
+    base = put_base(pools["one"])
+    assert not resumable(pools["one"], base.sha256, False)
+    assert not os.path.lexists(pools["one"].partial_directory(base.sha256))
+
+
+def test_without_room_for_the_copy_nothing_is_left(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(pools["one"], refer=[references.tenant_of("blue")])
+    flip(base)
+    repair(pools, "one", base.sha256, False)
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(transfer, "copy_file", full)
+    with pytest.raises(FleetError, match="cannot be copied: No space left"):
+        resumable(pools["one"], base.sha256, False)
+    assert not os.path.lexists(pools["one"].partial_directory(base.sha256))
+    assert os.path.exists(base.path)

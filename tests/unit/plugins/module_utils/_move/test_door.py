@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import json
+import os
 import socket
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._move import door as door_module
 from ansible_collections.basecast.fleet.plugins.module_utils._move import tunnel
 from ansible_collections.basecast.fleet.plugins.module_utils._move.door import LOCAL, Door, Guests
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.daemon import start_time
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import tls
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 
@@ -77,3 +81,19 @@ def test_a_handshake_by_drops_has_an_end(port: int, begin: bytes, monkeypatch: p
             except OSError:
                 break
         assert time.monotonic() < until
+
+
+def test_a_new_door_sweeps_what_ended_ones_left(tmp_path: Path) -> None:
+    doors = tmp_path / ".migrations"
+    doors.mkdir(mode=0o700)
+    alive = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "port": 1}
+    for run, process in {"over": {**alive, "start_time": 1}, "open": alive}.items():
+        (doors / f"{run}.json").write_text(json.dumps(process))
+        (doors / f"{run}.json.log").write_text("")
+    (doors / "torn.json").write_text("{")
+    started = door_module.start(str(tmp_path), "mine", LOCAL, (20000, 60000), load("b"), Guests({}, {}), 60)
+    try:
+        assert {path.name.split(".")[0] for path in doors.iterdir()} == {"open", "torn", "mine"}
+    finally:
+        assert door_module.stop(str(tmp_path), "mine")
+    assert started and {path.name.split(".")[0] for path in doors.iterdir()} == {"open", "torn"}

@@ -1,0 +1,84 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""A damaged base disk that running machines have open is put right under them: with another file in its place they would go on
+reading the wrong bytes until they are started again.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from .._base_format.chunk_list import CHUNK_BYTES
+from .._base_format.file_digest import FileDigest
+from .._errors import FleetError
+from . import filesystem, in_use, verification
+
+
+def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t.Callable[[str], FileDigest]) -> bool:
+    """Write what is wrong in the disk of a base that counts for nobody, and give it the files that belong to it.
+
+    :param directory: that of the base.
+    :param sound: a directory with ``disk``, ``base.json`` and ``chunks`` of the same base, which are known to be right.
+    :param record: where to note that the disk was compared with its digest.
+    :returns: False where nobody has the disk open, so that another file may take its place; nothing was done then.
+    :raises DiskBusy: it is open, and has another size, or somebody may write it; FleetError: OSError:
+    """
+    path = os.path.join(directory, "disk")
+    source = filesystem.open_regular(os.path.join(sound, "disk"))
+    try:
+        size = os.fstat(source).st_size
+        if not _is_read(path, size):
+            return False
+        filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))  # until all is right it counts for nobody
+        filesystem.set_immutable(path, False)
+        target = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _write_differences(source, target, size)
+            os.fsync(target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+    filesystem.protect(path)
+    digest = digest_of(path)
+    try:
+        found = digest.finish()
+    finally:
+        digest.close()
+    if found != sha256:
+        raise FleetError(f"{path} has the digest {found} after its wrong bytes were written again; look at the host's storage.", path=path)
+    verification.remember(record, path)
+    for name in ("base.json", "chunks"):
+        place = os.path.join(directory, name)
+        filesystem.remove_tree_or_file(place)
+        filesystem.replace_file(place, filesystem.read_file(os.path.join(sound, name)), filesystem.BASE_MODE)
+    filesystem.sync_directory(directory)
+    return True
+
+
+def _is_read(path: str, size: int) -> bool:
+    """Whether somebody reads the disk, and nobody writes it, so that its bytes may be put right."""
+    descriptor = filesystem.open_regular(path)
+    try:
+        if in_use.look(descriptor) is None:
+            return False
+        in_use.refuse_open(descriptor, path, "replaced", readers=os.fstat(descriptor).st_size != size)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _write_differences(source: int, target: int, size: int) -> None:
+    for offset in range(0, size, CHUNK_BYTES):
+        right = os.pread(source, min(CHUNK_BYTES, size - offset), offset)
+        try:
+            wrong = os.pread(target, len(right), offset) != right
+        except OSError:  # a bad sector, which writing may bring back
+            wrong = True
+        if wrong:
+            filesystem.write_at(target, right, offset)

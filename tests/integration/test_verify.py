@@ -1,0 +1,114 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""basecast.fleet.verify mends, under a running machine, what another host has whole. The tests build on each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES, hash_file
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, deploy, give
+from ansible_collections.basecast.fleet.tests.integration.test_relay_digest import flip
+from ansible_collections.basecast.fleet.tests.lab import Host, Lab
+
+SHOP: dict[str, t.Any] = {
+    "format": 1,
+    "service": "shop",
+    "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "images/tiny.qcow2"}}],
+    "machines": [
+        {
+            "name": "web",
+            "hosts": ["kvm1", "kvm2"],
+            "per_host": 1,
+            "memory_mib": 96,
+            "networks": [],
+            "disks": [{"name": "root", "base": "tiny"}],
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
+    made = lab_factory(hosts=2, libvirt="debian")
+    give(made.hosts["kvm1"])
+    done = deploy(made, SHOP)
+    assert done.code == 0, done
+    return made
+
+
+def disk(host: Host) -> Path:
+    (found,) = host.path(f"{POOL}/bases").glob("[0-9a-f]*/disk")
+    return found
+
+
+def damage(host: Host, *offsets: int) -> None:
+    """The storage loses some bytes; nothing tells of it."""
+    path = disk(host)
+    filesystem.set_immutable(str(path), False)
+    os.chmod(path, 0o600)
+    for offset in offsets:
+        flip(path, offset)
+    filesystem.protect(str(path))
+
+
+def verify(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
+    done = lab.playbook(["basecast.fleet.verify", *options])
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def received(lab: Lab, name: str) -> int:
+    return int(lab.hosts[name].run("cat /sys/class/net/eth0/statistics/rx_bytes").stdout)
+
+
+def machines(host: Host) -> list[str]:
+    return host.run("virsh -q list --name").stdout.split()
+
+
+@pytest.mark.timeout(300)
+def test_what_is_wrong_comes_from_another_host_under_a_running_machine(lab: Lab) -> None:
+    kvm2 = lab.hosts["kvm2"]
+    size, digest = disk(kvm2).stat().st_size, disk(kvm2).parent.name
+    assert size > 30 * CHUNK_BYTES
+    inode = disk(kvm2).stat().st_ino
+    damage(kvm2, 3 * CHUNK_BYTES + 5, 20 * CHUNK_BYTES)
+    told = verify(lab)
+    assert told.returncode != 0 and f"kvm2: the base disk {digest} in pool default is damaged" in told.stdout, told.stdout[-4000:]
+    assert "Sound on kvm1." in told.stdout and f"{POOL}/machines/shop/web-2/root.qcow2" in told.stdout
+    predicted = verify(lab, "-e", "basecast_repair=true", "--check")
+    assert "kvm2 would fetch tiny 1" in predicted.stdout and hash_file(str(disk(kvm2)))[0] != digest, predicted.stdout[-4000:]
+    before = received(lab, "kvm2")
+    done = verify(lab, "-e", "basecast_repair=true")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert hash_file(str(disk(kvm2)))[0] == digest
+    # The file that the machine has open is the one that is right now.
+    assert disk(kvm2).stat().st_ino == inode and machines(kvm2) == ["shop-web-2"]
+    assert received(lab, "kvm2") - before < size // 2
+    again = verify(lab, "-e", "basecast_repair=true")
+    assert again.returncode == 0 and "changed=0" in again.stdout and "is damaged:" not in again.stdout, again.stdout[-3000:]
+    assert set(deploy(lab, SHOP).states.values()) == {"present"}
+
+
+@pytest.mark.timeout(300)
+def test_what_nobody_has_whole_is_told_and_kept(lab: Lab) -> None:
+    for host in lab.hosts.values():
+        damage(host, 7 * CHUNK_BYTES)
+    done = verify(lab, "-e", "basecast_repair=true")
+    assert done.returncode != 0, done.stdout[-4000:]
+    for name in lab.hosts:
+        assert f"Damaged base disks on {name}" in done.stdout
+        assert machines(lab.hosts[name])
+    assert "No host of this run has a sound copy" in done.stdout
+    # It is set aside until one comes back: here the bytes of one host are as they were.
+    damage(lab.hosts["kvm1"], 7 * CHUNK_BYTES)
+    done = verify(lab, "-e", "basecast_repair=true")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert deploy(lab, SHOP).states == {"web-1": "present", "web-2": "present"}

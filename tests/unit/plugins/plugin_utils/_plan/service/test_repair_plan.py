@@ -1,0 +1,86 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.repair_plan import repair_plan
+
+A, B = "a" * 64, "b" * 64
+
+
+def base(sha256: str, parent: str | None = None, damaged: bool = False) -> dict[str, t.Any]:
+    chain = [parent, sha256] if parent else [sha256]
+    names = [{"tenant": "default", "name": sha256[0], "version": "1"}]
+    return {"sha256": sha256, "parent": parent, "chain": chain, "damaged": damaged, "names": names, "size_bytes": 2**20}
+
+
+def pool(*bases: dict[str, t.Any], damaged: t.Sequence[str] = (), users: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    found = [{"sha256": sha256, "path": "-", "damage": "chunks is missing", "users": list(users)} for sha256 in damaged]
+    return {"bases": list(bases), "damaged": found, "filesystem": {}}
+
+
+def host(**pools: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {"pools": pools}
+
+
+def test_all_sound_is_nothing_to_do() -> None:
+    plan = repair_plan({"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool())}, True)
+    assert (plan["relays"], plan["relay_hosts"], plan["resumable"], plan["lost"], plan["text"]) == ([], [], {}, [], [])
+
+
+def test_a_sound_copy_comes_from_every_host_that_has_one() -> None:
+    looks = {
+        "kvm1": host(default=pool(base(A))),
+        "kvm2": host(default=pool(damaged=[A], users=["/pool/machines/shop/web-1/root.qcow2"])),
+        "kvm3": host(fast=pool(base(A))),
+        "kvm4": host(default=pool()),
+    }
+    plan = repair_plan(looks, True)
+    (relay,) = plan["relays"]
+    assert (relay["base"], relay["sha256"], relay["sources"], relay["targets"]) == (
+        "a 1",
+        A,
+        {"kvm1": "default", "kvm3": "fast"},
+        {"kvm2": "default"},
+    )
+    assert plan["relay_hosts"] == ["kvm1", "kvm2", "kvm3"]
+    assert plan["resumable"] == {"kvm2": {"default": [A]}}
+    text = "\n".join(plan["text"])
+    assert "comes from kvm1, kvm3 (a 1)" in text and "/pool/machines/shop/web-1/root.qcow2" in text
+
+
+def test_without_repair_it_only_tells() -> None:
+    plan = repair_plan({"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool(damaged=[A]))}, False)
+    assert (plan["relays"], plan["resumable"], plan["lost"]) == ([], {}, [])
+    assert "  Sound on kvm1." in plan["text"]
+
+
+def test_what_was_read_and_is_wrong_is_no_source() -> None:
+    looks = {"kvm1": host(default=pool(base(A, damaged=True), damaged=[A])), "kvm2": host(default=pool(damaged=[A]))}
+    plan = repair_plan(looks, True)
+    assert plan["relays"] == [] and len(plan["lost"]) == 2
+    assert all("no host of this run has a sound copy" in sentence for sentence in plan["lost"])
+
+
+def test_a_child_of_a_wrong_parent_is_no_source() -> None:
+    looks = {
+        "kvm1": host(default=pool(base(A, damaged=True), base(B, A), damaged=[A])),
+        "kvm2": host(default=pool(base(A), damaged=[B])),
+    }
+    plan = repair_plan(looks, True)
+    assert [(relay["sha256"], relay["targets"]) for relay in plan["relays"]] == [(A, {"kvm1": "default"})]
+    assert [sentence for sentence in plan["lost"] if B in sentence]
+
+
+def test_parents_come_before_their_children() -> None:
+    looks = {"kvm1": host(default=pool(base(B, A), base(A))), "kvm2": host(default=pool(damaged=[B, A]))}
+    assert [relay["sha256"] for relay in repair_plan(looks, True)["relays"]] == [A, B]
+
+
+def test_one_pool_of_a_host_is_enough() -> None:
+    looks = {"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool(damaged=[A]), fast=pool(damaged=[A]))}
+    plan = repair_plan(looks, True)
+    assert plan["relays"][0]["targets"] == {"kvm2": "default"} and plan["resumable"] == {"kvm2": {"default": [A]}}
