@@ -96,6 +96,15 @@ def test_among_equals_the_host_that_has_the_base_wins_and_the_reason_can_be_read
     assert "holds tiny" in best["reasons"]
 
 
+def test_a_base_that_is_still_to_come_is_not_held() -> None:
+    """Of three machines two make the hosts have the base; one host has its source."""
+    wanted = manifest(count=3)
+    wanted["bases"][0]["source"] = {"kind": "host", "host": "a", "path": "images/tiny.qcow2"}
+    ratings = place_machines(wanted, {"a": host(), "b": host()})["ratings"]["web-1"]
+    told = {rating["host"]: rating["reasons"] for rating in ratings}
+    assert "has the source of tiny" in told["a"] and "gets tiny for other machines" in told["b"]
+
+
 def test_a_group_of_the_inventory_stands_for_its_hosts() -> None:
     result = place_machines(manifest(hosts=["rack"]), {"a": host(), "b": host(), "c": host()}, {"rack": ["c", "b"], "all": ["a", "b", "c"]})
     assert placed(result) == {"web-1": "c", "web-2": "b"}
