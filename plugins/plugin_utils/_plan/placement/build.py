@@ -44,6 +44,7 @@ class Built:
     out: list[dict[str, str]] = field(default_factory=list)  # by role: {host: why}
     layers: dict[str, int] = field(default_factory=dict)  # how many layers the bases of a group have
     holders: dict[str, set[int]] = field(default_factory=dict)  # by group: hosts that have all of them now
+    parents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by layer and host: from whom it would come
 
 
 Chosen = tuple[Pool, ...]  # a pool for each disk
@@ -138,6 +139,7 @@ class _Builder:
                 at for at, host in enumerate(self.fleet) if wanted <= {layer for pool in host.pools.values() for layer in pool.held}
             }
         self.problem.bases = list(self.bases)
+        built.parents = self.layers.parents
         return built
 
     def _hosts(self, wishes: Sequence[Wish], standing: Sequence[Standing]) -> None:

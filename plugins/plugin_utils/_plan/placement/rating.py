@@ -94,9 +94,7 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
     if bases and not lacking:
         told.append(_at_hand(built, ranking, role, option))
     elif lacking:
-        seconds = ranking.seconds(option)
-        needs = f"needs {size / 1e9:.1f} GB of base" if size > len(lacking) else "needs a base of unknown size"
-        told.append(f"{needs} ({seconds} s)" if seconds else needs)
+        told.append(_needs(built, ranking, option, size, lacking))
         if len(lacking) < _layers(built, role):
             told.append(f"holds {_layers(built, role) - len(lacking)} of {_layers(built, role)} layers")
     for name, used, limit, unit in (
@@ -109,6 +107,16 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
     if ranking.fleet[host].load:
         told.append(f"load {ranking.fleet[host].load:.2f} per processor")
     return told
+
+
+def _needs(built: Built, ranking: Ranking, option: int, size: int, lacking: set[int]) -> str:
+    """What has to be brought, how long it takes, and from whom it comes where links are known."""
+    host, seconds = ranking.fleet[ranking.host_of(option)].name, ranking.seconds(option)
+    amount = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    needs = f"needs {amount} of base" if size > len(lacking) else "needs a base of unknown size"
+    parents = {built.parents.get(built.problem.bases[layer], {}).get(host) for layer in lacking} - {None}
+    whence = f" from {', '.join(sorted(map(str, parents)))}" if parents else ""
+    return f"{needs} ({seconds} s{whence})" if seconds else needs
 
 
 def _at_hand(built: Built, ranking: Ranking, role: int, option: int) -> str:

@@ -294,11 +294,11 @@ def test_seconds_follow_from_the_relay_over_the_matrix() -> None:
     matrix = {"format": 1, "hosts": ["a", "b", "c"], "seconds": [[0, 100, 10], [100, 0, 20], [10, 20, 0]], "size_bytes": 10**9}
     one = place_machines(manifest(count=1, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
     assert placed(one) == {"web-1": "c"}
-    assert "needs 1.0 GB of base (10 s)" in one["ratings"]["web-1"][0]["reasons"]
+    assert "needs 1.0 GB of base (10 s from a)" in one["ratings"]["web-1"][0]["reasons"]
     both = place_machines(manifest(count=2, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
     rated = {rating["host"]: rating for rating in both["ratings"]["web-1"]}
     # b has it from c, 20 seconds after c has it: not after the 100 of its own link.
-    assert "needs 1.0 GB of base (30 s)" in rated["b"]["reasons"]
+    assert "needs 1.0 GB of base (30 s from c)" in rated["b"]["reasons"]
 
 
 def test_a_host_that_no_holder_reaches_is_told() -> None:
