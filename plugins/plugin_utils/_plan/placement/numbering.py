@@ -99,9 +99,7 @@ class Numbers:
     free: Iterator[int] = field(default_factory=lambda: iter(()))
 
     @classmethod
-    def of(
-        cls, group: Mapping[str, t.Any], candidates: Sequence[str], known: Known, hosts: Observed, fleet: Sequence[str] = ()
-    ) -> Numbers:
+    def of(cls, group: Mapping[str, t.Any], candidates: Sequence[str], known: Known, hosts: Observed, fleet: Sequence[str] = ()) -> Numbers:
         """From what is known of the group's machines.
 
         :param fleet: all hosts that may have machines of the service, whether this run sees them or not.

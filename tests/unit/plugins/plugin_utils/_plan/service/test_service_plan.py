@@ -251,7 +251,11 @@ def there(number: int) -> dict[str, t.Any]:
 @pytest.mark.parametrize("names", [None, ["a", "b", "c"]], ids=["fleet", "hosts"])
 def test_a_counted_machine_stays_on_a_host_that_is_down(names: list[str] | None, down: dict[str, t.Any]) -> None:
     record = numbered((1, "a"), (2, "b"), (3, "c"))
-    hosts = {"a": host(held(), record=record, machines=[there(1)]), "b": host(**down), "c": host(held(), record=record, machines=[there(3)])}
+    hosts = {
+        "a": host(held(), record=record, machines=[there(1)]),
+        "b": host(**down),
+        "c": host(held(), record=record, machines=[there(3)]),
+    }
     wanted = counted(3)
     wanted["machines"][0]["hosts"] = names
     plan = service_plan(wanted, hosts, {"all": ["a", "b", "c"]})
