@@ -19,6 +19,7 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
+from .._names import UNKNOWN_SHA256
 from . import disk_records, filesystem, in_use, last_use, layout, lock, transfer, users
 from .base import Base
 from .errors import BaseMissing, DiskConflict, StoreBusy
@@ -289,7 +290,7 @@ class Disks:
         if not self._check_mode:
             raise BaseMissing(wish.base, pools)
         warning = f"The base disk {wish.base} is in none of the pools {', '.join(dict.fromkeys(pools))} yet."
-        if wish.base not in self._coming and warning not in self.warnings:
+        if wish.base not in (*self._coming, UNKNOWN_SHA256) and warning not in self.warnings:
             self.warnings.append(warning)
         return None
 
