@@ -244,12 +244,12 @@ class Removal:
     def _usual(self, owner: Owner) -> str:
         return owner.directory(next(iter(self._stores.values())).pool_path)
 
-    @staticmethod
-    def _take(machines: t.Iterable[Machine], going: t.Mapping[Owner, Leaving]) -> None:
+    def _take(self, machines: t.Iterable[Machine], going: t.Mapping[Owner, Leaving]) -> None:
         for machine in machines:
             leaving = going[machine.owner]
             leaving.actions += [action for action in machine.actions if action not in leaving.actions]
-            leaving.running = machine.running and "removed" not in leaving.actions
+            if not self._request.check:  # there it tells what goes, as it is
+                leaving.running = machine.running and "removed" not in leaving.actions
             if machine.problem:
                 leaving.fail(machine.problem)
 

@@ -263,7 +263,13 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
     """
     seen = seen_of(looks)
     problems: list[str] = []
-    wanted = _wanted(request, context, looks, problems, {tuple(key) for key in ended})
+    found = _wanted(request, context, looks, problems, {tuple(key) for key in ended})
+    there = [one for source, one in found if source == request.get("to")]
+    problems += [
+        f"to_pool: {one['machine']} is on {request['to']} already; its disks do not move to another pool of the same host"
+        for one in (there if request.get("to_pool") else ())
+    ]
+    wanted = [(source, one) for source, one in found if source != request.get("to")]
     moves = [_move(source, machine, request, seen, problems) for source, machine in wanted]
     plan: dict[str, t.Any] = {
         "format": FORMAT,
@@ -277,7 +283,7 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
         "references": {},
         "addresses": {},
         "hosts": {},
-        "stays": _stays(request, seen),
+        "stays": [*_stays(request, seen), *(f"{one['machine']} on {request['to']}, where it is to be" for one in there)],
         "problems": problems,
     }
     if moves and not problems:
@@ -340,8 +346,6 @@ def _move(
                 f"{name} on {source}: its disk {disk['path']} has {disk['snapshots']} snapshots inside, which would be lost while it runs;"
                 " move it off (live=false), or delete them (qemu-img snapshot -d)"
             )
-    if request.get("to") == source:
-        problems.append(f"to: {name} is on {source} already; expected another host, or nothing")
     jobs = [
         run
         for service in seen[source]["services"]

@@ -137,6 +137,14 @@ def test_the_last_machine_takes_the_record_along(site: Site) -> None:
     assert record(site) is None and site.stores["one"].references(sha256) == []
 
 
+def test_check_mode_tells_which_machines_run(site: Site) -> None:
+    deploy(site, "web-1", "web-2")
+    next(domain for domain in site.libvirt.known if domain.name == "shop-web-2").destroy()
+    told = by_name(remove(site, check=True))
+    assert {name: one["running"] for name, one in told.items()} == {"web-1": True, "web-2": False}
+    assert not any(one["running"] for one in remove(site)["machines"])
+
+
 def test_check_mode_tells_the_same_and_touches_nothing(site: Site) -> None:
     deploy(site, "web-1", "db-1")
     before = files(site)
@@ -146,6 +154,7 @@ def test_check_mode_tells_the_same_and_touches_nothing(site: Site) -> None:
     for told in (predicted, done):
         for machine in told["machines"]:
             machine["actions"] = [action for action in machine["actions"] if action != "forced"]
+            assert machine.pop("running") is (told is predicted)
     assert predicted == done
 
 

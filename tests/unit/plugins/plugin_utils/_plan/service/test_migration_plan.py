@@ -111,6 +111,14 @@ def test_what_runs_moves_live_unless_told_otherwise(state: str, live: object, ho
     assert made["moves"][0]["live"] is how and made["moves"][0]["arrival"]["running"] is (state == "running")
 
 
+@pytest.mark.parametrize("changes", [{}, {"state": "off"}, {"problems": ["its disk x is the parent of y"]}])
+def test_a_machine_that_is_where_it_is_to_be_stays(changes: dict[str, t.Any]) -> None:
+    """So a second run of a migration changes nothing, and is well."""
+    made = plan({"a": look(machine(**changes)), "b": NOTHING}, {"a": host(held()), "b": host(held())}, {**WEB, "to": "a"})
+    assert (made["problems"], made["moves"], made["stays"]) == ([], [], ["web-1 on a, where it is to be"])
+    assert "  stays: web-1 on a, where it is to be" in made["text"]
+
+
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
     empty = dict.fromkeys(("tenant", "to", "to_pool", "live", "host"), nothing)
@@ -122,7 +130,7 @@ def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
 @pytest.mark.parametrize(
     ("changes", "request_", "words"),
     [
-        ({}, {"to": "a"}, "to: web-1 is on a already"),
+        ({}, {"to": "a", "to_pool": "fast"}, "to_pool: web-1 is on a already; its disks do not move to another pool"),
         ({"state": "off"}, {"live": True}, "live: web-1 is off"),
         ({"state": "paused"}, {}, "web-1 on a: it is paused"),
         ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
