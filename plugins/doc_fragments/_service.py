@@ -33,7 +33,7 @@ options:
     STATE = r"""
 options:
   state_dir:
-    description: Directory in which the host keeps the records of services, claims, and what was measured.
+    description: Directory in which the host keeps the records of services and migrations, claims, and what was measured.
     type: str
     default: /var/lib/basecast
 """

@@ -23,7 +23,8 @@ options:
   request:
     description:
       - "What is to go. C(service) and C(tenant) name the service; C(role) is a role of it, C(machines) are names of machines;
-        C(remove=surplus) are the machines that the manifest no longer asks for. At most one of the three is given."
+        C(remove=surplus) are the machines that the manifest no longer asks for. At most one of the three is given; one that C(given)
+        names and that is empty is a problem. C(keep_disks) says whether disks stay."
     type: dict
     required: true
   manifest:

@@ -27,6 +27,7 @@ extends_documentation_fragment:
   - basecast.fleet._pools
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
+  - basecast.fleet._service.state
 attributes:
   check_mode:
     support: full
@@ -438,7 +439,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     check_name("service", service)
     directories = checked_directories(params["machines"], tenant, service, pools)
     with LibvirtHost(params["uri"]) as host:
-        machines = Machines(host, params["domain_type"], check=module.check_mode, pools=pools.values())
+        machines = Machines(host, params["domain_type"], check=module.check_mode, pools=pools.values(), state_dir=params["state_dir"])
         before = {machine.owner: machine.shown() for machine in machines.query(tenant, service)}
         if state == "absent":
             results = machines.remove(list(directories), directories)
@@ -495,6 +496,7 @@ def main() -> None:
         argument_spec={
             **pools_argument(),
             "uri": {"type": "str", "default": "qemu:///system"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
             "tenant": {"type": "str", "default": "default"},
             "service": {"type": "str", "required": True},

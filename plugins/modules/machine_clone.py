@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - basecast.fleet._pools
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
+  - basecast.fleet._service.state
   - basecast.fleet._service.runtime
 attributes:
   check_mode:
@@ -103,8 +104,9 @@ from ..module_utils._module import checked_pools, pools_argument, run_module
 
 
 def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
-    if not os.path.isabs(params["runtime_dir"]):
-        raise InvalidOption("runtime_dir", params["runtime_dir"], "an absolute path is needed")
+    for option in ("state_dir", "runtime_dir"):
+        if not os.path.isabs(params[option]):
+            raise InvalidOption(option, params[option], "an absolute path is needed")
     for option in ("copy_timeout_s", "busy_timeout_s"):
         if not 0 <= params[option] < float("inf"):
             raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
@@ -117,6 +119,7 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
         name=clone.machine,
         pools=checked_pools(params["pools"]),
         uri=params["uri"],
+        state_dir=params["state_dir"],
         runtime_dir=params["runtime_dir"],
         flatten=params["flatten"],
         copy_timeout_s=params["copy_timeout_s"],
@@ -154,6 +157,7 @@ def main() -> None:
             "copy_timeout_s": {"type": "float", "default": 3600},
             "busy_timeout_s": {"type": "float", "default": 60},
             "uri": {"type": "str", "default": "qemu:///system"},
+            "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         supports_check_mode=True,

@@ -66,6 +66,9 @@ options:
         description: Its name.
         type: str
         required: true
+      begun_by:
+        description: The run that began its migration, where that is not O(run), which then ends it. Another run's is not touched.
+        type: str
       live:
         description: Whether it runs while it moves. Otherwise its guest is asked to power off.
         type: bool
@@ -147,11 +150,12 @@ from ..module_utils._names import check_name
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
     host = moves.checked_host(module, "migration_source")
-    check_name("run", params["run"])
+    run = check_name("run", params["run"])
     if params["at_once"] < 1:
         raise InvalidOption("at_once", params["at_once"], "at least 1 is needed")
     machines = params["machines"]
     owners = [moves.owner_of(machine, index) for index, machine in enumerate(machines)]
+    begun_by = [moves.begun_by(machine, index, run) for index, machine in enumerate(machines)]
     source = Source(host)
     if params["state"] == "sent":
         tls = moves.checked_tls(module)
@@ -159,12 +163,12 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
         departures = [moves.departure_of(machine, index, params["run"]) for index, machine in enumerate(machines)]
         results = moves.each(machines, lambda index: source.send(departures[index], tls, limits), params["at_once"])
     elif params["state"] == "handed_over":
-        results = moves.each(machines, lambda index: source.hand_over(owners[index]))
+        results = moves.each(machines, lambda index: source.hand_over(owners[index], begun_by[index]))
     elif params["state"] == "finished":
         numbers = [moves.numbers_of(machine, index) for index, machine in enumerate(machines)]
-        results = moves.each(machines, lambda index: source.finish(owners[index], numbers[index]))
+        results = moves.each(machines, lambda index: source.finish(owners[index], begun_by[index], numbers[index]))
     else:
-        results = moves.each(machines, lambda index: source.undo(owners[index], machines[index]["certain"]))
+        results = moves.each(machines, lambda index: source.undo(owners[index], begun_by[index], machines[index]["certain"]))
     return moves.answer(module, results, changed=bool(results))
 
 
@@ -182,6 +186,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     **moves.MACHINE,
+                    **moves.BEGUN_BY,
                     "live": {"type": "bool", "default": False},
                     "peer": {"type": "dict"},
                     "place": {"type": "dict"},

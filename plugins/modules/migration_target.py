@@ -65,6 +65,9 @@ options:
         description: Its name.
         type: str
         required: true
+      begun_by:
+        description: The run that began its migration, where that is not O(run), which then ends it. Another run's is not touched.
+        type: str
       source:
         description:
           - The host that it leaves, by its name in the inventory.
@@ -236,13 +239,14 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     if params["state"] == "prepared":
         return _prepare(module, target, host.pools)
     owners = [moves.owner_of(machine, index) for index, machine in enumerate(machines)]
+    begun_by = [moves.begun_by(machine, index, run) for index, machine in enumerate(machines)]
     if params["state"] == "undone":
-        return moves.answer(module, moves.each(machines, lambda index: target.undo(owners[index])), changed=True)
+        return moves.answer(module, moves.each(machines, lambda index: target.undo(owners[index], begun_by[index])), changed=True)
     if params["state"] == "received":
         arrivals = [moves.arrival_of(machine, index, run, host.pools) for index, machine in enumerate(machines)]
         return moves.answer(module, moves.each(machines, lambda index: target.receive(arrivals[index])), changed=True)
     numbers = [moves.numbers_of(machine, index) for index, machine in enumerate(machines)]
-    results = moves.each(machines, lambda index: target.finish(owners[index], numbers[index]))
+    results = moves.each(machines, lambda index: target.finish(owners[index], begun_by[index], numbers[index]))
     target.close_door(run)
     return moves.answer(module, results, changed=True)
 
@@ -268,6 +272,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     **moves.MACHINE,
+                    **moves.BEGUN_BY,
                     "source": {"type": "str"},
                     "live": {"type": "bool", "default": False},
                     "running": {"type": "bool", "default": False},

@@ -209,6 +209,13 @@ observation:
       description: The record of the service, V(null) if there is none. It may hold secrets.
       type: dict
       sample: {format: 1, service: shop, generation: 3}
+    moves:
+      description:
+        - Machines of the service whose migration has not ended. C(side) is V(source) on the host that the machine leaves, V(target) on
+          the one that it comes to; C(peer) is the other one.
+      type: list
+      elements: dict
+      sample: [{machine: web-1, side: source, peer: kvm2}]
     measured:
       description:
         - What earlier runs have measured, see RV(basecast.fleet.host_capacity_info#module:links), with C(cpus), C(load_1m)

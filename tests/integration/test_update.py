@@ -90,6 +90,22 @@ def test_check_mode_says_what_an_update_would_do(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(400)
+def test_a_disk_with_a_child_keeps_its_machine(lab: Lab) -> None:
+    """The child may be a snapshot's or somebody's copy: without its parent its data are lost."""
+    host, root, child = lab.hosts["kvm1"], f"{POOL}/machines/shop/web-1/root.qcow2", f"{POOL}/child.qcow2"
+    inode = host.path(root).stat().st_ino
+    host.run(["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", root, child, "1G"])
+    try:
+        done = update(lab, shop("2"), "-e", "machines=web-1")
+        assert done.code != 0 and child in done.out and "Traceback" not in done.out, done
+        assert host.path(root).stat().st_ino == inode and host.run(["virsh", "domstate", "shop-web-1"]).stdout.strip() == "shut off"
+    finally:
+        host.run(["rm", child])
+    again = deploy(lab, shop())
+    assert again.code == 0 and again.states["web-1"] == "started", again
+
+
+@pytest.mark.timeout(400)
 def test_one_machine_gets_other_memory_and_keeps_its_disks(lab: Lab) -> None:
     before, base = data_of(lab), base_of(lab, "kvm1", "web-1")
     root = lab.hosts["kvm1"].path(f"{POOL}/machines/shop/web-1/root.qcow2").stat().st_ino

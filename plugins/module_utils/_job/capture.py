@@ -31,6 +31,7 @@ from .._machine import disk_mirror
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
+from .._machine.moves import unended
 from .._machine.owner import Owner
 from .alone import alone, refuse_jobs
 from .journal import Journal
@@ -60,6 +61,7 @@ class Request(t.NamedTuple):
     version: str
     pools: t.Mapping[str, str]
     uri: str
+    state_dir: str
     runtime_dir: str
     pool: str | None = None
     flatten: bool = False
@@ -131,6 +133,9 @@ class Capture:
             if not request.check:
                 refuse_jobs(self._journal, request.owner.service)
                 held.enter_context(alone(self._journal, request.owner.service, request.busy_timeout_s))
+            moving = unended(request.state_dir, request.owner)
+            if moving is not None:
+                raise CaptureRefused(f"machine: {moving}", kind="moving")
             machine = self._machine(held)
             source = self._source(machine)
             if request.seal:

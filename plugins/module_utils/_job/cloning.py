@@ -19,6 +19,7 @@ import os
 import typing as t
 
 from .._disk import filesystem, in_use, layout, transfer
+from .._disk.image_header import read_qcow2
 from .._disk.overlay import DISK_MODE, Disks
 from .._disk.overlay import Wish as DiskWish
 from .._disk.qemu_img import QemuImg
@@ -29,6 +30,7 @@ from .._machine import disk_mirror
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
+from .._machine.moves import unended
 from .._machine.owner import Owner
 from .alone import alone, refuse_jobs
 from .journal import Journal
@@ -56,6 +58,7 @@ class Request(t.NamedTuple):
     name: str
     pools: t.Mapping[str, str]
     uri: str
+    state_dir: str
     runtime_dir: str
     flatten: bool = False
     copy_timeout_s: float = 3600.0
@@ -109,6 +112,9 @@ class Cloning:
             if not request.check:
                 refuse_jobs(self._journal, request.owner.service)
                 held.enter_context(alone(self._journal, request.owner.service, request.busy_timeout_s))
+            moving = unended(request.state_dir, request.owner)
+            if moving is not None:
+                raise CloneRefused(f"machine: {moving}", kind="moving")
             machines = self._machines(held)
             clone = Owner(request.owner.tenant, request.owner.service, request.name)
             source = machines.get(request.owner)
@@ -266,3 +272,7 @@ def _refuse_foreign_files(source: Machine, disks: t.Sequence[t.Mapping[str, t.An
     others = [path for path in files if os.path.realpath(path) not in known and path != (source.found and source.found.seed)]
     if others:
         raise CloneRefused(f"{source.owner.machine} has {', '.join(others)}, which is no disk of the pools' machines; detach it first.")
+    for disk in disks:
+        if disk["image_format"] == "qcow2" and (header := read_qcow2(disk["path"])).external_data:
+            # Both would write into that file.
+            raise CloneRefused(f"{disk['path']} keeps its data in another file, {header.data_file}; copy it into one (qemu-img convert).")

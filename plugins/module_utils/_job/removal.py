@@ -27,6 +27,7 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines, leftovers, remove_leftovers
+from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords
 from .._names import is_host_label
@@ -44,6 +45,7 @@ class Request(t.NamedTuple):
     :param machines: names; None for all of the service's machines, and its record.
     :param elsewhere: machines that other hosts have: their files in a shared pool are not this host's.
     :param busy_timeout_s: how long to wait for another process that changes the same service's machines.
+    :param moving: the removal is a part of their migration; otherwise machines whose migration has not ended are left alone.
     """
 
     tenant: str
@@ -58,6 +60,7 @@ class Request(t.NamedTuple):
     busy_timeout_s: float = 60.0
     check: bool = False
     elsewhere: t.Collection[str] = ()
+    moving: bool = False
 
 
 @dataclass
@@ -181,6 +184,9 @@ class Removal:
         self._machines[owner.machine] = leaving
 
     def _look_at(self, leaving: Leaving) -> None:
+        moving = None if self._request.moving or not leaving.wanted else unended(self._request.state_dir, leaving.owner)
+        if moving is not None:
+            leaving.fail(moving)
         for store in self._stores.values():
             directory = layout.machine_directory(store.pool_path, self._request.service, leaving.owner.machine)
             if os.path.lexists(directory) and directory not in leaving.directories:
@@ -238,12 +244,12 @@ class Removal:
     def _usual(self, owner: Owner) -> str:
         return owner.directory(next(iter(self._stores.values())).pool_path)
 
-    @staticmethod
-    def _take(machines: t.Iterable[Machine], going: t.Mapping[Owner, Leaving]) -> None:
+    def _take(self, machines: t.Iterable[Machine], going: t.Mapping[Owner, Leaving]) -> None:
         for machine in machines:
             leaving = going[machine.owner]
             leaving.actions += [action for action in machine.actions if action not in leaving.actions]
-            leaving.running = machine.running and "removed" not in leaving.actions
+            if not self._request.check:  # there it tells what goes, as it is
+                leaving.running = machine.running and "removed" not in leaving.actions
             if machine.problem:
                 leaving.fail(machine.problem)
 

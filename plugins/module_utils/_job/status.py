@@ -22,6 +22,8 @@ from .._disk.store import Store
 from .._disk.survey import pool_contents
 from .._errors import FleetError
 from .._machine import inquiry
+from .._machine.moves import unended
+from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, tenants_of
 from .._names import is_host_label, is_name
 from .journal import RUNNING, Journal
@@ -52,6 +54,7 @@ def look(request: Request) -> dict[str, t.Any]:
     machines, addresses = answers["machines"], answers["addresses"]
     known_machines = machines.value["machines"] if machines.known else []
     for machine in known_machines:
+        machine["problem"] = machine["problem"] or unended(request.state_dir, _owner(machine))
         machine["addresses"] = _with_reported(machine, addresses.value.get(machine["domain"], []) if addresses.known else [])
     reasons = list(_unknown(answers))
     records = answers["records"].value if answers["records"].known else {"services": [], "jobs": []}
@@ -67,6 +70,10 @@ def look(request: Request) -> dict[str, t.Any]:
         "pools": {name: _pool_told(path, answers[f"pool:{name}"]) for name, path in request.pools.items()},
         "parts": {name: answer.told() for name, answer in answers.items()},
     }
+
+
+def _owner(machine: t.Mapping[str, t.Any]) -> Owner:
+    return Owner(machine["tenant"], machine["service"], machine["machine"])
 
 
 def _with_reported(machine: t.Mapping[str, t.Any], found: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -149,7 +149,9 @@ def make_disks(context: Context, machines: t.Sequence[MachineWork]) -> StepResul
     result = StepResult(values={machine.name: [] for machine in machines})
     if not wishes:
         return result
-    disks = Disks(context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check)
+    # The job waits for the bases that it has references for.
+    coming = {reference.sha256 for reference in context.work.references if reference.sha256}
+    disks = Disks(context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check, coming)
     try:
         made = disks.present(wishes)
     except (FleetError, OSError) as error:
@@ -206,7 +208,7 @@ def start(context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], 
 
     :raises LibvirtError: libvirt gives no answer.
     """
-    machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values())
+    machines = Machines(host, context.domain_type, check=context.check, pools=context.work.pools.values(), state_dir=context.state_dir)
     before = {machine.owner.machine: machine.shown() for machine in machines.query(context.work.tenant, context.work.service)}
     try:
         found = machines.ensure(wishes, start=start_them)

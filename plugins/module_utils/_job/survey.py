@@ -17,6 +17,7 @@ from .._disk import capacity, users
 from .._disk.store import Store
 from .._disk.survey import pool_contents
 from .._machine import inquiry
+from .._machine.moves import MoveJournal
 from .._machine.records import ServiceRecords
 from .._relay.measure.link_history import LinkHistory
 from .claims import Claims, totals
@@ -75,6 +76,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "networks": _of(machines, "networks", None),
         "bridges": _of(machines, "bridges", []),
         "record": answers["record"].value,
+        "moves": answers["moves"].value if answers["moves"].known else [],
         "claims": _of(answers["claims"], "claims", []),
         "own_claims": _of(answers["claims"], "own", []),
         "claims_generation": _of(answers["claims"], "generation", None),
@@ -95,13 +97,14 @@ def _unknown(answers: t.Mapping[str, Answer]) -> list[str]:
     reasons = []
     for name, answer in answers.items():
         what, _colon, of = name.partition(":")
-        if what not in ("pool", "machines", "record", "host", "claims"):
+        if what not in ("pool", "machines", "record", "moves", "host", "claims"):
             continue
         if not answer.known:
             subject = {
                 "pool": f"The pool {of}",
                 "machines": "libvirt",
                 "record": "The service's record",
+                "moves": "Machines on their way",
                 "host": "The host",
                 "claims": "What other deployments are about to use",
             }[what]
@@ -116,6 +119,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "host": lambda: _host(request),
         "machines": lambda: _machines(request),
         "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
+        "moves": lambda: _moves(request),
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     for name, path in request.pools.items():
@@ -147,6 +151,13 @@ def _claims(request: Request) -> dict[str, t.Any]:
         "claims": [totals(claim, request.tenant) for claim in others],
         "own": [{"run": claim.run, "uses": list(claim.uses), "places": dict(claim.places)} for claim in own],
     }
+
+
+def _moves(request: Request) -> list[dict[str, t.Any]]:
+    """Machines of the service whose migration from here or to here has not ended."""
+    journal = MoveJournal(request.state_dir, request.tenant, request.service)
+    found = ((machine, journal.read(machine)) for machine in journal.machines())
+    return [{"machine": machine, "side": entry.side, "peer": entry.peer} for machine, entry in found if entry is not None]
 
 
 def _machines(request: Request) -> dict[str, t.Any]:

@@ -21,6 +21,7 @@ from .backing import Layer, Places, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
 from .files import check_log, is_machine_directory, open_machine_directory, remove_empty_directory
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
+from .moves import unended
 from .owner import Owner
 from .reports import console_tail, read_report
 from .seed_images import SeedRecord, read_record
@@ -115,6 +116,7 @@ class Machines:
     :param domain_type: auto, kvm or qemu.
     :param check: predict only.
     :param pools: paths of the host's pools.
+    :param state_dir: where the host keeps which machines are on their way to another; None for who moves them.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class Machines:
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
         pools: t.Collection[str] = (),
+        state_dir: str | None = None,
     ) -> None:
         self._host = host
         self._domain_type = domain_type
@@ -132,6 +135,7 @@ class Machines:
         self._clock = clock
         self._sleep = sleep
         self._pools = pools
+        self._state_dir = state_dir
         self._found = self._survey()
 
     def every_domain(self, tenant: str, service: str | None = None, anew: bool = True) -> list[dict[str, t.Any]]:
@@ -358,7 +362,14 @@ class Machines:
         return machine
 
     def _machine(self, owner: Owner, wish: MachineWish | None) -> Machine:
-        """What there is of this machine; it has failed where its domain's name or UUID is another's."""
+        """What there is of this machine. It has failed where its domain's name or UUID is another's, and where it moves."""
+        machine = self._of(owner, wish)
+        moving = unended(self._state_dir, owner) if self._state_dir is not None else None
+        if moving is not None:
+            machine.fail("moving", moving)
+        return machine
+
+    def _of(self, owner: Owner, wish: MachineWish | None) -> Machine:
         for domain, about in self._found:
             if about.owner == owner:
                 return self._existing(owner, wish, domain, about)

@@ -19,9 +19,9 @@ from .._job.journal import Journal
 from .._job.removal import Removal
 from .._job.removal import Request as RemovalRequest
 from .._machine.libvirt_host import LibvirtHost
+from .._machine.moves import Entry, MoveJournal
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
-from .journal import MoveJournal
 
 Connect = t.Callable[[str], t.ContextManager[t.Any]]
 
@@ -37,6 +37,12 @@ class Numbers(t.NamedTuple):
 
     generation: int
     assignments: t.Mapping[str, t.Any]
+
+
+def check_run(entry: Entry, run: str, machine: str) -> None:
+    """:raises MoveFailed: what is on its way here was begun by another run than the one that is meant; it is not touched."""
+    if entry.run != run:
+        raise MoveFailed(f"{machine}: the run {entry.run} migrates it by now, not {run}; wait until that has ended, and run again.")
 
 
 Record = t.Mapping[str, t.Any]
@@ -96,6 +102,7 @@ class Host:
             state_dir=self.state_dir,
             runtime_dir=self.runtime_dir,
             busy_timeout_s=self.busy_timeout_s,
+            moving=True,
         )
         told = Removal(request, self.stores, self.run_command, self.connect).perform()
         problems = [one["problem"] for one in told["machines"] if one["wanted"] and one["problem"]]

@@ -14,6 +14,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from .._disk import layout, users
+from .._disk.image_header import read_qcow2
 from .._disk.store import Store
 from .._disk.users import FoundDisk
 from .._errors import FleetError
@@ -23,11 +24,11 @@ from .._machine import domain as domains
 from .._machine.domain import Description
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import leftovers
+from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
 from .._machine.xml_document import parse_xml
 from .._names import is_name
-from .journal import Entry, MoveJournal, services_with_moves
 
 FORMAT = 1
 
@@ -165,12 +166,18 @@ def _disk(
     pool = next((name for name, store in stores.items() if owner.directory(store.pool_path) == os.path.dirname(path)), None)
     name, extension = os.path.splitext(os.path.basename(path))
     if pool is None or layout.EXTENSIONS.get(kind or "raw") != extension:
-        problems.append(f"its disk {path} is not in the machine's own directory of a pool")
+        problems.append(
+            f"its disk {path} is not in the machine's own directory of a pool; detach it (virsh detach-disk, or virsh change-media"
+            " --eject for a CD)"
+        )
         return None
     found = users.look(path, pool)
     if found is None:
         problems.append(f"its disk {path} cannot be read")
         return None
+    header = None if found.image_format == "raw" else read_qcow2(path)
+    if header is not None and header.external_data:
+        problems.append(f"its disk {path} keeps its data in another file, {header.data_file}; copy it into one (qemu-img convert)")
     base = layout.base_of(found.backing_path)
     if found.backing is not None and base is None:
         problems.append(f"its disk {path} is based on {found.backing}, which is not a base disk; flatten it (qemu-img rebase -b '')")
@@ -186,6 +193,7 @@ def _disk(
         "allocated_bytes": found.allocated_bytes,
         "base": base,
         "based": found.backing is not None,
+        "snapshots": header.snapshots if header is not None else 0,
     }
 
 

@@ -32,6 +32,7 @@ MACHINE: dict[str, t.Any] = {
     "service": {"type": "str", "required": True},
     "machine": {"type": "str", "required": True},
 }
+BEGUN_BY: dict[str, t.Any] = {"begun_by": {"type": "str"}}
 NUMBERS: dict[str, t.Any] = {"generation": {"type": "int"}, "assignments": {"type": "dict"}}
 
 
@@ -75,6 +76,11 @@ def checked_tls(module: AnsibleModule) -> Contexts:
 
 def owner_of(machine: t.Mapping[str, t.Any], index: int) -> Owner:
     return checked_owner(machine["tenant"], machine["service"], machine["machine"], f"machines[{index}].machine")
+
+
+def begun_by(machine: t.Mapping[str, t.Any], index: int, run: str) -> str:
+    """The run whose migration of the machine is meant: this one, or one that it ends."""
+    return check_name(f"machines[{index}].begun_by", machine["begun_by"] or run)
 
 
 def numbers_of(machine: t.Mapping[str, t.Any], index: int) -> Numbers:

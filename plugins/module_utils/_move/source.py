@@ -27,14 +27,14 @@ from .._machine.domain import Moved, disk_targets, moved
 from .._machine.files import check_log
 from .._machine.libvirt_host import OFF, RUNNING, Domain, LibvirtError, LibvirtHost, LiveMove, PortTaken
 from .._machine.machines import Machines
+from .._machine.moves import HANDED, LEAVING, SOURCE, Entry
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords
 from .._relay.wire.tls import Contexts
 from . import look as looking
 from . import tunnel
 from .door import LOCAL, PORTS
-from .host import Host, MoveFailed, Numbers, part_of
-from .journal import HANDED, LEAVING, SOURCE, Entry
+from .host import Host, MoveFailed, Numbers, check_run, part_of
 from .look import Seen
 from .target import DEFINITION, OLD_CONSOLE, RECORD
 from .tunnel import LocalDoor, Peer
@@ -152,7 +152,7 @@ class Source:
             told = error.message if isinstance(error, FleetError) else str(error)
             raise MoveFailed(f"{told} And it is not as it was before: {another.message}", unknown=True) from error
 
-    def undo(self, owner: Owner, certain: bool = False) -> dict[str, t.Any]:
+    def undo(self, owner: Owner, run: str, certain: bool = False) -> dict[str, t.Any]:
         """The machine is here as it was before it was to leave.
 
         :param certain: the other host was seen without the machine.
@@ -162,6 +162,7 @@ class Source:
             entry = journal.read(owner.machine)
             if entry is None:
                 return {"state": "as before"}
+            check_run(entry, run, owner.machine)
             if entry.side != SOURCE or entry.phase != LEAVING:
                 raise MoveFailed(f"{owner.machine} was handed over to {entry.peer}, which has it; nothing was changed.")
             self._undo(entry, owner, libvirt, certain)
@@ -172,6 +173,10 @@ class Source:
         if domain is None:
             raise MoveFailed(f"{owner.machine} is not defined on this host any more.")
         state = domain.power()
+        if entry.live and state == RUNNING:
+            with contextlib.suppress(LibvirtError):  # as a rule there is none: it ends with the process that began it
+                domain.abort_job()
+            state = domain.power()
         if entry.live and state != RUNNING and not (certain and state == OFF):
             raise MoveFailed(f"{owner.machine} is {state} on this host; whether {entry.peer} has it is not known. Run again.")
         if domain.autostart() != entry.autostart:
@@ -189,13 +194,14 @@ class Source:
 
     # -- forward
 
-    def hand_over(self, owner: Owner) -> dict[str, t.Any]:
+    def hand_over(self, owner: Owner, run: str) -> dict[str, t.Any]:
         """From here on the machine is the target's, whatever happens. It is off here."""
         journal = self._host.journal(owner)
         with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
             entry = journal.read(owner.machine)
             if entry is None or entry.side != SOURCE:
                 raise MoveFailed(f"{owner.machine} does not leave this host; run again.")
+            check_run(entry, run, owner.machine)
             domain = libvirt.domain(owner.domain_uuid)
             state = domain.power() if domain else OFF
             if state != OFF:
@@ -203,7 +209,7 @@ class Source:
             journal.write(entry._replace(phase=HANDED))
         return {"state": "handed over"}
 
-    def finish(self, owner: Owner, numbers: Numbers) -> dict[str, t.Any]:
+    def finish(self, owner: Owner, run: str, numbers: Numbers) -> dict[str, t.Any]:
         """Remove what is left here of a machine that the target has."""
         journal = self._host.journal(owner)
         entry = journal.read(owner.machine)
@@ -211,6 +217,7 @@ class Source:
             raise MoveFailed(f"{owner.machine} was not handed over; nothing was removed.")
         removed: dict[str, t.Any] = {"references": []}
         if entry is not None:
+            check_run(entry, run, owner.machine)
             removed = self._host.remove(owner)
             journal.remove(owner.machine)
         self._host.assign(owner.tenant, owner.service, numbers)

@@ -21,12 +21,12 @@ from .._machine.backing import Layer, Places, backing_chain
 from .._machine.domain import describe
 from .._machine.files import check_log, open_machine_directory
 from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, LibvirtHost
+from .._machine.moves import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
 from .._machine.owner import Owner
 from .._relay.wire.tls import Contexts
 from . import door
 from .door import Guests, Slot
-from .host import Host, MoveFailed, Numbers, with_part
-from .journal import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
+from .host import Host, MoveFailed, Numbers, check_run, with_part
 
 DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
 OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older
@@ -189,6 +189,7 @@ class Target:
             entry = journal.read(owner.machine)
             if entry is None or entry.side != TARGET:
                 raise MoveFailed(f"{owner.machine} is not expected here; run again.")
+            check_run(entry, arrival.run, owner.machine)
             if entry.phase == ARRIVING:
                 if arrival.live:
                     self._check_running(owner, libvirt)
@@ -251,7 +252,7 @@ class Target:
 
     # -- after
 
-    def finish(self, owner: Owner, numbers: Numbers) -> dict[str, t.Any]:
+    def finish(self, owner: Owner, run: str, numbers: Numbers) -> dict[str, t.Any]:
         """The machine is this host's: it goes on, and the host keeps what it has to know of it."""
         journal = self._host.journal(owner)
         with self._host.alone(owner), self._host.connect(self._host.uri) as libvirt:
@@ -262,6 +263,7 @@ class Target:
             if entry is not None:
                 if entry.side != TARGET or entry.home not in self._host.pools:
                     raise MoveFailed(f"{owner.machine} is not expected here, or its pool {entry.home} is none of this host any more.")
+                check_run(entry, run, owner.machine)
                 home = owner.directory(self._host.pools[entry.home])
                 self._go_on(domain, entry)
                 part = self._part(home)
@@ -293,12 +295,13 @@ class Target:
         elif state == OFF and not entry.live:
             domain.start()  # the host was restarted since; a guest that came live may have powered off
 
-    def undo(self, owner: Owner) -> dict[str, t.Any]:
+    def undo(self, owner: Owner, run: str) -> dict[str, t.Any]:
         """Nothing of the machine is left here. The source has not handed it over, so nothing of it happened here."""
         journal = self._host.journal(owner)
         entry = journal.read(owner.machine)
         if entry is None:
             return {"state": "absent"}
+        check_run(entry, run, owner.machine)
         if entry.side != TARGET:
             raise MoveFailed(f"{owner.machine} leaves this host, it does not come here; nothing was removed.")
         self.close_door(entry.run)

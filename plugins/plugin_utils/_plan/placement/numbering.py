@@ -19,6 +19,9 @@ from .observed import Observed, answers
 
 Known = Mapping[int, tuple[str, bool]]  # {number: (host, whether it exists)}
 
+# So many hosts keep a service's numbers even if they have none of its machines.
+WITNESSES = 9
+
 
 def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[str, bool]]]:
     """``{group: {number: (host, exists)}}`` from records, overruled by what other runs are about to make, and by what exists."""
@@ -66,6 +69,23 @@ def candidates(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str,
     return names, problems
 
 
+def witnesses(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The hosts that keep the numbers of a count.
+
+    A count may be on any host, so a host that is down may have machines of which no other host has a record. New numbers are only
+    given while more than half of the witnesses tell what they know: any two such majorities share a host.
+    """
+    names = list(hosts) if group["hosts"] is None else candidates(group, hosts, groups)[0]
+    return [name for name in names if name in hosts][:WITNESSES] if group["count"] else []
+
+
+def silent_witnesses(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """The witnesses that do not tell, where they are too many for new numbers."""
+    asked = witnesses(group, hosts, groups)
+    silent = [host for host in asked if not answers(hosts[host]) and not hosts[host].get("record")]
+    return silent if 2 * len(silent) >= len(asked) else []
+
+
 @dataclass
 class Numbers:
     """The machines of one group: which keep their host, which are surplus, and the numbers that are free."""
@@ -73,14 +93,18 @@ class Numbers:
     group: Mapping[str, t.Any]
     candidates: Sequence[str]
     known: Known
+    fleet: Sequence[str] = ()
     kept: dict[int, str] = field(default_factory=dict)
     surplus: list[int] = field(default_factory=list)
     free: Iterator[int] = field(default_factory=lambda: iter(()))
 
     @classmethod
-    def of(cls, group: Mapping[str, t.Any], candidates: Sequence[str], known: Known, hosts: Observed) -> Numbers:
-        """From what is known of the group's machines."""
-        numbers = cls(group, candidates, known)
+    def of(cls, group: Mapping[str, t.Any], candidates: Sequence[str], known: Known, hosts: Observed, fleet: Sequence[str] = ()) -> Numbers:
+        """From what is known of the group's machines.
+
+        :param fleet: all hosts that may have machines of the service, whether this run sees them or not.
+        """
+        numbers = cls(group, candidates, known, fleet)
         reserved = {
             number: (host, exists)
             for number, (host, exists) in known.items()
@@ -101,9 +125,17 @@ class Numbers:
         """Whether the manifest still asks for this machine."""
         if self.group["per_host"]:
             return host in self.candidates and self.group["per_host"] > self.on(host)
-        # A host that answers but cannot tell its machines most likely has those that were recorded for it.
-        silent = bool(hosts.get(host, {}).get("reachable")) and not answers(hosts[host])
-        return len(self.kept) < (self.group["count"] or 0) and (exists or silent or host in self.candidates)
+        return len(self.kept) < (self.group["count"] or 0) and (exists or host in self.candidates or self._may_be(host, hosts))
+
+    def _may_be(self, host: str, hosts: Observed) -> bool:
+        """Whether what was recorded for a host that cannot be asked counts as there: it most likely is, and a second one is never made.
+
+        A host that the inventory or the manifest no longer names is given up.
+        """
+        facts = hosts.get(host, {})
+        if answers(facts):
+            return False
+        return bool(facts.get("reachable")) or (self.group["hosts"] is None and (host in hosts or host in self.fleet))
 
     def on(self, host: str) -> int:
         """How many of the group a host has by now."""

@@ -39,6 +39,7 @@ class Settings(t.NamedTuple):
     bring: Bring | None = None  # seconds for each layer to each storage or host
     quotas: Mapping[str, Mapping[str, t.Any]] = {}  # by tenant
     beside: bool = False  # each pool needs its own copy of a base
+    fleet: Sequence[str] = ()  # all hosts that may have machines of the service, seen or not
     matrix: t.Any = None  # a deployment-time matrix: seconds follow from the relay that would result
 
 
@@ -90,7 +91,7 @@ class _Placing:
             usable, problems = candidates(group, self.hosts, self.settings.groups)
             self.result["problems"] += problems
             if usable:
-                self.numbers[group["name"]] = Numbers.of(group, usable, known.get(group["name"], {}), self.hosts)
+                self.numbers[group["name"]] = Numbers.of(group, usable, known.get(group["name"], {}), self.hosts, self.settings.fleet)
                 self._stand(group)
                 missing = (group["count"] or 0) - len(self.numbers[group["name"]].kept)
                 if missing > 0:

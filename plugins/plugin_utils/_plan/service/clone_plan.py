@@ -20,6 +20,7 @@ from ..placement import Observed
 from .host_work import work_of
 from .machine_search import Request, Result, find_machine
 from .preflight import host_problems
+from .user_options import flag, flag_mistakes
 
 Plan = dict[str, t.Any]
 Machine = Mapping[str, t.Any]
@@ -40,7 +41,7 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         "exists", "problems", "text"}``. ``work`` is what host_job takes; ``exists`` says that the clone is there already.
     """
     found = find_machine(hosts, request)
-    problems = [*found["problems"], *_name_mistakes(request)]
+    problems = [*found["problems"], *_name_mistakes(request), *flag_mistakes(request, ("flatten",))]
     plan: Plan = {
         "format": FORMAT,
         **{key: request.get(key) for key in ("service", "tenant", "machine", "name")},
@@ -63,7 +64,7 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         )
     if problems or group is None:
         return plan
-    work = _work(plan, source, group, hosts, bool(request.get("flatten")))
+    work = _work(plan, source, group, hosts, bool(flag(request.get("flatten"))))
     problems += [f"{found['host']}: {one['base']} of {request['machine']} is not on it any more; deploy it first" for one in work["fetch"]]
     machine = {"machine": plan["name"], "group": group["name"], "host": found["host"], "number": _number(plan["name"])}
     if not plan["exists"] and not problems:
@@ -80,7 +81,7 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
             }
         }
     plan["hosts"] = {found["host"]: work}
-    return {**plan, "text": list(_text(plan, source, work, bool(request.get("flatten"))))}
+    return {**plan, "text": list(_text(plan, source, work, bool(flag(request.get("flatten")))))}
 
 
 def _name_mistakes(request: Request) -> Iterator[str]:

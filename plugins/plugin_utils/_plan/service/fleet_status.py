@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ....module_utils._names import NAME_RULE, is_name
 from ....module_utils._untrusted import Malformed
 from ..placement.numbering import Numbers, candidates, known_numbers
 from ..placement.storage import likely_storage_of
@@ -56,11 +57,13 @@ def fleet_status(looks: Looks, **options: t.Unpack[Options]) -> Entry:
         _compare(fleet, manifest, options.get("groups") or {}, machines, services)
     orphans = list(fleet.orphans())
     bases = fleet.bases()
+    elsewhere: list[str] = []
     if service:
+        elsewhere = [one["service"] for one in services if one["service"] != service]
         machines = [one for one in machines if one["service"] == service]
         services = [one for one in services if one["service"] == service]
         orphans = [one for one in orphans if one["service"] == service]
-    failures = [f"{host} cannot be known: {why}" for host, why in unknown.items()]
+    failures = [*_mistakes(service)] + [f"{host} cannot be known: {why}" for host, why in unknown.items()]
     if options.get("fail_on_drift"):
         failures += [f"{one['service']} is not as its manifest wants it." for one in services if one["differs"]]
     status = {
@@ -74,7 +77,12 @@ def fleet_status(looks: Looks, **options: t.Unpack[Options]) -> Entry:
         "unknown": unknown,
         "failures": failures,
     }
-    return {**status, "text": status_text(status)}
+    return {**status, "text": status_text(status, service, elsewhere)}
+
+
+def _mistakes(service: object) -> Iterator[str]:
+    if service and not (isinstance(service, str) and is_name(service)):
+        yield f"service: invalid value {service!r}; expected a name, which has {NAME_RULE}"
 
 
 def _sorted_out(looks: Looks) -> tuple[dict[str, Told], dict[str, str]]:

@@ -4,13 +4,14 @@
 
 # Private to this collection; may change at any time.
 
-"""Each machine exists once: its name and its UUID are compared across all hosts that were seen."""
+"""Each machine exists once: its name and its UUID are compared across all hosts that were seen. One that moves is on two of them."""
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
+from ....module_utils._machine.moves import how_to_end
 from ....module_utils._machine.owner import Owner
 from ..placement import Observed
 
@@ -22,7 +23,8 @@ def identity_problems(manifest: Manifest, assignments: Sequence[Mapping[str, t.A
 
     :param assignments: place_machines's.
     """
-    return [*_twice(hosts), *_taken(manifest, assignments, hosts)]
+    moving = moving_machines(hosts, manifest["tenant"], manifest["service"])
+    return [*moving.values(), *_twice(hosts, moving), *_taken(manifest, assignments, hosts)]
 
 
 def unreadable(facts: Mapping[str, t.Any], manifest: Manifest, machine: str) -> str:
@@ -38,13 +40,26 @@ def _owner(manifest: Manifest, machine: str) -> Owner:
     return Owner(manifest["tenant"], manifest["service"], machine)
 
 
-def _twice(hosts: Observed) -> Iterator[str]:
+def moving_machines(hosts: Observed, tenant: str, service: str) -> dict[str, str]:
+    """A sentence for each machine on its way: which host has it is known when its migration has ended."""
+    found: dict[str, str] = {}
+    for host, facts in hosts.items():
+        for move in facts.get("moves") or []:
+            source, target = (host, move["peer"]) if move["side"] == "source" else (move["peer"], host)
+            found[move["machine"]] = (
+                f"machine {move['machine']}: its migration from {source} to {target} has not ended; wait for the run that does it, or"
+                f" end it ({how_to_end(Owner(tenant, service, move['machine']))})"
+            )
+    return found
+
+
+def _twice(hosts: Observed, moving: Container[str]) -> Iterator[str]:
     where: dict[str, list[tuple[str, t.Any]]] = {}
     for host, facts in hosts.items():
         for machine in facts.get("machines") or []:
             where.setdefault(machine["machine"], []).append((host, machine.get("uuid")))
     for name, found in where.items():
-        if len(found) > 1:
+        if len(found) > 1 and name not in moving:
             yield (
                 f"machine {name} exists on {_and([host for host, _uuid in found])}"
                 f"{_same_uuid([uuid for _host, uuid in found])}; remove all but one of them"

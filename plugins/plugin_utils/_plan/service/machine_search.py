@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, is_name
 from ..placement import Observed, answers, held_base
+from .identity import moving_machines
 from .report import one_line
+from .user_options import flag_mistakes
 
 # What a user asked for, and what a module returned, see the functions.
 Request = Mapping[str, t.Any]
@@ -40,7 +42,10 @@ def find_machine(hosts: Observed, request: Request, needs: Sequence[str] = ()) -
         if host not in holders and not answers(facts)
     }
     unknown = "; ".join(f"{host}: {why}" for host, why in found["unknown"].items())
-    if len(holders) > 1:
+    moving = moving_machines(hosts, request["tenant"], request["service"])
+    if machine in moving:
+        problems.append(moving[machine])
+    elif len(holders) > 1:
         problems.append(f"machine: {machine} of service {request['service']} is on {' and on '.join(holders)}; remove the wrong one first")
     elif not holders:
         there = ", ".join(sorted({one["machine"] for own in machines.values() for one in own}))
@@ -73,6 +78,7 @@ def capture_plan(hosts: Observed, request: Request) -> dict[str, t.Any]:
     :param request: ``base`` and ``version`` besides.
     """
     plan = find_machine(hosts, request, ("base", "version"))
+    plan["problems"] += flag_mistakes(request, ("flatten", "seal"))
     if plan["problems"] or not hosts:
         return plan
     base = {"name": str(request["base"]), "version": str(request["version"]), "sha256": None}

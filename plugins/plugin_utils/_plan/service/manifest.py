@@ -75,7 +75,7 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
             kind="requirement",
         )
     document, places = _read(source, origin)
-    errors = [*_schema_errors(document, places)]
+    errors = list(dict.fromkeys(_schema_errors(document, places)))
     if not errors:
         errors = [*_meaning_errors(document, places)]
     if errors:
@@ -161,7 +161,9 @@ def _schema_errors(document: object, places: Places) -> Iterator[str]:
         form = next((form for form in SOURCE_FORMS if form in source), None)
         path: Path = ("bases", index, "source")
         if form is None:
-            yield f"{places(*path)}: {_shown(source)} is not accepted; {SOURCE_RULE}"
+            known = {key for one in SOURCE_FORMS.values() for key in one["properties"]}
+            hints = "".join(_hint(key, sorted(known)) for key in source if key not in known)
+            yield f"{places(*path)}: {_shown(source)} is not accepted{hints}; {SOURCE_RULE}"
             continue
         for error in jsonschema.Draft202012Validator(SOURCE_FORMS[form]).iter_errors(source):
             yield from _told(error, path, places)
@@ -174,18 +176,42 @@ def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
     if error.validator == "additionalProperties":
         known = sorted(schema["properties"])
         for key in sorted(set(error.instance) - set(known)):
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            yield f"{places(*path, key)}: unknown key{hint}; accepted are: {', '.join(known)}"
+            yield f"{places(*path, key)}: unknown key{_hint(key, known)}; accepted are: {', '.join(known)}"
     elif error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
         yield f"{places(*path) or places()}: the key {missing[0]} is missing; wanted are: {', '.join(error.validator_value)}"
-    elif error.validator in ("anyOf", "oneOf") and isinstance(error.instance, dict):
-        keys = [key for option in error.validator_value for key in option.get("required", [])]
-        yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
+    elif error.validator in ("anyOf", "oneOf") and isinstance(error.instance, dict) and _mapping_form(error) is not None:
+        form = _mapping_form(error)
+        for inner in error.context:
+            if inner.schema_path[0] == form:
+                yield from _told(inner, prefix, places)
+    elif error.validator in ("anyOf", "oneOf") and all(set(option) == {"required"} for option in error.validator_value):
+        keys = [key for option in error.validator_value for key in option["required"]]
+        if isinstance(error.instance, dict):  # of anything else, its type is told
+            yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
     else:
-        accepted = schema.get("description", error.message) if isinstance(schema, dict) else error.message
-        yield f"{places(*path)}: {_shown(error.instance)} is not accepted; {accepted}"
+        accepted = schema.get("description", error.message)
+        examples = schema.get("examples") if error.validator in ("type", "oneOf", "minItems") else None
+        written = f"; for example {_written(path, examples[0])}" if examples else ""
+        hint = _hint(error.instance, error.validator_value) if error.validator == "enum" else ""
+        yield f"{places(*path)}: {_shown(error.instance)} is not accepted{hint}; {accepted}{written}"
+
+
+def _mapping_form(error: t.Any) -> int | None:
+    """Which of several forms a mapping was meant to have."""
+    return next((at for at, option in enumerate(error.validator_value) if option.get("type") == "object"), None)
+
+
+def _hint(given: object, accepted: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, accepted, n=1) if isinstance(given, str) else []
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _written(path: Path, example: str) -> str:
+    """The example as it stands in a manifest: after its key, or as an item of a list."""
+    if not path:
+        return example
+    return f"- {example}" if isinstance(path[-1], int) else f"{path[-1]}: {example}"
 
 
 def _shown(value: object) -> str:
@@ -219,10 +245,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
         for at, disk in enumerate(group["disks"]):
             place = (*path, "disks", at)
             if "base" in disk and disk["base"] not in bases:
-                near = difflib.get_close_matches(disk["base"], bases, n=1)
                 accepted = f"the bases of this manifest are: {', '.join(bases)}" if bases else "this manifest has no bases"
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{hint}; {accepted}"
+                yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{_hint(disk['base'], bases)}; {accepted}"
             if "base" not in disk and disk.get("backend") == "reflink":
                 yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
 
@@ -246,9 +270,10 @@ def _placement_errors(document: dict[str, t.Any], group: dict[str, t.Any], path:
     names = [other["name"] for other in document["machines"]]
     for other in (together["groups"] if isinstance(together, dict) else together) or []:
         if other not in names:
-            near = difflib.get_close_matches(other, names, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            yield f"{places(*path, 'together_with')}: {other!r} is not a group{hint}; the groups of this manifest are: {', '.join(names)}"
+            yield (
+                f"{places(*path, 'together_with')}: {other!r} is not a group{_hint(other, names)};"
+                f" the groups of this manifest are: {', '.join(names)}"
+            )
     service = (document.get("placement") or {}).get("prefer", "spread")
     if rules.get("prefer", service) != service and "soonest" in (rules["prefer"], service):
         yield (

@@ -6,7 +6,8 @@
 
 """JSON Schema (draft 2020-12) of the service manifest, format 1.
 
-Every ``description`` completes the sentence "… is not accepted; <description>": the error messages are made from it.
+Every ``description`` completes the sentence "… is not accepted; <description>", and every example what follows the key in a manifest:
+the error messages are made from them.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
 
 _LABELS = {
     "description": "labels are a list of texts, or a mapping of them",
+    "examples": ["[ssd]"],
     "oneOf": [
         {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
         {"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}},
@@ -101,11 +103,12 @@ _NAMES = {"type": "array", "minItems": 1, "items": {"type": "string", "minLength
 
 # Where machines may go. A group's keys stand over those of the service.
 _RULES: dict[str, dict[str, t.Any]] = {
-    "labels": {**_LABELS, "description": "labels that a host must have are a list of texts, or a mapping"},
-    "avoid": {**_NAMES, "description": "hosts, or labels of hosts, to avoid are a list"},
+    "labels": {**_LABELS, "description": "labels that a host must have are a list of texts, or a mapping", "examples": ["[ssd]"]},
+    "avoid": {**_NAMES, "description": "hosts, or labels of hosts, to avoid are a list", "examples": ["[kvm1]"]},
     "spread": {
         "type": "object",
         "description": "spread is a mapping of by and at_most",
+        "examples": ["{by: site, at_most: 1}"],
         "properties": {
             "by": {**_TEXT, "description": "machines are spread by site, by host, or by a key of the hosts' labels"},
             "at_most": {"type": "integer", "minimum": 1, "maximum": 10000, "description": "a whole number from 1 to 10000 is wanted"},
@@ -120,6 +123,7 @@ _RULES: dict[str, dict[str, t.Any]] = {
     },
     "together_with": {
         "description": "together_with is a list of groups, or a mapping of groups and by",
+        "examples": ["[db]"],
         "oneOf": [
             {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
             {
@@ -130,7 +134,7 @@ _RULES: dict[str, dict[str, t.Any]] = {
             },
         ],
     },
-    "pools": {**_NAMES, "description": "the pools among which disks without one may go are a list of names"},
+    "pools": {**_NAMES, "description": "the pools among which disks without one may go are a list of names", "examples": ["[default]"]},
     "prefer": {
         "enum": ["spread", "pack", "soonest"],
         "description": "spread (as many on each host), pack (few hosts) or soonest (least time to bring bases) is wanted",
@@ -140,6 +144,7 @@ _RULES: dict[str, dict[str, t.Any]] = {
 _GROUP_PLACEMENT = {
     "type": "object",
     "description": "placement is a mapping of rules",
+    "examples": ["{anti_affinity: true}"],
     "properties": _RULES,
     "additionalProperties": False,
 }
@@ -155,6 +160,7 @@ _SERVICE_PLACEMENT = {
 _DISK = {
     "type": "object",
     "description": "a disk is a mapping",
+    "examples": ["{name: root, base: debian-12}"],
     "properties": {
         "name": _NAME,
         "base": _NAME,
@@ -167,6 +173,7 @@ _DISK = {
         "differencing": {"type": "boolean", "description": "true or false is wanted"},
         "pool": {
             "description": "a pool is a name, or a mapping with the labels that it must have",
+            "examples": ["default"],
             "oneOf": [
                 _NAME,
                 {"type": "object", "properties": {"labels": _LABELS}, "required": ["labels"], "additionalProperties": False},
@@ -182,6 +189,7 @@ _DISK = {
 _NETWORK = {
     "type": "object",
     "description": "a network is a mapping with either network or bridge",
+    "examples": ["{network: default}"],
     "properties": {
         "network": {**_LINE, "description": "the name of a libvirt network is wanted, one line without a slash"},
         "bridge": {
@@ -198,11 +206,16 @@ _NETWORK = {
 _CLOUD_INIT = {
     "type": "object",
     "description": "cloud_init is a mapping of user_data, vendor_data, meta_data, network_config and allow_degraded",
+    "examples": ["{user_data: {hostname: web}}"],
     "properties": {
-        "user_data": {"type": ["object", "string"], "description": "user data is a mapping (cloud-config) or a string"},
+        "user_data": {
+            "type": ["object", "string"],
+            "description": "user data is a mapping (cloud-config) or a string",
+            "examples": ["{hostname: web}"],
+        },
         "vendor_data": {"type": "string", "description": "vendor data is a string"},
-        "meta_data": {"type": "object", "description": "meta data is a mapping"},
-        "network_config": {"type": "object", "description": "a network configuration is a mapping"},
+        "meta_data": {"type": "object", "description": "meta data is a mapping", "examples": ["{local-hostname: web}"]},
+        "network_config": {"type": "object", "description": "a network configuration is a mapping", "examples": ["{version: 2}"]},
         "allow_degraded": {"type": "boolean", "description": "true or false is expected"},
     },
     "additionalProperties": False,
@@ -213,10 +226,12 @@ _COUNT = {"type": "integer", "minimum": 1, "maximum": 10000, "description": "a w
 _MACHINE = {
     "type": "object",
     "description": "a group of machines is a mapping",
+    "examples": ["{name: web, count: 2, disks: [{name: root, base: debian-12}]}"],
     "properties": {
         "name": _LABEL,
         "hosts": {
             "description": "hosts are a list of host or group names, or one group's name",
+            "examples": ["[kvm1, kvm2]"],
             "oneOf": [
                 {"type": "string", "minLength": 1},
                 {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1}},
@@ -236,8 +251,19 @@ _MACHINE = {
             "maximum": 2**30,
             "description": "a whole number of MiB from 16 to 1073741824 (1 PiB) is wanted",
         },
-        "disks": {"type": "array", "minItems": 1, "items": _DISK, "description": "a list of at least one disk is wanted"},
-        "networks": {"type": "array", "items": _NETWORK, "description": "a list of networks is wanted"},
+        "disks": {
+            "type": "array",
+            "minItems": 1,
+            "items": _DISK,
+            "description": "a list of at least one disk is wanted",
+            "examples": ["[{name: root, base: debian-12}]"],
+        },
+        "networks": {
+            "type": "array",
+            "items": _NETWORK,
+            "description": "a list of networks is wanted",
+            "examples": ["[{network: default}]"],
+        },
         "cloud_init": _CLOUD_INIT,
         "placement": _GROUP_PLACEMENT,
     },
@@ -249,6 +275,7 @@ MANIFEST: dict[str, t.Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
     "description": "a manifest is a mapping",
+    "examples": ["format: 1"],
     "properties": {
         "format": {"const": 1, "description": "this version of basecast.fleet reads format 1"},
         "service": _LABEL,
@@ -256,20 +283,24 @@ MANIFEST: dict[str, t.Any] = {
         "bases": {
             "type": "array",
             "description": "a list of bases is wanted",
+            "examples": ["[{name: debian-12, version: '1', source: {host: kvm1, path: debian-12.qcow2}}]"],
             "items": {
                 "type": "object",
                 "description": "a base is a mapping",
+                "examples": ["{name: debian-12, version: '1', source: {host: kvm1, path: debian-12.qcow2}}"],
                 "properties": {
                     "name": _NAME,
                     "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
                     "source": {
                         "type": "object",
                         "description": SOURCE_RULE,
+                        "examples": ["{host: kvm1, path: debian-12.qcow2}"],
                     },
                     "sha256": _SHA256,
                     "parent": {
                         "type": "object",
                         "description": "the parent of a base is a mapping of name and version",
+                        "examples": ["{name: debian-12, version: '1'}"],
                         "properties": {
                             "name": _NAME,
                             "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
@@ -289,6 +320,7 @@ MANIFEST: dict[str, t.Any] = {
             "minItems": 1,
             "items": _MACHINE,
             "description": "a list of at least one group of machines is wanted",
+            "examples": ["[{name: web, count: 2, disks: [{name: root, base: debian-12}]}]"],
         },
     },
     "required": ["format", "service", "machines"],

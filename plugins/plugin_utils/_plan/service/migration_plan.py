@@ -25,6 +25,7 @@ from .migration_steps import FINISHED, HANDED_OVER, REMOVED, key_of
 from .removal_plan import names_of
 from .report import one_line
 from .service_plan import service_plan
+from .user_options import flag, flag_mistakes
 
 FORMAT = 1
 
@@ -64,8 +65,7 @@ def _mistakes(request: Request, manifest: Mapping[str, t.Any] | None, hosts: Seq
         value = request.get(option)
         if value and value not in hosts:
             yield f"{option}: {value!r} is not a host of this run; expected one of {', '.join(hosts)}"
-    if request.get("live") not in (None, True, False):
-        yield f"live: invalid value {request['live']!r}; expected true or false"
+    yield from flag_mistakes(request, ("live",))
     yield from _mistakes_of_host(request) if request.get("evacuate") else _mistakes_of_names(request, manifest)
 
 
@@ -175,16 +175,9 @@ def _decision(
     """What ends it, or why that cannot be known."""
     name, source, target = found.key[2], found.source, found.target
     begun = f"{name}: its migration from {source} to {target} has not ended"
-    for host in (source, target):
-        if host not in seen:
-            why = unknown.get(host, "it is not a host of this run")
-            return None, f"{begun}, and {host} cannot be asked ({why}); run again when it answers. Start {name} on neither host before"
     for host, says in ((source, found.source_says), (target, found.target_says)):
         if says is not None and says.get("process") is not None:
             return None, f"{begun}: process {says['process']} of {host} is still at work on it; run again when that has ended"
-    here, there = _state(seen[source], found.key), _state(seen[target], found.key)
-    states = f"it is {here} on {source} and {there} on {target}"
-    by_hand = f"{begun}: {states}; see on which host it works, stop it on the other (virsh destroy), and run again"
     says = found.source_says or found.target_says or {}
     move = {
         **dict(zip(("tenant", "service", "machine"), found.key, strict=True)),
@@ -193,8 +186,24 @@ def _decision(
         "live": says["live"],
         "group": None,
         "number": None,
+        "begun_by": {"source": (found.source_says or says)["run"], "target": (found.target_says or says)["run"]},
     }
     undo = {**move, "undo": True}
+    file = f"migrations/{'/'.join(found.key)}.json in basecast_state_dir"
+    for host, other in ((source, target), (target, source)):
+        if host not in seen:
+            if host == target and _is_surely_here(found, seen):
+                return {**undo, "target_lost": True}, None
+            why = unknown.get(host, "it is not a host of this run")
+            return None, (
+                f"{begun}, and {host} cannot be asked ({why}); run again when it answers. Start {name} on neither host before."
+                f" If {host} is gone for good, {other} keeps what it has once you remove {file} there"
+            )
+    here, there = _state(seen[source], found.key), _state(seen[target], found.key)
+    states = f"it is {here} on {source} and {there} on {target}"
+    by_hand = f"{begun}: {states}; see on which host it works, stop it on the other (virsh destroy), and run again"
+    if here == there == "absent":
+        by_hand = f"{begun}: neither has its domain; define it again (virsh define), or give it up: remove {file} on both hosts"
     if found.source_says is None:
         # The source's file is the first to be written and the last to go, but for the room that was made before.
         return (undo, None) if here != "absent" and there != "running" else (None, by_hand)
@@ -220,6 +229,14 @@ def _decision(
     return None, by_hand
 
 
+def _is_surely_here(found: _Journaled, seen: Mapping[str, Mapping[str, t.Any]]) -> bool:
+    """Whether the source has the machine whatever the target says: it was not handed over, and if it moved live, it still runs here."""
+    if found.source not in seen or found.source_says is None or found.source_says["phase"] != "leaving":
+        return False
+    here = _state(seen[found.source], found.key)
+    return here == "running" or (here == "off" and not found.source_says["live"])
+
+
 def _state(look: Mapping[str, t.Any], key: tuple[str, ...]) -> str:
     return next((str(one["state"]) for one in look["machines"] if key_of(one) == key), "absent")
 
@@ -227,6 +244,8 @@ def _state(look: Mapping[str, t.Any], key: tuple[str, ...]) -> str:
 def _recovery_text(moves: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
     for move in moves:
         what = "is undone" if move.get("undo") else "is finished"
+        if move.get("target_lost"):
+            what += f", on {move['source']} alone since {move['target']} cannot be asked; what has come there goes when it can"
         yield f"An earlier migration of {move['machine']} from {move['source']} to {move['target']} had not ended; it {what}."
 
 
@@ -244,7 +263,13 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
     """
     seen = seen_of(looks)
     problems: list[str] = []
-    wanted = _wanted(request, context, looks, problems, {tuple(key) for key in ended})
+    found = _wanted(request, context, looks, problems, {tuple(key) for key in ended})
+    there = [one for source, one in found if source == request.get("to")]
+    problems += [
+        f"to_pool: {one['machine']} is on {request['to']} already; its disks do not move to another pool of the same host"
+        for one in (there if request.get("to_pool") else ())
+    ]
+    wanted = [(source, one) for source, one in found if source != request.get("to")]
     moves = [_move(source, machine, request, seen, problems) for source, machine in wanted]
     plan: dict[str, t.Any] = {
         "format": FORMAT,
@@ -258,7 +283,7 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
         "references": {},
         "addresses": {},
         "hosts": {},
-        "stays": _stays(request, seen),
+        "stays": [*_stays(request, seen), *(f"{one['machine']} on {request['to']}, where it is to be" for one in there)],
         "problems": problems,
     }
     if moves and not problems:
@@ -312,10 +337,15 @@ def _move(
         problems.append(f"{name} on {source}: {problem}")
     if machine["state"] == "paused":
         problems.append(f"{name} on {source}: it is paused; let it go on (virsh resume), or stop it")
-    if request.get("live") is True and machine["state"] == "off":
+    if flag(request.get("live")) and machine["state"] == "off":
         problems.append(f"live: {name} is off; it can only move with live=false, or without live")
-    if request.get("to") == source:
-        problems.append(f"to: {name} is on {source} already; expected another host, or nothing")
+    live = machine["state"] == "running" and flag(request.get("live")) is not False
+    for disk in machine["disks"] if live else ():
+        if disk.get("snapshots"):
+            problems.append(
+                f"{name} on {source}: its disk {disk['path']} has {disk['snapshots']} snapshots inside, which would be lost while it runs;"
+                " move it off (live=false), or delete them (qemu-img snapshot -d)"
+            )
     jobs = [
         run
         for service in seen[source]["services"]
@@ -331,7 +361,7 @@ def _move(
         **{key: machine[key] for key in ("tenant", "service", "machine", "group", "number")},
         "source": source,
         "target": None,
-        "live": machine["state"] == "running" and request.get("live") is not False,
+        "live": live,
         "arrival": {},
     }
 
@@ -397,8 +427,8 @@ def _best_by_rules(source: str, machine: Machine, context: Context) -> str | Non
 
 
 def _as_empty(observed: Observed) -> dict[str, dict[str, t.Any]]:
-    """The hosts without numbers that are taken: their domains still take room."""
-    return {host: {**facts, "machines": [], "record": None} for host, facts in observed.items()}
+    """The hosts without numbers that are taken: their domains still take room. Other machines may be on their way."""
+    return {host: {**facts, "machines": [], "record": None, "moves": []} for host, facts in observed.items()}
 
 
 def _slug(index: int) -> str:

@@ -52,6 +52,8 @@ def _is_next(move: Move, results: Results, step: str) -> bool:
         earlier = FORWARD[first : FORWARD.index(step)] if FORWARD.index(step) >= first else None
         return earlier is not None and not move.get("undo") and all(_is_done(move, results, before) for before in earlier)
     if move.get("undo"):
+        if move.get("target_lost"):
+            return step == UNDONE_HERE
         return step == UNDONE_THERE or _is_done(move, results, UNDONE_THERE)
     if _is_done(move, results, RECEIVED) or not _is_known(move, results):
         return False
@@ -90,6 +92,9 @@ def _is_done(move: Move, results: Results, step: str) -> bool:
 
 def _arguments(plan: Mapping[str, t.Any], move: Move, results: Results, step: str) -> dict[str, t.Any]:
     told: dict[str, t.Any] = {key: move[key] for key in _KEYS}
+    begun_by = (move.get("begun_by") or {}).get("source" if step in _ON_SOURCE else "target")
+    if begun_by:
+        told["begun_by"] = begun_by
     if step in (PREPARED, RECEIVED):
         return {**told, **move["arrival"]}
     if step == SENT:
@@ -100,7 +105,7 @@ def _arguments(plan: Mapping[str, t.Any], move: Move, results: Results, step: st
     if step in (FINISHED, REMOVED):
         return {**told, **_numbers(plan, results, move["tenant"], move["service"])}
     if step == UNDONE_HERE:
-        return {**told, "certain": True}
+        return {**told, "certain": not move.get("target_lost")}
     return told
 
 
@@ -185,7 +190,8 @@ def _outcome(move: Move, results: Results, predicted: bool) -> dict[str, t.Any]:
 
 
 def _end_of(move: Move, results: Results) -> tuple[str, str]:
-    steps = (UNDONE_THERE, UNDONE_HERE) if move.get("undo") else FORWARD[FORWARD.index(move.get("from_step", PREPARED)) :]
+    back = (UNDONE_HERE,) if move.get("target_lost") else (UNDONE_THERE, UNDONE_HERE)
+    steps = back if move.get("undo") else FORWARD[FORWARD.index(move.get("from_step", PREPARED)) :]
     failed = next((step for step in steps if not _is_done(move, results, step)), None)
     if failed is None:
         return ("undone" if move.get("undo") else "moved"), ""

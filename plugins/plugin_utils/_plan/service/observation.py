@@ -227,6 +227,7 @@ _HOST = _fields(
     networks=_by_name(_flag, 10_000),
     bridges=_list(_name, 10_000),
     record=_mapping,
+    moves=_list(_has(machine=_name, side=lambda value: value.choice("source", "target"), peer=_line)),
     own_claims=_list(
         _all_of(
             _has(run=_name, uses=_list(_all_of(_has(name=_name, cpus=_count, memory_mib=_count, disk_bytes=_count), _fields(pools=_USED)))),

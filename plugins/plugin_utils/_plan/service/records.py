@@ -11,7 +11,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ..placement import Observed
+from ..placement import Observed, answers
+from ..placement.numbering import witnesses
 from ..types import Manifest
 
 FORMAT = 1
@@ -29,19 +30,44 @@ def records_of(
 
     The generation rises only when the numbers change, so that an unchanged deployment writes nothing.
     """
-    assignments = {
-        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]} for entry in placement["assignments"]
+    common = _numbers(manifest, placement, hosts)
+    return {host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)} for host, mine in work.items()}
+
+
+def witness_records(
+    manifest: Manifest,
+    placement: Mapping[str, t.Any],
+    hosts: Observed,
+    groups: Mapping[str, Sequence[str]],
+    work: Mapping[str, t.Any],
+) -> dict[str, dict[str, t.Any]]:
+    """What witnesses keep that have no part in the service: its numbers. Those that have them already are left out."""
+    record = {**_numbers(manifest, placement, hosts), "manifest": {"bases": [], "machines": []}}
+    found = dict.fromkeys(host for group in manifest["machines"] for host in witnesses(group, hosts, groups))
+    return {
+        host: record
+        for host in found
+        if host not in work and answers(hosts[host]) and (hosts[host].get("record") or {}).get("assignments") != record["assignments"]
     }
+
+
+def _numbers(manifest: Manifest, placement: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any]:
+    """The part of a service's record that is the same on all hosts."""
     records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
     newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
-    common = {
+    # What hosts may have that cannot be asked stays in the record, whether the manifest still asks for it or not.
+    hidden = {name: entry for name, entry in (newest.get("assignments") or {}).items() if not answers(hosts.get(entry["host"], {}))}
+    placed = {
+        entry["machine"]: {"host": entry["host"], "group": entry["group"], "number": entry["number"]} for entry in placement["assignments"]
+    }
+    assignments = {**hidden, **placed}
+    return {
         "format": FORMAT,
         "service": manifest["service"],
         "tenant": manifest["tenant"],
         "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
         "assignments": assignments,
     }
-    return {host: {**common, "manifest": host_manifest(manifest, _pools_of(mine["machines"]), bases)} for host, mine in work.items()}
 
 
 def _pools_of(machines: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, str]]:

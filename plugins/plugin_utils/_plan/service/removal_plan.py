@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label, is_name
 from ..placement.numbering import Numbers, candidates, known_numbers
 from .report import one_line
+from .user_options import empty_mistakes, flag, flag_mistakes
 
 FORMAT = 1
 SURPLUS = "surplus"
+_PARTS = ("role", "machines", "remove")
 
 Looks = Mapping[str, Mapping[str, t.Any]]
 
@@ -31,7 +33,8 @@ def removal_plan(
     """
     :param looks: ``{host: {"removal": host_removal's in check mode}}``, or ``{"msg": why it could not be asked}``. Empty to see
         whether the request can be meant.
-    :param request: ``service``, ``tenant``, ``role``, ``machines``, ``remove``, as the user gave them.
+    :param request: ``service``, ``tenant``, ``role``, ``machines``, ``remove``, ``keep_disks``, as the user gave them, and ``given``,
+        the names of those that were given at all.
     :param groups: of the inventory.
     :returns: ``{"format", "service", "tenant", "whole", "hosts": {host: names, or None for all}, "machines": [{"machine", "host",
         "running", "disks", "bytes", "problem"}], "elsewhere": {host: names that
@@ -42,7 +45,7 @@ def removal_plan(
         "format": FORMAT,
         "service": request.get("service") or (manifest or {}).get("service"),
         "tenant": request.get("tenant") or (manifest or {}).get("tenant") or "default",
-        "whole": not any(request.get(key) for key in ("role", "machines", "remove")),
+        "whole": not any(request.get(key) for key in _PARTS),
         "hosts": {},
         "machines": [],
         "elsewhere": {},
@@ -103,7 +106,9 @@ def _mistakes(request: Mapping[str, t.Any], manifest: Mapping[str, t.Any] | None
         yield f"remove: invalid value {remove!r}; expected {SURPLUS}, or nothing"
     if remove == SURPLUS and manifest is None:
         yield f"remove: {SURPLUS} needs the manifest that says what is wanted; give it with -e manifest=FILE"
-    given = [option for option in ("role", "machines", "remove") if request.get(option)]
+    yield from flag_mistakes(request, ("keep_disks",))
+    yield from empty_mistakes(request, _PARTS, "the whole service would be removed")
+    given = [option for option in _PARTS if request.get(option)]
     if len(given) > 1:
         yield f"{given[0]}: given together with {', '.join(given[1:])}; expected one of them"
     for name in names_of(request.get("machines")):
@@ -187,7 +192,7 @@ def _plan_text(plan: Mapping[str, t.Any], request: Mapping[str, t.Any], seen: Lo
     width = max((len(entry["machine"]) for entry in plan["machines"]), default=0)
     for entry in plan["machines"]:
         state = "running" if entry["running"] else "off"
-        keeps = "kept" if request.get("keep_disks") else f"with {entry['bytes'] / 2**20:.1f} MiB"
+        keeps = "kept" if flag(request.get("keep_disks")) else f"with {entry['bytes'] / 2**20:.1f} MiB"
         yield f"  {entry['machine']:<{width}}  {entry['host']}  {state}, {_count(entry['disks'], 'disk')} {keeps}"
         if entry["problem"]:
             yield f"    stays: {entry['problem']}"

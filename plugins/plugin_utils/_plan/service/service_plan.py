@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.user_data import unknown_keys
 from ..placement import Observed, Settings, answers, disks_of, place_machines
+from ..placement.numbering import silent_witnesses
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
@@ -26,7 +27,7 @@ from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
-from .records import records_of
+from .records import records_of, witness_records
 from .report import one_line
 
 FORMAT = 1
@@ -80,6 +81,7 @@ def service_plan(
         bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
        ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
+        ``witnesses[h]`` is the record that a host without a part keeps, where it has to be written.
         ``claims[h]`` is what the plan is about to use of a host, as host_claim takes it.
         ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
         another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
@@ -87,8 +89,8 @@ def service_plan(
     """
     bad = _Bad({}, set())
     known = Known(options.get("imported") or {}, options.get("files") or {}, options.get("candidates") or {}, options.get("adopted") or {})
-    settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {})
     skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
+    settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {}, fleet=fleet)
     hosts = with_rivals(manifest, hosts, settings.groups)
     while True:
         plan, found = _plan_without(bad, manifest, hosts, settings, known, options.get("relaying", AS_USUAL))
@@ -179,6 +181,7 @@ def _plan_without(
         "unplaced": placement["unplaced"],
         "binds": placement["binds"],
         "surplus": placement["surplus"],
+        "witnesses": witness_records(manifest, placement, hosts, settings.groups, work) if creating else {},
         "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays, bool((settings.quotas or {}).get(manifest["tenant"]))),
         "wanted_files": wanted,
         "adoptions": {
@@ -276,6 +279,13 @@ def _unseen(
                 f"{group['places']['count' if group['count'] else 'per_host']}: {', '.join(new)} may exist on hosts of the fleet that are"
                 f" outside this run ({', '.join(unseen)}); run without --limit, or set basecast_fleet to the hosts that may have"
                 " machines of the service"
+            )
+        silent = silent_witnesses(group, hosts, groups)
+        if new and silent and not unseen:
+            yield (
+                f"{group['places']['count']}: {', '.join(new)} may exist on hosts that cannot be asked ({', '.join(silent)}), and too few"
+                f" others know the numbers of {group['name']}; run again when they answer, or leave them out of"
+                f" {'basecast_fleet' if group['hosts'] is None else 'hosts'} if they have no machine of {group['name']}"
             )
 
 

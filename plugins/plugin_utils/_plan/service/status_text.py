@@ -19,12 +19,16 @@ WIDTH = 88
 Entry = Mapping[str, t.Any]
 
 
-def status_text(status: Entry) -> list[str]:
+def status_text(status: Entry, wanted: str | None = None, elsewhere: Sequence[str] = ()) -> list[str]:
+    """
+    :param wanted: the service that was asked for; elsewhere: the others that there are.
+    """
     lines: list[str] = []
     for service in status["services"]:
         lines += _service(service, [one for one in status["machines"] if _is_of(one, service)])
     if not status["services"]:
-        lines.append("No service on the hosts that were asked")
+        others = f"; there are: {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
+        lines += _wrapped("", f"No service{f' {wanted}' if wanted else ''} on the hosts that were asked{others}", indent="")
     lines += _section("Hosts", _hosts(status["hosts"]))
     lines += _section("Bases", _bases(status["bases"]))
     lines += _section("Without an owner", _orphans(status["orphans"]))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..placement import Observed
 from ..types import Manifest, PlannedMachine
@@ -24,6 +24,7 @@ from .drift import drift_text
 from .machine_search import Request
 from .removal_plan import names_of
 from .service_plan import service_plan
+from .user_options import empty_mistakes
 
 Plan = Mapping[str, t.Any]
 Machines = Sequence[PlannedMachine]
@@ -44,7 +45,7 @@ def update_plan(
     """
     :param hosts: what survey_info returned of each.
     :param request: ``role`` or ``machines`` that are meant, all by default; ``serial``, a number of machines or a share of them
-        (``25%``) that are updated at a time, 1 by default.
+        (``25%``) that are updated at a time, 1 by default; ``health_port``.
     :returns: ``{"format", "service", "tenant", "machines": [{"machine", "host", "disks": names of those that are made anew, "text",
         "stop": as the module machine takes it, "drop": as diff_disk takes it}],
         "batches": [[names]], "left": {name: why it is not touched}, "problems": [...], "text": [...], "seen": {host: facts}}``.
@@ -81,6 +82,7 @@ def update_plan(
                 "drop": [{"machine": machine["machine"], "name": name} for name in anew],
             }
         )
+    problems += _port_mistakes(request, manifest, {one["group"] for one in meant})
     size = _batch_size(request.get("serial"), len(plan["machines"]), problems)
     names = [one["machine"] for one in plan["machines"]]
     plan["batches"] = [names[start : start + size] for start in range(0, len(names), size)]
@@ -95,6 +97,9 @@ def _meant(machines: Machines, request: Request) -> tuple[list[PlannedMachine], 
     role, names = request.get("role"), names_of(request.get("machines"))
     if role and names:
         return [], ["role: given together with machines; expected one of them"]
+    empty = list(empty_mistakes(request, ("role", "machines"), "all machines would be updated"))
+    if empty:
+        return [], empty
     known = {machine["machine"] for machine in machines}
     roles = list(dict.fromkeys(machine["group"] for machine in machines))
     problems = [
@@ -133,6 +138,17 @@ def _impossible(machine: PlannedMachine) -> Iterator[str]:
             yield f"{where}: it lies in pool {one['found']}, and the manifest says {one['wanted']}; an update moves no disk to another pool"
         if key == "size_bytes" and one["found"] and one["wanted"] and one["wanted"] < one["found"]:
             yield f"{where}: {one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB; a disk does not shrink"
+
+
+def _port_mistakes(request: Request, manifest: Manifest, roles: Container[str]) -> Iterator[str]:
+    port = request.get("health_port")
+    if port in (None, ""):
+        return
+    if isinstance(port, bool) or not re.fullmatch(r"[0-9]{1,5}", str(port)) or not 1 <= int(str(port)) <= 65535:
+        yield f"health_port: invalid value {port!r}; expected a TCP port, from 1 to 65535"
+    silent = [role["name"] for role in manifest["machines"] if role["name"] in roles and role["cloud_init"] is None]
+    if silent:
+        yield f"health_port: {', '.join(silent)} has no cloud_init, so its guests report no address to ask; leave health_port out"
 
 
 def _batch_size(serial: object, machines: int, problems: list[str]) -> int:

@@ -12,6 +12,7 @@ strings, aliases that unfold to more than fits into memory, structures that cont
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import typing as t
@@ -159,7 +160,7 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> I
     where = f"{origin}:{line}: {dotted(path)}" if path else f"{origin}:{line}"
     if node.tag not in _PLAIN:
         tag = node.tag.replace(_TAG, "!!")
-        yield f"{where}: {_ADVICE.get(node.tag, f'the tag {tag} is not accepted; write a string, number, list or mapping')}"
+        yield f"{where}: {_ADVICE.get(node.tag) or f'the tag {tag} is not accepted; {_without_tag(node)}'}"
     elif node.tag == _TAG + "int" and len(node.value) > MAX_DIGITS:
         yield f"{where}: {_TOO_LARGE}"  # Python itself would not convert it, and not say where it stands
     elif node.tag in (_TAG + "int", _TAG + "float") and ":" in node.value:
@@ -175,13 +176,22 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> I
             yield from _walk(item, (*path, index), lines, origin)
 
 
+def _without_tag(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return f"leave it out: write {json.dumps(node.value)} for a string" if node.value else "leave it out"
+    return f"leave it out: a {'list' if isinstance(node, yaml.SequenceNode) else 'mapping'} needs none"
+
+
 def _walk_mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int], origin: str) -> Iterator[str]:
     seen: dict[str, int] = {}
     for key, value in node.value:
         name, line = str(key.value), key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or key.tag not in (_TAG + "str", _TAG + "merge"):
-            shown = name if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-            yield f"{origin}:{line}: {dotted((*path, shown))}: the key is not a string; put it in quotes"
+            if isinstance(key, yaml.ScalarNode):
+                yield f"{origin}:{line}: {dotted((*path, name))}: the key is not a string; put it in quotes"
+            else:
+                kind = "list" if isinstance(key, yaml.SequenceNode) else "mapping"
+                yield f"{origin}:{line}: {dotted((*path, f'a {kind}'))}: the key is not a string; write a string, such as name: value"
             continue
         if name in seen and key.tag != _TAG + "merge":
             yield f"{origin}:{line}: {dotted((*path, name))}: the key stands twice, first in line {seen[name]}"
@@ -210,7 +220,7 @@ def foreign_values(value: object, path: Path = (), depth: int = 0) -> Iterator[t
     elif isinstance(value, str) and _NOT_TEXT.search(value):
         yield path, "the text has control characters; remove them"
     elif value is not None and not isinstance(value, (str, int, float)):
-        yield path, f"a value of type {type(value).__name__} is not accepted; write a string, number, list or mapping"
+        yield path, f"a value of type {type(value).__name__} is not accepted; write it as a string"
 
 
 def dotted(path: Path) -> str:

@@ -50,6 +50,7 @@ class Site:
         self.silent: set[str] = set()
         self.node: dict[str, t.Any] | None = None
         self.runtime_dir = os.path.join(directory, "run")
+        self.state_dir = os.path.join(directory, "state")
 
     def report(self, domain: FakeDomain) -> None:
         """What the guest does when it starts."""
@@ -87,8 +88,7 @@ class Site:
         return checked_work(given, self.pools, secrets)
 
     def context(self, work: HostWork, check: bool = False) -> Context:
-        state_dir = os.path.join(self.directory, "state")
-        return Context(work, self.stores, run_command, state_dir=state_dir, copy_timeout_s=20.0, check=check)
+        return Context(work, self.stores, run_command, state_dir=self.state_dir, copy_timeout_s=20.0, check=check)
 
     def boot(self, context: Context, timeout_s: float = 1.0) -> Boot:
         return Boot(context, timeout_s, connect=t.cast(t.Any, self.connect))

@@ -16,6 +16,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import S
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import Capture, Captured, CaptureRefused, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain
 
@@ -60,7 +61,9 @@ def root_of(site: Site, name: str) -> str:
 
 
 def capture(site: Site, machine: str = "web-1", **changes: t.Any) -> Captured:
-    request = Request(Owner("default", "shop", machine), None, "golden", "1", site.pools, "qemu:///system", site.runtime_dir)
+    request = Request(
+        Owner("default", "shop", machine), None, "golden", "1", site.pools, "qemu:///system", site.state_dir, site.runtime_dir
+    )
     return Capture(request._replace(**changes), site.stores, run_command, connect=t.cast(t.Any, site.connect)).perform()
 
 
@@ -209,3 +212,11 @@ def test_a_sealed_copy_is_what_becomes_the_base(site: Site, monkeypatch: pytest.
     monkeypatch.setenv("PATH", f"{os.path.dirname(program)}:{os.environ['PATH']}")
     found = capture(site, seal=True)
     assert found.base is not None and has(found.base.path, 0x55) and has(root_of(site, "web-1"), 0x11) and not left(site)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_machine_on_its_way_is_left_alone(check: bool, site: Site) -> None:
+    stopped(site, "web-1")
+    MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", False, True, True, "one"))
+    with pytest.raises(CaptureRefused, match="machine: web-1: its migration to b has not ended"):
+        capture(site, check=check)

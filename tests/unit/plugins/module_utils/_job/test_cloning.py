@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Cloned, CloneRefused, Cloning, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 from .conftest import Site, run_command
@@ -20,7 +22,7 @@ from .test_removal import deploy
 
 
 def clone(site: Site, machine: str = "web-1", name: str = "web-9", **changes: t.Any) -> Cloned:
-    request = Request(Owner("default", "shop", machine), name, site.pools, "qemu:///system", site.runtime_dir)
+    request = Request(Owner("default", "shop", machine), name, site.pools, "qemu:///system", site.state_dir, site.runtime_dir)
     return Cloning(request._replace(**changes), site.stores, run_command, connect=t.cast(t.Any, site.connect)).perform()
 
 
@@ -123,3 +125,22 @@ def test_a_machine_that_is_not_there_is_told(site: Site) -> None:
     stopped(site, "web-1")
     with pytest.raises(CloneRefused, match="web-7 is not on this host"):
         clone(site, "web-7")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_machine_on_its_way_is_left_alone(check: bool, site: Site) -> None:
+    stopped(site, "web-1")
+    MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", False, True, True, "one"))
+    with pytest.raises(CloneRefused, match="machine: web-1: its migration to b has not ended"):
+        clone(site, check=check)
+
+
+def test_a_disk_whose_data_are_elsewhere_is_not_cloned(site: Site) -> None:
+    """The clone's writes would go into the same file."""
+    stopped(site, "web-1")
+    root, data = root_of(site, "web-1"), os.path.join(os.path.dirname(root_of(site, "web-1")), "root.data")
+    os.unlink(root)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={data}", root, "1M"], check=True)
+    with pytest.raises(CloneRefused, match=r"root.qcow2 keeps its data in another file, .*root.data; copy it into one"):
+        clone(site)
+    assert files_of(site, "web-9") == []

@@ -17,6 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import
 from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
@@ -136,6 +137,14 @@ def test_the_last_machine_takes_the_record_along(site: Site) -> None:
     assert record(site) is None and site.stores["one"].references(sha256) == []
 
 
+def test_check_mode_tells_which_machines_run(site: Site) -> None:
+    deploy(site, "web-1", "web-2")
+    next(domain for domain in site.libvirt.known if domain.name == "shop-web-2").destroy()
+    told = by_name(remove(site, check=True))
+    assert {name: one["running"] for name, one in told.items()} == {"web-1": True, "web-2": False}
+    assert not any(one["running"] for one in remove(site)["machines"])
+
+
 def test_check_mode_tells_the_same_and_touches_nothing(site: Site) -> None:
     deploy(site, "web-1", "db-1")
     before = files(site)
@@ -145,6 +154,7 @@ def test_check_mode_tells_the_same_and_touches_nothing(site: Site) -> None:
     for told in (predicted, done):
         for machine in told["machines"]:
             machine["actions"] = [action for action in machine["actions"] if action != "forced"]
+            assert machine.pop("running") is (told is predicted)
     assert predicted == done
 
 
@@ -341,3 +351,24 @@ def test_a_foreign_domain_of_the_name_keeps_its_files(site: Site) -> None:
     told = by_name(remove(site))["web-1"]
     assert "was not made by this collection and is left alone" in told["problem"] and told["actions"] == []
     assert files(site) == before
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_machine_on_its_way_stays(side: str, check: bool, whole: bool, site: Site) -> None:
+    """Also where only its files have come."""
+    deploy(site, "web-1", "web-2")
+    if side == "target":
+        site.libvirt.known[:] = [domain for domain in site.libvirt.known if domain.name != "shop-web-1"]
+    phase = "leaving" if side == "source" else "arriving"
+    MoveJournal(site.state_dir, "default", "shop").write(Entry(side, phase, "r", "web-1", "b", True, True, True, "one"))
+    before = {path for path in files(site) if "/web-1/" in path}
+    told = by_name(remove(site, None if whole else ["web-1", "web-2"], check=check))
+    assert told["web-1"]["problem"].startswith("web-1: its migration") and told["web-1"]["actions"] == []
+    assert told["web-2"]["problem"] is None and told["web-2"]["actions"]
+    assert before and {path for path in files(site) if "/web-1/" in path} == before
+    assert ("shop-web-1" in [domain.name for domain in site.libvirt.known]) is (side == "source")
+    kept = record(site)
+    assert kept is not None and "web-1" in kept["assignments"]
+    assert by_name(remove(site, ["web-1"], moving=True))["web-1"]["problem"] is None

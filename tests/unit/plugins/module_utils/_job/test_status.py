@@ -12,6 +12,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import refere
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import status
 from ansible_collections.basecast.fleet.plugins.module_utils._job.status import Request, look
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
@@ -25,6 +26,7 @@ MACHINE: dict[str, t.Any] = {
     "domain": "shop-m-1",
     "running": True,
     "report": None,
+    "problem": None,
 }
 
 
@@ -140,3 +142,9 @@ def test_a_domain_that_cannot_be_read_may_be_a_machine(site: Site, libvirt: dict
     libvirt["others"]["unread"] = 2
     seen = look(request(site))
     assert not seen["known"] and "2 domains cannot be read" in seen["reason"]
+
+
+def test_a_machine_on_its_way_is_told_as_such(site: Site) -> None:
+    MoveJournal(site.state_dir, "default", "shop").write(Entry("target", "arrived", "r", "m-1", "b", True, True, True, "one"))
+    (machine,) = look(request(site))["machines"]
+    assert machine["problem"].startswith("m-1: its migration from b has not ended")

@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
 from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import Request, observe
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
 
@@ -81,6 +82,14 @@ def test_the_record_and_the_absence_of_one(site: Site) -> None:
     assert observe(request(site))["record"] == {"format": 1, "x": "\x1b[0m"}
 
 
+def test_machines_on_their_way_are_told(site: Site) -> None:
+    assert observe(request(site))["moves"] == []
+    journal = MoveJournal(site.state_dir, "default", "shop")
+    journal.write(Entry("source", "leaving", "r", "web-1", "b", True, True, True, "one"))
+    assert observe(request(site))["moves"] == [{"machine": "web-1", "side": "source", "peer": "b"}]
+    assert observe(request(site, tenant="acme"))["moves"] == []
+
+
 def _hang(*_args: t.Any) -> t.NoReturn:
     time.sleep(60)
     raise AssertionError
@@ -91,7 +100,7 @@ def _break(*_args: t.Any) -> t.NoReturn:
 
 
 @pytest.mark.parametrize("how, reason", [(_hang, "no answer within 1 s"), (_break, "It is broken.")])
-@pytest.mark.parametrize("part", ["pool", "machines", "record", "host"])
+@pytest.mark.parametrize("part", ["pool", "machines", "record", "moves", "host"])
 def test_what_cannot_be_known_is_said_and_hides_nothing(
     part: str, how: t.Any, reason: str, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +112,7 @@ def test_what_cannot_be_known_is_said_and_hides_nothing(
         target, name = {
             "machines": (survey.inquiry, "inquire"),
             "record": (survey.ServiceRecords, "read"),
+            "moves": (survey.MoveJournal, "machines"),
             "host": (survey.capacity, "packages"),
         }[part]
         monkeypatch.setattr(target, name, how)

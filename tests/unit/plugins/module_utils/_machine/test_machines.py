@@ -9,12 +9,14 @@ import os
 import re
 import typing as t
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.backing import Layer
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, MachineWish, Platform, build, describe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machine, Machines, MachinesFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 TOKEN = "0123456789abcdef"
@@ -145,6 +147,27 @@ def test_a_domain_without_our_metadata_is_left_alone(action: str, host: t.Any, m
         assert _only(found).reason == "foreign_domain"
         assert re.search(told, str(_only(found).problem))
     assert host.known[0].running()
+
+
+@pytest.mark.parametrize("action", ["ensure", "stop", "remove"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_machine_on_its_way_is_left_alone(
+    action: str, exists: bool, host: t.Any, machines: t.Any, make_wish: t.Any, tmp_path: Path
+) -> None:
+    wish, state_dir = make_wish(), str(tmp_path / "state")
+    if exists:
+        machines().ensure([wish], start=True)
+    known = [(domain.xml(), domain.running()) for domain in host.known]
+    MoveJournal(state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", True, True, True, "one"))
+    here = machines(state_dir=state_dir)
+    if action == "ensure":
+        with pytest.raises(MachinesFailed, match="its migration to b has not ended") as raised:
+            here.ensure([wish], start=True)
+        assert [one["reason"] for one in raised.value.fields["failed"]] == ["moving"]
+    else:
+        found = here.stop([wish.owner], 1, True) if action == "stop" else here.remove([wish.owner], {wish.owner: wish.directory})
+        assert (_only(found).reason, _only(found).actions) == ("moving", [])
+    assert [(domain.xml(), domain.running()) for domain in host.known] == known
 
 
 def test_another_tenants_machine_is_left_alone_without_names(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:

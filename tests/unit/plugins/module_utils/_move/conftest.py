@@ -11,9 +11,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import Host
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 
 OWNER = Owner("default", "shop", "web-1")
 XML = "<domain type='kvm'><name>shop-web-1</name><vcpu>1</vcpu><memory unit='KiB'>1</memory></domain>"
@@ -29,6 +30,9 @@ class FakeDomain:
 
     def autostart(self) -> bool:
         return self._autostart
+
+    def abort_job(self) -> None:
+        raise LibvirtError("no job is active")
 
     def set_autostart(self, value: bool) -> None:
         self._autostart = value

@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.source import Source
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
@@ -32,7 +32,7 @@ def entry(phase: str = "leaving", live: bool = False, running: bool = True, side
 def test_an_undone_machine_is_as_it_was(known: Make, live: bool, running: bool, power: str, certain: bool, calls: list[str]) -> None:
     domain = FakeDomain(power)
     here = known(domain, entry(live=live, running=running))
-    Source(here.host).undo(OWNER, certain)
+    Source(here.host).undo(OWNER, "r1", certain)
     assert (domain.calls, domain.autostart(), here.entry()) == (calls, True, None)
 
 
@@ -49,7 +49,7 @@ def test_an_undone_machine_is_as_it_was(known: Make, live: bool, running: bool, 
 def test_what_is_not_certain_stays_as_it_is(known: Make, domain: FakeDomain | None, kept: Entry, words: str) -> None:
     here = known(domain, kept)
     with pytest.raises(MoveFailed, match=words):
-        Source(here.host).undo(OWNER)
+        Source(here.host).undo(OWNER, "r1")
     assert here.entry() == kept and (domain is None or domain.calls == [])
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_certain_stays_as_it_is(known: Make, domain: FakeDomain | No
 def test_a_machine_that_somebody_started_is_not_handed_over(known: Make, power: str) -> None:
     here = known(FakeDomain(power), entry())
     with pytest.raises(MoveFailed, match="somebody has started it"):
-        Source(here.host).hand_over(OWNER)
+        Source(here.host).hand_over(OWNER, "r1")
     assert here.entry() == entry()
 
 
@@ -65,9 +65,25 @@ def test_what_was_handed_over_is_removed_and_nothing_else(known: Make) -> None:
     here = known(FakeDomain("off"), entry())
     source, numbers = Source(here.host), Numbers(5, {})
     with pytest.raises(MoveFailed, match="was not handed over; nothing was removed"):
-        source.finish(OWNER, numbers)
+        source.finish(OWNER, "r1", numbers)
     assert here.removed == []
-    source.hand_over(OWNER)
-    source.finish(OWNER, numbers)
-    source.finish(OWNER, numbers)
+    source.hand_over(OWNER, "r1")
+    source.finish(OWNER, "r1", numbers)
+    source.finish(OWNER, "r1", numbers)
     assert here.removed == [OWNER] and here.entry() is None
+
+
+@pytest.mark.parametrize("step", ["undo", "hand_over", "finish"])
+def test_another_run_s_migration_is_not_touched(known: Make, step: str) -> None:
+    """It has undone this one's meanwhile, and begun its own."""
+    kept = entry("handed over" if step == "finish" else "leaving")
+    here = known(FakeDomain("off"), kept)
+    source = Source(here.host)
+    steps: dict[str, t.Callable[[], t.Any]] = {
+        "undo": lambda: source.undo(OWNER, "r2", True),
+        "hand_over": lambda: source.hand_over(OWNER, "r2"),
+        "finish": lambda: source.finish(OWNER, "r2", Numbers(2, {})),
+    }
+    with pytest.raises(MoveFailed, match="the run r1 migrates it by now, not r2"):
+        steps[step]()
+    assert here.entry() == kept and here.removed == []

@@ -8,8 +8,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Target
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
@@ -33,29 +33,29 @@ def entry(live: bool = False, running: bool = True, side: str = "target") -> Ent
 def test_a_machine_goes_on_as_it_was(known: Make, live: bool, running: bool, power: str, calls: list[str]) -> None:
     domain = FakeDomain(power)
     here = known(domain, entry(live, running))
-    Target(here.host).finish(OWNER, Numbers(2, {}))
+    Target(here.host).finish(OWNER, "r1", Numbers(2, {}))
     assert (domain.calls, domain.autostart(), here.entry()) == (calls, True, None)
 
 
 @pytest.mark.parametrize("power", ["paused", "off", None])
 def test_what_has_come_is_removed(known: Make, power: str | None) -> None:
     here = known(FakeDomain(power) if power else None, entry())
-    Target(here.host).undo(OWNER)
-    Target(here.host).undo(OWNER)
+    Target(here.host).undo(OWNER, "r1")
+    Target(here.host).undo(OWNER, "r1")
     assert here.removed == [OWNER] and here.entry() is None
 
 
 def test_a_machine_that_runs_here_is_not_removed(known: Make) -> None:
     here = known(FakeDomain("running"), entry(live=True))
     with pytest.raises(MoveFailed, match="runs on the target; nothing was removed"):
-        Target(here.host).undo(OWNER)
+        Target(here.host).undo(OWNER, "r1")
     assert here.removed == [] and here.entry() == entry(live=True)
 
 
 def test_a_machine_that_leaves_this_host_is_not_removed(known: Make) -> None:
     here = known(FakeDomain("off"), entry(side="source"))
     with pytest.raises(MoveFailed, match="leaves this host"):
-        Target(here.host).undo(OWNER)
+        Target(here.host).undo(OWNER, "r1")
     assert here.removed == []
 
 
@@ -76,7 +76,7 @@ def test_the_door_of_a_killed_run_is_closed(known: Make, other: Entry | None, st
     (doors / "r1.json.log").write_text("")
     if other is not None:
         here.host.journal(OWNER).write(other)
-    Target(here.host).finish(OWNER, Numbers(2, {}))
+    Target(here.host).finish(OWNER, "r1", Numbers(2, {}))
     assert bool(list(doors.iterdir())) is stays
 
 
@@ -87,5 +87,14 @@ def test_a_file_that_cannot_be_read_keeps_the_door(known: Make) -> None:
     doors = Path(here.host.runtime_dir, ".migrations")
     doors.mkdir()
     (doors / "r1.json").write_text('{"pid": 1, "start_time": 1, "port": 47700}')
-    Target(here.host).finish(OWNER, Numbers(2, {}))
+    Target(here.host).finish(OWNER, "r1", Numbers(2, {}))
     assert here.entry() is None and list(doors.iterdir())
+
+
+@pytest.mark.parametrize("step", ["undo", "finish"])
+def test_another_run_s_migration_is_not_touched(known: Make, step: str) -> None:
+    here = known(FakeDomain("paused"), entry())
+    target = Target(here.host)
+    with pytest.raises(MoveFailed, match="the run r1 migrates it by now, not r2"):
+        target.undo(OWNER, "r2") if step == "undo" else target.finish(OWNER, "r2", Numbers(2, {}))
+    assert here.entry() == entry() and here.removed == []

@@ -101,8 +101,9 @@ def test_a_clone_that_is_there_needs_nothing_new() -> None:
     assert [again["hosts"]["a"][key] for key in ("disks", "seeds")] == [[], []]
 
 
-def test_flattened_disks_are_copies() -> None:
-    plan = clone_plan(deployed(), {**REQUEST, "flatten": True})
+@pytest.mark.parametrize("flatten", [True, "yes"])
+def test_flattened_disks_are_copies(flatten: object) -> None:
+    plan = clone_plan(deployed(), {**REQUEST, "flatten": flatten})
     assert [disk["differencing"] for disk in plan["hosts"]["a"]["disks"]] == [False]
     assert "a copy without a base" in "\n".join(plan["text"])
 
@@ -121,3 +122,7 @@ def test_flattened_disks_are_copies() -> None:
 def test_a_clone_is_there_only_if_its_job_says_so(outcome: dict[str, t.Any], predicted: bool, ok: bool, words: str) -> None:
     report = clone_report({"machine": "web-1", "name": "web-9", "host": "a"}, outcome, predicted)
     assert report["ok"] is ok and words in report["text"][0]
+
+
+def test_a_misspelt_flag_is_refused() -> None:
+    assert clone_plan({}, {**REQUEST, "flatten": "ture"})["problems"] == ["flatten: invalid value 'ture'; expected true or false"]

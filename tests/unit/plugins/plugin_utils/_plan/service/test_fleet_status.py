@@ -184,6 +184,20 @@ def test_one_service_is_told_alone() -> None:
     assert [one["service"] for one in [*status["machines"], *status["services"], *status["orphans"]]] == ["blog"] * 3
 
 
+def test_a_service_that_is_misspelt_is_not_told_as_if_there_were_none() -> None:
+    looks = {"a": look("web-1", machines=[machine("web-1"), machine("page-1", "blog")])}
+    lines = "\n".join(fleet_status(looks, service="shopp")["text"])
+    assert "No service shopp on the hosts that were asked; there are: blog, shop" in lines
+    assert "No service on the hosts that were asked" in "\n".join(fleet_status({"a": look()})["text"])
+
+
+@pytest.mark.parametrize("service", [5, ["shop"], "sh\u00f6p", "../shop", "a b"])
+@pytest.mark.parametrize("looks", [{}, {"a": look()}], ids=["before", "after"])
+def test_a_service_that_cannot_be_meant_is_a_failure(looks: t.Any, service: t.Any) -> None:
+    status = fleet_status(looks, service=service)
+    assert not status["ok"] and status["failures"][0].startswith(f"service: invalid value {service!r}; expected a name")
+
+
 @pytest.mark.parametrize(
     "told",
     [

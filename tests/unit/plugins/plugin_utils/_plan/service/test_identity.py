@@ -30,6 +30,9 @@ def domain(name: str | None = "shop-web-1", uuid: str | None = UUID, **more: t.A
     return {"domain": name, "uuid": uuid, "service": None, "tenant": None, "machine": None, "problem": None, **more}
 
 
+LEAVES = {"machine": "web-1", "side": "source", "peer": "b"}
+COMES = {"machine": "web-1", "side": "target", "peer": "a"}
+UNENDED = "has not ended; wait for the run that does it, or end it (basecast.fleet.migrate -e service=shop -e machine=web-1)"
 OURS = {"service": "shop", "tenant": "default", "machine": "web-1"}
 
 
@@ -51,6 +54,9 @@ OURS = {"service": "shop", "tenant": "default", "machine": "web-1"}
         ({"domains": [domain(None, None)]}, {"domains": [domain(None, None)]}, ""),
         ({"domains": [domain("mail", "x")]}, {"domains": [domain("mail", "x")]}, ""),
         ({"domains": [domain(uuid="x", problem="not XML")]}, {}, ""),
+        ({"machines": [web(1)], "moves": [LEAVES]}, {"machines": [web(1)]}, f"from a to b {UNENDED}"),
+        ({"machines": [web(1)]}, {"machines": [web(1)], "moves": [COMES]}, f"from a to b {UNENDED}"),
+        ({}, {"moves": [{**COMES, "peer": "gone"}]}, f"from gone to b {UNENDED}"),
     ],
 )  # fmt: skip
 def test_names_and_uuids_are_compared_across_hosts(on_a: dict[str, t.Any], on_b: dict[str, t.Any], told: str) -> None:
@@ -58,3 +64,8 @@ def test_names_and_uuids_are_compared_across_hosts(on_a: dict[str, t.Any], on_b:
     found = problems(service_plan(manifest(hosts=["a"]), hosts))
     assert told in found
     assert bool(found) is bool(told)
+
+
+def test_a_move_is_one_problem_and_not_two() -> None:
+    hosts = {"a": host(held(), machines=[web(1)], moves=[LEAVES]), "b": host(held(), machines=[web(1)], moves=[COMES])}
+    assert problems(service_plan(manifest(hosts=["a"]), hosts)).count("web-1") == 2  # in the sentence, and in its command

@@ -12,6 +12,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.machi
 REQUEST = {"service": "shop", "tenant": "default", "machine": "web-1", "base": "golden", "version": "1"}
 WEB_1 = {"machine": "web-1", "domain": "shop-web-1", "running": True}
 HAS: dict[str, t.Any] = {"reachable": True, "known": True, "machines": [WEB_1], "pools": {}}
+MOVE = {"machine": "web-1", "side": "source", "peer": "b"}
 NOTHING: dict[str, t.Any] = {**HAS, "machines": []}
 SILENT: dict[str, t.Any] = {**NOTHING, "known": False, "reason": "Cannot connect to libvirt"}
 AWAY: dict[str, t.Any] = {"reachable": False, "msg": "cannot be reached: timed out"}
@@ -23,6 +24,8 @@ AWAY: dict[str, t.Any] = {"reachable": False, "msg": "cannot be reached: timed o
         ({"a": NOTHING, "b": HAS}, "b", ""),
         ({"a": AWAY, "b": HAS}, "b", ""),
         ({"a": HAS, "b": HAS}, "b", "web-1 of service shop is on a and on b; remove the wrong one first"),
+        ({"a": {**HAS, "moves": [MOVE]}, "b": HAS}, "b", "machine web-1: its migration from a to b has not ended"),
+        ({"a": {**HAS, "moves": [{**MOVE, "machine": "web-2"}]}}, "a", ""),
         ({"a": NOTHING}, None, "web-1 is on no host that could be asked; no host has a machine of shop"),
         ({"a": NOTHING, "b": AWAY}, None, r"not all could be asked (b: cannot be reached: timed out)"),
         ({"a": SILENT}, None, "not all could be asked (a: Cannot connect to libvirt)"),
@@ -98,3 +101,8 @@ DONE = {"changed": True, "base": BASE, "disk": {"name": "root"}, "running": True
 def test_what_was_captured_is_told(change: dict[str, t.Any], words: list[str]) -> None:
     text = "\n".join(capture_text({**DONE, **change}, REQUEST, "kvm1"))
     assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("option", ["flatten", "seal"])
+def test_a_misspelt_flag_is_refused(option: str) -> None:
+    assert capture_plan({}, {**REQUEST, option: "ture"})["problems"] == [f"{option}: invalid value 'ture'; expected true or false"]

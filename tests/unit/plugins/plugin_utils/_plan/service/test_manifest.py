@@ -183,3 +183,61 @@ def test_the_administrator_says_what_disks_are_by_default(disk: dict[str, t.Any]
     read = parse_manifest({"format": 1, "service": "s", "bases": [base], "machines": [group]}, differencing=default)
     assert read["machines"][0]["disks"][0]["differencing"] is differencing
     assert read["bases"][0]["pool"] == "fast"
+
+
+ROOT = "    disks: [{name: root, size_gib: 1}]\n"
+SHORT = f"format: 1\nservice: s\nmachines:\n  - name: w\n    count: 1\n{ROOT}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a\n", "a manifest is a mapping; for example format: 1"),
+        (SHORT + "bases: {name: x}\n", "a list of bases is wanted; for example bases: [{name: debian-12, version: '1',"),
+        (SHORT + "bases: [x]\n", "bases[0]: 'x' is not accepted; a base is a mapping; for example - {name: debian-12,"),
+        ("format: 1\nservice: s\nmachines: {web: {count: 1}}\n", "at least one group of machines is wanted; for example machines: [{name:"),
+        (SHORT.replace(ROOT, "    disks: {name: root}\n"), "a list of at least one disk is wanted; for example disks: [{name: root,"),
+        (SHORT.replace(ROOT, "    disks: [root]\n"), "a disk is a mapping; for example - {name: root, base: debian-12}"),
+        (SHORT + "    networks: default\n", "a list of networks is wanted; for example networks: [{network: default}]"),
+        (SHORT + "    networks: [default]\n", "either network or bridge; for example - {network: default}"),
+        (SHORT + "    hosts: {kvm1: 1}\n", "{'kvm1': 1} is not accepted; hosts are a list of host or group names"),
+        (SHORT + "    cloud_init: [x]\n", "for example cloud_init: {user_data: {hostname: web}}"),
+        (SHORT + "    placement: {avoid: kvm1}\n", "to avoid are a list; for example avoid: [kvm1]"),
+        (SHORT + "    placement: {spread: site}\n", "for example spread: {by: site, at_most: 1}"),
+        (SHORT + "    placement: {together_with: {groups: w}}\n", "together_with.groups"),
+        (SHORT.replace("size_gib: 1", "size_gib: 1, pool: [a]"), "for example pool: default"),
+        (SHORT.replace("size_gib: 1", "size_gib: 1, pool: {label: [a]}"), "pool.label: unknown key (did you mean labels?)"),
+        (SHORT + "bases: [{name: x, version: v, source: http://x}]\n", "for example source: {host: kvm1, path: debian-12.qcow2}"),
+        (SHORT + "bases: [{name: x, version: v, source: {hst: a, path: b}}]\n", "is not accepted (did you mean host?); a source has"),
+        (SHORT + "bases: [{name: x, version: v, source: {ulr: a}}]\n", "is not accepted (did you mean url?); a source has"),
+        (SHORT.replace("size_gib: 1", "size_gib: 1, backend: reflnk"), "(did you mean reflink?); a backend is"),
+        (SHORT + "placement: {prefer: sooner}\n", "(did you mean soonest?); spread"),
+    ],
+)
+def test_a_wrong_form_is_told_with_the_right_one(text: str, told: str) -> None:
+    found = errors(text)
+    assert any(told in sentence for sentence in found), found
+    assert len(set(found)) == len(found)
+    assert not any("one of  is" in sentence or "one of labels" in sentence for sentence in found)
+
+
+def schemas(schema: t.Any) -> t.Iterator[dict[str, t.Any]]:
+    if isinstance(schema, dict):
+        yield schema
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from schemas(inner)
+
+
+def test_every_example_is_accepted_by_its_own_rule() -> None:
+    import jsonschema
+    import yaml
+
+    found = [(schema, example) for schema in schemas(module.MANIFEST) for example in schema.get("examples", ())]
+    assert len(found) > 20
+    for schema, example in found:
+        bare = {key: value for key, value in schema.items() if key != "required"}
+        jsonschema.Draft202012Validator(bare).validate(yaml.safe_load(example))
+    # What may be a list or a mapping, or needs one, is shown.
+    for schema in schemas(module.MANIFEST["properties"]):
+        if schema.get("type") in ("array", "object") and "description" in schema:
+            assert "examples" in schema, schema["description"]

@@ -95,22 +95,48 @@ def test_a_whole_chain_comes_parents_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "live", "how"), [("running", None, True), ("running", False, False), ("off", None, False), ("off", False, False)]
+    ("state", "live", "how"),
+    [
+        ("running", None, True),
+        ("running", False, False),
+        ("running", "no", False),
+        ("running", 0, False),
+        ("running", "yes", True),
+        ("off", None, False),
+        ("off", False, False),
+    ],
 )
-def test_what_runs_moves_live_unless_told_otherwise(state: str, live: bool | None, how: bool) -> None:
+def test_what_runs_moves_live_unless_told_otherwise(state: str, live: object, how: bool) -> None:
     made = plan({"a": look(machine(state=state)), "b": NOTHING}, {"a": host(held()), "b": host(held())}, {**WEB, "live": live})
     assert made["moves"][0]["live"] is how and made["moves"][0]["arrival"]["running"] is (state == "running")
+
+
+@pytest.mark.parametrize("changes", [{}, {"state": "off"}, {"problems": ["its disk x is the parent of y"]}])
+def test_a_machine_that_is_where_it_is_to_be_stays(changes: dict[str, t.Any]) -> None:
+    """So a second run of a migration changes nothing, and is well."""
+    made = plan({"a": look(machine(**changes)), "b": NOTHING}, {"a": host(held()), "b": host(held())}, {**WEB, "to": "a"})
+    assert (made["problems"], made["moves"], made["stays"]) == ([], [], ["web-1 on a, where it is to be"])
+    assert "  stays: web-1 on a, where it is to be" in made["text"]
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
+    empty = dict.fromkeys(("tenant", "to", "to_pool", "live", "host"), nothing)
+    assert mistakes({**WEB, **empty}, None, ["a", "b"]) == []
+    made = plan({"a": look(machine()), "b": NOTHING}, {"a": host(held()), "b": host(held())}, {**WEB, **empty})
+    assert (made["problems"], made["moves"][0]["target"], made["moves"][0]["live"]) == ([], "b", True)
 
 
 @pytest.mark.parametrize(
     ("changes", "request_", "words"),
     [
-        ({}, {"to": "a"}, "to: web-1 is on a already"),
+        ({}, {"to": "a", "to_pool": "fast"}, "to_pool: web-1 is on a already; its disks do not move to another pool"),
         ({"state": "off"}, {"live": True}, "live: web-1 is off"),
         ({"state": "paused"}, {}, "web-1 on a: it is paused"),
         ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
         ({}, {"machine": "web-2"}, "machine: web-2 of service shop (tenant default) is on no host that was asked; machines of shop: web-1"),
         ({}, {"tenant": "other"}, "machine: web-1 of service shop (tenant other) is on no host that was asked"),
+        ({"disks": [disk(snapshots=2)]}, {"to": "b"}, "root.qcow2 has 2 snapshots inside, which would be lost while it runs; move it off"),
         ({"networks": [{"network": "lan"}]}, {"to": "b"}, "b has no network 'lan'"),
         ({"networks": [{"bridge": "br7"}]}, {"to": "b"}, "b has no bridge 'br7'"),
         ({"memory_mib": 99999}, {"to": "b"}, "web-1"),
@@ -184,6 +210,7 @@ def test_a_host_is_emptied_over_several_others() -> None:
         ({"service": "../shop", "machine": "web-1"}, "service: invalid value '../shop'; expected a name"),
         ({**WEB, "machine": "../web"}, "machine: invalid value '../web'; a machine's name has"),
         ({**WEB, "to": "z"}, "to: 'z' is not a host of this run; expected one of a, b"),
+        ({**WEB, "live": [True]}, "live: invalid value [True]; expected true or false"),
         ({**WEB, "live": "maybe"}, "live: invalid value 'maybe'; expected true or false"),
         ({**WEB, "to_pool": "/srv"}, "to_pool: invalid value '/srv'; expected a name"),
         ({"evacuate": True}, "host: none given"),
@@ -259,11 +286,53 @@ def test_every_interruption_is_undone_finished_or_refused(
     assert found["problems"] == [] and (UNDO if move.get("undo") else move["from_step"]) == decision
 
 
-@pytest.mark.parametrize("silent", ["a", "b"])
-def test_a_side_that_cannot_be_asked_is_named(silent: str) -> None:
-    looks = {"a": look(machine(), journal=[entry("source", "leaving")]), "b": look(journal=[entry("target", "arriving")]), silent: SILENT}
+@pytest.mark.parametrize(
+    ("silent", "phase", "live", "here"),
+    [
+        ("a", "leaving", True, "running"),
+        ("b", "leaving", True, "off"),
+        ("b", "leaving", True, "paused"),
+        ("b", "leaving", False, "absent"),
+        ("b", "handed over", False, "off"),
+    ],
+)
+def test_a_side_that_cannot_be_asked_is_named(silent: str, phase: str, live: bool, here: str) -> None:
+    machines = [machine(state=here)] if here != "absent" else []
+    looks = {
+        "a": look(*machines, journal=[entry("source", phase, live)]),
+        "b": look(journal=[entry("target", "arriving", live)]),
+        silent: SILENT,
+    }
     found = migration_recovery(looks, WEB)
     assert found["moves"] == [] and f"and {silent} cannot be asked (Connection timed out)" in found["problems"][0]
+    other = {"a": "b", "b": "a"}[silent]
+    assert f"{other} keeps what it has once you remove migrations/default/shop/web-1.json" in found["problems"][0]
+
+
+@pytest.mark.parametrize(("live", "here"), [(True, "running"), (False, "running"), (False, "off")])
+def test_a_lost_target_does_not_hold_a_machine_that_is_here(live: bool, here: str) -> None:
+    """It was not handed over, so the target did not let it go on; what has come there is undone when the target is back."""
+    looks = {"a": look(machine(state=here), journal=[entry("source", "leaving", live)]), "b": SILENT}
+    found = migration_recovery(looks, WEB)
+    (move,) = found["moves"]
+    assert (move["undo"], move["target_lost"], found["problems"]) == (True, True, [])
+    assert "on a alone since b cannot be asked" in found["text"][0]
+    back = {"a": look(machine(state=here)), "b": look(journal=[entry("target", "arrived", live)])}
+    assert migration_recovery(back, WEB)["moves"][0]["undo"]
+
+
+def test_each_side_is_told_which_run_began() -> None:
+    looks = {
+        "a": look(machine(), journal=[{**entry("source", "leaving"), "run": "r1"}]),
+        "b": look(journal=[{**entry("target", "arriving"), "run": "r0"}]),
+    }
+    assert migration_recovery(looks, WEB)["moves"][0]["begun_by"] == {"source": "r1", "target": "r0"}
+
+
+def test_a_machine_that_nobody_has_can_be_given_up() -> None:
+    looks = {"a": look(journal=[entry("source", "leaving")]), "b": look(journal=[entry("target", "arriving")])}
+    found = migration_recovery(looks, WEB)
+    assert "neither has its domain" in found["problems"][0] and "migrations/default/shop/web-1.json" in found["problems"][0]
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -288,3 +357,10 @@ def test_what_was_finished_just_now_is_not_moved_again() -> None:
         {"a": NOTHING, "b": look(machine())}, WEB, Context({"a": host(), "b": host(held())}), [["default", "shop", "web-1"]]
     )
     assert (made["moves"], made["problems"]) == ([], [])
+
+
+@pytest.mark.parametrize(("state", "live"), [("running", False), ("off", None)])
+def test_snapshots_inside_a_disk_move_with_its_file(state: str, live: bool | None) -> None:
+    hosts = {"a": host(held()), "b": host(held())}
+    made = plan({"a": look(machine(state=state, disks=[disk(snapshots=2)])), "b": NOTHING}, hosts, {**WEB, "live": live})
+    assert made["problems"] == []

@@ -92,6 +92,7 @@ def test_no_machine_is_let_go_on_both_sides() -> None:
     ("more", "taken", "state"),
     [
         ({"undo": True}, [UNDONE_THERE, UNDONE_HERE], "undone"),
+        ({"undo": True, "target_lost": True}, [UNDONE_HERE], "undone"),
         ({"from_step": "handed_over"}, ["handed_over", "finished", "removed", RECORDED], "moved"),
         ({"from_step": "finished"}, ["finished", "removed", RECORDED], "moved"),
         ({"from_step": "removed"}, ["removed", RECORDED], "moved"),
@@ -107,3 +108,19 @@ def test_records_name_the_new_host_everywhere() -> None:
     numbers = {"generation": 5, "assignments": {"web-1": {"host": "b"}}}
     assert migration_steps(plan, {}, "finished") == {"b": [{**KEY, **numbers}]}
     assert migration_steps(plan, {}, RECORDED) == {"c": [{**KEY, **numbers}]}
+
+
+@pytest.mark.parametrize(("step", "host", "run"), [(UNDONE_THERE, "b", "r0"), ("finished", "b", "r0"), ("handed_over", "a", "r1")])
+def test_a_step_names_the_run_that_began(step: str, host: str, run: str) -> None:
+    more = {"undo": True} if step == UNDONE_THERE else {"from_step": step}
+    plan = {"moves": [{**MOVE, **more, "begun_by": {"source": "r1", "target": "r0"}}], "records": [RECORD], "addresses": {}}
+    assert migration_steps(plan, {}, step)[host][0]["begun_by"] == run
+    plan["moves"] = [{**MOVE, **more}]
+    assert "begun_by" not in migration_steps(plan, {}, step)[host][0]
+
+
+def test_a_source_is_sure_only_where_the_target_was_asked() -> None:
+    for lost in (True, False):
+        plan = {"moves": [{**MOVE, "undo": True, "target_lost": lost}], "records": [RECORD], "addresses": {}}
+        results = {} if lost else {"b": {UNDONE_THERE: {"machines": [{**KEY, "state": "absent", "problem": None}]}}}
+        assert migration_steps(plan, results, UNDONE_HERE)["a"][0]["certain"] is not lost

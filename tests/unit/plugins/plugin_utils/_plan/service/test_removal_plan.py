@@ -104,6 +104,9 @@ def test_a_misspelt_host_makes_nothing_surplus() -> None:
         ({"remove": "surplus", "machines": "web-1"}, "shop", "machines: given together with remove"),
         ({"service": "s", "machines": ["Web-1"]}, None, "machines: invalid value 'Web-1'; a machine's name has"),
         ({"service": "s", "machines": "web-1,,"}, None, "machines: invalid value ''"),
+        ({"service": "s", "machines": [], "given": ["machines"]}, None, "machines: given and empty; without it, the whole service"),
+        ({"service": "s", "role": "", "given": ["role"]}, None, "role: given and empty; without it, the whole service"),
+        ({"service": "s", "keep_disks": "ture"}, None, "keep_disks: invalid value 'ture'; expected true or false"),
     ],
 )
 @pytest.mark.parametrize("looks", [{}, TWO], ids=["before", "after"])

@@ -235,6 +235,76 @@ def test_the_numbers_of_a_silent_host_are_not_given_away() -> None:
     assert {states["web-3"][0], states["web-4"][0]} == {"b", "c"}
 
 
+GONE = {"reachable": False, "msg": "No route to host"}
+
+
+def numbered(*places: tuple[int, str], generation: int = 1) -> dict[str, t.Any]:
+    assignments = {f"web-{n}": {"host": where, "group": "web", "number": n} for n, where in places}
+    return {"format": 1, "service": "shop", "generation": generation, "assignments": assignments}
+
+
+def there(number: int) -> dict[str, t.Any]:
+    return {"machine": f"web-{number}", "group": "web", "number": number}
+
+
+@pytest.mark.parametrize("down", [GONE, DOWN], ids=["dead", "silent"])
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]], ids=["fleet", "hosts"])
+def test_a_counted_machine_stays_on_a_host_that_is_down(names: list[str] | None, down: dict[str, t.Any]) -> None:
+    record = numbered((1, "a"), (2, "b"), (3, "c"))
+    hosts = {
+        "a": host(held(), record=record, machines=[there(1)]),
+        "b": host(**down),
+        "c": host(held(), record=record, machines=[there(3)]),
+    }
+    wanted = counted(3)
+    wanted["machines"][0]["hosts"] = names
+    plan = service_plan(wanted, hosts, {"all": ["a", "b", "c"]})
+    found = {m["machine"]: (m["host"], m["state"]) for m in plan["machines"]}
+    assert found == {"web-1": ("a", "exists"), "web-2": ("b", "unreachable" if down is GONE else "unknown"), "web-3": ("c", "exists")}
+    assert (plan["surplus"], plan["problems"]) == ([], [])
+    # The others keep its number, also while fewer are asked for.
+    fewer = service_plan(counted(2), hosts)
+    assert fewer["hosts"]["a"]["record"]["assignments"]["web-2"]["host"] == "b"
+    # It is made again only once its host is given up.
+    del hosts["b"]
+    found = {m["machine"]: m["host"] for m in service_plan(counted(3), hosts)["machines"]}
+    assert "web-2" not in found and len(found) == 3
+
+
+def test_a_counted_machine_outside_the_run_is_not_made_again() -> None:
+    record = numbered((1, "a"), (2, "b"))
+    plan = service_plan(counted(2), {"a": host(held(), record=record, machines=[there(1)])}, fleet=["a", "b"])
+    assert {m["machine"]: m["state"] for m in plan["machines"]} == {"web-1": "exists", "web-2": "outside"}
+    assert plan["problems"] == []
+
+
+def test_the_numbers_of_a_count_are_kept_by_hosts_without_machines() -> None:
+    names = [f"h{n}" for n in range(12)]
+    plan = service_plan(counted(1), {name: host(held()) for name in names})
+    (only,) = plan["machines"]
+    assert {only["host"], *plan["witnesses"]} == set(names[:9])
+    record = plan["hosts"][only["host"]]["record"]
+    assert all(kept["assignments"] == record["assignments"] and kept["manifest"]["machines"] == [] for kept in plan["witnesses"].values())
+    # One that has them writes nothing; with the only host of a machine down, the machine is its own.
+    hosts = {name: host(held(), record=plan["witnesses"].get(name)) for name in names}
+    hosts[only["host"]] = host(**GONE)
+    again = service_plan(counted(1), hosts)
+    assert [(m["machine"], m["host"], m["state"]) for m in again["machines"]] == [("web-1", only["host"], "unreachable")]
+    assert again["witnesses"] == {}
+    assert service_plan(manifest(per_host=1), {"a": host(held()), "b": host(held())})["witnesses"] == {}
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "refused"),
+    [(1, 1, True), (2, 1, False), (2, 2, True), (3, 2, False), (1, 3, True), (5, 4, False), (4, 5, True), (5, 40, False)],
+)
+def test_a_count_needs_most_of_its_witnesses(up: int, down: int, refused: bool) -> None:
+    hosts = {f"up{n}": host(held()) for n in range(up)} | {f"down{n}": host(**GONE) for n in range(down)}
+    plan = service_plan(counted(2), hosts)
+    text = "web-1, web-2 may exist on hosts that cannot be asked (down0"
+    assert (text in problems(plan)) == bool(plan["problems"]) == refused
+
+
 def counted(count: int) -> dict[str, t.Any]:
     base = {"name": "tiny", "version": "1", "source": {"host": "a", "path": "tiny.qcow2"}}
     group = {"name": "web", "count": count, "memory_mib": 64, "disks": [{"name": "root", "base": "tiny"}]}

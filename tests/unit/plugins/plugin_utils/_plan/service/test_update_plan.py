@@ -113,8 +113,15 @@ def test_machines_are_updated_some_at_a_time(serial: t.Any, sizes: list[int]) ->
     [
         (shop("2"), {"serial": "all"}, "serial: invalid value 'all'; expected a number of machines, or a share of them such as 25%"),
         (shop("2"), {"serial": 0}, "serial: invalid value 0"),
+        (shop("2"), {"health_port": "https"}, "health_port: invalid value 'https'; expected a TCP port, from 1 to 65535"),
+        (shop("2"), {"health_port": 0}, "health_port: invalid value 0; expected a TCP port"),
+        (shop("2"), {"health_port": "65536"}, "health_port: invalid value '65536'"),
+        (shop("2"), {"health_port": True}, "health_port: invalid value True"),
+        (shop("2"), {"health_port": [443]}, "health_port: invalid value [443]"),
+        (shop("2"), {"health_port": 443}, "health_port: web has no cloud_init, so its guests report no address"),
         (shop("2"), {"role": "db"}, "role: 'db' is not a role of the manifest; these are: web"),
         (shop("2"), {"machines": "web-9"}, "machines: 'web-9' is not a machine of the manifest; these are: web-1, web-2, web-3, web-4"),
+        (shop("2"), {"machines": [], "given": ["machines"]}, "machines: given and empty; without it, all machines would be updated"),
         (shop("2"), {"machines": "web-1", "role": "web"}, "role: given together with machines; expected one of them"),
         (shop(disks=[{"name": "root", "base": "tiny"}, {"name": "data", "size_gib": 0.5}]), {}, "disk data: 1 GiB cannot become 0.5 GiB"),
         (
@@ -127,6 +134,11 @@ def test_machines_are_updated_some_at_a_time(serial: t.Any, sizes: list[int]) ->
 def test_what_cannot_be_updated_is_a_problem(manifest: t.Any, request_: dict[str, t.Any], words: str) -> None:
     problems = update_plan(manifest, deployed(pools=("default", "fast")), request_)["problems"]
     assert any(words in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize("port", [443, "443", "", None])
+def test_a_port_can_be_asked_where_guests_report(port: t.Any) -> None:
+    assert update_plan(shop("2", cloud_init={}), deployed(), {"health_port": port})["problems"] == []
 
 
 def test_machines_of_a_silent_host_are_told() -> None:

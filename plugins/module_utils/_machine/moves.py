@@ -17,10 +17,10 @@ import typing as t
 from .._disk import filesystem
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
-from .._machine.files import SECRET_MODE, make_directory
-from .._machine.owner import Owner
 from .._names import check_name, is_host_label, is_name
 from .._untrusted import Malformed, read
+from .files import SECRET_MODE, make_directory
+from .owner import Owner
 
 FORMAT = 1
 SOURCE, TARGET = "source", "target"
@@ -165,3 +165,20 @@ def tenants_with_moves(state_dir: str) -> list[str]:
             return [name for name in directory.names() if is_name(name)]
     except FileNotFoundError:
         return []
+
+
+def unended(state_dir: str, owner: Owner) -> str | None:
+    """Why nobody else may change the machine on this host: a migration of it has not ended. None where none has begun."""
+    try:
+        entry = MoveJournal(state_dir, owner.tenant, owner.service).read(owner.machine)
+    except JournalUnreadable as error:
+        return error.message
+    if entry is None:
+        return None
+    way = f"to {entry.peer}" if entry.side == SOURCE else f"from {entry.peer}"
+    return f"{owner.machine}: its migration {way} has not ended; wait for the run that does it, or end it ({how_to_end(owner)})."
+
+
+def how_to_end(owner: Owner) -> str:
+    tenant = "" if owner.tenant == "default" else f" -e tenant={owner.tenant}"
+    return f"basecast.fleet.migrate -e service={owner.service}{tenant} -e machine={owner.machine}"

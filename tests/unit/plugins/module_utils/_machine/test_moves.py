@@ -8,12 +8,15 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import (
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import (
     Entry,
     JournalUnreadable,
     MoveJournal,
+    how_to_end,
     services_with_moves,
+    unended,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 ENTRY = Entry("source", "leaving", "r1", "web-1", "kvm2", True, True, False, "default")
 
@@ -48,3 +51,32 @@ def test_half_a_file_is_not_taken_for_nothing(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(JournalUnreadable):
         journal.read("web-1")
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (ENTRY, "web-1: its migration to kvm2 has not ended; wait for the run that does it, or end it"),
+        (ENTRY._replace(side="target", phase="arriving"), "web-1: its migration from kvm2 has not ended"),
+        (ENTRY._replace(phase="handed over"), "web-1: its migration to kvm2 has not ended"),
+        (ENTRY._replace(machine="web-2"), None),
+        (None, None),
+    ],
+)
+def test_nobody_else_changes_a_machine_on_its_way(tmp_path: Path, entry: Entry | None, told: str | None) -> None:
+    if entry is not None:
+        MoveJournal(str(tmp_path), "default", "shop").write(entry)
+    found = unended(str(tmp_path), Owner("default", "shop", "web-1"))
+    assert (found is None) is (told is None) and (told or "") in (found or "")
+    assert unended(str(tmp_path), Owner("acme", "shop", "web-1")) is None
+
+
+def test_a_file_that_cannot_be_read_may_tell_of_a_move(tmp_path: Path) -> None:
+    MoveJournal(str(tmp_path), "default", "shop").write(ENTRY)
+    (tmp_path / "migrations" / "default" / "shop" / "web-1.json").write_text("[]")
+    assert "cannot be used" in (unended(str(tmp_path), Owner("default", "shop", "web-1")) or "")
+
+
+@pytest.mark.parametrize(("tenant", "more"), [("default", ""), ("acme", " -e tenant=acme")])
+def test_the_command_names_the_machine(tenant: str, more: str) -> None:
+    assert how_to_end(Owner(tenant, "shop", "web-1")) == f"basecast.fleet.migrate -e service=shop{more} -e machine=web-1"
