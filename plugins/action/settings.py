@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 
 from ..plugin_utils import _controller_files, _settings
 
@@ -27,7 +28,9 @@ class ActionModule(ActionBase):
         host = str(variables.get("inventory_hostname"))
         load = _settings.reader(self._loader)
         options = {name: self._templated(option) for name, option in _settings.options_of("settings", load).items()}
-        errors = _settings.unknown_names(variables, _settings.known_names(load), options, host)
+        known = _settings.known_names(load)
+        errors = _settings.unknown_names(variables, known, options, host)
+        errors += _settings.misspelt_names(load_extra_vars(self._loader), known)
         settings, wrong = _settings.read(options, lambda name: self._templar.template(variables.get(name)), host)
         for name in options:
             key = _settings.key_of(name)

@@ -40,6 +40,10 @@ def check_name(option: str, value: t.Any) -> str:
     return value
 
 
+#: Stands for a digest that only the real run can tell, in check mode.
+UNKNOWN_SHA256 = "0" * 64
+
+
 def check_sha256(option: str, value: t.Any) -> str:
     if not is_sha256(value):
         raise InvalidOption(option, value, "a SHA-256 digest has 64 lower-case hexadecimal digits")

@@ -27,6 +27,8 @@ PREFIX = "basecast_"
 KEYS = {"manifest": "manifest", "plan_file": "saved_plan_file"}
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
+_SHORTEST_NAME = 5
+
 Options = Mapping[str, Mapping[str, t.Any]]
 
 _NOUNS = {
@@ -69,6 +71,20 @@ def unknown_names(names: Iterable[str], known: Collection[str], settable: Collec
         near = difflib.get_close_matches(name.removeprefix(PREFIX), candidates, n=1)
         advice = f"did you mean {PREFIX}{near[0]}?" if near else "ansible-doc -t role basecast.fleet.settings lists the variables"
         sentences.append(f"{name}: unknown variable of {host}; {advice}")
+    return sentences
+
+
+def misspelt_names(given: Iterable[str], known: Collection[str]) -> list[str]:
+    """A sentence for each extra variable that is nearly one of those without the prefix: it would be passed over.
+
+    Short names are nearly the same as too many others.
+    """
+    ours = [name for name in known if not name.startswith(PREFIX) and len(name) >= _SHORTEST_NAME]
+    sentences = []
+    for name in sorted(set(given) - set(known)):
+        near = difflib.get_close_matches(name, ours, n=1, cutoff=0.8)
+        if near:
+            sentences.append(f"{name}: unknown variable; did you mean {near[0]}?")
     return sentences
 
 

@@ -80,6 +80,7 @@ def test_what_was_imported_is_looked_for_and_what_is_gone_is_fetched(lab: Lab) -
     assert done.code == 0, done
     assert all(digest in bases(host) for host in lab.hosts.values())
     assert relayed(done) - {"kvm1", "kvm2"} == {"kvm3"}, done
+    assert done.out.count(": Adopt files that hosts have already]") == 1, done
     arrived = [base for name in ("kvm1", "kvm2") for base in ((done.report["hosts"][name]["relay"] or {}).get("bases") or {}).values()]
     assert not any(base.get("received_bytes") for base in arrived)
 

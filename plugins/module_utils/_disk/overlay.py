@@ -19,6 +19,7 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
+from .._names import UNKNOWN_SHA256
 from . import disk_records, filesystem, in_use, last_use, layout, lock, transfer, users
 from .base import Base
 from .errors import BaseMissing, DiskConflict, StoreBusy
@@ -78,14 +79,24 @@ class Disks:
     """The disks of one service on this host.
 
     :param stores: all pools of the host by name.
+    :param coming: digests of bases that the caller has brought before disks are made; in check mode they may be missing.
     """
 
-    def __init__(self, stores: t.Mapping[str, Store], qemu: QemuImg, tenant: str, service: str, check_mode: bool = False) -> None:
+    def __init__(
+        self,
+        stores: t.Mapping[str, Store],
+        qemu: QemuImg,
+        tenant: str,
+        service: str,
+        check_mode: bool = False,
+        coming: t.Collection[str] = (),
+    ) -> None:
         self._stores = stores
         self._qemu = qemu
         self._tenant = tenant
         self._service = service
         self._check_mode = check_mode
+        self._coming = coming
         self._bases: dict[tuple[str, str], Base | None] = {}
         self.warnings: list[str] = []
         #: Sizes of the disks that existed, by path.
@@ -279,7 +290,7 @@ class Disks:
         if not self._check_mode:
             raise BaseMissing(wish.base, pools)
         warning = f"The base disk {wish.base} is in none of the pools {', '.join(dict.fromkeys(pools))} yet."
-        if warning not in self.warnings:
+        if wish.base not in (*self._coming, UNKNOWN_SHA256) and warning not in self.warnings:
             self.warnings.append(warning)
         return None
 

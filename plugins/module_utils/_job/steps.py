@@ -149,7 +149,9 @@ def make_disks(context: Context, machines: t.Sequence[MachineWork]) -> StepResul
     result = StepResult(values={machine.name: [] for machine in machines})
     if not wishes:
         return result
-    disks = Disks(context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check)
+    # The job waits for the bases that it has references for.
+    coming = {reference.sha256 for reference in context.work.references if reference.sha256}
+    disks = Disks(context.stores, QemuImg(context.run_command), context.work.tenant, context.work.service, context.check, coming)
     try:
         made = disks.present(wishes)
     except (FleetError, OSError) as error:

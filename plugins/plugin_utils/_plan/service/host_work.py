@@ -11,11 +11,12 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ....module_utils._names import UNKNOWN_SHA256
 from ..placement import Observed, disks_of
 from ..types import Manifest
 
-# Stands for a digest that only the real run can tell (a URL or a file of the controller, in check mode).
-UNKNOWN_DIGEST = "0" * 64
+# Of a URL or a file of the controller, for example.
+UNKNOWN_DIGEST = UNKNOWN_SHA256
 
 
 def work_of(

@@ -129,6 +129,29 @@ def test_unknown_names_are_told_with_the_nearest(name: str, near: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("manifset", "manifest"), ("manfiest", "manifest"), ("machin", "machine"), ("serail", "serial"), ("keep_disk", "keep_disks"),
+        ("sevice", "service"), ("plan_fiel", "plan_file"), ("clone_nmae", "clone_name"), ("health_prot", "health_port"),
+        ("manifest", ""), ("hosts", ""), ("names", ""), ("service_name", ""), ("awx_job_id", ""), ("my_own", ""), ("basecast_pool", ""),
+    ],
+)  # fmt: skip
+def test_extra_variables_that_are_nearly_ours_are_told(name: str, near: str) -> None:
+    told = _settings.misspelt_names({name, "machine"}, _settings.known_names(load, ROLES))
+    assert told == ([f"{name}: unknown variable; did you mean {near}?"] if near else [])
+
+
+def test_every_reserved_name_has_a_quiet_one_beside_it() -> None:
+    """Ansible warns of variables that are called like keywords of plays."""
+    from ansible.vars.reserved import is_reserved_name
+
+    for role in ROLES.iterdir():
+        options = _settings.options_of(role.name, load, ROLES)
+        for name in filter(is_reserved_name, options):
+            assert f"{role.name}_{name}" in options, (role.name, name)
+
+
 def test_every_option_has_a_type_and_a_description() -> None:
     for role in ROLES.iterdir():
         for name, option in _settings.options_of(role.name, load, ROLES).items():

@@ -46,6 +46,15 @@ def test_each_step_changes_something_once(check: bool, site: Site) -> None:
     assert not any(result.failed for result in [*first, *second])
 
 
+@pytest.mark.parametrize("digest", [GONE, "0" * 64], ids=["known", "not yet known"])
+@pytest.mark.parametrize("waits", [True, False])
+def test_check_mode_warns_of_no_base_that_the_job_brings(waits: bool, digest: str, site: Site) -> None:
+    work = site.work(digest, references=[reference(digest, name="tiny", version="1")] if waits else [])
+    result = steps.make_disks(site.context(work, True), work.machines)
+    assert result.changed and not result.failed
+    assert len(result.warnings) == (1 if digest == GONE and not waits else 0)
+
+
 def test_a_disk_that_fails_hides_no_other(site: Site) -> None:
     base = put_base(site.stores["one"]).sha256
     work = site.work(base, GONE, base)
