@@ -44,13 +44,19 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(machines) are those that are updated, each with its C(host), C(text), and C(disks), the names of those that are made anew.
+    - C(machines) are those that are updated, each with its C(host), C(text), C(disks), the names of those that are made anew, and
+      C(grow), the sizes in bytes to which disks grow while it runs, where nothing else has to be done.
       C(batches) are the names of those that are updated together, in order. C(left) are machines of hosts that could not be asked, each
       with the reason. C(seen) are the hosts as they are without the machines that are updated, so that
       P(basecast.fleet.service_plan#filter) says what has to be done. C(problems) are sentences; while there is one, nothing should be
       changed. C(text) says what would be done.
   type: dict
-  sample: {service: shop, machines: [{machine: web-1, host: kvm1, disks: [root], text: []}], batches: [[web-1]], left: {}, problems: []}
+  sample:
+    service: shop
+    machines: [{machine: web-1, host: kvm1, disks: [root], grow: {}, text: []}]
+    batches: [[web-1]]
+    left: {}
+    problems: []
 """
 
 import typing as t

@@ -19,8 +19,8 @@ options:
     required: true
   outcomes:
     description:
-      - "By machine C(job) as M(basecast.fleet.host_job) returned it, or C(msg), why there is none or what is wrong with the machine all the
-        same. Machines that are not named were not reached."
+      - "By machine C(job) as M(basecast.fleet.host_job) returned it, C(grown) as M(basecast.fleet.machine_resize) did, or C(msg),
+        why there is none or what is wrong with the machine all the same. Machines that are not named were not reached."
     type: dict
     required: true
   predicted:

@@ -145,3 +145,26 @@ def test_a_failed_machine_stops_the_update(lab: Lab) -> None:
 def test_several_machines_at_a_time_go_back_together(lab: Lab) -> None:
     done = update(lab, shop("1", 112), "-e", "serial=100%")
     assert done.code == 0 and states(done) == {"web-1": "updated", "web-2": "updated"} and "step 1: web-1, web-2" in done.out, done
+
+
+def id_of(lab: Lab, number: int) -> str:
+    """Of the running QEMU: it changes when the machine is stopped."""
+    return lab.hosts[f"kvm{number}"].run(f"virsh domid shop-web-{number}").stdout.strip()
+
+
+@pytest.mark.timeout(400)
+def test_a_disk_grows_while_its_machine_runs(lab: Lab) -> None:
+    larger = shop("1", 112)
+    larger["machines"][0]["disks"][1]["size_gib"] = 2
+    before = [id_of(lab, 1), id_of(lab, 2)]
+    predicted = nothing_changed_by(lab, lambda: update(lab, larger, "--check", "--diff"))
+    assert predicted.code == 0 and "web-1: goes on running while data grows" in predicted.out, predicted
+    done = update(lab, larger)
+    assert done.code == 0 and states(done) == {"web-1": "updated", "web-2": "updated"}, done
+    assert [id_of(lab, 1), id_of(lab, 2)] == before
+    for number in (1, 2):
+        told = lab.hosts[f"kvm{number}"].run(f"virsh domblkinfo shop-web-{number} vdb").stdout
+        assert f"{2 * 2**30}" in told, told
+    again = nothing_changed_by(lab, lambda: update(lab, larger))
+    assert again.code == 0 and "nothing to update" in again.out, again
+    assert deploy(lab, larger).states == {"web-1": "present", "web-2": "present"}

@@ -46,6 +46,7 @@ class Request(t.NamedTuple):
     :param elsewhere: machines that other hosts have: their files in a shared pool are not this host's.
     :param busy_timeout_s: how long to wait for another process that changes the same service's machines.
     :param moving: the removal is a part of their migration; otherwise machines whose migration has not ended are left alone.
+    :param keep_record: another host has the machines, and the record goes on to say so.
     """
 
     tenant: str
@@ -61,6 +62,7 @@ class Request(t.NamedTuple):
     check: bool = False
     elsewhere: t.Collection[str] = ()
     moving: bool = False
+    keep_record: bool = False
 
 
 @dataclass
@@ -308,6 +310,8 @@ class Removal:
     # -- the record, and names of bases
 
     def _keep_record(self) -> None:
+        if self._request.keep_record:
+            return
         gone = [leaving for leaving in self._machines.values() if leaving.wanted and leaving.problem is None]
         staying = [leaving for leaving in self._machines.values() if leaving not in gone]
         whole = self._request.machines is None

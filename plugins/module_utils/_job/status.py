@@ -11,6 +11,7 @@ Nothing is judged here. Whether a disk has lost its machine is known only where 
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import typing as t
@@ -106,7 +107,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "records": lambda: _records(request),
     }
     for name, path in request.pools.items():
-        asked[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request.tenant)  # type: ignore[misc]
+        asked[f"pool:{name}"] = functools.partial(_pool, name, path, request.tenant)
     return asked
 
 

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import typing as t
@@ -122,7 +123,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     for name, path in request.pools.items():
-        questions[f"pool:{name}"] = lambda name=name, path=path: _pool(name, path, request)  # type: ignore[misc]
+        questions[f"pool:{name}"] = functools.partial(_pool, name, path, request)
     return questions
 
 

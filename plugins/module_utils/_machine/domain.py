@@ -20,6 +20,7 @@ from .owner import Owner
 from .xml_document import parse_xml
 
 NAMESPACE = "urn:basecast:fleet:machine"
+PREFIX = "basecast"
 FORMAT = 1
 
 _OURS = f"{{{NAMESPACE}}}machine"
@@ -27,7 +28,7 @@ _SPEC = f"{{{NAMESPACE}}}spec"
 _DISK_LETTERS = "abcdefghijklmnopqrstuvwxy"  # z is the seed's
 MOST_DISKS = len(_DISK_LETTERS)
 
-ET.register_namespace("basecast", NAMESPACE)
+ET.register_namespace(PREFIX, NAMESPACE)
 
 
 @dataclass(frozen=True)
@@ -351,6 +352,21 @@ def _metadata(wish: MachineWish) -> ET.Element:
     )
     ET.SubElement(ours, _SPEC).text = json.dumps(wish.spec, sort_keys=True)
     return metadata
+
+
+def with_spec(xml: str, spec: t.Mapping[str, t.Any]) -> tuple[str, str, str]:
+    """Our metadata of a domain with another spec: the element, its prefix, its namespace. :raises Malformed: it is none of ours.
+
+    The element names no namespace: libvirt gives it to all that have none.
+    """
+    ours = parse_xml(xml, "its definition").find(f"./metadata/{_OURS}")
+    if ours is None:
+        raise Malformed("its metadata", "this collection has not made the domain")
+    found = ours.find(_SPEC)
+    (found if found is not None else ET.SubElement(ours, _SPEC)).text = json.dumps(spec, sort_keys=True)
+    for element in ours.iter():
+        element.tag = element.tag.replace(f"{{{NAMESPACE}}}", "")
+    return ET.tostring(ours, "unicode"), PREFIX, NAMESPACE
 
 
 def _owner(ours: ET.Element) -> Owner:

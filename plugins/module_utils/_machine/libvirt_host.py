@@ -251,6 +251,21 @@ class Domain:
         """The copy stays as the disk is now; the machine goes on with its own disk."""
         _call(f"end the copy of the disk {target} of {self.name}", self._handle.blockJobAbort, target, 0)
 
+    def disk_bytes(self, target: str) -> int:
+        """The size that the guest sees of a disk."""
+        return int(_call(f"look at the disk {target} of {self.name}", self._handle.blockInfo, target)[0])
+
+    def resize(self, target: str, size_bytes: int) -> None:
+        """The running guest sees the new size at once."""
+        flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
+        _call(f"grow the disk {target} of {self.name}", self._handle.blockResize, target, size_bytes, flags)
+
+    def set_metadata(self, element: str, prefix: str, namespace: str) -> None:
+        """In the running machine and in its definition."""
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+        _call(f"note what {self.name} is meant to be", self._handle.setMetadata, kind, element, prefix, namespace, flags)
+
     def freeze(self) -> bool:
         """Let the guest's file systems come to rest; False where no guest agent can do that."""
         try:

@@ -86,9 +86,10 @@ class Host:
                 self._gates[key] = Gate(journal, self.busy_timeout_s)
             return self._gates[key]
 
-    def remove(self, owner: Owner) -> dict[str, t.Any]:
+    def remove(self, owner: Owner, keep_record: bool = False) -> dict[str, t.Any]:
         """Remove what this host has of the machine, as the playbook remove does.
 
+        :param keep_record: it stays the machine of another host, which the record names.
         :raises MoveFailed: something is still there.
         """
         request = RemovalRequest(
@@ -103,6 +104,7 @@ class Host:
             runtime_dir=self.runtime_dir,
             busy_timeout_s=self.busy_timeout_s,
             moving=True,
+            keep_record=keep_record,
         )
         told = Removal(request, self.stores, self.run_command, self.connect).perform()
         problems = [one["problem"] for one in told["machines"] if one["wanted"] and one["problem"]]

@@ -311,7 +311,7 @@ class Target:
                 raise MoveFailed(
                     f"{owner.machine} runs on the target; nothing was removed. See whether it does on {entry.peer}, and run again."
                 )
-        self._host.remove(owner)
+        self._host.remove(owner, keep_record=True)
         journal.remove(owner.machine)
         return {"state": "absent"}
 

@@ -43,6 +43,8 @@ class Built:
     wishes: list[Wish]
     out: list[dict[str, str]] = field(default_factory=list)  # by role: {host: why}
     layers: dict[str, int] = field(default_factory=dict)  # how many layers the bases of a group have
+    holders: dict[str, set[int]] = field(default_factory=dict)  # by group: hosts that have all of them now
+    parents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by layer and host: from whom it would come
 
 
 Chosen = tuple[Pool, ...]  # a pool for each disk
@@ -131,8 +133,13 @@ class _Builder:
             self.problem.roles.append(role)
             built.out.append(out)
             bases = {disk["base"] for disk in group["disks"] if disk["base"]}
-            built.layers[group["name"]] = len({layer.id for base in bases for layer in self.layers.of_base.get(base, [])})
+            wanted = {layer.id for base in bases for layer in self.layers.of_base.get(base, [])}
+            built.layers[group["name"]] = len(wanted)
+            built.holders[group["name"]] = {
+                at for at, host in enumerate(self.fleet) if wanted <= {layer for pool in host.pools.values() for layer in pool.held}
+            }
         self.problem.bases = list(self.bases)
+        built.parents = self.layers.parents
         return built
 
     def _hosts(self, wishes: Sequence[Wish], standing: Sequence[Standing]) -> None:

@@ -40,6 +40,7 @@ class Layers:
         self.of_base: dict[str, list[Layer]] = {}
         self.holders: dict[str, set[str]] = {}  # by layer: hosts that have it, in whichever pool
         self.at: dict[str, set[str]] = {}  # by layer: storages that have it
+        self.parents: dict[str, dict[str, str]] = {}  # by layer and host: from whom it would come, where links are known
         digests = {digest: held for facts in hosts.values() for held, digest in _bases_of(facts)}
         for base in manifest["bases"]:
             self.of_base[base["name"]] = _layers(base, manifest["tenant"], hosts, digests)

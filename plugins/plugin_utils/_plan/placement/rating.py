@@ -92,11 +92,9 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
     size = kernels.missing(world, state, role, option, NEVER)
     lacking = _lacking(built, ranking, option)
     if bases and not lacking:
-        told.append(f"holds {', '.join(bases)}")
+        told.append(_at_hand(built, ranking, role, option))
     elif lacking:
-        seconds = ranking.seconds(option)
-        needs = f"needs {size / 1e9:.1f} GB of base" if size > len(lacking) else "needs a base of unknown size"
-        told.append(f"{needs} ({seconds} s)" if seconds else needs)
+        told.append(_needs(built, ranking, option, size, lacking))
         if len(lacking) < _layers(built, role):
             told.append(f"holds {_layers(built, role) - len(lacking)} of {_layers(built, role)} layers")
     for name, used, limit, unit in (
@@ -111,11 +109,35 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
     return told
 
 
+def _needs(built: Built, ranking: Ranking, option: int, size: int, lacking: set[int]) -> str:
+    """What has to be brought, how long it takes, and from whom it comes where links are known."""
+    host, seconds = ranking.fleet[ranking.host_of(option)].name, ranking.seconds(option)
+    amount = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    needs = f"needs {amount} of base" if size > len(lacking) else "needs a base of unknown size"
+    parents = {built.parents.get(built.problem.bases[layer], {}).get(host) for layer in lacking} - {None}
+    whence = f" from {', '.join(sorted(map(str, parents)))}" if parents else ""
+    return f"{needs} ({seconds} s{whence})" if seconds else needs
+
+
+def _at_hand(built: Built, ranking: Ranking, role: int, option: int) -> str:
+    """Why a host needs no base for one more machine."""
+    group = built.wishes[role].group
+    bases = ", ".join(sorted({disk["base"] for disk in group["disks"] if disk["base"]}))
+    if ranking.host_of(option) in built.holders.get(group["name"], ()):
+        return f"holds {bases}"
+    return f"gets {bases} for other machines" if _copies(built, ranking, option) else f"has the source of {bases}"
+
+
 def _lacking(built: Built, ranking: Ranking, option: int) -> set[int]:
     """The layers that would have to be brought."""
-    world, state = ranking.arrays.world, ranking.arrays.state
+    return {built.problem.copies[copy].base for copy in _copies(built, ranking, option) if not ranking.arrays.state.users[copy]}
+
+
+def _copies(built: Built, ranking: Ranking, option: int) -> list[int]:
+    """Of the layers that the option's storages lack before this run."""
+    world = ranking.arrays.world
     parts = world.option_part[world.option_part_from[option] : world.option_part_from[option + 1]]
-    return {built.problem.copies[copy].base for part in parts for copy in built.problem.parts[part].copies if not state.users[copy]}
+    return [copy for part in parts for copy in built.problem.parts[part].copies]
 
 
 def _layers(built: Built, role: int) -> int:

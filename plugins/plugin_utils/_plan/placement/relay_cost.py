@@ -30,15 +30,18 @@ class RelayCost:
         self.matrix: Matrix = parse(matrix)
 
     def direct(self, layers: Layers) -> Times:
-        """For each layer and host: along the shortest way from a holder. Hosts that none reaches are left out."""
+        """For each layer and host, by the shortest way from a holder. Hosts that none reaches are left out; ``layers`` keep from whom."""
         found: Times = {}
         for layer in _all(layers):
             holders = self._holders(layer, layers)
             if not holders:
                 continue
             rows = self.matrix.sub(list(range(len(self.matrix.hosts))), layer.size or None)
-            seconds = shortest(rows, {self.matrix.index[host]: 0.0 for host in holders}).seconds
-            found[layer.id] = {host: time for host, time in zip(self.matrix.hosts, seconds, strict=True) if time < INF}
+            ways = shortest(rows, {self.matrix.index[host]: 0.0 for host in holders})
+            found[layer.id] = {host: time for host, time in zip(self.matrix.hosts, ways.seconds, strict=True) if time < INF}
+            layers.parents[layer.id] = {
+                host: self.matrix.hosts[parent] for host, parent in zip(self.matrix.hosts, ways.parent, strict=True) if parent >= 0
+            }
         return found
 
     def relayed(self, layers: Layers, receivers: Mapping[str, Sequence[str]], times: Times) -> Times:
@@ -54,6 +57,7 @@ class RelayCost:
                 plan = relay_plan(self.matrix, holders, targets, mode="staged", **({"size_bytes": layer.size} if layer.size else {}))
                 for edge in (edge for stage in plan["stages"] for edge in stage):
                     found[layer.id][edge["to"]] = edge["end_s"]
+                    layers.parents.setdefault(layer.id, {})[edge["to"]] = edge["from"]
         return found
 
     def _holders(self, layer: Layer, layers: Layers) -> list[str]:

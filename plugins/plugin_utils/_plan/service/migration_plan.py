@@ -205,8 +205,10 @@ def _decision(
     if here == there == "absent":
         by_hand = f"{begun}: neither has its domain; define it again (virsh define), or give it up: remove {file} on both hosts"
     if found.source_says is None:
-        # The source's file is the first to be written and the last to go, but for the room that was made before.
-        return (undo, None) if here != "absent" and there != "running" else (None, by_hand)
+        # The source's file is the first to be written and the last to go, but for the room that was made before, and for what is
+        # left on a target that was lost. The machine may have moved on since.
+        elsewhere = any(_state(look, found.key) != "absent" for host, look in seen.items() if host != target)
+        return (undo, None) if elsewhere and there != "running" else (None, by_hand)
     if found.source_says["phase"] != "leaving":
         if found.target_says is None:
             return ({**move, "from_step": REMOVED}, None) if there != "absent" else (None, by_hand)

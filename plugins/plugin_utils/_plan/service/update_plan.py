@@ -7,7 +7,8 @@
 """Which machines differ from their manifest, what each needs to become as it says, and in which order.
 
 A machine is made anew under its own name, on its own host: it is stopped, its definition goes, and with it those of its disks whose
-base has changed; then it is made as a deployment makes it. All other disks stay and are taken up again.
+base has changed; then it is made as a deployment makes it. All other disks stay and are taken up again. A running machine of which
+nothing but disks have to grow is not stopped.
 """
 
 from __future__ import annotations
@@ -68,12 +69,14 @@ def update_plan(
         if not machine["drift"]:
             continue
         problems += _impossible(machine)
+        grow = _growing(machine) if _runs(hosts, machine) else {}
         anew = sorted({path[1] for one in machine["drift"] if (path := one["path"].split("."))[0] == "disks" and path[-1] in _NEW_DISK})
         plan["machines"].append(
             {
                 "machine": machine["machine"],
                 "host": machine["host"],
                 "disks": anew,
+                "grow": grow,
                 "text": drift_text([machine]),
                 "stop": {"machine": machine["machine"]},
                 "drop": [{"machine": machine["machine"], "name": name} for name in anew],
@@ -86,7 +89,7 @@ def update_plan(
     return {
         **plan,
         "text": list(_text(plan, meant)),
-        "seen": _without(hosts, {one["machine"]: one["host"] for one in plan["machines"]}, manifest),
+        "seen": _without(hosts, {one["machine"]: one["host"] for one in plan["machines"] if not one["grow"]}, manifest),
     }
 
 
@@ -107,6 +110,22 @@ def _meant(machines: Machines, request: Request) -> tuple[list[PlannedMachine], 
     if problems:
         return [], problems
     return [one for one in machines if (not role or one["group"] == role) and (not names or one["machine"] in names)], []
+
+
+def _runs(hosts: Observed, machine: PlannedMachine) -> bool:
+    seen = hosts[machine["host"]].get("machines") or []
+    return any(one["machine"] == machine["machine"] and one.get("running") for one in seen)
+
+
+def _growing(machine: PlannedMachine) -> dict[str, int]:
+    """New sizes by the name of the disk, where nothing else has to change."""
+    found: dict[str, int] = {}
+    for one in machine["drift"]:
+        path = one["path"].split(".")
+        if path[:1] != ["disks"] or path[2:] != ["size_bytes"] or not one["found"] or not one["wanted"] or one["wanted"] < one["found"]:
+            return {}
+        found[path[1]] = one["wanted"]
+    return found
 
 
 def _impossible(machine: PlannedMachine) -> Iterator[str]:
@@ -168,6 +187,8 @@ def _text(plan: Plan, meant: Machines) -> Iterator[str]:
     for number, names in enumerate(plan["batches"], 1):
         yield f"  step {number}: {', '.join(names)}"
     for one in plan["machines"]:
+        if one["grow"]:
+            yield f"  {one['machine']}: goes on running while {', '.join(one['grow'])} grows"
         if one["disks"]:
             yield f"  {one['machine']}: what it wrote to {', '.join(one['disks'])} is lost; its other disks stay"
     for name, why in plan["left"].items():
@@ -176,7 +197,8 @@ def _text(plan: Plan, meant: Machines) -> Iterator[str]:
 
 def update_report(plan: Plan, outcomes: Outcomes, predicted: bool = False) -> dict[str, t.Any]:
     """
-    :param outcomes: ``{machine: {"job": host_job's}}`` or ``{"msg": why there is none}``; none for those that were not reached.
+    :param outcomes: ``{machine: {"job": host_job's}}``, ``{"grown": machine_resize's disks}``, or ``{"msg": why there is none}``; none
+        for those that were not reached.
     :param predicted: whether the run was in check mode.
     :returns: ``{"ok", "machines": [{"machine", "host", "state", "reason"}], "text"}``; ``state`` is updated, failed, or waiting for
         machines that were left alone after a failure.
@@ -185,7 +207,8 @@ def update_report(plan: Plan, outcomes: Outcomes, predicted: bool = False) -> di
     for one in plan["machines"]:
         name, outcome = one["machine"], outcomes.get(one["machine"])
         made = next((m for m in ((outcome or {}).get("job") or {}).get("machines") or [] if m["machine"] == name), None)
-        good = (made is not None and made["state"] in THERE and not (outcome or {}).get("msg")) or (predicted and outcome is None)
+        done = (made is not None and made["state"] in THERE) or "grown" in (outcome or {})
+        good = (done and not (outcome or {}).get("msg")) or (predicted and outcome is None)
         reason = "" if good or outcome is None else str(outcome.get("msg") or (made or {}).get("problem") or "no reason given")
         machines.append(
             {

@@ -219,7 +219,7 @@ def test_two_jobs_at_once_both_end_well(site: Site) -> None:
     base = put_base(site.stores["one"], A).sha256
     jobs = [site.job(site.work(base, base), run) for run in ("run-1", "run-2")]
     told: list[t.Any] = []
-    threads = [threading.Thread(target=lambda job=job: told.append(job.perform())) for job in jobs]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda one: told.append(one.perform()), args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -353,6 +353,14 @@ def test_a_foreign_domain_of_the_name_keeps_its_files(site: Site) -> None:
     assert files(site) == before
 
 
+def test_what_came_in_vain_stays_recorded_for_its_host(site: Site) -> None:
+    """The newest record wins: one without the machine would let a deployment make a second one while its host is silent."""
+    deploy(site, "web-1", "web-2")
+    before = record(site)
+    told = remove(site, ["web-1"], moving=True, keep_record=True)
+    assert by_name(told)["web-1"]["actions"] and record(site) == before and told["record"] == "none"
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("whole", [True, False])

@@ -23,6 +23,7 @@ class FakeDomain:
         self.mirrors: dict[str, str] = {}  # files by the disk's name in the guest
         self.ended: dict[str, str] = {}
         self.shallow: dict[str, bool] = {}
+        self.sizes: dict[str, int] = {}  # bytes by the disk's name in the guest
         self.agent, self.looks, self.frozen = False, 0, 0
 
     @property
@@ -95,6 +96,26 @@ class FakeDomain:
             raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
         self.ended[target] = self.mirrors.pop(target)
 
+    def disk_bytes(self, target: str) -> int:
+        return self.sizes[target]
+
+    def resize(self, target: str, size_bytes: int) -> None:
+        self.sizes[target] = size_bytes
+
+    def set_metadata(self, element: str, prefix: str, namespace: str) -> None:
+        root = ET.fromstring(self._xml)
+        metadata = root.find("metadata")
+        assert metadata is not None
+        for old in metadata.findall(f"{{{namespace}}}*"):
+            metadata.remove(old)
+        new = ET.fromstring(element)
+        for one in new.iter():
+            if one.tag.startswith("{"):
+                raise LibvirtError("failed to create a new XML namespace")
+            one.tag = f"{{{namespace}}}{one.tag}"
+        metadata.append(new)
+        self._xml = ET.tostring(root, "unicode")
+
     def freeze(self) -> bool:
         self.frozen += 1
         return self.agent
@@ -137,6 +158,9 @@ class FakeHost:
         domain = FakeDomain(self, xml)
         self.known.append(domain)
         return domain
+
+    def domain(self, uuid: str) -> FakeDomain | None:
+        return next((one for one in self.domains() if one.uuid == uuid), None)
 
     def volume_path(self, pool: str, volume: str) -> str:
         if (pool, volume) not in self.volumes:

@@ -96,6 +96,15 @@ def test_among_equals_the_host_that_has_the_base_wins_and_the_reason_can_be_read
     assert "holds tiny" in best["reasons"]
 
 
+def test_a_base_that_is_still_to_come_is_not_held() -> None:
+    """Of three machines two make the hosts have the base; one host has its source."""
+    wanted = manifest(count=3)
+    wanted["bases"][0]["source"] = {"kind": "host", "host": "a", "path": "images/tiny.qcow2"}
+    ratings = place_machines(wanted, {"a": host(), "b": host()})["ratings"]["web-1"]
+    told = {rating["host"]: rating["reasons"] for rating in ratings}
+    assert "has the source of tiny" in told["a"] and "gets tiny for other machines" in told["b"]
+
+
 def test_a_group_of_the_inventory_stands_for_its_hosts() -> None:
     result = place_machines(manifest(hosts=["rack"]), {"a": host(), "b": host(), "c": host()}, {"rack": ["c", "b"], "all": ["a", "b", "c"]})
     assert placed(result) == {"web-1": "c", "web-2": "b"}
@@ -285,11 +294,11 @@ def test_seconds_follow_from_the_relay_over_the_matrix() -> None:
     matrix = {"format": 1, "hosts": ["a", "b", "c"], "seconds": [[0, 100, 10], [100, 0, 20], [10, 20, 0]], "size_bytes": 10**9}
     one = place_machines(manifest(count=1, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
     assert placed(one) == {"web-1": "c"}
-    assert "needs 1.0 GB of base (10 s)" in one["ratings"]["web-1"][0]["reasons"]
+    assert "needs 1.0 GB of base (10 s from a)" in one["ratings"]["web-1"][0]["reasons"]
     both = place_machines(manifest(count=2, memory_mib=2048), fleet, settings=Settings(matrix=matrix))
     rated = {rating["host"]: rating for rating in both["ratings"]["web-1"]}
     # b has it from c, 20 seconds after c has it: not after the 100 of its own link.
-    assert "needs 1.0 GB of base (30 s)" in rated["b"]["reasons"]
+    assert "needs 1.0 GB of base (30 s from c)" in rated["b"]["reasons"]
 
 
 def test_a_host_that_no_holder_reaches_is_told() -> None:

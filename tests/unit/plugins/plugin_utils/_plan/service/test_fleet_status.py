@@ -184,7 +184,7 @@ def test_one_service_is_told_alone() -> None:
     assert [one["service"] for one in [*status["machines"], *status["services"], *status["orphans"]]] == ["blog"] * 3
 
 
-def test_a_service_that_is_misspelt_is_not_told_as_if_there_were_none() -> None:
+def test_a_misspelt_service_is_not_told_as_none() -> None:
     looks = {"a": look("web-1", machines=[machine("web-1"), machine("page-1", "blog")])}
     lines = "\n".join(fleet_status(looks, service="shopp")["text"])
     assert "No service shopp on the hosts that were asked; there are: blog, shop" in lines

@@ -321,6 +321,15 @@ def test_a_lost_target_does_not_hold_a_machine_that_is_here(live: bool, here: st
     assert migration_recovery(back, WEB)["moves"][0]["undo"]
 
 
+@pytest.mark.parametrize(("there", "decided"), [("absent", True), ("paused", True), ("running", False)])
+def test_what_a_lost_target_has_left_goes_when_it_is_back(there: str, decided: bool) -> None:
+    """Its machine has moved to a third host meanwhile."""
+    come = [machine(state=there)] if there != "absent" else []
+    looks = {"a": NOTHING, "b": look(*come, journal=[entry("target", "arriving")]), "c": look(machine())}
+    found = migration_recovery(looks, WEB)
+    assert [move.get("undo") for move in found["moves"]] == ([True] if decided else []) and bool(found["problems"]) is not decided
+
+
 def test_each_side_is_told_which_run_began() -> None:
     looks = {
         "a": look(machine(), journal=[{**entry("source", "leaving"), "run": "r1"}]),

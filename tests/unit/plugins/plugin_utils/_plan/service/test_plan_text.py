@@ -60,7 +60,7 @@ BUSY = {"domains": [{"domain": None, "memory_mib": 2048, "cpus": 1}]}
             {"capacity": {"memory_mib": 4096, "cpus": 1, "load_1m": 3.0, "pools": {"default": {"exists": True, "writable": True}}}},
             "lost by: more load",
         ),
-        ({"pools": {"default": {"bases": []}}}, "2. b: lost by: more bytes of base to bring; needs 0.0 GB of base (1 s)"),
+        ({"pools": {"default": {"bases": []}}}, "2. b: lost by: more bytes of base to bring; needs 0.0 MB of base (1 s)"),
         ({"maintenance": True}, "not b: it is in maintenance"),
         ({"reachable": False, "msg": "down"}, "not b: it cannot be used: down"),
     ],

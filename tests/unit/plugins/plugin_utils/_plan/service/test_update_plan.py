@@ -47,6 +47,29 @@ def test_a_new_version_makes_the_disks_over_it_anew() -> None:
     assert "web-1…4: disk root: base tiny 1 → tiny 2" in text and "what it wrote to root is lost; its other disks stay" in text
 
 
+GROWN: list[dict[str, t.Any]] = [{"name": "root", "base": "tiny"}, {"name": "data", "size_gib": 2}]
+
+
+def test_a_running_machine_whose_disk_grows_goes_on() -> None:
+    plan = update_plan(shop(disks=GROWN), deployed(), {})
+    assert [one["grow"] for one in plan["machines"]] == [{"data": 2 * 2**30}] * 4
+    assert "  web-1: goes on running while data grows" in plan["text"]
+    again = service_plan(shop(disks=GROWN), plan["seen"])
+    assert {one["state"] for one in again["machines"]} == {"exists"}
+    grown = {one["machine"]: {"grown": []} for one in plan["machines"]}
+    assert update_report(plan, grown)["ok"] and not update_report(plan, {**grown, "web-1": {"msg": "full"}})["ok"]
+
+
+@pytest.mark.parametrize("change", [{"memory_mib": 600}, {"off": True}])
+def test_what_is_off_or_changes_otherwise_is_made_anew(change: dict[str, t.Any]) -> None:
+    hosts = deployed()
+    for facts in hosts.values() if change.pop("off", False) else ():
+        for one in facts["machines"]:
+            one["running"] = False
+    plan = update_plan(shop(disks=GROWN, **change), hosts, {"machines": "web-1"})
+    assert [one["grow"] for one in plan["machines"]] == [{}]
+
+
 def test_what_a_deployment_does_then_is_the_update() -> None:
     """The same names on the same hosts, over the new base; nothing else."""
     hosts = deployed()
