@@ -55,6 +55,7 @@ _value:
   description:
     - One row per link. C(precondition) is the host that must have the base first, C(null) for a host that holds it.
       C(tie) tells whether another preferred link leads to the same host.
+    - C(estimated) is there and V(true) for a link that was not measured, or not lately.
   type: list
   elements: dict
   sample:

@@ -19,7 +19,7 @@ def preferred_paths(matrix: object, sources: object, targets: object = None, siz
 
     ``precondition`` names the host that must hold the base before a preferred link can be used; None for a holder.
     Only sources and ``targets`` (default: all hosts) relay, and one host of each shared pool. ``tie``: another preferred link
-    leads to the same host.
+    leads to the same host. ``estimated`` stands in rows of links that were not measured, or not lately.
     """
     parsed = mx.parse(matrix)
     held = mx.names("sources", mx.plain(sources), parsed.index)
@@ -55,6 +55,7 @@ def preferred_paths(matrix: object, sources: object, targets: object = None, siz
                     "preferred": yes,
                     "tie": yes and into[j] > 1,
                     "precondition": hosts[i] if yes and i not in ready else None,
+                    **({"estimated": True} if (chosen[i], chosen[j]) in parsed.uncertain else {}),
                 }
             )
     return table

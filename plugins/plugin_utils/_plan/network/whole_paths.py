@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from . import matrix as mx
 from .shortest_paths import Rows, close, shortest
@@ -25,7 +26,7 @@ def whole_paths(
 
     A link takes the whole image before the next one begins, so a path's time is the sum of its links' times. Of paths
     that take equally long the one with the fewest links is shown, then the one that starts earlier; ``tie`` says that
-    there are others.
+    there are others, ``estimated`` that one of the links was not measured, or not lately.
 
     :param relays: the hosts that may stand inside a path; by default all of the matrix.
     :param senders: where paths begin, by default everywhere; ``receivers``: where they end.
@@ -51,6 +52,7 @@ def whole_paths(
                     "path": [parsed.hosts[k] for k in path],
                     "seconds": found.seconds[end],
                     "tie": any(_ways_in(seen, found.seconds, k) > 1 for k in path[1:]),
+                    **({"estimated": True} if parsed.uncertain.intersection(pairwise(path)) else {}),
                 }
             )
     return out

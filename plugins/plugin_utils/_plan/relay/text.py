@@ -164,11 +164,18 @@ def paths_text(plan: Plan) -> list[str]:
         word = ("yes (tie)" if row["tie"] else "yes") if row["preferred"] else "no"
         after = f"after {row['precondition']}" if row["precondition"] else "-"
         used = f"{row['used']:.0%}" if row.get("used") else "-"
-        cells.append([" > ".join(row["link"]), _time(plan, row["seconds"]), word, after, used])
+        cells.append([" > ".join(row["link"]), _path_time(plan, row), word, after, used])
     lines = ["Preferred paths:"]
     lines += table(["link", "time", "preferred", "precondition", "used by this plan"], cells)
     whole = [
-        [f"{' > '.join(row['path'])}:", _time(plan, row["seconds"]) + (" (tie)" if row["tie"] else "")]
-        for row in plan.get("whole_paths") or []
+        [f"{' > '.join(row['path'])}:", _path_time(plan, row) + (" (tie)" if row["tie"] else "")] for row in plan.get("whole_paths") or []
     ]
-    return [*lines, "", "Whole paths:", *table(["path", "total"], whole)] if whole else lines
+    if whole:
+        lines += ["", "Whole paths:", *table(["path", "total"], whole)]
+    if any(row.get("estimated") for row in [*plan["paths"], *(plan.get("whole_paths") or [])]) and not plan.get("assumed"):
+        lines += ["", "~ is estimated from other links: this one was not measured, or not lately."]
+    return lines
+
+
+def _path_time(plan: Plan, row: Mapping[str, t.Any]) -> str:
+    return ("~" if row.get("estimated") and not plan.get("assumed") else "") + _time(plan, row["seconds"])

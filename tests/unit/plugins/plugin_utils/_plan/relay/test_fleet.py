@@ -197,3 +197,17 @@ def test_plans_show_whole_copies_that_stay_on_a_host() -> None:
     assert shown == [(2, "first", "first", 3, 10, 40), (2, "second", "first", 1, 10, 20), (3, "second", "second", 3, 20, 50)]
     assert plan["copied_s"] == pytest.approx(50, rel=0.02)
     assert "h: 3 local copies in second from second, stage 3, from 20.0 s to 50.0 s" in relay_plan_text(plan)
+
+
+def test_times_of_links_that_nobody_measured_are_marked() -> None:
+    known = links(["a", "b", "c"], lambda a, b: 100)
+    for missing, marked in ((None, []), (("c", "b"), [["c", "b"]]), (("b", "a"), [["b", "a"]])):
+        rows = [row for row in known if (row["from"], row["to"]) != missing]
+        (plan,) = relay_plans([relay(["a"], ["b", "c"])], Network(rows), paths=True)
+        assert [row["path"] for row in plan["whole_paths"] if row.get("estimated")] == marked
+        told = [line for line in relay_plan_text(plan).splitlines() if "~" in line]
+        assert bool(told) == bool(marked)
+        assert all(" > ".join(marked[0]) in line or line.startswith("~ is estimated") for line in told)
+    # Where nothing is known no time is told at all.
+    (plan,) = relay_plans([relay(["a"], ["b", "c"])], Network([]), paths=True)
+    assert "~" not in relay_plan_text(plan)
