@@ -139,6 +139,10 @@ def test_roles_have_readmes_of_their_argument_specs() -> None:
     run(sys.executable, "tools/role-readmes", "--check")
 
 
+def test_the_published_schema_is_that_of_the_manifests() -> None:
+    run(sys.executable, "tools/manifest-schema", "--check")
+
+
 def test_the_default_of_the_fleet_is_that_of_the_settings() -> None:
     hosts = {play["hosts"] for name in tracked("playbooks/*.yml") for play in yaml.safe_load((ROOT / name).read_text()) if "hosts" in play}
     assert all("lookup('basecast.fleet.fleet')" in pattern for pattern in hosts)

@@ -277,6 +277,7 @@ MANIFEST: dict[str, t.Any] = {
     "description": "a manifest is a mapping",
     "examples": ["format: 1"],
     "properties": {
+        "$schema": {"type": "string", "description": "the schema's address is a string; editors read it"},
         "format": {"const": 1, "description": "this version of basecast.fleet reads format 1"},
         "service": _LABEL,
         "tenant": _NAME,

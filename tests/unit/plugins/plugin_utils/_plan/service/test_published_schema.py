@@ -1,0 +1,93 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/schemas/service.schema.json says to an editor what the manifest's reader says later."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import manifest_schema
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
+
+ROOT = Path(manifest_schema.__file__).resolve().parents[4]
+SCHEMA = json.loads((ROOT / "docs/schemas/service.schema.json").read_text())
+GOOD: dict[str, t.Any] = {
+    "$schema": "https://example.org/service.schema.json",
+    "format": 1,
+    "service": "shop",
+    "bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "tiny.qcow2"}}],
+    "machines": [{"name": "web", "count": 2, "disks": [{"name": "root", "base": "tiny", "size_gib": 1}]}],
+}
+SOURCES = [
+    {"url": "https://example.org/tiny.qcow2"},
+    {"controller": "tiny.qcow2"},
+    {"machine": "web-1", "service": "shop"},
+    {"host": "kvm1", "path": "tiny.qcow2", "format": "raw"},
+]
+
+
+def accepts(document: t.Any) -> tuple[bool, bool]:
+    """The editor's answer, and the reader's."""
+    editor = jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+    try:
+        parse_manifest(yaml.safe_dump(document, sort_keys=False))
+    except ManifestError:
+        return editor, False
+    return editor, True
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_readme_has_a_good_manifest() -> None:
+    block = next(part for part in (ROOT / "README.md").read_text().split("```yaml\n") if "service: shop" in part).partition("```")[0]
+    assert accepts(yaml.safe_load(block)) == (True, True)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_form_of_a_source_is_accepted(source: dict[str, t.Any]) -> None:
+    assert accepts({**GOOD, "bases": [{**GOOD["bases"][0], "source": source}]}) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"servise": "shop"},
+        {"machines": []},
+        {"machines": [{"name": "web", "disks": [{"name": "root"}]}]},
+        {"machines": [{"name": "Web_1", "disks": [{"name": "root", "size_gib": 1}]}]},
+        {"bases": [{"name": "tiny", "version": 1}]},
+        {"bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1"}}]},
+        {"bases": [{"name": "tiny", "version": "1", "source": {"host": "kvm1", "path": "a", "url": "http://b"}}]},
+        {"bases": [{"name": "tiny", "version": "1", "source": {"path": "a"}}]},
+        {"placement": {"prefer": "full"}},
+    ],
+)
+def test_what_the_reader_refuses_an_editor_marks(changes: dict[str, t.Any]) -> None:
+    assert accepts({**GOOD, **changes}) == (False, False)
+
+
+def test_examples_are_values_of_their_keys() -> None:
+    """Not the texts from which error messages are made."""
+
+    def wrong(schema: t.Any, path: str) -> t.Iterator[str]:
+        if isinstance(schema, dict):
+            for example in schema.get("examples") or [] if path else []:
+                if not jsonschema.Draft202012Validator(schema).is_valid(example):
+                    yield f"{path}: {example}"
+            for key, value in schema.items():
+                yield from wrong(value, f"{path}.{key}") if key != "examples" else ()
+        elif isinstance(schema, list):
+            for at, value in enumerate(schema):
+                yield from wrong(value, f"{path}[{at}]")
+
+    assert list(wrong(SCHEMA, "")) == []
