@@ -24,7 +24,7 @@ def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
 
 def service(name: str, version: str, *hosts: str, **base: t.Any) -> dict[str, t.Any]:
     """Machines without cloud-init: nothing is waited for."""
-    made = manifest(hosts=list(hosts), memory_mib=64)
+    made = manifest(hosts=list(hosts), memory_mib=96)
     made["service"] = name
     del made["machines"][0]["cloud_init"]
     made["bases"][0].update(version=version, **base)
