@@ -47,6 +47,20 @@ def run_module(work: t.Callable[[AnsibleModule], t.Mapping[str, t.Any]], exact: 
     module.exit_json(**{key: value if key in exact else clean_data(value) for key, value in result.items()})
 
 
+def check_absolute(params: t.Mapping[str, t.Any], *options: str) -> None:
+    """:raises InvalidOption: one of these options is no absolute path."""
+    for option in options:
+        if not os.path.isabs(params[option]):
+            raise InvalidOption(option, params[option], "an absolute path is needed")
+
+
+def check_seconds(params: t.Mapping[str, t.Any], *options: str) -> None:
+    """:raises InvalidOption: one of these options is no time: NaN, infinite or negative."""
+    for option in options:
+        if not 0 <= params[option] < float("inf"):
+            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+
+
 def pools_argument() -> dict[str, t.Any]:
     """Argument spec of the option ``pools``; its documentation is the fragment ``_pools``."""
     return {"pools": {"type": "dict", "default": dict(DEFAULT_POOLS)}}

@@ -147,7 +147,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.prune import Prune, Request
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._module import check_absolute, check_seconds, checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_sha256, is_sha256
 
 
@@ -163,11 +163,8 @@ def _named(option: str, value: t.Mapping[str, t.Any], pools: t.Mapping[str, str]
 
 def _request(module: AnsibleModule) -> Request:
     params = module.params
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    if not 0 <= params["left_age_s"] < float("inf"):
-        raise InvalidOption("left_age_s", params["left_age_s"], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "left_age_s")
     pools = checked_pools(params["pools"])
     bases, left = (_named(option, params[option], pools) for option in ("bases", "left"))
     for pool, digests in bases.items():

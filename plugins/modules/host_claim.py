@@ -149,7 +149,6 @@ refused:
   sample: ""
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -158,7 +157,7 @@ from ..module_utils._disk import holds
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.claims import Claim, Claims, checked_places, checked_uses
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 from ..module_utils._untrusted import Value
 
@@ -184,8 +183,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     if params["service"] is None and params["state"] == "present":
         raise InvalidOption("service", None, "the name of a service is needed for state=present")
     service = None if params["service"] is None else check_name("service", params["service"])
-    if not os.path.isabs(params["state_dir"]):
-        raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
+    check_absolute(params, "state_dir")
     if not 1 <= params["ttl_s"] <= 1e6:
         raise InvalidOption("ttl_s", params["ttl_s"], "a number of seconds from 1 to 1000000 is needed")
     uses = checked_uses(_amounts(params["uses"]))

@@ -317,7 +317,6 @@ job:
     machines: []
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -325,7 +324,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._disk.disk_options import disk_arguments
 from ..module_utils._disk.reference_options import reference_arguments
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import FleetError, InvalidOption
+from ..module_utils._errors import FleetError
 from ..module_utils._job.arguments import forget
 from ..module_utils._job.bases import Bases, node_of, teller
 from ..module_utils._job.boot import Boot
@@ -338,7 +337,7 @@ from ..module_utils._job.work import HostWork, Secrets, checked_work
 from ..module_utils._machine.machine_options import machine_arguments
 from ..module_utils._machine.secret_options import take_secret
 from ..module_utils._machine.seed_options import seed_arguments
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, check_seconds, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 from ..module_utils._relay.node.run_directory import RunDirectory
 
@@ -354,12 +353,8 @@ def _checked(module: AnsibleModule) -> HostWork:
     if not module._keep_remote_files:
         forget("host_job")
     secrets = Secrets(take_secret(module, "seeds") or [], take_secret(module, "record"))
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s", "claim_ttl_s"):
-        if not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s", "claim_ttl_s")
     check_name("run", params["run"])
     return checked_work(params, checked_pools(params["pools"]), secrets)
 

@@ -164,15 +164,13 @@ job:
       sample: []
 """
 
-import os
 import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._errors import InvalidOption
 from ..module_utils._job.journal import ABSENT, FORMAT, RUNNING, Journal
-from ..module_utils._module import run_module
+from ..module_utils._module import check_absolute, check_seconds, run_module
 from ..module_utils._names import check_name
 
 POLL_S = 0.2
@@ -220,11 +218,8 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
     if params["run"] is not None:
         check_name("run", params["run"])
-    if not os.path.isabs(params["runtime_dir"]):
-        raise InvalidOption("runtime_dir", params["runtime_dir"], "an absolute path is needed")
-    for option in ("timeout_s", "begin_s"):
-        if not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "runtime_dir")
+    check_seconds(params, "timeout_s", "begin_s")
     journal = Journal(params["runtime_dir"], params["tenant"], params["service"])
     return {"changed": False, "job": collected(journal, params)}
 

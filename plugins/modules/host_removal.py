@@ -157,16 +157,15 @@ removal:
     changed: true
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import FleetError, InvalidOption
+from ..module_utils._errors import FleetError
 from ..module_utils._job.removal import Removal, Request
 from ..module_utils._machine.owner import checked_owner
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, check_seconds, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 
 
@@ -178,12 +177,8 @@ class RemovalFailed(FleetError):
 
 def _request(module: AnsibleModule) -> Request:
     params = module.params
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("shutdown_timeout_s", "busy_timeout_s"):
-        if not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "shutdown_timeout_s", "busy_timeout_s")
     tenant, service = check_name("tenant", params["tenant"]), check_name("service", params["service"])
     for index, name in enumerate(params["machines"] or ()):
         checked_owner(tenant, service, name, f"machines[{index}]")

@@ -172,23 +172,20 @@ status:
 """
 
 import json
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.status import Request, look
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 from ..module_utils._text import clean_data
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
+    check_absolute(params, "state_dir", "runtime_dir")
     if not 0 < params["part_timeout_s"] <= 3600:
         raise InvalidOption("part_timeout_s", params["part_timeout_s"], "a number of seconds up to 3600 is needed")
     request = Request(

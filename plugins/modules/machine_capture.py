@@ -136,27 +136,21 @@ actions:
     - capture /var/lib/libvirt/images/machines/shop/web-1/root.qcow2 as base disk shop-web 7
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
-from ..module_utils._errors import InvalidOption
 from ..module_utils._job.capture import Capture, Request
 from ..module_utils._machine.owner import checked_owner
-from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
+from ..module_utils._module import check_absolute, check_seconds, checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name
 
 
 def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("copy_timeout_s", "busy_timeout_s"):
-        if not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "copy_timeout_s", "busy_timeout_s")
     pools = checked_pools(params["pools"])
     if params["pool"] is not None:
         pool_path(pools, params["pool"])

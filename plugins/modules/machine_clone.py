@@ -91,7 +91,6 @@ quiesced:
   sample: false
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -100,16 +99,12 @@ from ..module_utils._disk.store import Store
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.cloning import Cloning, Request
 from ..module_utils._machine.owner import checked_owner
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, check_seconds, checked_pools, pools_argument, run_module
 
 
 def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("copy_timeout_s", "busy_timeout_s"):
-        if not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "copy_timeout_s", "busy_timeout_s")
     owner = checked_owner(params["tenant"], params["service"], params["machine"], "machine")
     clone = checked_owner(params["tenant"], params["service"], params["name"], "name")
     if clone == owner:

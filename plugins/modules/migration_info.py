@@ -102,23 +102,19 @@ migration:
     arch: x86_64
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.store import Store
-from ..module_utils._errors import InvalidOption
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._move.look import Request, look
 from ..module_utils._names import check_name
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
+    check_absolute(params, "state_dir", "runtime_dir")
     for option in ("tenant", "service"):
         if params[option] is not None:
             check_name(option, params[option])

@@ -100,7 +100,6 @@ unreadable:
 
 import hashlib
 import json
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -108,7 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._errors import InvalidOption
 from ..module_utils._machine.records import RecordUnreadable, ServiceRecords
 from ..module_utils._machine.secret_options import take_secret
-from ..module_utils._module import run_module
+from ..module_utils._module import check_absolute, run_module
 
 
 def _shown(record: t.Mapping[str, t.Any] | None) -> dict[str, str]:
@@ -121,8 +120,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     params = module.params
     wanted = take_secret(module, "record")
     service, state = params["service"], params["state"]
-    if not os.path.isabs(params["state_dir"]):
-        raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
+    check_absolute(params, "state_dir")
     records = ServiceRecords(params["state_dir"], params["tenant"])
     if state == "query" and service is None:
         found, unreadable = records.read_all()

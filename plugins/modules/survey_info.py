@@ -232,7 +232,6 @@ observation:
         "pool:default": {known: false, error: no answer within 30 s, seconds: 30.0}
 """
 
-import os
 import time
 import typing as t
 
@@ -242,15 +241,14 @@ from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.survey import Request, observe
-from ..module_utils._module import checked_pools, pools_argument, run_module
+from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 from ..module_utils._text import clean_data
 
 
 def _request(params: t.Mapping[str, t.Any]) -> Request:
     pools = checked_pools(params["pools"])
-    if not os.path.isabs(params["state_dir"]):
-        raise InvalidOption("state_dir", params["state_dir"], "an absolute path is needed")
+    check_absolute(params, "state_dir")
     if not 0 < params["part_timeout_s"] <= 3600:
         raise InvalidOption("part_timeout_s", params["part_timeout_s"], "a number of seconds up to 3600 is needed")
     return Request(

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +18,7 @@ from .._job.arguments import forget
 from .._job.steps import failure_of
 from .._machine.backing import Layer
 from .._machine.owner import Owner, checked_owner
-from .._module import checked_pools, pool_path, pools_argument
+from .._module import check_absolute, check_seconds, checked_pools, pool_path, pools_argument
 from .._names import check_name, check_sha256
 from .._relay.wire.tls import Contexts, contexts
 from .host import Host, Numbers
@@ -50,12 +49,8 @@ def checked_host(module: AnsibleModule, name: str) -> Host:
     params = module.params
     if not module._keep_remote_files:
         forget(name)  # the arguments hold a key
-    for option in ("state_dir", "runtime_dir"):
-        if not os.path.isabs(params[option]):
-            raise InvalidOption(option, params[option], "an absolute path is needed")
-    for option in ("busy_timeout_s", "shutdown_timeout_s", "timeout_s", "ttl_s"):
-        if option in params and not 0 <= params[option] < float("inf"):
-            raise InvalidOption(option, params[option], "a number of seconds is needed, 0 or more")
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, *(option for option in ("busy_timeout_s", "shutdown_timeout_s", "timeout_s", "ttl_s") if option in params))
     return Host(
         checked_pools(params["pools"]),
         module.run_command,
