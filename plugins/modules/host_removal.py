@@ -106,7 +106,7 @@ removal:
         - C(actions) are V(stopped), V(forced) (it did not power off in time), V(removed) (its domain), V(cleaned) (its seed
           and logs, left by an interrupted removal) and V(disks removed). C(disks) are as M(basecast.fleet.diff_disk) returns them.
         - C(left) are files that were not made for the machine and stay, in its directory or attached to it. C(problem) says
-          why it is still there.
+          why it is still there, C(moving) whether that is since a migration of it has not ended.
       type: list
       elements: dict
     record:
@@ -148,6 +148,7 @@ removal:
         actions: [stopped, removed, disks removed]
         left: []
         problem: null
+        moving: false
     record: updated
     recorded: true
     references: []

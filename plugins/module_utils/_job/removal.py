@@ -80,6 +80,7 @@ class Leaving:
     actions: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     problem: str | None = None
+    moving: bool = False
 
     def fail(self, problem: str) -> None:
         """The first failure counts."""
@@ -97,6 +98,7 @@ class Leaving:
             "actions": self.actions,
             "left": self.left,
             "problem": self.problem,
+            "moving": self.moving,
         }
 
 
@@ -188,6 +190,7 @@ class Removal:
     def _look_at(self, leaving: Leaving) -> None:
         moving = None if self._request.moving or not leaving.wanted else unended(self._request.state_dir, leaving.owner)
         if moving is not None:
+            leaving.moving = True
             leaving.fail(moving)
         for store in self._stores.values():
             directory = layout.machine_directory(store.pool_path, self._request.service, leaving.owner.machine)

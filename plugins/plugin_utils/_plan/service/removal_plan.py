@@ -77,6 +77,9 @@ def removal_plan(
         if names or (wanted is None and found["recorded"]):
             plan["hosts"][host] = None if wanted is None else names
         plan["machines"] += [_entry(host, one) for one in found["machines"] if one["machine"] in names]
+    if wanted is None:
+        # Its record would go from hosts that have none of its machines, and with it where those are that stay.
+        problems += dict.fromkeys(str(one["problem"]) for found in seen.values() for one in found["machines"] if one.get("moving"))
     there = {entry["machine"] for entry in plan["machines"]}
     plan["absent"] = [name for name in names_of(request.get("machines")) if name not in there]
     return {**plan, "text": list(_plan_text(plan, request, seen))}

@@ -122,6 +122,15 @@ def test_a_deployment_at_work_stands_in_the_way() -> None:
     ]
 
 
+def test_a_migration_stands_in_the_way_of_the_whole_service() -> None:
+    """Of machines that are named, the others go."""
+    moving = machine("web-1", moving=True, problem="web-1: its migration to b has not ended.")
+    looks = {"a": look("web-2"), "b": look()}
+    looks["a"]["removal"]["machines"].append(moving)
+    assert removal_plan(looks, {"service": "shop"})["problems"] == ["web-1: its migration to b has not ended."]
+    assert removal_plan(looks, {"service": "shop", "machines": "web-1,web-2"})["problems"] == []
+
+
 def test_a_silent_host_is_left_out_or_ends_the_run() -> None:
     looks = {"a": look("web-1"), "b": SILENT}
     plan = removal_plan(looks, {"service": "shop"})
