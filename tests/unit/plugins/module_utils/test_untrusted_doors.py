@@ -43,8 +43,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job import claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain, domain_disks, records, reports, seed_images, user_data
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._move import tunnel
-from ansible_collections.basecast.fleet.plugins.module_utils._move.journal import MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.link_history import LinkHistory
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
 from hypothesis import HealthCheck, given, settings
@@ -461,7 +461,7 @@ HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_docume
 TRIED = {
     "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
-    "_disk/needs.py", "_move/journal.py", "_move/tunnel.py", "_machine/domain_disks.py",
+    "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py",
 }  # fmt: skip
 
 
