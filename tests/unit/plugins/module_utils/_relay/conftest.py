@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import os
 import shutil
+import socket
 import threading
 import time
 import typing as t
@@ -134,6 +135,7 @@ class Fleet:
         self.logs: dict[str, list[str]] = {}
         self._certificates: dict[str, dict[str, str]] = {}
         self._threads: list[threading.Thread] = []
+        self._held: list[socket.socket] = []
 
     def pool(self, host: str) -> Path:
         path = self.directory / host
@@ -191,8 +193,13 @@ class Fleet:
         return BaseRequest(content.metadata, "default", str(self.pool(host)), route_of(parents, **more))
 
     def kill(self, host: str) -> None:
-        """Its connections break, and nobody listens any more."""
+        """Its connections break, and nobody listens any more: not even a node of another test that runs at the same time."""
+        port = self.nodes[host].port
         self.nodes[host].close()
+        held = socket.socket()
+        self._held.append(held)
+        with contextlib.suppress(OSError):  # its broken connections may still have the port
+            held.bind(("127.0.0.1", port))
 
     def base(self, host: str, content: Content) -> dict[str, t.Any]:
         return self.nodes[host].progress()["bases"][content.sha256]
@@ -216,6 +223,8 @@ class Fleet:
             node.stopping.set()
         for node in self.nodes.values():
             node.close()
+        for held in self._held:
+            held.close()
 
 
 @pytest.fixture
