@@ -20,13 +20,13 @@ from . import filesystem, in_use, verification
 
 
 def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t.Callable[[str], FileDigest]) -> bool:
-    """Write what is wrong in the disk of a base that counts for nobody, and give it the files that belong to it.
+    """Overwrite the wrong chunks of an unusable base's disk, and write its record and chunk list again.
 
     :param directory: that of the base.
     :param sound: a directory with ``disk``, ``base.json`` and ``chunks`` of the same base, which are known to be right.
     :param record: where to note that the disk was compared with its digest.
-    :returns: False where nobody has the disk open, so that another file may take its place; nothing was done then.
-    :raises DiskBusy: it is open, and has another size, or somebody may write it; FleetError: OSError:
+    :returns: False if no process has the disk open: nothing was done, and the file can be replaced.
+    :raises DiskBusy: the disk is open and has another size, or is open for writing; FleetError: OSError:
     """
     path = os.path.join(directory, "disk")
     source = filesystem.open_regular(os.path.join(sound, "disk"))
@@ -34,7 +34,7 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
         size = os.fstat(source).st_size
         if not _is_read(path, size):
             return False
-        filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))  # until all is right it counts for nobody
+        filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))  # unusable until all of it is right
         filesystem.set_immutable(path, False)
         target = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -62,7 +62,7 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
 
 
 def _is_read(path: str, size: int) -> bool:
-    """Whether somebody reads the disk, and nobody writes it, so that its bytes may be put right."""
+    """Whether the disk is open for reading only. Not for one that no process has open."""
     descriptor = filesystem.open_regular(path)
     try:
         if in_use.look(descriptor) is None:

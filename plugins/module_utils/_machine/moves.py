@@ -168,7 +168,7 @@ def tenants_with_moves(state_dir: str) -> list[str]:
 
 
 def unended(state_dir: str, owner: Owner) -> str | None:
-    """Why nobody else may change the machine on this host: a migration of it has not ended. None where none has begun."""
+    """Why other runs must leave the machine on this host alone: its migration has not ended. None if there is no migration."""
     try:
         entry = MoveJournal(state_dir, owner.tenant, owner.service).read(owner.machine)
     except JournalUnreadable as error:
