@@ -75,10 +75,8 @@ def _relay(relay: Data, report: Data) -> Iterator[tuple[str, str]]:
     told = [f"last host after {duration(max(ends))}"] if ends else []
     if first.get("predicted_s") is not None and not first["assumed"]:
         told.append(f"predicted {duration(first['predicted_s'])}, lower bound {duration(first['lower_bound_s'])}")
-    yield (
-        "",
-        f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {plural(len(relay['targets']), 'host')}{': ' if told else ''}{', '.join(told)}.",
-    )
+    hosts = plural(len(relay["targets"]), "host")
+    yield "", f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {hosts}{': ' if told else ''}{', '.join(told)}."
 
 
 def _few(names: Sequence[str]) -> str:
