@@ -55,7 +55,8 @@ def consistency(looks: Mapping[str, Told]) -> tuple[list[Finding], list[MissingB
     """
     seen, unknown = sorted_out(looks)
     status = fleet_status(looks)
-    found = [Finding(host, f"not all of it can be known: {why}", "make it answer, and repeat the command", True) for host, why in unknown.items()]
+    again = "make it answer, and repeat the command"
+    found = [Finding(host, f"not all of it can be known: {why}", again, True) for host, why in unknown.items()]
     found += _machines(status)
     for host, told in seen.items():
         found += _disks(host, told)
@@ -87,7 +88,7 @@ def _machines(status: Told) -> Iterator[Finding]:
             yield Finding(
                 hosts[0],
                 f"{service} {machine_name} (tenant {tenant}) is on {' and '.join(hosts)}",
-                "if it was being moved, repeat basecast.fleet.migrate, which ends that; else decide which one is right, and undefine the other",
+                "if it was being moved, repeat basecast.fleet.migrate, which ends that; else undefine the one that is not right",
                 True,
             )
 
@@ -125,9 +126,8 @@ def _records(seen: Mapping[str, Told], status: Told, is_all_known: bool) -> Iter
         record = newest.get((machine["tenant"], machine["service"]), {})
         meant = ((record.get("assignments") or {}).get(machine["machine"]) or {}).get("host")
         if machine["known"] and meant and meant != machine["host"]:
-            yield Finding(
-                machine["host"], f"{_name(machine)} is here, its record names {meant}", "the next deployment of the service records where it is"
-            )
+            repair = "the next deployment of the service records where it is"
+            yield Finding(machine["host"], f"{_name(machine)} is here, its record names {meant}", repair)
         if machine["known"] and not record and is_all_known:
             yield Finding(machine["host"], f"{_name(machine)} has no record of its service on any host", "deploy the service again")
 

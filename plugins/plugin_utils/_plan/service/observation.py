@@ -287,8 +287,15 @@ _STATUS_MACHINE = _all_of(
 _STATUS_DISK = _all_of(
     _has(path=_path, bytes=_count),
     _fields(
-        tenant=_service_name, service=_service_name, machine=_machine_name, name=_line, virtual_bytes=_count, base=_digest, parent=_path,
-        base_path=_path, has_parent=_flag,
+        tenant=_service_name,
+        service=_service_name,
+        machine=_machine_name,
+        name=_line,
+        virtual_bytes=_count,
+        base=_digest,
+        parent=_path,
+        base_path=_path,
+        has_parent=_flag,
     ),
 )
 _PLACE = _has(path=_path, bytes=_count, changed_at=_time)
@@ -328,9 +335,7 @@ _VERIFIED_BASE = _all_of(
     _BASE, _has(damaged=_flag, chain=_list(_digest, 1000), names=_list(_has(tenant=_name, name=_name, version=_name), 10_000))
 )
 _VERIFIED = _has(
-    pools=_by_name(
-        _all_of(_POOL, _has(bases=_list(_VERIFIED_BASE), damaged=_list(_has(sha256=_digest, damage=_line, users=_list(_path)))))
-    )
+    pools=_by_name(_all_of(_POOL, _has(bases=_list(_VERIFIED_BASE), damaged=_list(_has(sha256=_digest, damage=_line, users=_list(_path))))))
 )
 
 

@@ -201,8 +201,7 @@ def crowded(wanted: Mapping[tuple[str, str], int], hosts: Observed, what: str) -
         if free is not None and size + promised > free:
             before = f" on top of the {_gib(promised)} that existing disks may grow by" if promised else ""
             notes.append(
-                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: {what} {_gib(size)}{before},"
-                f" {_gib(free)} are free"
+                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: {what} {_gib(size)}{before}, {_gib(free)} are free"
             )
     return notes
 

@@ -91,7 +91,8 @@ def _checked(looks: Mapping[str, Mapping[str, t.Any]]) -> tuple[dict[str, Mappin
         try:
             seen[host] = checked_verification(look, host)
         except Malformed as error:
-            findings.append(Finding(host, f"its base disks cannot be known: {error.message}", "look at the host's own modules and files", True))
+            found = f"its base disks cannot be known: {error.message}"
+            findings.append(Finding(host, found, "find out who changed what the host answers", True))
             continue
         for name, pool in seen[host]["pools"].items():
             if pool.get("known") is False:

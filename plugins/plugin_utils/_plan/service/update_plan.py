@@ -50,7 +50,8 @@ def update_plan(
         (``25%``) that are updated at a time, 1 by default; ``health_port``.
     :returns: ``{"format", "service", "tenant", "machines": [{"machine", "host", "disks": names of those that are made anew, "text",
         "stop": as the module machine takes it, "drop": as diff_disk takes it}],
-        "batches": [[names]], "left": {name: why it is not touched}, "notes": pools that may fill up, "problems": [...], "text": [...], "seen": {host: facts}}``.
+        "batches": [[names]], "left": {name: why it is not touched}, "notes": pools that may fill up, "problems": [...],
+        "text": [...], "seen": {host: facts}}``.
         ``seen`` are the hosts as they are without the machines that are updated: what a deployment has to do there is the update.
     """
     found = service_plan(manifest, hosts, groups)

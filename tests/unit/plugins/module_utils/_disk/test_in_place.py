@@ -101,7 +101,7 @@ def test_another_name_of_the_file_keeps_its_bytes(pools: Pools, monkeypatch: pyt
     os.link(base.path, tmp_path / "mine.raw")
     wrong = hash_file(base.path)[0]
     used(monkeypatch, READ)
-    with pytest.raises(DiskBusy, match="2 names .*Stop the machines"):
+    with pytest.raises(DiskBusy, match=r"2 names .*Stop the machines"):
         mend(pools["one"], base, sound)
     used(monkeypatch, None)
     assert repair(pools, "one", base.sha256, False).action == "replaced"
