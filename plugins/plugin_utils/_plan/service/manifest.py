@@ -80,7 +80,19 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
         errors = [*_meaning_errors(document, places)]
     if errors:
         raise ManifestError(errors)
-    return _normalised(document, places, differencing)
+    return _normalised(_with_whole_numbers(document, MANIFEST), places, differencing)
+
+
+def _with_whole_numbers(value: t.Any, schema: Mapping[str, t.Any]) -> t.Any:
+    """The same with whole numbers where the schema wants them: to it 2.0 is one, but it counts nothing."""
+    if schema.get("type") == "integer" and isinstance(value, float):
+        return int(value)
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        return {key: _with_whole_numbers(one, known.get(key, {})) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(one, schema.get("items", {})) for one in value]
+    return value
 
 
 def _read(source: str | Mapping[str, t.Any], origin: str) -> tuple[t.Any, Places]:

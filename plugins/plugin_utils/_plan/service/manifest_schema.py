@@ -166,9 +166,9 @@ _DISK = {
         "base": _NAME,
         "size_gib": {
             "type": "number",
-            "exclusiveMinimum": 0,
+            "minimum": 0.001,
             "maximum": 65536,
-            "description": "a size is a number of GiB above 0 and at most 65536",
+            "description": "a size is a number of GiB from 0.001 (1 MiB) to 65536",
         },
         "differencing": {"type": "boolean", "description": "true or false is wanted"},
         "pool": {

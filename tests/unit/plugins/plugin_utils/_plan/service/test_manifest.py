@@ -96,7 +96,7 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("    hosts: [kvm1, kvm2]\n    per_host: 2\n", "", "shop.yml:8: machines[0]", "say where"),
         ("[kvm1, kvm2]", "[kvm1, kvm1]", "shop.yml:9: machines[0].hosts[1]", "stands twice"),
         ("service: shop", "service: shop\nservice: x", "shop.yml:3: service", "stands twice, first in line 2"),
-        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "above 0"),
+        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "from 0.001"),
         ("size_gib: 4", "size_gib: 4, differencing: maybe", "shop.yml:13: machines[0].disks[0].differencing", "true or false"),
         ("cloud_init: {user_data", "cloud_init: {userdata", "shop.yml:15: machines[0].cloud_init.userdata", "did you mean user_data?"),
     ],
@@ -241,3 +241,24 @@ def test_every_example_is_accepted_by_its_own_rule() -> None:
     for schema in schemas(module.MANIFEST["properties"]):
         if schema.get("type") in ("array", "object") and "description" in schema:
             assert "examples" in schema, schema["description"]
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "read"),
+    [("count: 2.0", "count", 2), ("per_host: 3.0", "per_host", 3), ("cpus: 2.0", "cpus", 2), ("memory_mib: 64.0", "memory_mib", 64)],
+)
+def test_a_whole_number_may_have_a_point(written: str, key: str, read: int) -> None:
+    text = GOOD.replace("    per_host: 2\n    memory_mib: 512\n", f"    {written}\n    placement: {{spread: {{by: site, at_most: 1.0}}}}\n")
+    (group,) = parse_manifest(text)["machines"]
+    for found, wanted in ((group[key], read), (group["placement"]["spread"]["at_most"], 1)):
+        assert found == wanted and type(found) is int
+
+
+def test_user_data_stay_as_they_are_written() -> None:
+    (group,) = parse_manifest(GOOD.replace("{hostname: x}", "{hostname: x, timeout: 2.0}"))["machines"]
+    assert type(group["cloud_init"]["user_data"]["timeout"]) is float
+
+
+@pytest.mark.parametrize("size", ["1e-12", "0.0000001", "0", "-1", "65537", ".inf", ".nan"])
+def test_a_disk_has_a_size_that_a_disk_can_have(size: str) -> None:
+    assert "size_gib" in errors(GOOD.replace("size_gib: 0.5", f"size_gib: {size}"))[0]
