@@ -148,6 +148,7 @@ from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.fleet_status import fleet_status as status
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import unpacked
 
 
 class Options(t.TypedDict, total=False):
@@ -165,7 +166,7 @@ def fleet_status(looks: object, manifest: object = None, groups: object = None, 
         raise AnsibleFilterError(f"{', '.join(sorted(unknown))}: unknown option; expected {', '.join(Options.__annotations__)}")
     try:
         at = plain(options.get("addresses")) or {}
-        seen = {host: {**_unpacked(look), "address": at.get(host)} for host, look in plain(looks).items()}
+        seen = {host: {**unpacked(look), "address": at.get(host)} for host, look in plain(looks).items()}
         made = status(
             seen,
             manifest=plain(manifest) or None,
@@ -179,15 +180,6 @@ def fleet_status(looks: object, manifest: object = None, groups: object = None, 
     if options.get("packed"):
         return {**{key: made[key] for key in ("ok", "failures", "text")}, "json": json.dumps(made, indent=4, sort_keys=True)}
     return t.cast("dict[str, t.Any]", made)
-
-
-def _unpacked(look: t.Mapping[str, object]) -> dict[str, object]:
-    """A text that is no JSON stays one, which is no status."""
-    status = look.get("status")
-    try:
-        return {**look, "status": json.loads(status) if isinstance(status, str) else status}
-    except (ValueError, RecursionError):
-        return dict(look)
 
 
 class FilterModule:

@@ -11,7 +11,8 @@ version_added: 0.1.0
 short_description: Decide from which hosts damaged base disks come again
 description:
   - A base disk that is damaged on one host, and sound on another, is brought by the relay.
-positional: repair
+  - References, records, domains and disks are compared with each other, and what is found is told with what would mend it.
+positional: repair, statuses
 options:
   _input:
     description:
@@ -22,6 +23,11 @@ options:
     description: Whether anything is to be brought. If not, the plan only tells what is damaged.
     type: bool
     default: true
+  statuses:
+    description:
+      - "By host C(status), as M(basecast.fleet.host_status_info) returned it for all tenants, or C(msg), why there is none. Without
+        it only base disks are looked at."
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -37,7 +43,9 @@ _value:
   description:
     - The plan. C(relays) and C(relay_hosts) are as in P(basecast.fleet.service_plan#filter). C(resumable) are the damaged base disks
       that come again, by host and pool, as M(basecast.fleet.base_disk) takes them. C(lost) has a sentence for each of which no host
-      has a sound copy. C(text) shows all of it.
+      has a sound copy. C(findings) are what else does not belong together, each with C(host), C(found), C(repair) and C(is_wrong),
+      which says that something cannot work as it is. C(wrong) has a sentence for each thing because of which a host is not as it
+      should be, by host. C(text) shows all of it.
   type: dict
   sample:
     format: 1
@@ -45,6 +53,8 @@ _value:
     relay_hosts: []
     resumable: {kvm2: {default: [3f0a]}}
     lost: []
+    wrong: {kvm2: ["kvm2: the base disk 3f0a in pool default is damaged: chunks is missing"]}
+    findings: []
     text: ["kvm2: the base disk 3f0a in pool default is damaged: chunks is missing."]
 """
 
@@ -55,12 +65,14 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import unpacked
 from ..plugin_utils._plan.service.repair_plan import repair_plan as plan
 
 
-def repair_plan(looks: object, repair: bool = True) -> dict[str, t.Any]:
+def repair_plan(looks: object, repair: bool = True, statuses: object = None) -> dict[str, t.Any]:
     try:
-        return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair)))
+        told = None if statuses is None else {host: unpacked(look) for host, look in plain(statuses).items()}
+        return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair, told)))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"repair_plan: the hosts' base disks are not as base_disk_info returns them: {error}") from error
 

@@ -61,7 +61,8 @@ options:
       - V(repaired) reads the base disks. One whose disk has its digest gets its other files back, one that has not is replaced
         by a copy from another pool, or removed where nothing needs it; else it is set aside, so that it counts for no plan
         and the next deployment or import brings it again. In a disk that a machine has open the wrong bytes are written again;
-        it is neither exchanged nor removed.
+        it is neither exchanged nor removed, nor is one that is open and is a hard link. A parent that is missing is brought from
+        another pool. A base disk that cannot be mended is a warning.
       - V(resumable) keeps a copy of each base disk that is in the pool and cannot be used as what a relay has received of it, so that
         the next relay fetches only the chunks that are wrong. Where there is no room for the copy this is a warning.
     type: str
@@ -152,6 +153,7 @@ from ..module_utils._disk.survey import tell
 from ..module_utils._errors import FleetError
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
+from ..module_utils._text import clean
 
 
 def present(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
@@ -175,13 +177,24 @@ def absent(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequen
 
 def repaired(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequence[str]) -> list[str]:
     params = module.params
-    actions = []
-    for sha256 in bases or stores[params["pool"]].ids():
-        done = repair.repair(stores, params["pool"], sha256, module.check_mode, params["timeout_s"])
-        if done.action != "none":
+    store = stores[params["pool"]]
+    actions, waiting = [], []
+    for sha256 in bases or store.ids():
+        try:
+            done = repair.repair(stores, store.pool, sha256, module.check_mode, params["timeout_s"])
+        except (FleetError, OSError) as error:  # one that cannot be mended keeps none of the others from it
+            module.warn(f"The base disk {sha256} in pool {store.pool} is not mended: {clean(error, 1000)}")
+            continue
+        if done.sentence():
             actions.append(f"{done.sentence()} ({done.damage})")
         if done.action == "set_aside":
             module.warn(f"The base disk {sha256} in pool {done.pool} is damaged and needed: {done.damage}.")
+        if done.action == "waits":
+            waiting.append(sha256)
+    for sha256 in waiting:
+        problem = store.problem(sha256)
+        if problem and not module.check_mode:
+            module.warn(f"The base disk {sha256} in pool {store.pool} cannot be used: {problem}.")
     return actions
 
 

@@ -159,7 +159,10 @@ pools:
           type: list
           elements: dict
         damaged:
-          description: Digest, path and damage of base disks that cannot be used, and C(users), the disks directly based on them.
+          description:
+            - Digest, path and damage of base disks that cannot be used, and C(users), the disks that are based on them, directly or
+              by other base disks. C(parent) is the digest of the parent because of which one cannot be used, null if it is damaged
+              itself.
           type: list
           elements: dict
 """

@@ -149,6 +149,7 @@ refused:
   sample: ""
 """
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -246,7 +247,7 @@ def _amounts(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
             check_name("uses.pools", pool)
             pools[pool] = {}
             for key, amount in amounts.items() if isinstance(amounts, dict) else [("", amounts)]:
-                if key not in ("bytes", "growth_bytes") or not str(amount).isdigit():
+                if key not in ("bytes", "growth_bytes") or not re.fullmatch("[0-9]{1,19}", str(amount)):
                     raise InvalidOption(f"uses.pools.{pool}", amounts, "bytes and growth_bytes are needed, whole numbers of at least 0")
                 pools[pool][key] = int(amount)
         checked.append({**use, "pools": pools})

@@ -73,6 +73,7 @@ disks:
       size_bytes: 8589934592
 """
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -87,7 +88,7 @@ from ..module_utils._module import checked_pools, pools_argument, run_module
 def _sizes(option: str, disks: t.Mapping[str, t.Any]) -> dict[str, int]:
     sizes = {}
     for name, size in disks.items():
-        if isinstance(size, bool) or not str(size).isdigit() or not 0 < int(size) < 1 << 63 or int(size) % 512:
+        if not re.fullmatch("[0-9]{1,19}", str(size)) or not 0 < int(size) < 1 << 63 or int(size) % 512:
             raise InvalidOption(f"{option}.{name}", size, "a number of bytes is needed, a multiple of 512")
         sizes[str(name)] = int(size)
     if not sizes:

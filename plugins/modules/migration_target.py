@@ -191,6 +191,7 @@ port:
   sample: 47700
 """
 
+import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -205,7 +206,7 @@ from ..module_utils._relay.errors import RelayError
 
 def _ports(text: str) -> tuple[int, int]:
     first, dash, last = text.partition("-")
-    if dash and first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) < 65536:
+    if dash and all(re.fullmatch("[0-9]{1,5}", port) for port in (first, last)) and 0 < int(first) <= int(last) < 65536:
         return int(first), int(last)
     raise InvalidOption("port_range", text, "two ports are needed, as 47700-47799")
 

@@ -127,20 +127,20 @@ class TestTwoTenantsAtOnce:
         assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []
 
 
-def test_two_services_share_a_quota_on_different_hosts(lab: Lab) -> None:
-    """Each sees room for one machine, and neither uses a host of the other."""
+def test_three_services_share_a_quota_on_different_hosts(lab: Lab) -> None:
+    """There is room for two machines; none uses a host of another one, and all three claim at once."""
     commands = {}
-    for service, host in (("east", "kvm1"), ("west", "kvm3")):
+    for service, host in (("east", "kvm1"), ("west", "kvm3"), ("eastern", "kvm1")):
         file = lab.state / f"{service}.json"
         file.write_text(json.dumps(manifest(1, tenant="green", service=service, group={"hosts": [host]})))
-        quota = json.dumps({"basecast_quotas": {"green": {"machines": 1}}})
+        quota = json.dumps({"basecast_quotas": {"green": {"machines": 2}}})
         commands[service] = ["basecast.fleet.deploy", "-e", f"manifest={file}", "-e", quota]
     done = at_once(lab, commands)
     out = "\n".join(one.stdout[-4000:] for one in done.values())
-    assert sorted(one.returncode == 0 for one in done.values()) == [False, True], out
+    assert sorted(one.returncode == 0 for one in done.values()) == [False, True, True], out
     loser = next(one for one in done.values() if one.returncode)
-    assert "would pass the quota of tenant green: 1 of 1 machines are used, 1 are needed" in " ".join(loser.stdout.split()), out
-    assert len([name for host in lab.hosts.values() for name in domains(host) if name.startswith(("east-", "west-"))]) == 1
+    assert "would pass the quota of tenant green: 2 of 2 machines are used, 1 are needed" in " ".join(loser.stdout.split()), out
+    assert len([name for host in lab.hosts.values() for name in domains(host) if name.startswith(("east", "west"))]) == 2
 
 
 # What is said of each host: kvm2 is in maintenance, kvm1 and kvm2 are one site.

@@ -112,3 +112,21 @@ def test_what_nobody_has_whole_is_told_and_kept(lab: Lab) -> None:
     done = verify(lab, "-e", "basecast_repair=true")
     assert done.returncode == 0, done.stdout[-5000:]
     assert deploy(lab, SHOP).states == {"web-1": "present", "web-2": "present"}
+
+
+@pytest.mark.timeout(300)
+def test_a_base_that_is_gone_comes_back_to_the_disks_on_it(lab: Lab) -> None:
+    kvm2 = lab.hosts["kvm2"]
+    base, digest = disk(kvm2).parent, disk(kvm2).parent.name
+    filesystem.remove_tree(str(base))
+    kvm2.run(f"qemu-img create -q -f qcow2 {POOL}/machines/shop/web-9.qcow2 1M && mkdir {POOL}/machines/shop/web-9")
+    kvm2.run(f"mv {POOL}/machines/shop/web-9.qcow2 {POOL}/machines/shop/web-9/root.qcow2")
+    told = verify(lab)
+    assert told.returncode != 0, told.stdout[-4000:]
+    assert f"kvm2: the base disk {digest} is missing in pool default" in told.stdout, told.stdout[-4000:]
+    assert "shop has no machine web-9" in told.stdout and "To mend it: deploy the service again" in told.stdout
+    done = verify(lab, "-e", "basecast_repair=true")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert hash_file(str(disk(kvm2)))[0] == digest
+    again = verify(lab)
+    assert again.returncode == 0 and f"{digest} is missing" not in again.stdout, again.stdout[-4000:]

@@ -17,6 +17,7 @@ from .._base_format.chunk_list import CHUNK_BYTES
 from .._base_format.file_digest import FileDigest
 from .._errors import FleetError
 from . import filesystem, in_use, verification
+from .errors import DiskBusy
 
 
 def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t.Callable[[str], FileDigest]) -> bool:
@@ -26,7 +27,7 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
     :param sound: a directory with ``disk``, ``base.json`` and ``chunks`` of the same base, which are known to be right.
     :param record: where to note that the disk was compared with its digest.
     :returns: False if no process has the disk open: nothing was done, and the file can be replaced.
-    :raises DiskBusy: the disk is open and has another size, or is open for writing; FleetError: OSError:
+    :raises DiskBusy: the disk is open and has another size or another name, or is open for writing; FleetError: OSError:
     """
     path = os.path.join(directory, "disk")
     source = filesystem.open_regular(os.path.join(sound, "disk"))
@@ -67,7 +68,14 @@ def _is_read(path: str, size: int) -> bool:
     try:
         if in_use.look(descriptor) is None:
             return False
-        in_use.refuse_open(descriptor, path, "replaced", readers=os.fstat(descriptor).st_size != size)
+        status = os.fstat(descriptor)
+        if status.st_nlink > 1:  # under its other name it is somebody's own file, who may have changed it on purpose
+            raise DiskBusy(
+                f"{path} is open and has {status.st_nlink} names (hard links), so its bytes are not written again. Stop the machines on "
+                "it, and repeat the command: it is exchanged then, and the other file stays as it is.",
+                path=path,
+            )
+        in_use.refuse_open(descriptor, path, "replaced", readers=status.st_size != size)
         return True
     finally:
         os.close(descriptor)

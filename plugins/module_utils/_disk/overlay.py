@@ -484,6 +484,11 @@ class Disks:
                 self._forget(decisions)
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
+        if not self._check_mode:
+            # A network file system keeps a removed file under another name while it is open, as the lock was until now.
+            for store in self._stores.values():
+                with contextlib.suppress(OSError):
+                    os.rmdir(layout.service_directory(store.pool_path, self._service))
         return self._results(decisions)
 
     def _note_bases(self, bases: t.Collection[str]) -> None:

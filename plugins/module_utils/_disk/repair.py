@@ -26,6 +26,8 @@ from .store import Store, map_bytes
 #: What was done about a base disk, as sentences say it.
 SENTENCES = {
     "none": "",
+    "waits": "",
+    "restored": "bring base disk {sha256}, a parent of others, back into pool {pool} from pool {other}",
     "completed": "rebuild {files} of base disk {sha256} in pool {pool} from its disk",
     "replaced": "replace base disk {sha256} in pool {pool} by the copy in pool {other}",
     "removed": "remove the damaged base disk {sha256}, which nothing needs, from pool {pool}",
@@ -55,10 +57,10 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
     directory = store.base_directory(sha256)
     if not os.path.lexists(directory):
         return Repair(sha256, pool, "none", "")
-    base = store.find(sha256, changed=True)
+    base = store.find(sha256, changed=True, alone=True)
     damage = transfer.verify(base, None if check_mode else store) if base is not None else store.problem(sha256)
     if not damage:
-        return Repair(sha256, pool, "none", "")
+        return _with_parents(stores, store, sha256, check_mode, wait_s)
     digest = _digest_of(store, sha256)
     if digest is not None:
         files = _to_write(store, sha256, digest.chunks)
@@ -82,6 +84,20 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
             filesystem.remove_file(base.chunks_path)
             filesystem.sync_directory(directory)
     return Repair(sha256, pool, "set_aside", damage)
+
+
+def _with_parents(stores: t.Mapping[str, Store], store: Store, sha256: str, check_mode: bool, wait_s: float) -> Repair:
+    """A base that is right itself. What its parents lack is mended with them; one that is gone comes back from another pool."""
+    trouble = store.trouble(sha256, changed=True)
+    if trouble.parent is None:
+        return Repair(sha256, store.pool, "none", "")
+    if not os.path.lexists(store.base_directory(trouble.parent)):
+        original = _sound_copy(stores, store, trouble.parent)
+        if original is not None:
+            if not check_mode:
+                transfer.clone_base(original, stores[original.pool], store, (), wait_s)
+            return Repair(trouble.parent, store.pool, "restored", trouble.text, other=original.pool)
+    return Repair(sha256, store.pool, "waits", trouble.text)
 
 
 def resumable(store: Store, sha256: str, check_mode: bool) -> bool:
@@ -177,9 +193,9 @@ def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, digest: 
         store.prepare()
         verification.remember(store.record_path(sha256), disk)
         filesystem.sync_directory(directory)
-    problem = store.problem(sha256)
-    if problem:
-        raise FleetError(f"The base disk {sha256} in pool {store.pool} is still not usable: {problem}.", sha256=sha256)
+    trouble = store.trouble(sha256)
+    if trouble.text and trouble.parent is None:
+        raise FleetError(f"The base disk {sha256} in pool {store.pool} is still not usable: {trouble.text}.", sha256=sha256)
 
 
 def _new_record(directory: str, sha256: str, chunks: ChunkList) -> dict[str, t.Any]:

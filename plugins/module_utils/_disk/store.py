@@ -40,6 +40,14 @@ MAP_MAGIC = b"BCMAP001"
 MAP_HEADER_BYTES = len(MAP_MAGIC) + 8
 
 
+class Trouble(t.NamedTuple):
+    """Why a base cannot be used: ``text``, empty when it can. ``parent`` is the one of its parents that the text is about, None when
+    the base itself is damaged."""
+
+    text: str = ""
+    parent: str | None = None
+
+
 class Store:
     """The base store of one pool.
 
@@ -110,16 +118,17 @@ class Store:
     def bases(self) -> list[Base]:
         return [base for base in (self.find(sha256) for sha256 in self.ids()) if base is not None]
 
-    def find(self, sha256: str, changed: bool = False) -> Base | None:
+    def find(self, sha256: str, changed: bool = False, alone: bool = False) -> Base | None:
         """The base with this digest, from its metadata, size and time of change; nothing is read or hashed.
 
-        :param changed: also when somebody has written to the file since it was verified: to verify it again.
+        :param changed: also when somebody has written to the file, or to a parent's, since it was verified: to verify it again.
+        :param alone: whatever its parents are: to look at the base itself. Its chain is empty if they cannot be used.
         """
         metadata, problem = self._metadata(sha256, changed)
         if problem:
             return None
-        chain, problem = self._chain(metadata)
-        if problem:
+        chain, trouble = self._chain(metadata, changed)
+        if trouble.text and not alone:
             return None
         return Base(
             metadata=metadata,
@@ -132,10 +141,17 @@ class Store:
 
     def problem(self, sha256: str) -> str:
         """Why the base with this digest is not usable; empty when it is, or when there is none."""
+        return self.trouble(sha256).text
+
+    def trouble(self, sha256: str, changed: bool = False) -> Trouble:
+        """The same, and whether it is a parent's.
+
+        :param changed: as ``find`` takes it.
+        """
         if not os.path.lexists(self.base_directory(sha256)):
-            return ""
-        metadata, problem = self._metadata(sha256)
-        return problem or self._chain(metadata)[1]
+            return Trouble()
+        metadata, problem = self._metadata(sha256, changed)
+        return Trouble(problem) if problem else self._chain(metadata, changed)[1]
 
     def find_by_source(self, sha256: str) -> Base | None:
         """The base whose file or whose source, as it was given at import, has this digest."""
@@ -185,6 +201,16 @@ class Store:
                 found.append(candidate)
         return found
 
+    def descendants(self, sha256: str) -> list[str]:
+        """Digests of its children, and of theirs."""
+        found: list[str] = []
+        waiting = [sha256]
+        while waiting:
+            new = [child for child in self.children(waiting.pop()) if child not in found]
+            found += new
+            waiting += new
+        return found
+
     def _metadata(self, sha256: str, changed: bool = False) -> tuple[dict[str, t.Any], str]:
         """What base.json says, and why the base cannot be used: what is damaged, or which of its files is missing."""
         directory = self.base_directory(sha256)
@@ -214,18 +240,18 @@ class Store:
             return {}, f"base.json cannot be read: {error.message}"
         return {key: metadata.get(key) for key in METADATA_KEYS}, ""
 
-    def _chain(self, metadata: t.Mapping[str, t.Any]) -> tuple[tuple[str, ...], str]:
+    def _chain(self, metadata: t.Mapping[str, t.Any], changed: bool = False) -> tuple[tuple[str, ...], Trouble]:
         """Digests root first, itself last; a chain with a gap or a loop is a problem."""
         chain = [t.cast(str, metadata["sha256"])]
         while metadata["parent"] is not None:
             parent = t.cast(str, metadata["parent"])
             if parent in chain:
-                return (), "its chain of parents is a loop"
-            metadata, problem = self._metadata(parent)
+                return (), Trouble("its chain of parents is a loop")
+            metadata, problem = self._metadata(parent, changed)
             if problem:
-                return (), f"its parent {parent} is not usable: {problem}"
+                return (), Trouble(f"its parent {parent} is not usable: {problem}", parent)
             chain.append(parent)
-        return tuple(reversed(chain)), ""
+        return tuple(reversed(chain)), Trouble()
 
     # -- references
 

@@ -111,6 +111,13 @@ class _Secrets:
             return None
 
 
+def _own_damage(store: Store, sha256: str, problem: str, parent: str, remember: bool) -> tuple[str, str | None]:
+    """Whether the base itself is damaged besides a parent of it; what is told of it then."""
+    base = store.find(sha256, changed=True, alone=True)
+    damage = transfer.verify(base, store if remember else None) if base is not None else ""
+    return (damage, None) if damage else (problem, parent)
+
+
 def pool_contents(
     store: Store,
     only: t.Sequence[str],
@@ -129,10 +136,12 @@ def pool_contents(
     for sha256 in store.ids():
         if secrets.has(sha256):
             continue
-        base, place = None, store.base_directory(sha256)
+        base, place, parent = None, store.base_directory(sha256), None
         try:
             base = store.find(sha256, changed=verify)
-            problem = store.problem(sha256) if base is None else ""
+            problem, parent = store.trouble(sha256, changed=verify) if base is None else ("", None)
+            if verify and parent is not None:
+                problem, parent = _own_damage(store, sha256, problem, parent, remember)
             if base is not None and (not only or {sha256, base.metadata["source_sha256"]} & set(only)):
                 damage = transfer.verify(base, store if remember else None) if verify else ""
                 further = [] if base.is_foreign(tenant) else sources.get(sha256, [])
@@ -143,8 +152,9 @@ def pool_contents(
         except (OSError, FleetError) as error:
             problem = f"it cannot be read: {clean(error, 300)}"
         if problem and (base is not None or not only or sha256 in only):
-            needed = users.of_tenant(in_use.get((store.pool, sha256), ()), tenant)
-            damaged.append({"sha256": sha256, "path": place, "damage": problem, "users": sorted(needed)})
+            based = [path for one in (sha256, *store.descendants(sha256)) for path in in_use.get((store.pool, one), ())]
+            needed = sorted(users.of_tenant(based, tenant))
+            damaged.append({"sha256": sha256, "path": place, "damage": problem, "parent": parent, "users": needed})
     return {
         "path": store.pool_path,
         "exists": os.path.isdir(store.pool_path),

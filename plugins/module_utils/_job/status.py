@@ -222,6 +222,8 @@ def _disk(disk: users.FoundDisk, root: str, owners: dict[str, str | None]) -> di
         "base": base,
         # A base of another pool of the host is found by its digest as well.
         "parent": None if base else disk.backing_path or disk.backing,
+        "base_path": disk.backing_path if base else None,
+        "has_parent": None if disk.backing_path is None else os.path.lexists(disk.backing_path),
         "in_store": bool(base and disk.backing_path and disk.backing_path.startswith(root + os.sep)),
     }
 

@@ -325,7 +325,7 @@ class Job:
                     peer=fetch.chunk_list.source,
                 )
             self._mends += 1
-            line = f"{check.wrong} chunks were changed on this host's disk after they were stored; they are fetched again."
+            line = f"chunks changed on this host's disk after they were stored, and fetched again: {check.wrong}."
             fetch.transfer.attempts.note(node.host, f"{node.host}: {line}")
             if self._mends >= MAX_MENDS:
                 raise StorageFailed(

@@ -40,11 +40,11 @@ def _place_role(ranking: Ranking, role: int, machines: t.Sequence[int]) -> None:
         if found is None:
             return
         option = found
-        opens = ranking.seconds(option) > 0 or ranking.prefer[ranking.built.wishes[role].group["name"]] == "pack"
+        brings = ranking.brings(role, option)
         ranking.put(machine, option)
         changed = dict.fromkeys([option, *at_host[ranking.host_of(option)]])
-        if opens:
-            # What was brought is there for all who share the storage.
+        if brings or ranking.prefer[ranking.built.wishes[role].group["name"]] == "pack":
+            # What is brought is there for all hosts that share the storage, whether or not the time for it is known.
             changed.update(dict.fromkeys(other for storage in _storages(ranking, option) for other in at_storage[storage]))
         for other in changed:
             _push(ranking, heap, role, other)
@@ -69,7 +69,7 @@ def _pop(ranking: Ranking, heap: list[tuple[Key, int]], role: int) -> int | None
         now = ranking.key(role, option)
         if now == key:
             return option
-        if now is not None and now > key:
+        if now is not None:
             heapq.heappush(heap, (now, option))
     return None
 

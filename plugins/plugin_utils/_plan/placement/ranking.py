@@ -82,6 +82,10 @@ class Ranking:
             return (0 if others else 1, *brought, -use, load, host, option)
         return (mine, others, *brought, use, load, host, option)
 
+    def brings(self, role: int, option: int) -> bool:
+        """Whether a machine there needs layers that its storages neither have nor are to get yet."""
+        return bool(kernels.missing(self.arrays.world, self.arrays.state, role, option, NEVER) > 0 or self.seconds(option))
+
     def seconds(self, option: int) -> int:
         """Seconds until the storages of an option would have all that was decided to be brought there."""
         world, state = self.arrays.world, self.arrays.state

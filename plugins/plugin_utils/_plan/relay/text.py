@@ -40,6 +40,10 @@ def size(amount: float | None) -> str:
     return ""
 
 
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned columns; long tables are cut, and say so."""
     kept = rows[:ROWS]
@@ -127,7 +131,7 @@ def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
     serving = [host for host in plan["sources"] if host not in (plan.get("standby") or [])]
     lines = [
         f"Relay plan{of}: {plan['mode']}, strategy {plan.get('strategy', '-')}, contention {plan.get('contention', '-')}",
-        f"  from {', '.join(serving)} to {len(plan['targets'])} hosts, base of {size(plan.get('size_bytes'))}{about}",
+        f"  from {', '.join(serving)} to {plural(len(plan['targets']), 'host')}, base of {size(plan.get('size_bytes'))}{about}",
         f"  {_finish(plan)}",
     ]
     if plan.get("standby"):

@@ -48,7 +48,7 @@ def fleet_status(looks: Looks, **options: t.Unpack[Options]) -> Entry:
     :param looks: ``{host: {"status": host_status_info's}}``, or ``{"msg": why it could not be asked}``; ``address`` besides.
     :returns: ``{"format", "ok", "hosts", "services", "machines", "bases", "orphans", "unknown": {host: why}, "failures", "text"}``.
     """
-    seen, unknown = _sorted_out(looks)
+    seen, unknown = sorted_out(looks)
     manifest, service = options.get("manifest"), options.get("service")
     fleet = _Fleet(seen, unknown)
     machines = fleet.machines(looks)
@@ -85,7 +85,7 @@ def _mistakes(service: object) -> Iterator[str]:
         yield f"service: invalid value {service!r}; expected a name, which has {NAME_RULE}"
 
 
-def _sorted_out(looks: Looks) -> tuple[dict[str, Told], dict[str, str]]:
+def sorted_out(looks: Looks) -> tuple[dict[str, Told], dict[str, str]]:
     """What hosts have told, and why that is not all, or nothing. A host may be in both."""
     seen: dict[str, Told] = {}
     unknown: dict[str, str] = {}

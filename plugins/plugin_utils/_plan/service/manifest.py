@@ -180,8 +180,10 @@ def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
         for key in sorted(set(error.instance) - set(known)):
             yield f"{places(*path, key)}: unknown key{_hint(key, known)}; accepted are: {', '.join(known)}"
     elif error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        yield f"{places(*path) or places()}: the key {missing[0]} is missing; wanted are: {', '.join(error.validator_value)}"
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        only = schema.get("properties", {}).get(missing, {}).get("const")
+        line = f" (write {missing}: {only})" if only is not None else ""
+        yield f"{places(*path) or places()}: the key {missing} is missing{line}; needed are: {', '.join(error.validator_value)}"
     elif error.validator in ("anyOf", "oneOf") and isinstance(error.instance, dict) and _mapping_form(error) is not None:
         form = _mapping_form(error)
         for inner in error.context:

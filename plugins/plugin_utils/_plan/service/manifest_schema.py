@@ -280,7 +280,7 @@ MANIFEST: dict[str, t.Any] = {
     "examples": ["format: 1"],
     "properties": {
         "$schema": {"type": "string", "description": "the schema's address is a string; editors read it"},
-        "format": {"const": 1, "description": "this version of basecast.fleet reads format 1"},
+        "format": {"const": 1, "description": "this version of basecast.fleet reads format 1: write format: 1"},
         "service": _LABEL,
         "tenant": _NAME,
         "bases": {

@@ -11,6 +11,7 @@ Only kinds and ranges are checked here, of what planning reads. What is missing 
 from __future__ import annotations
 
 import ipaddress
+import json
 import typing as t
 from collections.abc import Callable, Mapping
 
@@ -156,7 +157,7 @@ _POOL = _fields(
     filesystem=_fields(type=_name, identity=_path, shared=_flag, reflink=_flag, immutable=_flag),
     bases=_list(_BASE),
     partials=_list(_all_of(_has(sha256=_digest), _fields(allocated_bytes=_count, size_bytes=_count))),
-    damaged=_list(_all_of(_has(sha256=_digest), _fields(damage=_line, path=_path))),
+    damaged=_list(_all_of(_has(sha256=_digest), _fields(damage=_line, path=_path, parent=_digest, users=_list(_path)))),
 )
 _POOL_CAPACITY = _fields(
     path=_path,
@@ -295,7 +296,15 @@ _STATUS_MACHINE = _all_of(
 _STATUS_DISK = _all_of(
     _has(path=_path, bytes=_count),
     _fields(
-        tenant=_service_name, service=_service_name, machine=_machine_name, name=_line, virtual_bytes=_count, base=_digest, parent=_path
+        tenant=_service_name,
+        service=_service_name,
+        machine=_machine_name,
+        name=_line,
+        virtual_bytes=_count,
+        base=_digest,
+        parent=_path,
+        base_path=_path,
+        has_parent=_flag,
     ),
 )
 _PLACE = _has(path=_path, bytes=_count, changed_at=_time)
@@ -329,6 +338,20 @@ _STATUS = _all_of(
         jobs=_list(_has(tenant=_service_name, service=_service_name, run=_service_name)),
     ),
 )
+
+
+_VERIFIED_BASE = _all_of(
+    _BASE, _has(damaged=_flag, chain=_list(_digest, 1000), names=_list(_has(tenant=_name, name=_name, version=_name), 10_000))
+)
+_VERIFIED = _has(
+    pools=_by_name(_all_of(_POOL, _has(bases=_list(_VERIFIED_BASE), damaged=_list(_has(sha256=_digest, damage=_line, users=_list(_path))))))
+)
+
+
+def checked_verification(look: object, host: str) -> dict[str, t.Any]:
+    """What a host tells of base disks that it has read. :raises Malformed:"""
+    _VERIFIED(Value(bounded(look, host), f"what {host} tells"))
+    return t.cast("dict[str, t.Any]", look)
 
 
 def checked_status(status: object, host: str) -> dict[str, t.Any]:
@@ -427,3 +450,12 @@ def checked_news(news: t.Any, host: str) -> dict[str, t.Any]:
     except Malformed:
         return {}
     return t.cast("dict[str, t.Any]", news)
+
+
+def unpacked(look: Mapping[str, object]) -> dict[str, object]:
+    """What host_status_info tells with its option packed. A text that is no JSON stays one, which is no status."""
+    status = look.get("status")
+    try:
+        return {**look, "status": json.loads(status) if isinstance(status, str) else status}
+    except (ValueError, RecursionError):
+        return dict(look)

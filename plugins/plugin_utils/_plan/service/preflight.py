@@ -196,6 +196,14 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
         for disk in disks_of(machine, groups):
             key = (machine["host"], disk["pool"])
             wanted[key] = wanted.get(key, 0) + full_size(disk, bases)
+    return crowded(wanted, hosts, "new disks may grow to")
+
+
+def crowded(wanted: Mapping[tuple[str, str], int], hosts: Observed, what: str) -> list[str]:
+    """Sentences for the pools, by host and name, that have no room for so much on top of what their disks may grow by.
+
+    :param what: the words before the amount.
+    """
     notes = []
     for (host, name), size in wanted.items():
         pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
@@ -203,8 +211,7 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
         if free is not None and size + promised > free:
             before = f" on top of the {_gib(promised)} that existing disks may grow by" if promised else ""
             notes.append(
-                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: new disks may grow to {_gib(size)}{before},"
-                f" {_gib(free)} are free"
+                f"{host}: the pool {name!r}, {pool['path']}, is over-committed: {what} {_gib(size)}{before}, {_gib(free)} are free"
             )
     return notes
 

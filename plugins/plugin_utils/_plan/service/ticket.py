@@ -13,7 +13,7 @@ import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..relay.text import duration, size
+from ..relay.text import duration, plural, size
 
 Data = Mapping[str, t.Any]
 
@@ -49,8 +49,7 @@ def _told(report: Data) -> Iterator[tuple[str, str]]:
     yield "", f"{there} of {len(report['machines'])} machines {verb} there{took}."
     traffic = report["traffic"]
     if traffic["minimum_bytes"]:
-        moved = "" if traffic["received_bytes"] is None else f"{size(traffic['received_bytes'])} crossed the network; "
-        yield "", f"{moved}the least possible is {size(traffic['minimum_bytes'])}."
+        yield "", _crossed(traffic["received_bytes"], traffic["minimum_bytes"])
     for relay in report["relays"]:
         yield from _relay(relay, report)
     for problem in report["problems"][:MOST_PROBLEMS]:
@@ -62,16 +61,22 @@ def _told(report: Data) -> Iterator[tuple[str, str]]:
         yield "", f"{duration(event['at_s'])}: {event['text']}"
 
 
+def _crossed(received: int | None, minimum: int) -> str:
+    if received is None:
+        return f"{size(minimum)} is the least that has to cross the network."
+    if received < minimum:
+        return f"{size(received)} crossed the network, less than the {size(minimum)} that were planned."
+    return f"{size(received)} crossed the network; the least possible is {size(minimum)}."
+
+
 def _relay(relay: Data, report: Data) -> Iterator[tuple[str, str]]:
     first = relay["first"] or {}
     ends = [row["ended_s"] for row in report["transfers"] if row["sha256"] == relay["sha256"] and row["ended_s"] is not None]
     told = [f"last host after {duration(max(ends))}"] if ends else []
     if first.get("predicted_s") is not None and not first["assumed"]:
         told.append(f"predicted {duration(first['predicted_s'])}, lower bound {duration(first['lower_bound_s'])}")
-    yield (
-        "",
-        f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {len(relay['targets'])} hosts{': ' if told else ''}{', '.join(told)}.",
-    )
+    hosts = plural(len(relay["targets"]), "host")
+    yield "", f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {hosts}{': ' if told else ''}{', '.join(told)}."
 
 
 def _few(names: Sequence[str]) -> str:

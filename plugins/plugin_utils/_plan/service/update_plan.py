@@ -19,9 +19,11 @@ import typing as t
 from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ..placement import Observed
+from ..placement.observed import disks_of
 from ..types import Manifest, PlannedMachine
 from .drift import drift_text
 from .machine_search import Request
+from .preflight import crowded
 from .removal_plan import names_of
 from .service_plan import service_plan
 from .user_options import empty_mistakes
@@ -48,7 +50,8 @@ def update_plan(
         (``25%``) that are updated at a time, 1 by default; ``health_port``.
     :returns: ``{"format", "service", "tenant", "machines": [{"machine", "host", "disks": names of those that are made anew, "text",
         "stop": as the module machine takes it, "drop": as diff_disk takes it}],
-        "batches": [[names]], "left": {name: why it is not touched}, "problems": [...], "text": [...], "seen": {host: facts}}``.
+        "batches": [[names]], "left": {name: why it is not touched}, "notes": pools that may fill up, "problems": [...],
+        "text": [...], "seen": {host: facts}}``.
         ``seen`` are the hosts as they are without the machines that are updated: what a deployment has to do there is the update.
     """
     found = service_plan(manifest, hosts, groups)
@@ -60,6 +63,7 @@ def update_plan(
         "machines": [],
         "batches": [],
         "left": {},
+        "notes": [],
         "problems": problems,
     }
     for machine in meant:
@@ -84,6 +88,7 @@ def update_plan(
         )
     problems += _port_mistakes(request, manifest, {one["group"] for one in meant})
     size = _batch_size(request.get("serial"), len(plan["machines"]), problems)
+    plan["notes"] = _crowded_pools(plan["machines"], meant, manifest, hosts)
     names = [one["machine"] for one in plan["machines"]]
     plan["batches"] = [names[start : start + size] for start in range(0, len(names), size)]
     return {
@@ -181,7 +186,7 @@ def _text(plan: Plan, meant: Machines) -> Iterator[str]:
     if not count:
         yield f"Service {plan['service']}: nothing to update, {len(meant)} machines are as the manifest says."
     else:
-        yield f"Service {plan['service']}: {count} of {len(meant)} machines are updated, in {batches} step{'s' if batches > 1 else ''}."
+        yield f"Service {plan['service']}: {count} of {len(meant)} machines to update, in {batches} step{'s' if batches > 1 else ''}."
     drifting = [machine for machine in meant if any(one["machine"] == machine["machine"] for one in plan["machines"])]
     yield from (f"  {line.removeprefix('drift: ')}" for line in drift_text(drifting))
     for number, names in enumerate(plan["batches"], 1):
@@ -193,6 +198,21 @@ def _text(plan: Plan, meant: Machines) -> Iterator[str]:
             yield f"  {one['machine']}: what it wrote to {', '.join(one['disks'])} is lost; its other disks stay"
     for name, why in plan["left"].items():
         yield f"  {name}: not touched, {why}"
+    yield from (f"  {note}" for note in plan["notes"])
+
+
+def _crowded_pools(machines: Sequence[Plan], meant: Machines, manifest: Manifest, hosts: Observed) -> list[str]:
+    """Pools that would not have room if every disk that grows here, and all before it, were written to its end."""
+    groups = {group["name"]: group for group in manifest["machines"]}
+    planned = {machine["machine"]: machine for machine in meant}
+    more: dict[tuple[str, str], int] = {}
+    for one in machines:
+        machine = planned[one["machine"]]
+        added = {change["path"].split(".")[1]: change["wanted"] - change["found"] for change in machine["drift"]} if one["grow"] else {}
+        for disk in disks_of(machine, groups) if added else ():
+            key = (one["host"], disk["pool"])
+            more[key] = more.get(key, 0) + added.get(disk["name"], 0)
+    return crowded(more, hosts, "growing disks may take another")
 
 
 def update_report(plan: Plan, outcomes: Outcomes, predicted: bool = False) -> dict[str, t.Any]:

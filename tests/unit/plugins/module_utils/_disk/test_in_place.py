@@ -92,3 +92,17 @@ def test_interrupted_it_counts_for_nobody(pools: Pools, monkeypatch: pytest.Monk
     assert pools["one"].find(base.sha256) is None
     assert mend(pools["one"], base, sound)
     assert pools["one"].find(base.sha256) is not None
+
+
+def test_another_name_of_the_file_keeps_its_bytes(pools: Pools, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> None:
+    """A base that was adopted as a hard link is a file of somebody, who may have written to it on purpose."""
+    base, sound = put_base(pools["one"]), put_base(pools["two"])
+    flip(base)
+    os.link(base.path, tmp_path / "mine.raw")
+    wrong = hash_file(base.path)[0]
+    used(monkeypatch, READ)
+    with pytest.raises(DiskBusy, match=r"2 names .*Stop the machines"):
+        mend(pools["one"], base, sound)
+    used(monkeypatch, None)
+    assert repair(pools, "one", base.sha256, False).action == "replaced"
+    assert hash_file(str(tmp_path / "mine.raw"))[0] == wrong and hash_file(base.path)[0] == base.sha256

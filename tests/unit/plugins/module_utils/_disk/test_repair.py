@@ -140,3 +140,55 @@ def test_without_room_for_the_copy_nothing_is_left(pools: Pools, monkeypatch: py
         resumable(pools["one"], base.sha256, False)
     assert not os.path.lexists(pools["one"].partial_directory(base.sha256))
     assert os.path.exists(base.path)
+
+
+def family(store: Store) -> tuple[Base, Base, Base]:
+    """A parent, its child and a grandchild; the digests stand in no order."""
+    parent = put_base(store, refer=[references.tenant_of("blue")])
+    child = put_base(store, b"child".ljust(4096, b"\0"), parent=parent.sha256, refer=[references.tenant_of("blue")])
+    return parent, child, put_base(store, b"grand".ljust(4096, b"\0"), parent=child.sha256, refer=[references.tenant_of("blue")])
+
+
+@pytest.mark.parametrize("name", [*LOST, "bit"])
+def test_children_wait_for_their_parent_and_are_kept(pools: Pools, name: str) -> None:
+    parent, *children = family(pools["one"])
+    (DAMAGES[name][0] if name != "bit" else flip)(parent)
+    for check_mode in (True, False):
+        assert repair(pools, "one", parent.sha256, check_mode).action == "set_aside"
+        if not check_mode or name != "bit":
+            assert [repair(pools, "one", child.sha256, check_mode).action for child in children] == ["waits", "waits"]
+    assert all(os.path.exists(child.path) for child in children)
+    put_base(pools["two"])
+    assert repair(pools, "one", parent.sha256, False).action == "replaced"
+    assert [repair(pools, "one", child.sha256, False).action for child in children] == ["none", "none"]
+    assert all(pools["one"].find(base.sha256) for base in (parent, *children))
+
+
+def test_a_parent_that_is_gone_comes_from_another_pool(pools: Pools) -> None:
+    parent, child, _grand = family(pools["one"])
+    filesystem.remove_tree(parent.directory)
+    assert repair(pools, "one", child.sha256, False).action == "waits"
+    put_base(pools["two"])
+    predicted = repair(pools, "one", child.sha256, True)
+    assert not os.path.lexists(parent.directory)
+    done = repair(pools, "one", child.sha256, False)
+    assert done == predicted and (done.action, done.sha256) == ("restored", parent.sha256)
+    assert pools["one"].find(child.sha256) is not None
+
+
+@pytest.mark.parametrize("name", FROM_THE_DISK)
+def test_a_child_of_a_lost_parent_gets_its_own_files_back(pools: Pools, name: str) -> None:
+    parent, child, _grand = family(pools["one"])
+    filesystem.remove_tree(parent.directory)
+    DAMAGES[name][0](child)
+    assert repair(pools, "one", child.sha256, False).action == "completed"
+    assert repair(pools, "one", child.sha256, False).action == "waits"
+    assert pools["one"].find(child.sha256, alone=True) is not None
+
+
+def test_a_child_of_a_lost_parent_is_read_itself(pools: Pools) -> None:
+    parent, child, grand = family(pools["one"])
+    filesystem.remove_tree(parent.directory)
+    flip(child)
+    assert repair(pools, "one", child.sha256, False).action == "set_aside"
+    assert repair(pools, "one", grand.sha256, False).action == "waits"

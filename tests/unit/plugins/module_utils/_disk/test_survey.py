@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import B
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey
 
-from .conftest import put_base
+from .conftest import put_base, qcow2
 
 Damage = t.Callable[[Base], object]
 
@@ -227,3 +227,62 @@ def test_transfers_are_told_of_to_those_who_know_them(store: Store, needed_by: s
     with store.partial(sha256):
         assert [one["sha256"] for one in pool_seen(store, None)["partials"]] == [sha256]
         assert [one["sha256"] for one in pool_seen(store, "blue", *([sha256] if named else []))["partials"]] == [sha256] * told
+
+
+def looked_at(store: Store, verify: bool = True) -> dict[str, t.Any]:
+    return survey({"one": store}, verify=verify, remember=True)["pools"]["one"]
+
+
+def family(store: Store) -> tuple[Base, Base]:
+    """A child whose digest comes before its parent's, and that parent."""
+    for number in range(64):
+        parent = put_base(store, f"parent {number}".encode().ljust(4096, b"\0"))
+        child = put_base(store, parent=parent.sha256)
+        if child.sha256 < parent.sha256:
+            return parent, child
+        filesystem.remove_tree(child.directory)
+        filesystem.remove_tree(parent.directory)
+    raise AssertionError("no digest comes before another")
+
+
+def test_a_parent_that_was_touched_and_is_right_harms_no_child(tmp_path: t.Any) -> None:
+    store = Store(str(tmp_path), pool="one")
+    parent, child = family(store)
+    filesystem.set_immutable(parent.path, False)
+    os.utime(parent.path, ns=(1, 1))
+    assert {one["sha256"] for one in looked_at(store, verify=False)["damaged"]} == {parent.sha256, child.sha256}
+    found = looked_at(store)
+    assert found["damaged"] == [] and {one["sha256"] for one in found["bases"]} == {parent.sha256, child.sha256}
+    assert looked_at(store, verify=False)["damaged"] == []
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_base_says_which_parent_it_waits_for(tmp_path: t.Any, verify: bool) -> None:
+    store = Store(str(tmp_path), pool="one")
+    parent, child = family(store)
+    filesystem.remove_tree(parent.directory)
+    (told,) = looked_at(store, verify)["damaged"]
+    assert (told["sha256"], told["parent"]) == (child.sha256, parent.sha256)
+
+
+def test_a_damaged_child_of_a_lost_parent_is_damaged_itself(tmp_path: t.Any) -> None:
+    store = Store(str(tmp_path), pool="one")
+    parent, child = family(store)
+    filesystem.remove_tree(parent.directory)
+    filesystem.set_immutable(child.path, False)
+    with open(child.path, "r+b") as file:
+        file.seek(4000)
+        file.write(b"!")
+    (told,) = looked_at(store)["damaged"]
+    assert told["parent"] is None and "has the digest" in told["damage"]
+
+
+def test_disks_on_children_of_a_damaged_base_are_named(tmp_path: t.Any) -> None:
+    store = Store(str(tmp_path), pool="one")
+    parent, child = family(store)
+    disk = tmp_path / "machines" / "shop" / "web-1" / "root.qcow2"
+    disk.parent.mkdir(parents=True)
+    disk.write_bytes(qcow2(backing=child.path, backing_format="qcow2"))
+    filesystem.remove_file(parent.chunks_path)
+    told = {one["sha256"]: one["users"] for one in looked_at(store)["damaged"]}
+    assert told == {parent.sha256: [str(disk)], child.sha256: [str(disk)]}

@@ -490,7 +490,7 @@ def test_bytes_that_change_in_a_partial_are_fetched_again(fleet: t.Any, content:
     assert fleet.holds("A", content)
     assert fleet.holds("B", content)
     told = [attempt["error"] for attempt in fleet.base("A", content)["attempts"] if attempt["parent"] == "A"]
-    assert told == ["A: 1 chunks were changed on this host's disk after they were stored; they are fetched again."]
+    assert told == ["A: chunks changed on this host's disk after they were stored, and fetched again: 1."]
 
 
 @pytest.mark.parametrize("complete", [False, True])

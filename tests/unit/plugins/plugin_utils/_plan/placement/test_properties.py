@@ -86,6 +86,39 @@ def test_a_held_base_never_loses_to_an_equal_host(holder: int, prefer: str) -> N
     assert place_machines(wanted, hosts)["assignments"][0]["host"] == f"h{holder}"
 
 
+@given(
+    storages=st.lists(st.integers(0, 2), min_size=2, max_size=7),
+    holder=st.integers(-1, 2),
+    size=st.sampled_from([None, 1, 10**8, 10**10]),
+    seconds=st.sampled_from([None, 0, 30]),
+    count=st.integers(1, 20),
+)
+@settings(max_examples=60, deadline=None)
+def test_spread_is_even_whatever_storages_are_shared(
+    storages: list[int], holder: int, size: int | None, seconds: int | None, count: int
+) -> None:
+    """Also where nothing is known of links or of the size of a base, so that bringing it seems to take no time."""
+    base = {"sha256": "a" * 64, "size_bytes": size or 1, "names": [{"tenant": "default", "name": "tiny", "version": "1"}]}
+    hosts = {
+        f"h{at}": {
+            "reachable": True,
+            "capacity": {"cpus": 64, "memory_mib": 2**20, "pools": {"default": {"free_bytes": 10**13, "size_bytes": 10**13}}},
+            "machines": [],
+            "domains": [],
+            "pools": {"default": {"storage": f"s{storage}", "bases": [base] if storage == holder else []}},
+        }
+        for at, storage in enumerate(storages)
+    }
+    wanted = one_group(count)
+    if size:
+        wanted["bases"][0]["size_bytes"] = size
+    bring = None if seconds is None else {"tiny": dict.fromkeys(hosts, seconds)}
+    found = [entry["host"] for entry in place_machines(wanted, hosts, settings=Settings(bring=bring))["assignments"]]
+    numbers = [found.count(host) for host in hosts]
+    assert sum(numbers) == count
+    assert max(numbers) - min(numbers) <= 1
+
+
 def one_group(count: int) -> dict[str, t.Any]:
     return {
         "service": "shop",

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.repair_plan import repair_plan
+
+from .test_fleet_status import disk, look
 
 A, B = "a" * 64, "b" * 64
 
@@ -55,7 +58,7 @@ def test_a_sound_copy_comes_from_every_host_that_has_one() -> None:
 def test_without_repair_it_only_tells() -> None:
     plan = repair_plan({"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool(damaged=[A]))}, False)
     assert (plan["relays"], plan["resumable"], plan["lost"]) == ([], {}, [])
-    assert "  Sound on kvm1." in plan["text"]
+    assert "  Sound on kvm1. With -e basecast_repair=true it comes from there." in plan["text"]
 
 
 def test_what_was_read_and_is_wrong_is_no_source() -> None:
@@ -84,3 +87,71 @@ def test_one_pool_of_a_host_is_enough() -> None:
     looks = {"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool(damaged=[A]), fast=pool(damaged=[A]))}
     plan = repair_plan(looks, True)
     assert plan["relays"][0]["targets"] == {"kvm2": "default"} and plan["resumable"] == {"kvm2": {"default": [A]}}
+
+
+def waiting(child: str, parent: str, *users: str) -> dict[str, t.Any]:
+    damage = f"its parent {parent} is not usable: base.json is missing"
+    return {"sha256": child, "path": "-", "damage": damage, "parent": parent, "users": list(users)}
+
+
+def test_a_parent_that_is_gone_comes_and_its_child_does_not() -> None:
+    broken = pool()
+    broken["damaged"] = [waiting(B, A, "/one"), waiting("c" * 64, A, "/two")]
+    plan = repair_plan({"kvm1": host(default=pool(base(A), base(B, A))), "kvm2": host(default=broken)}, True)
+    assert [(relay["sha256"], relay["targets"]) for relay in plan["relays"]] == [(A, {"kvm2": "default"})]
+    assert [line for line in plan["text"] if "/one, /two" in line]
+
+
+def test_a_child_that_waits_for_a_damaged_parent_is_no_second_damage() -> None:
+    broken = pool(damaged=[A])
+    broken["damaged"].append(waiting(B, A))
+    plan = repair_plan({"kvm1": host(default=pool(base(A), base(B, A))), "kvm2": host(default=broken)}, True)
+    assert [relay["sha256"] for relay in plan["relays"]] == [A] and len(plan["wrong"]["kvm2"]) == 1
+
+
+def test_a_pool_that_is_not_known_is_not_sound() -> None:
+    unread = {**pool(), "known": False, "reason": "bases: Permission denied"}
+    plan = repair_plan({"kvm1": host(default=pool(base(A)), slow=unread)}, True)
+    assert "the pool slow cannot be known: bases: Permission denied" in plan["wrong"]["kvm1"][0]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {},
+        {"pools": "all"},
+        {"pools": {"default": {"bases": [{"sha256": "x"}], "damaged": []}}},
+        {"pools": {"default": {"bases": [], "damaged": [{"sha256": A}]}}},
+        {"pools": {"default": {"bases": [{**base(A), "chain": "x"}], "damaged": []}}},
+    ],
+)
+def test_a_host_that_tells_nonsense_harms_itself_only(look: dict[str, t.Any]) -> None:
+    plan = repair_plan({"kvm0": look, "kvm1": host(default=pool(base(A))), "kvm2": host(default=pool(damaged=[A]))}, True)
+    assert [relay["targets"] for relay in plan["relays"]] == [{"kvm2": "default"}]
+    assert "its base disks cannot be known" in plan["wrong"]["kvm0"][0]
+
+
+def test_holders_that_contradict_each_other_bring_nothing() -> None:
+    looks = {
+        "kvm1": host(default=pool({**base(A), "chunks_sha256": "1" * 64})),
+        "kvm2": host(default=pool(damaged=[A])),
+        "kvm3": host(default=pool({**base(A), "chunks_sha256": "2" * 64})),
+    }
+    plan = repair_plan(looks, True)
+    assert plan["relays"] == [] and [line for line in plan["text"] if "different chunk lists" in line]
+
+
+def test_a_base_that_is_gone_comes_to_the_disks_on_it() -> None:
+    looks = {"kvm1": host(default=pool(base(A))), "kvm2": host(default=pool())}
+    path = "/pool/machines/shop/web-1/root.qcow2"
+    gone = disk("web-1", sha256=A, has_parent=False, in_store=True, base_path=f"/pool/bases/{A}/disk")
+    statuses = {"kvm1": look(bases=[base(A)]), "kvm2": look("web-1", pool={"disks": [gone]}, bases=[])}
+    plan = repair_plan(looks, True, statuses)
+    assert [(relay["sha256"], relay["targets"]) for relay in plan["relays"]] == [(A, {"kvm2": "default"})]
+    assert plan["wrong"] == {"kvm2": [f"kvm2: the base disk {A} is missing in pool default"]}
+    assert [line for line in plan["text"] if path in line]
+
+
+def test_what_is_only_left_over_is_no_failure() -> None:
+    plan = repair_plan({"kvm1": host(default=pool())}, True, {"kvm1": look(pool={"disks": [disk("web-9")]}, bases=[])})
+    assert plan["wrong"] == {} and [line for line in plan["text"] if line.startswith("  To mend it: deploy the service again")]

@@ -16,7 +16,7 @@ def test_a_failed_run_says_what_is_missing_and_why() -> None:
         "basecast.fleet, deployment of shop (tenant default), run 20261128T085815-abcdefgh, 2026-11-28",
         "  08:58:15 UTC",
         "3 of 4 machines are there after 95.0 s.",
-        "219.3 MiB crossed the network; the least possible is 286.1 MiB.",
+        "219.3 MiB crossed the network, less than the 286.1 MiB that were planned.",
         "Relay of tiny 1, 95.4 MiB to 3 hosts: last host after 11.9 s, predicted 11.0 s, lower bound 10.0 s.",
         "kvm003: machines could not be made (web-3)",
         "  Make machines: 1 of 1 machines failed: the base did not arrive",

@@ -60,6 +60,15 @@ def test_a_running_machine_whose_disk_grows_goes_on() -> None:
     assert update_report(plan, grown)["ok"] and not update_report(plan, {**grown, "web-1": {"msg": "full"}})["ok"]
 
 
+@pytest.mark.parametrize(("size_gib", "told"), [(2, 0), (400, 0), (600, 2)])
+def test_a_pool_that_growing_disks_may_fill_is_told(size_gib: int, told: int) -> None:
+    """Each of the two hosts has 10^12 bytes free, and two machines."""
+    plan = update_plan(shop(disks=[GROWN[0], {"name": "data", "size_gib": size_gib}]), deployed(), {})
+    notes = [line for line in plan["text"] if "is over-committed" in line]
+    assert len(notes) == told and plan["problems"] == []
+    assert all("growing disks may take another 1198 GiB" in line for line in notes)
+
+
 @pytest.mark.parametrize("change", [{"memory_mib": 600}, {"off": True}])
 def test_what_is_off_or_changes_otherwise_is_made_anew(change: dict[str, t.Any]) -> None:
     hosts = deployed()
