@@ -164,7 +164,13 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
     name, base = "uefi-1", f"../../../bases/{'0' * 64}/disk"
     assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
     fleet.run(f"cd {fleet.directory(name)} && qemu-img create -q -f qcow2 -F qcow2 -b {base} root.qcow2")
-    board: dict[str, t.Any] = {"firmware": "uefi", "tpm": "2.0", "watchdog": {"action": "poweroff"}, "memory_mib": 256, "on_crash": "destroy"}
+    board: dict[str, t.Any] = {
+        "firmware": "uefi",
+        "tpm": "2.0",
+        "watchdog": {"action": "poweroff"},
+        "memory_mib": 256,
+        "on_crash": "destroy",
+    }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
 
     first = fleet.machine("reported", name, changes=board)
