@@ -20,12 +20,14 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._servers
 attributes:
   check_mode:
     support: partial
     details:
       - With O(src), the source is read and the prediction is exact, except for the digest of an image that is converted.
-      - With O(url), nothing is fetched and, unless O(sha256) is known to the host, a change is reported.
+      - With O(url), and for a compressed O(src), nothing is fetched or unpacked and, unless the digest or checksum is known to the
+        host, a change is reported.
   diff_mode:
     support: full
   idempotent:
@@ -52,10 +54,46 @@ options:
     description:
       - Address of an image, which the host fetches itself, with C(http) or C(https). C(file) is accepted once O(source_dirs)
         lists directories.
-      - A query, such as the signature of a signed URL, is shown nowhere, neither in results nor in logs.
-      - A URL with user name and password is refused, since it would appear in logs.
+      - A query, such as the signature of a signed URL, is shown nowhere, neither in results nor in logs. When the server refuses a
+        signed URL that has expired (as signed for S3, Google Cloud Storage or Azure), the message says since when.
+      - A URL with user name and password is refused, since it would appear in logs; use O(auth).
       - Spaces and letters beyond ASCII are encoded.
-      - Without O(sha256), the server has to say how long the file is.
+      - Without O(sha256) and O(checksum), the server has to say how long the file is.
+      - A transfer that breaks off goes on where it ended, if the server can and says that it has the same file still; else it begins
+        again.
+    type: str
+  mirrors:
+    description:
+      - Further URLs of the same file, tried in this order when O(url) does not give it or gives another file. A warning says
+        which one it was and what was wrong with those before.
+      - Each is treated as O(url) is.
+    type: list
+    elements: str
+    default: []
+  checksum:
+    description:
+      - Checksum of the file at O(url) as it is downloaded, before it is unpacked, as C(sha256:DIGEST), C(sha384:DIGEST) or
+        C(sha512:DIGEST).
+      - Or the URL of a list that has it, such as C(SHA256SUMS) or C(NAME.sha256), in the style of coreutils, BSD or OpenSSL, or
+        with the digest alone. C(sha512:URL) takes that kind of checksum only. The file is looked up by the name that O(url) ends
+        with.
+      - What a list tells at the first import under O(name) and O(version) stays. Once this host has a base disk of that name, it is
+        used, and a warning says when the list tells another checksum. To take the new file, give it another O(version).
+    type: str
+  compression:
+    description:
+      - How the file is compressed. V(auto) decides by the suffix of its name (C(.gz), C(.xz), C(.zst), C(.bz2)).
+      - It is unpacked as it arrives; no compressed copy is kept. What it unpacks to may be as large as the free space of the pool.
+      - V(zstd) needs Python 3.14 or the program C(zstd) on the host; without both, it is refused before anything is fetched.
+    type: str
+    choices: [auto, none, gzip, xz, zstd, bzip2]
+    default: auto
+  secret:
+    description: The paths of O(url), O(mirrors) and O(checksum) are secret as well, and shown nowhere.
+    type: bool
+    default: false
+  ca:
+    description: Certificates (PEM) of authorities that are trusted for this import, as text, beside O(ca_file).
     type: str
   source_dirs:
     description:
@@ -94,7 +132,8 @@ options:
     choices: [raw, qcow2, vmdk, vpc, vhdx]
   sha256:
     description:
-      - SHA-256 digest of the source as it is given, before any conversion.
+      - SHA-256 digest of the image as it is given, before any conversion. Of a compressed file, it is the digest of what that is
+        unpacked to; O(checksum) is that of the file itself.
       - An image with another digest is refused. A base disk on this host that has this digest, or was made from a source
         that had it, is used without looking at O(src) or O(url).
     type: str
@@ -157,6 +196,27 @@ EXAMPLES = r"""
     version: "20261101"
   run_once: true
   register: debian
+
+- name: Fetch today's image of a distribution with its published checksum, or from a mirror
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    url: https://cloud.example.org/13/latest/debian-13-amd64.raw.xz
+    mirrors: [https://mirror.example.net/13/latest/debian-13-amd64.raw.xz]
+    checksum: https://cloud.example.org/13/latest/SHA512SUMS
+    name: debian-13
+    version: "20261128" # stays what it was at its first import; a newer file gets another version
+  run_once: true
+
+- name: Fetch an image from a server with its own certificate authority, and with a token
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    url: https://images.corp.example/golden.qcow2
+    auth:
+      - {host: images.corp.example, token: "{{ vault_image_token }}"}
+    ca_file: /etc/pki/corp-ca.pem
+    name: golden
+    version: "7"
+  run_once: true
 
 # The host that has it already is left alone. For hosts that have no such file there is the relay.
 - name: Use a copy of the image that the other hosts may have under another name
@@ -222,10 +282,11 @@ from ..module_utils._disk.qemu_img import FORMATS, QemuImg
 from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
+from ..module_utils._disk.unpack import COMPRESSIONS
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
-from ..module_utils._url_option import hide_query
+from ..module_utils._url_option import hide_urls, server_arguments, taken_access
 
 
 def checked_request(params: t.Mapping[str, t.Any]) -> Request:
@@ -239,6 +300,9 @@ def checked_request(params: t.Mapping[str, t.Any]) -> Request:
         raise InvalidOption("adopt", True, "adoption needs src and sha256")
     if params["metadata"] is not None and not params["adopt"]:
         raise InvalidOption("metadata", "…", "it is accepted together with adopt: true")
+    for option in ("mirrors", "checksum", "ca"):
+        if params[option] and params["url"] is None:
+            raise InvalidOption(option, "…", "it is accepted together with url; of a file on the host give sha256")
     return Request(
         tenant=check_name("tenant", params["tenant"]),
         src=params["src"],
@@ -255,19 +319,25 @@ def checked_request(params: t.Mapping[str, t.Any]) -> Request:
         timeout_s=params["timeout_s"],
         run=None if params["run"] is None else check_name("run", params["run"]),
         hold_s=params["hold_s"],
+        mirrors=tuple(params["mirrors"]),
+        checksum=params["checksum"],
+        compression=params["compression"],
+        secret=params["secret"],
     )
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
-    request = checked_request(params)
-    if request.url is not None:
-        hide_query(module, "url", request.url)
+    access = taken_access(module, params["ca"])
+    try:
+        request = checked_request(params)
+    finally:
+        hide_urls(module, params)
     pools = checked_pools(params["pools"])
     pool_path(pools, params["pool"])
     rules = checked_rules(params["source_dirs"], params["source_hosts"])
     stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
-    result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode, rules).run(request)
+    result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode, rules, access).run(request)
     for warning in result.warnings:
         module.warn(warning)
     return {
@@ -286,6 +356,12 @@ def main() -> None:
             "pool": {"type": "str", "default": "default"},
             "src": {"type": "str"},
             "url": {"type": "str", "no_log": True},
+            "mirrors": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "checksum": {"type": "str", "no_log": True},
+            "compression": {"type": "str", "choices": list(COMPRESSIONS), "default": "auto"},
+            "secret": {"type": "bool", "default": False, "no_log": False},
+            "ca": {"type": "str"},
+            **server_arguments(),
             "source_dirs": {"type": "list", "elements": "str", "default": []},
             "source_hosts": {"type": "list", "elements": "str", "default": []},
             "name": {"type": "str"},

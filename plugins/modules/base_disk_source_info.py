@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._servers
 options:
   sources:
     description: What would be imported.
@@ -36,7 +37,27 @@ options:
         description: A file on the host. A relative path is meant from O(sources[].pool).
         type: str
       url:
-        description: Address of the file. The server is asked how large it is; nothing is fetched.
+        description: Address of the file. The server is asked how large it is; nothing but a list of checksums is fetched.
+        type: str
+      mirrors:
+        description: See O(basecast.fleet.base_disk_import#module:mirrors). They are asked in order until one answers.
+        type: list
+        elements: str
+        default: []
+      checksum:
+        description: See O(basecast.fleet.base_disk_import#module:checksum).
+        type: str
+      compression:
+        description: See O(basecast.fleet.base_disk_import#module:compression).
+        type: str
+        choices: [auto, none, gzip, xz, zstd, bzip2]
+        default: auto
+      secret:
+        description: See O(basecast.fleet.base_disk_import#module:secret).
+        type: bool
+        default: false
+      ca:
+        description: See O(basecast.fleet.base_disk_import#module:ca).
         type: str
       pool:
         description: One of O(pools).
@@ -108,10 +129,21 @@ sources:
     - C(problem) says why an import would be refused, C(note) what else is to be said, such as that a server does not answer.
     - C(sha256) is the digest, V(null) where it was not asked for or cannot be told; C(etag) and C(last_modified) are what a
       server says, V(null) where it does not.
+    - C(compression) is that of the file, V(none) for none; C(size) is the file's, not the image's. C(listed) is the checksum that the
+      list at O(sources[].checksum) tells now.
   returned: success
   type: dict
   sample:
-    debian: {isreg: true, size: 346226688, problem: "", note: "", sha256: null, etag: null, last_modified: null}
+    debian:
+      isreg: true
+      size: 346226688
+      problem: ""
+      note: ""
+      sha256: null
+      etag: null
+      last_modified: null
+      listed: null
+      compression: none
 candidates:
   description: Files that have the digest of one of O(wanted) and need no conversion, one for each.
   returned: success
@@ -128,22 +160,23 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import candidates
-from ..module_utils._disk.candidates import Digest, Wanted
+from ..module_utils._disk.candidates import Digest, Wanted, Web
 from ..module_utils._disk.qemu_img import FORMATS
 from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
+from ..module_utils._disk.unpack import COMPRESSIONS
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_sha256
-from ..module_utils._url_option import hide_query
+from ..module_utils._url_option import hide_urls, server_arguments, taken_access
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
+    access = taken_access(module)
     given = [{**item} for item in params["sources"]]
     for item in params["sources"]:
-        if item["url"] is not None:
-            hide_query(module, "url", item["url"], item)
+        hide_urls(module, item)
     pools = checked_pools(params["pools"])
     rules = checked_rules(params["source_dirs"], params["source_hosts"])
     wanted = []
@@ -155,10 +188,14 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     seen = {}
     for item in given:
         pool_path(pools, item["pool"], "sources[].pool")
-        look = candidates.look_at_path if item["url"] is None else candidates.look_at_url
         digest = Digest(item["size_bytes"], not module.check_mode) if item["digest"] else None
-        place = item["path"] if item["url"] is None else item["url"]
-        seen[item["name"]] = look(stores, item["pool"], place, rules, digest).as_dict()
+        if item["url"] is None:
+            looked = candidates.look_at_path(stores, item["pool"], item["path"], rules, digest, item["compression"])
+        else:
+            own = access._replace(ca=item["ca"])
+            web = Web(item["url"], tuple(item["mirrors"]), item["checksum"], item["compression"], item["secret"], own)
+            looked = candidates.look_at_url(stores, item["pool"], web, rules, digest)
+        seen[item["name"]] = looked.as_dict()
     found = candidates.find(stores, wanted, rules, remember=not module.check_mode) if wanted else []
     return {"changed": False, "sources": seen, "candidates": found}
 
@@ -176,6 +213,11 @@ def main() -> None:
                     "name": {"type": "str", "required": True},
                     "path": {"type": "str"},
                     "url": {"type": "str", "no_log": True},
+                    "mirrors": {"type": "list", "elements": "str", "default": [], "no_log": True},
+                    "checksum": {"type": "str", "no_log": True},
+                    "compression": {"type": "str", "choices": list(COMPRESSIONS), "default": "auto"},
+                    "secret": {"type": "bool", "default": False, "no_log": False},
+                    "ca": {"type": "str"},
                     "pool": {"type": "str", "default": "default"},
                     "digest": {"type": "bool", "default": False},
                     "size_bytes": {"type": "int"},
@@ -195,6 +237,7 @@ def main() -> None:
             },
             "source_dirs": {"type": "list", "elements": "str", "default": []},
             "source_hosts": {"type": "list", "elements": "str", "default": []},
+            **server_arguments(),
         },
         supports_check_mode=True,
     )

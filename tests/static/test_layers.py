@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "ansible_collections.basecast.fleet.plugins."
 # Below everything that runs on hosts, lowest first: each may import those before it.
-COMMON = ("_text", "_errors", "_names", "_clock", "_untrusted")
+COMMON = ("_text", "_errors", "_names", "_clock", "_untrusted", "_urls")
 # The rooms of a node, lowest first. ``_relay`` itself: its errors, states, clock and what an endpoint is.
 NODE = ("_relay", "_relay/endpoints", "_relay/wire", "_relay/upload", "_relay/download", "_relay/status", "_relay/measure", "_relay/node")
 DISK, MACHINE, BASE = "_disk", "_machine", "_base_format"

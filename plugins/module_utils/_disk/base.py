@@ -155,7 +155,7 @@ def _check_metadata(metadata: Value, sha256: str) -> None:
     origin = metadata["imported_from"]
     for key in ("kind", "name", "image_format"):
         origin[key].cleaned()
-    for key in ("etag", "last_modified"):
+    for key in ("etag", "last_modified", "checksum"):
         if origin.get(key) is not None:
             origin[key].cleaned()
     if origin.get("size_bytes") is not None:

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import typing as t
 
 from .._errors import FleetError, InvalidOption
 from .._text import clean
-from . import download, filesystem, import_record, in_use, sources, transfer
-from .download import DownloadFailed
+from .._urls import check_url, expired, file_name
+from . import checksum, download, filesystem, import_record, in_use, server_access, sources, transfer, unpack
+from .download import DownloadFailed, Terms
 from .errors import UnsafePath
 from .inspection import inspect
+from .server_access import Access
 from .sources import Rules
 from .store import Store
 
 _DEPTH = 5
 _MOST_FILES = 100_000
+# How long a server may stay silent that is only asked, in seconds.
+_ASK_S = 10.0
 
 
 class Wanted(t.NamedTuple):
@@ -36,7 +41,10 @@ class Wanted(t.NamedTuple):
 class Source(t.NamedTuple):
     """``size_bytes`` is None where it is not known, ``problem`` why the host would refuse to import from there.
 
-    ``sha256`` is empty where it was not asked for, or cannot be told; ``etag`` and ``last_modified`` are a server's.
+    ``sha256`` is empty where it was not asked for, or cannot be told; ``etag`` and ``last_modified`` are a server's,
+    ``listed`` is what a list of checksums tells now.
+
+    :param compression: of the file, whose size is not the image's then.
     """
 
     there: bool
@@ -46,6 +54,8 @@ class Source(t.NamedTuple):
     sha256: str = ""
     etag: str = ""
     last_modified: str = ""
+    listed: str = ""
+    compression: str = "none"
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -56,7 +66,20 @@ class Source(t.NamedTuple):
             "sha256": self.sha256 or None,
             "etag": self.etag or None,
             "last_modified": self.last_modified or None,
+            "listed": self.listed or None,
+            "compression": self.compression,
         }
+
+
+class Web(t.NamedTuple):
+    """What an import would be given beside a URL; see ``import_request.Request``."""
+
+    url: str
+    mirrors: tuple[str, ...] = ()
+    checksum: str | None = None
+    compression: str = "auto"
+    secret: bool = False
+    access: Access = server_access.NONE
 
 
 class Digest(t.NamedTuple):
@@ -70,8 +93,24 @@ class Digest(t.NamedTuple):
     remember: bool = True
 
 
-def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules, digest: Digest | None = None) -> Source:
+def look_at_path(
+    stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules, digest: Digest | None = None, compression: str = "auto"
+) -> Source:
     """A file on the host, opened and judged as an import does it."""
+    kind = unpack.compression_of(path, compression)
+    found = _look_at_path(stores, pool, path, rules, digest)._replace(compression=kind)
+    return found if found.problem or not found.there else _with_unpacker(found, kind, path)
+
+
+def _with_unpacker(found: Source, kind: str, name: str) -> Source:
+    try:
+        unpack.check_unpacker(kind, name)
+    except FleetError as error:
+        return found._replace(problem=error.message)
+    return found
+
+
+def _look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules, digest: Digest | None) -> Source:
     full = path if os.path.isabs(path) else os.path.join(stores[pool].pool_path, path)
     try:
         descriptor, true = sources.open_source(full, stores, rules)
@@ -100,20 +139,55 @@ def look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Rul
     return Source(True, status.st_size, "", "", sha256)
 
 
-def look_at_url(stores: t.Mapping[str, Store], pool: str, url: str, rules: Rules, digest: Digest | None = None) -> Source:
-    """What the server says of the file. One that says nothing, or cannot be asked now, is no problem yet."""
+def look_at_url(stores: t.Mapping[str, Store], pool: str, web: Web, rules: Rules, digest: Digest | None = None) -> Source:
+    """What the first server that answers says of the file. One that says nothing, or cannot be asked now, is no problem yet."""
     try:
-        if download.check_url(url).startswith("file:"):
-            return look_at_path(stores, pool, sources.file_of_url(url, rules), rules, digest)
-        answer = download.ask(url, rules)
-    except DownloadFailed as error:
-        return Source(True, None, "", error.message)
+        if check_url(web.url, secret=web.secret).startswith("file:"):
+            return look_at_path(stores, pool, sources.file_of_url(web.url, rules), rules, digest, web.compression)
+        wanted = checksum.parse(web.checksum, web.secret) if web.checksum is not None else checksum.Wanted()
+        for number, mirror in enumerate(web.mirrors):
+            check_url(mirror, f"mirrors[{number}]", ("http", "https"), web.secret)
     except FleetError as error:
         return Source(True, None, error.message, "")
+    terms = Terms(rules, web.access, timeout_s=_ASK_S, secret=web.secret)
+    kind = unpack.compression_of(file_name(web.url), web.compression)
+    found = _with_unpacker(_ask_first(web, terms)._replace(compression=kind), kind, terms.public(web.url))
+    if not wanted.url or found.problem:
+        return found
+    try:
+        text = download.read_text(wanted.url, terms, checksum.LARGEST_LIST)
+        listed = checksum.find(text, file_name(web.url), terms.public(wanted.url), wanted.algorithm)
+    except DownloadFailed as error:
+        return found._replace(note=" ".join(filter(None, [found.note, error.message])))
+    except FleetError as error:
+        return found._replace(problem=error.message)
     except OSError as error:
-        return Source(True, None, "", clean(error, 200))
-    size = answer.length if answer.length >= 0 else None
-    return Source(True, size, "", "", etag=answer.etag, last_modified=answer.last_modified)
+        return found._replace(note=" ".join(filter(None, [found.note, clean(error, 200)])))
+    return found._replace(listed=str(listed))
+
+
+def _ask_first(web: Web, terms: Terms) -> Source:
+    """What is said of the first URL of which there is no problem; else what is wrong with each of them."""
+    problems: list[str] = []
+    notes: list[str] = []
+    for url in (web.url, *web.mirrors):
+        end = expired(url, time.time())
+        if end:
+            problems.append(f"{terms.public(url)}: {end}.")
+            continue
+        try:
+            answer = download.ask(url, terms)
+        except DownloadFailed as error:
+            notes.append(error.message)
+        except FleetError as error:
+            problems.append(error.message)
+        except OSError as error:
+            notes.append(clean(error, 200))
+        else:
+            size = answer.length if answer.length >= 0 else None
+            return Source(True, size, "", "", etag=answer.etag, last_modified=answer.last_modified)
+    # A server that does not answer now may do so later.
+    return Source(True, None, "" if notes else " ".join(problems), " ".join(notes))
 
 
 def find(stores: t.Mapping[str, Store], wanted: t.Sequence[Wanted], rules: Rules, remember: bool = True) -> list[dict[str, t.Any]]:

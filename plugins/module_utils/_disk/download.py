@@ -4,45 +4,25 @@
 
 # Private to this collection; may change at any time.
 
-"""Stream a URL into a file, whole or not at all, from an address that was looked at before."""
+"""Stream a URL into a sink, whole or not at all. What breaks off goes on where it ended, if the server can."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import http.client
-import ipaddress
-import os
-import posixpath
-import re
-import socket
-import ssl
-import threading
+import time
 import typing as t
-import urllib.error
-import urllib.parse
-import urllib.request
+from urllib.request import Request
 
-from .._errors import FleetError, InvalidOption
-from .._text import clean
-from .._untrusted import Malformed, decimal
-from . import filesystem, sources
-from .errors import NoSpace
-from .sources import Rules, SourceRefused
+from .unpack import Sink
+from .web import MAX_VALIDATOR, Answer, BrokenOff, DownloadFailed, Opened, Terms, answer_of
 
-SCHEMES = ("http", "https", "file")
-MAX_VALIDATOR = 1024
-_BLOCK_BYTES = 1024 * 1024
+__all__ = ["MAX_VALIDATOR", "Answer", "DownloadFailed", "Terms", "Validators", "ask", "fetch", "read_text"]
 
-# A server that gets on more slowly only keeps the host waiting: what is read at once within this time, in seconds.
-_BLOCK_S = 600.0
-
-_SAFE = "/%:@!$&'()*+,;=~"
-_EMPTY = Rules()
-
-
-class DownloadFailed(FleetError):
-    kind = "download_failed"
+# How often a transfer goes on without any byte in between, and how long it waits before, in seconds.
+_IDLE_ATTEMPTS = 4
+_FIRST_WAIT_S = 1.0
+# How often it goes on at all: more is a line that a user should look at.
+_ATTEMPTS = 100
 
 
 class Validators(t.NamedTuple):
@@ -53,414 +33,161 @@ class Validators(t.NamedTuple):
     length: int = -1
 
 
-class Answer(t.NamedTuple):
-    """What a server says of a file before it sends it; ``length`` is -1 where it does not tell."""
-
-    length: int
-    etag: str
-    last_modified: str
+class _Changed(Exception):
+    """The server has not gone on with the same file, so it begins again."""
 
 
-def check_url(url: str) -> str:
-    """The URL as it is sent, with what a URL cannot contain encoded; or InvalidOption."""
+def fetch(url: str, sink: Sink, terms: Terms, known: Validators | None = None) -> Validators | None:
+    """Write the URL's content into a sink that is empty.
 
-    def wrong(accepted: str) -> InvalidOption:
-        return InvalidOption("url", public_url(url), accepted)
-
-    if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000 for character in url):
-        raise wrong("a URL has no control characters")
-    try:
-        parts = urllib.parse.urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise wrong(f"a URL is http://host:port/path with a port from 1 to 65535 ({clean(error, 100)})")
-    if parts.scheme not in SCHEMES:
-        raise wrong(f"a URL begins with one of {', '.join(SCHEMES)}")
-    if "@" in parts.netloc:
-        raise wrong("a URL with user name and password would end up in logs")
-    if parts.scheme == "file":
-        return url.strip()
-    if not host or "\\" in url or "%" in host.partition("%25")[0]:
-        raise wrong("a URL is http://host/path")
-    try:
-        name = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
-        if ":" in host:
-            ipaddress.ip_address(host.partition("%")[0])
-    except (UnicodeError, ValueError):
-        raise wrong("it names no host that can exist")
-    if re.fullmatch(r"[A-Za-z0-9._-]+|\[.*\]", name) is None:
-        raise wrong("it names no host that can exist")
-    path = urllib.parse.quote(parts.path or "/", safe=_SAFE)
-    query = urllib.parse.quote(parts.query, safe=_SAFE + "?")
-    return urllib.parse.urlunsplit((parts.scheme, name if port is None else f"{name}:{port}", path, query, ""))
-
-
-def public_url(url: str) -> str:
-    """The URL without what may be secret: user, password, query and fragment."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        return clean(urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")), 500)
-    except ValueError:
-        front = re.split(r"[?#]", url, maxsplit=1)[0]
-        return clean(re.sub(r"//[^/]*@", "//", front), 500)
-
-
-def secrets_of(url: str) -> set[str]:
-    """Parts of the URL that must not be shown: its query, whole and in parts, as given and decoded."""
-    query = url.partition("?")[2].partition("#")[0]
-    found = {query, urllib.parse.unquote(query)}
-    for key_and_value in query.split("&"):
-        value = key_and_value.partition("=")[2]
-        found |= {value, urllib.parse.unquote(value), urllib.parse.unquote_plus(value)}
-    return {secret for secret in found if len(secret) >= 6}
-
-
-def file_name(url: str) -> str:
-    return posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
-
-
-def fetch(
-    url: str,
-    descriptor: int,
-    written: t.Callable[[int], t.Any],
-    known: Validators | None = None,
-    timeout_s: float = 30.0,
-    rules: Rules = _EMPTY,
-    pinned: bool = False,
-) -> Validators | None:
-    """Write the URL's content into an open empty file; runs of zeros become holes.
-
-    :param written: told up to where the file is complete, whenever that has grown.
     :param known: validators of an earlier download; None is returned, and nothing written, when it still holds.
-    :param timeout_s: how long the server may stay silent; all of its answers, redirects included, within twice that.
-    :param pinned: the caller knows the digest of what must arrive: then the way there need not be trusted.
     :raises DownloadFailed: unreachable, refused, ended early, or not known to be whole.
     """
-    request = _request(url)
-    if known is not None and known.etag:
-        request.add_header("If-None-Match", known.etag)
-    elif known is not None and known.last_modified:
-        request.add_header("If-Modified-Since", known.last_modified)
-    public = public_url(url)
-    try:
-        with _opened(request, rules, pinned, timeout_s) as opened:
-            return _receive(public, opened, descriptor, written, pinned)
-    except DownloadFailed as error:
-        if error.fields.get("status") == http.client.NOT_MODIFIED and known is not None:
-            return None
-        raise
+    return _Fetch(url, sink, terms).run(known)
 
 
-def ask(url: str, rules: Rules = _EMPTY, timeout_s: float = 10.0) -> Answer:
+def ask(url: str, terms: Terms) -> Answer:
     """What the server says of the file, which is not fetched."""
-    request = _request(url)
+    request = terms.request(url)
     request.method = "HEAD"
-    with _opened(request, rules, True, timeout_s) as opened:
-        return _answer(public_url(url), opened.response)
+    with Opened(request, terms._replace(pinned=True)) as opened:
+        return answer_of(terms.public(url), opened.response)
 
 
-def _request(url: str) -> urllib.request.Request:
-    return urllib.request.Request(check_url(url), headers={"Accept-Encoding": "identity", "User-Agent": "basecast.fleet"})
-
-
-class _Patience:
-    """Ends the connections of a server that says something again and again, and never what it was asked for."""
-
-    def __init__(self) -> None:
-        self.ended = ""
-        self._connections: list[socket.socket] = []
-
-    def add(self, connection: socket.socket) -> socket.socket:
-        # A second descriptor: TLS takes the first one away.
-        self._connections.append(connection.dup())
-        return connection
-
-    @contextlib.contextmanager
-    def within(self, limit_s: float, complaint: str) -> t.Iterator[None]:
-        """:param complaint: what is said where it took longer."""
-        timer = threading.Timer(limit_s, self._end, (complaint,))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _end(self, complaint: str) -> None:
-        self.ended = complaint
-        for connection in tuple(self._connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        for connection in self._connections:
-            connection.close()
-
-
-class _opened:
-    """An answer of the server, status 200; what goes wrong until it is closed is a DownloadFailed."""
-
-    def __init__(self, request: urllib.request.Request, rules: Rules, pinned: bool, timeout_s: float) -> None:
-        self._request = request
-        self._public = public_url(request.full_url)
-        self._timeout_s = timeout_s
-        self._opener = urllib.request.OpenerDirector()
-        named = t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
-        self._patience = _Patience()
-        guard = _Guard(named, rules, self._patience)
-        for handler in (
-            urllib.request.ProxyHandler(),
-            _Http(guard),
-            _Https(guard),
-            urllib.request.UnknownHandler(),
-            urllib.request.HTTPDefaultErrorHandler(),
-            _Redirects(pinned),
-            urllib.request.HTTPErrorProcessor(),
-        ):
-            self._opener.add_handler(handler)
-        self.response: t.Any = None
-
-    def __enter__(self) -> _opened:
-        limit_s = 2 * self._timeout_s
-        try:
-            with self._patience.within(limit_s, f"the server did not come to an answer within {limit_s:g} s"):
-                self.response = self._opener.open(self._request, timeout=self._timeout_s)
-            if self.response.status != http.client.OK:
-                status = self.response.status
-                raise DownloadFailed(f"{self._public}: the server answers {status}, not with the file.", url=self._public, status=status)
-        except BaseException as error:  # an alarm ends it too; what is not a failure of the download goes on
-            self._close()
-            self._translate(error)
-            raise
-        return self
-
-    def __exit__(self, _kind: t.Any, error: BaseException | None, _trace: t.Any) -> None:
-        self._close()
-        self._translate(error)
-
-    def _close(self) -> None:
-        if self.response is not None:
-            self.response.close()
-        self._patience.close()
-
-    def read(self) -> bytes:
-        """The next part of what arrives, empty at the end."""
-        with self._patience.within(_BLOCK_S, f"the server sent less than {_BLOCK_BYTES // 1024} KiB within {_BLOCK_S:g} s"):
-            try:
-                return t.cast(bytes, self.response.read(_BLOCK_BYTES))
-            except ValueError as error:  # as of a chunk with a negative length
-                raise http.client.HTTPException(str(error)) from error
-
-    def _translate(self, error: BaseException | None) -> None:
-        public = self._public
-        if self._patience.ended and (error is None or isinstance(error, Exception)):
-            raise DownloadFailed(f"{public}: {self._patience.ended}; nothing was kept.", url=public) from None
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-            reason = clean(error.reason, 200)
-            if error.code in (301, 302, 303, 307, 308):  # its reason may show the query of where it leads
-                reason = "and redirects in circles, or to what is neither http nor https"
-            raise DownloadFailed(f"{public}: the server answers {error.code} {reason}.", url=public, status=error.code) from None
-        if isinstance(error, urllib.error.URLError):
-            if isinstance(error.reason, FleetError):
-                raise error.reason from None
-            raise DownloadFailed(f"{public} cannot be fetched: {clean(error.reason, 300)}.", url=public) from None
-        if isinstance(error, http.client.HTTPException):
-            if isinstance(error, http.client.IncompleteRead):
-                raise DownloadFailed(f"{public}: the transfer broke off; nothing was kept.", url=public) from None
-            raise DownloadFailed(f"{public} cannot be fetched: {type(error).__name__} {clean(error, 300)}.", url=public) from None
-        if isinstance(error, (ConnectionError, TimeoutError, socket.timeout, ssl.SSLError)):
-            raise DownloadFailed(f"{public}: the transfer broke off: {clean(error, 300)}.", url=public) from None
-        if isinstance(error, ValueError) and not isinstance(error, FleetError) and self.response is None:
-            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(error, 100)}.", url=public) from None
-
-
-# -- where to
-
-
-class _Guard:
-    """Opens connections to addresses that are allowed, to exactly the address that was looked at."""
-
-    def __init__(self, named: str, rules: Rules, patience: _Patience) -> None:
-        self._named = named.lower()
-        self._rules = rules
-        self._patience = patience
-
-    def connect(self, place: tuple[str, int], timeout: t.Any = None, source: t.Any = None) -> socket.socket:
-        host, port = place
-        problems: list[str] = []
-        failure: OSError | None = None
-        for family, kind, protocol, _name, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
-            problem = self._problem(host, address)
-            if problem:
-                problems.append(problem)
-                continue
-            if self._patience.ended:
+def read_text(url: str, terms: Terms, limit: int) -> str:
+    """A small text, such as a list of checksums."""
+    public = terms.public(url)
+    found = bytearray()
+    with Opened(terms.request(url), terms) as opened:
+        answer = answer_of(public, opened.response)
+        while True:
+            block = opened.read()
+            found += block
+            if len(found) > limit:
+                raise DownloadFailed(f"{public} is larger than the {limit} bytes that such a file may have.", url=public)
+            if not block:
                 break
-            connection = socket.socket(family, kind, protocol)
+    if answer.length not in (-1, len(found)):
+        raise DownloadFailed(f"{public}: the transfer ended after {len(found)} of {answer.length} bytes.", url=public)
+    return found.decode("utf-8", "replace")
+
+
+class _Fetch:
+    def __init__(self, url: str, sink: Sink, terms: Terms) -> None:
+        self._url = url
+        self._sink = sink
+        self._terms = terms
+        self._public = terms.public(url)
+        self._position = 0
+        self._answer: Answer | None = None
+
+    def run(self, known: Validators | None) -> Validators | None:
+        idle, changes, wait_s = 0, 0, _FIRST_WAIT_S
+        for _attempt in range(_ATTEMPTS):
+            before = self._position
             try:
-                if timeout is not None and isinstance(timeout, (int, float)):
-                    connection.settimeout(timeout)
-                connection.connect(address)
-                return self._patience.add(connection)
-            except OSError as error:
-                connection.close()
-                failure = error
-        if failure is None and problems:
-            raise self._refused(problems[0], host)
-        raise failure or OSError(f"{host} has no address")
+                if not self._once(known if self._answer is None else None):
+                    return None
+                answer = t.cast(Answer, self._answer)
+                self._sink.finish()
+                return Validators(answer.etag, answer.last_modified, answer.length)
+            except _Changed:
+                self._begin_again()
+                changes += 1
+                if changes > _IDLE_ATTEMPTS:
+                    raise DownloadFailed(f"{self._public}: the file changes while it is fetched; nothing was kept.", url=self._public)
+            except BrokenOff as error:
+                # Before the first byte it is another mirror's turn.
+                if self._position == 0 or not self._can_go_on():
+                    raise
+                idle, wait_s = (0, _FIRST_WAIT_S) if self._position > before else (idle + 1, wait_s * 2)
+                if idle > _IDLE_ATTEMPTS:
+                    said = f"{error.message} After {self._position} bytes it did not go on, {idle} times."
+                    raise BrokenOff(said, **error.fields) from None
+                time.sleep(wait_s)
+        raise DownloadFailed(f"{self._public}: the transfer broke off {_ATTEMPTS} times; nothing was kept.", url=self._public)
 
-    def _problem(self, host: str, address: t.Any) -> str:
-        return sources.address_problem(
-            host, ipaddress.ip_address(str(address[0]).partition("%")[0]), self._rules, host.lower() == self._named
-        )
+    def _can_go_on(self) -> bool:
+        """Whether what follows will be seen to be of the same file."""
+        answer = self._answer
+        strong = answer is not None and bool(answer.last_modified or (answer.etag and not answer.etag.startswith("W/")))
+        return strong or self._terms.pinned
 
-    @staticmethod
-    def _refused(problem: str, host: str) -> SourceRefused:
-        return SourceRefused(
-            f"url: {problem}, from which this host fetches nothing unless it is listed in source_hosts (the host variable "
-            "basecast_source_hosts).",
-            host=host,
-        )
+    def _begin_again(self) -> None:
+        self._sink.restart()
+        self._position = 0
+        self._answer = None
 
-    def _to_proxy(self, *place: t.Any) -> socket.socket:
-        return self._patience.add(socket.create_connection(*place))
+    def _request(self, known: Validators | None) -> Request:
+        request = self._terms.request(self._url)
+        if self._position:
+            answer = t.cast(Answer, self._answer)
+            request.add_header("Range", f"bytes={self._position}-")
+            validator = answer.last_modified if not answer.etag or answer.etag.startswith("W/") else answer.etag
+            if validator:
+                request.add_header("If-Range", validator)
+        elif known is not None and known.etag:
+            request.add_header("If-None-Match", known.etag)
+        elif known is not None and known.last_modified:
+            request.add_header("If-Modified-Since", known.last_modified)
+        return request
 
-    def _check_number(self, host: str) -> None:
-        """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
+    def _once(self, known: Validators | None) -> bool:
+        """Ask the server once; False when the file has not changed since ``known``."""
+        expected = (http.client.OK, http.client.PARTIAL_CONTENT) if self._position else (http.client.OK,)
         try:
-            # With a point at its end a proxy may take it for the same.
-            found = socket.getaddrinfo(host.rstrip("."), None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-        except OSError:
-            return
-        for *_kind, address in found:
-            problem = self._problem(host, address)
-            if problem:
-                raise self._refused(problem, host)
+            with Opened(self._request(known), self._terms, expected) as opened:
+                if opened.response.status == http.client.PARTIAL_CONTENT:
+                    self._compare(opened)
+                else:
+                    if self._position:  # it sends all of it, as it may
+                        self._begin_again()
+                    self._accept(answer_of(self._public, opened.response), opened)
+                self._receive(opened)
+        except DownloadFailed as error:
+            status = error.fields.get("status")
+            if status == http.client.NOT_MODIFIED and known is not None:
+                return False
+            if status in (http.client.PRECONDITION_FAILED, http.client.REQUESTED_RANGE_NOT_SATISFIABLE) and self._position:
+                raise _Changed from None
+            raise
+        return True
 
-    def connection(self, kind: t.Any, request: urllib.request.Request) -> t.Any:
-        """A class of connections. Where a proxy is set, an administrator of the host has set it, and it resolves names."""
-        proxied = request.has_proxy() or getattr(request, "_tunnel_host", None)
-        if proxied:
-            self._check_number(urllib.parse.urlsplit(request.full_url).hostname or "")
-
-        def make(*arguments: t.Any, **named: t.Any) -> t.Any:
-            made = kind(*arguments, **named)
-            made._create_connection = self._to_proxy if proxied else self.connect
-            return made
-
-        return make
-
-
-class _Http(urllib.request.HTTPHandler):
-    def __init__(self, guard: _Guard) -> None:
-        super().__init__()
-        self._guard = guard
-
-    def http_open(self, req: urllib.request.Request) -> t.Any:
-        return self.do_open(self._guard.connection(http.client.HTTPConnection, req), req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, guard: _Guard) -> None:
-        context = ssl.create_default_context()
-        super().__init__(context=context)
-        self._guard = guard
-        self._trusted = context
-
-    def https_open(self, req: urllib.request.Request) -> t.Any:
-        kind = functools.partial(http.client.HTTPSConnection, context=self._trusted)
-        return self.do_open(self._guard.connection(kind, req), req)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, pinned: bool) -> None:
-        self._pinned = pinned
-
-    def redirect_request(self, req: t.Any, fp: t.Any, code: int, msg: str, headers: t.Any, newurl: str) -> t.Any:
-        public = public_url(newurl)
-        try:
-            url = check_url(newurl)
-            scheme = urllib.parse.urlsplit(url).scheme
-        except FleetError:
-            scheme = ""
-        if scheme not in ("http", "https"):
-            raise SourceRefused(f"url: the server redirects to {public}, which is not followed.", url=public)
-        if scheme == "http" and req.type == "https" and not self._pinned:
-            raise SourceRefused(
-                f"url: the server redirects from https to {public}, where anybody on the way can change the file; give its sha256.",
-                url=public,
+    def _accept(self, answer: Answer, opened: Opened) -> None:
+        if answer.length < 0 and not getattr(opened.response, "chunked", False) and not self._terms.pinned:
+            raise DownloadFailed(
+                f"{self._public}: the server does not say how long the file is, so that nobody could tell whether it arrived whole; "
+                "give its sha256 or checksum.",
+                url=self._public,
             )
-        following = super().redirect_request(req, fp, code, msg, headers, url)
-        if following is not None and req.get_method() == "HEAD":
-            following.method = "HEAD"  # before Python 3.13 it would become GET
-        return following
+        self._sink.expect(answer.length)
+        self._answer = answer
 
+    def _compare(self, opened: Opened) -> None:
+        """Whether a part goes on with what there is."""
+        first = t.cast(Answer, self._answer)
+        try:
+            answer = answer_of(self._public, opened.response)
+        except DownloadFailed:
+            raise _Changed from None
+        same = (answer.etag, answer.last_modified) == (first.etag, first.last_modified) and first.length in (-1, answer.length)
+        if answer.start != self._position or not same:
+            raise _Changed
 
-# -- what arrives
-
-
-def _answer(public: str, response: t.Any) -> Answer:
-    """The headers that say what arrives. One that is wrong makes all of it unbelievable."""
-    place = f"{public}: the server's header"
-    lengths = response.headers.get_all("Content-Length") or []
-    codings = response.headers.get_all("Transfer-Encoding") or []
-    encodings = [text for text in response.headers.get_all("Content-Encoding") or [] if text.strip().lower() != "identity"]
-    try:
-        if codings and (len(codings) > 1 or codings[0].strip().lower() != "chunked"):
-            raise Malformed(f"{place} Transfer-Encoding", f"{clean(', '.join(codings), 100)} is not accepted; chunked is expected")
-        if codings and lengths:
-            raise Malformed(place, "Content-Length beside Transfer-Encoding is not accepted; they may contradict each other")
-        if len(lengths) > 1:
-            raise Malformed(f"{place} Content-Length", f"it is there {len(lengths)} times")
-        if encodings:
-            raise Malformed(f"{place} Content-Encoding", f"{clean(encodings[0], 100)} is not accepted; the file itself was asked for")
-        if response.headers.get("Content-Range") is not None:
-            raise Malformed(f"{place} Content-Range", "a part is not accepted; the whole file was asked for")
-        length = decimal(lengths[0].strip(), f"{place} Content-Length") if lengths else -1
-    except Malformed as error:
-        raise DownloadFailed(f"{error.message}; nothing was kept.", url=public)
-    return Answer(length, _validator(response.headers.get("ETag")), _validator(response.headers.get("Last-Modified")))
-
-
-def _validator(text: str | None) -> str:
-    """One that is fit to be sent back and kept; empty for any other."""
-    return text if text and len(text) <= MAX_VALIDATOR and text.isascii() and text.isprintable() else ""
-
-
-def _receive(public: str, opened: _opened, descriptor: int, written: t.Callable[[int], t.Any], pinned: bool) -> Validators:
-    answer = _answer(public, opened.response)
-    length = answer.length
-    if length < 0 and not getattr(opened.response, "chunked", False) and not pinned:
-        raise DownloadFailed(
-            f"{public}: the server does not say how long the file is, so that nobody could tell whether it arrived whole; give its sha256.",
-            url=public,
-        )
-    space = os.fstatvfs(descriptor)
-    free = space.f_bavail * space.f_frsize
-    if length > free:
-        raise NoSpace(f"{public} has {length} bytes, {free} are free in the pool; nothing was kept.", url=public)
-    zeros = bytes(filesystem.HOLE_BYTES)
-    position = 0
-    while True:
-        block = opened.read()
-        if not block:
-            break
-        if position + len(block) > free:  # holes count too: a file of zeros would never end
-            raise NoSpace(f"{public} has more than the {free} bytes that are free in the pool; nothing was kept.", url=public)
-        for offset in range(0, len(block), filesystem.HOLE_BYTES):
-            piece = block[offset : offset + filesystem.HOLE_BYTES]
-            if piece != zeros[: len(piece)]:
-                filesystem.write_at(descriptor, piece, position + offset)
-        position += len(block)
-        # What was left out at its end is there as a hole.
-        os.ftruncate(descriptor, position)
-        written(position)
-    if length >= 0 and position != length:
-        raise DownloadFailed(
-            f"{public}: the transfer ended after {position} of {length} bytes; nothing was kept.",
-            url=public,
-            received_bytes=position,
-            size_bytes=length,
-        )
-    return Validators(answer.etag, answer.last_modified, length)
+    def _receive(self, opened: Opened) -> None:
+        answer = t.cast(Answer, self._answer)
+        while True:
+            block = opened.read()
+            if not block:
+                break
+            if answer.length >= 0 and self._position + len(block) > answer.length:
+                raise DownloadFailed(f"{self._public}: more came than the {answer.length} bytes that were announced.", url=self._public)
+            self._sink.write(block)
+            self._position += len(block)
+        if answer.length >= 0 and self._position != answer.length:
+            raise BrokenOff(
+                f"{self._public}: the transfer ended after {self._position} of {answer.length} bytes; nothing was kept.",
+                url=self._public,
+                received_bytes=self._position,
+                size_bytes=answer.length,
+            )

@@ -74,9 +74,36 @@ def remember_file(store: Store, path: str, status: os.stat_result, sha256: str) 
         _write(store, f"file:{path}", {"path": path, "source_sha256": sha256, **_stat(status)})
 
 
-def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
+def packed_digest(store: Store, kind: str, path: str, status: os.stat_result) -> str | None:
+    """Digest of what a compressed file that has not been touched since was unpacked to."""
+    data = _read(store, f"packed:{kind}:{path}")
+    if data is None or any(data.raw.get(key) != value for key, value in _stat(status).items()):
+        return None
+    return data["source_sha256"].digest()
+
+
+def remember_packed(store: Store, kind: str, path: str, status: os.stat_result, sha256: str) -> None:
+    if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+        _write(store, f"packed:{kind}:{path}", {"path": path, "source_sha256": sha256, **_stat(status)})
+
+
+def checksum_digest(store: Store, checksum: str, kind: str) -> str | None:
+    """Digest of the image that a file of this checksum holds."""
+    data = _read(store, f"checksum:{kind}:{checksum}")
+    return data["source_sha256"].digest() if data is not None else None
+
+
+def remember_checksum(store: Store, checksum: str, kind: str, sha256: str) -> None:
+    _write(store, f"checksum:{kind}:{checksum}", {"source_sha256": sha256, "checksum": checksum})
+
+
+def _of_url(url: str, kind: str) -> str:
+    return f"url:{url}" if kind == "none" else f"url:{kind}:{url}"
+
+
+def url_digest(store: Store, url: str, kind: str = "none") -> tuple[str, Validators] | None:
     """Digest of what the URL gave last time, and by what the server can tell whether it still does."""
-    data = _read(store, f"url:{url}")
+    data = _read(store, _of_url(url, kind))
     if data is None:
         return None
     try:
@@ -86,9 +113,9 @@ def url_digest(store: Store, url: str) -> tuple[str, Validators] | None:
     return data["source_sha256"].digest(), validators
 
 
-def remember_url(store: Store, url: str, validators: Validators, sha256: str) -> None:
+def remember_url(store: Store, url: str, validators: Validators, sha256: str, kind: str = "none") -> None:
     if validators.etag or validators.last_modified:
-        _write(store, f"url:{url}", {"source_sha256": sha256, **validators._asdict()})
+        _write(store, _of_url(url, kind), {"source_sha256": sha256, **validators._asdict()})
 
 
 def base_of_source(store: Store, sha256: str) -> str | None:

@@ -10,87 +10,25 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 import typing as t
 
-from .._base_format.chunk_list import CHUNK_BYTES, ChunkHasher, ChunkList
-from .._base_format.file_digest import FileChanging, FileDigest
+from .._base_format.chunk_list import ChunkHasher
 from .._errors import FleetError, InvalidOption
-from .._text import clean
-from . import download, filesystem, holds, image_header, import_record, in_use, references, sources, transfer, uploads
-from .base import FORMAT, METADATA_KEYS, Base
-from .errors import BaseMissing, DamagedImage, DigestMismatch, LockLost, NameTaken, UnsafePath
+from .._urls import check_url, file_name
+from . import checksum, download, fetching, filesystem, import_record, in_use, server_access, sources, transfer, unpack, uploads
+from .base import Base
+from .checksum import Checksum
+from .download import Terms
+from .errors import BaseMissing, DamagedImage, DigestMismatch, UnsafePath
+from .fetching import Arrived
+from .import_request import METHODS, Digested, Outcome, Request, Result, Source, check_digest, finished, is_private, texts_of, was_changed
 from .inspection import Inspection, inspect
+from .publisher import Publisher
 from .qemu_img import QemuImg
+from .server_access import Access
 from .sources import Rules
 from .staging import Staging
 from .store import Store
-
-METHODS = ("auto", "copy", "reflink", "hard_link")
-
-
-class Request(t.NamedTuple):
-    """What is to become a base disk. Exactly one of ``src`` and ``url`` is set; digests are lower-case hexadecimal.
-
-    :param origin: the machine's disk that it was, where it is captured; see ``run_own``.
-    """
-
-    tenant: str
-    src: str | None = None
-    url: str | None = None
-    name: str | None = None
-    version: str | None = None
-    image_format: str | None = None
-    sha256: str | None = None
-    parent: str | None = None
-    method: str = "auto"
-    adopt: bool = False
-    consume: bool = False
-    metadata: t.Mapping[str, t.Any] | None = None
-    timeout_s: float = 3600.0
-    run: str | None = None
-    hold_s: float = 3600.0
-    origin: str | None = None
-
-    def references(self) -> list[references.Reference]:
-        wanted = [references.tenant_of(self.tenant)]
-        if self.name is not None:
-            wanted.append(references.name_of(self.tenant, self.name, self.version or ""))
-        return wanted
-
-
-class Result(t.NamedTuple):
-    """``base`` is None only in check mode, where its digest cannot be known, and for adoption without a match."""
-
-    base: Base | None
-    changed: bool
-    actions: list[str]
-    warnings: list[str]
-    before: dict[str, t.Any]
-    after: dict[str, t.Any]
-
-
-class _Source(t.NamedTuple):
-    """An open file to import: ``path`` where it really lies, ``name`` as the user knows it."""
-
-    descriptor: int
-    path: str
-    name: str
-    status: os.stat_result
-
-    @property
-    def for_qemu(self) -> str:
-        """A path that means this open file, whatever is put in its place meanwhile."""
-        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
-
-
-class _Digested(t.NamedTuple):
-    """A file in the staging place that is complete, with what was learnt when its bytes went by."""
-
-    path: str
-    sha256: str
-    chunks: ChunkList
-    digest: FileDigest
 
 
 class Importer:
@@ -99,6 +37,7 @@ class Importer:
     :param stores: all pools of the host by name.
     :param pool: the name of the pool that is to hold the base.
     :param rules: from where images may be taken.
+    :param access: with what servers are asked for them.
     """
 
     def __init__(
@@ -108,25 +47,29 @@ class Importer:
         qemu: QemuImg,
         check_mode: bool = False,
         rules: Rules = Rules(),  # noqa: B008 - immutable
+        access: Access = server_access.NONE,
     ) -> None:
         self._stores = stores
         self._rules = rules
+        self._access = access
         self._target = stores[pool]
         self._qemu = qemu
         self._check_mode = check_mode
         self._reading: int | None = None
-        self._actions: list[str] = []
-        self._warnings: list[str] = []
-        self._before: dict[str, t.Any] = {}
-        self._after: dict[str, t.Any] = {}
+        self._outcome = Outcome()
+        self._publisher = Publisher(stores, self._target, qemu, check_mode, self._outcome)
 
     def run(self, request: Request) -> Result:
         """Make sure that the base is there. Nothing incomplete is left behind when this raises."""
         if request.parent is not None and self._target.find(request.parent) is None:
             raise BaseMissing(request.parent, [self._target.pool])
         if request.url is not None:
-            download.check_url(request.url)
+            for number, url in enumerate([request.url, *request.mirrors]):
+                option = "url" if number == 0 else f"mirrors[{number - 1}]"
+                check_url(url, option, secret=request.secret, **({} if number == 0 else {"schemes": ("http", "https")}))
             if request.url.strip().lower().startswith("file:"):
+                if request.mirrors or request.checksum:
+                    raise InvalidOption("url", request.url, "mirrors and checksum belong to http and https; of a file give sha256")
                 request = request._replace(src=sources.file_of_url(request.url, self._rules), url=None)
         try:
             if request.sha256 is not None:
@@ -148,7 +91,7 @@ class Importer:
             descriptor = filesystem.open_regular(path)
             try:
                 with in_use.reading(descriptor, path, "captured"):
-                    return self._import_source(request, _Source(descriptor, path, path, os.fstat(descriptor)))
+                    return self._import_source(request, Source(descriptor, path, path, os.fstat(descriptor)))
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -179,51 +122,20 @@ class Importer:
 
     def _have(self, request: Request, found: Base) -> Result:
         """The base exists on this host: bring it into the pool where it is only in another, and refer to it."""
-        self._check_name(request, found.sha256)
+        self._publisher.check_name(request, found.sha256)
         wanted = request.references()
         base: Base | None = found
-        self._show(found.sha256, wanted)
+        self._publisher.show(found.sha256, wanted)
         if found.pool != self._target.pool:
-            self._actions.append(f"clone base disk {found.sha256} from pool {found.pool} to pool {self._target.pool}")
+            self._outcome.actions.append(f"clone base disk {found.sha256} from pool {found.pool} to pool {self._target.pool}")
             if not self._check_mode:
                 base = transfer.clone_base(found, self._stores[found.pool], self._target, wanted, request.timeout_s)
         else:
-            self._refer(found.sha256, wanted, request)
+            self._publisher.refer(found.sha256, wanted, request)
             if not self._check_mode:
                 base = self._target.find(found.sha256)
         self._consume(request)
-        return self._result(base)
-
-    def _hold(self, sha256: str, request: Request) -> None:
-        """For the run, until it makes disks from the base or relays it. The caller has the store's lock."""
-        if request.run is not None:
-            holds.add(self._target, request.run, [sha256], request.hold_s)
-
-    def _refer(self, sha256: str, wanted: t.Iterable[references.Reference], request: Request) -> None:
-        have = self._target.references(sha256)
-        missing = [item for item in wanted if item not in have]
-        for item in missing:
-            what = f"name {item.name} {item.version}" if item.kind == "name" else "reference"
-            self._actions.append(f"add {what} of tenant {item.tenant} to base disk {sha256}")
-        if (missing or request.run) and not self._check_mode:
-            with self._target.changing():
-                if self._target.find(sha256) is None:
-                    raise FleetError(f"The base disk {sha256} was removed while it was looked at; run the import again.", sha256=sha256)
-                self._target.refer(sha256, missing)
-                self._hold(sha256, request)
-
-    def _check_name(self, request: Request, sha256: str) -> None:
-        if request.name is None:
-            return
-        for store in self._stores.values():
-            store.check_name_free(request.tenant, request.name, request.version or "", sha256)
-
-    def _show(self, sha256: str, wanted: t.Iterable[references.Reference]) -> None:
-        """Before and after for a diff."""
-        have = self._target.references(sha256) if self._target.find(sha256) is not None else None
-        if have is not None:
-            self._before = {"sha256": sha256, "references": _texts(have)}
-        self._after = {"sha256": sha256, "references": _texts({*(have or []), *wanted})}
+        return self._outcome.result(base)
 
     def _consume(self, request: Request) -> None:
         """Remove the source. It is looked at like one that is imported: a digest that is known opens no other way."""
@@ -238,7 +150,7 @@ class Importer:
             return
         except OSError as error:
             if error.errno == errno.ELOOP:
-                self._warnings.append(f"{path} is a symbolic link; it was left, and so was what it points to.")
+                self._outcome.warnings.append(f"{path} is a symbolic link; it was left, and so was what it points to.")
                 return
             raise
         try:
@@ -247,13 +159,10 @@ class Importer:
             in_use.refuse_open(self._reading if same and self._reading is not None else descriptor, path, "removed")
         finally:
             os.close(descriptor)
-        self._actions.append(f"remove {path}")
+        self._outcome.actions.append(f"remove {path}")
         if not self._check_mode:
             filesystem.remove_file(true)
             uploads.leave(true)
-
-    def _result(self, base: Base | None) -> Result:
-        return Result(base, bool(self._actions), self._actions, self._warnings, self._before, self._after)
 
     # -- from a path
 
@@ -262,7 +171,7 @@ class Importer:
             descriptor, true = sources.open_source(path, self._stores, self._rules)
         except (FileNotFoundError, NotADirectoryError):
             if request.adopt:
-                return self._result(None)
+                return self._outcome.result(None)
             raise FleetError(f"src: {path} does not exist on this host.", kind="source_missing", path=path)
         try:
             status = os.fstat(descriptor)
@@ -271,18 +180,21 @@ class Importer:
                 if taken:
                     in_use.refuse_open(descriptor, path, "taken into the store")
                 self._reading = descriptor
-                return self._import_source(request, _Source(descriptor, true, path, status))
+                return self._import_source(request, Source(descriptor, true, path, status))
         finally:
             self._reading = None
             os.close(descriptor)
 
-    def _import_source(self, request: Request, source: _Source) -> Result:
+    def _import_source(self, request: Request, source: Source) -> Result:
         found = self._by_stat(request, source)
         if found is not None:
             return self._have(request, found)
+        packed = unpack.compression_of(source.name, request.compression) if not request.adopt and request.origin is None else "none"
+        if packed != "none":
+            return self._import_packed(request, source, packed)
         seen = inspect(source.name, source.descriptor, request.image_format, request.parent)
         if request.adopt and not seen.keep:
-            return self._result(None)  # converting may give other bytes than those that were asked for
+            return self._outcome.result(None)  # converting may give other bytes than those that were asked for
         if self._check_mode:
             return self._predict(request, source, seen)
         subject = f"The import of {source.name}"
@@ -305,32 +217,32 @@ class Importer:
                     "image_format": seen.image_format,
                     "size_bytes": source.status.st_size,
                 }
-                base = self._publish(request, seen, digested, source_sha256, origin)
+                base = self._publisher.publish(request, seen, digested, source_sha256, origin)
             except BaseException as error:  # an interrupt must not leave what was made either
                 if os.path.lexists(disk) and not os.path.lexists(source.path):
                     os.rename(disk, source.path)  # moved here, not accepted: it is not taken away
                 if request.adopt and isinstance(error, DigestMismatch):
-                    return self._result(None)
+                    return self._outcome.result(None)
                 raise
             self._consume(request)
-            return self._result(base)
+            return self._outcome.result(base)
 
-    def _by_stat(self, request: Request, source: _Source) -> Base | None:
+    def _by_stat(self, request: Request, source: Source) -> Base | None:
         path = source.path
         for store in self._stores.values():
             sha256 = import_record.file_digest(store, path, source.status)
             if sha256 is not None:
-                _check_digest(request, source.name, sha256)
+                check_digest(request, source.name, sha256)
                 return self._known(request, sha256)
         return None
 
-    def _remember(self, source: _Source, sha256: str) -> None:
+    def _remember(self, source: Source, sha256: str) -> None:
         status = os.fstat(source.descriptor)
-        if _changed(source.status, status):
+        if was_changed(source.status, status):
             raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
         import_record.remember_file(self._target, source.path, status, sha256)
 
-    def _waited_for(self, request: Request, source: _Source, seen: Inspection) -> tuple[Base | None, str]:
+    def _waited_for(self, request: Request, source: Source, seen: Inspection) -> tuple[Base | None, str]:
         """The base that this or another run has made of an equal source, and the source's digest if it was taken.
 
         Reading a file is cheaper than converting it, or copying it in vain; so it is hashed first where it is to be
@@ -352,32 +264,32 @@ class Importer:
             self._remember(source, sha256)
         return found, sha256
 
-    def _predict(self, request: Request, source: _Source, seen: Inspection) -> Result:
+    def _predict(self, request: Request, source: Source, seen: Inspection) -> Result:
         """What a real run would do; the source is read for it, because everything depends on its digest."""
         sha256, chunks = transfer.hash_open(source.descriptor)
         try:
-            _check_digest(request, source.name, sha256)
+            check_digest(request, source.name, sha256)
         except DigestMismatch:
             if request.adopt:
-                return self._result(None)
+                return self._outcome.result(None)
             raise
         found = self._known(request, sha256)
         if found is not None:
             return self._have(request, found)
-        self._check_sound(source.for_qemu, source.name, seen)
+        self._publisher.check_sound(source.for_qemu, source.name, seen)
         if not seen.keep:
-            self._check_name(request, f"what {source.name} (digest {sha256}) is converted to")
-            self._after = {"source_sha256": sha256, "references": _texts(request.references())}
-            self._actions.append(f"convert {source.name} from {seen.image_format} to a base disk")
+            self._publisher.check_name(request, f"what {source.name} (digest {sha256}) is converted to")
+            self._outcome.after = {"source_sha256": sha256, "references": texts_of(request.references())}
+            self._outcome.actions.append(f"convert {source.name} from {seen.image_format} to a base disk")
         else:
-            self._show(sha256, request.references())
-            self._check_name(request, sha256)
-            self._check_metadata(request, sha256, chunks)
-            self._actions.append(f"import {source.name} as base disk {sha256}")
+            self._publisher.show(sha256, request.references())
+            self._publisher.check_name(request, sha256)
+            self._publisher.check_metadata(request, sha256, chunks)
+            self._outcome.actions.append(f"import {source.name} as base disk {sha256}")
         self._consume(request)
-        return self._result(None)
+        return self._outcome.result(None)
 
-    def _stage(self, request: Request, source: _Source, path: str) -> _Digested:
+    def _stage(self, request: Request, source: Source, path: str) -> Digested:
         """Bring the source's bytes to a place where nobody else can write them, and hash them on the way."""
         how = ""
         if request.method == "hard_link":
@@ -400,11 +312,11 @@ class Importer:
                     kind="no_reflink",
                     filesystem=kind,
                 )
-        digested = _finished(path, digest)
-        _check_digest(request, source.name, digested.sha256)
+        digested = finished(path, digest)
+        check_digest(request, source.name, digested.sha256)
         return digested
 
-    def _link(self, source: _Source, path: str) -> None:
+    def _link(self, source: Source, path: str) -> None:
         try:
             os.link(source.path, path, follow_symlinks=False)
         except OSError as error:
@@ -414,7 +326,7 @@ class Importer:
                 kind="no_hard_link",
             )
 
-    def _move(self, source: _Source, path: str) -> bool:
+    def _move(self, source: Source, path: str) -> bool:
         """Take the file itself when the source is to go anyway and lies on the same file system."""
         if os.path.islink(source.name):
             return False  # the link is what the user named, and would be left without its file
@@ -424,10 +336,10 @@ class Importer:
             return False
         return True
 
-    def _convert(self, request: Request, source: _Source, seen: Inspection, staging: Staging, sha256: str = "") -> tuple[str, _Digested]:
+    def _convert(self, request: Request, source: Source, seen: Inspection, staging: Staging, sha256: str = "") -> tuple[str, Digested]:
         """Digest of the source (given where it was taken already), and a file of the store's own making."""
         path = source.for_qemu
-        if seen.backing is not None or not _is_private(source.status):
+        if seen.backing is not None or not is_private(source.status):
             # It is changed below, or somebody could change what it says between looking and converting.
             path = staging.path("source")
             hasher = ChunkHasher()
@@ -440,203 +352,159 @@ class Importer:
                 os.close(descriptor)
         elif not sha256:
             sha256 = transfer.hash_open(source.descriptor)[0]
-        _check_digest(request, source.name, sha256)
+        check_digest(request, source.name, sha256)
         if seen.backing is not None and request.parent is not None:
             disk = path
             parent = self._target.find(request.parent)
             if parent is None:
                 raise BaseMissing(request.parent, [self._target.pool])
             self._qemu.set_backing(disk, f"../{parent.sha256}/disk", parent.image_format, source.name)
-            self._check_sound(disk, source.name, seen)
+            self._publisher.check_sound(disk, source.name, seen)
         else:
-            self._check_sound(path, source.name, seen)
+            self._publisher.check_sound(path, source.name, seen)
             disk = staging.path("disk")
             self._qemu.convert(path, seen.image_format, disk, "qcow2", source.name)
-        return sha256, _finished(disk, self._target.file_digest(disk, chunk_list=True))
+        return sha256, finished(disk, self._target.file_digest(disk, chunk_list=True))
 
-    def _check_sound(self, path: str, name: str, seen: Inspection) -> None:
-        result = self._qemu.check(path, seen.image_format, name)
-        if result.problem:
-            raise DamagedImage(f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem)
+    # -- what has to be fetched or unpacked
 
-    # -- from a URL
+    def _import_packed(self, request: Request, source: Source, kind: str) -> Result:
+        """A compressed file of the host: what it is unpacked to is what an image that lies there would be."""
+        unpack.check_unpacker(kind, source.name)
+        for store in self._stores.values():
+            earlier = import_record.packed_digest(store, kind, source.path, source.status)
+            known = self._known(request, earlier) if earlier is not None else None
+            if known is not None:
+                check_digest(request, source.name, t.cast(str, earlier))
+                return self._have(request, known)
+        if self._check_mode:
+            self._outcome.warnings.append(f"{source.name} is not unpacked in check mode; its image's digest and format are not known.")
+            self._outcome.actions.append(f"unpack {source.name} and import it as a base disk")
+            self._consume(request)
+            return self._outcome.result(None)
+        key = f"sha256:{request.sha256}" if request.sha256 else f"file:{source.path}"
+        with Staging(self._target, key, f"The import of {source.name}", request.timeout_s) as staging:
+            found = self._known(request, request.sha256) if request.sha256 is not None else None
+            if found is not None:
+                return self._have(request, found)
+            arrived = fetching.unpack_file(self._target, staging.path("download"), source.descriptor, source.name, kind, request)
+            if was_changed(source.status, os.fstat(source.descriptor)):
+                raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
+            image = fetching.inner_name(source.name, kind)
+            base = self._take(request, staging, arrived, image, ("path", source.name))
+            sha256 = arrived.digested.sha256
+            import_record.remember_packed(self._target, kind, source.path, source.status, sha256)
+            if base is None:
+                return self._have(request, t.cast(Base, self._known(request, sha256)))
+            self._consume(request)
+            return self._outcome.result(base)
+
+    def _take(self, request: Request, staging: Staging, arrived: Arrived, name: str, origin: tuple[str, str]) -> Base | None:
+        """Make a file that has arrived a base disk; None where this host has it already.
+
+        :param name: of the image, whose suffix promises its format.
+        :param origin: the kind and the name of where it came from.
+        """
+        digested, sha256 = arrived.digested, arrived.digested.sha256
+        if self._known(request, sha256) is not None:
+            return None
+        descriptor = filesystem.open_regular(digested.path)
+        try:
+            seen = inspect(name, descriptor, request.image_format, request.parent)
+            if not seen.keep:
+                source = Source(descriptor, digested.path, name, os.fstat(descriptor))
+                _sha256, digested = self._convert(request, source, seen, staging, sha256)
+        finally:
+            os.close(descriptor)
+        return self._publisher.publish(request, seen, digested, sha256, fetching.origin_of(arrived, seen.image_format, *origin))
 
     def _import_url(self, request: Request) -> Result:
         url = t.cast(str, request.url)
-        public = download.public_url(url)
+        terms = Terms(self._rules, self._access, secret=request.secret)
+        public = terms.public(url)
+        kind = unpack.compression_of(file_name(url), request.compression)
+        unpack.check_unpacker(kind, public)
+        wanted = checksum.parse(request.checksum, request.secret) if request.checksum is not None else checksum.Wanted()
+        pinned = self._pinned(request, wanted, terms)
+        if pinned is not None:
+            return self._have(request, pinned)
         if self._check_mode:
-            self._warnings.append(f"{public} is not fetched in check mode; its digest and format are not known.")
-            self._actions.append(f"fetch {public} and import it as a base disk")
-            return self._result(None)
-        key = f"sha256:{request.sha256}" if request.sha256 else f"url:{url}"
+            self._outcome.warnings.append(f"{public} is not fetched in check mode; its digest and format are not known.")
+            self._outcome.actions.append(f"fetch {public} and import it as a base disk")
+            return self._outcome.result(None)
+        expected = wanted.checksum or (self._listed(request, wanted, terms) if wanted.url else None)
+        found = self._fetched_before(request, expected, kind)
+        if found is not None:
+            return self._have(request, found)
+        key = f"sha256:{request.sha256}" if request.sha256 else f"checksum:{expected}" if expected else f"url:{url}"
         with Staging(self._target, key, f"The import of {public}", request.timeout_s) as staging:
-            if request.sha256 is not None:
-                found = self._known(request, request.sha256)
-                if found is not None:
-                    return self._have(request, found)
-            path = staging.path("download")
-            earlier = import_record.url_digest(self._target, url)
-            known = self._known(request, earlier[0]) if earlier is not None else None
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            digest = self._target.file_digest(path, chunk_list=True)
-            try:
-                try:
-                    validators = download.fetch(
-                        url,
-                        descriptor,
-                        digest.advance,
-                        earlier[1] if earlier is not None and known is not None else None,
-                        rules=self._rules,
-                        pinned=request.sha256 is not None,
-                    )
-                    if validators is None and known is not None:
-                        return self._have(request, known)
-                finally:
-                    reading = filesystem.open_regular(path)
-                    with digest.own_close():
-                        os.close(descriptor)
-                    descriptor = reading
-                digested = _finished(path, digest)
-                sha256 = digested.sha256
-                _check_digest(request, public, sha256)
-                found = self._known(request, sha256)
-                if found is not None:
-                    if validators is not None:
-                        import_record.remember_url(self._target, url, validators, sha256)
-                    return self._have(request, found)
-                name = download.file_name(url) or public
-                seen = inspect(name, descriptor, request.image_format, request.parent)
-                source = _Source(descriptor, path, name, os.fstat(descriptor))
-                if not seen.keep:
-                    _sha256, digested = self._convert(request, source, seen, staging, sha256)
-                origin = {
-                    "kind": "url",
-                    "name": public,
-                    "image_format": seen.image_format,
-                    "size_bytes": source.status.st_size,
-                    **_of_server(validators),
-                }
-                base = self._publish(request, seen, digested, sha256, origin)
-                if validators is not None:
-                    import_record.remember_url(self._target, url, validators, sha256)
-            finally:
-                os.close(descriptor)
-            return self._result(base)
+            # Another run may have brought it.
+            found = self._known(request, request.sha256) if request.sha256 is not None else self._fetched_before(request, expected, kind)
+            if found is not None:
+                return self._have(request, found)
+            earlier = import_record.url_digest(self._target, url, kind)
+            known = self._known(request, earlier[0]) if earlier is not None and expected is None else None
+            validators = earlier[1] if earlier is not None and known is not None else None
+            arrived = fetching.fetch_first(
+                self._target,
+                request,
+                terms._replace(pinned=expected is not None or request.sha256 is not None),
+                fetching.Wanted(staging.path("download"), kind, expected, validators),
+                self._outcome.warnings.append,
+            )
+            if arrived is None:
+                return self._have(request, t.cast(Base, known))
+            sha256 = arrived.digested.sha256
+            name = fetching.image_name(arrived.url, kind, request.secret) or public
+            base = self._take(request, staging, arrived, name, ("url", terms.public(arrived.url)))
+            if arrived.validators is not None:
+                import_record.remember_url(self._target, arrived.url, arrived.validators, sha256, kind)
+            if expected is not None:
+                import_record.remember_checksum(self._target, str(expected), kind, sha256)
+            if base is None:
+                return self._have(request, t.cast(Base, self._known(request, sha256)))
+            return self._outcome.result(base)
 
-    # -- into the store
+    def _listed(self, request: Request, wanted: checksum.Wanted, terms: Terms) -> Checksum:
+        """What a list of checksums tells of the file now."""
+        text = download.read_text(wanted.url, terms, checksum.LARGEST_LIST)
+        return checksum.find(text, file_name(t.cast(str, request.url)), terms.public(wanted.url), wanted.algorithm)
 
-    def _publish(self, request: Request, seen: Inspection, digested: _Digested, source_sha256: str, origin: t.Mapping[str, t.Any]) -> Base:
-        name = str(origin["name"])
-        image_format = "raw" if seen.image_format == "raw" else "qcow2"
-        virtual_size = digested.chunks.size_bytes
-        if image_format == "qcow2":
-            header = image_header.read_qcow2(digested.path)
-            virtual_size = header.virtual_size_bytes
-        if seen.keep:
-            # Inspected again now that nobody else can write it.
-            descriptor = filesystem.open_regular(digested.path)
-            try:
-                inspect(name, descriptor, image_format, request.parent)
-            finally:
-                os.close(descriptor)
-            self._check_sound(digested.path, name, seen)
-        self._check_name(request, digested.sha256)
-        self._check_metadata(request, digested.sha256, digested.chunks)
-        metadata = {
-            "format": FORMAT,
-            "sha256": digested.sha256,
-            "source_sha256": source_sha256,
-            "size_bytes": digested.chunks.size_bytes,
-            "virtual_size_bytes": virtual_size,
-            "image_format": image_format,
-            "parent": request.parent,
-            "chunk_bytes": CHUNK_BYTES,
-            "chunks_sha256": digested.chunks.sha256,
-            "imported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "imported_from": dict(origin),
-            "signatures": [],
-        }
-        if request.metadata is not None:
-            metadata = {key: request.metadata[key] for key in METADATA_KEYS}
-        self._warnings.extend(seen.notes)
-        base = self._enter(request, digested, metadata)
-        if base.metadata["source_sha256"] != source_sha256:
-            import_record.remember_source(self._target, source_sha256, base.sha256)
-        return base
+    def _fetched_before(self, request: Request, expected: Checksum | None, kind: str) -> Base | None:
+        if expected is None:
+            return None
+        if kind == "none" and expected.algorithm == "sha256":
+            return self._known(request, expected.digest)
+        for store in self._stores.values():
+            sha256 = import_record.checksum_digest(store, str(expected), kind)
+            found = self._known(request, sha256) if sha256 is not None else None
+            if found is not None and request.sha256 in (None, sha256):
+                return found
+        return None
 
-    def _check_metadata(self, request: Request, sha256: str, chunks: ChunkList) -> None:
-        """What other holders say about the base has to fit what was found here."""
-        if request.metadata is None:
-            return
-        missing = [key for key in METADATA_KEYS if key not in request.metadata]
-        if missing:
-            raise InvalidOption("metadata", dict(request.metadata), f"it lacks {', '.join(missing)}")
-        if request.metadata["sha256"] != sha256:
-            raise DigestMismatch("The file", str(request.metadata["sha256"]), sha256)
-        if request.metadata["chunks_sha256"] != chunks.sha256:
-            raise DigestMismatch("The file's chunk list", str(request.metadata["chunks_sha256"]), chunks.sha256)
-
-    def _enter(self, request: Request, digested: _Digested, metadata: t.Mapping[str, t.Any]) -> Base:
-        target, sha256 = self._target, digested.sha256
-        there = target.find(sha256) is not None
-        self._show(sha256, request.references())
-        with target.changing():
-            self._check_name(request, sha256)
-            written = target.refer(sha256, request.references())
-            self._hold(sha256, request)
+    def _pinned(self, request: Request, wanted: checksum.Wanted, terms: Terms) -> Base | None:
+        """The base that has the name already: what a list of checksums told at its first use stays, whatever it tells now."""
+        if not wanted.url or request.name is None or request.sha256 is not None:
+            return None
+        version = request.version or ""
+        candidates = (store.find_by_name(request.tenant, request.name, version) for store in [self._target, *self._stores.values()])
+        found = next((base for base in candidates if base is not None), None)
+        if found is None:
+            return None
+        title = f"{request.name} {version}"
+        place = terms.public(wanted.url)
+        then = found.metadata["imported_from"].get("checksum") or f"sha256:{found.metadata['source_sha256']}"
         try:
-            with target.partial(sha256, request.timeout_s) as partial:
-                try:
-                    filesystem.remove_file(partial.map)
-                    os.rename(digested.path, partial.disk)
-                    base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
-                except LockLost:
-                    raise  # what is there now is another host's
-                except BaseException:  # an interrupt must not take the user's file away either
-                    if os.path.lexists(partial.disk):
-                        filesystem.set_immutable(partial.disk, False)
-                        os.rename(partial.disk, digested.path)
-                    partial.discard()
-                    raise
-        except BaseException:  # an interrupt must not leave references to nothing either
-            if not there:
-                target.unrefer(sha256, written)
-            raise
-        if not there or written:
-            self._actions.append(f"import {metadata['imported_from']['name']} as base disk {sha256}")
-        return base
+            now = str(self._listed(request, wanted, terms))
+        except FleetError as error:
+            self._outcome.warnings.append(f"{title} stays what it is; whether {place} tells the same still is not known: {error.message}")
+            return found
+        if now != then:
+            self._outcome.warnings.append(
+                f"{place} tells another checksum now, {now}; {title} was imported from {then} and stays what it is. To take the new "
+                "file, give it a version of its own."
+            )
+        return found
 
 
-def _of_server(validators: download.Validators | None) -> dict[str, str]:
-    """By what it can be seen later that the file at a URL has changed."""
-    told = {} if validators is None else {"etag": validators.etag, "last_modified": validators.last_modified}
-    return {key: clean(value, download.MAX_VALIDATOR) for key, value in told.items() if value}
-
-
-def _finished(path: str, digest: FileDigest) -> _Digested:
-    """A file in the staging place that nobody writes any more."""
-    try:
-        return _Digested(path, digest.finish(), digest.chunks, digest)
-    except FileChanging as error:
-        raise DamagedImage(str(error), path=path) from error
-
-
-def _check_digest(request: Request, name: str, found: str) -> None:
-    if request.sha256 is not None and found != request.sha256:
-        raise DigestMismatch(name, request.sha256, found)
-
-
-def _texts(items: t.Iterable[references.Reference]) -> list[str]:
-    return sorted(" ".join(filter(None, item)) for item in items)
-
-
-def _changed(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-
-
-def _is_private(status: os.stat_result) -> bool:
-    """Only root, or who runs this, can write the file."""
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
-
-
-__all__ = ["METHODS", "Importer", "NameTaken", "Request", "Result"]
+__all__ = ["METHODS", "Importer", "Request", "Result"]

@@ -53,8 +53,8 @@ def decide_format(name: str, head: bytes, tail: bytes, wanted: str | None) -> st
     foreign = image_header.foreign(head)
     if foreign is not None and seen is None:
         raise UnsupportedImage(
-            f"{name} is {foreign}; {', '.join(FORMATS)} can be imported. Unpack or convert it first "
-            "(or set format: raw if these really are the disk's own bytes).",
+            f"{name} is {foreign}; {', '.join(FORMATS)} can be imported. If it is compressed, say how with compression; else unpack "
+            "or convert it first (or set format: raw if these really are the disk's own bytes).",
             name=name,
             looks_like=foreign,
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ....module_utils._machine.hardware import table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 
 # "$" alone would let a line end pass: Python's stands before the last one too.
@@ -251,6 +252,7 @@ _MACHINE = {
             "maximum": 2**30,
             "description": "a whole number of MiB from 16 to 1073741824 (1 PiB) is wanted",
         },
+        **table.schemas(),
         "disks": {
             "type": "array",
             "minItems": 1,

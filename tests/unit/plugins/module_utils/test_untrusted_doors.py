@@ -27,7 +27,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format import chunk_list
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
     base,
-    download,
+    checksum,
     image_header,
     import_record,
     lease,
@@ -38,6 +38,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
     verification,
 )
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.web import answer_of
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims
@@ -47,6 +48,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves impo
 from ansible_collections.basecast.fleet.plugins.module_utils._move import tunnel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.link_history import LinkHistory
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
+from ansible_collections.basecast.fleet.plugins.module_utils._urls import check_url, public_url
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +60,8 @@ Json = dict[str, t.Any]
 class Response:
     """An answer of a server with these headers."""
 
-    def __init__(self, headers: t.Iterable[tuple[str, str]]) -> None:
+    def __init__(self, headers: t.Iterable[tuple[str, str]], status: int = 200) -> None:
+        self.status = status
         self.headers = email.message.Message()
         for name, value in headers:
             self.headers[name] = value
@@ -153,17 +156,23 @@ def header(place: pathlib.Path, data: bytes) -> t.Any:
     texts = data.decode("latin-1").split("\n")
     names = ["Content-Length", "Transfer-Encoding", "Content-Encoding", "ETag", "Content-Range", "Last-Modified"]
     pairs = [(names[number % len(names)], text.replace("\r", "").replace("\0", "")) for number, text in enumerate(texts[:6])]
-    answer = download._answer("http://x", Response(pairs))
+    answer = answer_of("http://x", Response(pairs, 206 if len(texts) % 2 else 200))
     assert answer.length >= -1
     return answer._asdict()
 
 
 def url(place: pathlib.Path, data: bytes) -> t.Any:
     text = "http://" + data.decode("utf-8", "surrogateescape")
-    shown = download.public_url(text)
+    shown = public_url(text)
     assert shown.isprintable()
-    download.check_url(text).encode("ascii")
+    check_url(text).encode("ascii")
     return shown
+
+
+def checksums(place: pathlib.Path, data: bytes) -> t.Any:
+    text = data.decode("utf-8", "replace")
+    named = f"{text}  x\n{SHA256}  {text}\n{SHA256}  x.qcow2\n"
+    return str(checksum.find(named, "x.qcow2", "SHA256SUMS"))
 
 
 def headers_of_images(place: pathlib.Path, data: bytes) -> t.Any:
@@ -272,7 +281,7 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
         {
             "format": 1, "sha256": SHA256, "source_sha256": SHA256, "size_bytes": 512, "virtual_size_bytes": 512, "image_format": "raw",
             "parent": None, "chunk_bytes": 262144, "chunks_sha256": SHA256, "imported_at": "x", "signatures": [],
-            "imported_from": {"kind": "url", "name": "x", "image_format": "raw", "etag": "x", "size_bytes": 1},
+            "imported_from": {"kind": "url", "name": "x", "image_format": "raw", "etag": "x", "checksum": "x", "size_bytes": 1},
         },
     ),
     "reference": (reference, {"format": 1, "kind": "name", "tenant": "blue", "name": "debian", "version": "12"}),
@@ -310,6 +319,7 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "pidfile": (pidfile, {"pid": 1, "start_time": 1, "run": "x", "host": "a", "address": "x", "port": 1}),
     "headers of a server": (header, {}),
     "URL": (url, {}),
+    "list of checksums": (checksums, {}),
     "header of an image": (headers_of_images, {}),
     "header of a disk": (qcow2_file, {}),
     "qemu-img info": (
@@ -459,7 +469,7 @@ ELSEWHERE = {
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
-    "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/download.py", "_machine/records.py",
+    "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
     "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py",
 }  # fmt: skip

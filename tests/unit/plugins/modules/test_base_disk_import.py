@@ -91,3 +91,43 @@ def test_a_path_is_what_was_written(run: Run, disk_pools: dict[str, str], name: 
     with open(f"{disk_pools['one']}/{name}", "wb") as file:
         file.write(bytes(512))
     assert run(pool="one", src=name)["base"]["size_bytes"] == 512
+
+
+AUTH = [{"host": "127.0.0.1", "username": "alice", "password": "sesame-open", "plain_http": True}, {"host": "h", "token": "tok-sesame"}]
+HIDDEN = ("sesame", "topsecret", "0123456789abcdef", "YWxpY2U6")  # the last is how "alice:" begins where it is sent
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"check_mode": True},
+        {"sha256": "no digest"},
+        {"mirrors": ["http://127.0.0.1:1/0123456789abcdef/b?sig=topsecret", "ftp://h/0123456789abcdef?topsecret"]},
+        {"mirrors": ["http://127.0.0.1:1/0123456789abcdef/b?sig=topsecret"]},
+        {"checksum": "http://127.0.0.1:1/0123456789abcdef/SHA256SUMS?sig=topsecret"},
+        {"checksum": "https://u:topsecret@h/0123456789abcdef"},
+        {"proxy": "http://bob:topsecret@127.0.0.1:1"},
+        {"proxy": "nonsense://bob:topsecret@127.0.0.1:1"},
+        {"auth": [*AUTH, {"host": "h", "token": "sesame", "password": "sesame-too"}]},
+        {"auth": [{**AUTH[0], "plain_http": False}]},
+        {"ca": "no certificate"},
+        {"source_hosts": []},
+    ],
+)
+def test_secrets_are_shown_nowhere(run: Run, more: dict[str, t.Any]) -> None:
+    """In results with -vvv, and in errors of every step."""
+    options = {
+        "url": "http://127.0.0.1:1/0123456789abcdef/a.qcow2?sig=topsecret",
+        "secret": True,
+        "auth": AUTH,
+        "source_hosts": ["127.0.0.1"],
+    }
+    result = run(pool="one", _ansible_verbosity=4, **{**options, **more})
+    assert [secret for secret in HIDDEN if secret in json.dumps(result)] == []
+    assert "127.0.0.1" in json.dumps(result["invocation"])
+
+
+@pytest.mark.parametrize("option", [{"mirrors": ["http://h/x"]}, {"checksum": "a" * 64}, {"ca": "x"}])
+def test_options_of_urls_belong_to_urls(run: Run, option: dict[str, t.Any]) -> None:
+    assert "it is accepted together with url" in run(pool="one", src="x.raw", **option)["msg"]

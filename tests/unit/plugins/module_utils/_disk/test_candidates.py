@@ -118,7 +118,7 @@ def test_sources(pools: dict[str, Store], tmp_path: pathlib.Path) -> None:
     def look(path: str) -> dict[str, t.Any]:
         return candidates.look_at_path(pools, "one", path, Rules()).as_dict()
 
-    nothing = {"problem": "", "note": "", "sha256": None, "etag": None, "last_modified": None}
+    nothing = {"problem": "", "note": "", "sha256": None, "etag": None, "last_modified": None, "listed": None, "compression": "none"}
     assert look("images/x.raw") == {"isreg": True, "size": 4096, **nothing}
     assert look("none.raw")["isreg"] is False
     assert look("images")["problem"] == "" and look("images")["isreg"] is False
@@ -139,12 +139,12 @@ def test_sources(pools: dict[str, Store], tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_urls_that_would_be_refused(pools: dict[str, Store], url: str, problem: str) -> None:
-    seen = candidates.look_at_url(pools, "one", url, Rules())
+    seen = candidates.look_at_url(pools, "one", candidates.Web(url), Rules())
     assert problem in seen.problem
     assert "secret" not in seen.problem
 
 
 def test_a_server_that_cannot_be_asked_is_no_problem_yet(pools: dict[str, Store]) -> None:
-    seen = candidates.look_at_url(pools, "one", "http://127.0.0.1:1/x", Rules(hosts=("127.0.0.1",)))
+    seen = candidates.look_at_url(pools, "one", candidates.Web("http://127.0.0.1:1/x"), Rules(hosts=("127.0.0.1",)))
     assert (seen.there, seen.size_bytes, seen.problem) == (True, None, "")
     assert "cannot be fetched" in seen.note

@@ -13,10 +13,12 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import download
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.download import DownloadFailed, Validators
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import download, web
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.download import DownloadFailed, Terms, Validators
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules, SourceRefused
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.unpack import FileSink
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.web_server import File, Server
 
 CONTENT = b"head".ljust(1 << 20, b"\0") + b"tail".ljust(100, b".")
 
@@ -70,7 +72,8 @@ def get(
         seen.extend(os.pread(descriptor, end - len(seen), len(seen)))
 
     try:
-        validators = download.fetch(url, descriptor, read_back, known, timeout_s=timeout_s, rules=Rules(hosts=hosts), pinned=pinned)
+        sink = FileSink(descriptor, "it", read_back, seen.clear)
+        validators = download.fetch(url, sink, Terms(Rules(hosts=hosts), pinned=pinned, timeout_s=timeout_s), known)
     finally:
         os.close(descriptor)
     return validators, bytes(seen), (tmp_path / "target").read_bytes()
@@ -209,7 +212,7 @@ def test_a_server_that_never_ends_is_left(tmp_path: t.Any, monkeypatch: pytest.M
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    monkeypatch.setattr(download, "_BLOCK_S", 0.5)
+    monkeypatch.setattr(web, "BLOCK_S", 0.5)
     monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: types.SimpleNamespace(f_bavail=1000, f_frsize=4096))
     before = len(os.listdir("/proc/self/fd"))
     try:
@@ -311,55 +314,113 @@ def test_a_proxy_is_not_asked_for_what_is_refused(tmp_path: t.Any, monkeypatch: 
 
 def test_what_a_server_says_beforehand() -> None:
     server = Raw(OK + b"Content-Length: 123\r\nETag: x\r\n\r\n")
-    assert download.ask(server.url, Rules(hosts=("127.0.0.1",))) == (123, "x", "")
+    assert download.ask(server.url, Terms(Rules(hosts=("127.0.0.1",)))) == (123, "x", "", 0)
     assert server.requests[0].startswith(b"HEAD /x.qcow2?token=secret-1 ")
 
 
-URLS = [
-    ("http://h", "http://h/"),
-    ("http://h/ö b.qcow2?x=ü y#frag", "http://h/%C3%B6%20b.qcow2?x=%C3%BC%20y"),
-    ("http://h/a%20b", "http://h/a%20b"),
-    ("http://bücher.example/x", "http://xn--bcher-kva.example/x"),
-    ("HTTPS://H:8443/x", "https://h:8443/x"),
-    ("http://[::1]:80/x", "http://[::1]:80/x"),
-    ("http://h/a+b?c=d%2Fe&f=(g)", "http://h/a+b?c=d%2Fe&f=(g)"),
-    ("  http://h/x ", "http://h/x"),
-]
+LONG = bytes(range(256)) * 4096 * 3  # three blocks
+CUT = 1 << 20
+
+GOES_ON = {
+    "by its ETag": (File(LONG, cut=CUT), False),
+    "by its time": (File(LONG, etag="", last_modified="Sat, 28 Nov 2026 12:00:00 GMT", cut=CUT), False),
+    "by its time, with a weak ETag": (File(LONG, etag='W/"1"', last_modified="Sat, 28 Nov 2026 12:00:00 GMT", cut=CUT), False),
+    "by its digest": (File(LONG, etag="", cut=CUT), True),
+}
 
 
-@pytest.mark.parametrize(("url", "wanted"), URLS)
-def test_urls_as_they_are_sent(url: str, wanted: str) -> None:
-    assert download.check_url(url) == wanted
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_FIRST_WAIT_S", 0.0)
 
 
-BAD_URLS = [
-    *("http://[::1/x", "http://[x]/y", "http://h:99999/x", "http://h:port/x", "http:///x", "http://", "http:x", "//h/x", ""),
-    *("http://h/a\nb", "http://h/\x1b[2J", "http://h/\ud800", "http://h\\@evil/x", "http://a b/x", "http://%31/x", "http://h%2ex/"),
-    *("http://" + "a" * 300 + "/x", "http://a..b/x", "javascript:alert(1)", "data:,x", "http://*/x", "http://u@h/x", "jar:http://h"),
-]
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("name", GOES_ON)
+def test_what_breaks_off_goes_on(tmp_path: t.Any, name: str) -> None:
+    file, pinned = GOES_ON[name]
+    with Server({"/x": file}) as server:
+        _validators, seen, written = get(f"{server.url}/x", tmp_path, pinned=pinned)
+    assert seen == written == LONG
+    assert [asked.headers.get("Range") for asked in server.asked] == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+    validator = server.asked[1].headers.get("If-Range")
+    assert validator == (file.etag if file.etag.startswith('"') else file.last_modified or None)
 
 
+BEGINS_AGAIN = {
+    "no parts": File(LONG, ranges=False),
+    "another part": File(LONG, broken="start"),
+    "another length": File(LONG, broken="total"),
+    "another ETag": File(LONG, broken="etag"),
+}
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("name", BEGINS_AGAIN)
+def test_what_cannot_go_on_begins_again(tmp_path: t.Any, name: str) -> None:
+    with Server({"/x": BEGINS_AGAIN[name]._replace(cut=CUT)}) as server:
+        ask = server.answer
+
+        def heal(request: t.Any) -> None:
+            """What comes after the first answer and the part that does not fit is whole."""
+            ask(request)
+            if len(server.asked) == (1 if name == "no parts" else 2):
+                server.files["/x"] = t.cast(File, server.files["/x"])._replace(cut=None)
+
+        server.answer = heal  # type: ignore[method-assign]
+        _validators, seen, written = get(f"{server.url}/x", tmp_path)
+    assert seen == written == LONG
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_another_file_is_not_put_behind_the_beginning_of_the_first(tmp_path: t.Any) -> None:
+    with Server({"/x": File(LONG, cut=CUT)}) as server:
+        ask = server.answer
+
+        def exchange(request: t.Any) -> None:
+            ask(request)
+            server.files["/x"] = File(LONG[::-1], etag='"2"')
+
+        server.answer = exchange  # type: ignore[method-assign]
+        validators, seen, written = get(f"{server.url}/x", tmp_path)
+    assert seen == written == LONG[::-1]
+    assert validators == Validators('"2"', "", len(LONG))
+
+
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(
-    "url", [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"]
+    ("file", "times"), [(File(LONG, etag="", cut=CUT), 1), (File(LONG, etag='W/"1"', cut=CUT), 1), (File(LONG, cut=0), 1)]
 )
-def test_refused_urls(url: str) -> None:
-    with pytest.raises(InvalidOption) as error:
-        download.check_url(url)
-    assert "secret" not in error.value.message
-    assert error.value.message.isprintable()
-    download.public_url(url)
+def test_what_cannot_be_the_same_is_not_continued(tmp_path: t.Any, file: File, times: int) -> None:
+    with Server({"/x": file}) as server, pytest.raises(DownloadFailed, match=r"ended after|broke off"):
+        get(f"{server.url}/x", tmp_path)
+    assert len(server.asked) == times
 
 
-def test_what_is_shown_of_a_url() -> None:
-    assert download.public_url("https://u:p@h:1/a/b.qcow2?token=x#f") == "https://h:1/a/b.qcow2"
-    assert download.file_name("https://h/a/b%20c.qcow2?x=y") == "b c.qcow2"
+@pytest.mark.usefixtures("no_waiting")
+def test_a_server_that_does_not_go_on_is_left(tmp_path: t.Any) -> None:
+    with Server({"/x": File(LONG, cut=CUT)}) as server:
+        ask = server.answer
+
+        def die(request: t.Any) -> None:
+            ask(request)
+            server.files["/x"] = File(b"", status=503)
+
+        server.answer = die  # type: ignore[method-assign]
+        with pytest.raises(DownloadFailed, match=f"503 .*After {CUT} bytes it did not go on, 5 times"):
+            get(f"{server.url}/x", tmp_path)
 
 
-def test_what_is_hidden_of_a_url() -> None:
-    assert download.secrets_of("http://h/x?X-Sig=abc%2Fdefgh&n=1#f") == {
-        "X-Sig=abc%2Fdefgh&n=1",
-        "X-Sig=abc/defgh&n=1",
-        "abc%2Fdefgh",
-        "abc/defgh",
-    }
-    assert download.secrets_of("http://h/x") == set()
+def test_a_signed_url_that_has_expired(tmp_path: t.Any) -> None:
+    query = "X-Amz-Date=20200101T000000Z&X-Amz-Expires=60&X-Amz-Signature=topsecret"
+    reason = "403 Forbidden; its signature expired at 2020-01-01 00:01:00 UTC"
+    with Server({f"/x?{query}": File(b"", status=403)}) as server, pytest.raises(DownloadFailed, match=reason) as raised:
+        get(f"{server.url}/x?{query}", tmp_path)
+    assert "topsecret" not in raised.value.message + str(raised.value.fields)
+
+
+def test_a_small_text_is_small() -> None:
+    with Server({"/sums": File(b"x" * 101)}) as server:
+        terms = Terms(Rules(hosts=("127.0.0.1",)))
+        assert download.read_text(f"{server.url}/sums", terms, 101) == "x" * 101
+        with pytest.raises(DownloadFailed, match="larger than the 100 bytes"):
+            download.read_text(f"{server.url}/sums", terms, 100)
