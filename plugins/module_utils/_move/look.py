@@ -22,8 +22,8 @@ from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
 from .._machine import domain as domains
 from .._machine.domain import Description
+from .._machine.files import leftovers
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
-from .._machine.machines import leftovers
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
