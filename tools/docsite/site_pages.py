@@ -17,6 +17,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     "Deploy": [
         ("deploy", "the manifest, bad hosts, whole runs, the result"),
         ("manifest", "every key of the manifest"),
+        ("hardware", "firmware, processors, networks, devices"),
         ("plan", "what a plan says, line by line"),
         ("placement", "which host and pool, and why"),
         ("progress", "the live view"),
