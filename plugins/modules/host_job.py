@@ -190,7 +190,7 @@ options:
         type: int
         default: 512
       networks:
-        description: The network cards, each with either a network or a bridge.
+        description: The network cards, each with one of C(network), C(open_vswitch), C(bridge) and C(macvtap).
         type: list
         elements: dict
         default: []
@@ -198,9 +198,27 @@ options:
           network:
             description: Name of a libvirt network, which must be active.
             type: str
+          open_vswitch:
+            description: Name of an Open vSwitch bridge of the host.
+            type: str
           bridge:
             description: Name of a bridge of the host.
             type: str
+          macvtap:
+            description: Name of a network interface of the host, on which the card gets a macvtap.
+            type: str
+          vlan:
+            description: The VLAN tag, on an Open vSwitch bridge or a libvirt network over one.
+            type: int
+          queues:
+            description: Number of queues of a virtio card. One when omitted.
+            type: int
+          mtu:
+            description: The MTU. That of the network when omitted.
+            type: int
+          boot:
+            description: The card's place in the boot order. The first disk gets the first place that is free.
+            type: int
           mac:
             description: The card's address, derived when omitted.
             type: str

@@ -172,6 +172,7 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
         "on_crash": "destroy",
     }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
+    board["networks"] = [{"network": "default", "mtu": 1400, "boot": 2, "mac": "52:54:00:10:00:01"}]
 
     first = fleet.machine("reported", name, changes=board)
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first

@@ -25,6 +25,7 @@ from ....module_utils._machine.user_data import user_data_problems
 from ..json_data import number
 from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
+from .networks import network_mistakes
 from .text_values import as_meant
 
 try:
@@ -192,7 +193,8 @@ def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
     elif error.validator in ("anyOf", "oneOf") and all(set(option) == {"required"} for option in error.validator_value):
         keys = [key for option in error.validator_value for key in option["required"]]
         if isinstance(error.instance, dict):  # of anything else, its type is told
-            yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
+            how_many = "at least" if error.validator == "anyOf" else "exactly"
+            yield f"{places(*path)}: {how_many} one of {', '.join(keys[:-1])} and {keys[-1]} is wanted"
     else:
         accepted = schema.get("description", error.message)
         examples = schema.get("examples") if error.validator in ("type", "oneOf", "minItems") else None
@@ -233,6 +235,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             title = f"{parent['name']} {parent['version']}"
             yield f"{places('bases', index, 'parent')}: {title} stands at its child or after it; list a parent before its children"
     yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
+    for at_group, at, key, problem in network_mistakes(document["machines"]):
+        yield f"{places('machines', at_group, 'networks', at, key)}: {problem}"
     for index, group in enumerate(document["machines"]):
         path: Path = ("machines", index)
         yield from _twice([disk["name"] for disk in group["disks"]], (*path, "disks"), places)

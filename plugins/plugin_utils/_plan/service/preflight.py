@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import cards, table
 from ..placement import Observed, disks_of
 from ..placement.fleet import memory_of
 
@@ -170,23 +170,12 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
 
 
 def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
-    """Networks must be active, bridges must exist; a host that did not tell of them is not judged."""
-    networks, bridges = facts.get("networks"), facts.get("bridges")
+    """Networks must be active, bridges and interfaces must exist; a host that did not tell of them is not judged."""
+    told = {**(facts.get("offers") or {}), "networks": facts.get("networks"), "bridges": facts.get("bridges")}
     for name in dict.fromkeys(machine["group"] for machine in creating):
         place = groups[name].get("places", {}).get("networks", groups[name]["place"])
         for card in groups[name]["networks"]:
-            if card.get("bridge"):
-                if bridges is not None and card["bridge"] not in bridges:
-                    yield f"{place}: {host} has no bridge {card['bridge']!r}; its bridges are: {', '.join(bridges) or 'none'}"
-            elif networks is not None and not networks.get(card["network"]):
-                active = ", ".join(other for other, is_active in networks.items() if is_active) or "none"
-                if card["network"] in networks:
-                    yield (
-                        f"{place}: the network {card['network']!r} of {host} is not active; start it"
-                        f" (virsh net-start {card['network']}), active are: {active}"
-                    )
-                else:
-                    yield f"{place}: {host} has no network {card['network']!r}; active are: {active}"
+            yield from (f"{place}: {host} {problem}" for problem in cards.lacks(card, told))
 
 
 def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts: Observed) -> list[str]:
