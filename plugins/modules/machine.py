@@ -198,6 +198,50 @@ options:
           - preserve
           - coredump-restart
           - coredump-destroy
+      drives:
+        description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the disk.
+            type: str
+            required: true
+          bus:
+            description: The bus. V(scsi) is virtio-scsi. V(virtio) when omitted.
+            type: str
+            choices:
+              - virtio
+              - scsi
+              - sata
+          cache:
+            description: How the host caches it.
+            type: str
+            choices:
+              - none
+              - writeback
+              - writethrough
+              - directsync
+              - unsafe
+          io:
+            description: How QEMU reads and writes it.
+            type: str
+            choices:
+              - threads
+              - native
+              - io_uring
+          discard:
+            description: Whether what the guest discards is given back to the pool. V(unmap) for qcow2 when omitted.
+            type: str
+            choices:
+              - unmap
+              - ignore
+          serial:
+            description: Its serial number, by which the guest finds it.
+            type: str
+          boot:
+            description: Its place in the boot order.
+            type: int
       watchdog:
         description: A watchdog, which acts when the guest no longer tends it.
         type: dict

@@ -226,6 +226,7 @@ offers:
     cpus: [0, 1, 2, 3]
     nodes: [0]
     hugepages_mib: {2M: 4096}
+    disk_buses: [sata, scsi, virtio]
     interfaces: [eth0, eth1]
     open_vswitch: [br-ext]
 """

@@ -14,7 +14,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import cards
+from ....module_utils._machine.hardware import cards, drives
 from ..types import Manifest
 
 Difference = dict[str, t.Any]
@@ -39,6 +39,7 @@ def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.
                 "differencing": disk["differencing"],
                 "pool": disk["pool"],
                 "backend": disk["backend"],
+                **{name: disk[name] for name in drives.NAMES if name in disk},
             }
             for disk in group["disks"]
         },

@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ....module_utils._machine.hardware import drives
 from ....module_utils._names import UNKNOWN_SHA256
 from ..placement import Observed, disks_of
 from ..types import Manifest
@@ -79,6 +80,7 @@ def work_of(
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
                 **group.get("hardware", {}),
+                **({"drives": asked} if (asked := drives.of_disks(group["disks"])) else {}),
                 "networks": networks_of(group, machine["machine"]),
                 "seeded": group["cloud_init"] is not None,
                 "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),

@@ -20,7 +20,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import drives, table
 from ....module_utils._machine.user_data import user_data_problems
 from ..json_data import number
 from . import yaml_text
@@ -244,8 +244,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
-        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group}):
-            yield f"{places(*path, key)}: {problem}"
+        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group, "drives": drives.of_disks(group["disks"])}):
+            yield f"{places(*path, 'disks' if key == 'drives' else key)}: {problem}"
         yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
@@ -375,6 +375,7 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool
         "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
+        **{name: disk[name] for name in drives.NAMES if name in disk},
         "place": places(*path),
     }
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ....module_utils._machine.hardware import cards, table
+from ....module_utils._machine.hardware import cards, drives, table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 
 # "$" alone would let a line end pass: Python's stands before the last one too.
@@ -181,6 +181,7 @@ _DISK = {
             ],
         },
         "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
+        **drives.SCHEMAS,
     },
     "required": ["name"],
     "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}],

@@ -233,6 +233,7 @@ _HOST = _fields(
         machine_types=_list(_name, 1000),
         interfaces=_list(_name, 10_000),
         open_vswitch=_list(_name, 10_000),
+        disk_buses=_list(_name, 100),
         cpu_models=_list(_name, 1000),
         cpus=_list(_count, 10_000),
         nodes=_list(_count, 1024),

@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import cards, table
+from ....module_utils._machine.hardware import cards, drives, table
 from ..placement import Observed, disks_of
 from ..placement.fleet import memory_of
 
@@ -165,7 +165,8 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
     """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
     for name in dict.fromkeys(machine["group"] for machine in creating):
         group = groups[name]
-        for key, problem in table.lacks(group.get("hardware") or {}, facts.get("offers"), group):
+        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(group["disks"])}
+        for key, problem in table.lacks(hardware, facts.get("offers"), group):
             yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
 
 

@@ -25,7 +25,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain imp
     describe,
     drift,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import cards, table
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import cards, drives, table
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import checked_wishes
@@ -38,7 +38,9 @@ PAGE = (ROOT / "docs" / "hardware.md").read_text()
 EXAMPLES = dict(re.findall(r"```yaml\n# (\S+\.yml)\n(.*?)```", PAGE, re.S))
 
 
-def wish_of(hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048, networks: t.Any = ({"network": "default"},)) -> MachineWish:
+def wish_of(
+    hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048, networks: t.Any = ({"network": "default"},), disks: t.Any = ("root",)
+) -> MachineWish:
     owner = Owner("default", "shop", "web-1")
     done = ArgumentSpecValidator(machine_arguments()).validate(
         {
@@ -48,7 +50,7 @@ def wish_of(hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048, n
             "cpus": cpus,
             "memory_mib": memory_mib,
             "networks": list(networks),
-            "disks": [{"name": "root", "path": "/pool/machines/shop/web-1/root.qcow2"}],
+            "disks": [{"name": name, "path": f"/pool/machines/shop/web-1/{name}.qcow2"} for name in disks],
             **hardware,
         }
     )
@@ -71,10 +73,10 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
         pytest.skip("virt-xml-validate (libvirt-clients) or xmllint (libxml2-utils) is not there")
     for group in parse_manifest(EXAMPLES[name], name)["machines"]:
         networks = networks_of(group, f"{group['name']}-1")
-        wish = wish_of(group["hardware"], group["cpus"], group["memory_mib"], networks)
-        assert (
-            table.checked({**group["hardware"], "cpus": group["cpus"], "memory_mib": group["memory_mib"]}, "machines[0]") == wish.hardware
-        )
+        asked = drives.of_disks(group["disks"])
+        hardware = {**group["hardware"], **({"drives": asked} if asked else {})}
+        wish = wish_of(hardware, group["cpus"], group["memory_mib"], networks, [disk["name"] for disk in group["disks"]])
+        assert wish.hardware == hardware
         xml = build(
             wish, Platform(domain_type, "x86_64"), [card.mac or f"52:54:00:00:00:{at:02}" for at, card in enumerate(wish.cards)], {}
         )
@@ -90,7 +92,9 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
 
 def test_every_key_stands_in_an_example_of_the_page() -> None:
     used = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for key in group}
-    assert set(table.NAMES) <= used
+    assert {key.name for key in table.KEYS if key.of_machine} <= used
+    disks = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for disk in group["disks"] for key in disk}
+    assert set(drives.NAMES) <= disks
     networks = {
         key
         for text in EXAMPLES.values()
