@@ -242,7 +242,8 @@ def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]
             yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
             continue
         if source["kind"] == "host" and not file.get("isreg"):
-            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+            where = f"put it there; a relative path starts at the directory of the pool {source['pool'] or base['import_pool']}"
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; {where}"
             continue
         base["source_bytes"] = int(file.get("size") or 0) or None
         if wanted and file.get("checksum") and file["checksum"] != wanted:
