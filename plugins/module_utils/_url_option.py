@@ -29,7 +29,7 @@ def server_arguments() -> dict[str, t.Any]:
         "plain_http": {"type": "bool", "default": False},
     }
     return {
-        "auth": {"type": "list", "elements": "dict", "default": [], "options": auth, "no_log": False},
+        "auth": {"type": "list", "elements": "dict", "default": [], "options": auth, "no_log": True},
         "ca_file": {"type": "str"},
         "proxy": {"type": "str", "no_log": True},
     }
@@ -75,6 +75,8 @@ def taken_access(module: AnsibleModule, ca: str | None = None) -> Access:
     auth, proxy = params["auth"], params["proxy"]
     given = [dict(one) for one in auth]
     for one in auth:
+        # Only what is wrong with the options themselves was told with all of them hidden.
+        module.no_log_values.difference_update(str(value) for value in one.values())
         for key in ("password", "token"):
             if one[key] is not None:
                 one[key] = "(hidden)"
