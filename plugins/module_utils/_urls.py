@@ -88,6 +88,19 @@ def _hidden_path(path: str) -> str:
     return f"/…{suffix.group(0) if suffix else ''}"
 
 
+def split_checksum(text: str) -> tuple[str, str]:
+    """(``sha256:`` or the like, URL of a list of checksums) of such an option; the URL is empty where it is none."""
+    front, mark, url = text.strip().partition("://")
+    kind, colon, scheme = front.rpartition(":")
+    return (kind + colon, f"{scheme}://{url}") if mark else (text, "")
+
+
+def public_checksum(text: str, secret: bool = False) -> str:
+    """The option as it may be shown."""
+    kind, url = split_checksum(text)
+    return kind + public_url(url, secret) if url else text
+
+
 def secrets_of(url: str, secret: bool = False) -> set[str]:
     """Parts of the URL that must not be shown: its query, whole and in parts, as given and decoded.
 

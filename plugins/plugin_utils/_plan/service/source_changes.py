@@ -14,7 +14,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ....module_utils._urls import compression_of, public_url
+from ....module_utils._urls import compression_of, public_checksum, public_url
 from ..placement import Observed
 
 
@@ -22,14 +22,11 @@ def shown(source: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """A source without what is secret in it, as a plan has it: that is shown, kept and sent. The manifest has the whole of it."""
     hidden = bool(source.get("secret"))
 
-    def public(text: t.Any) -> t.Any:
-        return public_url(text, hidden) if text and "://" in text else text
-
     return {
         **source,
-        "url": public(source.get("url")),
-        "mirrors": [public(url) for url in source.get("mirrors") or []],
-        "checksum": public(source.get("checksum")),
+        "url": public_url(source["url"], hidden) if source.get("url") else None,
+        "mirrors": [public_url(url, hidden) for url in source.get("mirrors") or []],
+        "checksum": public_checksum(source["checksum"], hidden) if source.get("checksum") else None,
     }
 
 
