@@ -58,6 +58,15 @@ test-plan: setup ## every relay instance through the planner and the checker
 test-placement: setup ## every placement instance through the filter and the checker
 	@$(BIN)/python -m tests.placement
 
+.PHONY: docs
+docs: setup ## the documentation site, without a network: .build/docs/html/index.html
+	@$(BIN)/python tools/docsite/pictures.py
+	@$(BIN)/python tools/docsite/build.py
+
+.PHONY: demo-recording
+demo-recording: setup ## docs/samples/demo.cast and demo.svg again, of a run of the demo
+	@$(BIN)/python tests/demo/recording.py
+
 .PHONY: docs-sample
 docs-sample: setup ## docs/samples/report.html again, of a run on lab hosts
 	@$(BIN)/python tests/demo/sample_report.py

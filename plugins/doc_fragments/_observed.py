@@ -20,7 +20,7 @@ options:
       - "C(reachable): whether the host can be asked; if it cannot, C(msg) says why.
         C(capacity), C(missing), C(address), C(address_local), C(ports_free): of M(basecast.fleet.host_capacity_info), with
         C(port_range) as it was asked. C(pools): of M(basecast.fleet.base_disk_info).
-        C(machines), C(domains), C(networks), C(bridges): of M(basecast.fleet.machine_info). C(known): whether those are all that
+        C(machines), C(domains), C(networks), C(bridges), C(offers): of M(basecast.fleet.machine_info). C(known): whether those are all that
         there is; if it is not, nothing is planned for this host. C(reason): why libvirt gave no answer.
         C(record): the service's, of M(basecast.fleet.service_record).
         For the placement: C(site), C(labels) (a list, or a mapping), C(maintenance) (takes no new machines), C(pool_labels) by pool,

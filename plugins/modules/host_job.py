@@ -209,16 +209,135 @@ options:
             type: str
             default: virtio
       machine_type:
-        description: The board, such as V(pc) or V(q35).
+        description: The board, such as V(pc) or V(q35). libvirt's own default when omitted, V(q35) with UEFI.
         type: str
+      firmware:
+        description:
+          - What starts the guest. V(bios) when omitted.
+          - Firmware variables are a file in the machine's directory, which is removed with the machine.
+        type: str
+        choices:
+          - bios
+          - uefi
+          - uefi_secure
+      tpm:
+        description: Version of the TPM that is emulated for the machine, which has none when omitted.
+        type: str
+        choices:
+          - "2.0"
+      on_crash:
+        description: What happens when the guest crashes. V(restart) when omitted.
+        type: str
+        choices:
+          - restart
+          - destroy
+          - preserve
+          - coredump-restart
+          - coredump-destroy
+      watchdog:
+        description: A watchdog, which acts when the guest no longer tends it.
+        type: dict
+        suboptions:
+          action:
+            description: What it does. V(reset) when omitted.
+            type: str
+            choices:
+              - reset
+              - shutdown
+              - poweroff
+              - pause
+              - dump
+              - inject-nmi
+              - none
+          model:
+            description: Its kind. V(i6300esb) when omitted.
+            type: str
+            choices:
+              - i6300esb
+              - ib700
+              - diag288
+      cpu:
+        description: The processors. Those of the host with KVM, or all that QEMU can emulate, when omitted.
+        type: dict
+        suboptions:
+          model:
+            description: V(host-passthrough), V(host-model), V(maximum), or a name that libvirt knows.
+            type: str
+          topology:
+            description: Sockets, cores and threads, each 1 when omitted. Their product is O(machines[].cpus).
+            type: dict
+            suboptions:
+              sockets:
+                description: Number of sockets.
+                type: int
+              cores:
+                description: Cores of each socket.
+                type: int
+              threads:
+                description: Threads of each core.
+                type: int
+          pin:
+            description: The host's processors on which all of them run, such as V(0-3).
+            type: str
+          pins:
+            description: The host's processors for each virtual CPU, the first ones when there are fewer.
+            type: list
+            elements: str
+          emulator_pin:
+            description: The host's processors for QEMU's own work.
+            type: str
+      memory:
+        description: How the machine has its memory.
+        type: dict
+        suboptions:
+          at_start_mib:
+            description: What the guest has of O(machines[].memory_mib) when it starts. All of it when omitted.
+            type: int
+          balloon:
+            description: Whether its memory can be changed while it runs. V(true) when omitted.
+            type: bool
+          hugepages:
+            description: The size of the huge pages in which its memory is. V(default) is the host's own.
+            type: str
+            choices:
+              - default
+              - 2M
+              - 16M
+              - 64K
+              - 1G
+          nodes:
+            description: NUMA nodes of the host from which its memory is taken, such as V(0-1).
+            type: str
+          nodes_mode:
+            description: How it is taken from them. V(strict) when omitted.
+            type: str
+            choices:
+              - strict
+              - preferred
+              - interleave
+          cells:
+            description: The guest's own NUMA nodes.
+            type: list
+            elements: dict
+            suboptions:
+              cpus:
+                description: Its virtual CPUs, such as V(0-3).
+                type: str
+                required: true
+              memory_mib:
+                description: Its memory in MiB.
+                type: int
+                required: true
+              node:
+                description: The host's NUMA node on which its memory is.
+                type: int
       allow_degraded:
         description: Whether a guest whose cloud-init calls itself degraded has come up.
         type: bool
         default: false
       autostart:
-        description: Whether the machine starts when the host does.
+        description: Whether the machine starts when the host does. V(true) when omitted.
         type: bool
-        default: true
       spec:
         description: What was wanted, in any form. Kept with the machine. No place for secrets.
         type: dict

@@ -210,6 +210,22 @@ bridges:
   elements: str
   sample:
     - br0
+offers:
+  description:
+    - What the host's libvirt and QEMU can give to machines. Null where libvirt was not asked; a key is missing where it did not tell.
+    - C(firmware) and C(tpm) are those that machines can have, C(machine_types) the names of all boards.
+    - C(cpu_models) are those that are usable, C(cpus) and C(nodes) the host's processors and NUMA nodes, C(hugepages_mib) what is
+      reserved by the size of the page.
+  returned: success
+  type: dict
+  sample:
+    firmware: [bios, uefi, uefi_secure]
+    tpm: ["2.0"]
+    machine_types: [pc, pc-i440fx-7.2, pc-q35-7.2, q35]
+    cpu_models: [EPYC, host-model, host-passthrough, maximum]
+    cpus: [0, 1, 2, 3]
+    nodes: [0]
+    hugepages_mib: {2M: 4096}
 """
 
 import typing as t

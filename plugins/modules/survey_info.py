@@ -205,6 +205,10 @@ observation:
       type: list
       elements: str
       sample: [br0]
+    offers:
+      description: What machines can have on it, see RV(basecast.fleet.machine_info#module:offers). V(null) if that is not known.
+      type: dict
+      sample: {firmware: [bios, uefi], tpm: ["2.0"], machine_types: [pc, q35]}
     record:
       description: The record of the service, V(null) if there is none. It may hold secrets.
       type: dict

@@ -160,6 +160,53 @@ def test_stopped_and_started_again(fleet: Fleet) -> None:
     assert fleet.run(f"stat -c %U {fleet.directory('web-1')}/seed.iso").strip() == "libvirt-qemu"
 
 
+def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Fleet) -> None:
+    name, base = "uefi-1", f"../../../bases/{'0' * 64}/disk"
+    assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
+    fleet.run(f"cd {fleet.directory(name)} && qemu-img create -q -f qcow2 -F qcow2 -b {base} root.qcow2")
+    board: dict[str, t.Any] = {
+        "firmware": "uefi",
+        "tpm": "2.0",
+        "watchdog": {"action": "poweroff"},
+        "memory_mib": 256,
+        "on_crash": "destroy",
+    }
+    board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
+
+    first = fleet.machine("reported", name, changes=board)
+    assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
+    assert [machine["drift"] for machine in fleet.machine("started", name, changes=board)["machines"]] == [[]]
+    uuid = first["machines"][0]["uuid"]
+    variables, state = f"{fleet.directory(name)}/nvram-uefi.fd", f"/var/lib/libvirt/swtpm/{uuid}/tpm2"
+    before = fleet.run(f"sha256sum {variables}; ls {state}")
+
+    fleet.machine("stopped", name, force=True, timeout_s=10)
+    fleet.machine("absent", name, keep_firmware=True)
+    assert "uefi" not in fleet.run("virsh list --all --name")
+    assert fleet.run(f"sha256sum {variables}; ls {state}").split()[1:] == before.split()[1:]
+    assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
+    again = fleet.machine("defined", name, changes=board)
+    assert again["machines"][0]["uuid"] == uuid and again["machines"][0]["actions"] == ["defined"]
+    other = fleet.machine("defined", name, changes={"cpus": 2, "memory_mib": 256, "firmware": "bios", "on_crash": "restart"})
+    assert not other["failed"], other
+    assert [(one["path"], one["to"]) for one in other["machines"][0]["drift"]] == [("firmware", "bios"), ("on_crash", "restart")]
+
+    fleet.machine("absent", name)
+    assert fleet.host.run(f"ls {variables} {state}", check=False).stdout == ""
+
+
+def test_a_host_without_firmware_is_told_before_anything_changes(fleet: Fleet) -> None:
+    offers = fleet.module("machine_info", service=SERVICE)["offers"]
+    assert offers["firmware"] == ["bios", "uefi", "uefi_secure"] and "2.0" in offers["tpm"] and "q35" in offers["machine_types"]
+    fleet.run("mount -t tmpfs none /usr/share/qemu/firmware && systemctl restart libvirtd 2>/dev/null || true")
+    try:
+        result = fleet.machine("defined", "web-9", changes={"firmware": "uefi", "machine_type": "q36"})
+    finally:
+        fleet.run("umount /usr/share/qemu/firmware")
+    assert result["failed"] and "web-9" not in fleet.run("virsh list --all --name")
+    assert "has no machine type 'q36'" in result["msg"]
+
+
 PLANTED = {
     "a link for the console": ("ln -sf /root/victim console.log", "is a symbolic link"),
     "a link for the report": ("ln -sf /root/victim report.log", "is a symbolic link"),

@@ -97,6 +97,7 @@ class _Source(t.NamedTuple):
     domain: Domain | None
     parent: str | None
     pool: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -193,7 +194,7 @@ class Capture:
                 f"a child lies in the pool of its parent, which is {pool}; leave pool out, or flatten the disk (flatten: true)",
             )
         domain = machine.domain if machine is not None and machine.running else None
-        return _Source(disk, domain, parent, pool or request.pool or disk["pool"])
+        return _Source(disk, domain, parent, pool or request.pool or disk["pool"], tuple(_left_behind(machine)))
 
     def _chosen(self, found: t.Sequence[dict[str, t.Any]], machine: Machine | None) -> dict[str, t.Any]:
         request = self._request
@@ -292,10 +293,22 @@ class Capture:
             path,
         )
         actions = [f"capture {source.path} as base disk {request.name} {request.version}"]
-        warnings = list(result.warnings)
+        warnings = [*result.warnings, *source.warnings]
         if not quiesced:
             warnings.append(
                 f"{request.owner.machine} was running and has no guest agent, so the base is as its disk would be after a power cut. "
                 "Its guest mends its file systems at the first start."
             )
         return Captured(result.base, result.changed, source.disk, source.domain is not None, quiesced, actions, warnings)
+
+
+def _left_behind(machine: Machine | None) -> t.Iterator[str]:
+    """What the machine has beside its disks, and a machine over the base will not have."""
+    found = machine.found if machine is not None else None
+    if found is not None and found.nvram:
+        yield (
+            f"{found.domain} keeps firmware variables beside its disks; they are no part of the base. Machines over it start with new"
+            " ones, which find a system in the usual place (EFI/BOOT) only."
+        )
+    if found is not None and found.hardware.get("tpm"):
+        yield f"{found.domain} has a TPM, whose state is no part of the base; what is sealed by it does not open in machines over the base."

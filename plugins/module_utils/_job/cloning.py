@@ -28,6 +28,8 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine import disk_mirror
 from .._machine.disk_mirror import Mirror
+from .._machine.files import SECRET_MODE, open_machine_directory, remove_leftovers
+from .._machine.hardware.board import nvram_name
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
@@ -37,6 +39,7 @@ from .journal import Journal
 
 FORMAT = 1
 _LARGEST_NOTE = 64 * 1024
+_LARGEST_FIRMWARE = 128 << 20  # variables of aarch64 have 64 MiB
 
 Connect = t.Callable[[str], t.ContextManager[t.Any]]
 
@@ -122,6 +125,7 @@ class Cloning:
             if source is None or not disks:
                 raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
             _refuse_foreign_files(source, disks)
+            _refuse_tpm(source)
             pairs = [self._pair(disk) for disk in disks]
             running = source.domain if source.running else None
             there = self._of(clone.machine)
@@ -138,7 +142,7 @@ class Cloning:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
             if request.check:
                 return Cloned(disks, True, running is not None, running is None, [])
-            quiesced = self._make(pairs, running)
+            quiesced = self._make(pairs, running, source)
             return Cloned(self._of(clone.machine), True, running is not None, quiesced, self._warnings(quiesced))
 
     # -- looking
@@ -171,7 +175,7 @@ class Cloning:
 
     # -- making
 
-    def _make(self, pairs: t.Sequence[_Pair], running: Domain | None) -> bool:
+    def _make(self, pairs: t.Sequence[_Pair], running: Domain | None, source: Machine) -> bool:
         """All disks at their places, or none. Whether the guest's file systems were at rest."""
         request = self._request
         mirrors = [Mirror(pair.disk["path"], pair.temporary, not pair.flat) for pair in pairs]
@@ -196,6 +200,7 @@ class Cloning:
                 os.chown(pair.temporary, os.geteuid(), os.getegid())  # libvirt has given it to QEMU's user
                 os.chmod(pair.temporary, DISK_MODE)
                 filesystem.sync_file(pair.temporary)
+            self._copy_firmware(source)
             for pair in pairs:
                 os.rename(pair.temporary, pair.path)
                 filesystem.sync_directory(pair.directory)
@@ -205,6 +210,7 @@ class Cloning:
                     filesystem.remove_file(path)
                 filesystem.remove_file(layout.clone_path(pair.directory))
                 with contextlib.suppress(OSError):
+                    remove_leftovers(pair.directory)  # firmware variables
                     os.rmdir(pair.directory)
             full = filesystem.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
             raise full or error
@@ -243,6 +249,24 @@ class Cloning:
         finally:
             os.close(descriptor)
 
+    def _copy_firmware(self, source: Machine) -> None:
+        """Without its variables the clone's firmware would not find a system that is not in the usual place."""
+        path = source.found.nvram if source.found else None
+        if path is None or source.directory is None:
+            return
+        try:
+            descriptor = filesystem.open_regular(path)
+        except FileNotFoundError:  # the machine has never been started
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            content = file.read(_LARGEST_FIRMWARE + 1)
+        if len(content) > _LARGEST_FIRMWARE:
+            raise CloneRefused(f"{path}: firmware variables have at most {_LARGEST_FIRMWARE} bytes; this file has more.")
+        pool = os.path.dirname(os.path.dirname(os.path.dirname(source.directory)))
+        clone = Owner(self._request.owner.tenant, self._request.owner.service, self._request.name)
+        with open_machine_directory(clone.directory(pool), make=True) as directory:
+            directory.replace(nvram_name(str(source.found and source.found.hardware["firmware"])), content, SECRET_MODE)
+
     def _origin(self, pair: _Pair) -> None:
         """What a disk without parent was made from, as the machine's own says."""
         source = layout.origin_path(os.path.dirname(pair.disk["path"]), pair.disk["name"])
@@ -263,6 +287,14 @@ class Cloning:
             f"{self._request.owner.machine} was running and has no guest agent, so the clone's disks are as they would be after a power "
             "cut. Its guest mends its file systems at the first start."
         ]
+
+
+def _refuse_tpm(source: Machine) -> None:
+    if source.found is not None and source.found.hardware.get("tpm"):
+        raise CloneRefused(
+            f"{source.owner.machine} has a TPM, and what is sealed by it would not open in a clone, whose TPM is another. Deploy a"
+            " machine from a base instead."
+        )
 
 
 def _refuse_foreign_files(source: Machine, disks: t.Sequence[t.Mapping[str, t.Any]]) -> None:

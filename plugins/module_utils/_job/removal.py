@@ -25,8 +25,9 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
+from .._machine.files import leftovers, remove_leftovers
 from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
-from .._machine.machines import Machine, Machines, leftovers, remove_leftovers
+from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords

@@ -75,6 +75,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "domains": _of(machines, "domains", []),
         "networks": _of(machines, "networks", None),
         "bridges": _of(machines, "bridges", []),
+        "offers": _of(machines, "offers", None),
         "record": answers["record"].value,
         "moves": answers["moves"].value if answers["moves"].known else [],
         "claims": _of(answers["claims"], "claims", []),

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from .._names import is_host_label, is_name
 from .._untrusted import Malformed, decimal, parse
 from .backing import Layer
+from .hardware import table
+from .hardware.board import nvram_of
+from .hardware.key import Place
 from .owner import Owner
 from .xml_document import parse_xml
 
@@ -62,9 +65,12 @@ class MachineWish:
     seed: str | None
     cards: tuple[Card, ...]
     spec: t.Mapping[str, t.Any] = field(default_factory=dict)
-    machine_type: str | None = None
-    autostart: bool = True
+    hardware: t.Mapping[str, t.Any] = field(default_factory=dict)  # by the names of the table
     allow_degraded: bool = False
+
+    @property
+    def autostart(self) -> bool:
+        return bool(self.hardware.get("autostart", True))
 
     @property
     def console(self) -> str:
@@ -102,6 +108,7 @@ class Description:
     group: str | None
     hardware: t.Mapping[str, t.Any]  # comparable; see differences
     files: tuple[tuple[str, str | None], ...] = ()  # path and format of each disk that is a file
+    nvram: str | None = None  # the file of its firmware's variables
     problem: str | None = None  # why nothing more is known
 
 
@@ -118,9 +125,7 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     _add(root, "memory", str(wish.memory_mib), unit="MiB")
     _add(root, "vcpu", str(wish.cpus))
     system = _add(root, "os")
-    kind = _add(system, "type", "hvm", arch=platform.arch)
-    if wish.machine_type:
-        kind.set("machine", wish.machine_type)
+    _add(system, "type", "hvm", arch=platform.arch)
     _add(system, "boot", dev="hd")
     features = _add(root, "features")
     _add(features, "acpi")
@@ -154,6 +159,7 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     _add(devices, "memballoon", model="virtio")
     source = _add(devices, "rng", model="virtio")
     _add(source, "backend", "/dev/urandom", model="random")
+    table.write(root, wish.hardware, Place(wish.directory, platform.arch, platform.domain_type))
     return ET.tostring(root, encoding="unicode")
 
 
@@ -284,22 +290,24 @@ def describe(xml: str) -> Description:
         group=group,
         hardware={
             "domain_type": root.get("type"),
-            "machine_type": _machine_family(root),
             "cpus": cpus,
             "memory_mib": _memory_mib(root),
             "disks": disks,
             "seed": seed,
             "networks": cards,
+            **table.read(root),
         },
         files=tuple(_files(root)),
+        nvram=nvram_of(root),
     )
 
 
 def drift(wanted: Description, found: Description, wish: MachineWish) -> list[dict[str, t.Any]]:
     """Where a domain is not what is wanted now: list of path, from, to."""
     new = dict(wanted.hardware)
-    if wish.machine_type is None:
-        new["machine_type"] = found.hardware["machine_type"]
+    for name in table.NAMES:  # what the user did not choose is whatever the machine has
+        old_value = found.hardware.get(name)
+        new[name] = table.meant(old_value, new[name], wish.hardware[name]) if name in wish.hardware else old_value
     if not wish.disks:
         new["disks"], new["seed"] = found.hardware["disks"], found.hardware["seed"]
     found_cards = found.hardware["networks"]
@@ -482,14 +490,3 @@ def _memory_mib(root: ET.Element) -> int:
     kib = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "MiB": 1024, "M": 1024, "GiB": 1024**2, "G": 1024**2}
     amount = decimal((memory.text or "").strip(), "its definition: memory")
     return int(amount * kib.get(memory.get("unit", "KiB"), 1) // 1024)
-
-
-def _machine_family(root: ET.Element) -> str | None:
-    """libvirt turns pc into pc-i440fx-7.2 when it defines a domain."""
-    kind = root.find("./os/type")
-    name = None if kind is None else kind.get("machine")
-    if name is None:
-        return None
-    if name.startswith("pc-q35-"):
-        return "q35"
-    return "pc" if name.startswith("pc-i440fx-") else name

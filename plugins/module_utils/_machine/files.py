@@ -9,15 +9,20 @@
 from __future__ import annotations
 
 import os
+import re
 
 from .._disk import filesystem
 from .._disk.errors import UnsafePath
 from .._disk.safe_directory import SafeDirectory, read_end
 from .._errors import FleetError
 from .._names import is_name
+from .hardware.board import NVRAM_PATTERN
 
 DIRECTORY_MODE = 0o711
 SECRET_MODE = 0o600
+
+# virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
+_LEFTOVERS = re.compile(rf"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.[\w.-]+\.tmp|{NVRAM_PATTERN}")
 
 
 def check_pool(path: str) -> None:
@@ -88,6 +93,29 @@ def check_log(path: str | None) -> None:
             directory.check_file(name)
     except FileNotFoundError:
         return
+
+
+def leftovers(path: str) -> list[str]:
+    """Names of the seed, logs and what was begun of them in a machine's directory; nothing where there is no directory."""
+    try:
+        with open_machine_directory(path) as directory:
+            return [name for name in directory.names() if _LEFTOVERS.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+
+
+def remove_leftovers(path: str, check: bool = False, keep_firmware: bool = False) -> bool:
+    """True when there was anything; disks, and a directory that holds them, stay."""
+    found = [name for name in leftovers(path) if not (keep_firmware and re.fullmatch(NVRAM_PATTERN, name))]
+    if not check:
+        try:
+            with open_machine_directory(path) as directory:
+                for name in found:
+                    directory.remove(name)
+            remove_empty_directory(path)
+        except FileNotFoundError:
+            return bool(found)
+    return bool(found)
 
 
 def _below_pool(directory: str) -> tuple[str, str, str, str] | None:

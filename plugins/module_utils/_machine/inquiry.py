@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .._errors import FleetError
+from .hardware.offers import offers_of
 from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, may_have_domains
 from .machines import Machine, Machines
 
@@ -18,13 +19,13 @@ _CHANGES = ("drift", "actions")
 
 
 def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | None) -> dict[str, t.Any]:
-    """``{"known", "reason", "machines", "domains", "networks", "bridges"}``; nothing is changed.
+    """``{"known", "reason", "machines", "domains", "networks", "bridges", "offers"}``; nothing is changed.
 
     :param service: None for all services of the tenant.
     :returns: ``known`` is false where libvirt may have domains and cannot be asked for them; ``reason`` says why libvirt
         gave no answer, also where it has none.
     """
-    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "networks": None, "bridges": bridges()}
+    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "networks": None, "bridges": bridges(), "offers": None}
     try:
         with LibvirtHost(uri) as host:
             machines = Machines(host, pools=pools.values())
@@ -36,6 +37,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
                 "domains": machines.every_domain(tenant, service, anew=False),
                 "networks": host.networks(),
+                "offers": offers_of(host),
             }
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}

@@ -31,6 +31,7 @@ _DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 _STATES = {0: "unknown", 1: "running", 2: "blocked", 3: "paused", 4: "shutting down", 5: "off", 6: "crashed", 7: "suspended"}
 # As virDomainInterfaceAddressesSource counts them.
 _SOURCES = {"lease": 0, "agent": 1, "arp": 2}
+_KEEPS_TPM = 8_009_000  # the version from which on libvirt can keep the state of a TPM
 _AGENT_S = 5  # a guest whose agent has stopped would hold the question otherwise
 
 
@@ -277,14 +278,31 @@ class Domain:
     def thaw(self) -> None:
         _call(f"let the file systems of {self.name} go on", self._handle.fsThaw)
 
-    def undefine(self) -> None:
+    def undefine(self, keep_firmware: bool = False) -> None:
+        """
+        :param keep_firmware: whether its firmware variables and the state of its TPM stay, for the machine that gets its UUID.
+        """
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
         )
+        if not keep_firmware:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        else:
+            flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+            if "<tpm" in self.xml():
+                flags |= self._keeping_tpm()
         _call(f"undefine {self.name}", self._handle.undefineFlags, flags)
+
+    def _keeping_tpm(self) -> int:
+        flag = getattr(libvirt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", None)
+        if flag is None or libvirt.getVersion() < _KEEPS_TPM:
+            raise LibvirtError(
+                f"{self.name} has a TPM, and libvirt before 8.9 deletes the TPM's state with the definition. Update libvirt, or remove"
+                " the machine and deploy it anew."
+            )
+        return int(flag)
 
 
 class LibvirtHost:
@@ -349,6 +367,14 @@ class LibvirtHost:
             return False
         return True
 
+    def capabilities_xml(self) -> str:
+        return str(_call("ask for the host's capabilities", self._connection.getCapabilities))
+
+    def domain_capabilities(self, arch: str, machine_type: str | None, domain_type: str) -> str:
+        """What machines of a kind can have here, as libvirt describes it."""
+        doing = f"ask what {domain_type} machines can have"
+        return str(_call(doing, self._connection.getDomainCapabilities, None, arch, machine_type, domain_type))
+
     def volume_path(self, pool: str, volume: str) -> str:
         """The file or device of a volume of libvirt's own storage pools."""
         found = _call(f"find the storage pool {pool}", self._connection.storagePoolLookupByName, pool)
@@ -379,7 +405,7 @@ class LibvirtHost:
         return capabilities.find(f"./guest/arch[@name='{arch}']/domain[@type='kvm']") is not None
 
     def _capabilities(self) -> ET.Element:
-        return parse_xml(_call("ask for the host's capabilities", self._connection.getCapabilities))
+        return parse_xml(self.capabilities_xml())
 
 
 def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .hardware import table
+
 
 def machine_arguments() -> dict[str, t.Any]:
     """Argument spec of one entry of the option ``machines``."""
@@ -41,8 +43,7 @@ def machine_arguments() -> dict[str, t.Any]:
             "mutually_exclusive": [("network", "bridge")],
             "required_one_of": [("network", "bridge")],
         },
-        "machine_type": {"type": "str"},
+        **table.arguments(),
         "allow_degraded": {"type": "bool", "default": False},
-        "autostart": {"type": "bool", "default": True},
         "spec": {"type": "dict", "default": {}},
     }

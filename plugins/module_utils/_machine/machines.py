@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -19,7 +18,9 @@ from .._errors import FleetError, InvalidOption
 from .._untrusted import Malformed
 from .backing import Layer, Places, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
-from .files import check_log, is_machine_directory, open_machine_directory, remove_empty_directory
+from .files import check_log, is_machine_directory, open_machine_directory, remove_leftovers
+from .hardware import table
+from .hardware.offers import offers_of
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .moves import unended
 from .owner import Owner
@@ -29,9 +30,6 @@ from .seed_images import SeedRecord, read_record
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
 _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power button
-
-# virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
-_LEFTOVERS = re.compile(r"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.[\w.-]+\.tmp")
 
 
 class MachinesFailed(FleetError):
@@ -210,6 +208,7 @@ class Machines:
         needing_network = [m for m in machines if m.found is None or (start and not m.running)]
         problems = [machine.problem for machine in machines if machine.problem]
         problems += [*self._memory_problems(new), *self._network_problems(needing_network)]
+        problems += self._hardware_problems(new, platform.domain_type)
         # Those that exist have their disks, and whoever only wants them to run need not repeat them.
         problems += [
             f"disks: {machine.owner.machine} is to be defined and has none; at least one is needed."
@@ -316,25 +315,28 @@ class Machines:
         except LibvirtError:  # it may have ended by itself; whether it has is what counts
             pass
 
-    def remove(self, owners: t.Sequence[Owner], directories: t.Mapping[Owner, str]) -> list[Machine]:
-        """Stop at once and forget the machines, with their seeds and logs; disks stay."""
+    def remove(self, owners: t.Sequence[Owner], directories: t.Mapping[Owner, str], keep_firmware: bool = False) -> list[Machine]:
+        """Stop at once and forget the machines, with their seeds and logs; disks stay.
+
+        :param keep_firmware: whether firmware variables and the state of a TPM stay as well, for machines that are made again.
+        """
         machines = [self._machine(owner, None) for owner in owners]
         for machine in machines:
             if machine.problem:
                 continue
             try:
-                self._remove_one(machine, machine.directory or directories[machine.owner])
+                self._remove_one(machine, machine.directory or directories[machine.owner], keep_firmware)
             except FleetError as error:
                 machine.fail("remove_failed", error.message)
         return machines
 
-    def _remove_one(self, machine: Machine, path: str) -> None:
+    def _remove_one(self, machine: Machine, path: str, keep_firmware: bool) -> None:
         if machine.domain:
             machine.actions.append("removed")
             if not self._check:
                 machine.domain.destroy()
-                machine.domain.undefine()
-        if remove_leftovers(path, self._check) and not machine.domain:
+                machine.domain.undefine(keep_firmware)
+        if remove_leftovers(path, self._check, keep_firmware) and not machine.domain:
             machine.actions.append("cleaned")
         if not self._check:
             machine.running, machine.found, machine.domain = False, None, None
@@ -400,6 +402,17 @@ class Machines:
             for m in new
             if m.wish and m.wish.memory_mib > available
         ]
+
+    def _hardware_problems(self, new: t.Sequence[Machine], domain_type: str) -> list[str]:
+        wishes = [machine.wish for machine in new if machine.wish and machine.wish.hardware]
+        if not wishes:
+            return []
+        offers = offers_of(self._host, domain_type)
+        wanted: dict[str, list[str]] = {}
+        for wish in wishes:
+            for name, problem in table.lacks(wish.hardware, offers, {"cpus": wish.cpus, "memory_mib": wish.memory_mib}):
+                wanted.setdefault(f"{name}: the host {problem}", []).append(wish.owner.machine)
+        return [f"{problem} (wanted by {', '.join(names)})." for problem, names in wanted.items()]
 
     def _network_problems(self, machines: t.Sequence[Machine]) -> list[str]:
         wanted: dict[tuple[str, bool], list[str]] = {}
@@ -485,7 +498,7 @@ class Machines:
         if machine.found:
             chains = self._chains(machine.owner, machine.found.files)
             if not self._check and machine.domain:
-                for path in (machine.found.console, machine.found.report):
+                for path in (machine.found.console, machine.found.report, machine.found.nvram):
                     check_log(path)
                 # Disks may have been flattened or moved onto another base since the domain was defined.
                 xml = with_chains(machine.domain.xml(), chains, platform.security)
@@ -561,29 +574,6 @@ class Machines:
                 "wrong_hostname",
                 f"{machine.owner.machine} reports the host name {report['hostname']!r}, its seed says {expected!r}",
             )
-
-
-def leftovers(path: str) -> list[str]:
-    """Names of the seed, logs and what was begun of them in a machine's directory; nothing where there is no directory."""
-    try:
-        with open_machine_directory(path) as directory:
-            return [name for name in directory.names() if _LEFTOVERS.fullmatch(name)]
-    except FileNotFoundError:
-        return []
-
-
-def remove_leftovers(path: str, check: bool = False) -> bool:
-    """True when there was anything; disks, and a directory that holds them, stay."""
-    found = leftovers(path)
-    if not check:
-        try:
-            with open_machine_directory(path) as directory:
-                for name in found:
-                    directory.remove(name)
-            remove_empty_directory(path)
-        except FileNotFoundError:
-            return bool(found)
-    return bool(found)
 
 
 def _disk_bytes(about: Description) -> int:

@@ -15,6 +15,7 @@ import typing as t
 from .._errors import InvalidOption
 from .._module import pool_path
 from .domain import MOST_DISKS, Card, Disk, MachineWish
+from .hardware import table
 from .owner import Owner, checked_owner
 
 # The first byte even: an address of one card, not of a group.
@@ -70,8 +71,7 @@ def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: 
         seed=options["seed"] and os.path.normpath(options["seed"]),
         cards=tuple(_card(card, f"{option}.networks[{n}]") for n, card in enumerate(options["networks"])),
         spec=options["spec"],
-        machine_type=options["machine_type"],
-        autostart=options["autostart"],
+        hardware=table.checked(options, option),
         allow_degraded=options["allow_degraded"],
     )
 

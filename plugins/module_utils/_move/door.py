@@ -46,10 +46,12 @@ class Slot(t.NamedTuple):
 
     :param path: its place.
     :param keep: whether it stays under its temporary name until somebody has looked into it.
+    :param most_bytes: its largest size.
     """
 
     path: str
     keep: bool
+    most_bytes: int
 
     @property
     def temporary(self) -> str:
@@ -178,6 +180,12 @@ class Door:
         if machine not in self._guests.machines[host] or slot is None:
             raise UnsafePath(f"no file {name} of {machine} is expected from {host}", path=name)
         size = header["size"].integer()
+        if size > slot.most_bytes:
+            raise UnsafePath(
+                f"{name} of {machine} has {size} bytes on {host}; at most {slot.most_bytes} are taken. Shorten it, or copy the disk without"
+                " its snapshots (qemu-img convert).",
+                path=name,
+            )
         tunnel.send_message(secure, {"ready": True})
         secure.settimeout(None)
         digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE)

@@ -22,13 +22,14 @@ from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
 from .._machine import domain as domains
 from .._machine.domain import Description
+from .._machine.files import leftovers
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
-from .._machine.machines import leftovers
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
 from .._machine.xml_document import parse_xml
 from .._names import is_name
+from .tunnel import largest_file
 
 FORMAT = 1
 
@@ -181,6 +182,12 @@ def _disk(
     base = layout.base_of(found.backing_path)
     if found.backing is not None and base is None:
         problems.append(f"its disk {path} is based on {found.backing}, which is not a base disk; flatten it (qemu-img rebase -b '')")
+    size = os.path.getsize(path)
+    if size > largest_file(found.virtual_size_bytes):
+        problems.append(
+            f"the file of its disk {path} has {size} bytes, for a disk of {found.virtual_size_bytes}; remove internal snapshots and bitmaps"
+            " (qemu-img snapshot -d), and copy it (qemu-img convert)"
+        )
     children = users.children_of(path, disks)
     if children:
         problems.append(f"its disk {path} is the parent of {', '.join(children)}; flatten those first (qemu-img rebase -b '')")

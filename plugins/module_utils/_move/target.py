@@ -27,6 +27,7 @@ from .._relay.wire.tls import Contexts
 from . import door
 from .door import Guests, Slot
 from .host import Host, MoveFailed, Numbers, check_run, with_part
+from .tunnel import largest_file
 
 DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
 OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older
@@ -120,12 +121,12 @@ class Target:
 
     def _slots(self, arrival: Arrival) -> dict[str, Slot]:
         home = self._home(arrival)
-        slots = {name: Slot(os.path.join(home, name), False) for name in _SMALL}
+        slots = {name: Slot(os.path.join(home, name), False, largest_file()) for name in _SMALL}
         for disk in arrival.disks:
             path = self._path(arrival.owner, disk)
-            slots[os.path.basename(path)] = Slot(path, True)
+            slots[os.path.basename(path)] = Slot(path, True, largest_file(disk.size_bytes))
             origin = layout.origin_path(os.path.dirname(path), disk.name)
-            slots[os.path.basename(origin)] = Slot(origin, False)
+            slots[os.path.basename(origin)] = Slot(origin, False, largest_file())
         return slots
 
     def _check_free(self, arrival: Arrival) -> None:
@@ -222,7 +223,7 @@ class Target:
     def _take_disk(self, owner: Owner, disk: Disk) -> None:
         """Put what has come in the place of the fresh disk, if that has not been done before."""
         path = self._path(owner, disk)
-        slot = Slot(path, True)
+        slot = Slot(path, True, largest_file(disk.size_bytes))
         if not os.path.lexists(slot.temporary):
             return
         fresh, come = look_at_disk(path, disk.pool), self._looked(slot.temporary, disk)

@@ -42,6 +42,7 @@ _BUFFER_BYTES = 1 << 18
 _MOST_BUFFERED = 1 << 18
 # What lies in buffers when a guest is stopped has still to cross the network before it goes on there.
 _NOT_SENT_BYTES = 1 << 17
+_MOST_BESIDES = 1 << 28  # logs, seeds, and what a disk's file holds beside its data
 _CONNECT_S = 15.0
 _ANSWER_S = 120.0
 
@@ -50,6 +51,14 @@ class TunnelError(FleetError):
     """The other host cannot be reached, or broke the connection."""
 
     kind = "connection"
+
+
+def largest_file(size_bytes: int = 0) -> int:
+    """The size up to which a machine's file may arrive.
+
+    :param size_bytes: virtual size of a disk; its file may be larger, with internal snapshots and bitmaps.
+    """
+    return 2 * size_bytes + _MOST_BESIDES
 
 
 # --- headers -----------------------------------------------------------------------------------

@@ -117,14 +117,25 @@ def boot_partition(disk: Path, offset: int, size_bytes: int, kernel: Path, initr
     work = disk.with_name(disk.name + ".boot")
     work.mkdir()
     try:
-        configuration = f"DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\n  KERNEL vmlinuz\n  INITRD initrd\n  APPEND {arguments}\n"
+        configuration = f"DEFAULT linux\nPROMPT 0\nTIMEOUT 0\nLABEL linux\n  LINUX linux.efi\n  INITRD initrd\n  APPEND {arguments}\n"
         (work / "initrd").write_bytes(initrd)
         (work / "syslinux.cfg").write_text(configuration, encoding="utf-8")
-        shutil.copyfile(kernel, work / "vmlinuz")
+        # With UEFI nothing is found to boot, so the firmware's shell runs this; the kernel is a program of UEFI as well.
+        (work / "startup.nsh").write_text(f"fs0:\r\nlinux.efi initrd=\\initrd {arguments}\r\n", encoding="utf-8")
+        shutil.copyfile(kernel, work / "linux.efi")
         for path in work.iterdir():
             os.utime(path, (EPOCH, EPOCH))
         # The configuration last: versions that differ only in arguments then share all other clusters.
-        run([tool("mcopy", "mtools"), "-m", "-i", target, *(str(work / name) for name in ("vmlinuz", "initrd", "syslinux.cfg")), "::/"])
+        run(
+            [
+                tool("mcopy", "mtools"),
+                "-m",
+                "-i",
+                target,
+                *(str(work / name) for name in ("linux.efi", "initrd", "syslinux.cfg", "startup.nsh")),
+                "::/",
+            ]
+        )
         run([tool("syslinux", "syslinux"), "--install", "--offset", str(offset), str(disk)])
     finally:
         shutil.rmtree(work)

@@ -97,7 +97,7 @@ def relays_of(
             relay["helpers"] = _helpers(t.cast("Relay", relay), hosts, relaying)
             relay["fixed"] = fixed_paths.links_of(relaying.paths)
             if own:
-                relay["copies"] = _copies(digest, work, relay["targets"])
+                relay["copies"] = _copies(digest, work, {**relay["sources"], **relay["targets"]})
     return list(relays.values())
 
 
@@ -112,11 +112,14 @@ def _helpers(relay: Relay, hosts: Observed, relaying: Relaying) -> dict[str, str
     return found
 
 
-def _copies(digest: str | None, work: Mapping[str, Mapping[str, t.Any]], targets: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Whole copies of the base that each target makes for its machines, by pool, the base's own pool first."""
+def _copies(digest: str | None, work: Mapping[str, Mapping[str, t.Any]], pools_of: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Whole copies of the base that each host makes for its machines, by pool, the base's own pool first.
+
+    :param pools_of: where each host has the base, or will have it.
+    """
     found: dict[str, dict[str, int]] = {}
-    for host, pool in targets.items():
-        for disk in work[host]["disks"]:
+    for host, pool in pools_of.items():
+        for disk in (work.get(host) or {}).get("disks") or []:
             if not disk["differencing"] and (disk["base"] == digest or digest is None) and disk["base"]:
                 pools = found.setdefault(host, {pool: 0})
                 pools[disk["pool"]] = pools.get(disk["pool"], 0) + 1

@@ -15,6 +15,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from ....module_utils._machine.hardware import table
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
 from ..placement import Observed
 from .host_work import work_of
@@ -132,6 +133,7 @@ def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
         **kept,
         "cpus": source["cpus"],
         "memory_mib": source["memory_mib"],
+        "hardware": {name: source["spec"][name] for name in table.NAMES if name in source["spec"]},
         "disks": [{**disk, "place": place} for disk in kept["disks"]],
         "place": place,
         "places": dict.fromkeys(_PLACES, place),

@@ -30,6 +30,7 @@ def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.
     return {
         "cpus": group["cpus"],
         "memory_mib": group["memory_mib"],
+        **group.get("hardware", {}),
         "disks": {
             disk["name"]: {
                 "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,

@@ -77,6 +77,7 @@ def work_of(
                 "pool": first_pool,
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
+                **group.get("hardware", {}),
                 "networks": group["networks"],
                 "seeded": group["cloud_init"] is not None,
                 "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),

@@ -20,11 +20,13 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
+from ....module_utils._machine.hardware import table
 from ....module_utils._machine.user_data import user_data_problems
 from ....module_utils._urls import public_url
 from ..json_data import number
 from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
+from .text_values import as_meant
 
 try:
     import jsonschema
@@ -65,7 +67,7 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
     :param origin: what messages call it, usually the file's name.
     :param differencing: what disks over a base are where the manifest does not say so.
     :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, pool | None, place}], machines
-        [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, disks [{name, base | None,
+        [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, hardware {key: value}, disks [{name, base | None,
         size_bytes | None, differencing, pool | None, pool_labels, backend, place}], placement, networks,
         cloud_init | None, seed_digest | None, place}]``; every ``place`` is how a message names that part.
     :raises ManifestError: with every mistake found.
@@ -81,7 +83,19 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
         errors = [*_meaning_errors(document, places)]
     if errors:
         raise ManifestError(errors)
-    return _normalised(document, places, differencing)
+    return _normalised(_with_whole_numbers(document, MANIFEST), places, differencing)
+
+
+def _with_whole_numbers(value: t.Any, schema: Mapping[str, t.Any]) -> t.Any:
+    """The same with whole numbers where the schema wants them: to it 2.0 is one, but it counts nothing."""
+    if schema.get("type") == "integer" and isinstance(value, float):
+        return int(value)
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        return {key: _with_whole_numbers(one, known.get(key, {})) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_whole_numbers(one, schema.get("items", {})) for one in value]
+    return value
 
 
 def _read(source: str | Mapping[str, t.Any], origin: str) -> tuple[t.Any, Places]:
@@ -98,7 +112,7 @@ def _read(source: str | Mapping[str, t.Any], origin: str) -> tuple[t.Any, Places
     foreign = [f"{places(*path)}: {problem}" for path, problem in yaml_text.foreign_values(source)]
     if foreign:
         raise ManifestError(foreign)
-    return plain(source), places
+    return as_meant(plain(source), MANIFEST), places
 
 
 # What a request for one machine has beside a group's keys, and what its bases need not have.
@@ -249,6 +263,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
+        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group}):
+            yield f"{places(*path, key)}: {problem}"
         yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
@@ -366,6 +382,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         "count": count,
         "cpus": group.get("cpus", 1),
         "memory_mib": group.get("memory_mib", 1024),
+        "hardware": table.of_group(group),
         "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group["disks"])],
         "networks": [{"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])],
         "cloud_init": cloud_init,
@@ -373,7 +390,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         # Not the content: user data holds passwords, and this stands in the domain's description.
         "seed_digest": None if cloud_init is None else digest_of(_seed_of(cloud_init)),
         "place": places(*path),
-        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")},
+        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks", *table.NAMES)},
     }
 
 

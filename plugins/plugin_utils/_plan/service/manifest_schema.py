@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ....module_utils._machine.hardware import table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 from ....module_utils._urls import COMPRESSIONS
 
@@ -187,9 +188,9 @@ _DISK = {
         "base": _NAME,
         "size_gib": {
             "type": "number",
-            "exclusiveMinimum": 0,
+            "minimum": 0.001,
             "maximum": 65536,
-            "description": "a size is a number of GiB above 0 and at most 65536",
+            "description": "a size is a number of GiB from 0.001 (1 MiB) to 65536",
         },
         "differencing": {"type": "boolean", "description": "true or false is wanted"},
         "pool": {
@@ -272,6 +273,7 @@ _MACHINE = {
             "maximum": 2**30,
             "description": "a whole number of MiB from 16 to 1073741824 (1 PiB) is wanted",
         },
+        **table.schemas(),
         "disks": {
             "type": "array",
             "minItems": 1,

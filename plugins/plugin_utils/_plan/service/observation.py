@@ -227,6 +227,15 @@ _HOST = _fields(
     domains=_list(_DOMAIN),
     networks=_by_name(_flag, 10_000),
     bridges=_list(_name, 10_000),
+    offers=_fields(
+        firmware=_list(_name, 10),
+        tpm=_list(_name, 10),
+        machine_types=_list(_name, 1000),
+        cpu_models=_list(_name, 1000),
+        cpus=_list(_count, 10_000),
+        nodes=_list(_count, 1024),
+        hugepages_mib=_by_name(_count, 10),
+    ),
     record=_mapping,
     moves=_list(_has(machine=_name, side=lambda value: value.choice("source", "target"), peer=_line)),
     own_claims=_list(

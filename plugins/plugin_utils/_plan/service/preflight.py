@@ -12,6 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ....module_utils._machine.hardware import table
 from ..placement import Observed, disks_of
 from ..placement.fleet import memory_of
 
@@ -77,6 +78,7 @@ def host_problems(
             *_pools(host, facts, mine, groups),
             *_base_pools(host, facts, bases, work.get(host) or {}),
             *_memory(host, facts, mine, groups, memory_overcommit),
+            *_hardware(host, facts, mine, groups),
             *_networks(host, facts, mine, groups),
             *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
@@ -157,6 +159,14 @@ def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: G
             )
             return
         promised += group["memory_mib"]
+
+
+def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        group = groups[name]
+        for key, problem in table.lacks(group.get("hardware") or {}, facts.get("offers"), group):
+            yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
 
 
 def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:

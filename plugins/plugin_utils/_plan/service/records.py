@@ -94,6 +94,7 @@ def host_manifest(
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
+                **({"hardware": group["hardware"]} if group.get("hardware") else {}),
                 "disks": [
                     {
                         **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},

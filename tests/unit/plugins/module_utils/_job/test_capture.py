@@ -8,6 +8,8 @@ import os
 import stat
 import subprocess
 import typing as t
+import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
@@ -16,6 +18,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import S
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import Capture, Captured, CaptureRefused, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.key import Place
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.table import write as write_hardware
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain
@@ -58,6 +62,18 @@ def stopped(site: Site, *names: str, **given: t.Any) -> str:
 
 def root_of(site: Site, name: str) -> str:
     return layout.disk_path(site.pools["one"], "shop", name, "root", "qcow2")
+
+
+def with_firmware(site: Site, tpm: bool = False) -> Path:
+    """web-1 as a UEFI machine that has been started."""
+    stopped(site, "web-1")
+    (domain,) = site.libvirt.known
+    variables = Path(root_of(site, "web-1")).with_name("nvram-uefi.fd")
+    variables.write_bytes(b"boot order")
+    root = ET.fromstring(domain.xml())
+    write_hardware(root, {"firmware": "uefi", **({"tpm": "2.0"} if tpm else {})}, Place(str(variables.parent), "x86_64", "qemu"))
+    site.libvirt.definitions[domain.name] = ET.tostring(root, "unicode")
+    return variables
 
 
 def capture(site: Site, machine: str = "web-1", **changes: t.Any) -> Captured:
@@ -220,3 +236,9 @@ def test_a_machine_on_its_way_is_left_alone(check: bool, site: Site) -> None:
     MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", False, True, True, "one"))
     with pytest.raises(CaptureRefused, match="machine: web-1: its migration to b has not ended"):
         capture(site, check=check)
+
+
+def test_what_the_base_lacks_of_a_machine_is_said(site: Site) -> None:
+    with_firmware(site, tpm=True)
+    firmware, tpm = capture(site).warnings
+    assert "firmware variables" in firmware and "EFI/BOOT" in firmware and "TPM" in tpm

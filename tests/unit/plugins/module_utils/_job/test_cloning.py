@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
@@ -17,7 +18,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves impo
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 from .conftest import Site, run_command
-from .test_capture import copying, has, real_base, root_of, stopped, write
+from .test_capture import copying, has, real_base, root_of, stopped, with_firmware, write
 from .test_removal import deploy
 
 
@@ -88,6 +89,28 @@ def test_a_second_clone_of_that_name_changes_nothing(site: Site) -> None:
         clone(site, "web-2")
     with pytest.raises(CloneRefused, match="web-2 has disks on this host that were not cloned"):
         clone(site, name="web-2")
+
+
+def test_a_clone_has_the_firmware_variables_of_the_machine(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = with_firmware(site)
+    clone(site)
+    copy = Path(root_of(site, "web-9")).with_name("nvram-uefi.fd")
+    assert copy.read_bytes() == b"boot order" and copy.stat().st_mode & 0o777 == 0o600
+    variables.unlink()
+    clone(site, name="web-8")
+    assert not Path(root_of(site, "web-8")).with_name("nvram-uefi.fd").exists(), "the machine has never been started"
+    variables.write_bytes(b"x" * 100)
+    monkeypatch.setattr(f"{Cloning.__module__}._LARGEST_FIRMWARE", 99)
+    with pytest.raises(CloneRefused, match="at most 99 bytes"):
+        clone(site, name="web-7")
+    assert files_of(site, "web-7") == []
+
+
+def test_a_machine_with_a_tpm_is_not_cloned(site: Site) -> None:
+    with_firmware(site, tpm=True)
+    with pytest.raises(CloneRefused, match="web-1 has a TPM"):
+        clone(site)
+    assert files_of(site, "web-9") == []
 
 
 @pytest.mark.parametrize("after", ["note", "one disk"])

@@ -22,7 +22,7 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.co
 from .conftest import Site
 
 NOTHING: dict[str, t.Any] = {
-    "known": True, "reason": None, "machines": [], "domains": [], "networks": {}, "bridges": []
+    "known": True, "reason": None, "machines": [], "domains": [], "networks": {}, "bridges": [], "offers": {"firmware": ["bios"]}
 }  # fmt: skip
 
 

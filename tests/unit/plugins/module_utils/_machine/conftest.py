@@ -14,6 +14,16 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain imp
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
+CAPABILITIES = """<capabilities><guest><arch name='x86_64'>
+  <machine canonical='pc-i440fx-7.2'>pc</machine><machine canonical='pc-q35-7.2'>q35</machine>
+</arch></guest></capabilities>"""
+OFFERED = """<domainCapabilities>
+  <os supported='yes'><enum name='firmware'><value>efi</value></enum>
+    <loader supported='yes'><enum name='secure'><value>yes</value><value>no</value></enum></loader></os>
+  <devices><tpm supported='yes'><enum name='backendModel'><value>passthrough</value><value>emulator</value></enum>
+    <enum name='backendVersion'><value>2.0</value></enum></tpm></devices>
+</domainCapabilities>"""
+
 
 class FakeDomain:
     """A domain in memory. What its guest would do is up to the test, in ``on_start`` and ``on_shutdown``."""
@@ -72,8 +82,9 @@ class FakeDomain:
     def destroy(self) -> None:
         self.is_running = False
 
-    def undefine(self) -> None:
+    def undefine(self, keep_firmware: bool = False) -> None:
         self.host.known.remove(self)
+        self.host.kept_firmware[self.name] = keep_firmware
 
     # A mirror is ready some looks after it began, and has what the disk has when it ends.
 
@@ -141,6 +152,8 @@ class FakeHost:
         self.leases: dict[tuple[str, str], list[dict[str, str]]] = {}
         self.volumes: dict[tuple[str, str], str] = {}
         self.models = ["none", "dac"]
+        self.kept_firmware: dict[str, bool] = {}
+        self.offered = OFFERED
         self.now = 0.0
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
@@ -184,6 +197,12 @@ class FakeHost:
 
     def accelerated(self) -> bool:
         return self.kvm
+
+    def capabilities_xml(self) -> str:
+        return CAPABILITIES
+
+    def domain_capabilities(self, arch: str, machine_type: str | None, domain_type: str) -> str:
+        return self.offered
 
     def clock(self) -> float:
         return self.now

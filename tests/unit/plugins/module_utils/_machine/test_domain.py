@@ -57,7 +57,9 @@ def _found(wish: MachineWish = WISH, platform: Platform = QEMU) -> Description:
 
 
 @pytest.mark.parametrize("platform", [QEMU, KVM])
-@pytest.mark.parametrize("wish", [WISH, replace(WISH, seed=None, cards=(), machine_type="q35"), replace(WISH, disks=WISH.disks[:1])])
+@pytest.mark.parametrize(
+    "wish", [WISH, replace(WISH, seed=None, cards=(), hardware={"machine_type": "q35"}), replace(WISH, disks=WISH.disks[:1])]
+)
 def test_libvirts_own_schema_accepts_the_xml(platform: Platform, wish: MachineWish, pool: str) -> None:
     program = shutil.which("virt-xml-validate")
     if program is None or shutil.which("xmllint") is None:
@@ -142,7 +144,7 @@ def test_an_unknown_chain_is_left_to_libvirt() -> None:
             [{"path": "networks.1.mac", "from": "52:54:00:aa:bb:01", "to": "52:54:00:aa:bb:02"}],
         ),
         ({"cards": (Card("other"), WISH.cards[1])}, [{"path": "networks.0.network", "from": "default", "to": "other"}]),
-        ({"machine_type": "q35"}, [{"path": "machine_type", "from": "pc", "to": "q35"}]),
+        ({"hardware": {"machine_type": "q35"}}, [{"path": "machine_type", "from": "pc", "to": "q35"}]),
     ],
 )
 def test_drift_names_what_is_other_than_wanted(changes: t.Any, expected: t.Any) -> None:

@@ -19,6 +19,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines i
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
+from .conftest import OFFERED
+
 TOKEN = "0123456789abcdef"
 
 
@@ -88,7 +90,7 @@ def test_an_existing_machine_is_never_redefined(host: t.Any, machines: t.Any, ma
     wish = make_wish()
     machines().ensure([wish], start=False)
     before = host.known[0].xml()
-    changed = replace(wish, memory_mib=512, spec={"version": 2}, autostart=False)
+    changed = replace(wish, memory_mib=512, spec={"version": 2}, hardware={"autostart": False})
     machine = _only(machines().ensure([changed], start=True))
     assert host.known[0].xml() == before
     assert machine.actions == ["started"]
@@ -130,6 +132,38 @@ def _refused(host: t.Any, machines: t.Any, wishes: t.Sequence[MachineWish], mess
     with pytest.raises(FleetError, match=message):
         machines().ensure(wishes, start=True)
     assert [domain.xml() for domain in host.known] == known
+
+
+def test_hardware_that_the_host_cannot_give_is_refused_at_once(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    host.offered = "<domainCapabilities/>"
+    wishes = [make_wish(f"web-{number}", hardware={"firmware": "uefi", "tpm": "2.0"}) for number in (1, 2)]
+    with pytest.raises(MachinesFailed) as caught:
+        machines().ensure(wishes, start=True)
+    firmware, tpm = caught.value.fields["problems"]
+    assert firmware.startswith("firmware: the host has no UEFI firmware") and firmware.endswith("(wanted by web-1, web-2).")
+    assert tpm.startswith("tpm: the host cannot emulate a TPM 2.0") and not host.known
+    host.offered = OFFERED
+    assert all(machine.running for machine in machines().ensure(wishes, start=True))
+    host.offered = "<domainCapabilities/>"
+    assert all(not machine.problem for machine in machines().ensure(wishes, start=True)), "those that exist have theirs"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_firmware_variables_stay_where_the_machine_is_made_again(keep: bool, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish(hardware={"firmware": "uefi"})
+    machines().ensure([wish], start=True)
+    path = Path(wish.directory) / "nvram-uefi.fd"
+    path.write_text("boot order")
+    assert machines().remove([wish.owner], {wish.owner: wish.directory}, keep_firmware=keep)[0].problem is None
+    assert path.exists() == keep and host.kept_firmware == {"shop-web-1": keep}
+
+
+def test_variables_in_whose_place_a_link_was_put_keep_it_off(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    wish = make_wish(hardware={"firmware": "uefi"})
+    machines().ensure([wish], start=False)
+    os.symlink("/etc/passwd", os.path.join(wish.directory, "nvram-uefi.fd"))
+    found = _only(machines().ensure([wish], start=True))
+    assert found.reason == "start_failed" and "symbolic link" in str(found.problem) and not host.known[0].running()
 
 
 @pytest.mark.parametrize("action", ["ensure", "stop", "remove"])

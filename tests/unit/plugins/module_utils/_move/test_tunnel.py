@@ -48,7 +48,7 @@ def door(tmp_path: Path) -> t.Iterator[Open]:
     threading.Thread(target=shout, args=(libvirt,), daemon=True).start()
     listener = socket.create_server((LOCAL, 0))
     disk, seed = tmp_path / "root.qcow2", tmp_path / "seed.iso"
-    slots = {"web-1": {"root.qcow2": Slot(str(disk), True), "seed.iso": Slot(str(seed), False)}}
+    slots = {"web-1": {"root.qcow2": Slot(str(disk), True, 2**31), "seed.iso": Slot(str(seed), False, 2**22)}}
     made = Door(listener, B, Guests({"a": ["web-1"]}, slots), str(tmp_path / "libvirt"))
     thread = threading.Thread(target=made.serve, args=(time.monotonic() + 60,), daemon=True)
     thread.start()
@@ -150,7 +150,7 @@ def test_holes_are_not_sent_and_a_disk_waits_to_be_looked_at(door: Open, tmp_pat
         file.seek(2**30)
         file.write(b"end")
     assert send(door, path, "root.qcow2") < 2**20
-    come = Path(Slot(str(door.disk), True).temporary)
+    come = Path(Slot(str(door.disk), True, 2**31).temporary)
     assert not door.disk.exists() and come.stat().st_size == path.stat().st_size and come.stat().st_blocks < 4096
     with come.open("rb") as file:
         assert file.read(5) == b"begin"
@@ -166,6 +166,13 @@ def test_half_a_file_is_not_left(door: Open) -> None:
     while list(door.seed.parent.glob(".*.tmp")) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not door.seed.exists() and not list(door.seed.parent.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(("name", "size"), [("seed.iso", 2**22 + 1), ("root.qcow2", 2**63 - 1), ("root.qcow2", -1), ("root.qcow2", 1e3)])
+def test_a_file_that_is_too_large_is_refused_before_it_comes(door: Open, name: str, size: float) -> None:
+    with pytest.raises(TunnelError, match=r"at most|a whole number"):
+        tunnel.connect(door.peer, A, {"to": "file", "machine": "web-1", "name": name, "size": size})
+    assert not list(door.seed.parent.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("piece", [(90, 20), (2**40, 1), (0, 2**30)])

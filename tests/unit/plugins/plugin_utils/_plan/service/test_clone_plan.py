@@ -51,6 +51,13 @@ def test_a_clone_is_customised_as_its_machine_under_its_own_name() -> None:
     }
 
 
+def test_a_clone_has_the_hardware_of_its_machine_and_not_of_the_manifest() -> None:
+    hosts = deployed()
+    hosts["a"]["machines"][0]["spec"] = {**hosts["a"]["machines"][0]["spec"], "firmware": "uefi", "cpu": {"model": "EPYC"}}
+    (machine,) = clone_plan(hosts, REQUEST)["hosts"]["a"]["machines"]
+    assert (machine["firmware"], machine["cpu"], "tpm" in machine) == ("uefi", {"model": "EPYC"}, False)
+
+
 def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
     hosts = deployed()
     new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}

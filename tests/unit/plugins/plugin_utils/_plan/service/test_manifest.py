@@ -61,6 +61,13 @@ def test_the_parsed_mapping_is_accepted_as_well_as_its_text() -> None:
     assert parsed["machines"][0]["place"] == "inline: machines[0]"
 
 
+def test_hardware_may_be_written_as_texts() -> None:
+    group = GOOD.replace("memory_mib: 512", "memory_mib: '512'\n    tpm: 2.0\n    autostart: 'no'\n    cpu: {topology: {cores: '1'}}")
+    found = parse_manifest(group)["machines"][0]
+    assert found["memory_mib"] == 512
+    assert found["hardware"] == {"tpm": "2.0", "autostart": False, "cpu": {"topology": {"cores": 1}}}
+
+
 def test_one_group_name_is_a_list_of_one() -> None:
     assert parse_manifest(GOOD.replace("[kvm1, kvm2]", "kvm"))["machines"][0]["hosts"] == ["kvm"]
 
@@ -83,6 +90,16 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("service: shop\n", "", "shop.yml:1", "the key service is missing"),
         ("hosts: [kvm1, kvm2]", "hots: [kvm1]", "shop.yml:9: machines[0].hots", "did you mean hosts?"),
         ("memory_mib: 512", "memory_mib: lots", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
+        ("memory_mib: 512", "firmware: efi", "shop.yml:11: machines[0].firmware", "did you mean uefi?"),
+        ("memory_mib: 512", "frimware: uefi", "shop.yml:11: machines[0].frimware", "did you mean firmware?"),
+        ("memory_mib: 512", "tpm: 1.2", "shop.yml:11: machines[0].tpm", "a TPM has the version 2.0"),
+        ("memory_mib: 512", "watchdog: reset", "shop.yml:11: machines[0].watchdog", "for example watchdog: {action: reset}"),
+        ("memory_mib: 512", "watchdog: {acton: reset}", "shop.yml:11: machines[0].watchdog.acton", "did you mean action?"),
+        ("memory_mib: 512", "firmware: uefi_secure\n    machine_type: pc", "shop.yml:11: machines[0].firmware", "it needs q35"),
+        ("memory_mib: 512", "cpu: {topology: {cores: 2}}", "shop.yml:11: machines[0].cpu", "it has 2 CPUs, and cpus is 1"),
+        ("memory_mib: 512", "cpu: {pin: '0-'}", "shop.yml:11: machines[0].cpu.pin", "such as 0-3,8"),
+        ("memory_mib: 512", "memory: {at_start_mib: 2048}", "shop.yml:11: machines[0].memory", "more than memory_mib, which is 1024"),
+        ("memory_mib: 512", "memory: {cells: [{cpus: '0'}]}", "shop.yml:11: machines[0].memory.cells[0]", "memory_mib is missing"),
         ("memory_mib: 512", "memory_mib: true", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
         ("base: debian-12,", "base: debian-13,", "shop.yml:13: machines[0].disks[0].base", "bases of this manifest are: debian-12"),
         ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "at least one of base and size_gib"),
@@ -96,7 +113,7 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("    hosts: [kvm1, kvm2]\n    per_host: 2\n", "", "shop.yml:8: machines[0]", "say where"),
         ("[kvm1, kvm2]", "[kvm1, kvm1]", "shop.yml:9: machines[0].hosts[1]", "stands twice"),
         ("service: shop", "service: shop\nservice: x", "shop.yml:3: service", "stands twice, first in line 2"),
-        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "above 0"),
+        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "from 0.001"),
         ("size_gib: 4", "size_gib: 4, differencing: maybe", "shop.yml:13: machines[0].disks[0].differencing", "true or false"),
         ("cloud_init: {user_data", "cloud_init: {userdata", "shop.yml:15: machines[0].cloud_init.userdata", "did you mean user_data?"),
     ],
@@ -284,3 +301,24 @@ def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
 def test_mistakes_do_not_tell_secrets(source: str) -> None:
     found = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
     assert found and "topsecret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "read"),
+    [("count: 2.0", "count", 2), ("per_host: 3.0", "per_host", 3), ("cpus: 2.0", "cpus", 2), ("memory_mib: 64.0", "memory_mib", 64)],
+)
+def test_a_whole_number_may_have_a_point(written: str, key: str, read: int) -> None:
+    text = GOOD.replace("    per_host: 2\n    memory_mib: 512\n", f"    {written}\n    placement: {{spread: {{by: site, at_most: 1.0}}}}\n")
+    (group,) = parse_manifest(text)["machines"]
+    for found, wanted in ((group[key], read), (group["placement"]["spread"]["at_most"], 1)):
+        assert found == wanted and type(found) is int
+
+
+def test_user_data_stay_as_they_are_written() -> None:
+    (group,) = parse_manifest(GOOD.replace("{hostname: x}", "{hostname: x, timeout: 2.0}"))["machines"]
+    assert type(group["cloud_init"]["user_data"]["timeout"]) is float
+
+
+@pytest.mark.parametrize("size", ["1e-12", "0.0000001", "0", "-1", "65537", ".inf", ".nan"])
+def test_a_disk_has_a_size_that_a_disk_can_have(size: str) -> None:
+    assert "size_gib" in errors(GOOD.replace("size_gib: 0.5", f"size_gib: {size}"))[0]

@@ -81,6 +81,21 @@ def test_hosts_that_have_no_work_are_not_looked_at() -> None:
     assert service_plan(manifest(), {"a": host(held()), "b": host(held()), "c": idle})["problems"] == []
 
 
+def test_hardware_that_a_host_cannot_give_is_told_for_every_host() -> None:
+    poor = {"firmware": ["bios"], "tpm": [], "machine_types": ["pc", "q35"]}
+    rich = {"firmware": ["bios", "uefi"], "tpm": ["2.0"], "machine_types": ["pc", "q35"]}
+    asked = manifest(firmware="uefi", tpm="2.0", machine_type="q36")
+    hosts = {"a": host(held(), offers=poor), "b": host(held(), offers=rich)}
+    assert service_plan(asked, hosts)["problems"] == [
+        "shop.yml: machines[0].machine_type: a has no machine type 'q36'; it has pc, q35 and versions of them (virsh capabilities)",
+        "shop.yml: machines[0].firmware: a has no UEFI firmware for machines; install OVMF (the package ovmf, on EL edk2-ovmf)",
+        "shop.yml: machines[0].tpm: a cannot emulate a TPM 2.0; install swtpm (the packages swtpm and swtpm-tools)",
+        "shop.yml: machines[0].machine_type: b has no machine type 'q36'; it has pc, q35 and versions of them (virsh capabilities)",
+    ]
+    assert service_plan(manifest(), hosts)["problems"] == [], "nobody asked for any"
+    assert service_plan(asked, {"a": host(held()), "b": host(held(), offers=None)})["problems"] == [], "not known is not lacking"
+
+
 @pytest.mark.parametrize(("size_gib", "accepted"), [(1, False), (2, True), (3, True), (None, True)])
 def test_a_disk_smaller_than_its_base_is_a_problem_of_the_plan(size_gib: int | None, accepted: bool) -> None:
     known = held(virtual_size_bytes=2 * GIB)

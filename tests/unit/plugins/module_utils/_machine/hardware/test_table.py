@@ -1,0 +1,118 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table as a whole, and the examples of docs/hardware.md by it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import (
+    Card,
+    Disk,
+    MachineWish,
+    Platform,
+    build,
+    describe,
+    drift,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import table
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
+
+ROOT = Path(__file__).resolve().parents[6]
+PAGE = (ROOT / "docs" / "hardware.md").read_text()
+EXAMPLES = dict(re.findall(r"```yaml\n# (\S+\.yml)\n(.*?)```", PAGE, re.S))
+
+
+def wish_of(hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048) -> MachineWish:
+    owner = Owner("default", "shop", "web-1")
+    disks, cards = (Disk("root", "/pool/machines/shop/web-1/root.qcow2"),), (Card("default"),)
+    return MachineWish(owner, "/pool/machines/shop/web-1", 1, "web", cpus, memory_mib, disks, None, cards, hardware=hardware)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("domain_type", ["kvm", "qemu"])
+def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path: Path) -> None:
+    program = shutil.which("virt-xml-validate")
+    if program is None or shutil.which("xmllint") is None:
+        pytest.skip("virt-xml-validate (libvirt-clients) or xmllint (libxml2-utils) is not there")
+    for group in parse_manifest(EXAMPLES[name], name)["machines"]:
+        wish = wish_of(group["hardware"], group["cpus"], group["memory_mib"])
+        assert (
+            table.checked({**group["hardware"], "cpus": group["cpus"], "memory_mib": group["memory_mib"]}, "machines[0]") == wish.hardware
+        )
+        xml = build(wish, Platform(domain_type, "x86_64"), ["52:54:00:00:00:01"], {})
+        (tmp_path / "domain.xml").write_text(xml)
+        done = subprocess.run([program, str(tmp_path / "domain.xml"), "domain"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = describe(xml)
+        assert drift(found, found, wish) == []
+        bare = drift(
+            describe(build(wish_of({}, wish.cpus, wish.memory_mib), Platform(domain_type, "x86_64"), [""], {})),
+            found,
+            wish_of({}, wish.cpus, wish.memory_mib),
+        )
+        assert bare == [], "what nobody asks for is as the machine has it"
+
+
+def test_every_key_stands_in_an_example_of_the_page() -> None:
+    used = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for key in group}
+    assert set(table.NAMES) <= used
+
+
+@pytest.mark.parametrize("key", table.KEYS, ids=lambda key: str(key.name))
+def test_a_machine_of_which_nothing_is_said_has_the_usual(key: t.Any) -> None:
+    """Written or left out, it is the same domain, so that it is no drift either."""
+    bare = build(wish_of({}), Platform("kvm", "x86_64"), [""], {})
+    if key.usual is not None and key.name != "autostart":
+        assert describe(bare).hardware[key.name] == key.usual
+        assert build(wish_of({key.name: key.usual}), Platform("kvm", "x86_64"), [""], {}) == bare
+    plain = parse_manifest({"format": 1, "service": "s", "machines": [{"name": "a", "count": 1, "disks": [{"name": "r", "size_gib": 1}]}]})
+    said = parse_manifest(
+        {"format": 1, "service": "s", "machines": [{"name": "a", "count": 1, "disks": [{"name": "r", "size_gib": 1}], **usual(key)}]}
+    )
+    assert machine_spec(said["machines"][0], said) == machine_spec(plain["machines"][0], plain)
+
+
+def usual(key: t.Any) -> dict[str, t.Any]:
+    return {} if key.usual is None else {key.name: key.usual}
+
+
+def test_the_spec_of_an_existing_fleet_stays_as_it_is() -> None:
+    manifest = parse_manifest(
+        {"format": 1, "service": "s", "machines": [{"name": "a", "count": 1, "disks": [{"name": "r", "size_gib": 1}]}]}
+    )
+    spec = machine_spec(manifest["machines"][0], manifest)
+    assert sorted(spec) == ["cpus", "disks", "memory_mib", "networks", "seed", "seed_keys"]
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"machine_type": "-x"}, "machines[0].machine_type"),
+        ({"machine_type": "a\n"}, "machines[0].machine_type"),
+        ({"machine_type": "pc", "firmware": "uefi_secure"}, "machines[0].firmware"),
+        ({"watchdog": {"action": "explode"}}, "machines[0].watchdog.action"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options: dict[str, t.Any], place: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        table.checked({"cpus": 1, "memory_mib": 512, **options}, "machines[0]")
+    assert place in caught.value.message
+
+
+def test_only_what_was_asked_for_is_compared() -> None:
+    found = {"model": "host-model", "topology": {"cores": 2}}
+    assert table.meant(found, {"model": "max"}, {"model": "max"}) == {"model": "max", "topology": {"cores": 2}}
+    assert table.meant(None, {"action": "reset", "model": "i6300esb"}, {}) == {}
+    assert table.meant("bios", "uefi", "uefi") == "uefi"

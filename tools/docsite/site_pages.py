@@ -1,0 +1,65 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pages of the documentation site: in which order they stand, and what each is for."""
+
+from __future__ import annotations
+
+# Section: (page, what it is for). Pages are files of docs/, or made by the build (see build.py).
+SECTIONS: dict[str, list[tuple[str, str]]] = {
+    "Begin": [
+        ("readme", "what it does, in ten lines"),
+        ("first-deployment", "from an empty directory to running machines"),
+        ("how-it-works", "the floors, a relay and a plan, as pictures"),
+        ("second-day", "a walk through the life of a service"),
+    ],
+    "Deploy": [
+        ("deploy", "the manifest, bad hosts, whole runs, the result"),
+        ("manifest", "every key of the manifest"),
+        ("plan", "what a plan says, line by line"),
+        ("placement", "which host and pool, and why"),
+        ("progress", "the live view"),
+        ("report", "the page of a plan or run"),
+    ],
+    "Live with it": [
+        ("status", "what runs where"),
+        ("update", "new versions, other hardware"),
+        ("clone", "clones of machines"),
+        ("capture", "bases made of machines"),
+        ("migrate", "machines that move"),
+        ("remove", "services and machines that go"),
+        ("prune", "bases that nothing needs"),
+    ],
+    "Run it well": [
+        ("tuning", "every setting, with its default"),
+        ("measuring", "measured links, and planning again"),
+        ("planning", "how relays are planned, and how good the plans are"),
+        ("scaling", "fleets of thousands of hosts"),
+        ("failures", "what you see, what it means, what to do"),
+    ],
+    "Trust it": [
+        ("security", "who can do what, on one page"),
+        ("relay-security", "threats, limits and the tests that show them"),
+        ("store-security", "what the base store believes"),
+    ],
+    "Compare": [
+        ("comparison", "beside rsync, BitTorrent, multicast and others"),
+        ("bench", "how that was measured"),
+    ],
+    "Change it": [
+        ("contributing", "tests, rooms, style"),
+        ("architecture", "the house on one page"),
+        ("relay", "how bytes travel"),
+        ("jobs", "one job for each host"),
+        ("lab", "hosts made of namespaces"),
+    ],
+}
+# What links between files of the repository are on the site.
+PLACES = {
+    "README.md": "readme.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "roles/settings/README.md": "tuning.md",
+    "plugins/filter/fleet_status.py": "reference/fleet_status_filter.rst",
+    "LICENSES/GPL-3.0-or-later.txt": "GPL-3.0-or-later.txt",
+}
