@@ -260,6 +260,49 @@ def test_every_example_is_accepted_by_its_own_rule() -> None:
             assert "examples" in schema, schema["description"]
 
 
+SOURCES = [
+    ("url: https://h/x, compression: lzma", "compression", "one of auto"),
+    ("url: https://h/x, compression: gzp", "compression", "did you mean gzip?"),
+    ("url: https://h/x, mirror: [https://m/x]", "mirror: unknown key", "did you mean mirrors?"),
+    ("url: https://h/x, mirrors: https://m/x", "mirrors", "a list of URLs"),
+    ("url: https://h/x, mirrors: [ftp://m/x]", "mirrors[0]", "begins with http:// or https://"),
+    ("url: https://h/x, mirrors: [https://m/x, 'file:///x']", "mirrors[1]", "begins with http:// or https://"),
+    ("url: https://h/x, checksum: SHA256SUMS", "checksum", "the URL of a list"),
+    ("url: https://h/x, checksum: md5:d41d8cd98f00b204e9800998ecf8427e", "checksum", "sha256:…, sha384:… or sha512:…"),
+    (f"url: https://h/x, checksum: 'sha512:{'a' * 64}'", "checksum", "a sha512 checksum has 128 hexadecimal digits"),
+    ("url: https://h/x, secret: please", "secret", "true (the path of the URL is shown nowhere)"),
+    ("url: https://h/x, ca: ''", "ca", "PEM"),
+    ("url: 'file:///x', mirrors: [https://m/x]", "mirrors", "not accepted with a file: URL"),
+    (f"url: 'file:///x', checksum: {'a' * 64}", "checksum", "give sha256 with the base instead"),
+    ("host: kvm1, path: x, mirrors: [https://m/x]", "mirrors: unknown key", "accepted are: compression, format, host, path, pool"),
+    ("controller: x, checksum: https://h/SUMS", "checksum: unknown key", "accepted are: compression, controller, format"),
+]
+
+
+@pytest.mark.parametrize(("source", "place", "words"), SOURCES)
+def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
+    (found,) = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found.startswith(f"shop.yml:6: bases[0].source.{place}")
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "url: htps://h/x?sig=topsecret",
+        "urll: https://h/x?sig=topsecret",
+        "url: https://h/x, mirrors: ['ftp://m/x?sig=topsecret']",
+        "url: https://h/x, checksum: 'ftp://m/x?sig=topsecret'",
+        "url: 'htps://h/topsecret/x', secret: true",
+        "urll: 'https://h/topsecret/x', secret: true",
+        "url: https://h/x, mirrors: 'https://u:topsecret@h/x'",
+    ],
+)
+def test_mistakes_do_not_tell_secrets(source: str) -> None:
+    found = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found and "topsecret" not in str(found)
+
+
 @pytest.mark.parametrize(
     ("written", "key", "read"),
     [("count: 2.0", "count", 2), ("per_host: 3.0", "per_host", 3), ("cpus: 2.0", "cpus", 2), ("memory_mib: 64.0", "memory_mib", 64)],
