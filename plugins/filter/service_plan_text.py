@@ -11,11 +11,17 @@ version_added: 0.1.0
 short_description: Show the plan of a deployment to people
 description:
   - Machines with their hosts and reasons, bases with their holders and ways, problems and drift, as lines of text.
+positional: updated
 options:
   _input:
     description: A plan as P(basecast.fleet.service_plan#filter) returns it.
     type: dict
     required: true
+  updated:
+    description: Names of machines that an update makes anew or grows. They are shown as to be updated.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -44,9 +50,9 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
-def service_plan_text(plan: object) -> list[str]:
+def service_plan_text(plan: object, updated: t.Iterable[str] = ()) -> list[str]:
     try:
-        return t.cast("list[str]", clean_data(plan_text(plain(plan))))
+        return t.cast("list[str]", clean_data(plan_text(plain(plan), [str(name) for name in updated])))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -183,9 +183,10 @@ def repaired(module: AnsibleModule, stores: t.Mapping[str, Store], bases: t.Sequ
         try:
             done = repair.repair(stores, store.pool, sha256, module.check_mode, params["timeout_s"])
         except (FleetError, OSError) as error:  # one that cannot be mended keeps none of the others from it
-            module.warn(f"The base disk {sha256} in pool {store.pool} is not mended: {clean(error, 1000)}")
+            reason = clean((error.strerror if isinstance(error, OSError) else None) or error, 1000)
+            module.warn(f"The base disk {sha256} in pool {store.pool} is not mended: {reason}")
             continue
-        if done.sentence():
+        if done.sentence() and not done.already:
             actions.append(f"{done.sentence()} ({done.damage})")
         if done.action == "set_aside":
             module.warn(f"The base disk {sha256} in pool {done.pool} is damaged and needed: {done.damage}.")

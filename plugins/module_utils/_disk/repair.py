@@ -37,7 +37,7 @@ _PARENT = re.compile(r"\.\./([0-9a-f]{64})/disk\Z")
 
 
 class Repair(t.NamedTuple):
-    """``action`` is a key of SENTENCES, ``damage`` what was wrong."""
+    """``action`` is a key of SENTENCES, ``damage`` what was wrong. ``already``: an earlier run has done it."""
 
     sha256: str
     pool: str
@@ -45,6 +45,7 @@ class Repair(t.NamedTuple):
     damage: str
     files: tuple[str, ...] = ()
     other: str = ""
+    already: bool = False
 
     def sentence(self) -> str:
         values = {**self._asdict(), "files": " and ".join(self.files)}
@@ -83,7 +84,7 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
         with store.changing():
             filesystem.remove_file(base.chunks_path)
             filesystem.sync_directory(directory)
-    return Repair(sha256, pool, "set_aside", damage)
+    return Repair(sha256, pool, "set_aside", damage, already=base is None)
 
 
 def _with_parents(stores: t.Mapping[str, Store], store: Store, sha256: str, check_mode: bool, wait_s: float) -> Repair:

@@ -70,20 +70,36 @@ def candidates(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str,
 
 
 def witnesses(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """The hosts that keep the numbers of a count.
+    """The hosts that keep the numbers of a group.
 
     A count may be on any host, so a host that is down may have machines of which no other host has a record. New numbers are only
-    given while more than half of the witnesses tell what they know: any two such majorities share a host.
+    given while more than half of the witnesses tell what they know: any two such majorities share a host. Numbers of a group with
+    ``per_host`` are kept by hosts outside of it too, for a host that is added while all others are down.
     """
-    names = list(hosts) if group["hosts"] is None else candidates(group, hosts, groups)[0]
-    return [name for name in names if name in hosts][:WITNESSES] if group["count"] else []
+    own = _hosts_of(group, hosts, groups)
+    others = () if group["count"] else [name for name in hosts if name not in own]
+    return [*own, *others][:WITNESSES]
 
 
 def silent_witnesses(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """The witnesses that do not tell, where they are too many for new numbers."""
-    asked = witnesses(group, hosts, groups)
-    silent = [host for host in asked if not answers(hosts[host]) and not hosts[host].get("record")]
-    return silent if 2 * len(silent) >= len(asked) else []
+    """The witnesses that do not tell, where they are too many for new numbers.
+
+    With ``per_host``, machines of hosts that are down are in the record of any other host that had a part in the service. Only
+    where no host has one, and more than half of the group's hosts are down, nothing tells a first deployment from a later one.
+    """
+    if group["count"]:
+        asked = witnesses(group, hosts, groups)
+        silent = [host for host in asked if not answers(hosts[host]) and not hosts[host].get("record")]
+        return silent if 2 * len(silent) >= len(asked) else []
+    own = _hosts_of(group, hosts, groups)
+    silent = [host for host in own if not answers(hosts[host])]
+    known = any(facts.get("record") for facts in hosts.values())
+    return silent if 2 * len(silent) > len(own) and not known else []
+
+
+def _hosts_of(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    names = list(hosts) if group["hosts"] is None else candidates(group, hosts, groups)[0]
+    return [name for name in names if name in hosts]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..cut_through.few_receivers import exceeded, trees_within
 from ..network import matrix as mx
@@ -224,6 +224,21 @@ def staged(request: Request, view: Problem) -> Solved:
     return Solved(body, bound, by)
 
 
+def with_best_streams(request: Request, solve: Callable[[Request], tuple[Solved, list[str]]]) -> tuple[Solved, list[str]]:
+    """What ``solve`` finds with as many receivers at a time as are allowed, or with one, whichever ends sooner.
+
+    A sender's receivers share its port: all of them get the base late, where one after another would have passed it on.
+    """
+    solved, unreachable = solve(request)
+    if request.mode != "staged" or request.streams == 1:
+        return solved, unreachable
+    alone, _same = solve(request._replace(streams=1))
+    if alone.body["predicted_s"] < solved.body["predicted_s"] - EPSILON:
+        # What bounds plans with several receivers at a time bounds those with one.
+        return alone._replace(bound=solved.bound, bound_by=solved.bound_by), unreachable
+    return solved, unreachable
+
+
 def described(request: Request, solved: Solved) -> dict[str, t.Any]:
     """What every plan says of itself, with its body."""
     predicted = float(solved.body["predicted_s"])
@@ -252,11 +267,14 @@ def relay_plan(matrix: object, sources: object, targets: object = None, base: t.
     request = request._replace(sources=held, targets=[h for h in request.targets if h not in held])
     ready = dict.fromkeys(request.sources, 0.0)
     wanted, shares = shared_pools.apart(request.matrix, request.sources, request.targets)
-    if hierarchical(request, ready, wanted):
-        solved, unreachable = by_classes(request, ready, wanted, {}, [])
-    else:
-        view, unreachable = problem(request, ready, wanted)
-        solved = staged(request, view) if request.mode == "staged" else cut_through(request, view, 0.0)
+
+    def solve(given: Request) -> tuple[Solved, list[str]]:
+        if hierarchical(given, ready, wanted):
+            return by_classes(given, ready, wanted, {}, [])
+        view, unreachable = problem(given, ready, wanted)
+        return staged(given, view) if given.mode == "staged" else cut_through(given, view, 0.0), unreachable
+
+    solved, unreachable = with_best_streams(request, solve)
     plan = t.cast(
         "Plan",
         {

@@ -245,10 +245,10 @@ def relay_replan(plan: object, matrix: object, observed: object, **options: obje
             view, unreachable = problem(request, ready, state.wanted, state.left)
             solved = planner.cut_through(request, view, state.at, _repaired(known, view))
         return _result(request, known, state, solved, unreachable)
-    solved, unreachable = _solve(request, state, state.running)
+    solved, unreachable = planner.with_best_streams(request, lambda given: _solve(given, state, state.running))
     untouched = [move for move in state.running if not move.touched]
     if len(untouched) < len(state.running):
-        other = _solve(request, state, untouched)
+        other = planner.with_best_streams(request, lambda given: _solve(given, state, untouched))
         if other[0].body["predicted_s"] < solved.body["predicted_s"] - EPSILON:
             solved, unreachable = other
     return _result(request, known, state, solved, unreachable)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import textwrap
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import cards
 from ..types import PlannedMachine, ServicePlan
@@ -21,6 +21,7 @@ WIDTH = 100
 
 _STATES = {
     "create": "to be made",
+    "update": "to be updated",
     "exists": "there already",
     "unreachable": "out of reach",
     "outside": "outside this run",
@@ -29,8 +30,13 @@ _STATES = {
 }
 
 
-def plan_text(plan: ServicePlan) -> list[str]:
-    """Lines for people, of at most 100 columns where names allow it."""
+def plan_text(plan: ServicePlan, updated: Collection[str] = ()) -> list[str]:
+    """Lines for people, of at most 100 columns where names allow it.
+
+    :param updated: machines that are made anew, or grow, because the manifest has changed.
+    """
+    machines = [_as_shown(machine, updated) for machine in plan["machines"]]
+    plan = t.cast("ServicePlan", {**plan, "machines": machines})
     lines = [f"Service {plan['service']} (tenant {plan['tenant']}): {_counts(plan['machines'])}"]
     for problem in plan["problems"]:
         lines += _wrapped("problem: ", problem)
@@ -42,11 +48,17 @@ def plan_text(plan: ServicePlan) -> list[str]:
     for base in plan["bases"].values():
         lines += _base(base, plan)
     lines += _parents(plan)
-    for text in drift_text(plan["machines"]):
+    for text in drift_text([machine for machine in machines if machine["machine"] not in updated]):
         lines += _wrapped("", f"{text}; nothing would be rebuilt")
     for surplus in plan["surplus"]:
         lines += _wrapped("surplus: ", f"{surplus['machine']} on {surplus['host']} is no longer asked for; it would be left alone")
     return lines
+
+
+def _as_shown(machine: PlannedMachine, updated: Collection[str]) -> PlannedMachine:
+    if machine["machine"] not in updated or machine["state"] not in ("create", "exists"):
+        return machine
+    return t.cast("PlannedMachine", {**machine, "state": "update"})
 
 
 def _counts(machines: Sequence[PlannedMachine]) -> str:

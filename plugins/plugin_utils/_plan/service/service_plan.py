@@ -284,9 +284,9 @@ def _unseen(
         silent = silent_witnesses(group, hosts, groups)
         if new and silent and not unseen:
             yield (
-                f"{group['places']['count']}: {', '.join(new)} may exist on hosts that cannot be asked ({', '.join(silent)}), and too few"
-                f" others know the numbers of {group['name']}; run again when they answer, or leave them out of"
-                f" {'basecast_fleet' if group['hosts'] is None else 'hosts'} if they have no machine of {group['name']}"
+                f"{group['places']['count' if group['count'] else 'per_host']}: {', '.join(new)} may exist on hosts that cannot be asked"
+                f" ({', '.join(silent)}), and too few others know the numbers of {group['name']}; run again when they answer, or"
+                f" leave them out of {'basecast_fleet' if group['hosts'] is None else 'hosts'} if they have no machine of {group['name']}"
             )
 
 

@@ -70,17 +70,14 @@ def limited(draw: t.Any) -> dict[str, t.Any]:
     return {"format": 1, "hosts": hosts, "seconds": seconds, "size_bytes": SIZE, "sites": sites, "limits": limits}
 
 
-# The same examples each time: that more streams never make a plan worse is not true of all fleets, since the planner always fills
-# all streams of a sender. With ports of 10 to 211 Mbit/s one was seen in which two streams take 1.4 times as long as one.
-@settings(QUICK, derandomize=True)
+@QUICK
 @given(limited(), some.integers(1, 4))
 def test_staged_plans_keep_within_all_limits(matrix: dict[str, t.Any], streams: int) -> None:
     plan = relay_plan(matrix, ["h0"], streams=streams)
     assert check.staged(matrix, plan) == pytest.approx(plan["predicted_s"])
     assert plan["lower_bound_s"] <= plan["predicted_s"] * (1 + 1e-9)
     one = relay_plan(matrix, ["h0"], streams=1)
-    if not (plan["limits"] or {}).get("sites"):
-        assert plan["predicted_s"] <= one["predicted_s"] * (1 + 1e-9)
+    assert plan["predicted_s"] <= one["predicted_s"] * (1 + 1e-9)
 
 
 @QUICK
@@ -104,7 +101,10 @@ def test_cut_through_plans_know_what_sites_share(matrix: dict[str, t.Any]) -> No
         ports = {h: (port(h, "up_mbps", rows[at[h]]), port(h, "down_mbps", [row[at[h]] for row in rows])) for h in matrix["hosts"]}
         matrix = {**matrix, "seconds": [[0 if a == b else rows[at[a]][at[b]] for b in matrix["hosts"]] for a in matrix["hosts"]]}
     finish, load = check.cut_through(matrix, plan, math.ceil(SIZE / chunk), ports)
-    slack = len(matrix["hosts"]) * max(max(row) for row in matrix["seconds"]) / 64 + 1e-6
+    # A few chunks, by the slowest link or limit of a site.
+    shared = [1000 / mbps for _a, _b, mbps in matrix["limits"].get("between") or []]
+    shared += [1000 / mbps for site in (matrix["limits"].get("sites") or {}).values() for mbps in site.values()]
+    slack = len(matrix["hosts"]) * max([*map(max, matrix["seconds"]), *shared]) / 64 + 1e-6
     assert abs(finish - plan["predicted_s"]) <= 2 * slack
     assert plan["lower_bound_s"] <= load * (1 + 1e-6)
 

@@ -147,7 +147,7 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("    hosts: [kvm1, kvm2]\n    per_host: 2\n", "", "shop.yml:8: machines[0]", "say where"),
         ("[kvm1, kvm2]", "[kvm1, kvm1]", "shop.yml:9: machines[0].hosts[1]", "stands twice"),
         ("service: shop", "service: shop\nservice: x", "shop.yml:3: service", "stands twice, first in line 2"),
-        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "above 0"),
+        ("size_gib: 4", "size_gib: -4", "shop.yml:13: machines[0].disks[0].size_gib", "from 0.001"),
         ("size_gib: 4", "size_gib: 4, differencing: maybe", "shop.yml:13: machines[0].disks[0].differencing", "true or false"),
         ("cloud_init: {user_data", "cloud_init: {userdata", "shop.yml:15: machines[0].cloud_init.userdata", "did you mean user_data?"),
     ],
@@ -292,3 +292,67 @@ def test_every_example_is_accepted_by_its_own_rule() -> None:
     for schema in schemas(module.MANIFEST["properties"]):
         if schema.get("type") in ("array", "object") and "description" in schema:
             assert "examples" in schema, schema["description"]
+
+
+SOURCES = [
+    ("url: https://h/x, compression: lzma", "compression", "one of auto"),
+    ("url: https://h/x, compression: gzp", "compression", "did you mean gzip?"),
+    ("url: https://h/x, mirror: [https://m/x]", "mirror: unknown key", "did you mean mirrors?"),
+    ("url: https://h/x, mirrors: https://m/x", "mirrors", "a list of URLs"),
+    ("url: https://h/x, mirrors: [ftp://m/x]", "mirrors[0]", "begins with http:// or https://"),
+    ("url: https://h/x, mirrors: [https://m/x, 'file:///x']", "mirrors[1]", "begins with http:// or https://"),
+    ("url: https://h/x, checksum: SHA256SUMS", "checksum", "the URL of a list"),
+    ("url: https://h/x, checksum: md5:d41d8cd98f00b204e9800998ecf8427e", "checksum", "sha256:…, sha384:… or sha512:…"),
+    (f"url: https://h/x, checksum: 'sha512:{'a' * 64}'", "checksum", "a sha512 checksum has 128 hexadecimal digits"),
+    ("url: https://h/x, secret: please", "secret", "true (the path of the URL is shown nowhere)"),
+    ("url: https://h/x, ca: ''", "ca", "PEM"),
+    ("url: 'file:///x', mirrors: [https://m/x]", "mirrors", "not accepted with a file: URL"),
+    (f"url: 'file:///x', checksum: {'a' * 64}", "checksum", "give sha256 with the base instead"),
+    ("host: kvm1, path: x, mirrors: [https://m/x]", "mirrors: unknown key", "accepted are: compression, format, host, path, pool"),
+    ("controller: x, checksum: https://h/SUMS", "checksum: unknown key", "accepted are: compression, controller, format"),
+]
+
+
+@pytest.mark.parametrize(("source", "place", "words"), SOURCES)
+def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
+    (found,) = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found.startswith(f"shop.yml:6: bases[0].source.{place}")
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "url: htps://h/x?sig=topsecret",
+        "urll: https://h/x?sig=topsecret",
+        "url: https://h/x, mirrors: ['ftp://m/x?sig=topsecret']",
+        "url: https://h/x, checksum: 'ftp://m/x?sig=topsecret'",
+        "url: 'htps://h/topsecret/x', secret: true",
+        "urll: 'https://h/topsecret/x', secret: true",
+        "url: https://h/x, mirrors: 'https://u:topsecret@h/x'",
+    ],
+)
+def test_mistakes_do_not_tell_secrets(source: str) -> None:
+    found = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found and "topsecret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "read"),
+    [("count: 2.0", "count", 2), ("per_host: 3.0", "per_host", 3), ("cpus: 2.0", "cpus", 2), ("memory_mib: 64.0", "memory_mib", 64)],
+)
+def test_a_whole_number_may_have_a_point(written: str, key: str, read: int) -> None:
+    text = GOOD.replace("    per_host: 2\n    memory_mib: 512\n", f"    {written}\n    placement: {{spread: {{by: site, at_most: 1.0}}}}\n")
+    (group,) = parse_manifest(text)["machines"]
+    for found, wanted in ((group[key], read), (group["placement"]["spread"]["at_most"], 1)):
+        assert found == wanted and type(found) is int
+
+
+def test_user_data_stay_as_they_are_written() -> None:
+    (group,) = parse_manifest(GOOD.replace("{hostname: x}", "{hostname: x, timeout: 2.0}"))["machines"]
+    assert type(group["cloud_init"]["user_data"]["timeout"]) is float
+
+
+@pytest.mark.parametrize("size", ["1e-12", "0.0000001", "0", "-1", "65537", ".inf", ".nan"])
+def test_a_disk_has_a_size_that_a_disk_can_have(size: str) -> None:
+    assert "size_gib" in errors(GOOD.replace("size_gib: 0.5", f"size_gib: {size}"))[0]

@@ -102,3 +102,17 @@ def test_a_bases_pool_is_for_hosts_that_lack_it(pools: tuple[str, ...], told: st
     assert "held by a (pool default)" in text
     assert "stays where it is on a: pool fast is for hosts that do not have it yet" in text
     assert all(disk["pool"] == "default" for work in plan["hosts"].values() for disk in work["disks"])
+
+
+def test_machines_of_an_update_are_not_told_as_new() -> None:
+    plan = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    lines = plan_text(plan, updated=["web-1"])
+    assert lines[0] == "Service shop (tenant default): 2 machines, 1 to be made, 1 to be updated"
+    assert "    web-1 on a: to be updated" in lines and "    web-2 on b: to be made" in lines
+
+
+def test_a_machine_that_grows_is_to_be_updated() -> None:
+    first = service_plan(manifest(), {"a": host(held()), "b": host(held())})
+    there = [{"machine": m["machine"], "group": "web", "number": 1, "spec": {**m["spec"], "cpus": 9}} for m in first["machines"][:1]]
+    lines = plan_text(service_plan(manifest(), {"a": host(held(), machines=there), "b": host(held())}), updated=["web-1"])
+    assert "    web-1 on a: to be updated" in lines and not [line for line in lines if "drift" in line]

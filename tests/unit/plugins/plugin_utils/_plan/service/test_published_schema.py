@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import typing as t
 from pathlib import Path
@@ -18,6 +19,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manif
 
 ROOT = Path(manifest_schema.__file__).resolve().parents[4]
 SCHEMA = json.loads((ROOT / "docs/schemas/service.schema.json").read_text())
+EDITOR = jsonschema.Draft202012Validator(SCHEMA)
 GOOD: dict[str, t.Any] = {
     "$schema": "https://example.org/service.schema.json",
     "format": 1,
@@ -27,7 +29,10 @@ GOOD: dict[str, t.Any] = {
 }
 SOURCES = [
     {"url": "https://example.org/tiny.qcow2"},
+    {"url": "https://example.org/tiny.raw.xz", "mirrors": ["http://m/tiny.raw.xz"], "checksum": "https://example.org/SHA256SUMS"},
+    {"url": "https://example.org/t", "compression": "zstd", "checksum": f"sha512:{'a' * 128}", "secret": True, "ca": "-----BEGIN"},
     {"controller": "tiny.qcow2"},
+    {"controller": "tiny.qcow2.gz", "compression": "none"},
     {"machine": "web-1", "service": "shop"},
     {"host": "kvm1", "path": "tiny.qcow2", "format": "raw"},
 ]
@@ -35,7 +40,7 @@ SOURCES = [
 
 def accepts(document: t.Any) -> tuple[bool, bool]:
     """The editor's answer, and the reader's."""
-    editor = jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+    editor = EDITOR.is_valid(document)
     try:
         parse_manifest(yaml.safe_dump(document, sort_keys=False))
     except ManifestError:
@@ -74,6 +79,64 @@ def test_every_form_of_a_source_is_accepted(source: dict[str, t.Any]) -> None:
 )
 def test_what_the_reader_refuses_an_editor_marks(changes: dict[str, t.Any]) -> None:
     assert accepts({**GOOD, **changes}) == (False, False)
+
+
+#: All keys of a manifest, with values that are right.
+WHOLE: dict[str, t.Any] = {
+    **GOOD,
+    "tenant": "blue",
+    "bases": [
+        {**GOOD["bases"][0], "sha256": "a" * 64, "pool": "fast"},
+        *({"name": f"b{n}", "version": "1", "source": source} for n, source in enumerate(SOURCES)),
+    ],
+    "placement": {
+        "labels": ["ssd"],
+        "avoid": ["kvm9"],
+        "spread": {"by": "site", "at_most": 1, "of": "all"},
+        "prefer": "pack",
+        "partial": True,
+    },
+    "machines": [
+        {
+            "name": "web",
+            "hosts": ["kvm1"],
+            "count": 2,
+            "cpus": 2,
+            "memory_mib": 64,
+            "disks": [
+                {"name": "root", "base": "tiny", "size_gib": 1.5, "pool": {"labels": {"disk": "ssd"}}},
+                {"name": "data", "size_gib": 2, "pool": "fast", "backend": "qcow2"},
+            ],
+            "networks": [{"network": "default", "model": "virtio"}, {"bridge": "br0"}],
+            "cloud_init": {"meta_data": {"a": "b"}, "allow_degraded": True},
+            "placement": {"anti_affinity": True, "pools": ["fast"]},
+        }
+    ],
+}
+ODD: list[t.Any] = [None, True, 0, 2, -1, 2.0, 1.5, 10**30, "", "a", "1", "a/b", "A_b", "x" * 70, [], {}, ["a"], [1], [None], {"a": "b"}]
+
+
+def places(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any, ...]]:
+    if path:
+        yield path
+    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(one, (*path, key))
+
+
+@pytest.mark.parametrize("path", list(places(WHOLE)), ids=str)
+def test_no_odd_value_is_read_that_an_editor_marks(path: tuple[t.Any, ...]) -> None:
+    """The reader looks at what a schema cannot say besides, such as names of bases."""
+    for value in ODD:
+        document = copy.deepcopy(WHOLE)
+        holder = document
+        for key in path[:-1]:
+            holder = holder[key]
+        holder[path[-1]] = value
+        try:
+            parse_manifest(document)
+        except ManifestError:
+            continue
+        assert EDITOR.is_valid(document), f"{path}: {value!r}"
 
 
 def test_examples_are_values_of_their_keys() -> None:

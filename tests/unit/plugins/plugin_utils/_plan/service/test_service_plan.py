@@ -294,6 +294,22 @@ def test_the_numbers_of_a_count_are_kept_by_hosts_without_machines() -> None:
     assert service_plan(manifest(per_host=1), {"a": host(held()), "b": host(held())})["witnesses"] == {}
 
 
+def test_a_host_that_is_added_while_the_others_are_down_gets_a_new_number() -> None:
+    wanted = manifest(per_host=1)
+    wanted["machines"][0]["hosts"] = ["a", "b"]
+    first = service_plan(wanted, {"a": host(held()), "b": host(held()), "c": host(held())})
+    assert list(first["witnesses"]) == ["c"]
+    wanted["machines"][0]["hosts"] = ["a", "b", "c"]
+    later = service_plan(wanted, {"a": host(**GONE), "b": host(**GONE), "c": host(held(), record=first["witnesses"]["c"])})
+    found = {m["machine"]: (m["host"], m["state"]) for m in later["machines"]}
+    assert found == {"web-1": ("a", "unreachable"), "web-2": ("b", "unreachable"), "web-3": ("c", "create")}
+    # Without a record, it cannot be told from a first deployment.
+    lost = service_plan(wanted, {"a": host(**GONE), "b": host(**GONE), "c": host(held())})
+    assert any("may exist on hosts that cannot be asked (a, b)" in problem for problem in lost["problems"]), lost["problems"]
+    wanted["machines"][0]["hosts"] = ["b", "c"]
+    assert service_plan(wanted, {"b": host(**GONE), "c": host(held())})["problems"] == []
+
+
 @pytest.mark.parametrize(
     ("up", "down", "refused"),
     [(1, 1, True), (2, 1, False), (2, 2, True), (3, 2, False), (1, 3, True), (5, 4, False), (4, 5, True), (5, 40, False)],
