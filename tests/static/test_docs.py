@@ -32,6 +32,7 @@ OTHER_NAMES = {"git", "tests"}
 EXTRA_VARIABLES = {"ansible_user"}
 
 
+@cache
 def tool(name: str) -> t.Any:
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools/docsite" / f"{name}.py")
     assert spec
@@ -245,3 +246,76 @@ def test_the_relay_of_the_page_on_plans_is_a_plan() -> None:
     page = (DOCS / "plan.md").read_text()
     (shown,) = (body for _language, body in BLOCK.findall(page) if body.startswith("Relay plan:"))
     assert tool("pictures").plan_text().startswith(shown)
+
+
+# ---- the failure handbook
+
+
+@cache
+def handbook() -> tuple[t.Any, ...]:
+    return tuple(tool("messages").entries((DOCS / "failures.md").read_text()))
+
+
+@cache
+def texts() -> tuple[t.Any, ...]:
+    return tuple(tool("messages").messages(ROOT))
+
+
+def test_every_error_text_has_one_entry_in_the_handbook() -> None:
+    found = {text.text: [entry.title for entry in tool("messages").entries_of(text.text, handbook())] for text in texts()}
+    assert len(found) > 600
+    assert not {text: entries for text, entries in found.items() if len(entries) != 1}
+
+
+def test_words_of_the_handbook_are_in_the_product() -> None:
+    matches = tool("messages").matches
+    unused = {
+        f"{entry.title}: {words}"
+        for entry in handbook()
+        for words in entry.patterns
+        if not any(matches(words, one.text) for one in texts())
+    }
+    assert not unused
+
+
+def test_entries_say_what_it_means_and_what_to_do() -> None:
+    page = (DOCS / "failures.md").read_text()
+    sections = re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", page, re.S | re.M)
+    assert [title for title, _body in sections] == [entry.title for entry in handbook()]
+    assert not [title for title, body in sections if "**Means:**" not in body or "**Do:**" not in body]
+
+
+SOURCES = [
+    ("raise FleetError(f'{what}: the moon is full; wait')", "…: the moon is full; wait"),
+    ("raise InvalidOption('phase', phase, 'a phase of the moon')", "phase: … is not accepted; a phase of the moon"),
+    ("module.fail_json(msg='the moon ' + name + ' is full')", "the moon … is full"),
+    ("class MoonFull(FleetError):\n    pass\nraise MoonFull('it is full tonight')", "it is full tonight"),
+    (
+        "class MoonFull(FleetError):\n    def __init__(self, name):\n        super().__init__(f'The moon {name} is full.')\nraise MoonFull('Io')",
+        "The moon Io is full.",
+    ),
+    ("def wrong(what):\n    return FleetError(f'moon: {what} is not full')\nraise wrong('Io')", "moon: Io is not full"),
+]
+
+
+@pytest.mark.parametrize(("source", "text"), SOURCES, ids=[text for _source, text in SOURCES])
+def test_a_new_error_text_is_found(source: str, text: str, tmp_path: Path) -> None:
+    messages = tool("messages")
+    errors_file = ROOT / "plugins/module_utils/_errors.py"
+    trees = {errors_file: ast.parse(errors_file.read_text()), tmp_path / "new.py": ast.parse(source)}
+    errors = messages.Errors(trees)
+    assert text in list(messages.of_python(tmp_path / "new.py", trees[tmp_path / "new.py"], errors, {}))
+    # No entry has words for it, except where the kind of text has one.
+    assert [entry.title for entry in messages.entries_of(text, handbook())] == (["A value is not accepted"] if "accepted" in text else [])
+
+
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ({"ansible.builtin.fail": {"msg": "{{ name }}: the moon is full"}}, "…: the moon is full"),
+        ({"ansible.builtin.assert": {"that": [], "fail_msg": "the moon {{ name }} is full"}}, "the moon … is full"),
+        ({"block": [{"ansible.builtin.fail": {"msg": "{{ ['The moon ' ~ name ~ ' is full now'] }}"}}]}, "The moon … is full now"),
+    ],
+)
+def test_a_new_text_of_a_task_is_found(task: dict[str, t.Any], text: str) -> None:
+    assert text in list(tool("messages").of_tasks([task]))

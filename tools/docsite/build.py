@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import messages
 import reference
 from site_pages import PLACES, SECTIONS
 
@@ -29,6 +30,8 @@ ABOUT = (
     "Virtual machines for fleets of KVM hosts: each base disk crosses the network once per host, handed on from host to host, and every "
     "machine gets a differencing disk instead of a copy."
 )
+# In the list of pages, where a page's own title says too little.
+LABELS = {"readme": "Overview <readme>"}
 KINDS = {
     "module": "Modules",
     "filter": "Filters",
@@ -63,16 +66,41 @@ def pages(source: Path) -> None:
     shutil.copyfile(ROOT / "LICENSES/GPL-3.0-or-later.txt", source / "GPL-3.0-or-later.txt")
     (source / "manifest.md").write_text(reference.manifest(ROOT / "docs/schemas/service.schema.json"))
     (source / "tuning.md").write_text(placed(reference.settings(ROOT / "roles"), "docs"))
+    (source / "failures.md").write_text(placed(handbook(), "docs"))
     (source / "_static").mkdir()
     shutil.copyfile(HERE / "site.css", source / "_static/site.css")
     shutil.copyfile(HERE / "conf.py", source / "conf.py")
+
+
+def handbook() -> str:
+    """The failure handbook, with every text of the product below the entry that it belongs to."""
+    page = (ROOT / "docs/failures.md").read_text()
+    found = messages.entries(page)
+    texts: dict[str, list[str]] = {}
+    for message in messages.messages(ROOT):
+        for entry in messages.entries_of(message.text, found):
+            texts.setdefault(entry.title, []).append(message.text)
+
+    def listed(entry: re.Match[str]) -> str:
+        lines = "\n".join(texts.get(entry["title"], []))
+        return f"{entry[0].rstrip()}\n\n<details><summary>All texts of this kind</summary>\n\n```text\n{lines}\n```\n\n</details>\n\n"
+
+    return re.sub(r"^### (?P<title>[^\n]+)\n.*?(?=^##|\Z)", listed, page, flags=re.S | re.M)
 
 
 def index(source: Path) -> None:
     lines = ["# basecast.fleet", "", ABOUT, ""]
     for section, entries in SECTIONS.items():
         lines += [f"## {section}", "", *(f"- [](<{page}>): {purpose}" for page, purpose in entries), ""]
-        lines += ["```{toctree}", ":hidden:", f":caption: {section}", "", *(page for page, _purpose in entries), "```", ""]
+        lines += [
+            "```{toctree}",
+            ":hidden:",
+            f":caption: {section}",
+            "",
+            *(LABELS.get(page, page) for page, _purpose in entries),
+            "```",
+            "",
+        ]
     lines += ["## Reference", ""]
     listed = []
     for kind, title in KINDS.items():

@@ -184,7 +184,10 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
 def _text(plan: Plan, meant: Machines) -> Iterator[str]:
     count, batches = len(plan["machines"]), len(plan["batches"])
     if not count:
-        yield f"Service {plan['service']}: nothing to update, {len(meant)} machines are as the manifest says."
+        same = len(meant) - len(plan["left"])
+        yield f"Service {plan['service']}: nothing to update" + (
+            f", {same} machine{'s' if same > 1 else ''} as the manifest says." if same else "."
+        )
     else:
         yield f"Service {plan['service']}: {count} of {len(meant)} machines to update, in {batches} step{'s' if batches > 1 else ''}."
     drifting = [machine for machine in meant if any(one["machine"] == machine["machine"] for one in plan["machines"])]
