@@ -172,6 +172,8 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
         "on_crash": "destroy",
     }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
+    board["drives"] = [{"name": "root", "cache": "none", "io": "native", "serial": "root-1"}]
+    board["networks"] = [{"network": "default", "mtu": 1400, "mac": "52:54:00:10:00:01"}]
 
     first = fleet.machine("reported", name, changes=board)
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
@@ -193,6 +195,14 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
 
     fleet.machine("absent", name)
     assert fleet.host.run(f"ls {variables} {state}", check=False).stdout == ""
+    assert not fleet.machine(
+        "defined",
+        name,
+        changes={"networks": [{"network": "default", "boot": 1}], "seed": None, "drives": [{"name": "root", "bus": "scsi"}]},
+    )["failed"]
+    assert "<boot order='2'/>" in fleet.run(f"virsh dumpxml --inactive shop-{name}").partition("<interface")[0], "the disk comes next"
+    assert "dev='sda' bus='scsi'" in fleet.run(f"virsh dumpxml --inactive shop-{name}")
+    fleet.machine("absent", name)
 
 
 def test_a_host_without_firmware_is_told_before_anything_changes(fleet: Fleet) -> None:

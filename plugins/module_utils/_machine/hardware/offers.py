@@ -29,7 +29,7 @@ class Asked(t.Protocol):
 
 
 def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
-    """``{"firmware": [...], "tpm": [...], "machine_types": [...], "cpu_models": [...], "cpus": [...], "nodes": [...],
+    """``{"firmware": [...], "tpm": [...], "machine_types": [...], "cpu_models": [...], "disk_buses": [...], "cpus": [...], "nodes": [...],
     "hugepages_mib": {size: MiB}}``; a key is missing where the host does not tell.
 
     :param domain_type: None for all that the host has.
@@ -46,6 +46,7 @@ def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
     if told:
         found["firmware"] = sorted({firmware for root in told for firmware in _firmware(root)})
         found["cpu_models"] = sorted({name for root in told for name in _cpu_models(root)})
+        found["disk_buses"] = sorted({bus for root in told for bus in _values(root, "./devices/disk", "bus")})
         found["tpm"] = sorted({version for root in told for version in _tpm(root)})
     return found
 
