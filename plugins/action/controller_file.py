@@ -58,7 +58,9 @@ class ActionModule(ActionBase):
             content = self._content(found, option) if state == "read" else None
         except OSError as error:
             raise AnsibleActionFail(f"{option}: {found.path} cannot be read: {error.strerror}") from None
-        return {**result, "changed": False, "file": file, "content": content}
+        # Manifests hold passwords and signed URLs. no_log of the task would hide as well why a file cannot be read.
+        hidden = {} if content is None else {"_ansible_no_log": True}
+        return {**result, "changed": False, "file": file, "content": content, **hidden}
 
     def _write(self, path: str, content: str | None, option: str) -> bool:
         """Whether the file was another one before; in check mode it stays that."""

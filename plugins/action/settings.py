@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -41,7 +42,9 @@ class ActionModule(ActionBase):
                 wrong += [f"{name}: {why}"] if why else []
         if errors + wrong:
             raise AnsibleActionFail("\n".join(errors + wrong))
-        return {**result, "changed": False, **settings}
+        # A manifest that stands in a variable, like one in a file, may hold passwords and signed URLs.
+        hidden = {"_ansible_no_log": True} if isinstance(settings.get("manifest"), Mapping) else {}
+        return {**result, "changed": False, **settings, **hidden}
 
     def _templated(self, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         kept = {key: value for key, value in option.items() if key != "description"}

@@ -13,7 +13,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ._disk.server_access import Access, checked_access, secrets
-from ._urls import public_url, secrets_of
+from ._urls import public_checksum, public_url, secrets_of, split_checksum
 
 #: Names of the options that ``taken_access`` reads.
 SERVER_OPTIONS = ("auth", "ca_file", "proxy")
@@ -29,7 +29,7 @@ def server_arguments() -> dict[str, t.Any]:
         "plain_http": {"type": "bool", "default": False},
     }
     return {
-        "auth": {"type": "list", "elements": "dict", "default": [], "options": auth, "no_log": False},
+        "auth": {"type": "list", "elements": "dict", "default": [], "options": auth, "no_log": True},
         "ca_file": {"type": "str"},
         "proxy": {"type": "str", "no_log": True},
     }
@@ -64,9 +64,8 @@ def hide_urls(module: AnsibleModule, params: dict[str, t.Any]) -> None:
     text = params.get("checksum")
     if text is not None:
         module.no_log_values.discard(text)
-        if "://" in text:
-            module.no_log_values.update(secrets_of(text, secret))
-            params["checksum"] = public_url(text, secret)
+        module.no_log_values.update(secrets_of(split_checksum(text)[1], secret))
+        params["checksum"] = public_checksum(text, secret)
 
 
 def taken_access(module: AnsibleModule, ca: str | None = None) -> Access:
@@ -75,6 +74,8 @@ def taken_access(module: AnsibleModule, ca: str | None = None) -> Access:
     auth, proxy = params["auth"], params["proxy"]
     given = [dict(one) for one in auth]
     for one in auth:
+        # Only what is wrong with the options themselves was told with all of them hidden.
+        module.no_log_values.difference_update(str(value) for value in one.values())
         for key in ("password", "token"):
             if one[key] is not None:
                 one[key] = "(hidden)"

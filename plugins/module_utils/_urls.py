@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""URLs of images: which are accepted, what of them is shown, and until when a signed one holds."""
+"""URLs and names of images: which are accepted, what of them is shown, what they promise, and until when a signed one holds."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from ._errors import InvalidOption
 from ._text import clean
 
 SCHEMES = ("http", "https", "file")
+PACKED_SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
+COMPRESSIONS = ("auto", "none", *PACKED_SUFFIXES.values())
 
 _SAFE = "/%:@!$&'()*+,;=~"
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")
@@ -86,6 +88,19 @@ def _hidden_path(path: str) -> str:
     return f"/…{suffix.group(0) if suffix else ''}"
 
 
+def split_checksum(text: str) -> tuple[str, str]:
+    """(``sha256:`` or the like, URL of a list of checksums) of such an option; the URL is empty where it is none."""
+    front, mark, url = text.strip().partition("://")
+    kind, colon, scheme = front.rpartition(":")
+    return (kind + colon, f"{scheme}://{url}") if mark else (text, "")
+
+
+def public_checksum(text: str, secret: bool = False) -> str:
+    """The option as it may be shown."""
+    kind, url = split_checksum(text)
+    return kind + public_url(url, secret) if url else text
+
+
 def secrets_of(url: str, secret: bool = False) -> set[str]:
     """Parts of the URL that must not be shown: its query, whole and in parts, as given and decoded.
 
@@ -113,10 +128,15 @@ def shown_name(url: str, secret: bool = False) -> str:
     return (public_url(url, True) if secret else file_name(url)) or public_url(url)
 
 
-def without_suffix(name: str, suffixes: t.Iterable[str]) -> tuple[str, str]:
-    """(name without a suffix of these, that suffix in lower case); the suffix is empty where it has none of them."""
+def unpacked_name(name: str) -> str:
+    """The name of a file without the suffix of its compression."""
     front, suffix = os.path.splitext(name)
-    return (front, suffix.lower()) if suffix.lower() in suffixes else (name, "")
+    return front if suffix.lower() in PACKED_SUFFIXES else name
+
+
+def compression_of(name: str, wanted: str) -> str:
+    """The compression of a file; "none" for none. :param wanted: "auto" decides by the suffix of its name."""
+    return PACKED_SUFFIXES.get(os.path.splitext(name)[1].lower(), "none") if wanted == "auto" else wanted
 
 
 # -- signed URLs

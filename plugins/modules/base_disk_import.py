@@ -282,11 +282,11 @@ from ..module_utils._disk.qemu_img import FORMATS, QemuImg
 from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
 from ..module_utils._disk.survey import tell
-from ..module_utils._disk.unpack import COMPRESSIONS
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 from ..module_utils._url_option import hide_urls, server_arguments, taken_access
+from ..module_utils._urls import COMPRESSIONS
 
 
 def checked_request(params: t.Mapping[str, t.Any]) -> Request:

@@ -164,11 +164,11 @@ from ..module_utils._disk.candidates import Digest, Wanted, Web
 from ..module_utils._disk.qemu_img import FORMATS
 from ..module_utils._disk.sources import checked_rules
 from ..module_utils._disk.store import Store
-from ..module_utils._disk.unpack import COMPRESSIONS
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_sha256
 from ..module_utils._url_option import hide_urls, server_arguments, taken_access
+from ..module_utils._urls import COMPRESSIONS
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:

@@ -2,17 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files that hosts have already become base disks there, and a source that has changed is told of."""
+"""Where images come from: files that hosts have already, sources that have changed, and servers with passwords."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import lzma
 import re
 import shutil
+import subprocess
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.tests.lab import Lab, images
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.web_server import File, Server
 
 from .test_deploy import PAD_MIB, POOL, Outcome, bases, deploy, give, manifest, nothing_changed_by
 
@@ -108,3 +113,61 @@ def test_a_changed_source_needs_another_version(lab: Lab) -> None:
     refused = nothing_changed_by(lab, lambda: deploy(lab, other))
     assert refused.code != 0
     assert "third.qcow2 of the controller" in refused.out and "another content needs another version" in refused.out
+
+
+PLACE, QUERY = "/0123456789abcdef", "?sig=topsecret"
+PASSWORD = "open-sesame"
+
+
+def vaulted(lab: Lab, variables: dict[str, t.Any]) -> list[str]:
+    """Options of ansible-playbook for variables that only a password opens."""
+    password, file = lab.state / "vault-password", lab.state / "vaulted.yml"
+    password.write_text("a password")
+    file.write_text(json.dumps(variables))
+    subprocess.run(["ansible-vault", "encrypt", "--vault-password-file", password, file], check=True, capture_output=True)
+    return ["-e", f"@{file}", "--vault-password-file", str(password)]
+
+
+@pytest.mark.timeout(400)
+def test_a_packed_image_of_a_server_with_a_password(lab: Lab) -> None:
+    """The whole way: mirror, list of checksums, vaulted password, hidden path; then the list tells another file."""
+    content = image("v5")
+    digest, packed = hashlib.sha256(content).hexdigest(), lzma.compress(content, preset=0)
+    controller = lab.exec_in_controller(["ip", "-4", "-o", "addr", "show", "scope", "global"]).stdout.split("inet ")[1].split("/")[0]
+    basic = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    auth = [{"host": controller, "username": "alice", "password": PASSWORD, "plain_http": True}]
+    options = [*vaulted(lab, {"basecast_source_auth": auth}), "-vvv"]
+    with lab.in_controller(lambda: Server(wants=basic, address=controller)) as server:
+        listed = f"{PLACE}/SHA256SUMS{QUERY}"
+        server.files |= {
+            f"{PLACE}/tiny.qcow2.xz{QUERY}": File(packed),
+            listed: File(f"{hashlib.sha256(packed).hexdigest()}  tiny.qcow2.xz\n".encode()),
+        }
+        source = {
+            "url": f"{server.url}{PLACE}/gone/tiny.qcow2.xz{QUERY}",
+            "mirrors": [f"{server.url}{PLACE}/tiny.qcow2.xz{QUERY}"],
+            "checksum": f"{server.url}{listed}",
+            "secret": True,
+        }
+        wanted = service("five", "5", "kvm1", "kvm2", source=source)
+        refused = nothing_changed_by(lab, lambda: deploy(lab, wanted))
+        assert refused.code != 0
+        assert "give credentials with auth (basecast_source_auth)" in re.sub(r"\s+", " ", refused.out)
+        runs = [refused, nothing_changed_by(lab, lambda: deploy(lab, wanted, *options, playbook="plan"))]
+        assert f"imported on kvm1, pool default, from http://{controller}:" in re.sub(r"\s+", " ", runs[1].out), runs[1]
+        runs.append(deploy(lab, wanted, *options))
+        assert runs[-1].code == 0, runs[-1]
+        assert digest in bases(lab.hosts["kvm1"]) and digest in bases(lab.hosts["kvm2"])
+        assert [asked.path for asked in server.asked if asked.method == "GET" and "gone" not in asked.path].count(
+            f"{PLACE}/tiny.qcow2.xz{QUERY}"
+        ) == 1
+        server.files[listed] = File(f"{'ab' * 32}  tiny.qcow2.xz\n".encode())
+        runs.append(deploy(lab, wanted, *options))
+        assert (runs[-1].code, set(runs[-1].changed.values())) == (0, {0}), runs[-1]
+        assert f"tells sha256:{'ab' * 32} now, but tiny 5 was imported from sha256:" in re.sub(r"\s+", " ", runs[-1].out), runs[-1]
+    for hidden in (PLACE[1:], "topsecret", PASSWORD, basic.partition(" ")[2]):
+        shown = [line for run in runs for line in [*run.out.splitlines(), json.dumps(run.report)] if hidden in line]
+        assert [line[max(0, line.index(hidden) - 200) :][:300] for line in shown] == []
+        for host in lab.hosts.values():
+            found = host.run(["grep", "-rl", hidden, f"{POOL}/bases", "/var/lib/basecast"], check=False).stdout
+            assert found == ""

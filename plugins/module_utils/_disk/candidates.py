@@ -15,7 +15,7 @@ import typing as t
 
 from .._errors import FleetError, InvalidOption
 from .._text import clean
-from .._urls import check_url, expired, file_name
+from .._urls import check_url, compression_of, expired, file_name
 from . import checksum, download, filesystem, import_record, in_use, server_access, sources, transfer, unpack
 from .download import DownloadFailed, Terms
 from .errors import UnsafePath
@@ -97,7 +97,7 @@ def look_at_path(
     stores: t.Mapping[str, Store], pool: str, path: str, rules: Rules, digest: Digest | None = None, compression: str = "auto"
 ) -> Source:
     """A file on the host, opened and judged as an import does it."""
-    kind = unpack.compression_of(path, compression)
+    kind = compression_of(path, compression)
     found = _look_at_path(stores, pool, path, rules, digest)._replace(compression=kind)
     return found if found.problem or not found.there else _with_unpacker(found, kind, path)
 
@@ -150,7 +150,7 @@ def look_at_url(stores: t.Mapping[str, Store], pool: str, web: Web, rules: Rules
     except FleetError as error:
         return Source(True, None, error.message, "")
     terms = Terms(rules, web.access, timeout_s=_ASK_S, secret=web.secret)
-    kind = unpack.compression_of(file_name(web.url), web.compression)
+    kind = compression_of(file_name(web.url), web.compression)
     found = _with_unpacker(_ask_first(web, terms)._replace(compression=kind), kind, terms.public(web.url))
     if not wanted.url or found.problem:
         return found

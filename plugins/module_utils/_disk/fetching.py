@@ -13,14 +13,14 @@ import typing as t
 
 from .._errors import FleetError
 from .._text import clean
-from .._urls import shown_name, without_suffix
+from .._urls import shown_name, unpacked_name
 from . import download, filesystem
 from .checksum import Checksum
 from .download import MAX_VALIDATOR, DownloadFailed, Terms, Validators
 from .errors import NoSpace
 from .import_request import Digested, Request, check_digest, finished
 from .store import Store
-from .unpack import SUFFIXES, FileSink, HashingSink, Sink, UnpackingSink
+from .unpack import FileSink, HashingSink, Sink, UnpackingSink
 
 _BLOCK_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ class Arrived(t.NamedTuple):
 
 def inner_name(name: str, kind: str) -> str:
     """The name of a file without the suffix of its compression."""
-    return without_suffix(name, SUFFIXES)[0] if kind != "none" else name
+    return unpacked_name(name) if kind != "none" else name
 
 
 class _Intake:

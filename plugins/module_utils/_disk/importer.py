@@ -14,7 +14,7 @@ import typing as t
 
 from .._base_format.chunk_list import ChunkHasher
 from .._errors import FleetError, InvalidOption
-from .._urls import check_url, file_name
+from .._urls import check_url, compression_of, file_name
 from . import checksum, download, fetching, filesystem, import_record, in_use, server_access, sources, transfer, unpack, uploads
 from .base import Base
 from .checksum import Checksum
@@ -189,7 +189,7 @@ class Importer:
         found = self._by_stat(request, source)
         if found is not None:
             return self._have(request, found)
-        packed = unpack.compression_of(source.name, request.compression) if not request.adopt and request.origin is None else "none"
+        packed = compression_of(source.name, request.compression) if not request.adopt and request.origin is None else "none"
         if packed != "none":
             return self._import_packed(request, source, packed)
         seen = inspect(source.name, source.descriptor, request.image_format, request.parent)
@@ -422,7 +422,7 @@ class Importer:
         url = t.cast(str, request.url)
         terms = Terms(self._rules, self._access, secret=request.secret)
         public = terms.public(url)
-        kind = unpack.compression_of(file_name(url), request.compression)
+        kind = compression_of(file_name(url), request.compression)
         unpack.check_unpacker(kind, public)
         wanted = checksum.parse(request.checksum, request.secret) if request.checksum is not None else checksum.Wanted()
         pinned = self._pinned(request, wanted, terms)

@@ -21,13 +21,9 @@ import zlib
 
 from .._errors import FleetError
 from .._text import clean
-from .._urls import without_suffix
 from . import filesystem
 from .errors import NoSpace
 from .runner import find_program
-
-SUFFIXES = {".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"}
-COMPRESSIONS = ("auto", "none", *SUFFIXES.values())
 
 # What a decompressor may need of the host's memory. xz -9 takes 65 MiB, zstd --long 128 MiB.
 _MEMORY_BYTES = 160 << 20
@@ -42,13 +38,6 @@ class Undecodable(FleetError):
 
 class UnpackerMissing(FleetError):
     kind = "tool_missing"
-
-
-def compression_of(name: str, wanted: str) -> str:
-    """The compression of a file; "none" for none. :param wanted: "auto" decides by the suffix of its name."""
-    if wanted != "auto":
-        return wanted
-    return SUFFIXES.get(without_suffix(name, SUFFIXES)[1], "none")
 
 
 def check_unpacker(kind: str, name: str) -> None:

@@ -206,7 +206,7 @@ class Opened:
             if isinstance(error.reason, ssl.SSLCertVerificationError):
                 raise DownloadFailed(
                     f"{public}: its certificate is not accepted ({clean(error.reason.verify_message, 200)}); if your own authority has "
-                    "signed it, give that with ca or ca_file (basecast_source_ca_file).",
+                    "signed it, give that with ca or ca_file (basecast_source_ca_path).",
                     url=public,
                 ) from None
             raise BrokenOff(f"{public} cannot be fetched: {clean(error.reason, 300)}.", url=public) from None

@@ -16,7 +16,7 @@ from ..relay.needs import base_metadata
 from ..types import Manifest
 from .preflight import Groups, Machines
 from .report import one_line
-from .source_changes import difference, place_to_look, recorded
+from .source_changes import checksum_problem, difference, is_packed, place_to_look, recorded, shown
 
 # A base of service_plan, as the plan learns of it.
 Base = dict[str, t.Any]
@@ -58,6 +58,11 @@ def base_of(
         places = " and ".join(f"{digest} on {', '.join(where)}" for digest, where in sorted(digests.items()))
         problems.append(f"{base['place']}: {title} names different bytes: {places}; another content needs another version")
     sha256 = known or next(iter(digests), None)
+    # A name for different bytes is told of above, and what this run has imported is what it has seen.
+    origin = recorded(found) if len(digests) == 1 and not imported else None
+    source = shown(base["source"])
+    wrong = checksum_problem({**base, "title": title}, origin)
+    problems += [wrong] if wrong else []
     return {
         "name": base["name"],
         "version": base["version"],
@@ -66,7 +71,7 @@ def base_of(
         "wanted_sha256": base["sha256"],
         "pool": base.get("pool"),
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
-        "source": base["source"],
+        "source": source,
         "parent": base.get("parent"),
         "parent_sha256": None,
         # Of a file that would be adopted, as long as nobody holds the base.
@@ -76,8 +81,7 @@ def base_of(
         "needed_on": [],
         "import_on": None,
         "import_pool": None,
-        # A name for different bytes is told of above, and what this run has imported is what it has seen.
-        "recorded": recorded(found) if len(digests) == 1 and not imported else None,
+        "recorded": origin,
         "look": None,
     }
 
@@ -242,8 +246,11 @@ def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]
             yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
             continue
         if source["kind"] == "host" and not file.get("isreg"):
-            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+            where = f"put it there; a relative path starts at the directory of the pool {source['pool'] or base['import_pool']}"
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; {where}"
             continue
+        if is_packed(source):
+            continue  # neither its size nor its digest is the image's
         base["source_bytes"] = int(file.get("size") or 0) or None
         if wanted and file.get("checksum") and file["checksum"] != wanted:
             yield f"{place}.sha256: the manifest says {wanted}, but {path} of the controller has {file['checksum']}"

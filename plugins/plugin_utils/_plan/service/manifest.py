@@ -20,11 +20,13 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import drives, table
 from ....module_utils._machine.user_data import user_data_problems
+from ....module_utils._urls import public_url
 from ..json_data import number
 from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
+from .networks import network_mistakes
 from .text_values import as_meant
 
 try:
@@ -180,10 +182,10 @@ def _schema_errors(document: object, places: Places) -> Iterator[str]:
             yield f"{places(*path)}: {_shown(source)} is not accepted{hints}; {SOURCE_RULE}"
             continue
         for error in jsonschema.Draft202012Validator(SOURCE_FORMS[form]).iter_errors(source):
-            yield from _told(error, path, places)
+            yield from _told(error, path, places, secret=bool(source.get("secret")))
 
 
-def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
+def _told(error: t.Any, prefix: Path, places: Places, secret: bool = False) -> Iterator[str]:
     """One schema error as the user reads it."""
     path: Path = (*prefix, *error.absolute_path)
     schema = error.schema
@@ -204,13 +206,14 @@ def _told(error: t.Any, prefix: Path, places: Places) -> Iterator[str]:
     elif error.validator in ("anyOf", "oneOf") and all(set(option) == {"required"} for option in error.validator_value):
         keys = [key for option in error.validator_value for key in option["required"]]
         if isinstance(error.instance, dict):  # of anything else, its type is told
-            yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
+            how_many = "at least" if error.validator == "anyOf" else "exactly"
+            yield f"{places(*path)}: {how_many} one of {', '.join(keys[:-1])} and {keys[-1]} is wanted"
     else:
         accepted = schema.get("description", error.message)
         examples = schema.get("examples") if error.validator in ("type", "oneOf", "minItems") else None
         written = f"; for example {_written(path, examples[0])}" if examples else ""
         hint = _hint(error.instance, error.validator_value) if error.validator == "enum" else ""
-        yield f"{places(*path)}: {_shown(error.instance)} is not accepted{hint}; {accepted}{written}"
+        yield f"{places(*path)}: {_shown(error.instance, secret)} is not accepted{hint}; {accepted}{written}"
 
 
 def _mapping_form(error: t.Any) -> int | None:
@@ -230,21 +233,33 @@ def _written(path: Path, example: str) -> str:
     return f"- {example}" if isinstance(path[-1], int) else f"{path[-1]}: {example}"
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
+def _shown(value: object, secret: bool = False) -> str:
+    text = repr(_without_secrets(value, secret))
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _without_secrets(value: object, secret: bool = False) -> object:
+    """The value with what is shown of the URLs in it."""
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(item, secret or bool(value.get("secret"))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item, secret) for item in value]
+    return public_url(value, secret) if isinstance(value, str) and "://" in value else value
 
 
 def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]:
     bases = [base["name"] for base in document.get("bases", [])]
     yield from _twice(bases, ("bases",), places)
     for index, base in enumerate(document.get("bases", [])):
+        yield from _source_errors(base.get("source") or {}, ("bases", index, "source"), places)
         parent = base.get("parent")
         later = [(one["name"], one["version"]) for one in document["bases"][index:]]
         if parent and (parent["name"], parent["version"]) in later:
             title = f"{parent['name']} {parent['version']}"
             yield f"{places('bases', index, 'parent')}: {title} stands at its child or after it; list a parent before its children"
     yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
+    for at_group, at, key, problem in network_mistakes(document["machines"]):
+        yield f"{places('machines', at_group, 'networks', at, key)}: {problem}"
     for index, group in enumerate(document["machines"]):
         path: Path = ("machines", index)
         yield from _twice([disk["name"] for disk in group["disks"]], (*path, "disks"), places)
@@ -252,8 +267,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
-        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group}):
-            yield f"{places(*path, key)}: {problem}"
+        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group, "drives": drives.of_disks(group["disks"])}):
+            yield f"{places(*path, 'disks' if key == 'drives' else key)}: {problem}"
         yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
@@ -267,6 +282,18 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
                 yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{_hint(disk['base'], bases)}; {accepted}"
             if "base" not in disk and disk.get("backend") == "reflink":
                 yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+
+
+def _source_errors(source: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
+    """Keys of a URL that a file has no use for."""
+    if str(source.get("url", "")).startswith("file:"):
+        for key in ("mirrors", "checksum", "ca"):
+            if key in source:
+                yield f"{places(*path, key)}: it is not accepted with a file: URL; give sha256 with the base instead"
+    algorithm, _mark, digest = str(source.get("checksum") or "").partition(":")
+    wanted = {"sha256": 64, "sha384": 96, "sha512": 128}.get(algorithm)
+    if wanted and "://" not in digest and len(digest) != wanted:
+        yield f"{places(*path, 'checksum')}: {digest!r} is not accepted; a {algorithm} checksum has {wanted} hexadecimal digits"
 
 
 def _seed_errors(cloud_init: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
@@ -337,6 +364,11 @@ def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
             "pool": source.get("pool"),
             "url": source.get("url"),
             "format": source.get("format"),
+            "mirrors": source.get("mirrors", []),
+            "checksum": source.get("checksum"),
+            "compression": source.get("compression", "auto"),
+            "secret": source.get("secret", False),
+            "ca": source.get("ca"),
             **{key: source.get(key) for key in ("machine", "service", "disk", "flatten")},
         },
         "place": places(*path),
@@ -383,6 +415,7 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool
         "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
+        **{name: disk[name] for name in drives.NAMES if name in disk},
         "place": places(*path),
     }
 

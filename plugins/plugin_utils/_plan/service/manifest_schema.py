@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import cards, drives, table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
+from ....module_utils._urls import COMPRESSIONS
 
 # "$" alone would let a line end pass: Python's stands before the last one too.
 _END = r"$(?!\n)"
@@ -38,6 +39,10 @@ _FORMAT = {
     "enum": ["raw", "qcow2", "vmdk", "vpc", "vhdx"],
     "description": "an image format is one of raw, qcow2, vmdk, vpc (vhd) and vhdx",
 }
+_COMPRESSION = {
+    "enum": list(COMPRESSIONS),
+    "description": "a compression is one of auto (by the suffix of the name), none, gzip, xz, zstd and bzip2",
+}
 _TEXT = {"type": "string", "minLength": 1, "description": "a non-empty string is wanted"}
 _LINE = {"type": "string", "pattern": r"^[^/\x00-\x1f]+" + _END}
 
@@ -54,6 +59,20 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
             },
             "host": {"type": "string", "minLength": 1, "description": "the inventory name of the host that fetches it"},
             "format": _FORMAT,
+            "compression": _COMPRESSION,
+            "mirrors": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^https?://.+", "description": "a mirror's URL begins with http:// or https://"},
+                "description": "mirrors are a list of URLs of the same file, tried in order after url",
+                "examples": ["[https://mirror.example.net/debian-12.qcow2]"],
+            },
+            "checksum": {
+                "type": "string",
+                "pattern": "^((sha256|sha384|sha512):)?([0-9A-Fa-f]{64}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}|https?://.+)" + _END,
+                "description": "a checksum of the file as it is downloaded is sha256:…, sha384:… or sha512:…, or the URL of a list of them",
+            },
+            "secret": {"type": "boolean", "description": "true (the path of the URL is shown nowhere) or false is expected"},
+            "ca": {**_TEXT, "description": "certificates in PEM form are expected, as text"},
         },
         "required": ["url"],
         "additionalProperties": False,
@@ -74,6 +93,7 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
         "properties": {
             "controller": {**_TEXT, "description": "a path on the controller, absolute or relative to the manifest"},
             "format": _FORMAT,
+            "compression": _COMPRESSION,
         },
         "required": ["controller"],
         "additionalProperties": False,
@@ -85,6 +105,7 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
             "path": {"type": "string", "minLength": 1, "description": "a path on that host, absolute or relative to its pool"},
             "pool": _NAME,
             "format": _FORMAT,
+            "compression": _COMPRESSION,
         },
         "required": ["host", "path"],
         "additionalProperties": False,
@@ -181,6 +202,7 @@ _DISK = {
             ],
         },
         "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
+        **drives.SCHEMAS,
     },
     "required": ["name"],
     "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}],
@@ -189,18 +211,23 @@ _DISK = {
 
 _NETWORK = {
     "type": "object",
-    "description": "a network is a mapping with either network or bridge",
+    "description": "a network is a mapping with one of network, open_vswitch, bridge and macvtap",
     "examples": ["{network: default}"],
     "properties": {
-        "network": {**_LINE, "description": "the name of a libvirt network is wanted, one line without a slash"},
-        "bridge": {
-            **_LINE,
-            "pattern": r"^[^\s/]{1,15}" + _END,
-            "description": "the name of a bridge on the host is wanted, at most 15 characters without spaces and slashes",
-        },
+        **cards.schemas(),
         "model": {**_LINE, "description": "the model of a network card, such as virtio, is wanted"},
+        "macs": {
+            "type": "object",
+            "description": "macs is a mapping of machines and their addresses",
+            "examples": ["{web-1: '52:54:00:12:34:56'}"],
+            "additionalProperties": {
+                "type": "string",
+                "pattern": cards.MAC_PATTERN,
+                "description": "a MAC address of one card, such as '52:54:00:12:34:56' (in quotes), is wanted",
+            },
+        },
     },
-    "oneOf": [{"required": ["network"]}, {"required": ["bridge"]}],
+    "oneOf": [{"required": [name]} for name in cards.KIND_NAMES],
     "additionalProperties": False,
 }
 

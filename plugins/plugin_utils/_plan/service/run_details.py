@@ -18,6 +18,7 @@ import time
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ....module_utils._urls import public_url
 from ..relay.fleet import shares_of
 from ..relay.plan_format import moves_of
 from ..types import Plan
@@ -151,17 +152,8 @@ def _base(base: Data) -> dict[str, t.Any]:
         "size_bytes": (base.get("metadata") or {}).get("size_bytes") or base.get("source_bytes"),
         "holders": dict(base.get("holders") or {}),
         "import_on": base.get("import_on"),
-        "source": {"kind": source.get("kind"), "place": _without_secrets(place), "host": source.get("host")},
+        "source": {"kind": source.get("kind"), "place": public_url(place) if "://" in place else place, "host": source.get("host")},
     }
-
-
-def _without_secrets(place: str) -> str:
-    """A URL without its query, which may be a signature, and without a password."""
-    if "://" not in place:
-        return place
-    scheme, rest = place.split("?", 1)[0].split("#", 1)[0].split("://", 1)
-    netloc, slash, path = rest.partition("/")
-    return f"{scheme}://{netloc.rpartition('@')[2]}{slash}{path}"
 
 
 def _host(facts: Data, outcome: Data, clock: _Clock, host: str) -> dict[str, t.Any]:

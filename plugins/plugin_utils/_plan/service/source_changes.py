@@ -14,29 +14,49 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ....module_utils._urls import compression_of, public_checksum, public_url
 from ..placement import Observed
+
+
+def shown(source: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A source without what is secret in it, as a plan has it: that is shown, kept and sent. The manifest has the whole of it."""
+    hidden = bool(source.get("secret"))
+
+    return {
+        **source,
+        "url": public_url(source["url"], hidden) if source.get("url") else None,
+        "mirrors": [public_url(url, hidden) for url in source.get("mirrors") or []],
+        "checksum": public_checksum(source["checksum"], hidden) if source.get("checksum") else None,
+    }
+
+
+def is_packed(source: Mapping[str, t.Any]) -> bool:
+    """Whether a file is compressed: then its size and its digest are not the image's."""
+    return compression_of(source.get("path") or source.get("url") or "", source.get("compression") or "auto") != "none"
 
 
 def recorded(held: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
     """What is known of the source of a base, from what its holders tell.
 
     ``digests``: of all files that gave the base, its own first. ``sizes``: of these files; empty if one is not known.
-    ``url``: without its query, with the ``etag`` and ``last_modified`` of then.
+    ``url``: without its query, with the ``etag`` and ``last_modified`` of then. ``checksum``: of the file as it came.
     """
     if not held:
         return None
     one = held[0]
+    origin = one.get("imported_from") or {}
+    checksum = str(origin.get("checksum") or "")
     own = [one["sha256"], one.get("source_sha256") or one["sha256"]]
     further = [sha256 for base in held for sha256 in base.get("sources") or [] if sha256 not in own]
-    origin = one.get("imported_from") or {}
     size = origin.get("size_bytes") or (one["size_bytes"] if own[0] == own[1] else None)
     sizes = [] if further or not size else list(dict.fromkeys([size, one["size_bytes"]]))
     return {
-        "digests": list(dict.fromkeys([*own, *further])),
+        "digests": list(dict.fromkeys([*own, *further, *([checksum[7:]] if checksum.startswith("sha256:") else [])])),
         "sizes": sizes,
         "url": origin.get("name") if origin.get("kind") == "url" else None,
         "etag": origin.get("etag"),
         "last_modified": origin.get("last_modified"),
+        "checksum": checksum or f"sha256:{own[1]}",
     }
 
 
@@ -50,7 +70,7 @@ def place_to_look(base: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any
         return None  # it goes on writing; what was captured is what it had then
     if base["import_on"]:
         on = None if source["kind"] == "controller" else base["import_on"]
-        digest = on is None and bool(base["wanted_sha256"])
+        digest = on is None and bool(base["wanted_sha256"]) and not is_packed(source)
         return {"on": on, "pool": source["pool"] or base["import_pool"], "digest": digest, "size_bytes": None}
     if known is None or base["wanted_sha256"]:
         return None
@@ -70,6 +90,8 @@ def difference(base: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> tuple[st
     if base["wanted_sha256"] or known is None or not file.get("isreg"):
         return "", ""
     place, where = _where(base)
+    if "://" in (base["source"].get("checksum") or ""):
+        return "", _list_says(base, known, file)
     size, sha256 = file.get("size"), file.get("sha256") or file.get("checksum")
     if size is not None and known["sizes"] and int(size) not in known["sizes"]:
         now, then = f"has {size} bytes", f"a file of {known['sizes'][0]} bytes"
@@ -80,10 +102,36 @@ def difference(base: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> tuple[st
     return f"{place}: {where} {now}, but {base['title']} was imported from {then}; another content needs another version", ""
 
 
+def _list_says(base: Mapping[str, t.Any], known: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> str:
+    """A note where a list of checksums tells another one than at its first use: the base stays what it was."""
+    now, then = file.get("listed"), known["checksum"]
+    if not now or now == then:
+        return ""
+    return (
+        f"{base['place']}.source.checksum: {base['source']['checksum']} tells {now} now, but {base['title']} was imported from {then} and"
+        " stays what it is; to take the new file, give it a version of its own"
+    )
+
+
+def checksum_problem(base: Mapping[str, t.Any], known: Mapping[str, t.Any] | None) -> str:
+    """Where the manifest gives a checksum that is not that of the file from which a held base was imported."""
+    given = str(base["source"].get("checksum") or "").lower()
+    if known is None or not given or "://" in given:
+        return ""
+    names = {64: "sha256", 96: "sha384", 128: "sha512"}
+    wanted = given if ":" in given else f"{names[len(given)]}:{given}"
+    if wanted.partition(":")[0] != known["checksum"].partition(":")[0] or wanted == known["checksum"]:
+        return ""
+    return (
+        f"{base['place']}.source.checksum: the manifest says {wanted}, but {base['title']} was imported from a file with"
+        f" {known['checksum']}; another content needs another version"
+    )
+
+
 def _server_says(base: Mapping[str, t.Any], known: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> str:
     """A note on a file at a URL that may be another one; only fetching it could tell."""
-    url = str(base["source"]["url"] or "").partition("?")[0]
-    if not url or url != str(known["url"] or "").partition("?")[0]:
+    url = str(base["source"]["url"] or "")
+    if not url or url != str(known["url"] or ""):
         return ""
     place, where = _where(base)
     for what, key in (("ETag", "etag"), ("Last-Modified", "last_modified")):
@@ -101,7 +149,7 @@ def _server_says(base: Mapping[str, t.Any], known: Mapping[str, t.Any], file: Ma
 def _where(base: Mapping[str, t.Any]) -> tuple[str, str]:
     source = base["source"]
     if source["kind"] == "url":
-        return f"{base['place']}.source.url", str(source["url"]).partition("?")[0]
+        return f"{base['place']}.source.url", str(source["url"])
     if source["kind"] == "controller":
         return f"{base['place']}.source.controller", f"{source['path']} of the controller"
     return f"{base['place']}.source.path", f"{source['path']} on {source['host']}"

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._urls import (
     check_url,
+    compression_of,
     expired,
     expires_at,
     file_name,
@@ -111,3 +112,21 @@ def test_a_secret_path_is_not_told_when_it_is_refused(url: str) -> None:
     with pytest.raises(InvalidOption) as error:
         check_url(url, secret=True)
     assert "0123456789abcdef" not in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "kind"),
+    [
+        ("a.qcow2", "auto", "none"),
+        ("a.qcow2.XZ", "auto", "xz"),
+        ("a.gz", "auto", "gzip"),
+        ("a.raw.zst", "auto", "zstd"),
+        ("a.bz2", "auto", "bzip2"),
+        ("a.xz", "none", "none"),
+        ("download", "xz", "xz"),
+        (".xz", "auto", "none"),
+        ("xz", "auto", "none"),
+    ],
+)
+def test_which_compression(name: str, wanted: str, kind: str) -> None:
+    assert compression_of(name, wanted) == kind

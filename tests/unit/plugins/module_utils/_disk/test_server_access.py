@@ -95,7 +95,7 @@ def test_an_own_authority(pem: tuple[pathlib.Path, pathlib.Path]) -> None:
         access = Access((ALICE._replace(plain_http=False),))
         assert read(f"{server.url}/x", access._replace(ca_file=str(ca))) == "hello"
         assert read(f"{server.url}/x", access._replace(ca=ca.read_text())) == "hello"
-        with pytest.raises(DownloadFailed, match=r"certificate is not accepted .*basecast_source_ca_file"):
+        with pytest.raises(DownloadFailed, match=r"certificate is not accepted .*basecast_source_ca_path"):
             read(f"{server.url}/x", access)
     assert len(server.asked) == 2
 

@@ -119,24 +119,6 @@ def test_a_host_without_zstd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         unpack.check_unpacker(kind, "a")
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted", "kind"),
-    [
-        ("a.qcow2", "auto", "none"),
-        ("a.qcow2.XZ", "auto", "xz"),
-        ("a.gz", "auto", "gzip"),
-        ("a.raw.zst", "auto", "zstd"),
-        ("a.bz2", "auto", "bzip2"),
-        ("a.xz", "none", "none"),
-        ("download", "xz", "xz"),
-        (".xz", "auto", "none"),
-        ("xz", "auto", "none"),
-    ],
-)
-def test_which_compression(name: str, wanted: str, kind: str) -> None:
-    assert unpack.compression_of(name, wanted) == kind
-
-
 def test_digests_of_what_comes(tmp_path: pathlib.Path) -> None:
     descriptor = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
     packed = lzma.compress(IMAGE)

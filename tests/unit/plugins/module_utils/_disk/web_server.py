@@ -43,12 +43,20 @@ class Server:
     """:param files: by path with its query; what is a text is where the server redirects to.
     :param wants: the Authorization header without which nothing is sent.
     :param certificate: a PEM file with certificate and key, for https.
+    :param address: on which it listens.
     """
 
-    def __init__(self, files: dict[str, File | str] | None = None, wants: str = "", certificate: pathlib.Path | None = None) -> None:
+    def __init__(
+        self,
+        files: dict[str, File | str] | None = None,
+        wants: str = "",
+        certificate: pathlib.Path | None = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.files: dict[str, File | str] = files or {}
         self.asked: list[Asked] = []
         self.wants = wants
+        self._address = address
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,7 +74,7 @@ class Server:
             def handle_error(self, request: t.Any, client_address: t.Any) -> None:
                 """A client that has left, or does not trust the certificate."""
 
-        self._server = Threads(("127.0.0.1", 0), Handler)
+        self._server = Threads((address, 0), Handler)
         self._scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -77,7 +85,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://{self._address}:{self._server.server_address[1]}"
 
     def __enter__(self) -> Server:
         self._thread.start()

@@ -90,6 +90,40 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("service: shop\n", "", "shop.yml:1", "the key service is missing"),
         ("hosts: [kvm1, kvm2]", "hots: [kvm1]", "shop.yml:9: machines[0].hots", "did you mean hosts?"),
         ("memory_mib: 512", "memory_mib: lots", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
+        (
+            "memory_mib: 512",
+            "networks: [{bridge: br0, network: lan}]",
+            "shop.yml:11: machines[0].networks[0]",
+            "exactly one of network, open_v",
+        ),
+        ("memory_mib: 512", "networks: [{bridge: br0, vlan: 5}]", "shop.yml:11: machines[0].networks[0].vlan", "use open_vswitch"),
+        ("memory_mib: 512", "networks: [{open_vswitch: br0, vlan: 0}]", "shop.yml:11: machines[0].networks[0].vlan", "from 1 to 4094"),
+        ("memory_mib: 512", "networks: [{macvtap: eth0, mtu: 9000}]", "shop.yml:11: machines[0].networks[0].mtu", "leave it out"),
+        ("memory_mib: 512", "networks: [{network: a, queues: 2, model: e1000}]", "shop.yml:11: machines[0].networks[0].queues", "is e1000"),
+        (
+            "memory_mib: 512",
+            "networks: [{network: a, boot: 1}, {network: b, boot: 1}]",
+            "shop.yml:11: machines[0].networks[1].boot",
+            "1 is taken by another card",
+        ),
+        (
+            "memory_mib: 512",
+            "networks: [{network: a, macs: {db-1: '52:54:00:00:00:01'}}]",
+            "shop.yml:11: machines[0].networks[0].macs",
+            "they are called web-NUMBER",
+        ),
+        (
+            "memory_mib: 512",
+            "networks: [{network: a, macs: {web-1: '53:54:00:00:00:01'}}]",
+            "shop.yml:11: machines[0].networks[0].macs.web-1",
+            "address of one card",
+        ),
+        (
+            "memory_mib: 512",
+            "networks: [{network: a, macs: {web-1: '52:54:00:00:00:0a', web-2: '52:54:00:00:00:0A'}}]",
+            "shop.yml:11: machines[0].networks[0].macs",
+            "is given to web-1 already",
+        ),
         ("memory_mib: 512", "firmware: efi", "shop.yml:11: machines[0].firmware", "did you mean uefi?"),
         ("memory_mib: 512", "frimware: uefi", "shop.yml:11: machines[0].frimware", "did you mean firmware?"),
         ("memory_mib: 512", "tpm: 1.2", "shop.yml:11: machines[0].tpm", "a TPM has the version 2.0"),
@@ -216,7 +250,7 @@ SHORT = f"format: 1\nservice: s\nmachines:\n  - name: w\n    count: 1\n{ROOT}"
         (SHORT.replace(ROOT, "    disks: {name: root}\n"), "a list of at least one disk is wanted; for example disks: [{name: root,"),
         (SHORT.replace(ROOT, "    disks: [root]\n"), "a disk is a mapping; for example - {name: root, base: debian-12}"),
         (SHORT + "    networks: default\n", "a list of networks is wanted; for example networks: [{network: default}]"),
-        (SHORT + "    networks: [default]\n", "either network or bridge; for example - {network: default}"),
+        (SHORT + "    networks: [default]\n", "one of network, open_vswitch, bridge and macvtap; for example - {network: default}"),
         (SHORT + "    hosts: {kvm1: 1}\n", "{'kvm1': 1} is not accepted; hosts are a list of host or group names"),
         (SHORT + "    cloud_init: [x]\n", "for example cloud_init: {user_data: {hostname: web}}"),
         (SHORT + "    placement: {avoid: kvm1}\n", "to avoid are a list; for example avoid: [kvm1]"),
@@ -258,6 +292,49 @@ def test_every_example_is_accepted_by_its_own_rule() -> None:
     for schema in schemas(module.MANIFEST["properties"]):
         if schema.get("type") in ("array", "object") and "description" in schema:
             assert "examples" in schema, schema["description"]
+
+
+SOURCES = [
+    ("url: https://h/x, compression: lzma", "compression", "one of auto"),
+    ("url: https://h/x, compression: gzp", "compression", "did you mean gzip?"),
+    ("url: https://h/x, mirror: [https://m/x]", "mirror: unknown key", "did you mean mirrors?"),
+    ("url: https://h/x, mirrors: https://m/x", "mirrors", "a list of URLs"),
+    ("url: https://h/x, mirrors: [ftp://m/x]", "mirrors[0]", "begins with http:// or https://"),
+    ("url: https://h/x, mirrors: [https://m/x, 'file:///x']", "mirrors[1]", "begins with http:// or https://"),
+    ("url: https://h/x, checksum: SHA256SUMS", "checksum", "the URL of a list"),
+    ("url: https://h/x, checksum: md5:d41d8cd98f00b204e9800998ecf8427e", "checksum", "sha256:…, sha384:… or sha512:…"),
+    (f"url: https://h/x, checksum: 'sha512:{'a' * 64}'", "checksum", "a sha512 checksum has 128 hexadecimal digits"),
+    ("url: https://h/x, secret: please", "secret", "true (the path of the URL is shown nowhere)"),
+    ("url: https://h/x, ca: ''", "ca", "PEM"),
+    ("url: 'file:///x', mirrors: [https://m/x]", "mirrors", "not accepted with a file: URL"),
+    (f"url: 'file:///x', checksum: {'a' * 64}", "checksum", "give sha256 with the base instead"),
+    ("host: kvm1, path: x, mirrors: [https://m/x]", "mirrors: unknown key", "accepted are: compression, format, host, path, pool"),
+    ("controller: x, checksum: https://h/SUMS", "checksum: unknown key", "accepted are: compression, controller, format"),
+]
+
+
+@pytest.mark.parametrize(("source", "place", "words"), SOURCES)
+def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
+    (found,) = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found.startswith(f"shop.yml:6: bases[0].source.{place}")
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "url: htps://h/x?sig=topsecret",
+        "urll: https://h/x?sig=topsecret",
+        "url: https://h/x, mirrors: ['ftp://m/x?sig=topsecret']",
+        "url: https://h/x, checksum: 'ftp://m/x?sig=topsecret'",
+        "url: 'htps://h/topsecret/x', secret: true",
+        "urll: 'https://h/topsecret/x', secret: true",
+        "url: https://h/x, mirrors: 'https://u:topsecret@h/x'",
+    ],
+)
+def test_mistakes_do_not_tell_secrets(source: str) -> None:
+    found = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
+    assert found and "topsecret" not in str(found)
 
 
 @pytest.mark.parametrize(

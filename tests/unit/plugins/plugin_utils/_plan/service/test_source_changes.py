@@ -108,3 +108,77 @@ def test_what_the_run_itself_has_imported_is_not_compared() -> None:
         manifest(PATH), hosts, imported={"tiny": {**held(), "host": "a", "pool": "default"}}, files={"tiny": {"isreg": True, "size": 5}}
     )
     assert plan["problems"] == []
+
+
+LIST: dict[str, t.Any] = {"url": "http://x/y.raw.xz?sig=secret", "checksum": "http://x/SUMS?sig=secret"}
+FROM_LIST = held(
+    source_sha256=B, imported_from={"kind": "url", "name": "http://x/y.raw.xz", "checksum": f"sha256:{'c' * 64}", "size_bytes": 700}
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"size": 700, "listed": f"sha256:{'c' * 64}"}, []),
+        ({"size": 700, "listed": None, "note": "no answer"}, []),
+        (
+            {"size": 800, "listed": f"sha256:{'d' * 64}", "etag": "x"},
+            [f"http://x/SUMS tells sha256:{'d' * 64} now", "c" * 64, "of its own"],
+        ),
+    ],
+)
+def test_what_a_list_tells_now_is_a_note(now: dict[str, t.Any], words: list[str]) -> None:
+    """The base stays what it was at its first use; deployments go on."""
+    plan = plan_of(LIST, FROM_LIST, now)
+    assert plan["problems"] == []
+    assert len(plan["notes"]) == bool(words)
+    assert all(word in plan["notes"][0] for word in words)
+    assert "sig=" not in str(plan)
+
+
+CHECKSUMS = [
+    ("c" * 64, True),
+    (f"sha256:{'c' * 64}", True),
+    (f"SHA256:{'C' * 64}".lower(), True),
+    (f"sha512:{'d' * 128}", True),  # another kind tells nothing
+    (f"sha256:{'d' * 64}", False),
+    ("d" * 64, False),
+]
+
+
+@pytest.mark.parametrize(("checksum", "fits"), CHECKSUMS)
+def test_a_checksum_of_the_manifest_is_compared_with_what_was_imported(checksum: str, fits: bool) -> None:
+    plan = plan_of({"url": "http://x/y.raw.xz", "checksum": checksum}, FROM_LIST, {"size": 700})
+    assert (plan["problems"] == []) is fits
+    if not fits:
+        assert plan["problems"][0].startswith("shop.yml: bases[0].source.checksum: the manifest says sha256:" + "d" * 64)
+
+
+@pytest.mark.parametrize(
+    "source", [{"host": "a", "path": "x.raw.gz"}, {"controller": "x.raw.gz"}, {"url": "http://x/y", "compression": "xz"}]
+)
+def test_the_size_of_a_packed_file_says_nothing(source: dict[str, t.Any]) -> None:
+    """It is neither planned with nor looked for, and its digest is not compared with the image's."""
+    hosts = {"a": host(), "b": host()}
+    file = {"isreg": True, "size": 700, "checksum": B, "problem": ""}
+    plan = service_plan(manifest(source, A), hosts, files={"tiny": file})
+    assert plan["problems"] == []
+    assert plan["bases"]["tiny"]["source_bytes"] is None
+    assert plan["wanted_files"] == {}
+    assert plan["bases"]["tiny"]["look"]["digest"] is False
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_plan_has_no_secrets(hidden: bool) -> None:
+    path = "/0123456789abcdef" if hidden else ""
+    source = {
+        "url": f"http://x{path}/y.qcow2?sig=secret",
+        "mirrors": [f"http://y{path}/y.qcow2?sig=secret"],
+        "checksum": f"sha256:http://x{path}/SUMS?sig=secret",
+        "secret": hidden,
+    }
+    plan = service_plan(manifest(source), {"a": host(), "b": host()}, files={"tiny": {"isreg": True, "size": 5}})
+    assert "secret=" not in str(plan) and "sig=" not in str(plan) and "0123456789abcdef" not in str(plan)
+    shown = plan["bases"]["tiny"]["source"]
+    assert shown["url"] == ("http://x/….qcow2" if hidden else "http://x/y.qcow2")
+    assert shown["checksum"] == ("sha256:http://x/…" if hidden else "sha256:http://x/SUMS")
