@@ -59,10 +59,11 @@ def test_pictures_are_those_of_the_sources() -> None:
     run(sys.executable, "tools/docsite/pictures.py", "--check")
 
 
-def test_every_page_stands_in_the_sites_index() -> None:
+def test_the_sites_index_names_pages_that_exist() -> None:
+    # Pages that it does not name stand below "More".
     listed = {page for section in tool("site_pages").SECTIONS.values() for page, _purpose in section}
     made = {"readme", "contributing", "manifest", "tuning"}
-    assert {path.stem for path in DOCS.glob("*.md")} == listed - made
+    assert listed - made <= {path.stem for path in DOCS.glob("*.md")}
 
 
 # ---- names
