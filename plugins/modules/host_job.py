@@ -296,6 +296,31 @@ options:
           boot:
             description: Its place in the boot order.
             type: int
+      graphics:
+        description: The machine's screen. It has none when omitted.
+        type: dict
+        suboptions:
+          type:
+            description: How it is shown. V(vnc) when omitted.
+            type: str
+            choices:
+              - vnc
+              - spice
+              - none
+          listen:
+            description:
+              - Where, a V(socket) that only administrators of the host can open, or a V(port) of 127.0.0.1.
+              - V(socket) when omitted.
+            type: str
+            choices:
+              - socket
+              - port
+      console:
+        description: The serial console, a V(file), or a V(terminal) that C(virsh console) opens and that is kept in the same file.
+        type: str
+        choices:
+          - file
+          - terminal
       watchdog:
         description: A watchdog, which acts when the guest no longer tends it.
         type: dict

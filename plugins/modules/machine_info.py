@@ -227,6 +227,7 @@ offers:
     nodes: [0]
     hugepages_mib: {2M: 4096}
     disk_buses: [sata, scsi, virtio]
+    graphics: [spice, vnc]
     interfaces: [eth0, eth1]
     open_vswitch: [br-ext]
 """

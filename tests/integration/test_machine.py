@@ -172,12 +172,15 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
         "on_crash": "destroy",
     }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
+    board.update(graphics={"type": "vnc"}, console="terminal")
     board["drives"] = [{"name": "root", "cache": "none", "io": "native", "serial": "root-1"}]
     board["networks"] = [{"network": "default", "mtu": 1400, "mac": "52:54:00:10:00:01"}]
 
     first = fleet.machine("reported", name, changes=board)
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
     assert [machine["drift"] for machine in fleet.machine("started", name, changes=board)["machines"]] == [[]]
+    assert "TINY hostname=uefi-1" in fleet.run(f"cat {fleet.directory(name)}/console.log")
+    assert "Connected to domain" in fleet.run(f"script -qec 'timeout 3 virsh console shop-{name}' /dev/null; true")
     uuid = first["machines"][0]["uuid"]
     variables, state = f"{fleet.directory(name)}/nvram-uefi.fd", f"/var/lib/libvirt/swtpm/{uuid}/tpm2"
     before = fleet.run(f"sha256sum {variables}; ls {state}")

@@ -19,6 +19,7 @@ from .backing import Layer
 from .hardware import cards, table
 from .hardware.board import nvram_of
 from .hardware.key import Place
+from .hardware.screen import log_of, serial_path
 from .owner import Owner
 from .xml_document import parse_xml
 
@@ -235,13 +236,13 @@ def moved(xml: str, to: Moved) -> str:
         for mirror in disk.findall("mirror"):
             disk.remove(mirror)
     for kind in ("serial", "console"):
-        for element in root.iterfind(f"./devices/{kind}[@type='file']"):
-            source = element.find("source")
-            if source is None:
+        for element in root.iterfind(f"./devices/{kind}"):
+            log = log_of(element)
+            if log is None:
                 continue
-            source.set("path", _moved_path(source.get("path", ""), to))
+            log[0].set(log[1], _moved_path(log[0].get(log[1], ""), to))
             if to.keep_console:
-                source.set("append", "on")
+                log[0].set("append", "on")
     return ET.tostring(root, encoding="unicode")
 
 
@@ -288,8 +289,8 @@ def describe(xml: str) -> Description:
         memory_mib=_memory_mib(root),
         cpus=cpus,
         macs=tuple(card["mac"] for card in found_cards if card["mac"]),
-        console=_serial_path(root, 0),
-        report=_serial_path(root, 1),
+        console=serial_path(root, 0),
+        report=serial_path(root, 1),
         seed=seed,
         spec=spec,
         number=number,
@@ -439,14 +440,6 @@ def _serial(devices: ET.Element, port: int, path: str, append: bool) -> None:
     if append:
         source.set("append", "on")  # a reboot must not erase the report
     _add(serial, "target", port=str(port))
-
-
-def _serial_path(root: ET.Element, port: int) -> str | None:
-    for serial in root.iterfind("./devices/serial[@type='file']"):
-        target, source = serial.find("target"), serial.find("source")
-        if target is not None and source is not None and target.get("port") == str(port):
-            return source.get("path")
-    return None
 
 
 def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:

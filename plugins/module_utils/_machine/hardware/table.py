@@ -12,10 +12,10 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._errors import InvalidOption
-from . import board, drives, processor
+from . import board, drives, processor, screen
 from .key import Group, Key, Offers, Place, argument, given, mistakes
 
-KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, drives.DRIVES)
+KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, *screen.KEYS, drives.DRIVES)
 
 _BY_NAME = {key.name: key for key in KEYS}
 NAMES = tuple(_BY_NAME)

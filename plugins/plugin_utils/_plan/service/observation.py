@@ -234,6 +234,7 @@ _HOST = _fields(
         interfaces=_list(_name, 10_000),
         open_vswitch=_list(_name, 10_000),
         disk_buses=_list(_name, 100),
+        graphics=_list(_name, 100),
         cpu_models=_list(_name, 1000),
         cpus=_list(_count, 10_000),
         nodes=_list(_count, 1024),

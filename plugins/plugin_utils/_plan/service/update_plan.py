@@ -142,7 +142,8 @@ def _impossible(machine: PlannedMachine) -> Iterator[str]:
         if key == "pool" and one["found"] and one["wanted"]:
             yield f"{where}: it lies in pool {one['found']}, and the manifest says {one['wanted']}; an update moves no disk to another pool"
         if key == "size_bytes" and one["found"] and one["wanted"] and one["wanted"] < one["found"]:
-            yield f"{where}: {one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB; a disk does not shrink"
+            sizes = f"{one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB"
+            yield f"{where}: {sizes}; a disk does not shrink: keep its size, or name a new, smaller one"
 
 
 def _port_mistakes(request: Request, manifest: Manifest, roles: Container[str]) -> Iterator[str]:
