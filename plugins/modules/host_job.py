@@ -190,7 +190,7 @@ options:
         type: int
         default: 512
       networks:
-        description: The network cards, each with either a network or a bridge.
+        description: The network cards, each with one of C(network), C(open_vswitch), C(bridge) and C(macvtap).
         type: list
         elements: dict
         default: []
@@ -198,9 +198,27 @@ options:
           network:
             description: Name of a libvirt network, which must be active.
             type: str
+          open_vswitch:
+            description: Name of an Open vSwitch bridge of the host.
+            type: str
           bridge:
             description: Name of a bridge of the host.
             type: str
+          macvtap:
+            description: Name of a network interface of the host, on which the card gets a macvtap.
+            type: str
+          vlan:
+            description: The VLAN tag, on an Open vSwitch bridge or a libvirt network over one.
+            type: int
+          queues:
+            description: Number of queues of a virtio card. One when omitted.
+            type: int
+          mtu:
+            description: The MTU. That of the network when omitted.
+            type: int
+          boot:
+            description: The card's place in the boot order. The first disk gets the first place that is free.
+            type: int
           mac:
             description: The card's address, derived when omitted.
             type: str
@@ -234,6 +252,75 @@ options:
           - preserve
           - coredump-restart
           - coredump-destroy
+      drives:
+        description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the disk.
+            type: str
+            required: true
+          bus:
+            description: The bus. V(scsi) is virtio-scsi. V(virtio) when omitted.
+            type: str
+            choices:
+              - virtio
+              - scsi
+              - sata
+          cache:
+            description: How the host caches it.
+            type: str
+            choices:
+              - none
+              - writeback
+              - writethrough
+              - directsync
+              - unsafe
+          io:
+            description: How QEMU reads and writes it.
+            type: str
+            choices:
+              - threads
+              - native
+              - io_uring
+          discard:
+            description: Whether what the guest discards is given back to the pool. V(unmap) for qcow2 when omitted.
+            type: str
+            choices:
+              - unmap
+              - ignore
+          serial:
+            description: Its serial number, by which the guest finds it.
+            type: str
+          boot:
+            description: Its place in the boot order.
+            type: int
+      graphics:
+        description: The machine's screen. It has none when omitted.
+        type: dict
+        suboptions:
+          type:
+            description: How it is shown. V(vnc) when omitted.
+            type: str
+            choices:
+              - vnc
+              - spice
+              - none
+          listen:
+            description:
+              - Where, a V(socket) that only administrators of the host can open, or a V(port) of 127.0.0.1.
+              - V(socket) when omitted.
+            type: str
+            choices:
+              - socket
+              - port
+      console:
+        description: The serial console, a V(file), or a V(terminal) that C(virsh console) opens and that is kept in the same file.
+        type: str
+        choices:
+          - file
+          - terminal
       watchdog:
         description: A watchdog, which acts when the guest no longer tends it.
         type: dict

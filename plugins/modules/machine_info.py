@@ -215,7 +215,7 @@ offers:
     - What the host's libvirt and QEMU can give to machines. Null where libvirt was not asked; a key is missing where it did not tell.
     - C(firmware) and C(tpm) are those that machines can have, C(machine_types) the names of all boards.
     - C(cpu_models) are those that are usable, C(cpus) and C(nodes) the host's processors and NUMA nodes, C(hugepages_mib) what is
-      reserved by the size of the page.
+      reserved by the size of the page. C(interfaces) are those on which a macvtap can be, C(open_vswitch) the bridges of Open vSwitch.
   returned: success
   type: dict
   sample:
@@ -226,6 +226,10 @@ offers:
     cpus: [0, 1, 2, 3]
     nodes: [0]
     hugepages_mib: {2M: 4096}
+    disk_buses: [sata, scsi, virtio]
+    graphics: [spice, vnc]
+    interfaces: [eth0, eth1]
+    open_vswitch: [br-ext]
 """
 
 import typing as t

@@ -304,6 +304,17 @@ def test_a_killed_host_comes_back_with_its_files(lab: Lab, kill: Callable[[Host]
     assert reach(two, one) == "open"
 
 
+def test_a_revived_host_has_forgotten_what_libvirt_noted(lab: Lab) -> None:
+    """Which machines run, and what belonged to whom before: another start of the host makes that void."""
+    one = lab.hosts["kvm1"]
+    path = one.path(one.pools["default"]) / "noted"
+    path.write_text("kept")
+    os.setxattr(path, "trusted.libvirt.security.ref_dac", b"1")
+    one.crash()
+    one.revive()
+    assert os.listxattr(path) == [] and path.read_text() == "kept"
+
+
 def test_a_revived_host_has_its_links_as_before(lab: Lab) -> None:
     one, two = lab.hosts["kvm1"], lab.hosts["kvm2"]
     one.slow_link(30)

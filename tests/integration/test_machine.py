@@ -172,10 +172,15 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
         "on_crash": "destroy",
     }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
+    board.update(graphics={"type": "vnc"}, console="terminal")
+    board["drives"] = [{"name": "root", "cache": "none", "io": "native", "serial": "root-1"}]
+    board["networks"] = [{"network": "default", "mtu": 1400, "mac": "52:54:00:10:00:01"}]
 
     first = fleet.machine("reported", name, changes=board)
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
     assert [machine["drift"] for machine in fleet.machine("started", name, changes=board)["machines"]] == [[]]
+    assert "TINY hostname=uefi-1" in fleet.run(f"cat {fleet.directory(name)}/console.log")
+    assert "Connected to domain" in fleet.run(f"script -qec 'timeout 3 virsh console shop-{name}' /dev/null; true")
     uuid = first["machines"][0]["uuid"]
     variables, state = f"{fleet.directory(name)}/nvram-uefi.fd", f"/var/lib/libvirt/swtpm/{uuid}/tpm2"
     before = fleet.run(f"sha256sum {variables}; ls {state}")
@@ -193,6 +198,14 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
 
     fleet.machine("absent", name)
     assert fleet.host.run(f"ls {variables} {state}", check=False).stdout == ""
+    assert not fleet.machine(
+        "defined",
+        name,
+        changes={"networks": [{"network": "default", "boot": 1}], "seed": None, "drives": [{"name": "root", "bus": "scsi"}]},
+    )["failed"]
+    assert "<boot order='2'/>" in fleet.run(f"virsh dumpxml --inactive shop-{name}").partition("<interface")[0], "the disk comes next"
+    assert "dev='sda' bus='scsi'" in fleet.run(f"virsh dumpxml --inactive shop-{name}")
+    fleet.machine("absent", name)
 
 
 def test_a_host_without_firmware_is_told_before_anything_changes(fleet: Fleet) -> None:

@@ -70,6 +70,18 @@ def show_pool(host: LabHost, pool: Pool) -> None:
     host.pools[pool.name] = pool
 
 
+def forget_labels(host: LabHost) -> None:
+    """What libvirt notes on files of running machines; after a reboot the host's start time shows it that they are old."""
+    for pool in host.pools.values():
+        if pool.shared:
+            continue
+        for folder, _folders, files in os.walk(pool.source):
+            for path in (os.path.join(folder, name) for name in files):
+                for name in os.listxattr(path, follow_symlinks=False):
+                    if name.startswith("trusted.libvirt."):
+                        os.removexattr(path, name, follow_symlinks=False)
+
+
 def fill(pool: Pool, leave_bytes: int) -> dict[str, t.Any]:
     if pool.fs == "dir":
         raise Refused(

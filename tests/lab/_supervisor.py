@@ -78,6 +78,7 @@ class Supervisor:
             if folder.is_mount():
                 _linux.umount(folder)
             _linux.mount("lab", folder, "tmpfs", _linux.MS_NOSUID | _linux.MS_NODEV, f"mode={mode}")
+        _pools.forget_labels(host)
         (host.root / "run/sshd").mkdir(mode=0o755)
         (host.root / "run/lock").mkdir(mode=0o755)
         ready_r, ready_w = os.pipe()

@@ -18,8 +18,8 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._disk import disk_records, layout, ownership, users
+from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.overlay import Disks
-from .._disk.overlay import Wish as DiskWish
 from .._disk.ownership import Change
 from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from .._names import is_host_label, is_name
 from .._untrusted import Malformed, decimal, parse
 from .backing import Layer
-from .hardware import table
+from .hardware import cards, table
 from .hardware.board import nvram_of
 from .hardware.key import Place
+from .hardware.screen import log_of, serial_path
 from .owner import Owner
 from .xml_document import parse_xml
 
@@ -43,12 +44,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class Card:
-    """A network card; on a libvirt network or, if ``bridge``, on a bridge of the host."""
+    """A network card.
+
+    :param kind: what ``source`` names, see ``cards.KINDS``.
+    :param more: what else is asked of it, see ``cards.KEYS``.
+    """
 
     source: str
-    bridge: bool = False
+    kind: str = "network"
     mac: str | None = None
     model: str = "virtio"
+    more: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
         _add(element, "readonly")
         devices.append(element)
     for card, mac in zip(wish.cards, macs):
-        devices.append(_card(card, mac))
+        devices.append(cards.write(card.kind, card.source, card.more, mac, card.model))
     _serial(devices, 0, wish.console, append=False)
     _serial(devices, 1, wish.report, append=True)
     channel = _add(devices, "channel", type="unix")  # for a guest agent, where the image has one
@@ -160,6 +166,7 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     source = _add(devices, "rng", model="virtio")
     _add(source, "backend", "/dev/urandom", model="random")
     table.write(root, wish.hardware, Place(wish.directory, platform.arch, platform.domain_type))
+    cards.set_boot_order(root)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -229,13 +236,13 @@ def moved(xml: str, to: Moved) -> str:
         for mirror in disk.findall("mirror"):
             disk.remove(mirror)
     for kind in ("serial", "console"):
-        for element in root.iterfind(f"./devices/{kind}[@type='file']"):
-            source = element.find("source")
-            if source is None:
+        for element in root.iterfind(f"./devices/{kind}"):
+            log = log_of(element)
+            if log is None:
                 continue
-            source.set("path", _moved_path(source.get("path", ""), to))
+            log[0].set(log[1], _moved_path(log[0].get(log[1], ""), to))
             if to.keep_console:
-                source.set("append", "on")
+                log[0].set("append", "on")
     return ET.tostring(root, encoding="unicode")
 
 
@@ -274,16 +281,16 @@ def describe(xml: str) -> Description:
         spec = _spec(ours.findtext(_SPEC, ""))
     disks, seed = _disks(root)
     cpus = decimal(root.findtext("vcpu", "1").strip(), "its definition: vcpu")
-    cards = [_described_card(element) for element in root.iterfind("./devices/interface")]
+    found_cards = [cards.read(element) for element in root.iterfind("./devices/interface")]
     return Description(
         domain=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
         owner=owner,
         memory_mib=_memory_mib(root),
         cpus=cpus,
-        macs=tuple(card["mac"] for card in cards if card["mac"]),
-        console=_serial_path(root, 0),
-        report=_serial_path(root, 1),
+        macs=tuple(card["mac"] for card in found_cards if card["mac"]),
+        console=serial_path(root, 0),
+        report=serial_path(root, 1),
         seed=seed,
         spec=spec,
         number=number,
@@ -294,7 +301,7 @@ def describe(xml: str) -> Description:
             "memory_mib": _memory_mib(root),
             "disks": disks,
             "seed": seed,
-            "networks": cards,
+            "networks": found_cards,
             **table.read(root),
         },
         files=tuple(_files(root)),
@@ -311,15 +318,20 @@ def drift(wanted: Description, found: Description, wish: MachineWish) -> list[di
     if not wish.disks:
         new["disks"], new["seed"] = found.hardware["disks"], found.hardware["seed"]
     found_cards = found.hardware["networks"]
-    # An address that the user did not choose is whatever the machine has.
     new["networks"] = [
-        {**card, "mac": found_cards[index]["mac"]} if index < len(found_cards) and not wish.cards[index].mac else card
+        _as_found(card, wish.cards[index], found_cards[index]) if index < len(found_cards) else card
         for index, card in enumerate(new["networks"])
     ]
     old = dict(found.hardware)
     old.update(number=found.number, group=found.group, spec=found.spec)
     new.update(number=wanted.number, group=wanted.group, spec=wanted.spec)
     return differences(old, new)
+
+
+def _as_found(wanted: t.Mapping[str, t.Any], card: Card, found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """An address, and everything else that the user did not choose, is whatever the machine has."""
+    names = [name for name in cards.NAMES if name in found and card.more.get(name) is None]
+    return {**wanted, **{name: found[name] for name in names}, **({} if card.mac else {"mac": found["mac"]})}
 
 
 def differences(old: t.Any, new: t.Any, path: str = "") -> list[dict[str, t.Any]]:
@@ -422,29 +434,12 @@ def _disk(path: str, image_format: str, target: str) -> ET.Element:
     return disk
 
 
-def _card(card: Card, mac: str) -> ET.Element:
-    kind = "bridge" if card.bridge else "network"
-    element = ET.Element("interface", type=kind)
-    _add(element, "mac", address=mac)
-    _add(element, "source", **{kind: card.source})
-    _add(element, "model", type=card.model)
-    return element
-
-
 def _serial(devices: ET.Element, port: int, path: str, append: bool) -> None:
     serial = _add(devices, "serial", type="file")
     source = _add(serial, "source", path=path)
     if append:
         source.set("append", "on")  # a reboot must not erase the report
     _add(serial, "target", port=str(port))
-
-
-def _serial_path(root: ET.Element, port: int) -> str | None:
-    for serial in root.iterfind("./devices/serial[@type='file']"):
-        target, source = serial.find("target"), serial.find("source")
-        if target is not None and source is not None and target.get("port") == str(port):
-            return source.get("path")
-    return None
 
 
 def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
@@ -471,16 +466,6 @@ def _chain(disk: ET.Element) -> list[tuple[Layer, list[str]]]:
             layers.append((Layer(source.get("file", ""), image_format.get("type", "")), labels))
         store = store.find("backingStore")
     return layers
-
-
-def _described_card(element: ET.Element) -> dict[str, t.Any]:
-    source, mac, model = element.find("source"), element.find("mac"), element.find("model")
-    kind = element.get("type", "")
-    return {
-        kind: None if source is None else source.get(kind),
-        "mac": None if mac is None else mac.get("address", "").lower(),
-        "model": None if model is None else model.get("type"),
-    }
 
 
 def _memory_mib(root: ET.Element) -> int:

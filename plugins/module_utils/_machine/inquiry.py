@@ -12,7 +12,7 @@ import typing as t
 
 from .._errors import FleetError
 from .hardware.offers import offers_of
-from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, may_have_domains
+from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, interfaces, may_have_domains, open_vswitch_bridges
 from .machines import Machine, Machines
 
 _CHANGES = ("drift", "actions")
@@ -37,7 +37,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
                 "domains": machines.every_domain(tenant, service, anew=False),
                 "networks": host.networks(),
-                "offers": offers_of(host),
+                "offers": {**offers_of(host), "interfaces": interfaces(), "open_vswitch": open_vswitch_bridges()},
             }
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}

@@ -70,7 +70,11 @@ def may_have_domains(uri: str) -> bool:
 
 def bridges() -> list[str]:
     """Network interfaces of the host that are bridges, those of Open vSwitch included."""
-    found = {path.split("/")[4] for path in glob.glob("/sys/class/net/*/bridge")}
+    return sorted({*(path.split("/")[4] for path in glob.glob("/sys/class/net/*/bridge")), *open_vswitch_bridges()})
+
+
+def open_vswitch_bridges() -> list[str]:
+    found = set()
     for path in glob.glob("/sys/class/net/*/uevent"):
         try:
             with open(path, encoding="ascii", errors="replace") as file:
@@ -79,6 +83,14 @@ def bridges() -> list[str]:
         except OSError:  # it has gone meanwhile
             continue
     return sorted(found)
+
+
+def interfaces() -> list[str]:
+    """Network interfaces on which a macvtap can be: those that are no bridge, and no end of a machine's card."""
+    unfit = {*bridges(), "lo"}
+    names = {path.split("/")[4] for path in glob.glob("/sys/class/net/*/uevent")}
+    tuns = {path.split("/")[4] for path in glob.glob("/sys/class/net/*/tun_flags")}
+    return sorted(names - unfit - tuns)
 
 
 class LiveMove(t.NamedTuple):
@@ -385,7 +397,7 @@ class LibvirtHost:
         handles = _call("list the networks", self._connection.listAllNetworks)
         return {handle.name(): bool(_call("look at the networks", handle.isActive)) for handle in handles}
 
-    def has_bridge(self, name: str) -> bool:
+    def has_interface(self, name: str) -> bool:
         return os.path.exists(os.path.join("/sys/class/net", name))
 
     def security_models(self) -> list[str]:

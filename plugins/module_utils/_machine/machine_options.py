@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .hardware import table
+from .hardware import cards, table
+from .hardware.key import argument
 
 
 def machine_arguments() -> dict[str, t.Any]:
@@ -21,8 +22,7 @@ def machine_arguments() -> dict[str, t.Any]:
         "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
     }
     network = {
-        "network": {"type": "str"},
-        "bridge": {"type": "str"},
+        **{name: argument(schema) for name, schema in cards.schemas().items()},
         "mac": {"type": "str"},
         "model": {"type": "str", "default": "virtio"},
     }
@@ -40,8 +40,8 @@ def machine_arguments() -> dict[str, t.Any]:
             "elements": "dict",
             "default": [],
             "options": network,
-            "mutually_exclusive": [("network", "bridge")],
-            "required_one_of": [("network", "bridge")],
+            "mutually_exclusive": [cards.KIND_NAMES],
+            "required_one_of": [cards.KIND_NAMES],
         },
         **table.arguments(),
         "allow_degraded": {"type": "bool", "default": False},

@@ -19,7 +19,7 @@ from .._untrusted import Malformed
 from .backing import Layer, Places, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
 from .files import check_log, is_machine_directory, open_machine_directory, remove_leftovers
-from .hardware import table
+from .hardware import cards, table
 from .hardware.offers import offers_of
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .moves import unended
@@ -415,20 +415,20 @@ class Machines:
         return [f"{problem} (wanted by {', '.join(names)})." for problem, names in wanted.items()]
 
     def _network_problems(self, machines: t.Sequence[Machine]) -> list[str]:
-        wanted: dict[tuple[str, bool], list[str]] = {}
+        wanted: dict[tuple[str, str], list[str]] = {}
         for machine in machines:
             for card in machine.wish.cards if machine.wish else ():
-                wanted.setdefault((card.source, card.bridge), []).append(machine.owner.machine)
+                wanted.setdefault((card.source, card.kind), []).append(machine.owner.machine)
         if not wanted:
             return []
         networks = self._host.networks()
         active = ", ".join(sorted(name for name, is_active in networks.items() if is_active)) or "none"
         problems = []
-        for (name, is_bridge), users in wanted.items():
+        for (name, kind), users in wanted.items():
             who = f"wanted by {', '.join(dict.fromkeys(users))}"
-            if is_bridge:
-                if not self._host.has_bridge(name):
-                    problems.append(f"The bridge {name}, {who}, does not exist on the host.")
+            if kind != "network":
+                if not self._host.has_interface(name):
+                    problems.append(f"The {cards.word_of(kind)} {name}, {who}, does not exist on the host.")
             elif not networks.get(name, False):
                 state = "is not active" if name in networks else "does not exist"
                 problems.append(

@@ -15,12 +15,10 @@ import typing as t
 from .._errors import InvalidOption
 from .._module import pool_path
 from .domain import MOST_DISKS, Card, Disk, MachineWish
-from .hardware import table
+from .hardware import cards, table
+from .hardware.key import given, mistakes
 from .owner import Owner, checked_owner
 
-# The first byte even: an address of one card, not of a group.
-_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
-_INTERFACE = re.compile(r"[^/\s]{1,15}\Z")
 _LEAST_MEMORY_MIB = 16
 
 
@@ -60,6 +58,8 @@ def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: 
         _check_absolute(f"{option}.disks[{number}].path", disk["path"])
     if options["seed"] is not None:
         _check_absolute(f"{option}.seed", options["seed"])
+    for number, problem in cards.order_mistakes(options["networks"]):
+        raise InvalidOption(f"{option}.networks[{number}].boot", options["networks"][number]["boot"], problem)
     return MachineWish(
         owner=owner,
         directory=directory,
@@ -78,13 +78,18 @@ def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: 
 
 def _card(card: t.Mapping[str, t.Any], option: str) -> Card:
     mac = card["mac"] and card["mac"].lower()
-    if mac and not _MAC.match(mac):
+    if mac and not re.search(cards.MAC_PATTERN, mac):
         raise InvalidOption(f"{option}.mac", card["mac"], "an address such as 52:54:00:12:34:56 is needed")
-    if card["bridge"]:
-        if not _INTERFACE.match(card["bridge"]):
-            raise InvalidOption(f"{option}.bridge", card["bridge"], "the name of a bridge is needed")
-        return Card(card["bridge"], True, mac, card["model"])
-    return Card(card["network"], False, mac, card["model"])
+    asked = given({name: card.get(name) for name in cards.schemas()})
+    for name, schema in cards.schemas().items():
+        for path, wrong, accepted in mistakes(schema, asked[name], f"{option}.{name}") if name in asked else ():
+            raise InvalidOption(path, wrong, accepted)
+    for name, problem in cards.mistakes(card):
+        raise InvalidOption(f"{option}.{name}", card[name], problem)
+    kind = next((name for name in cards.KIND_NAMES if name in asked), None)
+    if kind is None:
+        raise InvalidOption(option, dict(card), f"one of {', '.join(cards.KIND_NAMES)} is needed")
+    return Card(asked[kind], kind, mac, card["model"], {name: asked[name] for name in cards.NAMES if name in asked})
 
 
 def _check_absolute(option: str, path: str) -> None:

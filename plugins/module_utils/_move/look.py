@@ -23,6 +23,7 @@ from .._job.journal import Journal
 from .._machine import domain as domains
 from .._machine.domain import Description
 from .._machine.files import leftovers
+from .._machine.hardware import cards
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
@@ -146,7 +147,7 @@ def _told(
         "domain_type": about.hardware["domain_type"],
         "machine_type": None if system is None else system.get("machine"),
         "arch": None if system is None else system.get("arch"),
-        "networks": [{key: card[key] for key in ("network", "bridge") if card.get(key)} for card in about.hardware["networks"]],
+        "networks": [{key: card[key] for key in cards.KIND_NAMES if card.get(key)} for card in about.hardware["networks"]],
         "disks": [disk for disk in own if disk],
         "home": home,
         "seeded": about.seed is not None,

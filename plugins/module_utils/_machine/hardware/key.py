@@ -43,6 +43,7 @@ class Key:
     :param read: the value that a domain has, in the form in which a manifest gives it.
     :param lacks: what a host needs and does not have, as the end of a sentence that begins with its name.
         It also gets ``cpus`` and ``memory_mib`` of the machine.
+    :param of_machine: whether a manifest says it of the machine, and not of each disk.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Key:
     write: t.Callable[[ET.Element, t.Any, Place], None]
     read: t.Callable[[ET.Element], t.Any]
     lacks: t.Callable[[t.Any, Offers, Group], Problems] = _lacks_nothing
+    of_machine: bool = True
 
 
 def child(parent: ET.Element, tag: str, text: str | None = None, **attributes: str) -> ET.Element:

@@ -15,6 +15,8 @@ from ..._errors import FleetError
 from ..xml_document import parse_xml
 from .processor import PAGES_KIB
 
+_GRAPHICS = {"vnc", "spice"}
+
 
 class Asked(t.Protocol):
     """The part of a host's libvirt that is asked."""
@@ -29,8 +31,8 @@ class Asked(t.Protocol):
 
 
 def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
-    """``{"firmware": [...], "tpm": [...], "machine_types": [...], "cpu_models": [...], "cpus": [...], "nodes": [...],
-    "hugepages_mib": {size: MiB}}``; a key is missing where the host does not tell.
+    """``{"firmware", "tpm", "machine_types", "cpu_models", "disk_buses", "graphics", "cpus", "nodes"}``, a list each, and
+    ``hugepages_mib``, MiB by the size of the page; a key is missing where the host does not tell.
 
     :param domain_type: None for all that the host has.
     """
@@ -46,6 +48,8 @@ def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
     if told:
         found["firmware"] = sorted({firmware for root in told for firmware in _firmware(root)})
         found["cpu_models"] = sorted({name for root in told for name in _cpu_models(root)})
+        found["disk_buses"] = sorted({bus for root in told for bus in _values(root, "./devices/disk", "bus")})
+        found["graphics"] = sorted({kind for root in told for kind in _values(root, "./devices/graphics", "type")} & _GRAPHICS)
         found["tpm"] = sorted({version for root in told for version in _tpm(root)})
     return found
 

@@ -12,18 +12,18 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._errors import InvalidOption
-from . import board, processor
+from . import board, drives, processor, screen
 from .key import Group, Key, Offers, Place, argument, given, mistakes
 
-KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS)
+KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, *screen.KEYS, drives.DRIVES)
 
 _BY_NAME = {key.name: key for key in KEYS}
 NAMES = tuple(_BY_NAME)
 
 
 def schemas() -> dict[str, t.Any]:
-    """JSON Schema by key."""
-    return {key.name: key.schema for key in KEYS}
+    """JSON Schema by key of a machine in a manifest."""
+    return {key.name: key.schema for key in KEYS if key.of_machine}
 
 
 def arguments() -> dict[str, dict[str, t.Any]]:
@@ -42,7 +42,7 @@ def checked(options: t.Mapping[str, t.Any], option: str) -> dict[str, t.Any]:
     for name, value in hardware.items():
         for path, wrong, accepted in mistakes(_BY_NAME[name].schema, value, f"{option}.{name}"):
             raise InvalidOption(path, wrong, accepted)
-    for name, problem in combined_mistakes({**hardware, "cpus": options["cpus"], "memory_mib": options["memory_mib"]}):
+    for name, problem in combined_mistakes({**options, **hardware}):
         raise InvalidOption(f"{option}.{name}", hardware[name], problem)
     return hardware
 
@@ -54,6 +54,7 @@ def combined_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
     """
     yield from board.board_mistakes(machine)
     yield from processor.processor_mistakes(machine)
+    yield from drives.drive_mistakes(machine)
 
 
 def write(root: ET.Element, hardware: t.Mapping[str, t.Any], place: Place) -> None:
@@ -69,6 +70,8 @@ def read(root: ET.Element) -> dict[str, t.Any]:
 
 def meant(found: t.Any, wanted: t.Any, wish: t.Any) -> t.Any:
     """What a domain should have: what is wished as it is wanted, and the rest as it was found."""
+    if isinstance(wish, list) and isinstance(wanted, t.Mapping):
+        wish = {one["name"]: {key: value for key, value in one.items() if key != "name"} for one in wish}
     if not isinstance(wish, t.Mapping) or not isinstance(wanted, t.Mapping):
         return wanted
     whole = dict(found) if isinstance(found, t.Mapping) else {}

@@ -246,7 +246,8 @@ def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]
             yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"
             continue
         if source["kind"] == "host" and not file.get("isreg"):
-            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; a relative path is meant from the pool"
+            where = f"put it there; a relative path starts at the directory of the pool {source['pool'] or base['import_pool']}"
+            yield f"{place}.source.path: there is no file {path} on {base['import_on']}; {where}"
             continue
         if is_packed(source):
             continue  # neither its size nor its digest is the image's

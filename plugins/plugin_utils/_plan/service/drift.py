@@ -14,6 +14,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
+from ....module_utils._machine.hardware import cards, drives
 from ..types import Manifest
 
 Difference = dict[str, t.Any]
@@ -38,6 +39,7 @@ def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.
                 "differencing": disk["differencing"],
                 "pool": disk["pool"],
                 "backend": disk["backend"],
+                **{name: disk[name] for name in drives.NAMES if name in disk},
             }
             for disk in group["disks"]
         },
@@ -137,7 +139,15 @@ def _shown(value: t.Any, key: str) -> str:
     if key == "size_bytes":
         return f"{value / _GIB:g}"
     if key == "networks":
-        return ", ".join(str(card.get("network") or card.get("bridge")) for card in value) or "none"
+        return ", ".join(_card(card) for card in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def _card(card: Mapping[str, t.Any]) -> str:
+    """What it is connected to, and what else is said of it."""
+    kind = cards.kind_of(card)
+    others = [f"{key} {card[key]}" for key in (*cards.NAMES, "mac") if card.get(key) is not None]
+    others += [f"model {card['model']}"] if card.get("model") not in (None, "virtio") else []
+    return str(card[kind.name] if kind else "another") + (f" ({', '.join(others)})" if others else "")

@@ -17,6 +17,7 @@ from ..placement.numbering import Numbers, candidates, known_numbers
 from ..placement.storage import likely_storage_of
 from ..types import Manifest
 from .drift import drift, machine_spec
+from .networks import networks_of
 from .observation import checked_status
 from .report import one_line
 from .status_text import status_text
@@ -462,7 +463,7 @@ def _spec(machine: Entry, group: Told, manifest: Manifest) -> Entry:
         return (disk.get("pool") if isinstance(disk, Mapping) else None) or "default"
 
     disks = [{**disk, "pool": disk["pool"] or pool_of(disk["name"])} for disk in group["disks"]]
-    return machine_spec({**group, "disks": disks}, manifest)
+    return machine_spec({**group, "disks": disks, "networks": networks_of(group, machine["machine"])}, manifest)
 
 
 def _as_observed(fleet: _Fleet, tenant: str, service: str, machines: Sequence[Entry]) -> dict[str, Entry]:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ....module_utils._machine.hardware import drives
 from ....module_utils._names import UNKNOWN_SHA256
 from ..placement import Observed, disks_of
 from ..types import Manifest
+from .networks import networks_of
 
 # Of a URL or a file of the controller, for example.
 UNKNOWN_DIGEST = UNKNOWN_SHA256
@@ -78,7 +80,8 @@ def work_of(
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
                 **group.get("hardware", {}),
-                "networks": group["networks"],
+                **({"drives": asked} if (asked := drives.of_disks(group["disks"])) else {}),
+                "networks": networks_of(group, machine["machine"]),
                 "seeded": group["cloud_init"] is not None,
                 "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),
                 "new": new,

@@ -20,12 +20,13 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import drives, table
 from ....module_utils._machine.user_data import user_data_problems
 from ....module_utils._urls import public_url
 from ..json_data import number
 from . import yaml_text
 from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
+from .networks import network_mistakes
 from .text_values import as_meant
 
 try:
@@ -205,7 +206,8 @@ def _told(error: t.Any, prefix: Path, places: Places, secret: bool = False) -> I
     elif error.validator in ("anyOf", "oneOf") and all(set(option) == {"required"} for option in error.validator_value):
         keys = [key for option in error.validator_value for key in option["required"]]
         if isinstance(error.instance, dict):  # of anything else, its type is told
-            yield f"{places(*path)}: {'at least' if error.validator == 'anyOf' else 'exactly'} one of {' and '.join(keys)} is wanted"
+            how_many = "at least" if error.validator == "anyOf" else "exactly"
+            yield f"{places(*path)}: {how_many} one of {', '.join(keys[:-1])} and {keys[-1]} is wanted"
     else:
         accepted = schema.get("description", error.message)
         examples = schema.get("examples") if error.validator in ("type", "oneOf", "minItems") else None
@@ -256,6 +258,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             title = f"{parent['name']} {parent['version']}"
             yield f"{places('bases', index, 'parent')}: {title} stands at its child or after it; list a parent before its children"
     yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
+    for at_group, at, key, problem in network_mistakes(document["machines"]):
+        yield f"{places('machines', at_group, 'networks', at, key)}: {problem}"
     for index, group in enumerate(document["machines"]):
         path: Path = ("machines", index)
         yield from _twice([disk["name"] for disk in group["disks"]], (*path, "disks"), places)
@@ -263,8 +267,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
-        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group}):
-            yield f"{places(*path, key)}: {problem}"
+        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group, "drives": drives.of_disks(group["disks"])}):
+            yield f"{places(*path, 'disks' if key == 'drives' else key)}: {problem}"
         yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
@@ -415,6 +419,7 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool
         "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
+        **{name: disk[name] for name in drives.NAMES if name in disk},
         "place": places(*path),
     }
 

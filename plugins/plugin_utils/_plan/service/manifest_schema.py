@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import cards, drives, table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 from ....module_utils._urls import COMPRESSIONS
 
@@ -202,6 +202,7 @@ _DISK = {
             ],
         },
         "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
+        **drives.SCHEMAS,
     },
     "required": ["name"],
     "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}],
@@ -210,18 +211,23 @@ _DISK = {
 
 _NETWORK = {
     "type": "object",
-    "description": "a network is a mapping with either network or bridge",
+    "description": "a network is a mapping with one of network, open_vswitch, bridge and macvtap",
     "examples": ["{network: default}"],
     "properties": {
-        "network": {**_LINE, "description": "the name of a libvirt network is wanted, one line without a slash"},
-        "bridge": {
-            **_LINE,
-            "pattern": r"^[^\s/]{1,15}" + _END,
-            "description": "the name of a bridge on the host is wanted, at most 15 characters without spaces and slashes",
-        },
+        **cards.schemas(),
         "model": {**_LINE, "description": "the model of a network card, such as virtio, is wanted"},
+        "macs": {
+            "type": "object",
+            "description": "macs is a mapping of machines and their addresses",
+            "examples": ["{web-1: '52:54:00:12:34:56'}"],
+            "additionalProperties": {
+                "type": "string",
+                "pattern": cards.MAC_PATTERN,
+                "description": "a MAC address of one card, such as '52:54:00:12:34:56' (in quotes), is wanted",
+            },
+        },
     },
-    "oneOf": [{"required": ["network"]}, {"required": ["bridge"]}],
+    "oneOf": [{"required": [name]} for name in cards.KIND_NAMES],
     "additionalProperties": False,
 }
 

@@ -12,6 +12,7 @@ import textwrap
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from ....module_utils._machine.hardware import cards
 from ..types import PlannedMachine, ServicePlan
 from .drift import drift_text, in_short
 
@@ -82,9 +83,10 @@ def _group(name: str, machines: Sequence[PlannedMachine], plan: ServicePlan) -> 
 
 def _hardware(spec: Mapping[str, t.Any]) -> str:
     cpus = f"{spec['cpus']} CPU" + ("s" if spec["cpus"] != 1 else "")
-    cards = ", ".join(f"bridge {card['bridge']}" if card.get("bridge") else f"network {card['network']}" for card in spec["networks"])
+    kinds = [(cards.kind_of(card), card) for card in spec["networks"]]
+    connected = ", ".join(f"{kind.word} {card[kind.name]}" for kind, card in kinds if kind)
     seed = ", cloud-init" if spec["seed"] else ""
-    return f"{cpus}, {spec['memory_mib']} MiB, {cards or 'no network'}{seed}"
+    return f"{cpus}, {spec['memory_mib']} MiB, {connected or 'no network'}{seed}"
 
 
 def _disk(disk: Mapping[str, t.Any]) -> str:

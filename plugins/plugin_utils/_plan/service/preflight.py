@@ -12,7 +12,7 @@ import math
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware import cards, drives, table
 from ..placement import Observed, disks_of
 from ..placement.fleet import memory_of
 
@@ -165,28 +165,18 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
     """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
     for name in dict.fromkeys(machine["group"] for machine in creating):
         group = groups[name]
-        for key, problem in table.lacks(group.get("hardware") or {}, facts.get("offers"), group):
+        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(group["disks"])}
+        for key, problem in table.lacks(hardware, facts.get("offers"), group):
             yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
 
 
 def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
-    """Networks must be active, bridges must exist; a host that did not tell of them is not judged."""
-    networks, bridges = facts.get("networks"), facts.get("bridges")
+    """Networks must be active, bridges and interfaces must exist; a host that did not tell of them is not judged."""
+    told = {**(facts.get("offers") or {}), "networks": facts.get("networks"), "bridges": facts.get("bridges")}
     for name in dict.fromkeys(machine["group"] for machine in creating):
         place = groups[name].get("places", {}).get("networks", groups[name]["place"])
         for card in groups[name]["networks"]:
-            if card.get("bridge"):
-                if bridges is not None and card["bridge"] not in bridges:
-                    yield f"{place}: {host} has no bridge {card['bridge']!r}; its bridges are: {', '.join(bridges) or 'none'}"
-            elif networks is not None and not networks.get(card["network"]):
-                active = ", ".join(other for other, is_active in networks.items() if is_active) or "none"
-                if card["network"] in networks:
-                    yield (
-                        f"{place}: the network {card['network']!r} of {host} is not active; start it"
-                        f" (virsh net-start {card['network']}), active are: {active}"
-                    )
-                else:
-                    yield f"{place}: {host} has no network {card['network']!r}; active are: {active}"
+            yield from (f"{place}: {host} {problem}" for problem in cards.lacks(card, told))
 
 
 def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts: Observed) -> list[str]:

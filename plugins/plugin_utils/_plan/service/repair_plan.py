@@ -69,7 +69,9 @@ def repair_plan(
     for (sha256, host), pool in coming.items():
         resumable.setdefault(host, {}).setdefault(pool, []).append(sha256)
     wrong: dict[str, list[str]] = {}
-    for host, sentence in [(one.host, one.because) for one in damages] + [(one.host, one.found) for one in findings if one.is_wrong]:
+    for host, sentence in [(one.host, one.because) for one in damages] + [
+        (one.host, f"{one.found} (to mend it: {one.repair})") for one in findings if one.is_wrong
+    ]:
         wrong.setdefault(host, []).append(sentence)
     return {
         "format": FORMAT,

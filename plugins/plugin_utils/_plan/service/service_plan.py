@@ -26,6 +26,7 @@ from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
+from .networks import networks_of
 from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
 from .records import records_of, witness_records
 from .report import one_line
@@ -327,7 +328,9 @@ def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: M
         state, reason = "exists", ""
     else:
         state, reason = "create", ""
-    spec = machine_spec({**group, "disks": disks_of(entry, {entry["group"]: group})}, manifest)
+    spec = machine_spec(
+        {**group, "disks": disks_of(entry, {entry["group"]: group}), "networks": networks_of(group, entry["machine"])}, manifest
+    )
     machine = {**entry, "state": state, "reason": reason, "spec": spec, "drift": []}
     if state == "exists":
         found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])

@@ -142,7 +142,8 @@ def _impossible(machine: PlannedMachine) -> Iterator[str]:
         if key == "pool" and one["found"] and one["wanted"]:
             yield f"{where}: it lies in pool {one['found']}, and the manifest says {one['wanted']}; an update moves no disk to another pool"
         if key == "size_bytes" and one["found"] and one["wanted"] and one["wanted"] < one["found"]:
-            yield f"{where}: {one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB; a disk does not shrink"
+            sizes = f"{one['found'] / 2**30:g} GiB cannot become {one['wanted'] / 2**30:g} GiB"
+            yield f"{where}: {sizes}; a disk does not shrink: keep its size, or name a new, smaller one"
 
 
 def _port_mistakes(request: Request, manifest: Manifest, roles: Container[str]) -> Iterator[str]:
@@ -184,7 +185,10 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
 def _text(plan: Plan, meant: Machines) -> Iterator[str]:
     count, batches = len(plan["machines"]), len(plan["batches"])
     if not count:
-        yield f"Service {plan['service']}: nothing to update, {len(meant)} machines are as the manifest says."
+        same = len(meant) - len(plan["left"])
+        yield f"Service {plan['service']}: nothing to update" + (
+            f", {same} machine{'s' if same > 1 else ''} as the manifest says." if same else "."
+        )
     else:
         yield f"Service {plan['service']}: {count} of {len(meant)} machines to update, in {batches} step{'s' if batches > 1 else ''}."
     drifting = [machine for machine in meant if any(one["machine"] == machine["machine"] for one in plan["machines"])]

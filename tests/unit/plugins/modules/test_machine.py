@@ -68,7 +68,7 @@ def test_a_host_without_libvirt_is_told_what_to_install(library: t.Any, message:
         ({"state": "started", "service": "s", "machines": [{"machine": "A"}]}, "machines[0].machine: 'A' is not accepted"),
         (
             {"state": "started", "service": "s", "machines": [{"machine": "a", "networks": [{}]}]},
-            "one of the following is required: network, bridge",
+            "one of the following is required: network, open_vswitch, bridge, macvtap",
         ),
     ],
 )

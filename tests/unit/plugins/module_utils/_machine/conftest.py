@@ -183,7 +183,7 @@ class FakeHost:
     def networks(self) -> dict[str, bool]:
         return self.active
 
-    def has_bridge(self, name: str) -> bool:
+    def has_interface(self, name: str) -> bool:
         return name in self.bridges
 
     def security_models(self) -> list[str]:

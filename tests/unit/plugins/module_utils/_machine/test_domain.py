@@ -40,7 +40,7 @@ WISH = MachineWish(
     memory_mib=512,
     disks=(Disk("root", "/pool/m/root.qcow2"), Disk("data", "/pool/m/data.raw", "raw")),
     seed="/pool/m/seed.iso",
-    cards=(Card("default"), Card("br0", True, "52:54:00:aa:bb:01", "e1000")),
+    cards=(Card("default"), Card("br0", "bridge", "52:54:00:aa:bb:01", "e1000")),
     spec={"image": '<a> & "b"', "disks": [{"name": "root"}]},
 )
 QEMU, KVM = Platform("qemu", "x86_64"), Platform("kvm", "x86_64")

@@ -225,7 +225,7 @@ def test_more_memory_than_the_host_has(host: t.Any, machines: t.Any, make_wish: 
     [
         (Card("lost"), "The network lost, wanted by web-1, is not active; active networks: default"),
         (Card("none"), "The network none, wanted by web-1, does not exist; active networks: default"),
-        (Card("br1", True), "The bridge br1, wanted by web-1, does not exist"),
+        (Card("br1", "bridge"), "The bridge br1, wanted by web-1, does not exist"),
     ],
 )
 def test_networks_must_be_there(card: Card, message: str, host: t.Any, machines: t.Any, make_wish: t.Any) -> None:

@@ -41,7 +41,7 @@ def test_options_become_wishes_in_order() -> None:
     assert first.owner == Owner("default", "shop", "web-1")
     assert first.directory == "/pool/machines/shop/web-1"
     assert first.disks == (Disk("root", "/pool/m/root.qcow2", "qcow2"),)
-    assert first.cards == (Card("default"), Card("br0", True, "52:54:00:aa:bb:01", "e1000"))
+    assert first.cards == (Card("default"), Card("br0", "bridge", "52:54:00:aa:bb:01", "e1000"))
     assert (second.owner.machine, second.seed) == ("web-2", None)
 
 

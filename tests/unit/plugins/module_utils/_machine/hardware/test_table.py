@@ -10,34 +10,59 @@ import re
 import shutil
 import subprocess
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import (
     Card,
-    Disk,
     MachineWish,
     Platform,
     build,
     describe,
     drift,
 )
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import table
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import cards, drives, table
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import checked_wishes
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.networks import networks_of
 
 ROOT = Path(__file__).resolve().parents[6]
 PAGE = (ROOT / "docs" / "hardware.md").read_text()
 EXAMPLES = dict(re.findall(r"```yaml\n# (\S+\.yml)\n(.*?)```", PAGE, re.S))
 
 
-def wish_of(hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048) -> MachineWish:
+def wish_of(
+    hardware: dict[str, t.Any], cpus: int = 4, memory_mib: int = 2048, networks: t.Any = ({"network": "default"},), disks: t.Any = ("root",)
+) -> MachineWish:
     owner = Owner("default", "shop", "web-1")
-    disks, cards = (Disk("root", "/pool/machines/shop/web-1/root.qcow2"),), (Card("default"),)
-    return MachineWish(owner, "/pool/machines/shop/web-1", 1, "web", cpus, memory_mib, disks, None, cards, hardware=hardware)
+    done = ArgumentSpecValidator(machine_arguments()).validate(
+        {
+            "machine": "web-1",
+            "number": 1,
+            "group": "web",
+            "cpus": cpus,
+            "memory_mib": memory_mib,
+            "networks": list(networks),
+            "disks": [{"name": name, "path": f"/pool/machines/shop/web-1/{name}.qcow2"} for name in disks],
+            **hardware,
+        }
+    )
+    assert not done.error_messages
+    (wish,) = checked_wishes([done.validated_parameters], {owner: "/pool/machines/shop/web-1"})
+    return wish
+
+
+def xml_of(found: tuple[Card, ...]) -> tuple[str, MachineWish]:
+    """A machine with these cards."""
+    wish = replace(wish_of({}), cards=found)
+    return build(wish, Platform("kvm", "x86_64"), ["52:54:00:00:00:01"] * len(found), {}), wish
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -47,27 +72,37 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
     if program is None or shutil.which("xmllint") is None:
         pytest.skip("virt-xml-validate (libvirt-clients) or xmllint (libxml2-utils) is not there")
     for group in parse_manifest(EXAMPLES[name], name)["machines"]:
-        wish = wish_of(group["hardware"], group["cpus"], group["memory_mib"])
-        assert (
-            table.checked({**group["hardware"], "cpus": group["cpus"], "memory_mib": group["memory_mib"]}, "machines[0]") == wish.hardware
+        networks = networks_of(group, f"{group['name']}-1")
+        asked = drives.of_disks(group["disks"])
+        hardware = {**group["hardware"], **({"drives": asked} if asked else {})}
+        wish = wish_of(hardware, group["cpus"], group["memory_mib"], networks, [disk["name"] for disk in group["disks"]])
+        assert wish.hardware == hardware
+        xml = build(
+            wish, Platform(domain_type, "x86_64"), [card.mac or f"52:54:00:00:00:{at:02}" for at, card in enumerate(wish.cards)], {}
         )
-        xml = build(wish, Platform(domain_type, "x86_64"), ["52:54:00:00:00:01"], {})
         (tmp_path / "domain.xml").write_text(xml)
         done = subprocess.run([program, str(tmp_path / "domain.xml"), "domain"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         found = describe(xml)
         assert drift(found, found, wish) == []
-        bare = drift(
-            describe(build(wish_of({}, wish.cpus, wish.memory_mib), Platform(domain_type, "x86_64"), [""], {})),
-            found,
-            wish_of({}, wish.cpus, wish.memory_mib),
-        )
-        assert bare == [], "what nobody asks for is as the machine has it"
+        bare = replace(wish, hardware={}, cards=tuple(replace(card, mac=None, more={}) for card in wish.cards))
+        plain = describe(build(bare, Platform(domain_type, "x86_64"), ["" for _card in wish.cards], {}))
+        assert drift(plain, found, bare) == [], "what nobody asks for is as the machine has it"
 
 
 def test_every_key_stands_in_an_example_of_the_page() -> None:
     used = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for key in group}
-    assert set(table.NAMES) <= used
+    assert {key.name for key in table.KEYS if key.of_machine} <= used
+    disks = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for disk in group["disks"] for key in disk}
+    assert set(drives.NAMES) <= disks
+    networks = {
+        key
+        for text in EXAMPLES.values()
+        for group in yaml.safe_load(text)["machines"]
+        for card in group.get("networks", ())
+        for key in card
+    }
+    assert {*cards.schemas(), "model", "macs"} <= networks
 
 
 @pytest.mark.parametrize("key", table.KEYS, ids=lambda key: str(key.name))

@@ -132,14 +132,18 @@ def test_whole_copies_have_to_fit_beside_the_base() -> None:
     ("network", "told"),
     [
         ({"network": "default"}, ""),
-        ({"network": "off"}, "machines[0].networks: the network 'off' of a is not active; start it (virsh net-start off)"),
+        ({"network": "off"}, "machines[0].networks: a has the network 'off', but it is not active; start it (virsh net-start off)"),
         ({"network": "none"}, "machines[0].networks: a has no network 'none'; active are: default"),
         ({"bridge": "br0"}, ""),
+        ({"macvtap": "eth0"}, ""),
+        ({"macvtap": "eth9"}, "machines[0].networks: a has no network interface 'eth9'; its interfaces are: eth0"),
+        ({"open_vswitch": "ovs0"}, ""),
+        ({"open_vswitch": "br0"}, "machines[0].networks: a has no Open vSwitch bridge 'br0'; it has: ovs0"),
         ({"bridge": "br1"}, "machines[0].networks: a has no bridge 'br1'; its bridges are: br0"),
     ],
 )
 def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: str) -> None:
-    seen = {"networks": {"default": True, "off": False}, "bridges": ["br0"]}
+    seen = {"networks": {"default": True, "off": False}, "bridges": ["br0"], "offers": {"interfaces": ["eth0"], "open_vswitch": ["ovs0"]}}
     found = problems(service_plan(manifest(hosts=["a"], networks=[network]), {"a": host(held(), **seen)}))
     assert told in found
     assert bool(found) is bool(told)

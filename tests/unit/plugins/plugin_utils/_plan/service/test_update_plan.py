@@ -36,7 +36,7 @@ def deployed(**changes: t.Any) -> dict[str, t.Any]:
 def test_machines_as_the_manifest_says_are_left_alone() -> None:
     plan = update_plan(shop(), deployed(), {})
     assert (plan["machines"], plan["batches"], plan["problems"]) == ([], [], [])
-    assert plan["text"] == ["Service shop: nothing to update, 4 machines are as the manifest says."]
+    assert plan["text"] == ["Service shop: nothing to update, 4 machines as the manifest says."]
 
 
 def test_a_new_version_makes_the_disks_over_it_anew() -> None:
@@ -183,3 +183,8 @@ def test_the_report_says_what_became_of_each() -> None:
     sick = update_report(plan, {"web-1": DONE("web-1", msg="port 80 does not answer")})
     assert sick["machines"][0] == {"machine": "web-1", "host": "a", "state": "failed", "reason": "port 80 does not answer"}
     assert update_report(plan, {}, predicted=True)["text"][0] == "Service shop: 4 of 4 machines would be updated."
+
+
+def test_machines_that_are_not_there_are_not_as_the_manifest_says() -> None:
+    plan = update_plan(shop(), {name: host(held()) for name in ("a", "b")}, {})
+    assert plan["text"][0] == "Service shop: nothing to update." and len(plan["left"]) == 4

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+import xml.etree.ElementTree as ET
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, describe, drift
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import cards
+
+from .test_table import xml_of
+
+MAC = "52:54:00:00:00:01"
+
+
+@pytest.mark.parametrize("kind", cards.KIND_NAMES)
+def test_a_card_is_read_as_it_was_written(kind: str) -> None:
+    more = {"queues": 2, "mtu": 1400, "vlan": 5, "boot": 1}
+    assert cards.read(cards.write(kind, "x0", {}, MAC, "virtio")) == {kind: "x0", "mac": MAC, "model": "virtio"}
+    assert cards.read(cards.write(kind, "x0", more, MAC, "virtio")) == {kind: "x0", "mac": MAC, "model": "virtio", **more}
+
+
+def test_cards_that_others_made_are_told_as_they_are() -> None:
+    assert cards.read(ET.fromstring("<interface type='user'/>")) == {"user": None, "mac": None, "model": None}
+    assert cards.read(ET.fromstring("<interface type='bridge'><source bridge='b'/><mtu size='x'/></interface>"))["bridge"] == "b"
+    assert not list(cards.lacks({"user": "x"}, {})) and not list(cards.mistakes({}))
+
+
+def wish(**more: t.Any) -> tuple[Card, ...]:
+    return (Card("default", more=more),)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "expected"),
+    [
+        ({"mtu": 1400}, {"mtu": 1400}, []),
+        ({"mtu": 1400}, {"mtu": 1500}, [{"path": "networks.0.mtu", "from": 1400, "to": 1500}]),
+        ({}, {"mtu": 1500}, [{"path": "networks.0.mtu", "from": None, "to": 1500}]),
+        ({"mtu": 1400}, {}, []),
+    ],
+)
+def test_what_nobody_chose_is_as_the_machine_has_it(found: t.Any, wanted: t.Any, expected: t.Any) -> None:
+    old, (new, asked) = describe(xml_of(wish(**found))[0]), xml_of(wish(**wanted))
+    assert drift(describe(new), old, asked) == expected
+
+
+@pytest.mark.parametrize(("orders", "disk"), [((1,), "2"), ((2,), "1"), ((1, 2), "3"), ((2, 3), "1"), ((), None)])
+def test_the_disk_gets_the_first_place_that_is_free(orders: tuple[int, ...], disk: str | None) -> None:
+    """libvirt refuses a domain that has both kinds of boot orders."""
+    root = ET.fromstring(xml_of(tuple(Card("default", more={"boot": order}) for order in orders))[0])
+    boot = root.find("./devices/disk/boot")
+    assert (None if boot is None else boot.get("order")) == disk
+    assert (root.find("./os/boot") is None) == bool(orders)
