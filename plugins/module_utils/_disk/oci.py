@@ -323,7 +323,7 @@ class _DiskOfTar:
         if len(parts) != 2 or parts[0] != "disk" or parts[1].startswith(".wh.") or entry.isdir():
             return
         if not entry.isreg() or entry.issparse():
-            raise self._wrong(f"{clean(name, 200)} in it is not a regular file")
+            raise self._wrong(f"{clean(name, 200)} in it is a link or a device")
         if self.found:
             raise self._wrong(f"/disk has several files, {clean(self.found, 100)} and {clean(parts[1], 100)}; one is expected")
         self.found = parts[1]
@@ -344,7 +344,7 @@ class _DiskOfTar:
         self._collecting = None
 
     def _wrong(self, what: str) -> Undecodable:
-        return Undecodable(f"{self._name}: a layer cannot be read: {what}; nothing was kept.", name=self._name)
+        return Undecodable(f"{self._name}: a layer is of no use: {what}; nothing was kept.", name=self._name)
 
     def finish(self) -> None:
         if self._left or self._padding or (self._buffer and not self._ended):
