@@ -16,6 +16,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "Deploy": [
         ("deploy", "the manifest, bad hosts, whole runs, the result"),
+        ("sources", "where images come from"),
         ("manifest", "every key of the manifest"),
         ("plan", "what a plan says, line by line"),
         ("placement", "which host and pool, and why"),

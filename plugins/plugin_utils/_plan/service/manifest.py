@@ -290,6 +290,10 @@ def _source_errors(source: Mapping[str, t.Any], path: Path, places: Places) -> I
         for key in ("mirrors", "checksum", "ca"):
             if key in source:
                 yield f"{places(*path, key)}: it is not accepted with a file: URL; give sha256 with the base instead"
+    if str(source.get("url", "")).startswith("oci:"):
+        for key in ("mirrors", "checksum", "compression", "secret"):
+            if key in source:
+                yield f"{places(*path, key)}: it is not accepted with an oci:// URL, which has its digest as @sha256:… at its end"
     algorithm, _mark, digest = str(source.get("checksum") or "").partition(":")
     wanted = {"sha256": 64, "sha384": 96, "sha512": 128}.get(algorithm)
     if wanted and "://" not in digest and len(digest) != wanted:

@@ -308,6 +308,9 @@ SOURCES = [
     ("url: https://h/x, ca: ''", "ca", "PEM"),
     ("url: 'file:///x', mirrors: [https://m/x]", "mirrors", "not accepted with a file: URL"),
     (f"url: 'file:///x', checksum: {'a' * 64}", "checksum", "give sha256 with the base instead"),
+    ("url: 'oci://h/a', mirrors: [https://m/x]", "mirrors", "which has its digest as @sha256:"),
+    (f"url: 'oci://h/a', checksum: {'a' * 64}", "checksum", "which has its digest as @sha256:"),
+    ("url: 'oci:h/a'", "url", "file:// or oci://"),
     ("host: kvm1, path: x, mirrors: [https://m/x]", "mirrors: unknown key", "accepted are: compression, format, host, path, pool"),
     ("controller: x, checksum: https://h/SUMS", "checksum: unknown key", "accepted are: compression, controller, format"),
 ]
