@@ -46,7 +46,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._plan.service.manifest import plain
-from ..plugin_utils._plan.service.migration_plan import migration_recovery as decide
+from ..plugin_utils._plan.service.migration_recovery import migration_recovery as decide
 
 
 def migration_recovery(looks: object, request: object = None) -> dict[str, t.Any]:

@@ -54,6 +54,10 @@ options:
     description:
       - Address of an image, which the host fetches itself, with C(http) or C(https). C(file) is accepted once O(source_dirs)
         lists directories.
+      - C(oci://registry/repository:tag) is an image in a registry of containers, as KubeVirt's containerDisks are; C(@sha256:DIGEST) at
+        its end, with or without a tag, names its manifest. Its disk is the file directly below C(/disk) of the topmost layer that has
+        one. Registries are asked with C(https), with the credentials that O(auth) has for them; an index gives the image for this
+        host's processors. What a tag means at the first import under O(name) and O(version) stays, as with a list at O(checksum).
       - A query, such as the signature of a signed URL, is shown nowhere, neither in results nor in logs. When the server refuses a
         signed URL that has expired (as signed for S3, Google Cloud Storage or Azure), the message says since when.
       - A URL with user name and password is refused, since it would appear in logs; use O(auth).
@@ -216,6 +220,14 @@ EXAMPLES = r"""
     ca_file: /etc/pki/corp-ca.pem
     name: golden
     version: "7"
+  run_once: true
+
+- name: Take the disk of a container image
+  basecast.fleet.base_disk_import:
+    pools: "{{ basecast_pools }}"
+    url: oci://quay.example.org/containerdisks/fedora:41
+    name: fedora-41
+    version: "1"
   run_once: true
 
 # The host that has it already is left alone. For hosts that have no such file there is the relay.

@@ -16,7 +16,7 @@ import typing as t
 from .._errors import FleetError, InvalidOption
 from .._text import clean
 from .._urls import check_url, compression_of, expired, file_name
-from . import checksum, download, filesystem, import_record, in_use, server_access, sources, transfer, unpack
+from . import checksum, download, filesystem, import_record, in_use, oci, server_access, sources, transfer, unpack
 from .download import DownloadFailed, Terms
 from .errors import UnsafePath
 from .inspection import inspect
@@ -141,6 +141,8 @@ def _look_at_path(stores: t.Mapping[str, Store], pool: str, path: str, rules: Ru
 
 def look_at_url(stores: t.Mapping[str, Store], pool: str, web: Web, rules: Rules, digest: Digest | None = None) -> Source:
     """What the first server that answers says of the file. One that says nothing, or cannot be asked now, is no problem yet."""
+    if oci.is_reference(web.url):
+        return _look_at_image(web, rules)
     try:
         if check_url(web.url, secret=web.secret).startswith("file:"):
             return look_at_path(stores, pool, sources.file_of_url(web.url, rules), rules, digest, web.compression)
@@ -164,6 +166,20 @@ def look_at_url(stores: t.Mapping[str, Store], pool: str, web: Web, rules: Rules
     except OSError as error:
         return found._replace(note=" ".join(filter(None, [found.note, clean(error, 200)])))
     return found._replace(listed=str(listed))
+
+
+def _look_at_image(web: Web, rules: Rules) -> Source:
+    try:
+        image = oci.look_up(oci.parse_reference(web.url), Terms(rules, web.access, timeout_s=_ASK_S))
+        for layer in image.layers:
+            unpack.check_unpacker(layer.compression, web.url)
+    except DownloadFailed as error:
+        return Source(True, None, "", error.message)
+    except FleetError as error:
+        return Source(True, None, error.message, "")
+    except OSError as error:
+        return Source(True, None, "", clean(error, 200))
+    return Source(True, None, "", "", listed=str(image.checksum))
 
 
 def _ask_first(web: Web, terms: Terms) -> Source:

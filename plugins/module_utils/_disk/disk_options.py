@@ -13,7 +13,7 @@ import typing as t
 from .._errors import InvalidOption
 from .._module import pool_path
 from .._names import check_name, check_sha256
-from .overlay import Wish
+from .disk_decisions import Wish
 
 _SHOWN = ("machine", "name", "pool", "path", "base", "virtual_size_bytes", "image_format", "backing")
 

@@ -56,9 +56,16 @@ def ask(url: str, terms: Terms) -> Answer:
 
 def read_text(url: str, terms: Terms, limit: int) -> str:
     """A small text, such as a list of checksums."""
-    public = terms.public(url)
+    return read_bytes(terms.request(url), terms, terms.public(url), limit).decode("utf-8", "replace")
+
+
+def read_bytes(request: Request, terms: Terms, public: str, limit: int) -> bytes:
+    """A small answer, all of it.
+
+    :param public: what its place is called in messages.
+    """
     found = bytearray()
-    with Opened(terms.request(url), terms) as opened:
+    with Opened(request, terms) as opened:
         answer = answer_of(public, opened.response)
         while True:
             block = opened.read()
@@ -69,7 +76,7 @@ def read_text(url: str, terms: Terms, limit: int) -> str:
                 break
     if answer.length not in (-1, len(found)):
         raise DownloadFailed(f"{public}: the transfer ended after {len(found)} of {answer.length} bytes.", url=public)
-    return found.decode("utf-8", "replace")
+    return bytes(found)
 
 
 class _Fetch:

@@ -14,13 +14,13 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from .._urls import shown_name, unpacked_name
-from . import download, filesystem
+from . import download, filesystem, oci
 from .checksum import Checksum
 from .download import MAX_VALIDATOR, DownloadFailed, Terms, Validators
 from .errors import NoSpace
 from .import_request import Digested, Request, check_digest, finished
 from .store import Store
-from .unpack import FileSink, HashingSink, Sink, UnpackingSink
+from .unpack import FileSink, HashingSink, Sink, UnpackingSink, check_unpacker
 
 _BLOCK_BYTES = 1 << 20
 
@@ -58,6 +58,7 @@ class _Intake:
         try:
             self._digest = store.file_digest(path, chunk_list=True)
             file = FileSink(self._descriptor, name, self._digest.advance, self._digest.restart)
+            self.free = file.free
             target: Sink = UnpackingSink(kind, name, file) if self._packed else file
         except BaseException:  # an interrupt must not leave the descriptor open either
             os.close(self._descriptor)
@@ -161,6 +162,20 @@ def _fetch(store: Store, url: str, request: Request, terms: Terms, wanted: Wante
         arrived = intake.complete()
         check_digest(request, name, arrived.digested.sha256, intake.packed_sha256())
         return arrived._replace(url=url, validators=validators)
+    finally:
+        intake.close()
+
+
+def fetch_disk(store: Store, path: str, request: Request, reference: oci.Reference, image: oci.Image) -> tuple[Arrived, str]:
+    """The disk of an image in a registry, and the name of its file."""
+    for layer in image.layers:
+        check_unpacker(layer.compression, str(reference))
+    intake = _Intake(store, path, str(reference), "none", None)
+    try:
+        name = oci.fetch_disk(reference, image, intake.sink, intake.free)
+        arrived = intake.complete()
+        check_digest(request, str(reference), arrived.digested.sha256)
+        return arrived._replace(checksum=image.checksum), name
     finally:
         intake.close()
 

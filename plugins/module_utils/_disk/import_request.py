@@ -114,6 +114,14 @@ def finished(path: str, digest: FileDigest) -> Digested:
         raise DamagedImage(str(error), path=path) from error
 
 
+def check_alone(request: Request) -> None:
+    """:raises InvalidOption: of an image in a registry, what its reference says itself."""
+    if request.mirrors or request.checksum is not None or request.secret or request.compression != "auto":
+        raise InvalidOption(
+            "url", request.url, "an oci:// URL goes without mirrors, checksum, compression and secret; its digest is @sha256:… at its end"
+        )
+
+
 def check_digest(request: Request, name: str, found: str, packed: str = "") -> None:
     """:param packed: digest of the file from which it was unpacked."""
     if packed and request.sha256 == packed:

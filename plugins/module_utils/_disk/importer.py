@@ -15,13 +15,26 @@ import typing as t
 from .._base_format.chunk_list import ChunkHasher
 from .._errors import FleetError, InvalidOption
 from .._urls import check_url, compression_of, file_name
-from . import checksum, download, fetching, filesystem, import_record, in_use, server_access, sources, transfer, unpack, uploads
+from . import checksum, download, fetching, filesystem, import_record, in_use, oci, server_access, sources, transfer, unpack, uploads
 from .base import Base
 from .checksum import Checksum
 from .download import Terms
 from .errors import BaseMissing, DamagedImage, DigestMismatch, UnsafePath
 from .fetching import Arrived
-from .import_request import METHODS, Digested, Outcome, Request, Result, Source, check_digest, finished, is_private, texts_of, was_changed
+from .import_request import (
+    METHODS,
+    Digested,
+    Outcome,
+    Request,
+    Result,
+    Source,
+    check_alone,
+    check_digest,
+    finished,
+    is_private,
+    texts_of,
+    was_changed,
+)
 from .inspection import Inspection, inspect
 from .publisher import Publisher
 from .qemu_img import QemuImg
@@ -65,6 +78,9 @@ class Importer:
             raise BaseMissing(request.parent, [self._target.pool])
         if request.url is not None:
             for number, url in enumerate([request.url, *request.mirrors]):
+                if oci.is_reference(url):
+                    check_alone(request)
+                    continue
                 option = "url" if number == 0 else f"mirrors[{number - 1}]"
                 check_url(url, option, secret=request.secret, **({} if number == 0 else {"schemes": ("http", "https")}))
             if request.url.strip().lower().startswith("file:"):
@@ -78,7 +94,7 @@ class Importer:
                     return self._have(request, found)
             if request.src is not None:
                 return self._import_path(request, self.resolve(request.src))
-            return self._import_url(request)
+            return self._import_image(request) if oci.is_reference(t.cast(str, request.url)) else self._import_url(request)
         except OSError as error:
             full = filesystem.no_space(error, "Importing the base disk", self._target.pool_path)
             raise full or error
@@ -425,7 +441,8 @@ class Importer:
         kind = compression_of(file_name(url), request.compression)
         unpack.check_unpacker(kind, public)
         wanted = checksum.parse(request.checksum, request.secret) if request.checksum is not None else checksum.Wanted()
-        pinned = self._pinned(request, wanted, terms)
+        place = terms.public(wanted.url)
+        pinned = self._pinned(request, place, lambda: self._listed(request, wanted, terms)) if wanted.url else None
         if pinned is not None:
             return self._have(request, pinned)
         if self._check_mode:
@@ -482,9 +499,12 @@ class Importer:
                 return found
         return None
 
-    def _pinned(self, request: Request, wanted: checksum.Wanted, terms: Terms) -> Base | None:
-        """The base that has the name already: what a list of checksums told at its first use stays, whatever it tells now."""
-        if not wanted.url or request.name is None or request.sha256 is not None:
+    def _pinned(self, request: Request, place: str, ask: t.Callable[[], Checksum]) -> Base | None:
+        """The base that has the name already: what a list or a registry told at its first use stays, whatever it tells now.
+
+        :param ask: for the checksum that ``place`` tells now.
+        """
+        if request.name is None or request.sha256 is not None:
             return None
         version = request.version or ""
         candidates = (store.find_by_name(request.tenant, request.name, version) for store in [self._target, *self._stores.values()])
@@ -492,10 +512,9 @@ class Importer:
         if found is None:
             return None
         title = f"{request.name} {version}"
-        place = terms.public(wanted.url)
         then = found.metadata["imported_from"].get("checksum") or f"sha256:{found.metadata['source_sha256']}"
         try:
-            now = str(self._listed(request, wanted, terms))
+            now = str(ask())
         except FleetError as error:
             self._outcome.warnings.append(f"{title} stays what it is; whether {place} tells the same still is not known: {error.message}")
             return found
@@ -505,6 +524,33 @@ class Importer:
                 "file, give it a version of its own."
             )
         return found
+
+    def _import_image(self, request: Request) -> Result:
+        """The disk of an image in a registry of containers; its manifest's digest is the checksum."""
+        reference = oci.parse_reference(t.cast(str, request.url))
+        terms = Terms(self._rules, self._access)
+        expected = Checksum("sha256", reference.digest.partition(":")[2]) if reference.digest else None
+        pinned = None if expected else self._pinned(request, str(reference), lambda: oci.look_up(reference, terms).checksum)
+        found = pinned or self._fetched_before(request, expected, oci.SCHEME)
+        if found is not None:
+            return self._have(request, found)
+        if self._check_mode:
+            self._outcome.warnings.append(f"{reference} is not fetched in check mode; its digest and format are not known.")
+            self._outcome.actions.append(f"fetch {reference} and import it as a base disk")
+            return self._outcome.result(None)
+        key = f"sha256:{request.sha256}" if request.sha256 else f"url:{reference}"
+        with Staging(self._target, key, f"The import of {reference}", request.timeout_s) as staging:
+            image = oci.look_up(reference, terms)
+            found = self._fetched_before(request, image.checksum, oci.SCHEME)
+            if found is not None:
+                return self._have(request, found)
+            arrived, name = fetching.fetch_disk(self._target, staging.path("download"), request, reference, image)
+            sha256 = arrived.digested.sha256
+            base = self._take(request, staging, arrived, name, ("url", str(reference._replace(digest=f"sha256:{image.checksum.digest}"))))
+            import_record.remember_checksum(self._target, str(image.checksum), oci.SCHEME, sha256)
+            if base is None:
+                return self._have(request, t.cast(Base, self._known(request, sha256)))
+            return self._outcome.result(base)
 
 
 __all__ = ["METHODS", "Importer", "Request", "Result"]

@@ -4,11 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""Machines' disks: look at what is there, compare it with the wish, decide about all, then apply.
-
-Differencing disks with equal backing name, format and size are byte for byte the same file when they are new, so
-qemu-img makes one of each kind and the rest are copies of it.
-"""
+"""Machines' disks: look at what is there, compare it with the wish, decide about all, then apply."""
 
 from __future__ import annotations
 
@@ -16,63 +12,21 @@ import contextlib
 import errno
 import os
 import typing as t
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError, InvalidOption
 from .._names import UNKNOWN_SHA256
-from . import disk_records, filesystem, in_use, last_use, layout, lock, transfer, users
+from . import disk_records, filesystem, in_use, last_use, layout, lock, users
 from .base import Base
+from .disk_decisions import Decision, Wish
 from .errors import BaseMissing, DiskConflict, StoreBusy
+from .new_disks import NewDisks
 from .qemu_img import QemuImg
 from .references import Reference
 from .store import Store
 from .users import FoundDisk
 
-DISK_MODE = 0o600
-ORIGIN_FORMAT = 1
 _LARGEST_ORIGIN = 64 * 1024
 _SECTOR = 512
-_PIECE = 4096
-_COPIES_AT_ONCE = 4
-
-
-class Wish(t.NamedTuple):
-    """A disk as the user wants it. ``name`` is None, and ``pool`` may be, only where disks are removed."""
-
-    machine: str
-    name: str | None
-    pool: str | None
-    base: str | None = None
-    base_pool: str | None = None
-    size_bytes: int | None = None
-    differencing: bool = True
-    backend: str = "qcow2"
-
-    @property
-    def title(self) -> str:
-        return f"Disk {self.name} of machine {self.machine}"
-
-
-class Decision(t.NamedTuple):
-    """What is to happen to one disk. ``base`` is None for an empty disk, and while a base is only expected."""
-
-    wish: Wish
-    pool: str
-    path: str
-    action: str
-    image_format: str
-    size_bytes: int
-    base: Base | None
-    backing: str | None
-    current: FoundDisk | None
-
-    @property
-    def directory(self) -> str:
-        return os.path.dirname(self.path)
-
-    @property
-    def is_overlay(self) -> bool:
-        return self.wish.base is not None and self.wish.differencing and self.wish.backend == "qcow2"
 
 
 class Disks:
@@ -360,9 +314,7 @@ class Disks:
                 pool_path = self._stores[item.pool].pool_path
                 made += layout.make_directories(pool_path, "machines", self._service, item.wish.machine)
                 filesystem.remove_tree_or_file(temporary[item.path])
-            self._create_overlays([item for item in creating if item.is_overlay], temporary)
-            self._create_others([item for item in creating if not item.is_overlay], temporary)
-            _sync(list(temporary.values()))
+            NewDisks(self._stores, self._qemu, self._find).write(creating, temporary)
             for item in creating:
                 os.rename(temporary[item.path], item.path)
         except BaseException as error:  # an interrupt must not leave half a disk either
@@ -384,78 +336,6 @@ class Disks:
             if item.action == "resized":
                 self._qemu.resize(item.path, item.image_format, item.size_bytes)
                 filesystem.sync_file(item.path)
-
-    def _create_overlays(self, items: t.Sequence[Decision], temporary: t.Mapping[str, str]) -> None:
-        templates: dict[tuple[str, str, int], list[tuple[int, bytes]]] = {}
-        for item in items:
-            backing = t.cast(str, item.backing)
-            image_format = t.cast(Base, item.base).image_format
-            kind = (backing, image_format, item.size_bytes)
-            path = temporary[item.path]
-            if kind not in templates:
-                self._qemu.create_overlay(path, backing, image_format, item.size_bytes)
-                os.chmod(path, DISK_MODE)
-                templates[kind] = _pieces(path)
-            else:
-                _write_pieces(path, templates[kind])
-
-    def _create_others(self, items: t.Sequence[Decision], temporary: t.Mapping[str, str]) -> None:
-        """Side by side, as copies take long. After a failure those that have begun are waited for, since all is cleaned up."""
-        if not items:
-            return
-        with ThreadPoolExecutor(max_workers=min(len(items), _COPIES_AT_ONCE)) as workers:
-            futures = [workers.submit(self._create_other, item, temporary[item.path]) for item in items]
-            if any(future.exception() is not None for future in wait(futures, return_when=FIRST_EXCEPTION).done):
-                for future in futures:
-                    future.cancel()
-        for future in futures:
-            if not future.cancelled():
-                future.result()
-
-    def _create_other(self, item: Decision, path: str) -> None:
-        """An empty disk, a copy or a clone; what it was made from is written down before it appears."""
-        wish, base = item.wish, item.base
-        if base is None:
-            self._qemu.create(path, item.size_bytes)
-        elif wish.differencing:
-            self._clone(item, base, path)
-        elif base.parent is not None:
-            self._qemu.flatten(base.path, base.image_format, path, "qcow2")
-        else:
-            self._copy(base, path)
-        os.chmod(path, DISK_MODE)
-        if base is not None and item.size_bytes > base.virtual_size_bytes:
-            self._qemu.resize(path, item.image_format, item.size_bytes)
-        origin = {
-            "format": ORIGIN_FORMAT,
-            "base": wish.base,
-            "differencing": wish.differencing,
-            "backend": wish.backend,
-        }
-        record = layout.origin_path(item.directory, t.cast(str, wish.name))
-        filesystem.replace_file(record, filesystem.json_bytes(origin), 0o644)
-
-    def _clone(self, item: Decision, base: Base, path: str) -> None:
-        if self._copy(base, path) != "reflink":
-            kind = filesystem.describe(self._stores[item.pool].pool_path).type
-            raise FleetError(
-                f"{item.wish.title}: the base disk in pool {base.pool} cannot be reflinked into pool {item.pool} (file system "
-                f"{kind}); use XFS or Btrfs for both, or backend qcow2.",
-                kind="no_reflink",
-                filesystem=kind,
-                pool=item.pool,
-            )
-        if item.backing is not None and base.parent is not None:
-            parent = self._find(base.pool, base.parent)
-            self._qemu.set_backing(path, item.backing, t.cast(Base, parent).image_format)
-
-    @staticmethod
-    def _copy(base: Base, path: str) -> str:
-        descriptor = filesystem.open_regular(base.path)
-        try:
-            return transfer.copy_file(descriptor, path, base.size_bytes)
-        finally:
-            os.close(descriptor)
 
     # -- absent
 
@@ -631,42 +511,3 @@ def _origin(directory: str, name: str) -> dict[str, t.Any] | None:
         return None
     base = record.get("base")
     return {"base": base.digest() if base is not None else None}
-
-
-def _pieces(path: str) -> list[tuple[int, bytes]]:
-    """A file as the pieces of it that are not zero; the last one, empty, stands at its end."""
-    data = filesystem.read_file(path)
-    zeros = bytes(_PIECE)
-    pieces = []
-    for offset in range(0, len(data), _PIECE):
-        piece = data[offset : offset + _PIECE]
-        if piece != zeros[: len(piece)]:
-            pieces.append((offset, piece))
-    return [*pieces, (len(data), b"")]
-
-
-def _write_pieces(path: str, pieces: t.Sequence[tuple[int, bytes]]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, DISK_MODE)
-    try:
-        os.fchmod(descriptor, DISK_MODE)
-        for offset, piece in pieces:
-            if piece:
-                filesystem.write_at(descriptor, piece, offset)
-            else:
-                os.ftruncate(descriptor, offset)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(paths: t.Sequence[str]) -> None:
-    """All files on disk. Writing is begun for all of them first: the first wait then covers most of the rest."""
-    for waited_for in (False, True):
-        for path in paths:
-            descriptor = filesystem.open_regular(path)
-            try:
-                if waited_for:
-                    os.fsync(descriptor)
-                else:
-                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(descriptor)

@@ -73,6 +73,13 @@ class Access(t.NamedTuple):
                 return one
         return None
 
+    def adding(self, credential: Credential) -> Access:
+        """The same with another credential, which goes before the others."""
+        return self._replace(credentials=(credential, *self.credentials))
+
+    def without(self, credential: Credential) -> Access:
+        return self._replace(credentials=tuple(one for one in self.credentials if one is not credential))
+
     def tls(self) -> ssl.SSLContext:
         """Trusts the host's own authorities, and those that are given."""
         context = ssl.create_default_context()

@@ -199,7 +199,9 @@ class Opened:
                 reason = "and redirects in circles, or to what is neither http nor https"
             kind = BrokenOff if error.code in _PASSING else DownloadFailed
             advice = self._advice(error.code)
-            raise kind(f"{public}: the server answers {error.code} {reason}{advice}.", url=public, status=error.code) from None
+            asks = clean(error.headers.get("WWW-Authenticate", ""), 4096) if error.code == http.client.UNAUTHORIZED else ""
+            fields = {"url": public, "status": error.code, **({"challenge": asks} if asks else {})}
+            raise kind(f"{public}: the server answers {error.code} {reason}{advice}.", **fields) from None
         if isinstance(error, urllib.error.URLError):
             if isinstance(error.reason, FleetError):
                 raise error.reason from None

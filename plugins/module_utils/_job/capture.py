@@ -18,10 +18,11 @@ import typing as t
 
 from .._disk import filesystem, layout, transfer
 from .._disk.base import Base
+from .._disk.disk_decisions import DISK_MODE
+from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.importer import Importer
 from .._disk.importer import Request as ImportRequest
-from .._disk.overlay import DISK_MODE, Disks
-from .._disk.overlay import Wish as DiskWish
+from .._disk.overlay import Disks
 from .._disk.packages import package
 from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner, require_program

@@ -19,9 +19,10 @@ import os
 import typing as t
 
 from .._disk import filesystem, in_use, layout, transfer
+from .._disk.disk_decisions import DISK_MODE
+from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.image_header import read_qcow2
-from .._disk.overlay import DISK_MODE, Disks
-from .._disk.overlay import Wish as DiskWish
+from .._disk.overlay import Disks
 from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store

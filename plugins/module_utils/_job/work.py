@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.disk_options import checked_disk
-from .._disk.overlay import Wish as DiskWish
 from .._disk.ownership import Wish as ReferenceWish
 from .._disk.reference_options import checked_reference
 from .._errors import InvalidOption

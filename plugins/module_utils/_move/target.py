@@ -12,9 +12,10 @@ import os
 import typing as t
 
 from .._disk import filesystem, layout
+from .._disk.disk_decisions import DISK_MODE
+from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.image_header import HeaderError, read_qcow2
-from .._disk.overlay import DISK_MODE, Disks
-from .._disk.overlay import Wish as DiskWish
+from .._disk.overlay import Disks
 from .._disk.qemu_img import QemuImg
 from .._disk.users import look as look_at_disk
 from .._machine.backing import Layer, Places, backing_chain

@@ -194,7 +194,7 @@ def _told(error: t.Any, prefix: Path, places: Places, secret: bool = False) -> I
         for key in sorted(set(error.instance) - set(known)):
             yield f"{places(*path, key)}: unknown key{_hint(key, known)}; accepted are: {', '.join(known)}"
     elif error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next((key for key in error.validator_value if key not in error.instance), "")
         only = schema.get("properties", {}).get(missing, {}).get("const")
         line = f" (write {missing}: {only})" if only is not None else ""
         yield f"{places(*path) or places()}: the key {missing} is missing{line}; needed are: {', '.join(error.validator_value)}"
@@ -290,6 +290,10 @@ def _source_errors(source: Mapping[str, t.Any], path: Path, places: Places) -> I
         for key in ("mirrors", "checksum", "ca"):
             if key in source:
                 yield f"{places(*path, key)}: it is not accepted with a file: URL; give sha256 with the base instead"
+    if str(source.get("url", "")).startswith("oci:"):
+        for key in ("mirrors", "checksum", "compression", "secret"):
+            if key in source:
+                yield f"{places(*path, key)}: it is not accepted with an oci:// URL, which has its digest as @sha256:… at its end"
     algorithm, _mark, digest = str(source.get("checksum") or "").partition(":")
     wanted = {"sha256": 64, "sha384": 96, "sha512": 128}.get(algorithm)
     if wanted and "://" not in digest and len(digest) != wanted:

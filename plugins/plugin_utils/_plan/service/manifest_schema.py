@@ -54,8 +54,8 @@ SOURCE_FORMS: dict[str, dict[str, t.Any]] = {
         "properties": {
             "url": {
                 "type": "string",
-                "pattern": "^(https?|file)://.+",
-                "description": "a URL begins with http://, https:// or file://",
+                "pattern": "^(https?|file|oci)://.+",
+                "description": "a URL begins with http://, https://, file:// or oci://",
             },
             "host": {"type": "string", "minLength": 1, "description": "the inventory name of the host that fetches it"},
             "format": _FORMAT,

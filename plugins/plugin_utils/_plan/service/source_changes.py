@@ -32,6 +32,8 @@ def shown(source: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def is_packed(source: Mapping[str, t.Any]) -> bool:
     """Whether a file is compressed: then its size and its digest are not the image's."""
+    if str(source.get("url") or "").startswith("oci://"):
+        return True
     return compression_of(source.get("path") or source.get("url") or "", source.get("compression") or "auto") != "none"
 
 
@@ -90,7 +92,7 @@ def difference(base: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> tuple[st
     if base["wanted_sha256"] or known is None or not file.get("isreg"):
         return "", ""
     place, where = _where(base)
-    if "://" in (base["source"].get("checksum") or ""):
+    if _floats(base["source"]):
         return "", _list_says(base, known, file)
     size, sha256 = file.get("size"), file.get("sha256") or file.get("checksum")
     if size is not None and known["sizes"] and int(size) not in known["sizes"]:
@@ -102,20 +104,28 @@ def difference(base: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> tuple[st
     return f"{place}: {where} {now}, but {base['title']} was imported from {then}; another content needs another version", ""
 
 
+def _floats(source: Mapping[str, t.Any]) -> bool:
+    """Whether what a list of checksums or a registry tells decides what the file is."""
+    url = str(source.get("url") or "")
+    return "://" in (source.get("checksum") or "") or (url.startswith("oci://") and "@" not in url)
+
+
 def _list_says(base: Mapping[str, t.Any], known: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> str:
     """A note where a list of checksums tells another one than at its first use: the base stays what it was."""
     now, then = file.get("listed"), known["checksum"]
     if not now or now == then:
         return ""
+    who = base["source"].get("checksum") or base["source"]["url"]
     return (
-        f"{base['place']}.source.checksum: {base['source']['checksum']} tells {now} now, but {base['title']} was imported from {then} and"
+        f"{base['place']}.source: {who} tells {now} now, but {base['title']} was imported from {then} and"
         " stays what it is; to take the new file, give it a version of its own"
     )
 
 
 def checksum_problem(base: Mapping[str, t.Any], known: Mapping[str, t.Any] | None) -> str:
     """Where the manifest gives a checksum that is not that of the file from which a held base was imported."""
-    given = str(base["source"].get("checksum") or "").lower()
+    url = str(base["source"].get("url") or "")
+    given = url.partition("@")[2] if url.startswith("oci://") else str(base["source"].get("checksum") or "").lower()
     if known is None or not given or "://" in given:
         return ""
     names = {64: "sha256", 96: "sha384", 128: "sha512"}
@@ -123,7 +133,7 @@ def checksum_problem(base: Mapping[str, t.Any], known: Mapping[str, t.Any] | Non
     if wanted.partition(":")[0] != known["checksum"].partition(":")[0] or wanted == known["checksum"]:
         return ""
     return (
-        f"{base['place']}.source.checksum: the manifest says {wanted}, but {base['title']} was imported from a file with"
+        f"{base['place']}.source: the manifest says {wanted}, but {base['title']} was imported from a file with"
         f" {known['checksum']}; another content needs another version"
     )
 

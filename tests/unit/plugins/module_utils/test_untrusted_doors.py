@@ -32,6 +32,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
     import_record,
     lease,
     needs,
+    oci,
     qemu_img,
     references,
     survey,
@@ -173,6 +174,11 @@ def checksums(place: pathlib.Path, data: bytes) -> t.Any:
     text = data.decode("utf-8", "replace")
     named = f"{text}  x\n{SHA256}  {text}\n{SHA256}  x.qcow2\n"
     return str(checksum.find(named, "x.qcow2", "SHA256SUMS"))
+
+
+def layers(place: pathlib.Path, data: bytes) -> t.Any:
+    document = oci._read(oci.parse_reference("oci://h/a:b"), data)
+    return [oci._layer(one)._asdict() for one in document["layers"].items(128)]
 
 
 def headers_of_images(place: pathlib.Path, data: bytes) -> t.Any:
@@ -320,6 +326,7 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "headers of a server": (header, {}),
     "URL": (url, {}),
     "list of checksums": (checksums, {}),
+    "manifest of a registry": (layers, {"layers": [{"mediaType": "tar+gzip", "digest": f"sha256:{SHA256}", "size": 1}]}),
     "header of an image": (headers_of_images, {}),
     "header of a disk": (qcow2_file, {}),
     "qemu-img info": (
@@ -469,7 +476,7 @@ ELSEWHERE = {
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
-    "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_machine/records.py",
+    "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_disk/oci.py", "_machine/records.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
     "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py",
 }  # fmt: skip

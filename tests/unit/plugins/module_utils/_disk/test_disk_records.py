@@ -12,8 +12,10 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import disk_records, ownership, references, removal, survey
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseInUse
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks, Wish
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.new_disks import NewDisks
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
@@ -146,7 +148,7 @@ def test_a_record_stands_before_its_disk(
     def crash(*_args: t.Any) -> t.NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Disks, "_create_overlays", crash)
+    monkeypatch.setattr(NewDisks, "_create_overlays", crash)
     with pytest.raises(KeyboardInterrupt):
         hosts["a"].make(sha256)
     assert [one.kind for one in pools["two"].references(sha256)] == ["disk"]

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import last_use, references
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks, Wish
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 

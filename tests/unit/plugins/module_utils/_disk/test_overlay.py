@@ -10,9 +10,10 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, overlay, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, new_disks, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseMissing, DiskBusy, DiskConflict, NoSpace, UnsafePath
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks, Wish
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
@@ -253,7 +254,7 @@ def test_failure_in_the_middle_leaves_nothing(present: Present, store: Store, mo
         if len(calls) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(overlay, "_write_pieces", full)
+    monkeypatch.setattr(new_disks, "_write_pieces", full)
     with pytest.raises(NoSpace):
         present(*(wish(base.sha256, f"web-{n}") for n in range(5)))
     assert tree(store) == ["machines/shop/.lock", "machines/shop/.owner.json"]
@@ -333,7 +334,7 @@ def test_a_disk_is_listed_once(present: Present, store: Store) -> None:
 
 def test_a_base_cannot_be_removed_while_disks_are_made(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     base = put_base(store)
-    sync = overlay._sync
+    sync = new_disks._sync
     held = []
 
     def watched(paths: t.Sequence[str]) -> None:
@@ -344,6 +345,6 @@ def test_a_base_cannot_be_removed_while_disks_are_made(present: Present, store: 
         held.append(True)
         sync(paths)
 
-    monkeypatch.setattr(overlay, "_sync", watched)
+    monkeypatch.setattr(new_disks, "_sync", watched)
     present(wish(base.sha256))
     assert held

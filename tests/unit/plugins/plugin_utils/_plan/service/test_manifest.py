@@ -308,6 +308,9 @@ SOURCES = [
     ("url: https://h/x, ca: ''", "ca", "PEM"),
     ("url: 'file:///x', mirrors: [https://m/x]", "mirrors", "not accepted with a file: URL"),
     (f"url: 'file:///x', checksum: {'a' * 64}", "checksum", "give sha256 with the base instead"),
+    ("url: 'oci://h/a', mirrors: [https://m/x]", "mirrors", "which has its digest as @sha256:"),
+    (f"url: 'oci://h/a', checksum: {'a' * 64}", "checksum", "which has its digest as @sha256:"),
+    ("url: 'oci:h/a'", "url", "file:// or oci://"),
     ("host: kvm1, path: x, mirrors: [https://m/x]", "mirrors: unknown key", "accepted are: compression, format, host, path, pool"),
     ("controller: x, checksum: https://h/SUMS", "checksum: unknown key", "accepted are: compression, controller, format"),
 ]
@@ -345,12 +348,12 @@ def test_a_whole_number_may_have_a_point(written: str, key: str, read: int) -> N
     text = GOOD.replace("    per_host: 2\n    memory_mib: 512\n", f"    {written}\n    placement: {{spread: {{by: site, at_most: 1.0}}}}\n")
     (group,) = parse_manifest(text)["machines"]
     for found, wanted in ((group[key], read), (group["placement"]["spread"]["at_most"], 1)):
-        assert found == wanted and type(found) is int
+        assert found == wanted and isinstance(found, int)
 
 
 def test_user_data_stay_as_they_are_written() -> None:
     (group,) = parse_manifest(GOOD.replace("{hostname: x}", "{hostname: x, timeout: 2.0}"))["machines"]
-    assert type(group["cloud_init"]["user_data"]["timeout"]) is float
+    assert isinstance(group["cloud_init"]["user_data"]["timeout"], float)
 
 
 @pytest.mark.parametrize("size", ["1e-12", "0.0000001", "0", "-1", "65537", ".inf", ".nan"])

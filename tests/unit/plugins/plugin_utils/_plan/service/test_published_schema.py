@@ -31,6 +31,7 @@ SOURCES = [
     {"url": "https://example.org/tiny.qcow2"},
     {"url": "https://example.org/tiny.raw.xz", "mirrors": ["http://m/tiny.raw.xz"], "checksum": "https://example.org/SHA256SUMS"},
     {"url": "https://example.org/t", "compression": "zstd", "checksum": f"sha512:{'a' * 128}", "secret": True, "ca": "-----BEGIN"},
+    {"url": "oci://quay.example.org/disks/tiny:1"},
     {"controller": "tiny.qcow2"},
     {"controller": "tiny.qcow2.gz", "compression": "none"},
     {"machine": "web-1", "service": "shop"},

@@ -151,7 +151,7 @@ def test_a_checksum_of_the_manifest_is_compared_with_what_was_imported(checksum:
     plan = plan_of({"url": "http://x/y.raw.xz", "checksum": checksum}, FROM_LIST, {"size": 700})
     assert (plan["problems"] == []) is fits
     if not fits:
-        assert plan["problems"][0].startswith("shop.yml: bases[0].source.checksum: the manifest says sha256:" + "d" * 64)
+        assert plan["problems"][0].startswith("shop.yml: bases[0].source: the manifest says sha256:" + "d" * 64)
 
 
 @pytest.mark.parametrize(
@@ -182,3 +182,23 @@ def test_a_plan_has_no_secrets(hidden: bool) -> None:
     shown = plan["bases"]["tiny"]["source"]
     assert shown["url"] == ("http://x/….qcow2" if hidden else "http://x/y.qcow2")
     assert shown["checksum"] == ("sha256:http://x/…" if hidden else "sha256:http://x/SUMS")
+
+
+IMAGE = held(
+    source_sha256=B, imported_from={"kind": "url", "name": "oci://h/a:t@sha256:x", "checksum": f"sha256:{'c' * 64}", "size_bytes": 7}
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "listed", "problem", "note"),
+    [
+        ("oci://h/a:t", "c", "", ""),
+        ("oci://h/a:t", "d", "", f"oci://h/a:t tells sha256:{'d' * 64} now, but tiny 1 was imported from sha256:{'c' * 64}"),
+        (f"oci://h/a:t@sha256:{'c' * 64}", "c", "", ""),
+        (f"oci://h/a@sha256:{'d' * 64}", "d", f"the manifest says sha256:{'d' * 64}, but tiny 1 was imported from a file with", ""),
+    ],
+)
+def test_what_a_registry_tells_now(url: str, listed: str, problem: str, note: str) -> None:
+    plan = plan_of({"url": url}, IMAGE, {"size": None, "listed": f"sha256:{listed * 64}"})
+    for wanted, found in ((problem, plan["problems"]), (note, plan["notes"])):
+        assert len(found) == bool(wanted) and (not wanted or wanted in found[0])
