@@ -222,4 +222,4 @@ def _text(
 def _told(findings: Sequence[Finding]) -> Iterator[str]:
     for one in sorted(findings, key=lambda one: not one.is_wrong):
         yield f"{one.host}: {one.found}."
-        yield f"  To mend it: {one.repair}."
+        yield f"  {'To mend it' if one.is_wrong else 'Nothing fails because of it'}: {one.repair}."

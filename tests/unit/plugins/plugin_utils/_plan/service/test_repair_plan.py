@@ -154,4 +154,4 @@ def test_a_base_that_is_gone_comes_to_the_disks_on_it() -> None:
 
 def test_what_is_only_left_over_is_no_failure() -> None:
     plan = repair_plan({"kvm1": host(default=pool())}, True, {"kvm1": look(pool={"disks": [disk("web-9")]}, bases=[])})
-    assert plan["wrong"] == {} and [line for line in plan["text"] if line.startswith("  To mend it: deploy the service again")]
+    assert plan["wrong"] == {} and [line for line in plan["text"] if line.startswith("  Nothing fails because of it: deploy the service again")]
