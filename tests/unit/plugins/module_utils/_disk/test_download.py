@@ -369,10 +369,11 @@ def test_what_cannot_go_on_begins_again(tmp_path: t.Any, name: str) -> None:
         server.answer = heal  # type: ignore[method-assign]
         _validators, seen, written = get(f"{server.url}/x", tmp_path)
     assert seen == written == LONG
+    assert (server.asked[-1].headers.get("Range") is None) is (name != "no parts"), "what does not fit was not put behind it"
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_another_file_is_not_put_behind_the_beginning_of_the_first(tmp_path: t.Any) -> None:
+def test_another_file_is_not_put_behind_the_first(tmp_path: t.Any) -> None:
     with Server({"/x": File(LONG, cut=CUT)}) as server:
         ask = server.answer
 
