@@ -425,3 +425,19 @@ def test_a_small_text_is_small() -> None:
         assert download.read_text(f"{server.url}/sums", terms, 101) == "x" * 101
         with pytest.raises(DownloadFailed, match="larger than the 100 bytes"):
             download.read_text(f"{server.url}/sums", terms, 100)
+
+
+@pytest.mark.parametrize("head", [403, 405, 501])
+def test_a_url_that_is_signed_for_get_is_asked_by_get(head: int) -> None:
+    with Server({"/x?sig=secret": File(bytes(1 << 24), head=head)}) as server:
+        answer = download.ask(f"{server.url}/x?sig=secret", Terms(Rules(hosts=("127.0.0.1",))))
+        assert (answer.length, answer.etag) == (1 << 24, '"1"')
+        assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("head", [401, 404, 500])
+def test_other_answers_to_a_question_stand(head: int) -> None:
+    with Server({"/x": File(b"x", head=head)}) as server:
+        with pytest.raises(DownloadFailed, match=str(head)):
+            download.ask(f"{server.url}/x", Terms(Rules(hosts=("127.0.0.1",))))
+        assert [asked.method for asked in server.asked] == ["HEAD"]
