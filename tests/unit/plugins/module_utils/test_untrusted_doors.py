@@ -326,7 +326,7 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "headers of a server": (header, {}),
     "URL": (url, {}),
     "list of checksums": (checksums, {}),
-    "manifest of a registry": (layers, {"layers": [{"mediaType": "tar+gzip", "digest": f"sha256:{SHA256}", "size": 1}]}),
+    "manifest of a registry": (layers, {"schemaVersion": 2, "layers": [{"mediaType": "tar+gzip", "digest": f"sha256:{SHA256}", "size": 1}]}),
     "header of an image": (headers_of_images, {}),
     "header of a disk": (qcow2_file, {}),
     "qemu-img info": (
