@@ -556,7 +556,7 @@ failure:
       description:
         - Each machine that failed, as C(machine), C(reason) and C(msg).
         - Reasons are V(silent), V(stopped), V(cloud_init_failed), V(cloud_init_degraded), V(wrong_hostname),
-          V(define_failed), V(start_failed), V(still_running), V(remove_failed), V(foreign_domain), V(unreadable) and
+          V(define_failed), V(start_failed), V(still_running), V(saved), V(remove_failed), V(foreign_domain), V(unreadable) and
           V(unknown).
       type: list
       elements: dict

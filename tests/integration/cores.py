@@ -38,17 +38,19 @@ def core(release: str) -> Path | None:
     interpreter = next(filter(None, map(python, PYTHONS[release])), None)
     if interpreter is None:
         return None
+    return environment(f"cores/{release}-{interpreter.name}", interpreter, f"ansible-core~={release}.0", "jsonschema")
+
+
+def environment(name: str, interpreter: str | Path, *packages: str) -> Path:
+    """The `bin` of an environment of its own with these packages, made on first use."""
     cache = os.environ.get("BASECAST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "basecast-fleet"
-    made = Path(cache) / "cores" / f"{release}-{interpreter.name}"
+    made = Path(cache) / name
     made.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{made}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / ".complete").exists():
             shutil.rmtree(made, ignore_errors=True)
             subprocess.run([interpreter, "-m", "venv", made], check=True)
-            subprocess.run(
-                [made / "bin/pip", "install", "--quiet", "--disable-pip-version-check", f"ansible-core~={release}.0", "jsonschema"],
-                check=True,
-            )
+            subprocess.run([made / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True)
             (made / ".complete").touch()
     return made / "bin"

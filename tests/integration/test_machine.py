@@ -180,7 +180,8 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
     assert [machine["drift"] for machine in fleet.machine("started", name, changes=board)["machines"]] == [[]]
     assert "TINY hostname=uefi-1" in fleet.run(f"cat {fleet.directory(name)}/console.log")
-    assert "Connected to domain" in fleet.run(f"script -qec 'timeout 3 virsh console shop-{name}' /dev/null; true")
+    console = f"sleep 1 | timeout -k 1 4 script -qec 'virsh console shop-{name}' /dev/null"
+    assert "Connected to domain" in fleet.host.run(console, check=False).stdout
     uuid = first["machines"][0]["uuid"]
     variables, state = f"{fleet.directory(name)}/nvram-uefi.fd", f"/var/lib/libvirt/swtpm/{uuid}/tpm2"
     before = fleet.run(f"sha256sum {variables}; ls {state}")

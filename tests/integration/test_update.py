@@ -14,7 +14,8 @@ from ansible_collections.basecast.fleet.tests.integration.test_deploy import POO
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 
-def shop(version: str = "1", memory_mib: int = 96) -> dict[str, t.Any]:
+def shop(version: str = "1", memory_mib: int = 96, serial: str | None = None, **hardware: t.Any) -> dict[str, t.Any]:
+    data = {"name": "data", "size_gib": 1, **({"serial": serial} if serial else {})}
     files = {"1": "tiny.qcow2", "2": "second.qcow2", "broken": "broken.raw"}
     return {
         "format": 1,
@@ -26,8 +27,9 @@ def shop(version: str = "1", memory_mib: int = 96) -> dict[str, t.Any]:
                 "hosts": ["kvm1", "kvm2"],
                 "memory_mib": memory_mib,
                 "networks": [],
-                "disks": [{"name": "root", "base": "tiny", "size_gib": 1}, {"name": "data", "size_gib": 1}],
+                "disks": [{"name": "root", "base": "tiny", "size_gib": 1}, data],
                 "cloud_init": {},
+                **hardware,
             }
         ],
     }
@@ -106,11 +108,17 @@ def test_a_disk_with_a_child_keeps_its_machine(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_one_machine_gets_other_memory_and_keeps_its_disks(lab: Lab) -> None:
+def test_one_machine_gets_other_hardware_and_keeps_its_disks(lab: Lab) -> None:
     before, base = data_of(lab), base_of(lab, "kvm1", "web-1")
     root = lab.hosts["kvm1"].path(f"{POOL}/machines/shop/web-1/root.qcow2").stat().st_ino
-    done = update(lab, shop(memory_mib=112), "-e", "machines=web-1")
+    hardware: dict[str, t.Any] = {"tpm": 2.0, "watchdog": {}, "cpus": "2", "cpu": {"topology": {"cores": "2"}}, "console": "terminal"}
+    done = update(lab, shop(memory_mib=112, serial="data-1", **hardware), "-e", "machines=web-1")
     assert done.code == 0 and states(done) == {"web-1": "updated"}, done
+    assert "disk data: serial none → data-1" in done.out and "tpm none → 2.0" in done.out, done
+    xml = lab.hosts["kvm1"].run("virsh dumpxml --inactive shop-web-1").stdout
+    for part in ("<serial>data-1</serial>", "<tpm model='tpm-crb'>", "<watchdog model='i6300esb'", "cores='2'", "<serial type='pty'>"):
+        assert part in xml, part
+    assert "nothing to update" in update(lab, shop(memory_mib=112, serial="data-1", **hardware), "-e", "machines=web-1").out
     assert (memory_of(lab, 1), memory_of(lab, 2)) == (str(112 * 1024), str(96 * 1024))
     assert data_of(lab) == before and base_of(lab, "kvm1", "web-1") == base
     assert lab.hosts["kvm1"].path(f"{POOL}/machines/shop/web-1/root.qcow2").stat().st_ino == root

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import socket
 import subprocess
 import sys
 import typing as t
@@ -20,6 +21,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest_schema import MANIFEST
+from ansible_collections.basecast.fleet.tests.demo import recording
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -57,10 +59,11 @@ def test_pictures_are_those_of_the_sources() -> None:
     run(sys.executable, "tools/docsite/pictures.py", "--check")
 
 
-def test_every_page_stands_in_the_sites_index() -> None:
+def test_the_sites_index_names_pages_that_exist() -> None:
+    # Pages that it does not name stand below "More".
     listed = {page for section in tool("site_pages").SECTIONS.values() for page, _purpose in section}
     made = {"readme", "contributing", "manifest", "tuning"}
-    assert {path.stem for path in DOCS.glob("*.md")} == listed - made
+    assert listed - made <= {path.stem for path in DOCS.glob("*.md")}
 
 
 # ---- names
@@ -248,6 +251,41 @@ def test_the_relay_of_the_page_on_plans_is_a_plan() -> None:
     assert tool("pictures").plan_text().startswith(shown)
 
 
+# ---- the recording of the demonstration
+
+
+def test_the_picture_of_the_demo_is_that_of_the_recording() -> None:
+    lines = recording.read_cast()
+    recording.check(lines)
+    assert recording.PICTURE.read_text() == recording.draw(lines)
+    shown = "\n".join(line for _at, line in lines)
+    assert "pulled the plug of kvm3" in shown
+    assert "All of it was seen" in shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"log: {ROOT}/tests/output/demo/1.log",
+        "the key is in /root/.ssh/id_ed25519",
+        "image /home/somebody/images/debian.qcow2",
+        "made in /tmp/lab-x/hosts",
+        f"on {socket.gethostname()} since noon",
+    ],
+)
+def test_a_recording_that_tells_of_its_machine_is_refused(line: str) -> None:
+    with pytest.raises(recording.NotFit, match="tells of the machine"):
+        recording.check([(0.0, "# make demo"), (1.0, line)])
+
+
+def test_rows_of_the_picture_fit_the_terminal() -> None:
+    rows = list(recording.rows([(0.0, ""), (1.0, "x" * 250), (2.0, "  a sentence of words " * 12)]))
+    assert all(len(text) <= recording.COLUMNS for _at, text in rows)
+    assert "".join(text.strip() for at, text in rows if at == 1.0) == "x" * 250
+    # Waits are shortened, and the order stays.
+    assert recording.shortened([0.0, 0.0, 300.0]) == pytest.approx([0.12, 0.24, 1.44])
+
+
 # ---- the failure handbook
 
 
@@ -319,3 +357,16 @@ def test_a_new_error_text_is_found(source: str, text: str, tmp_path: Path) -> No
 )
 def test_a_new_text_of_a_task_is_found(task: dict[str, t.Any], text: str) -> None:
     assert text in list(tool("messages").of_tasks([task]))
+
+
+def block(page: Path, start: str) -> str:
+    (found,) = (body for _language, body in BLOCK.findall(page.read_text()) if body.startswith(start))
+    return str(found)
+
+
+def test_the_first_deployment_is_that_of_the_readme() -> None:
+    # Which a test types, word for word (integration/test_first_hour.py).
+    page, readme = DOCS / "first-deployment.md", ROOT / "README.md"
+    for start in ("# shop.yml", "$ python3 -m venv"):
+        assert block(page, start) == block(readme, start)
+    assert yaml.safe_load(block(page, "# inventory.yml")) == yaml.safe_load(block(readme, "# inventory.yml"))

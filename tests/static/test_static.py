@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.basecast.fleet.tests.integration.cores import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -155,21 +158,58 @@ def test_the_least_ansible_core_is_the_same_everywhere() -> None:
     assert f"ansible-core {needed} or later" in (ROOT / "README.md").read_text()
 
 
-def test_the_built_collection_holds_what_users_need_and_no_more(tmp_path: Path) -> None:
-    import tarfile
-
-    copy = tmp_path / "copy"
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The collection, built from the files that git knows or would know."""
+    folder = tmp_path_factory.mktemp("built")
+    copy = folder / "copy"
     subprocess.run(
         f"git ls-files -z -co --exclude-standard | rsync -a --from0 --ignore-missing-args --files-from=- ./ {copy}",
         shell=True, cwd=ROOT, check=True,
     )  # fmt: skip
-    run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), cwd=copy)
-    (archive,) = tmp_path.glob("basecast-fleet-*.tar.gz")
+    run("ansible-galaxy", "collection", "build", "--output-path", str(folder), cwd=copy)
+    (built,) = folder.glob("basecast-fleet-*.tar.gz")
+    return built
+
+
+def test_the_built_collection_holds_what_users_need_and_no_more(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         built = {member.name for member in tar.getmembers() if member.isfile()}
     for_users = ("LICENSES/", "docs/", "extensions/eda/", "meta/", "playbooks/", "plugins/", "roles/")
     wanted = set(tracked(*for_users)) | {"CHANGELOG.md", "README.md", "changelogs/config.yaml"}
     assert built - {"FILES.json", "MANIFEST.json"} == wanted
+
+
+# What Galaxy's importer says of a collection that it has nothing against. ansible-lint and ansible-test have tests of their own here.
+IMPORTERS_LINES = re.compile(
+    r"(Importing with galaxy-importer|Getting doc strings via ansible-doc|Finding content inside collection|Loading \w+ \w"
+    r"|Collection loading complete|Importer processing completed successfully)"
+)
+IMPORTERS_SETTINGS = """\
+[galaxy-importer]
+RUN_ANSIBLE_TEST = False
+RUN_ANSIBLE_LINT = False
+RUN_FLAKE8 = False
+CHECK_REQUIRED_TAGS = True
+REQUIRE_V1_OR_GREATER = False
+"""
+
+
+@pytest.mark.timeout(300)
+def test_galaxys_importer_has_nothing_against_it(archive: Path, tmp_path: Path) -> None:
+    # It needs releases of other packages than the tests do.
+    bin_ = environment("galaxy-importer", sys.executable, "galaxy-importer>=0.4.44,<0.5", "ansible-core>=2.19,<2.20")
+    (tmp_path / "importer.cfg").write_text(IMPORTERS_SETTINGS)
+    done = subprocess.run(
+        [bin_ / "python", "-m", "galaxy_importer.main", str(archive)],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": f"{bin_}:/usr/bin:/bin", "GALAXY_IMPORTER_CONFIG": str(tmp_path / "importer.cfg"), "LANG": "C.UTF-8"},
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=250, check=False,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert not [line for line in lines if not IMPORTERS_LINES.match(line)]
+    assert done.returncode == 0
+    assert lines[-1] == "Importer processing completed successfully"
 
 
 def test_the_architecture_page_shows_every_room() -> None:

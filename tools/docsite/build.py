@@ -88,9 +88,16 @@ def handbook() -> str:
     return re.sub(r"^### (?P<title>[^\n]+)\n.*?(?=^##|\Z)", listed, page, flags=re.S | re.M)
 
 
+def title_of(page: Path) -> str:
+    return page.read_text().partition("\n")[0].removeprefix("# ")
+
+
 def index(source: Path) -> None:
     lines = ["# basecast.fleet", "", ABOUT, ""]
-    for section, entries in SECTIONS.items():
+    listed_pages = {page for entries in SECTIONS.values() for page, _purpose in entries}
+    more = sorted(path.stem for path in source.glob("*.md") if path.stem not in listed_pages | {"index"})
+    sections = {**SECTIONS, **({"More": [(page, title_of(source / f"{page}.md")) for page in more]} if more else {})}
+    for section, entries in sections.items():
         lines += [f"## {section}", "", *(f"- [](<{page}>): {purpose}" for page, purpose in entries), ""]
         lines += [
             "```{toctree}",

@@ -22,8 +22,8 @@ HOLE = "…"
 # Errors of Ansible that plugins raise; those of the product are found by what they derive from.
 ANSIBLES = {"AnsibleError", "AnsibleActionFail", "AnsibleFilterError", "AnsibleLookupError", "AnsibleParserError"}
 # Planning names what is wrong in lists and generators of these names.
-LISTS = re.compile(r"problems|failures|mistakes")
-PLANNING = re.compile(r"plugin_utils/_plan/(service|placement)/")
+LISTS = re.compile(r"problems|failures|mistakes|misspelt|without_hosts|twice|taken|unknown_relays|conflicts|impossible|wrong", re.I)
+PLANNING = re.compile(r"plugin_utils/_plan/(service|placement)/|module_utils/_machine/hardware/")
 WORDS = re.compile(r"[A-Za-z]{2,}.*?\W[A-Za-z]{2,}", re.S)
 
 
@@ -136,7 +136,9 @@ def of_planning(tree: ast.Module, whole: bool = False) -> Iterator[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(one, ast.Name) and LISTS.search(one.id) for one in targets):
                 yield from sentences(node.value)
-        elif isinstance(node, ast.FunctionDef) and (whole or LISTS.search(node.name)):
+        elif isinstance(node, ast.FunctionDef) and (
+            whole or LISTS.search(f"{node.name} {ast.unparse(node.returns) if node.returns else ''}")
+        ):
             for one in ast.walk(node):
                 if isinstance(one, ast.Yield):
                     yield template(one.value, {})

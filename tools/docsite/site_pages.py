@@ -18,6 +18,8 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("deploy", "the manifest, bad hosts, whole runs, the result"),
         ("sources", "where images come from"),
         ("manifest", "every key of the manifest"),
+        ("hardware", "firmware, processors, networks, devices"),
+        ("sources", "where images come from, and what hosts allow"),
         ("plan", "what a plan says, line by line"),
         ("placement", "which host and pool, and why"),
         ("progress", "the live view"),

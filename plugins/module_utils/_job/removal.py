@@ -241,7 +241,7 @@ class Removal:
         going = {leaving.owner: leaving for leaving in self._going()}
         if libvirt is None or not going:
             return
-        stopped = libvirt.stop(list(going), self._request.shutdown_timeout_s, force=True)
+        stopped = libvirt.stop(list(going), self._request.shutdown_timeout_s, force=True, drop_saved=True)
         self._take(stopped, going)
         ready = {owner: leaving for owner, leaving in going.items() if leaving.problem is None}
         places = {owner: leaving.directories[0] if leaving.directories else self._usual(owner) for owner, leaving in ready.items()}

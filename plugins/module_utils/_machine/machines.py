@@ -266,9 +266,22 @@ class Machines:
         for machine in machines:
             self._judge(machine)
 
-    def stop(self, owners: t.Sequence[Owner], timeout_s: float, force: bool) -> list[Machine]:
-        """Let the guests power off; those that do not in time are stopped if ``force``, else they have failed."""
+    def stop(self, owners: t.Sequence[Owner], timeout_s: float, force: bool, drop_saved: bool = False) -> list[Machine]:
+        """Let the guests power off; those that do not in time are stopped if ``force``, else they have failed.
+
+        :param drop_saved: whether a guest whose memory was saved counts as off; else it has failed, as it would be cut off in its work, and
+            no other one is stopped.
+        """
         machines = [self._machine(owner, None) for owner in owners]
+        for machine in machines:
+            if machine.domain and not machine.running and not machine.problem and not drop_saved and machine.domain.has_saved_state():
+                machine.fail(
+                    "saved",
+                    f"{machine.owner.machine} is not off: its memory was saved (virsh managedsave), and would be lost. Start it, so that"
+                    " it can power off, or drop what was saved (virsh managedsave-remove).",
+                )
+        if any(machine.reason == "saved" for machine in machines):
+            return machines  # nobody is stopped for what cannot go on
         pending = [machine for machine in machines if machine.running and machine.problem is None]
         for machine in pending:
             machine.actions.append("stopped")

@@ -12,7 +12,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from .key import Problems, child, there
+from .key import Problems, child, there, whole
 
 _END = r"$(?!\n)"
 _LINE = r"^[^/\x00-\x1f]+" + _END
@@ -234,7 +234,7 @@ def _lacks_network(name: str, networks: t.Mapping[str, bool] | None) -> Problems
 
 def set_boot_order(root: ET.Element) -> None:
     """Where a device has a place in the order, libvirt takes no other order: the first disk gets the first place that is free."""
-    orders = {int(boot.get("order", "0")) for boot in root.iterfind("./devices/*/boot")}
+    orders = {whole(boot.get("order")) for boot in root.iterfind("./devices/*/boot")}
     if not orders:
         return
     system = root.find("os")

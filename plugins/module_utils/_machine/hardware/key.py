@@ -67,6 +67,11 @@ def there(parent: ET.Element, tag: str) -> ET.Element:
     return ET.SubElement(parent, tag) if found is None else found
 
 
+def whole(text: str | None, otherwise: int = 0) -> int:
+    """A number in the XML of a domain, in which others write as well."""
+    return int(text) if text is not None and re.fullmatch(r"\s*[0-9]{1,15}\s*", text, re.ASCII) else otherwise
+
+
 # --- a schema, where no library knows it -----------------------------------------------------------
 
 _TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}

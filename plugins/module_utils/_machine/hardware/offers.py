@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ET
 
 from ..._errors import FleetError
 from ..xml_document import parse_xml
+from .key import whole
 from .processor import PAGES_KIB
 
 _GRAPHICS = {"vnc", "spice"}
@@ -59,8 +60,8 @@ def _capabilities(root: ET.Element, arch: str) -> dict[str, t.Any]:
     cells = root.findall("./host/topology/cells/cell")
     found: dict[str, t.Any] = {}
     if cells:
-        found["nodes"] = sorted(int(cell.get("id", "0")) for cell in cells)
-        found["cpus"] = sorted(int(cpu.get("id", "0")) for cell in cells for cpu in cell.iterfind("./cpus/cpu"))
+        found["nodes"] = sorted(whole(cell.get("id")) for cell in cells)
+        found["cpus"] = sorted(whole(cpu.get("id")) for cell in cells for cpu in cell.iterfind("./cpus/cpu"))
         found["hugepages_mib"] = _hugepages(cells)
     names = {name for machine in machines for name in (machine.text or "", machine.get("canonical", "")) if name}
     if names:
@@ -73,7 +74,7 @@ def _hugepages(cells: t.Iterable[ET.Element]) -> dict[str, int]:
     sizes = {kib: name for name, kib in PAGES_KIB.items()}
     found: dict[str, int] = {}
     for cell in cells:
-        pages = {int(one.get("size", "0")): int(one.text or "0") for one in cell.iterfind("./pages[@unit='KiB']")}
+        pages = {whole(one.get("size")): whole(one.text) for one in cell.iterfind("./pages[@unit='KiB']")}
         for kib, count in pages.items():
             if kib in sizes and kib > min(pages):
                 found[sizes[kib]] = found.get(sizes[kib], 0) + count * kib // 1024

@@ -12,7 +12,7 @@ import re
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .key import Group, Key, Offers, Place, Problems, child, there
+from .key import Group, Key, Offers, Place, Problems, child, there, whole
 
 _END = r"$(?!\n)"
 _SET = {
@@ -88,9 +88,9 @@ def _read_cpu(root: ET.Element) -> dict[str, t.Any]:
     pins = {pin.get("vcpu", ""): _set_of(pin, "cpuset") for pin in root.iterfind("./cputune/vcpupin")}
     return {
         "model": root.findtext("./cpu/model") if mode == "custom" else mode,
-        "topology": None if topology is None else {key: int(topology.get(key, "1")) for key in ("sockets", "cores", "threads")},
+        "topology": None if topology is None else {key: whole(topology.get(key), 1) for key in ("sockets", "cores", "threads")},
         "pin": _set_of(root.find("vcpu"), "cpuset"),
-        "pins": [pins[name] for name in sorted(pins, key=lambda name: int(name or 0))],
+        "pins": [pins[name] for name in sorted(pins, key=whole)],
         "emulator_pin": _set_of(root.find("./cputune/emulatorpin"), "cpuset"),
     }
 
@@ -170,7 +170,7 @@ def _write_memory(root: ET.Element, value: t.Mapping[str, t.Any], place: Place) 
 
 def _kib(text: str | None, unit: str | None) -> int:
     scale = {"b": 1 / 1024, "bytes": 1 / 1024, "KiB": 1, "k": 1, "KB": 1, "MiB": 1024, "M": 1024, "GiB": 1 << 20, "G": 1 << 20}
-    return int(int(text or 0) * scale.get(unit or "KiB", 1)) if (text or "0").strip().isdigit() else 0
+    return int(whole(text) * scale.get(unit or "KiB", 1))
 
 
 def _read_memory(root: ET.Element) -> dict[str, t.Any]:
@@ -185,7 +185,9 @@ def _read_memory(root: ET.Element) -> dict[str, t.Any]:
     for cell in root.iterfind("./cpu/numa/cell"):
         node = tied.get(cell.get("id"))
         memory = _kib(cell.get("memory"), cell.get("unit")) // 1024
-        cells.append({"cpus": _set_of(cell, "cpus"), "memory_mib": memory, **({"node": int(node)} if node and node.isdigit() else {})})
+        cells.append(
+            {"cpus": _set_of(cell, "cpus"), "memory_mib": memory, **({"node": whole(node)} if re.fullmatch(r"[0-9]+", node or "") else {})}
+        )
     return {
         "at_start_mib": None if current is None else _kib((current.text or "").strip(), current.get("unit")) // 1024,
         "balloon": balloon is None or balloon.get("model") != "none",

@@ -14,7 +14,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import cards, drives
+from ....module_utils._machine.hardware import cards, drives, table
 from ..types import Manifest
 
 Difference = dict[str, t.Any]
@@ -113,6 +113,8 @@ def in_short(names: Sequence[str]) -> str:
 
 
 _UNITS = {"memory_mib": "MiB", "size_bytes": "GiB"}
+# What a machine has of which nothing was said; told where something is said now, and the other way round.
+_USUAL = {key.name: key.usual for key in table.KEYS if isinstance(key.usual, (str, bool))}
 _WORDS = {"memory_mib": "memory", "size_bytes": "size", "cpus": "CPUs"}
 
 
@@ -124,9 +126,10 @@ def _sentence(difference: Difference) -> str:
     *above, key = path.split(".")
     if above[:1] == ["disks"] and len(above) == 1:
         return f"disk {key} is {'missing' if difference['found'] is None else 'no longer in the manifest'}"
-    owner = f"disk {above[1]}: " if above[:1] == ["disks"] else ""
+    owner = f"disk {above[1]}: " if above[:1] == ["disks"] else "".join(f"{one} " for one in above)
     unit = f" {_UNITS[key]}" if key in _UNITS else ""
-    found, wanted = difference["found"], difference["wanted"]
+    usual = None if above else _USUAL.get(key)
+    found, wanted = (usual if value is None else value for value in (difference["found"], difference["wanted"]))
     # The unit once, unless it would stand behind words.
     first = unit if wanted is None and found is not None else ""
     last = unit if wanted is not None else ""

@@ -194,7 +194,7 @@ def _told(error: t.Any, prefix: Path, places: Places, secret: bool = False) -> I
         for key in sorted(set(error.instance) - set(known)):
             yield f"{places(*path, key)}: unknown key{_hint(key, known)}; accepted are: {', '.join(known)}"
     elif error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next((key for key in error.validator_value if key not in error.instance), "")
         only = schema.get("properties", {}).get(missing, {}).get("const")
         line = f" (write {missing}: {only})" if only is not None else ""
         yield f"{places(*path) or places()}: the key {missing} is missing{line}; needed are: {', '.join(error.validator_value)}"

@@ -201,6 +201,8 @@ def _end_of(move: Move, results: Results) -> tuple[str, str]:
         return "unfinished", f"it is on {move['target']}, and not all is done: {reason} Run again."
     if not _is_known(move, results) or move.get("undo"):
         return "unknown", f"{reason} Which host has it is for the next run to find out."
+    if failed == HANDED_OVER:
+        return "unfinished", f"{reason} It was sent to {move['target']} and not handed over, so it does not run there; run again."
     backed_out = all(_is_done(move, results, step) for step in _undo_steps(move, results))
     left = "" if backed_out else f" What has come to {move['target']} is still there; run again."
     return "as before", f"{reason}{left}"

@@ -29,7 +29,7 @@ class FakeDomain:
     """A domain in memory. What its guest would do is up to the test, in ``on_start`` and ``on_shutdown``."""
 
     def __init__(self, host: FakeHost, xml: str) -> None:
-        self.host, self._xml, self.is_running, self.starts_itself = host, xml, False, False
+        self.host, self._xml, self.is_running, self.starts_itself, self.is_saved = host, xml, False, False, False
         self.mirrors: dict[str, str] = {}  # files by the disk's name in the guest
         self.ended: dict[str, str] = {}
         self.shallow: dict[str, bool] = {}
@@ -78,6 +78,9 @@ class FakeDomain:
 
     def shutdown(self) -> None:
         self.host.on_shutdown(self)
+
+    def has_saved_state(self) -> bool:
+        return self.is_saved
 
     def destroy(self) -> None:
         self.is_running = False

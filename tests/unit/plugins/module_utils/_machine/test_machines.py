@@ -426,6 +426,19 @@ def test_a_guest_that_does_not_listen(force: bool, host: t.Any, machines: t.Any,
         assert "force=true" in str(machine.problem)
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("drop_saved", [False, True])
+def test_a_saved_guest_is_not_taken_for_one_that_is_off(
+    force: bool, drop_saved: bool, host: t.Any, machines: t.Any, make_wish: t.Any
+) -> None:
+    wish = make_wish()
+    machines().ensure([wish], start=False)
+    host.known[0].is_saved = True
+    machine = _only(machines().stop([wish.owner], 10, force, drop_saved))
+    assert machine.reason == (None if drop_saved else "saved")
+    assert drop_saved or "virsh managedsave-remove" in str(machine.problem)
+
+
 def test_stopping_what_is_not_there_changes_nothing(machines: t.Any, make_wish: t.Any) -> None:
     machine = _only(machines().stop([make_wish().owner], 10, False))
     assert (machine.actions, machine.running, machine.problem) == ([], False, None)

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import typing as t
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +152,21 @@ def test_only_what_was_asked_for_is_compared() -> None:
     assert table.meant(found, {"model": "max"}, {"model": "max"}) == {"model": "max", "topology": {"cores": 2}}
     assert table.meant(None, {"action": "reset", "model": "i6300esb"}, {}) == {}
     assert table.meant("bios", "uefi", "uefi") == "uefi"
+
+
+@pytest.mark.parametrize("odd", ["", "x", "-1", "٤", "²", "1e9", "9" * 5000])
+def test_numbers_that_are_none_hide_no_domain(odd: str) -> None:
+    """Other programs define domains as well, and libvirt keeps what it does not know."""
+    xml = (
+        f"<domain><os><loader secure='{odd}'/></os><vcpu cpuset='{odd}'>2</vcpu><currentMemory unit='{odd}'>{odd}</currentMemory>"
+        f"<memoryBacking><hugepages><page size='{odd}' unit='{odd}'/></hugepages></memoryBacking><numatune><memory nodeset='{odd}'/>"
+        f"<memnode cellid='{odd}' nodeset='{odd}'/></numatune><cputune><vcpupin vcpu='{odd}' cpuset='{odd}'/><vcpupin cpuset='0'/></cputune>"
+        f"<cpu mode='{odd}'><topology sockets='{odd}'/><numa><cell id='{odd}' cpus='{odd}' memory='{odd}'/></numa></cpu><devices>"
+        f"<disk><source file='/a.img'/><target dev='{odd}'/><boot order='{odd}'/></disk><graphics><listen type='{odd}'/></graphics>"
+        f"<serial><target port='{odd}'/></serial><tpm><backend version='{odd}'/></tpm><watchdog model='{odd}'/></devices></domain>"
+    )
+    root = ET.fromstring(xml)
+    assert set(table.read(root)) == set(table.NAMES)
+    cards.set_boot_order(root)
+    card = f"<interface><vlan><tag id='{odd}'/></vlan><driver queues='{odd}'/><mtu size='{odd}'/><boot order='{odd}'/></interface>"
+    assert not set(cards.read(ET.fromstring(card))) & set(cards.NAMES)

@@ -72,3 +72,18 @@ def test_nothing_differs_from_itself() -> None:
 )
 def test_names_in_short(names: list[str], short: str) -> None:
     assert in_short(names) == short
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "line"),
+    [
+        ({}, {"firmware": "uefi"}, "firmware bios → uefi"),
+        ({"firmware": "uefi"}, {}, "firmware uefi → bios"),
+        ({}, {"autostart": False}, "autostart yes → no"),
+        ({}, {"tpm": "2.0"}, "tpm none → 2.0"),
+        ({"cpu": {"model": "EPYC"}}, {"cpu": {"model": "host-model"}}, "cpu model EPYC → host-model"),
+        ({"disks": {"a": {"bus": None}}}, {"disks": {"a": {"bus": "sata"}}}, "disk a: bus none → sata"),
+    ],
+)
+def test_hardware_that_nobody_chose_is_told_as_it_usually_is(found: t.Any, wanted: t.Any, line: str) -> None:
+    assert drift_text([{"machine": "web-1", "drift": drift(found, wanted)}]) == [f"drift: web-1: {line}"]

@@ -348,12 +348,12 @@ def test_a_whole_number_may_have_a_point(written: str, key: str, read: int) -> N
     text = GOOD.replace("    per_host: 2\n    memory_mib: 512\n", f"    {written}\n    placement: {{spread: {{by: site, at_most: 1.0}}}}\n")
     (group,) = parse_manifest(text)["machines"]
     for found, wanted in ((group[key], read), (group["placement"]["spread"]["at_most"], 1)):
-        assert found == wanted and type(found) is int
+        assert found == wanted and isinstance(found, int)
 
 
 def test_user_data_stay_as_they_are_written() -> None:
     (group,) = parse_manifest(GOOD.replace("{hostname: x}", "{hostname: x, timeout: 2.0}"))["machines"]
-    assert type(group["cloud_init"]["user_data"]["timeout"]) is float
+    assert isinstance(group["cloud_init"]["user_data"]["timeout"], float)
 
 
 @pytest.mark.parametrize("size", ["1e-12", "0.0000001", "0", "-1", "65537", ".inf", ".nan"])

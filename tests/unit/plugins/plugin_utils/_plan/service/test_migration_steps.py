@@ -62,6 +62,8 @@ def test_all_steps_in_their_order() -> None:
         ({"sent": "unknown"}, ["prepared", "sent"], "unknown"),
         ({"sent": "lost"}, ["prepared", "sent"], "unknown"),
         ({"received": "lost"}, [*FORWARD[:3]], "unknown"),
+        ({"handed_over": "failed"}, [*FORWARD[:4]], "unfinished"),
+        ({"handed_over": "lost"}, [*FORWARD[:4]], "unfinished"),
         ({"finished": "failed"}, [*FORWARD[:5], RECORDED], "unfinished"),
         ({"removed": "failed"}, [*FORWARD, RECORDED], "unfinished"),
         ({"sent": "failed", UNDONE_THERE: "failed"}, ["prepared", "sent", UNDONE_THERE], "as before"),
