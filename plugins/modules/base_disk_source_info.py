@@ -37,7 +37,9 @@ options:
         description: A file on the host. A relative path is meant from O(sources[].pool).
         type: str
       url:
-        description: Address of the file. The server is asked how large it is; nothing but a list of checksums is fetched.
+        description:
+          - Address of the file. The server is asked how large it is. Nothing is fetched but a list of checksums, or the manifest of an
+            image in a registry.
         type: str
       mirrors:
         description: See O(basecast.fleet.base_disk_import#module:mirrors). They are asked in order until one answers.

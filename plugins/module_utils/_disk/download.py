@@ -25,6 +25,10 @@ _FIRST_WAIT_S = 1.0
 _ATTEMPTS = 100
 
 
+# How servers answer to HEAD that give a file to GET only.
+_ONLY_GET = (http.client.FORBIDDEN, http.client.METHOD_NOT_ALLOWED, http.client.NOT_IMPLEMENTED)
+
+
 class Validators(t.NamedTuple):
     """By which a server can say that a file has not changed; empty strings where it does not tell."""
 
@@ -48,9 +52,17 @@ def fetch(url: str, sink: Sink, terms: Terms, known: Validators | None = None) -
 
 def ask(url: str, terms: Terms) -> Answer:
     """What the server says of the file, which is not fetched."""
+    terms = terms._replace(pinned=True)
     request = terms.request(url)
     request.method = "HEAD"
-    with Opened(request, terms._replace(pinned=True)) as opened:
+    try:
+        with Opened(request, terms) as opened:
+            return answer_of(terms.public(url), opened.response)
+    except DownloadFailed as error:
+        if error.fields.get("status") not in _ONLY_GET:
+            raise
+    # A signature is for one method, which here is GET: its answer is left where the file begins.
+    with Opened(terms.request(url), terms) as opened:
         return answer_of(terms.public(url), opened.response)
 
 

@@ -369,10 +369,11 @@ def test_what_cannot_go_on_begins_again(tmp_path: t.Any, name: str) -> None:
         server.answer = heal  # type: ignore[method-assign]
         _validators, seen, written = get(f"{server.url}/x", tmp_path)
     assert seen == written == LONG
+    assert (server.asked[-1].headers.get("Range") is None) is (name != "no parts"), "what does not fit was not put behind it"
 
 
 @pytest.mark.usefixtures("no_waiting")
-def test_another_file_is_not_put_behind_the_beginning_of_the_first(tmp_path: t.Any) -> None:
+def test_another_file_is_not_put_behind_the_first(tmp_path: t.Any) -> None:
     with Server({"/x": File(LONG, cut=CUT)}) as server:
         ask = server.answer
 
@@ -424,3 +425,19 @@ def test_a_small_text_is_small() -> None:
         assert download.read_text(f"{server.url}/sums", terms, 101) == "x" * 101
         with pytest.raises(DownloadFailed, match="larger than the 100 bytes"):
             download.read_text(f"{server.url}/sums", terms, 100)
+
+
+@pytest.mark.parametrize("head", [403, 405, 501])
+def test_a_url_that_is_signed_for_get_is_asked_by_get(head: int) -> None:
+    with Server({"/x?sig=secret": File(bytes(1 << 24), head=head)}) as server:
+        answer = download.ask(f"{server.url}/x?sig=secret", Terms(Rules(hosts=("127.0.0.1",))))
+        assert (answer.length, answer.etag) == (1 << 24, '"1"')
+        assert [asked.method for asked in server.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("head", [401, 404, 500])
+def test_other_answers_to_a_question_stand(head: int) -> None:
+    with Server({"/x": File(b"x", head=head)}) as server:
+        with pytest.raises(DownloadFailed, match=str(head)):
+            download.ask(f"{server.url}/x", Terms(Rules(hosts=("127.0.0.1",))))
+        assert [asked.method for asked in server.asked] == ["HEAD"]

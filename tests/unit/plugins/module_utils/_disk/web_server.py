@@ -21,6 +21,7 @@ import typing as t
 class File(t.NamedTuple):
     """:param cut: how many bytes each answer sends at most before the connection breaks off.
     :param ranges: whether parts are sent.
+    :param head: the answer to HEAD.
     :param broken: what is done wrong with parts: "start", "total" or "etag".
     """
 
@@ -31,6 +32,7 @@ class File(t.NamedTuple):
     ranges: bool = True
     broken: str = ""
     status: int = 200
+    head: int = 200
 
 
 class Asked(t.NamedTuple):
@@ -105,6 +107,8 @@ class Server:
             self._short(request, 404)
         elif isinstance(found, str):
             self._short(request, 302, Location=found)
+        elif request.command == "HEAD" and found.head != 200:
+            self._short(request, found.head)
         elif found.status != 200:
             self._short(request, found.status)
         else:

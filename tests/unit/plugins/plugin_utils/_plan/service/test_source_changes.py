@@ -147,7 +147,7 @@ CHECKSUMS = [
 
 
 @pytest.mark.parametrize(("checksum", "fits"), CHECKSUMS)
-def test_a_checksum_of_the_manifest_is_compared_with_what_was_imported(checksum: str, fits: bool) -> None:
+def test_a_checksum_of_the_manifest_is_compared(checksum: str, fits: bool) -> None:
     plan = plan_of({"url": "http://x/y.raw.xz", "checksum": checksum}, FROM_LIST, {"size": 700})
     assert (plan["problems"] == []) is fits
     if not fits:

@@ -1,0 +1,46 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Manifests hold passwords and signed URLs: whoever watches a run does not see them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: basecast.fleet.settings}
+    - ansible.builtin.import_role: {name: basecast.fleet.survey, tasks_from: manifest.yml}
+    - ansible.builtin.debug: {msg: "It has {{ basecast_manifest.machines | length }} group"}
+"""
+MANIFEST: dict[str, t.Any] = {
+    "format": 1,
+    "service": "shop",
+    "bases": [{"name": "x", "version": "1", "source": {"url": "https://h/x.qcow2?sig=topsecret"}}],
+    "machines": [
+        {"name": "web", "count": 1, "disks": [{"name": "root", "base": "x"}], "cloud_init": {"user_data": {"password": "topsecret"}}}
+    ],
+}
+
+
+@pytest.mark.parametrize("form", ["file", "variable", "wrong", "no file"])
+def test_what_a_manifest_says_is_shown_by_no_task(tmp_path: Path, form: str) -> None:
+    manifest = tmp_path / "manifest.json"
+    wrong = {**MANIFEST, "bases": [{**MANIFEST["bases"][0], "source": {"url": "htps://h/x?sig=topsecret"}}]}
+    manifest.write_text(json.dumps(wrong if form == "wrong" else MANIFEST))
+    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    given = {"manifest": MANIFEST if form == "variable" else str(tmp_path / "none") if form == "no file" else str(manifest)}
+    (tmp_path / "given.json").write_text(json.dumps(given))
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-vvv", "-e", f"@{tmp_path}/given.json", str(tmp_path / "play.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    told = {"wrong": "begins with http://", "no file": "there is no such file on the controller"}.get(form, "It has 1 group")
+    assert told in done.stdout, done.stdout + done.stderr
+    assert "topsecret" not in done.stdout + done.stderr
