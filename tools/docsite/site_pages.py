@@ -19,7 +19,6 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("sources", "where images come from"),
         ("manifest", "every key of the manifest"),
         ("hardware", "firmware, processors, networks, devices"),
-        ("sources", "where images come from, and what hosts allow"),
         ("plan", "what a plan says, line by line"),
         ("placement", "which host and pool, and why"),
         ("progress", "the live view"),
