@@ -199,8 +199,8 @@ class Value:
     def wrong(self, expected: str) -> Malformed:
         """The error to raise where something else than this was expected."""
         if self.raw is _MISSING:
-            return Malformed(self.place, f"missing; {expected} is expected")
-        return Malformed(self.place, f"{shown(self.raw)} is not accepted; {expected} is expected")
+            return Malformed(self.place, f"missing; expected {expected}")
+        return Malformed(self.place, f"{shown(self.raw)} is not accepted; expected {expected}")
 
 
 def _check_shape(data: bytes, place: str, max_depth: int, max_values: int) -> None:

@@ -124,7 +124,7 @@ def test_a_base_that_is_gone_comes_back_to_the_disks_on_it(lab: Lab) -> None:
     told = verify(lab)
     assert told.returncode != 0, told.stdout[-4000:]
     assert f"kvm2: the base disk {digest} is missing in pool default" in told.stdout, told.stdout[-4000:]
-    assert "shop has no machine web-9" in told.stdout and "To mend it: deploy the service again" in told.stdout
+    assert "shop has no machine web-9" in told.stdout and "Nothing fails because of it: deploy the service again" in told.stdout
     done = verify(lab, "-e", "basecast_repair=true")
     assert done.returncode == 0, done.stdout[-5000:]
     assert hash_file(str(disk(kvm2)))[0] == digest

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -126,9 +127,15 @@ def _section(lines: list[str], path: str, schema: Schema, level: int) -> None:
         properties = one.get("properties", {})
         lines += [*_table(properties, one.get("required", []), where), ""]
         for example in one.get("examples", [])[:1]:
-            lines += ["```yaml", yaml.safe_dump({where.split(".")[-1].removesuffix("[]"): example}, sort_keys=False).rstrip(), "```", ""]
+            lines += ["```yaml", yaml.safe_dump(_example(where, example), sort_keys=False).rstrip(), "```", ""]
         for key, value in properties.items():
             _section(lines, f"{where}.{key}", value, level + 1)
+
+
+def _example(where: str, example: t.Any) -> dict[str, t.Any]:
+    """As it stands in a manifest: what is one of a list, in a list."""
+    key = where.split(" ", maxsplit=1)[0].rsplit(".", maxsplit=1)[-1]
+    return {key.removesuffix("[]"): [example] if key.endswith("[]") else example}
 
 
 def _mappings(path: str, schema: Schema) -> t.Iterator[tuple[str, Schema]]:
@@ -165,7 +172,7 @@ def kind_of(schema: Schema) -> str:
     kinds = [words.get(one, one) for one in ([kind] if isinstance(kind, str) else kind)]
     text = " or ".join(kinds)
     if kind == "array" and isinstance(schema.get("items"), dict):
-        text = f"list of {kind_of(schema['items'])}"
+        text = "list of " + re.sub(r"^(mapping|text|integer|number)\b", r"\1s", kind_of(schema["items"]))
     low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
     if low is not None or high is not None:
         above = "above " if "exclusiveMinimum" in schema else ""
@@ -175,6 +182,8 @@ def kind_of(schema: Schema) -> str:
 
 
 def _capital(text: str) -> str:
+    """A description as a cell or sentence: in messages it says what is wanted."""
+    text = re.sub(r" (?:is|are) (?:wanted|expected|needed)$", "", text)
     return text[:1].upper() + text[1:]
 
 

@@ -146,26 +146,29 @@ def _admitted(reference: Reference, terms: Terms) -> Terms:
     own = terms.access.credential(url)
     # Credentials are shown to who gives out tokens; the registry itself may take them for something else.
     asking = terms if own is None or own.token is not None else terms._replace(access=terms.access.without(own))
+    challenge = ""
     try:
         with Opened(request, asking):
             return asking
     except DownloadFailed as error:
-        challenge = str(error.fields.get("challenge") or "")
-        kind, _space, rest = challenge.partition(" ")
-        if error.fields.get("status") != 401 or (own is not None and own.token is not None):
+        challenge = str(error.fields.get("challenge") or "")[:4096]
+        basic = challenge.lower().startswith("basic") and own is not None
+        if (own is not None and own.token is not None) or not (basic or challenge.lower().startswith("bearer ")):
             raise
-        if kind.lower() == "basic" and own is not None:
+        if basic:
             return terms
-        if kind.lower() != "bearer":
-            raise
-    said = dict(_CHALLENGE.findall(rest[:4096]))
+    said = dict(_CHALLENGE.findall(challenge))
     realm = said.get("realm", "")
-    if urllib.parse.urlsplit(realm).scheme != "https":
+    try:
+        service = urllib.parse.urlsplit(realm)
+    except ValueError:
+        service = urllib.parse.urlsplit("")
+    if service.scheme != "https":
         raise DownloadFailed(f"{reference}: the registry names {clean(realm, 200) or 'nobody'} for its tokens; an https URL is expected.")
     query = {key: said[key] for key in ("service", "scope") if key in said}
     query.setdefault("scope", f"repository:{reference.repository}:pull")
     place = f"{realm}{'&' if '?' in realm else '?'}{urllib.parse.urlencode(query)}"
-    shown = terms.access if own is None else terms.access.adding(own._replace(host=urllib.parse.urlsplit(realm).netloc))
+    shown = terms.access if own is None else terms.access.adding(own._replace(host=service.netloc))
     text = download.read_text(place, terms._replace(access=shown), 1 << 20)
     try:
         answer = read(text, "the registry's token")
@@ -206,7 +209,7 @@ def _platform(reference: Reference, index: Value) -> str:
             return _digest(one["digest"])
         has.append(f"{system}/{kind}")
     there = clean(", ".join(has), 300) or "none"
-    raise Undecodable(f"{reference}: it has no image for linux/{machine}; there are: {there}.", url=str(reference))
+    raise Undecodable(f"{reference}: none of its images is for linux/{machine}, they are for {there}.", url=str(reference))
 
 
 def _digest(value: Value) -> str:

@@ -218,8 +218,7 @@ def lacks(card: Card, facts: Facts) -> Problems:
         return
     known = facts.get({"bridge": "bridges", "macvtap": "interfaces"}.get(kind.name, kind.name))
     if known is not None and name not in known:
-        have = {"bridge": "its bridges are", "macvtap": "its interfaces are", "open_vswitch": "it has"}[kind.name]
-        yield f"has no {kind.word} {name!r}; {have}: {', '.join(known) or 'none'}"
+        yield f"has no {kind.word} {name!r}; it has: {', '.join(known) or 'none'}"
 
 
 def _lacks_network(name: str, networks: t.Mapping[str, bool] | None) -> Problems:

@@ -12,7 +12,7 @@ Bases that are gone and needed are told apart from the rest: another host may ha
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from .fleet_status import fleet_status, sorted_out
 from .report import one_line
@@ -60,9 +60,9 @@ def consistency(looks: Mapping[str, Told]) -> tuple[list[Finding], list[MissingB
     found += _machines(status)
     for host, told in seen.items():
         found += _disks(host, told)
-    found += _orphans(status)
-    found += _records(seen, status, not unknown)
     missing = [one for host, told in seen.items() for one in _missing_bases(host, told)]
+    found += _orphans(status, set(_names_of(missing, seen)))
+    found += _records(seen, status, not unknown)
     return found, missing
 
 
@@ -81,7 +81,7 @@ def _machines(status: Told) -> Iterator[Finding]:
                 yield Finding(
                     machine["host"],
                     f"the disk {disk['name']} of {_name(machine)} has {size(disk['virtual_bytes'])}, recorded are {size(recorded)}",
-                    "basecast.fleet.update notes it, or grows the disk",
+                    "name the larger size in the manifest, and basecast.fleet.update notes it or grows the disk",
                 )
     for (tenant, service, machine_name), hosts in places.items():
         if len(hosts) > 1:
@@ -104,8 +104,18 @@ def _disks(host: str, told: Told) -> Iterator[Finding]:
                 yield Finding(host, f"{disk['path']} in pool {name} is based on {disk['parent']}, which is not there", _LOST_DISK, True)
 
 
-def _orphans(status: Told) -> Iterator[Finding]:
+def _names_of(missing: Sequence[MissingBase], seen: Mapping[str, Told]) -> Iterator[tuple[str, str, str]]:
+    """Host, pool and title of references to bases that are gone: they are needed, so they have lost nothing."""
+    for one in missing:
+        for reference in seen[one.host]["pools"][one.pool].get("references") or ():
+            if reference["sha256"] == one.sha256:
+                yield one.host, one.pool, ", ".join(reference["names"]) or one.sha256[:12]
+
+
+def _orphans(status: Told, needed: Container[tuple[str, str, str]]) -> Iterator[Finding]:
     for one in status["orphans"]:
+        if one["kind"] == "reference" and (one["host"], one["pool"], one["what"]) in needed:
+            continue
         where = f" in pool {one['pool']}" if one["pool"] else ""
         room = f", {size(one['bytes'])}" if one["bytes"] else ""
         if one["kind"] == "machine":

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ....module_utils._untrusted import Malformed
 from ..placement import Observed
 from ..relay.needs import base_metadata, record_conflicts, relays_of
-from .consistency import Finding, consistency
+from .consistency import Finding, MissingBase, consistency
 from .observation import checked_verification
 from .report import one_line
 
@@ -55,12 +55,7 @@ def repair_plan(
     seen, findings = _checked(looks)
     told, missing = consistency(statuses) if statuses is not None else ([], [])
     findings += told
-    damages = list(_damages(seen))
-    known = {(one.host, one.pool, one.sha256) for one in damages}
-    for one in missing:
-        if (one.host, one.pool, one.sha256) not in known:
-            because = f"{one.host}: the base disk {one.sha256} is missing in pool {one.pool}"
-            damages.append(_Damage(one.host, one.pool, one.sha256, because, one.users))
+    damages = _with_missing(_damages(seen), missing)
     holders = _holders(seen)
     conflicts = _conflicts(holders, damages, seen)
     relays = _relays(damages, {sha256: held for sha256, held in holders.items() if sha256 not in conflicts}, seen) if repair else []
@@ -118,6 +113,16 @@ def _damages(looks: Mapping[str, Mapping[str, t.Any]]) -> Iterator[_Damage]:
                     first = gone.setdefault(parent, _Damage(host, pool, parent, because, ()))
                     gone[parent] = first._replace(users=list(dict.fromkeys([*first.users, *one["users"]])))
             yield from gone.values()
+
+
+def _with_missing(damages: Iterator[_Damage], missing: Sequence[MissingBase]) -> list[_Damage]:
+    """One that is gone may have been told by a child that waits for it, which does not know the disks on the parent itself."""
+    found = {(one.host, one.pool, one.sha256): one for one in damages}
+    for one in missing:
+        because = f"{one.host}: the base disk {one.sha256} is missing in pool {one.pool}"
+        told = found.setdefault((one.host, one.pool, one.sha256), _Damage(one.host, one.pool, one.sha256, because, ()))
+        found[(one.host, one.pool, one.sha256)] = told._replace(users=list(dict.fromkeys([*told.users, *one.users])))
+    return list(found.values())
 
 
 def _conflicts(holders: Holders, damages: Sequence[_Damage], looks: Mapping[str, Mapping[str, t.Any]]) -> dict[str, str]:
@@ -222,4 +227,4 @@ def _text(
 def _told(findings: Sequence[Finding]) -> Iterator[str]:
     for one in sorted(findings, key=lambda one: not one.is_wrong):
         yield f"{one.host}: {one.found}."
-        yield f"  To mend it: {one.repair}."
+        yield f"  {'To mend it' if one.is_wrong else 'Nothing fails because of it'}: {one.repair}."

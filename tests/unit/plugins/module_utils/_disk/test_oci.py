@@ -164,7 +164,7 @@ def test_by_digest_and_by_platform(
     monkeypatch.setattr(oci.platform, "machine", lambda: "aarch64")
     assert f"sha256:{t.cast(t.Any, run(url=f'{registry.name}:all', sha256=digest(NEWER)[7:]).base).sha256}" == digest(NEWER)
     monkeypatch.setattr(oci.platform, "machine", lambda: "riscv64")
-    with pytest.raises(Undecodable, match="no image for linux/riscv64; there are: linux/arm64, linux/amd64"):
+    with pytest.raises(Undecodable, match="none of its images is for linux/riscv64, they are for linux/arm64, linux/amd64"):
         oci.look_up(oci.parse_reference(wanted), oci.Terms(Rules(("/",), ("127.0.0.1",)), Access(ca_file=str(pem[0]))))
 
 
@@ -193,9 +193,10 @@ def test_tokens(run: Run, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
             with pytest.raises(DownloadFailed, match=r"40[14]") as raised:
                 run(url=f"{registry.name}:latest", credentials=credentials, sha256="0" * 64)
             assert "wrong" not in raised.value.message
-        registry.challenge = 'Bearer realm="http://127.0.0.1:1/token"'
-        with pytest.raises(DownloadFailed, match="an https URL is expected"):
-            run(url=f"{registry.name}:latest", credentials=(alice,), sha256="0" * 64)
+        for realm in ('realm="http://127.0.0.1:1/token"', 'realm="https://[x"', 'realm="file:///etc/shadow"', "realm=", ""):
+            registry.challenge = f"Bearer {realm}"
+            with pytest.raises(DownloadFailed, match=r"an https URL is expected|answers 401"):
+                run(url=f"{registry.name}:latest", credentials=(alice,), sha256="0" * 64)
         registry.challenge = 'Bearer realm="https://169.254.169.254/token"'
         with pytest.raises(FleetError, match="link-local"):
             run(url=f"{registry.name}:latest", credentials=(alice,), sha256="0" * 64)
@@ -240,7 +241,7 @@ MANIFESTS: dict[str, tuple[t.Any, str]] = {
     "a path": ({"layers": [{"mediaType": "tar", "digest": "sha256:../../x", "size": 1}]}, "sha256 digest"),
     "another digest": ({"layers": [{"mediaType": "tar", "digest": "md5:" + "a" * 32, "size": 1}]}, "sha256 digest"),
     "a number": ({"layers": [{"mediaType": 5, "digest": "sha256:" + "a" * 64, "size": 1}]}, "mediaType"),
-    "an index of nothing": ({"manifests": []}, "there are: none"),
+    "an index of nothing": ({"manifests": []}, "they are for none"),
     "an index of paths": ({"manifests": [{"digest": "../x"}]}, "sha256 digest"),
     "too many": ({"layers": [{}] * 1000}, "not one of an image"),
 }

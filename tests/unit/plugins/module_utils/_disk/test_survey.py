@@ -69,7 +69,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "keys twice": (write("base.json", b'{"format": 1, "format": 1}'), "there twice"),
     "format": (change(format=2), "format: 2 is not accepted"),
     "format of another kind": (change(format=True), "format: true is not accepted"),
-    "another's digest": (change(sha256="0" * 64), "the name of its directory is expected"),
+    "another's digest": (change(sha256="0" * 64), "expected the name of its directory"),
     "size as text": (change(size_bytes="4096"), "size_bytes: '4096'"),
     "size true": (change(size_bytes=True), "size_bytes: true"),
     "size negative": (change(size_bytes=-1), "size_bytes: -1"),

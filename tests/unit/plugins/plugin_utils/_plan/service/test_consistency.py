@@ -58,7 +58,8 @@ def test_each_finding_says_what_would_mend_it(looks: dict[str, t.Any], words: st
 
 
 def test_a_base_that_is_gone_is_told_with_its_disks() -> None:
-    found, missing = consistency({"a": both(pool={"disks": [GONE]}, bases=[])})
+    names = [{"sha256": TINY, "names": ["tiny 1"]}]
+    found, missing = consistency({"a": both(pool={"disks": [GONE], "references": names}, bases=[])})
     assert found == [] and [(one.host, one.pool, one.sha256, one.users) for one in missing] == [("a", "default", TINY, (GONE["path"],))]
 
 

@@ -136,10 +136,10 @@ def test_whole_copies_have_to_fit_beside_the_base() -> None:
         ({"network": "none"}, "machines[0].networks: a has no network 'none'; active are: default"),
         ({"bridge": "br0"}, ""),
         ({"macvtap": "eth0"}, ""),
-        ({"macvtap": "eth9"}, "machines[0].networks: a has no network interface 'eth9'; its interfaces are: eth0"),
+        ({"macvtap": "eth9"}, "machines[0].networks: a has no network interface 'eth9'; it has: eth0"),
         ({"open_vswitch": "ovs0"}, ""),
         ({"open_vswitch": "br0"}, "machines[0].networks: a has no Open vSwitch bridge 'br0'; it has: ovs0"),
-        ({"bridge": "br1"}, "machines[0].networks: a has no bridge 'br1'; its bridges are: br0"),
+        ({"bridge": "br1"}, "machines[0].networks: a has no bridge 'br1'; it has: br0"),
     ],
 )
 def test_a_network_that_is_missing_is_foreseen(network: dict[str, str], told: str) -> None:

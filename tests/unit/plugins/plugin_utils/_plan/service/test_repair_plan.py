@@ -154,4 +154,16 @@ def test_a_base_that_is_gone_comes_to_the_disks_on_it() -> None:
 
 def test_what_is_only_left_over_is_no_failure() -> None:
     plan = repair_plan({"kvm1": host(default=pool())}, True, {"kvm1": look(pool={"disks": [disk("web-9")]}, bases=[])})
-    assert plan["wrong"] == {} and [line for line in plan["text"] if line.startswith("  To mend it: deploy the service again")]
+    assert plan["wrong"] == {} and [
+        line for line in plan["text"] if line.startswith("  Nothing fails because of it: deploy the service again")
+    ]
+
+
+def test_disks_on_a_parent_that_is_gone_are_named_with_its_child() -> None:
+    broken = pool()
+    broken["damaged"] = [waiting(B, A, "/of/the/child")]
+    path = "/pool/machines/shop/web-1/root.qcow2"
+    gone = disk("web-1", sha256=A, has_parent=False, in_store=True, base_path=f"/pool/bases/{A}/disk")
+    statuses = {"kvm1": look(bases=[base(A)]), "kvm2": look("web-1", pool={"disks": [gone]}, bases=[])}
+    plan = repair_plan({"kvm1": host(default=pool(base(A), base(B, A))), "kvm2": host(default=broken)}, True, statuses)
+    assert len(plan["relays"]) == 1 and [line for line in plan["text"] if f"/of/the/child, {path}" in line]
