@@ -81,7 +81,7 @@ def _machines(status: Told) -> Iterator[Finding]:
                 yield Finding(
                     machine["host"],
                     f"the disk {disk['name']} of {_name(machine)} has {size(disk['virtual_bytes'])}, recorded are {size(recorded)}",
-                    "basecast.fleet.update notes it, or grows the disk",
+                    "name the larger size in the manifest, and basecast.fleet.update notes it or grows the disk",
                 )
     for (tenant, service, machine_name), hosts in places.items():
         if len(hosts) > 1:
