@@ -32,6 +32,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("migrate", "machines that move"),
         ("remove", "services and machines that go"),
         ("prune", "bases that nothing needs"),
+        ("verify", "what is damaged or does not belong together"),
     ],
     "Run it well": [
         ("tuning", "every setting, with its default"),
