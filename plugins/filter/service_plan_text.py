@@ -50,9 +50,9 @@ from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
-def service_plan_text(plan: object, updated: t.Iterable[str] = ()) -> list[str]:
+def service_plan_text(plan: object, updated: t.Iterable[str] | None = None) -> list[str]:
     try:
-        return t.cast("list[str]", clean_data(plan_text(plain(plan), [str(name) for name in updated])))
+        return t.cast("list[str]", clean_data(plan_text(plain(plan), [str(name) for name in updated or ()])))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 
