@@ -168,8 +168,11 @@ def _admitted(reference: Reference, terms: Terms) -> Terms:
     query = {key: said[key] for key in ("service", "scope") if key in said}
     query.setdefault("scope", f"repository:{reference.repository}:pull")
     place = f"{realm}{'&' if '?' in realm else '?'}{urllib.parse.urlencode(query)}"
-    shown = terms.access if own is None else terms.access.adding(own._replace(host=service.netloc))
-    text = download.read_text(place, terms._replace(access=shown), 1 << 20)
+    # A registry that nobody has credentials for is a stranger: with those for another server it would get a token for that one,
+    # and is trusted with internal addresses no more than a redirect is.
+    shown = terms.access._replace(credentials=() if own is None else (own._replace(host=service.netloc),))
+    named = urllib.parse.urlsplit(url).hostname if own is None else None
+    text = download.read_text(place, terms._replace(access=shown, named=named), 1 << 20)
     try:
         answer = read(text, "the registry's token")
         found = next((answer[key].text(1 << 16) for key in ("token", "access_token") if answer.get(key) is not None), "")

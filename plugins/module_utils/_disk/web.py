@@ -65,6 +65,7 @@ class Terms(t.NamedTuple):
     :param pinned: the digest of what must arrive is known: then the way there need not be trusted.
     :param timeout_s: how long the server may stay silent; all of its answers, redirects included, within twice that.
     :param secret: the paths of URLs are not shown.
+    :param named: the host that the manifest names, where another party has given the URL.
     """
 
     rules: Rules = _EMPTY
@@ -72,6 +73,7 @@ class Terms(t.NamedTuple):
     pinned: bool = False
     timeout_s: float = 30.0
     secret: bool = False
+    named: str | None = None
 
     def public(self, url: str) -> str:
         return public_url(url, self.secret)
@@ -126,7 +128,7 @@ class Opened:
         self._timeout_s = terms.timeout_s
         self._expected = expected
         self._opener = urllib.request.OpenerDirector()
-        named = t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
+        named = terms.named or t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
         self._patience = _Patience()
         guard = _Guard(named, terms.rules, self._patience)
         credential = terms.access.credential(self._url)
@@ -199,7 +201,9 @@ class Opened:
                 reason = "and redirects in circles, or to what is neither http nor https"
             kind = BrokenOff if error.code in _PASSING else DownloadFailed
             advice = self._advice(error.code)
-            asks = clean(error.headers.get("WWW-Authenticate", ""), 4096) if error.code == http.client.UNAUTHORIZED else ""
+            # Where a redirect has led to another server, that one does not decide who is shown credentials.
+            asked = error.code == http.client.UNAUTHORIZED and _origin(str(error.filename)) == _origin(self._url)
+            asks = clean(error.headers.get("WWW-Authenticate", ""), 4096) if asked else ""
             fields = {"url": public, "status": error.code, **({"challenge": asks} if asks else {})}
             raise kind(f"{public}: the server answers {error.code} {reason}{advice}.", **fields) from None
         if isinstance(error, urllib.error.URLError):
