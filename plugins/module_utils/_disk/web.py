@@ -349,6 +349,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             following.method = "HEAD"  # before Python 3.13 it would become GET
         if following is not None and _origin(url) == _origin(req.full_url) and req.get_header("Authorization") is not None:
             following.add_unredirected_header("Authorization", req.get_header("Authorization"))
+        if following is not None:
+            fp.close()  # urllib would read what comes with the redirect into memory, however much that is
         return following
 
 
