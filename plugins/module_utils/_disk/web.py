@@ -350,6 +350,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if following is not None and _origin(url) == _origin(req.full_url) and req.get_header("Authorization") is not None:
             following.add_unredirected_header("Authorization", req.get_header("Authorization"))
         if following is not None:
+            # The way there may be another one, without a proxy: where one is used, its own are added again.
+            following.remove_header("Proxy-authorization")
             fp.close()  # urllib would read what comes with the redirect into memory, however much that is
         return following
 

@@ -139,6 +139,19 @@ def test_a_proxy_that_wants_a_password() -> None:
     assert all("Proxy-Authorization" not in asked.headers or "Basic" in asked.headers["Proxy-Authorization"] for asked in server.asked)
 
 
+def test_a_redirect_past_the_proxy_takes_no_password(monkeypatch: pytest.MonkeyPatch, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
+    """As from http to https where there is a proxy for http alone, or to what no_proxy names."""
+    ca, certificate = pem
+    with Server({"/x": File(b"hello")}, certificate=certificate) as away, Server() as server, Proxy(server.url, "bob:sesame") as proxy:
+        server.files["/x"] = f"{away.url}/x"
+        server.files["/again"] = "http://mirror.test/x"
+        monkeypatch.setenv("http_proxy", f"http://bob:sesame@{proxy.place}")
+        for path in ("x", "again"):
+            assert read(f"http://mirror.test/{path}", Access(ca_file=str(ca))) == "hello"
+        assert [asked.headers.get("Proxy-Authorization") for asked in away.asked] == [None, None]
+    assert len(proxy.authorizations) == 3, "each request that goes by the proxy has its password"
+
+
 REFUSED = {
     "no secret": ([{"host": "h"}], "either username and password, or token"),
     "both": ([{"host": "h", "username": "u", "password": "sesame", "token": "sesame"}], "either"),
