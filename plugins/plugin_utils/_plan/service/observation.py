@@ -137,7 +137,9 @@ _BASE = _all_of(
         virtual_size_bytes=_count,
         chunk_bytes=_count,
         image_format=lambda value: value.choice("raw", "qcow2"),
-        imported_from=_mapping,
+        imported_from=_fields(
+            kind=_name, name=_line, image_format=_name, size_bytes=_count, checksum=_name, etag=_line, last_modified=_line
+        ),
         chain=_list(_digest, 1000),
         names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
         tenants=_list(_name, 10_000),
