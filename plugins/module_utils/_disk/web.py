@@ -282,9 +282,12 @@ class _Guard:
 
     def _check_number(self, host: str) -> None:
         """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
+        # With a point at its end a proxy may take it for the same, and without the interface that stands behind it.
+        number = host.lower().rstrip(".").partition("%")[0]
+        if number == "localhost" or number.endswith(".localhost"):
+            number = "127.0.0.1"  # wherever that name is looked up
         try:
-            # With a point at its end a proxy may take it for the same.
-            found = socket.getaddrinfo(host.rstrip("."), None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            found = socket.getaddrinfo(number, None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except OSError:
             return
         for *_kind, address in found:

@@ -322,6 +322,11 @@ def test_a_name_with_several_addresses_leads_to_those_that_are_allowed(tmp_path:
         "[::1]",
         "[::ffff:169.254.169.254]",
         "0251.0376.0251.0376",
+        "[fe80::1%25eth0]",
+        "[::ffff:127.0.0.1%25lo]",
+        "localhost",
+        "LocalHost.",
+        "x.localhost",
     ],
 )
 def test_a_proxy_is_not_asked_for_what_is_refused(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
