@@ -223,7 +223,8 @@ class Opened:
         if isinstance(error, (ConnectionError, TimeoutError, socket.timeout, ssl.SSLError)):
             raise BrokenOff(f"{public}: the transfer broke off: {clean(error, 300)}.", url=public) from None
         if isinstance(error, ValueError) and not isinstance(error, FleetError) and self.response is None:
-            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(error, 100)}.", url=public) from None
+            reason = re.sub(r"\S*@", "", str(error))  # it may quote a proxy of the host's environment, with its password
+            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(reason, 100)}.", url=public) from None
 
 
 # Statuses of a server or a proxy that may answer in a moment.

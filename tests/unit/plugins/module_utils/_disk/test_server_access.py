@@ -174,11 +174,23 @@ def test_refused_credentials(name: str) -> None:
     assert "sesame" not in raised.value.message + str(raised.value.fields)
 
 
-@pytest.mark.parametrize("proxy", ["ftp://h", "h:3128", "http://[x", "http://user:sesame@", "http://user:sesame@h:port"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["ftp://h", "h:3128", "http://[x", "http://user:sesame@", "http://user:sesame@h:port", "user:sesame@h:3128", "http:/user:sesame@h"]
+    + ["http://user:x/sesame@h:3128", "http://user:sesame?x@h", "http://user:sesame#@h", "http://user:3/sesame@h"],
+)
 def test_refused_proxies(proxy: str) -> None:
     with pytest.raises(InvalidOption, match=r"^proxy: ") as raised:
         checked_access([], proxy=proxy)
-    assert "sesame" not in raised.value.message
+    assert "sesame" not in raised.value.message + str(raised.value.fields)
+    assert "sesame" not in proxy or any("sesame" in secret for secret in secrets([], proxy))
+
+
+def test_a_proxy_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http:/bob:sesame@h:3128")
+    with pytest.raises(FleetError) as raised:
+        read("http://mirror.test/x", Access())
+    assert "sesame" not in raised.value.message + str(raised.value.fields)
 
 
 def test_what_is_hidden() -> None:
