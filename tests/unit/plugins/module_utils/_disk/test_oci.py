@@ -120,6 +120,13 @@ def run(pools: dict[str, Store], qemu_runner: FakeQemu, pem: tuple[pathlib.Path,
     return import_
 
 
+def large(name: str, content: bytes) -> bytes:
+    """As a file of 8 GiB and more: its header has no place for that, so its size stands before it."""
+    entry = tarfile.TarInfo(name)
+    entry.pax_headers = {"size": str(len(content))}
+    return entry.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % 512)
+
+
 LONG = "disk/" + "a" * 200 + ".qcow2"
 LAYERS: dict[str, tuple[bytes, str]] = {
     "plain": (tar(("disk/x.qcow2", IMAGE)), "tar"),
@@ -129,6 +136,7 @@ LAYERS: dict[str, tuple[bytes, str]] = {
     "long name": (tar((LONG, IMAGE)), "tar"),
     "long name, pax": (tar((LONG, IMAGE), form=tarfile.PAX_FORMAT), "tar"),
     "odd name, pax": (tar(("disk/ö ü.qcow2", IMAGE), form=tarfile.PAX_FORMAT), "tar"),
+    "large, pax": (large("etc/x", b"x" * 700) + large("disk/x.qcow2", IMAGE) + large("etc/y", b"") + bytes(1024), "tar"),
     "no end": (tar(("disk/x.qcow2", IMAGE))[: 512 + -(-len(IMAGE) // 512) * 512], "tar"),
 }
 
