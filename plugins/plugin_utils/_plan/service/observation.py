@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import typing as t
 from collections.abc import Callable, Mapping
 
@@ -260,6 +261,30 @@ _HOST = _fields(
     ),
     parts=_mapping,
 )
+
+
+def _size(value: Value) -> None:
+    if not (isinstance(value.raw, str) and re.fullmatch("[0-9]{1,18}", value.raw)):  # as a header has it
+        value.integer()
+
+
+_FILE = _fields(
+    isreg=_flag,
+    size=_size,
+    problem=_line,
+    note=_line,
+    sha256=_name,
+    checksum=_name,
+    etag=_line,
+    last_modified=_line,
+    listed=_name,
+)
+
+
+def check_file(file: object, host: str) -> None:
+    """What a host tells of a file or a URL that a base has as its source. :raises Malformed:"""
+    _FILE(Value(bounded(file, host), f"what {host} tells"))
+
 
 # --- what runs where ---------------------------------------------------------------------------
 
