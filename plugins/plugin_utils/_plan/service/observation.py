@@ -281,6 +281,14 @@ _FILE = _fields(
 )
 
 
+_CANDIDATES = _list(_has(sha256=_digest, path=_path, size_bytes=_count))
+
+
+def check_candidates(files: object, host: str) -> None:
+    """What a host tells of files that it could adopt. :raises Malformed:"""
+    _CANDIDATES(Value(bounded(files, host), f"what {host} tells of files that it could adopt"))
+
+
 def check_file(file: object, host: str) -> None:
     """What a host tells of a file or a URL that a base has as its source. :raises Malformed:"""
     _FILE(Value(bounded(file, host), f"what {host} tells"))
