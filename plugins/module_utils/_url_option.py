@@ -12,7 +12,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._disk.server_access import Access, checked_access, secrets
+from ._disk.server_access import Access, checked_access, secrets, split_user
 from ._urls import public_checksum, public_url, secrets_of, split_checksum
 
 #: Names of the options that ``taken_access`` reads.
@@ -82,5 +82,5 @@ def taken_access(module: AnsibleModule, ca: str | None = None) -> Access:
     module.no_log_values.update(secrets(given, proxy))
     if proxy is not None:
         module.no_log_values.discard(proxy)
-        params["proxy"] = public_url(proxy)
+        params["proxy"] = public_url(split_user(proxy)[1])
     return checked_access(given, params["ca_file"], ca, proxy)

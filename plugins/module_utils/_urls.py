@@ -26,9 +26,13 @@ COMPRESSIONS = ("auto", "none", *PACKED_SUFFIXES.values())
 
 _SAFE = "/%:@!$&'()*+,;=~"
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")
+# A user's name and password, also one that has / or ? in it as it is. A number behind a colon is a port.
+_USER = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/+(?P<user>(?!\[)[^/?#@:\s]*:(?![0-9]*(?:[/?#]|$)).*@)", re.DOTALL)
 
 # A shorter part of a path may be a common word, which would be hidden wherever it occurs.
 _SHORTEST_SECRET_PART = 16
+
+_NO_USER = "a URL with user name and password would end up in logs; give them with auth (basecast_source_auth in playbooks)"
 
 
 def check_url(url: str, option: str = "url", schemes: t.Sequence[str] = SCHEMES, secret: bool = False) -> str:
@@ -42,6 +46,8 @@ def check_url(url: str, option: str = "url", schemes: t.Sequence[str] = SCHEMES,
 
     if any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 or 0xD800 <= ord(character) < 0xE000 for character in url):
         raise wrong("a URL has no control characters")
+    if _USER.match(url):
+        raise wrong(_NO_USER)
     try:
         parts = urllib.parse.urlsplit(url.strip())
         host, port = parts.hostname, parts.port
@@ -50,7 +56,7 @@ def check_url(url: str, option: str = "url", schemes: t.Sequence[str] = SCHEMES,
     if parts.scheme not in schemes:
         raise wrong(f"a URL begins with one of {', '.join(schemes)}")
     if "@" in parts.netloc:
-        raise wrong("a URL with user name and password would end up in logs; give them with auth (basecast_source_auth in playbooks)")
+        raise wrong(_NO_USER)
     if parts.scheme == "file":
         return url.strip()
     if not host or "\\" in url or "%" in host.partition("%25")[0]:
@@ -73,6 +79,9 @@ def public_url(url: str, secret: bool = False) -> str:
 
     :param secret: also without its path, of which only the suffix stays, such as ``….qcow2.xz``.
     """
+    user = _USER.match(url)
+    if user is not None:
+        url = url[: user.start("user")] + url[user.end("user") :]
     try:
         parts = urllib.parse.urlsplit(url)
         path = _hidden_path(parts.path) if secret else parts.path

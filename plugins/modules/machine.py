@@ -196,8 +196,6 @@ options:
           - restart
           - destroy
           - preserve
-          - coredump-restart
-          - coredump-destroy
       drives:
         description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
         type: list
@@ -279,7 +277,6 @@ options:
               - shutdown
               - poweroff
               - pause
-              - dump
               - inject-nmi
               - none
           model:

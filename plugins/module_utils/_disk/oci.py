@@ -168,8 +168,11 @@ def _admitted(reference: Reference, terms: Terms) -> Terms:
     query = {key: said[key] for key in ("service", "scope") if key in said}
     query.setdefault("scope", f"repository:{reference.repository}:pull")
     place = f"{realm}{'&' if '?' in realm else '?'}{urllib.parse.urlencode(query)}"
-    shown = terms.access if own is None else terms.access.adding(own._replace(host=service.netloc))
-    text = download.read_text(place, terms._replace(access=shown), 1 << 20)
+    # A registry that nobody has credentials for is a stranger: with those for another server it would get a token for that one,
+    # and is trusted with internal addresses no more than a redirect is.
+    shown = terms.access._replace(credentials=() if own is None else (own._replace(host=service.netloc),))
+    named = urllib.parse.urlsplit(url).hostname if own is None else None
+    text = download.read_text(place, terms._replace(access=shown, named=named), 1 << 20)
     try:
         answer = read(text, "the registry's token")
         found = next((answer[key].text(1 << 16) for key in ("token", "access_token") if answer.get(key) is not None), "")
@@ -264,6 +267,7 @@ class _DiskOfTar:
         self._left = self._padding = self._total = 0
         self._taking = self._ended = False
         self._long = ""
+        self._size: int | None = None  # that is told before a header, which has no place for one of 8 GiB
         self._collecting: bytearray | None = None
         self._kind = b""
         self.found = ""
@@ -310,6 +314,8 @@ class _DiskOfTar:
             raise self._wrong(f"it is no tar ({clean(error, 100)})") from None
         self._kind = entry.type
         size = entry.size if entry.isreg() or entry.type in (b"x", b"L", b"K", b"g", b"S") else 0
+        if entry.type not in (b"x", b"L", b"K", b"g"):
+            size, self._size = (size if self._size is None or not entry.isreg() else self._size), None
         if size < 0:
             raise self._wrong("it is no tar (a file has less than no bytes)")
         self._left, self._padding = size, -size % _TAR_BLOCK
@@ -342,6 +348,8 @@ class _DiskOfTar:
         else:
             found = re.search(r"(?:^|\n)[0-9]+ path=([^\n]*)\n", text + "\n")
             self._long = found.group(1) if found else ""
+            told = re.search(r"(?:^|\n)[0-9]+ size=([0-9]{1,18})\n", text + "\n")
+            self._size = int(told.group(1)) if told else None
             if "GNU.sparse" in text:
                 raise self._wrong("a file in it is sparse, which is not read")
         self._collecting = None

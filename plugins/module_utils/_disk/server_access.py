@@ -130,8 +130,17 @@ def checked_access(
     if ca_file is not None and not os.path.isabs(ca_file):
         raise InvalidOption("ca_file", ca_file, "an absolute path on this host is expected")
     if proxy:
-        check_url(re.sub(r"//[^/]*@", "//", proxy), "proxy", ("http", "https"))
+        user, place = split_user(proxy)
+        check_url(place, "proxy", ("http", "https"))
+        if re.search(r"[/?#]", user):
+            raise InvalidOption("proxy", place, "in its user name and password / is written as %2F, ? as %3F, and # as %23")
     return Access(tuple(found), ca_file, ca, proxy)
+
+
+def split_user(proxy: str) -> tuple[str, str]:
+    """(user name and password, the URL without them), also where they are not written as they should be."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:/+)?(.*)@", proxy.strip(), re.DOTALL)
+    return (match.group(2), (match.group(1) or "") + proxy.strip()[match.end() :]) if match is not None else ("", proxy)
 
 
 def secrets(credentials: t.Sequence[t.Mapping[str, t.Any]], proxy: str | None = None) -> set[str]:
@@ -142,6 +151,6 @@ def secrets(credentials: t.Sequence[t.Mapping[str, t.Any]], proxy: str | None = 
         if one.get("username") is not None and one.get("password") is not None:
             found.add(base64.b64encode(f"{one['username']}:{one['password']}".encode()).decode("ascii"))
     if proxy:
-        user = urllib.parse.urlsplit(proxy).netloc.rpartition("@")[0]
+        user, _place = split_user(proxy)
         found |= {part for part in (user, user.partition(":")[2], urllib.parse.unquote(user.partition(":")[2])) if part}
     return found

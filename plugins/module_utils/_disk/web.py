@@ -65,6 +65,7 @@ class Terms(t.NamedTuple):
     :param pinned: the digest of what must arrive is known: then the way there need not be trusted.
     :param timeout_s: how long the server may stay silent; all of its answers, redirects included, within twice that.
     :param secret: the paths of URLs are not shown.
+    :param named: the host that the manifest names, where another party has given the URL.
     """
 
     rules: Rules = _EMPTY
@@ -72,6 +73,7 @@ class Terms(t.NamedTuple):
     pinned: bool = False
     timeout_s: float = 30.0
     secret: bool = False
+    named: str | None = None
 
     def public(self, url: str) -> str:
         return public_url(url, self.secret)
@@ -126,7 +128,7 @@ class Opened:
         self._timeout_s = terms.timeout_s
         self._expected = expected
         self._opener = urllib.request.OpenerDirector()
-        named = t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
+        named = terms.named or t.cast(str, urllib.parse.urlsplit(request.full_url).hostname)
         self._patience = _Patience()
         guard = _Guard(named, terms.rules, self._patience)
         credential = terms.access.credential(self._url)
@@ -199,7 +201,9 @@ class Opened:
                 reason = "and redirects in circles, or to what is neither http nor https"
             kind = BrokenOff if error.code in _PASSING else DownloadFailed
             advice = self._advice(error.code)
-            asks = clean(error.headers.get("WWW-Authenticate", ""), 4096) if error.code == http.client.UNAUTHORIZED else ""
+            # Where a redirect has led to another server, that one does not decide who is shown credentials.
+            asked = error.code == http.client.UNAUTHORIZED and _origin(str(error.filename)) == _origin(self._url)
+            asks = clean(error.headers.get("WWW-Authenticate", ""), 4096) if asked else ""
             fields = {"url": public, "status": error.code, **({"challenge": asks} if asks else {})}
             raise kind(f"{public}: the server answers {error.code} {reason}{advice}.", **fields) from None
         if isinstance(error, urllib.error.URLError):
@@ -219,7 +223,8 @@ class Opened:
         if isinstance(error, (ConnectionError, TimeoutError, socket.timeout, ssl.SSLError)):
             raise BrokenOff(f"{public}: the transfer broke off: {clean(error, 300)}.", url=public) from None
         if isinstance(error, ValueError) and not isinstance(error, FleetError) and self.response is None:
-            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(error, 100)}.", url=public) from None
+            reason = re.sub(r"\S*@", "", str(error))  # it may quote a proxy of the host's environment, with its password
+            raise DownloadFailed(f"{public}: the server's answer cannot be understood: {clean(reason, 100)}.", url=public) from None
 
 
 # Statuses of a server or a proxy that may answer in a moment.
@@ -278,9 +283,12 @@ class _Guard:
 
     def _check_number(self, host: str) -> None:
         """A host that is an address, however it is written: for that a proxy is not needed to know where it leads."""
+        # With a point at its end a proxy may take it for the same, and without the interface that stands behind it.
+        number = host.lower().rstrip(".").partition("%")[0]
+        if number == "localhost" or number.endswith(".localhost"):
+            number = "127.0.0.1"  # wherever that name is looked up
         try:
-            # With a point at its end a proxy may take it for the same.
-            found = socket.getaddrinfo(host.rstrip("."), None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            found = socket.getaddrinfo(number, None, 0, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         except OSError:
             return
         for *_kind, address in found:
@@ -345,6 +353,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             following.method = "HEAD"  # before Python 3.13 it would become GET
         if following is not None and _origin(url) == _origin(req.full_url) and req.get_header("Authorization") is not None:
             following.add_unredirected_header("Authorization", req.get_header("Authorization"))
+        if following is not None:
+            # The way there may be another one, without a proxy: where one is used, its own are added again.
+            following.remove_header("Proxy-authorization")
+            fp.close()  # urllib would read what comes with the redirect into memory, however much that is
         return following
 
 

@@ -164,11 +164,12 @@ def _write_on_crash(root: ET.Element, value: str, place: Place) -> None:
     there(root, "on_crash").text = value
 
 
+# Nothing that writes the memory to the host: a guest could do it again and again, here and with its watchdog, until a disk is full.
 ON_CRASH = Key(
     "on_crash",
     {
-        "enum": ["restart", "destroy", "preserve", "coredump-restart", "coredump-destroy"],
-        "description": "what happens when the guest crashes is restart, destroy, preserve, coredump-restart or coredump-destroy",
+        "enum": ["restart", "destroy", "preserve"],
+        "description": "what happens when the guest crashes is restart, destroy or preserve",
     },
     "restart",
     _write_on_crash,
@@ -196,8 +197,8 @@ WATCHDOG = Key(
         "examples": ["{action: reset}"],
         "properties": {
             "action": {
-                "enum": ["reset", "shutdown", "poweroff", "pause", "dump", "inject-nmi", "none"],
-                "description": "what the watchdog does is reset, shutdown, poweroff, pause, dump, inject-nmi or none",
+                "enum": ["reset", "shutdown", "poweroff", "pause", "inject-nmi", "none"],
+                "description": "what the watchdog does is reset, shutdown, poweroff, pause, inject-nmi or none",
             },
             "model": {"enum": ["i6300esb", "ib700", "diag288"], "description": "a watchdog is an i6300esb, ib700 (ISA) or diag288 (s390x)"},
         },

@@ -16,8 +16,10 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ....module_utils._disk.image_header import extension_format
+from ....module_utils._untrusted import Malformed
 from ..placement import Observed
 from ..relay.needs import base_metadata
+from .observation import check_candidates
 
 Candidates = Mapping[str, Sequence[Mapping[str, t.Any]]]
 
@@ -49,6 +51,19 @@ def wanted_files(bases: Mapping[str, Mapping[str, t.Any]], relays: Sequence[Mapp
             if host != base["import_on"] or source["kind"] != "host" or len(base["needed_on"]) > 1:
                 found.setdefault(host, {})[item["sha256"]] = item
     return {host: list(items.values()) for host, items in found.items()}
+
+
+def sound(candidates: Candidates) -> tuple[Candidates, list[str]]:
+    """What can be planned with, and a note on each host that tells nonsense: it fetches what it lacks."""
+    found: dict[str, Sequence[Mapping[str, t.Any]]] = {}
+    notes: list[str] = []
+    for host, files in candidates.items():
+        try:
+            check_candidates(files, host)
+            found[host] = files
+        except Malformed as error:
+            notes.append(error.message)
+    return found, notes
 
 
 def adoptions(

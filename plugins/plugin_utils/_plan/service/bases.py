@@ -11,9 +11,11 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable, Iterator, Mapping
 
+from ....module_utils._untrusted import Malformed
 from ..placement import Observed, answers, disks_of, held_base
 from ..relay.needs import base_metadata
 from ..types import Manifest
+from .observation import check_file
 from .preflight import Groups, Machines
 from .report import one_line
 from .source_changes import checksum_problem, difference, is_packed, place_to_look, recorded, shown
@@ -231,7 +233,17 @@ def _parent_of(base: Base, bases: Bases, hosts: Observed, tenant: str) -> _Paren
 def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]:
     """Keeps the sizes of what would be imported; what stands in the way of it, and what has changed since, as sentences."""
     for name, file in files.items():
-        base = bases[name]
+        base = bases.get(name)
+        if base is None:
+            continue  # nobody has asked the host for that
+        try:
+            check_file(file, (base["look"] or {}).get("on") or "the controller")
+        except Malformed as error:
+            if base["holders"]:
+                notes.append(f"{base['place']}.source: {error.message}")
+            else:
+                yield f"{base['place']}.source: {error.message}"
+            continue
         if base["holders"]:
             problem, note = difference(base, file)
             yield from [problem] if problem else []

@@ -244,7 +244,9 @@ def _without_secrets(value: object, secret: bool = False) -> object:
         return {key: _without_secrets(item, secret or bool(value.get("secret"))) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_secrets(item, secret) for item in value]
-    return public_url(value, secret) if isinstance(value, str) and "://" in value else value
+    # Also of what was meant as one, such as https:/host.
+    is_url = isinstance(value, str) and "/" in value and (secret or "://" in value or "?" in value or "@" in value)
+    return public_url(str(value), secret) if is_url else value
 
 
 def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]:

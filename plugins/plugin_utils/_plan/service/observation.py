@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import typing as t
 from collections.abc import Callable, Mapping
 
@@ -137,7 +138,9 @@ _BASE = _all_of(
         virtual_size_bytes=_count,
         chunk_bytes=_count,
         image_format=lambda value: value.choice("raw", "qcow2"),
-        imported_from=_mapping,
+        imported_from=_fields(
+            kind=_name, name=_line, image_format=_name, size_bytes=_count, checksum=_name, etag=_line, last_modified=_line
+        ),
         chain=_list(_digest, 1000),
         names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
         tenants=_list(_name, 10_000),
@@ -258,6 +261,38 @@ _HOST = _fields(
     ),
     parts=_mapping,
 )
+
+
+def _size(value: Value) -> None:
+    if not (isinstance(value.raw, str) and re.fullmatch("[0-9]{1,18}", value.raw)):  # as a header has it
+        value.integer()
+
+
+_FILE = _fields(
+    isreg=_flag,
+    size=_size,
+    problem=_line,
+    note=_line,
+    sha256=_name,
+    checksum=_name,
+    etag=_line,
+    last_modified=_line,
+    listed=_name,
+)
+
+
+_CANDIDATES = _list(_has(sha256=_digest, path=_path, size_bytes=_count))
+
+
+def check_candidates(files: object, host: str) -> None:
+    """What a host tells of files that it could adopt. :raises Malformed:"""
+    _CANDIDATES(Value(bounded(files, host), f"what {host} tells of files that it could adopt"))
+
+
+def check_file(file: object, host: str) -> None:
+    """What a host tells of a file or a URL that a base has as its source. :raises Malformed:"""
+    _FILE(Value(bounded(file, host), f"what {host} tells"))
+
 
 # --- what runs where ---------------------------------------------------------------------------
 

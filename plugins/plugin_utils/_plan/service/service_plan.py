@@ -20,7 +20,7 @@ from ..placement.numbering import silent_witnesses
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
-from .adoption import Candidates, adoptions, wanted_files, with_held
+from .adoption import Candidates, adoptions, sound, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
 from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
@@ -89,7 +89,8 @@ def service_plan(
         that step takes.
     """
     bad = _Bad({}, set())
-    known = Known(options.get("imported") or {}, options.get("files") or {}, options.get("candidates") or {}, options.get("adopted") or {})
+    candidates, notes = sound(options.get("candidates") or {})
+    known = Known(options.get("imported") or {}, options.get("files") or {}, candidates, options.get("adopted") or {})
     skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
     settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {}, fleet=fleet)
     hosts = with_rivals(manifest, hosts, settings.groups)
@@ -110,7 +111,7 @@ def service_plan(
         *_without_hosts(manifest, groups or {}, hosts),
         *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet),
     ]
-    return {**plan, "problems": list(dict.fromkeys(problems)), "bad_hosts": bad.reasons}
+    return {**plan, "problems": list(dict.fromkeys(problems)), "notes": [*plan["notes"], *notes], "bad_hosts": bad.reasons}
 
 
 class _Bad(t.NamedTuple):

@@ -42,7 +42,9 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize(
-    "url", [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"]
+    "url",
+    [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"]
+    + ["https://user:x/secret@h/a", "https://user:secret?@h/a", "https:/user:secret@h"],
 )
 def test_refused_urls(url: str) -> None:
     with pytest.raises(InvalidOption) as error:
@@ -54,6 +56,9 @@ def test_refused_urls(url: str) -> None:
 
 def test_what_is_shown_of_a_url() -> None:
     assert public_url("https://u:p@h:1/a/b.qcow2?token=x#f") == "https://h:1/a/b.qcow2"
+    assert public_url("https://h:8080/a@b") == "https://h:8080/a@b"
+    assert public_url("https://[::1]:80/a@b") == "https://[::1]:80/a@b"
+    assert public_url("https://u:p/q@r@h:1/x?y") == "https://h:1/x"
     assert file_name("https://h/a/b%20c.qcow2?x=y") == "b c.qcow2"
 
 

@@ -224,6 +224,28 @@ def test_a_server_that_never_ends_is_left(tmp_path: t.Any, monkeypatch: pytest.M
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+def test_what_comes_with_a_redirect_is_not_read(tmp_path: t.Any, server: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    most, sent = 256, 0
+
+    def serve() -> None:
+        nonlocal sent
+        connection, _address = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: {server}/image\r\n\r\n".encode())
+            while sent < most:
+                connection.sendall(bytes(1 << 20))
+                sent += 1
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        assert get(f"http://127.0.0.1:{listener.getsockname()[1]}/x", tmp_path, pinned=True)[1] == CONTENT
+    thread.join(5)
+    assert not thread.is_alive() and sent < most, "MiB"
+
+
 WHOLE = {
     "length": OK + b"Content-Length: 5\r\n\r\nhello",
     "length with spaces": OK + b"Content-Length:   5  \r\n\r\nhello",
@@ -300,6 +322,11 @@ def test_a_name_with_several_addresses_leads_to_those_that_are_allowed(tmp_path:
         "[::1]",
         "[::ffff:169.254.169.254]",
         "0251.0376.0251.0376",
+        "[fe80::1%25eth0]",
+        "[::ffff:127.0.0.1%25lo]",
+        "localhost",
+        "LocalHost.",
+        "x.localhost",
     ],
 )
 def test_a_proxy_is_not_asked_for_what_is_refused(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:

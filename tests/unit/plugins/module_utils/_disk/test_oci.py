@@ -19,7 +19,7 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import oci
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import oci, sources
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NoSpace
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.importer import Importer, Request, Result
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
@@ -120,6 +120,13 @@ def run(pools: dict[str, Store], qemu_runner: FakeQemu, pem: tuple[pathlib.Path,
     return import_
 
 
+def large(name: str, content: bytes) -> bytes:
+    """As a file of 8 GiB and more: its header has no place for that, so its size stands before it."""
+    entry = tarfile.TarInfo(name)
+    entry.pax_headers = {"size": str(len(content))}
+    return entry.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % 512)
+
+
 LONG = "disk/" + "a" * 200 + ".qcow2"
 LAYERS: dict[str, tuple[bytes, str]] = {
     "plain": (tar(("disk/x.qcow2", IMAGE)), "tar"),
@@ -129,6 +136,7 @@ LAYERS: dict[str, tuple[bytes, str]] = {
     "long name": (tar((LONG, IMAGE)), "tar"),
     "long name, pax": (tar((LONG, IMAGE), form=tarfile.PAX_FORMAT), "tar"),
     "odd name, pax": (tar(("disk/ö ü.qcow2", IMAGE), form=tarfile.PAX_FORMAT), "tar"),
+    "large, pax": (large("etc/x", b"x" * 700) + large("disk/x.qcow2", IMAGE) + large("etc/y", b"") + bytes(1024), "tar"),
     "no end": (tar(("disk/x.qcow2", IMAGE))[: 512 + -(-len(IMAGE) // 512) * 512], "tar"),
 }
 
@@ -200,6 +208,34 @@ def test_tokens(run: Run, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
         registry.challenge = 'Bearer realm="https://169.254.169.254/token"'
         with pytest.raises(FleetError, match="link-local"):
             run(url=f"{registry.name}:latest", credentials=(alice,), sha256="0" * 64)
+
+
+def test_credentials_get_no_token_for_strangers(run: Run, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
+    """A registry names the token service of another one, as realm or behind a redirect; what is got there would be shown to it."""
+    with Registry(pem[1], guarded=True) as own, Registry(pem[1], guarded=True) as stranger:
+        alice = Credential(own.url.partition("//")[2], "alice", "sesame")
+        stranger.challenge = own.challenge
+        with pytest.raises(DownloadFailed, match="401"):
+            run(url=f"{stranger.name}:latest", credentials=(alice,))
+        assert {asked.headers.get("Authorization") for asked in (*own.asked, *stranger.asked)} == {None}
+    with Registry(pem[1]) as own, Registry(pem[1], guarded=True) as stranger:
+        alice = Credential(own.url.partition("//")[2], "alice", "sesame")
+        own.files["/v2/team/vm/manifests/latest"] = f"{stranger.url}/v2/team/vm/manifests/latest"
+        with pytest.raises(DownloadFailed, match="401"):
+            run(url=f"{own.name}:latest", credentials=(alice,))
+        assert stranger.asked and {asked.headers.get("Authorization") for asked in stranger.asked} == {None}
+
+
+def test_a_token_service_is_no_way_into_the_network(registry: Registry, monkeypatch: pytest.MonkeyPatch, pem: t.Any) -> None:
+    """The manifest names the registry; who that names is reached like what a redirect leads to."""
+    monkeypatch.setattr(sources, "kind_of", lambda _address: "private")
+    registry.guarded = True
+    registry.challenge = f'Bearer realm="{registry.url.replace("127.0.0.1", "localhost")}/token"'
+    reference, access = oci.parse_reference(f"{registry.name}:latest"), Access(ca_file=str(pem[0]))
+    with pytest.raises(sources.SourceRefused, match="localhost has the private address"):
+        oci.look_up(reference, oci.Terms(Rules(), access))
+    with pytest.raises(DownloadFailed, match="localhost"):  # reached, with a certificate for another name
+        oci.look_up(reference, oci.Terms(Rules(), access._replace(credentials=(Credential("127.0.0.1", "alice", "sesame"),))))
 
 
 def entry(name: str, kind: bytes) -> bytes:

@@ -139,6 +139,19 @@ def test_a_proxy_that_wants_a_password() -> None:
     assert all("Proxy-Authorization" not in asked.headers or "Basic" in asked.headers["Proxy-Authorization"] for asked in server.asked)
 
 
+def test_a_redirect_past_the_proxy_takes_no_password(monkeypatch: pytest.MonkeyPatch, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
+    """As from http to https where there is a proxy for http alone, or to what no_proxy names."""
+    ca, certificate = pem
+    with Server({"/x": File(b"hello")}, certificate=certificate) as away, Server() as server, Proxy(server.url, "bob:sesame") as proxy:
+        server.files["/x"] = f"{away.url}/x"
+        server.files["/again"] = "http://mirror.test/x"
+        monkeypatch.setenv("http_proxy", f"http://bob:sesame@{proxy.place}")
+        for path in ("x", "again"):
+            assert read(f"http://mirror.test/{path}", Access(ca_file=str(ca))) == "hello"
+        assert [asked.headers.get("Proxy-Authorization") for asked in away.asked] == [None, None]
+    assert len(proxy.authorizations) == 3, "each request that goes by the proxy has its password"
+
+
 REFUSED = {
     "no secret": ([{"host": "h"}], "either username and password, or token"),
     "both": ([{"host": "h", "username": "u", "password": "sesame", "token": "sesame"}], "either"),
@@ -161,11 +174,23 @@ def test_refused_credentials(name: str) -> None:
     assert "sesame" not in raised.value.message + str(raised.value.fields)
 
 
-@pytest.mark.parametrize("proxy", ["ftp://h", "h:3128", "http://[x", "http://user:sesame@", "http://user:sesame@h:port"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["ftp://h", "h:3128", "http://[x", "http://user:sesame@", "http://user:sesame@h:port", "user:sesame@h:3128", "http:/user:sesame@h"]
+    + ["http://user:x/sesame@h:3128", "http://user:sesame?x@h", "http://user:sesame#@h", "http://user:3/sesame@h"],
+)
 def test_refused_proxies(proxy: str) -> None:
     with pytest.raises(InvalidOption, match=r"^proxy: ") as raised:
         checked_access([], proxy=proxy)
-    assert "sesame" not in raised.value.message
+    assert "sesame" not in raised.value.message + str(raised.value.fields)
+    assert "sesame" not in proxy or any("sesame" in secret for secret in secrets([], proxy))
+
+
+def test_a_proxy_of_the_environment_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http:/bob:sesame@h:3128")
+    with pytest.raises(FleetError) as raised:
+        read("http://mirror.test/x", Access())
+    assert "sesame" not in raised.value.message + str(raised.value.fields)
 
 
 def test_what_is_hidden() -> None:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import table
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import processor, table
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.key import Place
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.processor import in_short, numbers_of
 
@@ -29,6 +30,27 @@ SIZE = {"cpus": 4, "memory_mib": 1024}
 )
 def test_sets_have_one_form(text: str, numbers: list[int], short: str) -> None:
     assert numbers_of(text) == numbers and in_short(numbers) == short
+
+
+def test_a_long_set_takes_no_time() -> None:
+    before = time.process_time()
+    assert len(numbers_of(",".join(["0-9999", "^0-9998"] * 5000 + ["0-9999"]))) == 10_000
+    assert time.process_time() - before < 0.5
+
+
+def test_many_large_cells_are_not_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kilobytes of a manifest, and all of the controller's memory."""
+    counted: list[str] = []
+
+    def counting(text: str) -> list[int]:
+        counted.append(text)
+        return numbers_of(text)
+
+    monkeypatch.setattr(processor, "numbers_of", counting)
+    cells = [{"cpus": "0-9999", "memory_mib": 16}] * 64
+    told = list(processor.processor_mistakes({**SIZE, "memory": {"cells": cells}}))
+    assert told == [("memory", "cells: each virtual CPU from 0 to 3 has to stand in one cell; they name 0-9999")]
+    assert len(counted) == 1
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,8 @@ def test_the_spec_of_an_existing_fleet_stays_as_it_is() -> None:
         ({"machine_type": "a\n"}, "machines[0].machine_type"),
         ({"machine_type": "pc", "firmware": "uefi_secure"}, "machines[0].firmware"),
         ({"watchdog": {"action": "explode"}}, "machines[0].watchdog.action"),
+        ({"watchdog": {"action": "dump"}}, "machines[0].watchdog.action"),  # it would fill the host's file system
+        *(({"on_crash": f"coredump-{what}"}, "machines[0].on_crash") for what in ("restart", "destroy")),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, t.Any], place: str) -> None:

@@ -109,6 +109,13 @@ def test_a_file_that_is_gone_is_fetched(candidates: dict[str, t.Any]) -> None:
     assert plan["adoptions"] == {}
 
 
+@pytest.mark.parametrize("files", [5, {}, [5], [{}], [{**FILE, "sha256": 5}], [{**FILE, "size_bytes": "x"}], [{**FILE, "path": []}]])
+def test_nonsense_about_files_is_no_end_of_the_plan(files: t.Any) -> None:
+    plan = service_plan(manifest(**THREE), HOSTS, candidates={"b": files, "c": [FILE]})
+    assert list(plan["relays"][0]["targets"]) == ["b"] and list(plan["adoptions"]) == ["c"]
+    assert any(note.startswith("what b tells of files that it could adopt") for note in plan["notes"])
+
+
 def test_the_files_of_whole_copies_need_room() -> None:
     pools = {"default": {"path": "/default", "exists": True, "writable": True, "free_bytes": 500}}
     small = host(capacity={"memory_mib": 4096, "pools": pools})

@@ -74,6 +74,20 @@ def test_a_held_base_of_another_digest_than_the_manifests_is_a_problem() -> None
     assert problems(service_plan(manifest(sha256=B), {"a": host(held(A, source_sha256=B)), "b": host()})) == ""
 
 
+@pytest.mark.parametrize(
+    "file",
+    [5, [], {"isreg": "yes"}, {"isreg": True, "size": "many"}, {"isreg": True, "size": []}, {"isreg": True, "size": -1}, {"isreg": True, "size": "-1"}]
+    + [{"isreg": True, "sha256": []}, {"isreg": True, "listed": {}}, {"isreg": True, "problem": ["x"]}, {"isreg": True, "size": 2**70}],
+)  # fmt: skip
+def test_nonsense_about_a_source_is_that_bases_problem(file: t.Any) -> None:
+    other = {"a base that nobody asked for": {"isreg": True}}
+    plan = service_plan(manifest(), {"a": host(), "b": host()}, files={"tiny": file, **other})
+    assert problems(plan).startswith("shop.yml: bases[0].source: what a tells: ")
+    plan = service_plan(manifest(), {"a": host(held()), "b": host()}, files={"tiny": file, **other})
+    assert problems(plan) == "" and "bases[0].source: what a tells: " in " ".join(plan["notes"])
+    assert plan["relays"]
+
+
 @pytest.mark.parametrize("source", [{"host": "a", "path": "/etc/shadow"}, {"url": "http://169.254.169.254/"}])
 def test_a_source_that_the_host_refuses_is_told_before_anything(source: dict[str, str]) -> None:
     seen = {"isreg": True, "size": None, "problem": "it lies outside of\nwhat is allowed", "note": ""}

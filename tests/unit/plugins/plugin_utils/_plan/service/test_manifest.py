@@ -328,6 +328,11 @@ def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
     [
         "url: htps://h/x?sig=topsecret",
         "urll: https://h/x?sig=topsecret",
+        "url: https:/h/x?sig=topsecret",
+        "url: h/x?sig=topsecret",
+        "url: 'https:/u:topsecret@h/x'",
+        "url: 'https:/h/topsecret/x', secret: true",
+        "url: https://h/x, checksum: 'https:/h/x?sig=topsecret'",
         "url: https://h/x, mirrors: ['ftp://m/x?sig=topsecret']",
         "url: https://h/x, checksum: 'ftp://m/x?sig=topsecret'",
         "url: 'htps://h/topsecret/x', secret: true",

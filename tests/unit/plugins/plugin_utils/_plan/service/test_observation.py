@@ -34,6 +34,7 @@ def whole() -> dict[str, t.Any]:
     seen = host(held(users=["/srv/x"]), machines=[MACHINE], domains=[DOMAIN], networks={"default": True}, bridges=["br0"])
     seen["measured"] = {"links": [{"from": "a", "to": "b", "mbps": 100.0, "latency_s": 0.1, "age_s": 1.0, "by": "probe"}]}
     seen["pools"]["default"].update(partials=[{"sha256": "a" * 64, "allocated_bytes": 5}], damaged=[{"sha256": "b" * 64, "damage": "gone"}])
+    seen["pools"]["default"]["bases"][0]["imported_from"] = {"kind": "url", "name": "https://h/x", "image_format": "raw", "size_bytes": 5}
     seen["capacity"].update(cpus=4, load_1m=0.5, memory_available_mib=2048)
     return {**seen, "known": True, "reason": "", "packages": {}, "clock_s": 1.7e9, "record": {"generation": 1}}
 
@@ -55,6 +56,10 @@ BAD: dict[str, t.Any] = {
     "pools.default.bases.0.parent": 7,
     "pools.default.bases.0.names": [{"tenant": "default"}],
     "pools.default.bases.0.users": [None],
+    "pools.default.bases.0.imported_from": {"size_bytes": [1]},
+    "pools.default.bases.0.imported_from.checksum": 5,
+    "pools.default.bases.0.imported_from.etag": ["x"],
+    "pools.default.bases.0.imported_from.name": {},
     "pools.default.partials": [{}],
     "pools.default.damaged": [{"sha256": None}],
     "capacity": [],
