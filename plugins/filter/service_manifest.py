@@ -60,15 +60,19 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..plugin_utils._plan.service.manifest import parse_manifest, plain
+from ..plugin_utils._plan.service.yaml_text import MAX_DEPTH
 
 
 def service_manifest(source: object, origin: str = "manifest", tell: bool = False, differencing: bool = True) -> dict[str, t.Any]:
     try:
         return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin), bool(differencing))
+    except RecursionError:
+        errors = [f"{origin}: more than {MAX_DEPTH} levels stand inside one another; write it flatter"]
     except (FleetError, ValueError) as error:
-        if tell:
-            return {"errors": getattr(error, "fields", {}).get("errors") or [str(error)]}
-        raise AnsibleFilterError(str(error)) from None
+        errors = getattr(error, "fields", {}).get("errors") or [str(error)]
+    if tell:
+        return {"errors": errors}
+    raise AnsibleFilterError("\n".join(errors))
 
 
 class FilterModule:

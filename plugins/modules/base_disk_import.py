@@ -97,7 +97,9 @@ options:
     type: bool
     default: false
   ca:
-    description: Certificates (PEM) of authorities that are trusted for this import, as text, beside O(ca_file).
+    description:
+      - Certificates (PEM) of authorities that are trusted for this import, as text, beside O(ca_file).
+      - They do not count for servers that are shown credentials of O(auth).
     type: str
   source_dirs:
     description:

@@ -181,7 +181,7 @@ def _admitted(reference: Reference, terms: Terms) -> Terms:
     if not found or not found.isascii() or not found.isprintable():
         raise DownloadFailed(f"{reference}: the registry's token service gives no token.", url=str(reference))
     host = urllib.parse.urlsplit(reference.address).netloc
-    return terms._replace(access=terms.access.adding(Credential(host, token=found)))
+    return terms._replace(access=terms.access.adding(Credential(host, token=found, is_public=own is None)))
 
 
 def _manifest(reference: Reference, wanted: str, terms: Terms) -> bytes:

@@ -27,6 +27,7 @@ class Credential(t.NamedTuple):
 
     :param host: its name or address, with ``:port`` where the server is only meant at that one.
     :param plain_http: also where anybody on the way can read it.
+    :param is_public: a token that anybody gets.
     """
 
     host: str
@@ -34,6 +35,7 @@ class Credential(t.NamedTuple):
     password: str | None = None
     token: str | None = None
     plain_http: bool = False
+    is_public: bool = False
 
     def __repr__(self) -> str:
         return f"Credential({self.host!r})"
@@ -46,7 +48,10 @@ class Credential(t.NamedTuple):
 
 
 class Access(t.NamedTuple):
-    """:param proxy: its URL, empty for none at all; None for what the host's environment says."""
+    """
+    :param ca_file: the administrator's authorities; ``ca``: those of whoever names the source.
+    :param proxy: its URL, empty for none at all; None for what the host's environment says.
+    """
 
     credentials: tuple[Credential, ...] = ()
     ca_file: str | None = None
@@ -80,8 +85,11 @@ class Access(t.NamedTuple):
     def without(self, credential: Credential) -> Access:
         return self._replace(credentials=tuple(one for one in self.credentials if one is not credential))
 
-    def tls(self) -> ssl.SSLContext:
-        """Trusts the host's own authorities, and those that are given."""
+    def tls(self, credential: Credential | None = None) -> ssl.SSLContext:
+        """Trusts the host's own authorities, and those that are given.
+
+        :param credential: what the server is to be shown. An author of a manifest does not vouch for who gets the administrator's.
+        """
         context = ssl.create_default_context()
         if self.ca_file is not None:
             try:
@@ -92,7 +100,7 @@ class Access(t.NamedTuple):
             except (OSError, ssl.SSLError) as error:
                 reason = "it has no certificate in PEM form" if isinstance(error, ssl.SSLError) else clean(error.strerror, 200)
                 raise InvalidOption("ca_file", self.ca_file, f"a file of this host with certificates in PEM form is expected ({reason})")
-        if self.ca is not None:
+        if self.ca is not None and (credential is None or credential.is_public):
             try:
                 context.load_verify_locations(cadata=self.ca)
             except (ValueError, OSError):  # SSLError is one

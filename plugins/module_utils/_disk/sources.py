@@ -67,7 +67,9 @@ def checked_rules(dirs: t.Sequence[str], hosts: t.Sequence[str]) -> Rules:
         if not path or "\0" in path or (not os.path.isabs(path) and ".." in path.split("/")):
             raise InvalidOption("source_dirs", path, "a directory is an absolute path, or one below the pools")
     for host in hosts:
-        if not host or ("/" in host and _network(host) is None) or (any(c in host for c in ":@ ") and _network(host) is None):
+        # A star elsewhere, as in 10.0.0.*, would be a name such as 10.0.0.example.org as well.
+        name = host[2:] if host.startswith("*.") else "" if host == "*" else host
+        if not host or (any(c in name for c in "/:@ *?[") and _network(host) is None):
             raise InvalidOption("source_hosts", host, "a name, *.name, an address or a network such as 10.0.0.0/8 is accepted")
     return Rules(tuple(dirs), tuple(hosts))
 

@@ -138,7 +138,7 @@ class Opened:
         for handler in (
             urllib.request.ProxyHandler(terms.access.proxies()),
             _Http(guard),
-            _Https(guard, terms.access.tls()),
+            _Https(guard, terms.access.tls(credential)),
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             _Redirects(terms),
@@ -210,9 +210,11 @@ class Opened:
             if isinstance(error.reason, FleetError):
                 raise error.reason from None
             if isinstance(error.reason, ssl.SSLCertVerificationError):
+                sent = self._request.get_header("Authorization") is not None
                 raise DownloadFailed(
                     f"{public}: its certificate is not accepted ({clean(error.reason.verify_message, 200)}); if your own authority has "
-                    "signed it, give that with ca or ca_file (basecast_source_ca_path).",
+                    f"signed it, give that with {'' if sent else 'ca or '}ca_file (basecast_source_ca_path)."
+                    f"{' Who is shown credentials is not vouched for by ca.' if sent else ''}",
                     url=public,
                 ) from None
             raise BrokenOff(f"{public} cannot be fetched: {clean(error.reason, 300)}.", url=public) from None

@@ -94,10 +94,14 @@ def test_an_own_authority(pem: tuple[pathlib.Path, pathlib.Path]) -> None:
     with Server({"/x": File(b"hello")}, BASIC, certificate) as server:
         access = Access((ALICE._replace(plain_http=False),))
         assert read(f"{server.url}/x", access._replace(ca_file=str(ca))) == "hello"
-        assert read(f"{server.url}/x", access._replace(ca=ca.read_text())) == "hello"
         with pytest.raises(DownloadFailed, match=r"certificate is not accepted .*basecast_source_ca_path"):
             read(f"{server.url}/x", access)
-    assert len(server.asked) == 2
+        # The author of a manifest cannot vouch for a server that is shown the administrator's credentials.
+        with pytest.raises(DownloadFailed, match=r"certificate is not accepted .*not vouched for by ca"):
+            read(f"{server.url}/x", access._replace(ca=ca.read_text()))
+    assert len(server.asked) == 1
+    with Server({"/x": File(b"hello")}, certificate=certificate) as server:
+        assert read(f"{server.url}/x", Access(ca=ca.read_text())) == "hello"
 
 
 @pytest.mark.parametrize(

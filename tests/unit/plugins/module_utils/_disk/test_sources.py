@@ -243,7 +243,7 @@ def test_directories_that_are_refused(dirs: list[str]) -> None:
         checked_rules(dirs, [])
 
 
-@pytest.mark.parametrize("host", ["", "http://x", "x/y", "10.0.0.0/33", "user@x", "a b", "x:80"])
+@pytest.mark.parametrize("host", ["", "http://x", "x/y", "10.0.0.0/33", "user@x", "a b", "x:80", "10.0.0.*", "*.*.org", "a?.org", "[a]"])
 def test_hosts_that_are_refused(host: str) -> None:
     with pytest.raises(InvalidOption, match="source_hosts"):
         checked_rules([], [host])
