@@ -34,6 +34,7 @@ class ActionModule(ActionBase):
                 "path": {"type": "str", "required": True},
                 "option": {"type": "str", "required": True},
                 "directories": {"type": "list", "elements": "str"},
+                "within": {"type": "list", "elements": "str", "default": []},
                 "state": {"type": "str", "choices": ["info", "read", "writable", "written"], "default": "read"},
                 "content": {"type": "str"},
                 "checksum": {"type": "bool", "default": False},
@@ -50,7 +51,14 @@ class ActionModule(ActionBase):
             return {**result, "changed": changed, "file": {"path": path}}
         # Not playbook_dir: of an imported playbook that is a directory of this collection.
         called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
-        found = files.find(arguments["path"], arguments["directories"] or files.directories(os.getcwd(), called))
+        places = arguments["directories"] or files.directories(os.getcwd(), called)
+        found = files.find(arguments["path"], places, arguments["within"])
+        if not found.isreg and found.outside:
+            allowed = ", ".join(arguments["within"])
+            raise AnsibleActionFail(
+                f"{option}: {', '.join(found.outside)} is outside of the directories from which files of the controller are taken"
+                f" ({allowed}); move the file there, or have its directory added to basecast_controller_dirs"
+            )
         file = {**found._asdict(), "exists": found.isreg, "directory": os.path.dirname(found.path)}
         try:
             if found.isreg and arguments["checksum"] and arguments["size_bytes"] in (None, found.size):

@@ -41,6 +41,13 @@ options:
     description: Directories against which a relative path is resolved, instead of the two above.
     type: list
     elements: str
+  within:
+    description:
+      - Directories below which the file has to lie, with all symbolic links resolved. Without any, every file is taken.
+      - For V(read) and V(info).
+    type: list
+    elements: str
+    default: []
   state:
     description:
       - V(read) returns the content of a text file in UTF-8. That there is none is an error.

@@ -248,7 +248,8 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     check_name("tenant", params["tenant"])
     if params["service"] is not None:
         check_name("service", params["service"])
-    return {"changed": False, **inquire(params["uri"], pools, params["tenant"], params["service"])}
+    told = inquire(params["uri"], pools, params["tenant"], params["service"])
+    return {"changed": False, **{key: value for key, value in told.items() if key != "uuids"}}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from ..module_utils._names import is_sha256
 class Found(t.NamedTuple):
     """A path that was looked up; ``tried`` are the absolute paths in the order of the search.
 
-    ``other`` says what stands there instead of a file, or why nobody can tell.
+    ``other`` says what stands there instead of a file, or why nobody can tell; ``outside`` are those that were not looked at.
     """
 
     path: str
@@ -31,6 +31,7 @@ class Found(t.NamedTuple):
     isreg: bool
     size: int
     other: str = ""
+    outside: tuple[str, ...] = ()
 
 
 def directories(current: str, playbooks: Sequence[str]) -> list[str]:
@@ -38,12 +39,23 @@ def directories(current: str, playbooks: Sequence[str]) -> list[str]:
     return [current, *(os.path.dirname(os.path.join(current, playbook)) for playbook in playbooks)]
 
 
-def find(path: str, directories: Sequence[str]) -> Found:
-    """The first of the directories that has the file; without any, the path in the first of them."""
+def find(path: str, directories: Sequence[str], within: Sequence[str] = ()) -> Found:
+    """The first of the directories that has the file; without any, the path in the first of them.
+
+    :param within: directories below which the file has to lie, all links resolved; the path is the resolved one then. Of others it
+        is not even told whether they exist.
+    """
     path = os.path.expanduser(path)
     tried = list(dict.fromkeys(os.path.normpath(os.path.join(directory, path)) for directory in directories))
-    others = []
+    others, outside = [], []
+    allowed = [os.path.realpath(os.path.expanduser(directory)) for directory in within]
     for candidate in tried:
+        if within:
+            real = "" if "\0" in candidate else os.path.realpath(candidate)
+            if not any(real.startswith(f"{directory.rstrip('/')}/") for directory in allowed):
+                outside.append(candidate)
+                continue
+            candidate = real
         try:
             facts = os.stat(candidate)
         except (FileNotFoundError, NotADirectoryError):
@@ -54,7 +66,7 @@ def find(path: str, directories: Sequence[str]) -> Found:
         if stat.S_ISREG(facts.st_mode):
             return Found(candidate, tried, True, facts.st_size)
         others.append(f"{candidate} is {_KINDS.get(stat.S_IFMT(facts.st_mode), 'a device')}")
-    return Found(tried[0], tried, False, 0, "; ".join(others))
+    return Found(tried[0], tried, False, 0, "; ".join(others), tuple(outside))
 
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}

@@ -24,6 +24,7 @@ import typing as t
 from .._disk import filesystem, lock
 from .._errors import FleetError
 from .._machine.files import SECRET_MODE, make_directory
+from .._machine.owner import Owner
 from .._untrusted import Malformed, Value, read
 
 FORMAT = 1
@@ -274,6 +275,16 @@ def _amount(told: Value, key: str) -> int:
 def checked_uses(uses: t.Sequence[t.Mapping[str, t.Any]]) -> list[Use]:
     """:raises Malformed: with the place of what cannot be used."""
     return [_use(use) for use in Value(uses, "uses").items(_MOST)]
+
+
+def without_machines(claim: Claim, uuids: t.Container[str]) -> Claim:
+    """A claim whose machines are counted by themselves once they have a domain; a run gives their part back a little later.
+
+    :param uuids: of the host's domains.
+    """
+    there = {use["name"] for use in claim.uses if Owner(claim.tenant, claim.service, use["name"]).domain_uuid in uuids}
+    # What a pool has was looked at at another moment, so that stays claimed.
+    return claim._replace(uses=[{**use, "cpus": 0, "memory_mib": 0} if use["name"] in there else use for use in claim.uses])
 
 
 def totals(claim: Claim, tenant: str) -> dict[str, t.Any]:

@@ -20,7 +20,7 @@ from .._machine import inquiry
 from .._machine.moves import MoveJournal
 from .._machine.records import ServiceRecords
 from .._relay.measure.link_history import LinkHistory
-from .claims import Claims, totals
+from .claims import Claim, Claims, totals, without_machines
 from .questions import Answer, Question, ask_all
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Request(t.NamedTuple):
 
 def observe(request: Request) -> dict[str, t.Any]:
     """The observation that service_plan takes."""
-    # Before anything else: what is claimed now is counted twice at worst when it has come true meanwhile, and never not at all.
+    # Before anything else: what is claimed now may have come true when it is looked at, and is never counted not at all.
     claims = ask_all({"claims": lambda: _claims(request)}, {"claims": request.limit_s})
     questions = _questions(request)
     answers = {**claims, **ask_all(questions, dict.fromkeys(questions, request.limit_s))}
@@ -78,7 +78,10 @@ def observe(request: Request) -> dict[str, t.Any]:
         "offers": _of(machines, "offers", None),
         "record": answers["record"].value,
         "moves": answers["moves"].value if answers["moves"].known else [],
-        "claims": _of(answers["claims"], "claims", []),
+        "claims": [
+            totals(without_machines(Claim(**claim), set(_of(machines, "uuids", ()))), request.tenant)
+            for claim in _of(answers["claims"], "others", [])
+        ],
         "own_claims": _of(answers["claims"], "own", []),
         "claims_generation": _of(answers["claims"], "generation", None),
         "measured": {**links, **{key: _of(host, "capacity", {}).get(key) for key in _LOAD}} if links else {},
@@ -149,7 +152,7 @@ def _claims(request: Request) -> dict[str, t.Any]:
     others, own = book.others(request.tenant, request.service), book.of_service(request.tenant, request.service)
     return {
         "generation": book.generation,
-        "claims": [totals(claim, request.tenant) for claim in others],
+        "others": [claim._asdict() for claim in others],
         "own": [{"run": claim.run, "uses": list(claim.uses), "places": dict(claim.places)} for claim in own],
     }
 

@@ -19,13 +19,13 @@ _CHANGES = ("drift", "actions")
 
 
 def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | None) -> dict[str, t.Any]:
-    """``{"known", "reason", "machines", "domains", "networks", "bridges", "offers"}``; nothing is changed.
+    """``{"known", "reason", "machines", "domains", "uuids", "networks", "bridges", "offers"}``; nothing is changed.
 
     :param service: None for all services of the tenant.
     :returns: ``known`` is false where libvirt may have domains and cannot be asked for them; ``reason`` says why libvirt
-        gave no answer, also where it has none.
+        gave no answer, also where it has none. ``uuids`` are those of all domains, for the host itself: not for a tenant.
     """
-    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "networks": None, "bridges": bridges(), "offers": None}
+    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "uuids": [], "networks": None, "bridges": bridges(), "offers": None}
     try:
         with LibvirtHost(uri) as host:
             machines = Machines(host, pools=pools.values())
@@ -36,6 +36,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "reason": None,
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
                 "domains": machines.every_domain(tenant, service, anew=False),
+                "uuids": machines.uuids(),
                 "networks": host.networks(),
                 "offers": {**offers_of(host), "interfaces": interfaces(), "open_vswitch": open_vswitch_bridges()},
             }

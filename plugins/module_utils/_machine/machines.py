@@ -136,6 +136,10 @@ class Machines:
         self._state_dir = state_dir
         self._found = self._survey()
 
+    def uuids(self) -> list[str]:
+        """Of all domains of the host, whose they may be, as they were last seen."""
+        return [about.uuid for _running, about in self._running(anew=False)]
+
     def every_domain(self, tenant: str, service: str | None = None, anew: bool = True) -> list[dict[str, t.Any]]:
         """All domains of the host: the tenant's own as they are, all others as what they take, without names.
 

@@ -19,7 +19,7 @@ def test_the_first_directory_that_has_it_wins(tmp_path: Path) -> None:
         folder.mkdir()
     (second / "shop.yml").write_text("ab")
     found = files.find("shop.yml", [str(first), str(second)])
-    assert found == (str(second / "shop.yml"), [str(first / "shop.yml"), str(second / "shop.yml")], True, 2, "")
+    assert found == (str(second / "shop.yml"), [str(first / "shop.yml"), str(second / "shop.yml")], True, 2, "", ())
     (first / "shop.yml").write_text("abc")
     assert files.find("shop.yml", [str(first), str(second)]).path == str(first / "shop.yml")
 
@@ -51,7 +51,43 @@ def test_what_is_no_file_is_told_as_what_it_is(tmp_path: Path, make: t.Callable[
     assert (found.isreg, found.other.startswith(f"{tmp_path}/a {words}")) == (False, True), found
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a").write_text("")
-    assert files.find("a", [str(tmp_path), str(tmp_path / "b")])[2:] == (True, 0, "")
+    assert files.find("a", [str(tmp_path), str(tmp_path / "b")])[2:5] == (True, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("images/a.qcow2", True),
+        ("link.qcow2", True),  # leads into it
+        ("{tmp}/images/below/b.qcow2", True),
+        ("images/out.qcow2", False),  # leads out of it
+        ("images/../secret", False),
+        ("{tmp}/secret", False),
+        ("{tmp}/images-too/c.qcow2", False),
+        ("images/to-root/etc/hostname", False),
+        ("~/secret", False),
+        ("a\0b", False),
+    ],
+)
+def test_a_file_lies_below_a_directory_that_is_given_out(tmp_path: Path, path: str, allowed: bool) -> None:
+    for name in ("images/below", "images-too"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("images/a.qcow2", "images/below/b.qcow2", "images-too/c.qcow2", "secret"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "link.qcow2").symlink_to("images/a.qcow2")
+    (tmp_path / "images/out.qcow2").symlink_to("../secret")
+    (tmp_path / "images/to-root").symlink_to("/")
+    found = files.find(path.format(tmp=tmp_path), [str(tmp_path)], [str(tmp_path / "images")])
+    assert (found.isreg, bool(found.outside)) == (allowed, not allowed)
+    if allowed:
+        assert found.path == os.path.realpath(found.path), "another link in its place later leads nowhere else"
+
+
+def test_files_outside_are_not_told_apart_from_missing_ones(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "there").write_text("x")
+    told = [files.find(f"{tmp_path}/{name}", ["/"], [str(tmp_path / "images")]) for name in ("there", "nowhere")]
+    assert [one._replace(path="", tried=[], outside=()) for one in told] == [files.Found("", [], False, 0)] * 2
 
 
 def test_a_path_that_cannot_be_is_told(tmp_path: Path) -> None:

@@ -14,15 +14,17 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import refere
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey as pools_survey
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
+from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claim, Claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import Request, observe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base, qcow2
 
 from .conftest import Site
 
 NOTHING: dict[str, t.Any] = {
-    "known": True, "reason": None, "machines": [], "domains": [], "networks": {}, "bridges": [], "offers": {"firmware": ["bios"]}
+    "known": True, "reason": None, "machines": [], "domains": [], "uuids": [], "networks": {}, "bridges": [], "offers": {"firmware": ["bios"]}
 }  # fmt: skip
 
 
@@ -130,3 +132,17 @@ def test_libvirt_that_cannot_be_asked_is_not_taken_as_empty(site: Site, libvirt:
     libvirt.update(known=False, reason="Cannot connect to libvirt.", networks=None)
     seen = observe(request(site))
     assert (seen["known"], seen["reason"], seen["networks"]) == (False, "Cannot connect to libvirt.", None)
+
+
+def test_a_machine_that_is_there_already_is_not_counted_as_claimed(site: Site, libvirt: dict[str, t.Any]) -> None:
+    """Its run gives its part back a little after the domain is there. What it takes of pools stays claimed: they were looked at by then."""
+    pools = {"one": {"bytes": 10, "growth_bytes": 20}}
+    uses = [{"name": f"m-{n}", "cpus": 2, "memory_mib": 100, "disk_bytes": 5, "pools": pools} for n in (1, 2)]
+    claims = Claims(os.path.join(site.directory, "state"))
+    assert not claims.take(Claim("default", "other", "r1", uses), 60)
+    (all_of_it,) = observe(request(site))["claims"]
+    assert (all_of_it["machines"], all_of_it["cpus"], all_of_it["memory_mib"], all_of_it["disk_bytes"]) == (2, 4, 200, 10)
+    libvirt["uuids"] = [Owner("default", "other", "m-1").domain_uuid, Owner("default", "shop", "m-2").domain_uuid]
+    (rest,) = observe(request(site))["claims"]
+    assert (rest["machines"], rest["cpus"], rest["memory_mib"], rest["disk_bytes"]) == (1, 2, 100, 5)
+    assert rest["pools"] == all_of_it["pools"] == {"one": {"bytes": 20, "growth_bytes": 40}}
