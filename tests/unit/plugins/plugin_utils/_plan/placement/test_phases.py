@@ -63,7 +63,7 @@ def test_no_room_anywhere_is_a_problem_with_reasons() -> None:
     ("change", "message"),
     [
         ({"memory_mib": "much"}, "memory_mib: 'much' is not accepted"),
-        ({"memori": 1}, "unknown key (did you mean memory_mib?)"),
+        ({"memory_mb": 1}, "unknown key (did you mean memory_mib?)"),
         ({"placement": {"prefer": "best"}}, "prefer: 'best' is not accepted"),
         ({"bases": []}, "'debian' is not a base"),
         ({"placement": {"spread": {"by": "site"}}}, "the key at_most is missing"),
