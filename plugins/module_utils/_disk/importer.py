@@ -253,10 +253,7 @@ class Importer:
         return None
 
     def _remember(self, source: Source, sha256: str) -> None:
-        status = os.fstat(source.descriptor)
-        if was_changed(source.status, status):
-            raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
-        import_record.remember_file(self._target, source.path, status, sha256)
+        import_record.remember_file(self._target, source.path, _unchanged(source), sha256)
 
     def _waited_for(self, request: Request, source: Source, seen: Inspection) -> tuple[Base | None, str]:
         """The base that this or another run has made of an equal source, and the source's digest if it was taken.
@@ -404,8 +401,7 @@ class Importer:
             if found is not None:
                 return self._have(request, found)
             arrived = fetching.unpack_file(self._target, staging.path("download"), source.descriptor, source.name, kind, request)
-            if was_changed(source.status, os.fstat(source.descriptor)):
-                raise DamagedImage(f"{source.name} changed while it was read; import it when nobody writes it.", name=source.name)
+            _unchanged(source)
             image = fetching.inner_name(source.name, kind)
             base = self._take(request, staging, arrived, image, ("path", source.name))
             sha256 = arrived.digested.sha256
@@ -554,3 +550,14 @@ class Importer:
 
 
 __all__ = ["METHODS", "Importer", "Request", "Result"]
+
+
+def _unchanged(source: Source) -> os.stat_result:
+    """What the system tells of a source that was read to its end.
+
+    :raises DamagedImage: a program wrote it meanwhile.
+    """
+    status = os.fstat(source.descriptor)
+    if was_changed(source.status, status):
+        raise DamagedImage(f"{source.name} changed while it was read; import it when no program writes it.", name=source.name)
+    return status
