@@ -31,7 +31,7 @@ test: setup ## static checks, unit, browser, integration, kills, molecule; every
 	@BASECAST_KILL_CHAINS=1 tools/run-tests lint unit browser integration kills molecule -- -m "not variant"
 
 .PHONY: test-all
-test-all: setup ## the same with all variants: twelve configurations, both modes of each example, twenty kills
+test-all: setup ## the same with all variants: single configurations, both modes of each example, Debian guests, twenty kills
 	@tools/run-tests lint unit browser integration kills molecule
 
 .PHONY: lint test-unit test-browser test-integration test-kills test-molecule sanity

@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
         if found.other:
             raise AnsibleActionFail(f"{option}: {found.other}; expected a file")
         if not found.isreg:
-            raise AnsibleActionFail(f"{option}: there is no such file on the controller; tried {', '.join(found.tried)}")
+            raise AnsibleActionFail(f"{option}: there is no such file on the controller; looked for {' and '.join(found.tried)}")
         with open(found.path, "rb") as file:
             data = file.read()
         try:

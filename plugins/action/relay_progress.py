@@ -13,9 +13,12 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import FleetError
+from ..module_utils._text import clean
 from ..plugin_utils._plan.monitor.stages import stage_has_ended
-from ..plugin_utils._plan.monitor.watch import look
+from ..plugin_utils._plan.monitor.state import News, data_of, watch_of
+from ..plugin_utils._plan.monitor.step import step
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.observation import checked_news
 
 
 class TooLate(Exception):
@@ -58,18 +61,18 @@ class ActionModule(ActionBase):
                 "once": {"type": "bool", "default": False},
             }
         )
-        before = plain(given["watch"])
         try:
+            before = watch_of(plain(given["watch"]))
             while True:
-                news = self._ask(given, task_vars) if before.get("watcher") else {}
-                state = look(before, {"fleet": news.get("fleet") or {}}, time.time())
-                ended = stage_has_ended(state, given["stage"], given["collected"])
-                if state["act"] or ended or given["once"]:
+                news = plain(checked_news(self._ask(given, task_vars), before.watcher)) if before.watcher else {}
+                watch, actions = step(before, News(news.get("fleet") or {}, time.time()))
+                ended = stage_has_ended(watch, given["stage"], given["collected"])
+                if actions.act or ended or given["once"]:
                     break
         except (FleetError, KeyError, TypeError, ValueError) as error:
             raise AnsibleActionFail(f"watch: invalid state: {error}; expected what the filter relay_watch returns") from None
         told = {key: news[key] for key in ("fleet", "fleet_settled", "node") if key in news}
-        return {**result, "changed": False, "act": state["act"], "ended": ended, "watch": state, **told}
+        return {**result, "changed": False, "act": actions.act, "ended": ended, "watch": data_of(watch, actions), **told}
 
     def _ask(self, given: dict[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """What the host tells; nothing if it does not answer. It is asked itself then, as others are that are silent."""
@@ -78,6 +81,6 @@ class ActionModule(ActionBase):
             with time_limit(given["poll_s"] + given["answer_s"]):
                 answer = self._execute_module("basecast.fleet.relay_info", arguments, task_vars=task_vars)
         except (AnsibleConnectionFailure, TooLate) as error:
-            self._display.vv(f"The progress of the relay could not be asked: {error}")
+            self._display.vv(f"The progress of the relay could not be asked: {clean(str(error))}")
             return {}
         return {} if answer.get("failed") or answer.get("unreachable") else answer

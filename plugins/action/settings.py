@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
 from ..plugin_utils import _controller_files, _settings
+from ..plugin_utils._plan.service import machine_values
 
 
 class ActionModule(ActionBase):
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):
         known = _settings.known_names(load)
         errors = _settings.unknown_names(variables, known, options, host)
         errors += _settings.misspelt_names(load_extra_vars(self._loader), known)
-        settings, wrong = _settings.read(options, lambda name: self._templar.template(variables.get(name)), host)
+        settings, wrong = _settings.read(options, lambda name: self._value(name, variables), host)
         for name in options:
             key = _settings.key_of(name)
             if name.startswith(_settings.PREFIX) and name.endswith("_file") and settings.get(key):
@@ -45,6 +46,13 @@ class ActionModule(ActionBase):
         # A manifest that stands in a variable, like one in a file, may hold passwords and signed URLs.
         hidden = {"_ansible_no_log": True} if isinstance(settings.get("manifest"), Mapping) else {}
         return {**result, "changed": False, **settings, **hidden}
+
+    def _value(self, name: str, variables: dict[str, t.Any]) -> t.Any:
+        if not isinstance(variables.get(name), Mapping) or name != "manifest":
+            return self._templar.template(variables.get(name))
+        # Names that the manifest fills in stand for themselves, unless Ansible has variables with these names.
+        names = machine_values.as_variables()
+        return self._templar.copy_with_new_env(available_variables={**names, **variables}).template(variables[name])
 
     def _templated(self, option: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         kept = {key: value for key, value in option.items() if key != "description"}

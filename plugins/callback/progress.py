@@ -9,13 +9,15 @@ name: progress
 type: aggregate
 author: "basecast.fleet contributors (@basecast)"
 version_added: 0.1.0
-short_description: Show how base disks come to the hosts of a fleet, while they come
+short_description: Show how base disks come to the hosts of a fleet, and how far their machines are
 description:
   - In a terminal, a line for each host that receives base disks, with what it has, how fast, from whom, and for how long
     still, and a line for all of them, below the output of the play, which goes on as usual.
   - In a log - of AWX, of a CI system, in a file - one line now and then, when something has changed.
-  - What it shows comes from the results of M(basecast.fleet.relay_info),
-    those of each retry included. The playbook C(basecast.fleet.deploy) looks at the fleet all the time while
+  - Once the bases are there, the same for the machines of each host - which have their disks, were started, have reported -
+    until the jobs of all hosts have ended. The time that is left is an estimate from machines of the run that have come up.
+  - What it shows comes from the results of M(basecast.fleet.relay_info) and M(basecast.fleet.host_job_info), those of each
+    retry included. The playbook C(basecast.fleet.deploy) looks at the fleet all the time while
     bases are on their way. The callback itself contacts nobody.
   - It is additional to the callback that prints the play, whichever that is.
 requirements:
@@ -57,8 +59,8 @@ options:
         key: max_lines
   hide_retries:
     description:
-      - Whether to leave out the lines C(FAILED - RETRYING) for tasks that wait for a relay, which look at it every few
-        seconds until it has ended. They are no failures, and this callback shows what they found.
+      - Whether to leave out the lines C(FAILED - RETRYING) for tasks that wait for a relay or for machines, which look every few
+        seconds until they have ended. They are no failures, and this callback shows what they found.
       - With C(-vv) they are never left out.
     type: bool
     default: true
@@ -69,6 +71,8 @@ options:
         key: hide_retries
 seealso:
   - plugin: basecast.fleet.relay_info
+    plugin_type: module
+  - plugin: basecast.fleet.host_job_info
     plugin_type: module
 """
 
@@ -97,11 +101,12 @@ import typing as t
 from ansible import constants as C
 from ansible.plugins.callback import CallbackBase
 
-from ..plugin_utils._progress import text
+from ..module_utils._text import clean
+from ..plugin_utils._progress import machines, text
 from ..plugin_utils._progress.fleet import Fleet
 from ..plugin_utils._progress.screen import Screen
 
-MODULES = {"relay_info", "relay_progress"}
+MODULES = {"relay_info", "relay_progress", "host_job_info"}
 
 # How often the view looks whether it has to be drawn again; it counts seconds down between two news.
 TICK_S = 0.25
@@ -132,6 +137,13 @@ def fleet_of(result: t.Mapping[str, t.Any]) -> tuple[str, dict[str, t.Any], bool
     return str(node.get("run")), fleet, settled
 
 
+def job_of(result: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    """The job of a host in a result that carries one."""
+    job = result.get("job")
+    found = isinstance(job, dict) and isinstance(job.get("state"), str) and isinstance(job.get("machines"), list)
+    return job if found else None
+
+
 def harmless(method: t.Callable[..., None]) -> t.Callable[..., None]:
     """Showing progress never fails a run: what goes wrong here ends the showing, with a warning."""
 
@@ -156,11 +168,13 @@ class CallbackModule(CallbackBase):
         # The one under which Ansible forks: no worker is born while we hold it.
         self._lock = getattr(self._display, "_lock", None) or threading.RLock()
         self._fleet: Fleet | None = None
+        self._jobs: machines.Jobs | None = None
+        self._jobs_shown = False
         self._screen: Screen | None = None
         self._ended = threading.Event()
         self._drawn: tuple[t.Any, ...] = ()
         self._logged_at: float | None = None
-        self._watching = ""
+        self._watching: tuple[str, ...] = ()
         self._style = text.ASCII
 
     @harmless
@@ -179,8 +193,12 @@ class CallbackModule(CallbackBase):
 
     @harmless
     def v2_playbook_on_task_start(self, task: t.Any, is_conditional: bool) -> None:
+        with self._lock:
+            self._end_jobs()
         action = str(getattr(task, "resolved_action", None) or task.action)
-        self._watching = task.get_name() if action.rpartition(".")[2] in MODULES and task.until else ""
+        watches = action.rpartition(".")[2] in MODULES and task.until
+        # The line of a retry names a task of a role without its role.
+        self._watching = (task.get_name(include_role_fqcn=False), task.name, task.get_name()) if watches else ()
 
     @harmless
     def v2_runner_on_ok(self, result: t.Any) -> None:
@@ -217,6 +235,7 @@ class CallbackModule(CallbackBase):
     @harmless
     def v2_playbook_on_stats(self, stats: t.Any) -> None:
         with self._lock:
+            self._end_jobs()
             unfinished = self._fleet if self._fleet is not None and self._fleet.settled_at is None else None
             self._close()
             if unfinished is not None:
@@ -227,6 +246,7 @@ class CallbackModule(CallbackBase):
     def _take(self, result: t.Any) -> None:
         told = fleet_of(result.result)
         if told is None:
+            self._take_job(result)
             return
         run, hosts, settled = told
         now = time.monotonic()
@@ -246,6 +266,35 @@ class CallbackModule(CallbackBase):
             elif changed and (self._logged_at is None or now - self._logged_at >= self._interval_s):
                 self._logged_at = now
                 self._say(text.log_line(fleet, now))
+
+    def _take_job(self, result: t.Any) -> None:
+        """Only of tasks that ask again and again: for others there is nothing to be seen."""
+        job = job_of(result.result) if self._watching else None
+        if job is None:
+            return
+        now = time.monotonic()
+        with self._lock:
+            run = str(job.get("run"))
+            if self._jobs is None or self._jobs.run != run:
+                self._jobs = machines.Jobs(run, now)
+                self._logged_at = None
+            changed = self._jobs.update(result.host.get_name(), job, now)
+            self._jobs_shown = self._jobs_shown or job["state"] == "running"
+            if not self._jobs_shown:
+                return
+            if self._live:
+                self._open()
+            elif changed and (self._logged_at is None or now - self._logged_at >= self._interval_s):
+                self._logged_at = now
+                self._say(machines.log_line(self._jobs, now))
+
+    def _end_jobs(self) -> None:
+        """The task that waited for machines has ended."""
+        jobs, shown = self._jobs, self._jobs_shown
+        self._jobs, self._jobs_shown = None, False
+        if jobs is not None and shown:
+            self._close()
+            self._say(machines.last_line(jobs, time.monotonic()))
 
     def _say(self, line: str) -> None:
         """A line that stays."""
@@ -285,17 +334,20 @@ class CallbackModule(CallbackBase):
                 return
 
     def _draw(self) -> None:
-        if self._screen is None or self._fleet is None:
+        if self._screen is None:
             return
         width, height = self._screen.room
-        lines = text.lines(self._fleet, time.monotonic(), width, min(height, self._max_lines), self._style)
-        self._screen.draw(lines)
+        now, most = time.monotonic(), min(height, self._max_lines)
+        if self._jobs is not None:
+            self._screen.draw(machines.lines(self._jobs, now, width, most, self._style))
+        elif self._fleet is not None:
+            self._screen.draw(text.lines(self._fleet, now, width, most, self._style))
 
     def give_up(self, error: Exception) -> None:
         with self._lock:
             self.disabled = True
             self._close()
-            self._display.warning(f"The progress of the relay is not shown any more: {type(error).__name__}: {error}")
+            self._display.warning(f"The progress of the run is not shown any more: {type(error).__name__}: {clean(str(error))}")
 
     def _hide_retries(self) -> None:
         show = self._display.display
@@ -309,9 +361,8 @@ class CallbackModule(CallbackBase):
 
     def _is_retry(self, msg: t.Any) -> bool:
         return (
-            bool(self._watching)
-            and not self.disabled
+            not self.disabled
             and isinstance(msg, str)
             and msg.startswith("FAILED - RETRYING: [")
-            and f"]: {self._watching} (" in msg
+            and any(f"]: {name} (" in msg for name in self._watching if name)
         )

@@ -25,8 +25,11 @@ options:
         C(record): the service's, of M(basecast.fleet.service_record).
         For the placement: C(site), C(labels) (a list, or a mapping), C(maintenance) (takes no new machines), C(pool_labels) by pool,
         C(overcommit) with C(cpus) (16 by default), C(memory) (1) and C(pools) (4; a number, or one by pool), C(claims) of other runs with
-        C(cpus), C(memory_mib) and C(pools) with C(bytes) and C(growth_bytes) each, C(members) (machines of others that count for a named
+        C(cpus), C(memory_mib), C(hugepages_mib) by size, and C(pools) with C(bytes) and C(growth_bytes)
+        each, C(members) (machines of others that count for a named
         set, by its name). C(storage) of a pool in C(pools) is the identity of the storage that several hosts share.
+        C(measured): the links that the host has measured, with C(from), C(to) and C(mbps) each; of hosts that are otherwise equal the
+        one wins to which a base comes sooner.
         What is not given is not checked."
     type: dict
     required: true

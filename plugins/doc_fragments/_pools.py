@@ -18,3 +18,14 @@ options:
     default:
       default: /var/lib/libvirt/images
 """
+
+    RESERVE = r"""
+options:
+  reserve_percent:
+    description:
+      - This share of a pool's file system stays free for the disks of running machines. A write that would use it is refused.
+      - What any module or relay writes at the same time counts as used as soon as it begins.
+    type: float
+    default: 5
+    version_added: 0.1.0
+"""

@@ -50,10 +50,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS
 from ..plugin_utils._plan.service.machine_search import capture_plan as plan
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("capture_plan", hosts=LOOKS, request=ANY_MAPPING)
 def capture_plan(hosts: object, request: object) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:

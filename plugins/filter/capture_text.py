@@ -48,10 +48,13 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, TEXT
 from ..plugin_utils._plan.service.machine_search import capture_text as text
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("capture_text", captured=ANY_MAPPING, request=ANY_MAPPING, host=TEXT)
 def capture_text(captured: object, request: object, host: str) -> list[str]:
     """The filter: see the documentation above."""
     try:

@@ -54,8 +54,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - "C(host): its name, V(null) if none has room. C(pools): the pool of each disk there. C(ratings): all hosts that are connected,
-      best first, with reasons. C(problems): sentences if none has room."
+    - "C(host): its name, V(null) if none has room. C(pools): the pool of each disk there. C(ratings): those with room, best
+      first, then the other hosts, each with reasons. C(problems): sentences if none has room."
   type: dict
   sample:
     host: kvm1
@@ -69,23 +69,29 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import choose_host as choose
+from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.schemas import ANY_MAPPING, TEXT
 from ..plugin_utils._plan.service.manifest import parse_request, plain
 
 
+@door("choose_host", request=ANY_MAPPING, storage=TEXT)
 def choose_host(
-    request: t.Any,
-    hosts: t.Any,
+    request: object,
+    hosts: object,
     storage: str,
-    groups: t.Any = None,
-    bring: t.Any = None,
+    groups: object = None,
+    bring: object = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
 ) -> dict[str, t.Any]:
     try:
-        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), beside=bool(base_beside_disk))
-        return choose(parse_request(plain(request)), plain(hosts), str(storage), settings)
+        observed, known, seconds = plain(hosts), plain(groups or {}), plain(bring)
+        check_request(observed, known, seconds, memory_overcommit=memory_overcommit)
+        settings = Settings(known, memory_overcommit, seconds, beside=bool(base_beside_disk))
+        return choose(parse_request(plain(request)), observed, str(storage), settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

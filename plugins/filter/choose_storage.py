@@ -13,7 +13,9 @@ description:
   - The first of two requests; P(basecast.fleet.choose_host#filter) is the second. Each can be used alone, by a tool that knows the
     capacity of its hosts from elsewhere.
   - A storage comes into question when a host that is connected to it has room for the machine. Among those the one wins to which least
-    has to be brought, by bytes and seconds, then the one whose hosts are emptiest, then the inventory's order.
+    has to be brought, by bytes and seconds, then the one that would have most room left, by its share, then the one whose hosts are
+    emptiest, then the inventory's order.
+  - All pools of a host count, unless the request names a pool of each disk, or some with C(pools) of its C(placement).
   - Free space, what disks there may still grow by, and the explicit over-commitment bound it.
 positional: hosts
 extends_documentation_fragment:
@@ -84,22 +86,28 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import choose_storage as choose
+from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.schemas import ANY_MAPPING
 from ..plugin_utils._plan.service.manifest import parse_request, plain
 
 
+@door("choose_storage", request=ANY_MAPPING)
 def choose_storage(
-    request: t.Any,
-    hosts: t.Any,
-    groups: t.Any = None,
-    bring: t.Any = None,
+    request: object,
+    hosts: object,
+    groups: object = None,
+    bring: object = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
 ) -> dict[str, t.Any]:
     try:
-        settings = Settings(plain(groups or {}), memory_overcommit, plain(bring), beside=bool(base_beside_disk))
-        return choose(parse_request(plain(request)), plain(hosts), settings)
+        observed, known, seconds = plain(hosts), plain(groups or {}), plain(bring)
+        check_request(observed, known, seconds, memory_overcommit=memory_overcommit)
+        settings = Settings(known, memory_overcommit, seconds, beside=bool(base_beside_disk))
+        return choose(parse_request(plain(request)), observed, settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -70,10 +70,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS, NUMBER
 from ..plugin_utils._plan.service.clone_plan import clone_plan as plan
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("clone_plan", hosts=LOOKS, request=ANY_MAPPING, memory_overcommit=NUMBER)
 def clone_plan(hosts: object, request: object, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:

@@ -47,11 +47,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING
 from ..plugin_utils._plan.service.clone_plan import clone_report as report
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_outcome
 
 
+@door("clone_report", plan=ANY_MAPPING, outcome=ANY_MAPPING)
 def clone_report(plan: object, outcome: object, predicted: bool = False) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:

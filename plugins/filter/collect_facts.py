@@ -48,7 +48,11 @@ _value:
 
 import typing as t
 
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import TEXT, or_null
 
+
+@door("collect_facts", name=TEXT, attribute=or_null(TEXT))
 def collect_facts(
     hosts: t.Iterable[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]], name: str, attribute: str | None = None
 ) -> dict[str, t.Any]:

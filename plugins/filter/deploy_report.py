@@ -86,6 +86,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, OUTCOMES, PLANS, SERVICE_PLAN, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_outcome
 from ..plugin_utils._plan.service.report import deploy_report as report
@@ -93,6 +95,7 @@ from ..plugin_utils._plan.service.run_details import run_of
 from ..plugin_utils._version import version
 
 
+@door("deploy_report", plan=SERVICE_PLAN, outcomes=OUTCOMES, relay=or_null(PLANS), run=or_null(ANY_MAPPING))
 def deploy_report(
     plan: object,
     outcomes: object,

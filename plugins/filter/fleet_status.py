@@ -146,6 +146,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, GROUPS, LOOKS, or_null
 from ..plugin_utils._plan.service.fleet_status import fleet_status as status
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import unpacked
@@ -160,6 +162,7 @@ class Options(t.TypedDict, total=False):
     packed: object
 
 
+@door("fleet_status", looks=LOOKS, manifest=or_null(ANY_MAPPING), groups=GROUPS)
 def fleet_status(looks: object, manifest: object = None, groups: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:

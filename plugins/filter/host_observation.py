@@ -45,10 +45,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import TEXT
+from ..plugin_utils._plan.service.answer_checks import bounded
 from ..plugin_utils._plan.service.manifest import plain
-from ..plugin_utils._plan.service.observation import bounded, checked
+from ..plugin_utils._plan.service.observation import checked
 
 
+@door("host_observation", host=TEXT)
 def host_observation(observation: object, host: str) -> dict[str, t.Any]:
     try:
         return checked(plain(bounded(observation, host)), host)

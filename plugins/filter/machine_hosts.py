@@ -46,14 +46,16 @@ from ansible.errors import AnsibleFilterError
 from ansible.inventory.group import to_safe_group_name
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.service.machine_hosts import machine_hosts as hosts
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("machine_hosts")
 def machine_hosts(status: object) -> list[dict[str, t.Any]]:
     try:
         found = hosts(json.loads(status) if isinstance(status, str) else plain(status))
-    except (FleetError, ValueError) as error:
+    except (FleetError, ValueError, RecursionError) as error:
         raise AnsibleFilterError(str(error)) from error
     return [{**one, "groups": [to_safe_group_name(group, force=True, silent=True) for group in one["groups"]]} for one in found]
 

@@ -70,10 +70,13 @@ _value:
 
 import typing as t
 
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import MADE, WORK
 from ..plugin_utils._plan.service.host_work import machine_work as joined
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("machine_work", work=WORK, disks=MADE, seeds=MADE)
 def machine_work(work: object, disks: object, seeds: object) -> list[dict[str, t.Any]]:
     return joined(plain(work), plain(disks), plain(seeds))
 

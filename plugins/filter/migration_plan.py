@@ -24,7 +24,8 @@ options:
   request:
     description:
       - "What is to move. C(machine) are names of machines of C(service) and C(tenant), or C(host) is a host all of whose machines are
-        meant. C(to) is the target, C(to_pool) a pool there. C(live) is V(false) for machines that power off first, V(true) for such
+        meant. C(to) is the target, C(to_pool) a pool there; a machine that is on C(to) moves to that pool.
+        C(live) is V(false) for machines that power off first, V(true) for such
         that must run; by default those move live that run."
     type: dict
     required: true
@@ -66,7 +67,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - "The plan. C(moves) has each machine with C(source) and C(target). C(relays), C(relay_hosts) and C(claims) are as in a plan of
+    - "The plan. C(moves) has each machine with C(source) and C(target), and C(within) for one that moves to that pool of its host.
+      C(relays), C(relay_hosts) and C(claims) are as in a plan of
       P(basecast.fleet.service_plan#filter), C(references) as M(basecast.fleet.base_disk_reference) takes them. C(problems) are
       sentences; while there is one, nothing should be changed. C(text) shows all of it."
   type: dict
@@ -86,6 +88,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.migration_plan import Context, mistakes
 from ..plugin_utils._plan.service.migration_plan import migration_plan as make
@@ -101,6 +105,7 @@ class Options(t.TypedDict, total=False):
     ended: object
 
 
+@door("migration_plan", looks=LOOKS, request=ANY_MAPPING, observed=or_null(LOOKS))
 def migration_plan(looks: object, request: object, observed: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:

@@ -45,10 +45,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.migration_recovery import migration_recovery as decide
 
 
+@door("migration_recovery", looks=LOOKS, request=or_null(ANY_MAPPING))
 def migration_recovery(looks: object, request: object = None) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", clean_data(decide(plain(looks), plain(request))))

@@ -55,10 +55,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import LOOKS, MIGRATION
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.migration_steps import migration_report as report
 
 
+@door("migration_report", plan=MIGRATION, results=LOOKS)
 def migration_report(plan: object, results: object, predicted: bool = False) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(results), bool(predicted))))

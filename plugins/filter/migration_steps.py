@@ -58,10 +58,13 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import LOOKS, MIGRATION, TEXT
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.migration_steps import migration_steps as steps
 
 
+@door("migration_steps", plan=MIGRATION, results=LOOKS, step=TEXT)
 def migration_steps(plan: object, results: object, step: str) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", steps(plain(plan), plain(results), str(step)))

@@ -89,26 +89,31 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import place_machines as place
+from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.schemas import MANIFEST
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("place_machines", manifest=MANIFEST)
 def place_machines(
-    manifest: t.Any,
-    hosts: t.Any,
-    groups: t.Any = None,
-    bring: t.Any = None,
-    quotas: t.Any = None,
+    manifest: object,
+    hosts: object,
+    groups: object = None,
+    bring: object = None,
+    quotas: object = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
-    matrix: t.Any = None,
+    matrix: object = None,
 ) -> dict[str, t.Any]:
     try:
-        settings = Settings(
-            plain(groups or {}), memory_overcommit, plain(bring), plain(quotas or {}), bool(base_beside_disk), plain(matrix)
-        )
-        return place(plain(manifest), plain(hosts), settings=settings)
+        observed, known, seconds, limits = plain(hosts), plain(groups or {}), plain(bring), plain(quotas or {})
+        check_request(observed, known, seconds, limits, memory_overcommit)
+        wanted = plain(manifest)
+        settings = Settings(known, memory_overcommit, seconds, limits, bool(base_beside_disk), matrix=plain(matrix))
+        return place(wanted, observed, settings=settings)
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

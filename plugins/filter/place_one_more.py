@@ -22,6 +22,11 @@ options:
     description: What each tenant may have altogether, see P(basecast.fleet.place_machines#filter).
     type: dict
     default: {}
+  links:
+    description:
+      - Links that are stated, as P(basecast.fleet.deployment_matrix#filter) takes them. By default those count that hosts have measured
+        (C(measured) of an observation).
+    type: raw
 seealso:
   - plugin: basecast.fleet.place_machines
     plugin_type: filter
@@ -60,15 +65,22 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement.one_more import place_one_more as place
+from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.schemas import MANIFEST
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.preflight import unfit_hosts
 
 
-def place_one_more(manifest: t.Any, hosts: t.Any, groups: t.Any = None, quotas: t.Any = None) -> dict[str, t.Any]:
+@door("place_one_more", manifest=MANIFEST)
+def place_one_more(manifest: object, hosts: object, groups: object = None, quotas: object = None, links: object = None) -> dict[str, t.Any]:
     try:
-        settings = Settings(plain(groups or {}), quotas=plain(quotas or {}))
-        return t.cast("dict[str, t.Any]", clean_data(place(plain(manifest), plain(hosts), settings)))
+        wanted, observed, known, limits = plain(manifest), plain(hosts), plain(groups or {}), plain(quotas or {})
+        check_request(observed, known, quotas=limits)
+        settings = Settings(known, quotas=limits, links=plain(links), unfit=unfit_hosts(wanted, observed))
+        return t.cast("dict[str, t.Any]", clean_data(place(wanted, observed, settings)))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -42,11 +42,14 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ONE_MORE
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import one_more_text
 
 
-def place_one_more_text(placed: t.Any) -> list[str]:
+@door("place_one_more_text", placed=ONE_MORE)
+def place_one_more_text(placed: object) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(one_more_text(plain(placed))))
     except (FleetError, ValueError) as error:

@@ -50,11 +50,14 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement.fleet import inventory_facts
+from ..plugin_utils._plan.schemas import ANY_MAPPING
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def placement_facts(settings: t.Any) -> dict[str, t.Any]:
+@door("placement_facts", settings=ANY_MAPPING)
+def placement_facts(settings: object) -> dict[str, t.Any]:
     try:
         return inventory_facts(plain(settings))
     except KeyError as error:

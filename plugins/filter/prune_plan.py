@@ -79,6 +79,8 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import HOST_NAMES, LOOKS, POLICY
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.prune_plan import Policy
 from ..plugin_utils._plan.service.prune_plan import prune_plan as plan
@@ -86,6 +88,7 @@ from ..plugin_utils._plan.service.prune_plan import prune_plan as plan
 KEYS = ("unused_days", "keep_versions", "free_percent", "grace_s", "left_hours")
 
 
+@door("prune_plan", looks=LOOKS, policy=POLICY, fleet=HOST_NAMES)
 def prune_plan(looks: object, policy: t.Mapping[str, float], fleet: t.Sequence[str]) -> dict[str, t.Any]:
     try:
         wanted = t.cast(Policy, {key: plain(policy[key]) for key in KEYS})

@@ -51,11 +51,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.relay.parts import relay_parts as parts_of
 from ..plugin_utils._plan.relay.parts import relay_stages
+from ..plugin_utils._plan.schemas import PLANS, RELAYS
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("relay_parts", relays=RELAYS, plans=PLANS)
 def relay_parts(relays: object, plans: object) -> dict[str, t.Any]:
     try:
         return {"parts": parts_of(plain(relays), plain(plans)), "stages": relay_stages(plain(plans))}

@@ -143,8 +143,10 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.relay.fleet import Network
 from ..plugin_utils._plan.relay.fleet import relay_plans as plans_of
+from ..plugin_utils._plan.schemas import ANY_MAPPING, RELAYS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.types import Plan
 
@@ -160,6 +162,7 @@ class Options(t.TypedDict, total=False):
     paths: bool
 
 
+@door("relay_plans", relays=RELAYS, sites=or_null(ANY_MAPPING))
 def relay_plans(
     relays: object,
     links: object = None,

@@ -74,7 +74,7 @@ _value:
       type: dict
       sample: {"kvm4": [{"metadata": {}, "pool": "default", "parents": [["kvm2", "kvm1"]]}]}
     lines:
-      description: What happened, for people.
+      description: What happened, for people, a sentence in lines of at most 100 characters, and tables.
       type: list
       elements: str
       sample:
@@ -100,11 +100,15 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
-from ..plugin_utils._plan.monitor.recover import Measured, decide
-from ..plugin_utils._plan.monitor.watch import Answers
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.monitor.state import Answers, data_of, watch_of
+from ..plugin_utils._plan.monitor.step import step
+from ..plugin_utils._plan.schemas import LOOKS, REASONS, or_null
 from ..plugin_utils._plan.service.manifest import plain
+from ..plugin_utils._plan.service.wrapped_text import wrapped
 
 
+@door("relay_rescue", alive=LOOKS, lost=REASONS, hosts=or_null(LOOKS))
 def relay_rescue(
     state: object,
     alive: object,
@@ -115,8 +119,11 @@ def relay_rescue(
 ) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        measured = Measured(plain(list(probed or [])), plain(hosts or {}))
-        return decide(plain(state), Answers(plain(alive), plain(lost)), float(now), measured)
+        reasons = {host: str(why) for host, why in plain(lost).items()}
+        answers = Answers(plain(alive), reasons, float(now), plain(list(probed or [])), plain(hosts or {}))
+        told = data_of(*step(watch_of(plain(state)), answers))
+        # The first is a sentence; the others are tables, which are as wide as they have to be.
+        return {**told, "lines": [*(line for text in told["lines"][:1] for line in wrapped(text)), *told["lines"][1:]]}
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_rescue: {error}") from None
 

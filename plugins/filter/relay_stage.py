@@ -62,16 +62,20 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
 from ..plugin_utils._plan.monitor.stages import hosts_of_stage, next_stage, stage_has_ended
+from ..plugin_utils._plan.monitor.state import STAGED, watch_of
+from ..plugin_utils._plan.schemas import NUMBER
 from ..plugin_utils._plan.service.manifest import plain
 
 
+@door("relay_stage", stage=NUMBER)
 def relay_stage(state: object, stage: int, collected: t.Iterable[object] | None = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        known, done, number = plain(state), [str(host) for host in collected or []], int(stage)
-        hosts = hosts_of_stage(known, number, done)
-        return {"hosts": hosts, "ended": stage_has_ended(known, number, done), "next": next_stage(known, number, [*done, *hosts])}
+        watch, done, number = watch_of(plain(state), STAGED), [str(host) for host in collected or []], int(stage)
+        hosts = hosts_of_stage(watch, number, done)
+        return {"hosts": hosts, "ended": stage_has_ended(watch, number, done), "next": next_stage(watch, number, [*done, *hosts])}
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_stage: {error}") from None
 

@@ -86,17 +86,21 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
-from ..plugin_utils._plan.monitor.watch import look
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.monitor.state import News, data_of, watch_of
+from ..plugin_utils._plan.monitor.step import step
+from ..plugin_utils._plan.schemas import NUMBER
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_news
 
 
+@door("relay_watch", now=NUMBER)
 def relay_watch(state: object, news: object, now: t.SupportsFloat) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        kept = plain(state)
-        told = plain(checked_news(news, str(kept.get("watcher")))) if isinstance(news, dict) else {}
-        return look(kept, told, float(now))
+        watch = watch_of(plain(state))
+        told = plain(checked_news(news, str(watch.watcher))) if isinstance(news, dict) else {}
+        return data_of(*step(watch, News(told.get("fleet") or {}, float(now))))
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.relay_watch: {error}") from None
 

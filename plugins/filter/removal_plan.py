@@ -24,7 +24,7 @@ options:
     description:
       - "What is to go. C(service) and C(tenant) name the service; C(role) is a role of it, C(machines) are names of machines;
         C(remove=surplus) are the machines that the manifest no longer asks for. At most one of the three is given; one that C(given)
-        names and that is empty is a problem. C(keep_disks) says whether disks stay."
+        names and that is empty is a problem. C(keep_disks) says whether disks stay, C(stop) that machines are only powered off."
     type: dict
     required: true
   manifest:
@@ -77,10 +77,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, GROUPS, LOOKS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.removal_plan import removal_plan as plan
 
 
+@door("removal_plan", looks=LOOKS, request=ANY_MAPPING, manifest=or_null(ANY_MAPPING), groups=GROUPS)
 def removal_plan(
     looks: object, request: object, manifest: object = None, groups: object = None, skip_bad_hosts: bool = True
 ) -> dict[str, t.Any]:

@@ -68,10 +68,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import OUTCOMES, REMOVAL
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.removal_plan import removal_report as report
 
 
+@door("removal_report", plan=REMOVAL, outcomes=OUTCOMES)
 def removal_report(plan: object, outcomes: object, predicted: bool = False) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", clean_data(report(plain(plan), plain(outcomes), bool(predicted))))

@@ -60,21 +60,18 @@ _value:
 
 import typing as t
 
-from ansible.errors import AnsibleFilterError
-
-from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import LOOKS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import unpacked
 from ..plugin_utils._plan.service.repair_plan import repair_plan as plan
 
 
+@door("repair_plan", looks=LOOKS, statuses=or_null(LOOKS))
 def repair_plan(looks: object, repair: bool = True, statuses: object = None) -> dict[str, t.Any]:
-    try:
-        told = None if statuses is None else {host: unpacked(look) for host, look in plain(statuses).items()}
-        return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair, told)))
-    except (FleetError, KeyError, TypeError, ValueError) as error:
-        raise AnsibleFilterError(f"repair_plan: the hosts' base disks are not as base_disk_info returns them: {error}") from error
+    told = None if statuses is None else {host: unpacked(look) for host, look in plain(statuses).items()}
+    return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair, told)))
 
 
 class FilterModule:

@@ -43,10 +43,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._report.page import page
 
 
+@door("report_page", report=ANY_MAPPING)
 def report_page(report: object) -> str:
     try:
         return page(clean_data(plain(report)))

@@ -48,6 +48,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import SERVICE_PLAN
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_file import saved_plan_changes
 
@@ -59,6 +61,7 @@ def _content(saved: object) -> t.Any:
         raise FleetError(f"the saved plan is not JSON ({error}); expected a file that the playbook plan wrote") from error
 
 
+@door("saved_plan_changes", plan=SERVICE_PLAN)
 def changes_of(saved: object, plan: object) -> list[str]:
     """The filter: see the documentation above."""
     try:

@@ -59,10 +59,13 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import TEXT
 from ..plugin_utils._plan.service.manifest import parse_manifest, plain
 from ..plugin_utils._plan.service.yaml_text import MAX_DEPTH
 
 
+@door("service_manifest", origin=TEXT)
 def service_manifest(source: object, origin: str = "manifest", tell: bool = False, differencing: bool = True) -> dict[str, t.Any]:
     try:
         return parse_manifest(str(source) if isinstance(source, str) else plain(source), str(origin), bool(differencing))

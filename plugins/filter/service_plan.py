@@ -88,6 +88,16 @@ options:
     description: What each tenant may have altogether, see P(basecast.fleet.place_machines#filter).
     type: dict
     default: {}
+  links:
+    description:
+      - Links that are stated, as P(basecast.fleet.deployment_matrix#filter) takes them. By default those count that hosts have measured
+        (C(measured) of an observation).
+    type: raw
+  scaled:
+    description:
+      - How many machines groups are to have from now on, as C(scaled) of P(basecast.fleet.scale_plan#filter). What the records of
+        hosts remember is known without it.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -157,7 +167,10 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.placement.request_schema import check_request
 from ..plugin_utils._plan.relay.needs import Relaying
+from ..plugin_utils._plan.schemas import MANIFEST
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.service_plan import service_plan as plan
 
@@ -175,8 +188,11 @@ class Options(t.TypedDict, total=False):
     candidates: object
     adopted: object
     quotas: object
+    links: object
+    scaled: object
 
 
+@door("service_plan", manifest=MANIFEST)
 def service_plan(manifest: object, hosts: object, groups: object = None, **options: t.Unpack[Options]) -> dict[str, t.Any]:
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
@@ -184,19 +200,25 @@ def service_plan(manifest: object, hosts: object, groups: object = None, **optio
         raise AnsibleFilterError(f"service_plan: unknown options {', '.join(sorted(unknown))}; expected {known}")
     fleet = options.get("fleet")
     try:
+        observed, known, quotas = plain(hosts), plain(groups or {}), plain(options.get("quotas") or {})
+        memory_overcommit = plain(options.get("memory_overcommit", 1.0))
+        check_request(observed, known, quotas=quotas, memory_overcommit=memory_overcommit)
+        wanted = plain(manifest)
         made = plan(
-            plain(manifest),
-            plain(hosts),
-            plain(groups or {}),
-            memory_overcommit=float(options.get("memory_overcommit", 1.0)),
+            wanted,
+            observed,
+            known,
+            memory_overcommit=memory_overcommit,
             fleet=None if fleet is None else plain(list(fleet)),
             skip_bad_hosts=bool(options.get("skip_bad_hosts", True)),
             relaying=Relaying(plain(options.get("relays", "targets")), plain(options.get("paths") or [])),
-            quotas=plain(options.get("quotas") or {}),
+            quotas=quotas,
             imported=plain(options.get("imported") or {}),
             files=plain(options.get("files") or {}),
             candidates=plain(options.get("candidates") or {}),
             adopted=plain(options.get("adopted") or {}),
+            links=plain(options.get("links")),
+            scaled=plain(options.get("scaled")) or None,
         )
         # Hosts, and all that wrote to them, have their say in these sentences.
         return {**made, **{key: clean_data(made[key]) for key in ("problems", "notes") if key in made}}

@@ -46,10 +46,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import SERVICE_PLAN
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.plan_text import plan_text
 
 
+@door("service_plan_text", plan=SERVICE_PLAN)
 def service_plan_text(plan: object, updated: t.Iterable[str] | None = None) -> list[str]:
     try:
         return t.cast("list[str]", clean_data(plan_text(plain(plan), [str(name) for name in updated or ()])))

@@ -48,11 +48,14 @@ _value:
 
 import typing as t
 
+from ..plugin_utils._door import door
 from ..plugin_utils._plan import placement
+from ..plugin_utils._plan.schemas import LOOKS
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def shared_storage(hosts: t.Any, probes: t.Any) -> dict[str, dict[str, t.Any]]:
+@door("shared_storage", hosts=LOOKS, probes=LOOKS)
+def shared_storage(hosts: object, probes: object) -> dict[str, dict[str, t.Any]]:
     return placement.shared_storage(plain(hosts), plain(probes))
 
 

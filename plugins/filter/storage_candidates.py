@@ -43,11 +43,14 @@ _value:
 
 import typing as t
 
+from ..plugin_utils._door import door
 from ..plugin_utils._plan import placement
+from ..plugin_utils._plan.schemas import LOOKS
 from ..plugin_utils._plan.service.manifest import plain
 
 
-def storage_candidates(hosts: t.Any) -> dict[str, dict[str, int]]:
+@door("storage_candidates", hosts=LOOKS)
+def storage_candidates(hosts: object) -> dict[str, dict[str, int]]:
     return placement.storage_candidates(plain(hosts))
 
 

@@ -65,10 +65,13 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, GROUPS, LOOKS, MANIFEST
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.update_plan import update_plan as plan
 
 
+@door("update_plan", manifest=MANIFEST, hosts=LOOKS, request=ANY_MAPPING, groups=GROUPS)
 def update_plan(manifest: object, hosts: object, request: object, groups: object = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:

@@ -54,11 +54,14 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._text import clean_data
+from ..plugin_utils._door import door
+from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.observation import checked_outcome
 from ..plugin_utils._plan.service.update_plan import update_report as report
 
 
+@door("update_report", plan=ANY_MAPPING, outcomes=LOOKS)
 def update_report(plan: object, outcomes: object, predicted: bool = False) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:

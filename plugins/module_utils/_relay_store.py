@@ -14,6 +14,7 @@ import typing as t
 from ._base_format.chunk_list import Listed
 from ._base_format.file_digest import FileDigest
 from ._disk.errors import StoreBusy, WrongDigest
+from ._disk.room import RESERVE_PERCENT
 from ._disk.store import Partial, Store
 from ._errors import FleetError
 from ._relay.errors import PartialInUse, RelayError, StorageFailed
@@ -26,7 +27,14 @@ LOCK_S = 5.0
 
 
 class StoreShelf:
-    """The pools of this host."""
+    """The pools of this host.
+
+    :param reserve_percent: so much of their file systems stays free.
+    :param pools: paths of all of them.
+    """
+
+    def __init__(self, reserve_percent: float = RESERVE_PERCENT, pools: t.Sequence[str] = ()) -> None:
+        self._reserve_percent, self._pools = reserve_percent, pools
 
     def held(self, pool_path: str, sha256: str) -> Held | None:
         base = Store(pool_path).find(sha256)
@@ -38,7 +46,7 @@ class StoreShelf:
 
     def claim(self, pool_path: str, sha256: str) -> StoreClaim:
         try:
-            return StoreClaim(Store(pool_path).partial(sha256))
+            return StoreClaim(Store(pool_path, None, "", self._reserve_percent, self._pools).partial(sha256))
         except FleetError as error:
             raise _as_relay_error(error, pool_path) from error
 
@@ -50,6 +58,12 @@ class StoreClaim:
         self._partial = partial
         self.disk = partial.disk
         self.map = partial.map
+
+    def promise(self, size_bytes: int) -> None:
+        try:
+            self._partial.promise(size_bytes)
+        except FleetError as error:
+            raise _as_relay_error(error) from error
 
     def digest(self) -> FileDigest:
         return self._partial.digest()

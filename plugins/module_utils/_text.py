@@ -32,7 +32,7 @@ _MARKS = re.compile(f"({_MARK}{{4}}){_MARK}+")  # marks upon marks reach into th
 def clean(text: t.Any, limit: int = LIMIT, lines: bool = False) -> str:
     """The text as it may be shown, at most ``limit`` characters of it and a note of how many were left out.
 
-    :param text: bytes are read as UTF-8; anything else that is no text is shown as Python writes it.
+    :param text: bytes are read as UTF-8; anything else that is not text is shown as Python writes it.
     :param lines: line ends and tabs stay; otherwise they become spaces, so that the text is one line.
     """
     if isinstance(text, (bytes, bytearray, memoryview)):

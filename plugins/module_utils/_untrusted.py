@@ -239,7 +239,7 @@ def _finite(number: str, place: str) -> float:
 
 
 def _refuse_constant(name: str, place: str) -> t.NoReturn:
-    raise Malformed(place, f"{name} is no number")
+    raise Malformed(place, f"{name} is not a number")
 
 
 def _check_characters(value: t.Any, place: str) -> None:

@@ -26,6 +26,7 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
 attributes:
   check_mode:
     support: full
@@ -148,7 +149,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import local_copies, removal, repair
 from ..module_utils._disk.errors import BaseMissing
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import Store, stores_of
 from ..module_utils._disk.survey import tell
 from ..module_utils._errors import FleetError
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
@@ -217,7 +219,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     pool_path(pools, params["pool"])
     if params["from_pool"] is not None:
         pool_path(pools, params["from_pool"], "from_pool")
-    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    stores = stores_of(pools, module.run_command, checked_percent(params["reserve_percent"]))
     bases = list(dict.fromkeys(check_sha256("bases", sha256) for sha256 in params["bases"]))
     target = stores[params["pool"]]
     before = [sha256 for sha256 in bases if sha256 in target.ids()]
@@ -243,6 +245,7 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "bases": {"type": "list", "elements": "str", "required": True},
             "pool": {"type": "str", "default": "default"},
             "from_pool": {"type": "str"},

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._servers
 attributes:
   check_mode:
@@ -42,7 +43,7 @@ options:
     default: default
   src:
     description:
-      - Path of an image on the host, as it is written; neither C($NAME) nor C(~) is expanded. A relative path is meant from the
+      - Path of an image on the host, as it is written; neither C($NAME) nor C(~) is expanded. A relative path is resolved against the
         pool, and cannot leave it.
       - The file has to lie in one of O(source_dirs), symbolic links resolved. Files of machines and of the base store are
         refused wherever they are, and so are the disks that libvirt's machines on the host have.
@@ -103,7 +104,7 @@ options:
     type: str
   source_dirs:
     description:
-      - Directories from which images may be taken. A relative one is meant from each of O(pools); V(.) is the pool itself.
+      - Directories from which images may be taken. A relative one is resolved against each of O(pools); V(.) is the pool itself.
       - The pools when it is empty.
     type: list
     elements: str
@@ -293,8 +294,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.importer import METHODS, Importer, Request
 from ..module_utils._disk.qemu_img import FORMATS, QemuImg
+from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._disk.sources import checked_rules
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.store import stores_of
 from ..module_utils._disk.survey import tell
 from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
@@ -350,7 +352,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(params["pools"])
     pool_path(pools, params["pool"])
     rules = checked_rules(params["source_dirs"], params["source_hosts"])
-    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    stores = stores_of(pools, module.run_command, checked_percent(params["reserve_percent"]))
     result = Importer(stores, params["pool"], QemuImg(module.run_command), module.check_mode, rules, access).run(request)
     for warning in result.warnings:
         module.warn(warning)
@@ -367,6 +369,7 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "pool": {"type": "str", "default": "default"},
             "src": {"type": "str"},
             "url": {"type": "str", "no_log": True},

@@ -104,6 +104,7 @@ pools:
             size_bytes: 346226688
             etag: '"14a2f000-64d1"'
             checksum: sha256:5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e
+            tenant: default
           signatures: []
           chain: [5f2a6e5fd14d3ba2b1a0b8bb8a7e2f8a0fd3e1e4b6d9a0c55e4a0a3b8a1c2d3e]
           names: [{tenant: default, name: debian, version: "12"}]

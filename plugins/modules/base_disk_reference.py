@@ -21,7 +21,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - A base disk that is in no pool yet is no failure in check mode, since an earlier task would have brought it.
+      - A base disk that is in no pool yet is not a failure in check mode, since an earlier task would have brought it.
   diff_mode:
     support: full
   idempotent:

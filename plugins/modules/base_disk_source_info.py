@@ -34,7 +34,7 @@ options:
         type: str
         required: true
       path:
-        description: A file on the host. A relative path is meant from O(sources[].pool).
+        description: A file on the host. A relative path is resolved against O(sources[].pool).
         type: str
       url:
         description:

@@ -19,6 +19,7 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
 attributes:
   check_mode:
     support: full
@@ -36,6 +37,12 @@ options:
   file_name:
     description: Name of the file, from which the import learns what its format should be. Required with O(state=present).
     type: str
+  size_bytes:
+    description:
+      - Size of the file. With O(state=present) its room is kept until the file has been imported, or the place is given back.
+      - A pool without that room is an error.
+    type: int
+    default: 0
   path:
     description: What RV(path) was. Required with O(state=absent).
     type: str
@@ -53,6 +60,7 @@ EXAMPLES = r"""
   basecast.fleet.base_disk_upload:
     pools: "{{ basecast_pools }}"
     file_name: debian-13.qcow2
+    size_bytes: 412090368
   register: place
 
 - name: Send the file
@@ -89,20 +97,25 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk import uploads
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
+from ..module_utils._errors import InvalidOption
 from ..module_utils._module import checked_pools, pool_path, pools_argument, run_module
 
 
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     params = module.params
     pools = checked_pools(params["pools"])
-    store = Store(pool_path(pools, params["pool"]), pool=params["pool"])
+    pool_path(pools, params["pool"])
+    store = stores_of(pools, None, checked_percent(params["reserve_percent"]))[params["pool"]]
     if params["state"] == "absent":
         if module.check_mode:
             return {"changed": os.path.lexists(os.path.dirname(params["path"])), "path": None}
         return {"changed": uploads.remove(store, params["path"]), "path": None}
     uploads.check_file_name(params["file_name"])
-    return {"changed": True, "path": None if module.check_mode else uploads.make(store, params["file_name"])}
+    if params["size_bytes"] < 0:
+        raise InvalidOption("size_bytes", params["size_bytes"], "a number of bytes is needed, 0 or more")
+    return {"changed": True, "path": None if module.check_mode else uploads.make(store, params["file_name"], params["size_bytes"])}
 
 
 def main() -> None:
@@ -110,8 +123,10 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "pool": {"type": "str", "default": "default"},
             "file_name": {"type": "str"},
+            "size_bytes": {"type": "int", "default": 0},
             "path": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

@@ -23,6 +23,7 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
 attributes:
   check_mode:
     support: full
@@ -198,7 +199,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._disk.disk_options import checked_disk, disk_arguments, disk_difference
 from ..module_utils._disk.overlay import Disks
 from ..module_utils._disk.qemu_img import QemuImg
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
 
@@ -208,7 +210,7 @@ def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(params["pools"])
     wishes = [checked_disk(entry, pools, params["state"]) for entry in params["disks"]]
     disks = Disks(
-        {name: Store(path, module.run_command, name) for name, path in pools.items()},
+        stores_of(pools, module.run_command, checked_percent(params["reserve_percent"])),
         QemuImg(module.run_command),
         check_name("tenant", params["tenant"]),
         check_name("service", params["service"]),
@@ -229,6 +231,7 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "disks": {

@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._service.state
   - basecast.fleet._service.survey
 options:
@@ -46,7 +47,7 @@ EXAMPLES = r"""
 
 - name: Show how much of each pool is neither used nor promised
   ansible.builtin.debug:
-    msg: "{{ item.key }}: {{ (item.value.free_bytes - item.value.promised_bytes) | human_readable }}"
+    msg: "{{ item.key }}: {{ (item.value.free_bytes - item.value.reserve_bytes - item.value.promised_bytes) | human_readable }}"
   loop: "{{ host.capacity.pools | dict2items }}"
   loop_control:
     label: "{{ item.key }}"
@@ -76,10 +77,10 @@ capacity:
       sample: 0.42
     pools:
       description:
-        - By name of the pool. C(promised_bytes) is what differencing disks, sparse disks and base disks on their way may
-          still grow by. C(qemu_problem) says which directory the user that QEMU runs as cannot enter on its way to the pool, by
-          modes and access control lists, and how to allow it; empty where it can. C(write_mbps), in
-          millions of bits per second, is V(null) unless O(measure_disk=true).
+        - By name of the pool. C(promised_bytes) is what differencing disks, sparse disks and whatever is being written may
+          still grow by. C(reserve_bytes) is what stays free, see O(reserve_percent). C(qemu_problem) says which directory
+          the user that QEMU runs as cannot enter on its way to the pool, by modes and access control lists, and how to allow
+          it; empty where it can. C(write_mbps), in millions of bits per second, is V(null) unless O(measure_disk=true).
       type: dict
       sample:
         default:
@@ -88,6 +89,7 @@ capacity:
           writable: true
           total_bytes: 1000204886016
           free_bytes: 812345671680
+          reserve_bytes: 50010244300
           promised_bytes: 214748364800
           qemu_problem: ""
           write_mbps: null
@@ -175,7 +177,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._clock import clock
 from ..module_utils._disk import capacity
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
 from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.measure.link_history import LinkHistory
 
@@ -183,7 +186,7 @@ from ..module_utils._relay.measure.link_history import LinkHistory
 def work(module: AnsibleModule) -> dict[str, t.Any]:
     pools = checked_pools(module.params["pools"])
     first, last = capacity.checked_ports(module.params["port_range"])
-    stores = {name: Store(path, module.run_command, name) for name, path in pools.items()}
+    stores = stores_of(pools, module.run_command, checked_percent(module.params["reserve_percent"]))
     packages = capacity.packages()
     address = module.params["address"] or capacity.default_address()
     local = address is not None and capacity.is_local_address(address)
@@ -205,6 +208,7 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
             "controller_clock": {"type": "float"},

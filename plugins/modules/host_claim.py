@@ -75,6 +75,9 @@ options:
         description: Memory.
         type: int
         default: 0
+      hugepages:
+        description: The size of the huge pages that its memory is in, or V(default).
+        type: str
       disk_bytes:
         description: What its disks count for the tenant's quota.
         type: int
@@ -259,6 +262,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "cpus": {"type": "int", "default": 0},
         "memory_mib": {"type": "int", "default": 0},
+        "hugepages": {"type": "str"},
         "disk_bytes": {"type": "int", "default": 0},
         "pools": {"type": "dict", "default": {}},
     }

@@ -34,6 +34,7 @@ notes:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
   - basecast.fleet._service.state
@@ -94,6 +95,30 @@ options:
       pool:
         description: The pool of the base disk.
         type: str
+      template:
+        description: The template that the name stands for besides, as M(basecast.fleet.machine_capture) keeps it.
+        type: str
+  variables:
+    description:
+      - Firmware variables of new machines, of the template from which they are made. A machine that has some keeps them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      groups:
+        description: The O(machines[].group) of the machines that get them, as far as they are O(machines[].new).
+        type: list
+        elements: str
+        required: true
+      firmware:
+        description: The firmware whose variables they are.
+        type: str
+        choices: [uefi, uefi_secure]
+        required: true
+      content:
+        description: The variables, compressed with zlib and encoded with base64.
+        type: str
+        required: true
   disks:
     description: The machines' disks, see O(basecast.fleet.diff_disk#module:disks). Their order is that of the machine.
     type: list
@@ -156,6 +181,17 @@ options:
         type: raw
       network_config:
         description: Network configuration, version 2.
+        type: dict
+      customize:
+        description: How its guest is customized, see O(basecast.fleet.seed_image#module:seeds[].customize).
+        type: str
+        choices: [cloud_init, ignition, cloudbase]
+        default: cloud_init
+      config:
+        description: The configuration for Ignition.
+        type: raw
+      network_data:
+        description: Links, networks and services for cloudbase-init.
         type: dict
   machines:
     description:
@@ -225,6 +261,7 @@ options:
           model:
             description: The card's model.
             type: str
+            choices: [virtio, virtio-transitional, virtio-non-transitional, e1000, e1000e, igb, rtl8139, vmxnet3, pcnet, ne2k_pci]
             default: virtio
       machine_type:
         description: The board, such as V(pc) or V(q35). libvirt's own default when omitted, V(q35) with UEFI.
@@ -259,6 +296,12 @@ options:
             description: Name of the disk.
             type: str
             required: true
+          device:
+            description: Whether it is a disk (when omitted) or a CD, which the guest only reads.
+            type: str
+            choices:
+              - disk
+              - cdrom
           bus:
             description: The bus. V(scsi) is virtio-scsi. V(virtio) when omitted.
             type: str
@@ -294,6 +337,23 @@ options:
           boot:
             description: Its place in the boot order.
             type: int
+      xml:
+        description:
+          - Elements that are added to the domain's XML, for what has no option of its own. libvirt validates the result when it is defined.
+          - They can do whatever root on the host can. They cannot replace what the other options say of name, disks and networks.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description: The element to which they are added, such as V(devices) or V(cpu/numa); V(.) is the domain itself.
+            type: str
+            required: true
+          add:
+            description:
+              - The elements as text. Below V(devices) they are added; elsewhere each is merged into the element of the same tag and name.
+              - Several of one tag that have no name take the place of those that are there.
+            type: str
+            required: true
       graphics:
         description: The machine's screen. It has none when omitted.
         type: dict
@@ -319,6 +379,9 @@ options:
         choices:
           - file
           - terminal
+      description:
+        description: A line of text for people, which C(virsh desc) shows.
+        type: str
       watchdog:
         description: A watchdog, which acts when the guest no longer tends it.
         type: dict
@@ -416,18 +479,58 @@ options:
                 description: The host's NUMA node on which its memory is.
                 type: int
       allow_degraded:
-        description: Whether a guest whose cloud-init calls itself degraded has come up.
+        description: Whether a guest whose cloud-init calls itself degraded has come up. Otherwise it has failed, with its reasons.
         type: bool
         default: false
       autostart:
         description: Whether the machine starts when the host does. V(true) when omitted.
         type: bool
       spec:
-        description: What was wanted, in any form. Kept with the machine. No place for secrets.
+        description:
+          - What was wanted, in any form. Kept with the machine and returned as it is.
+          - Readable for all users who may read domain definitions, so no place for secrets.
         type: dict
         default: {}
+      health:
+        description:
+          - What has to answer before the machine counts as there, once its guest has reported. Each is asked until it was seen once.
+          - The host itself connects, to O(machines[].health.addresses), or else to what the guest has reported, or else to what libvirt
+            knows of it.
+        type: dict
+        suboptions:
+          ports:
+            description: TCP ports.
+            type: list
+            elements: int
+          http:
+            description: An HTTP server. Without a suboption, C(http) on port 80 has to answer C(/).
+            type: dict
+            suboptions:
+              port:
+                description: Its port, 80 when omitted, or 443 with O(machines[].health.http.tls).
+                type: int
+              path:
+                description: What is asked for. V(/) when omitted.
+                type: str
+              status:
+                description: The status that it has to answer with. From 200 to 399 when omitted.
+                type: int
+              tls:
+                description: Whether it is asked by C(https). Who has signed its certificate is not looked at.
+                type: bool
+          command:
+            description: A program of the guest and its arguments, which its guest agent runs and which has to end with 0.
+            type: list
+            elements: str
+          timeout_s:
+            description: How long the machine may take for all of it, in seconds. O(boot_timeout_s) when omitted.
+            type: int
+          addresses:
+            description: Addresses that the machine was given.
+            type: list
+            elements: str
       new:
-        description: Ignored; accepted since P(basecast.fleet.service_plan#filter) tells it.
+        description: Whether the machine is to be made, and gets the O(variables) of its group.
         type: bool
       seeded:
         description: Ignored; accepted since P(basecast.fleet.service_plan#filter) tells it.
@@ -435,6 +538,23 @@ options:
   record:
     description: What the host keeps of the service, see O(basecast.fleet.service_record#module:record). None when omitted.
     type: dict
+  turns:
+    description:
+      - Which machines wait for those of other roles, O(machines[].group). Nothing is made of a machine before its turn.
+      - Of machines of other hosts M(basecast.fleet.host_job_turn) tells. If they have addresses, the host also asks their ports itself.
+        It waits for O(turn_timeout_s).
+    type: dict
+    suboptions:
+      after:
+        description: The roles that a machine waits for, by its name.
+        type: dict
+        default: {}
+      elsewhere:
+        description:
+          - By role its machines on other hosts, each with C(machine), C(host), and C(health) as O(machines[].health) has it if this host
+            can ask it.
+        type: dict
+        default: {}
   domain_type:
     description: The accelerator of new machines.
     type: str
@@ -459,6 +579,9 @@ options:
     description: How long to wait for the guests' reports after the start, in seconds.
     type: float
     default: 600
+  turn_timeout_s:
+    description: How long machines wait for those of other roles, in seconds. O(timeout_s) and O(boot_timeout_s) together when omitted.
+    type: float
   claim_ttl_s:
     description:
       - How long what M(basecast.fleet.host_claim) has claimed for the run stands if the job is killed, in seconds.
@@ -467,6 +590,7 @@ options:
     default: 3600
 seealso:
   - module: basecast.fleet.host_job_info
+  - module: basecast.fleet.host_job_turn
   - module: basecast.fleet.survey_info
   - module: basecast.fleet.relay_node
 """
@@ -526,7 +650,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.disk_options import disk_arguments
 from ..module_utils._disk.reference_options import reference_arguments
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
 from ..module_utils._errors import FleetError
 from ..module_utils._job.arguments import forget
 from ..module_utils._job.bases import Bases, node_of, teller
@@ -537,6 +662,8 @@ from ..module_utils._job.journal import DONE, FAILED, FORMAT, Journal
 from ..module_utils._job.outcome import THERE, summary
 from ..module_utils._job.steps import Context
 from ..module_utils._job.work import HostWork, Secrets, checked_work
+from ..module_utils._machine.hardware.board import UEFI, UEFI_SECURE
+from ..module_utils._machine.health import health_argument
 from ..module_utils._machine.machine_options import machine_arguments
 from ..module_utils._machine.secret_options import take_secret
 from ..module_utils._machine.seed_options import seed_arguments
@@ -557,7 +684,8 @@ def _checked(module: AnsibleModule) -> HostWork:
         forget("host_job")
     secrets = Secrets(take_secret(module, "seeds") or [], take_secret(module, "record"))
     check_absolute(params, "state_dir", "runtime_dir")
-    check_seconds(params, "timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s", "claim_ttl_s")
+    asked = ("turn_timeout_s",) if params["turn_timeout_s"] is not None else ()
+    check_seconds(params, "timeout_s", "patience_s", "copy_timeout_s", "boot_timeout_s", "claim_ttl_s", *asked)
     check_name("run", params["run"])
     return checked_work(params, checked_pools(params["pools"]), secrets)
 
@@ -567,13 +695,14 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     work = _checked(module)
     context = Context(
         work,
-        {name: Store(path, module.run_command, name) for name, path in work.pools.items()},
+        stores_of(work.pools, module.run_command, checked_percent(params["reserve_percent"])),
         module.run_command,
         params["uri"],
         params["domain_type"],
         params["state_dir"],
         params["copy_timeout_s"],
         module.check_mode,
+        params["timeout_s"] + params["boot_timeout_s"] if params["turn_timeout_s"] is None else params["turn_timeout_s"],
     )
     boot = Boot(context, params["boot_timeout_s"])
     job, result = _predicted(params["run"], context, boot) if module.check_mode else _performed(params, context, boot)
@@ -617,7 +746,15 @@ def _predicted(run: str, context: Context, boot: Boot) -> tuple[dict[str, t.Any]
 def machine_argument() -> dict[str, t.Any]:
     """As the module machine has it; disks and seeds are options of their own here."""
     options = {name: spec for name, spec in machine_arguments().items() if name not in ("disks", "seed")}
-    return {**options, "new": {"type": "bool"}, "seeded": {"type": "bool"}}
+    return {**options, "health": health_argument(), "new": {"type": "bool"}, "seeded": {"type": "bool"}}
+
+
+def variables_argument() -> dict[str, t.Any]:
+    return {
+        "groups": {"type": "list", "elements": "str", "required": True},
+        "firmware": {"type": "str", "choices": [UEFI, UEFI_SECURE], "required": True},
+        "content": {"type": "str", "required": True, "no_log": True},
+    }
 
 
 def main() -> None:
@@ -629,15 +766,21 @@ def main() -> None:
         _work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "run": {"type": "str", "required": True},
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "clones": {"type": "list", "elements": "dict", "default": [], "options": clone},
-            "references": reference_arguments(),
+            "references": reference_arguments(template=True),
             "disks": {"type": "list", "elements": "dict", "default": [], "options": disk_arguments()},
             "seeds": {"type": "list", "elements": "dict", "default": [], "no_log": True, "options": seed_arguments()},
+            "variables": {"type": "list", "elements": "dict", "default": [], "options": variables_argument()},
             "machines": {"type": "list", "elements": "dict", "default": [], "options": machine_argument()},
             "record": {"type": "dict", "no_log": True},
+            "turns": {
+                "type": "dict",
+                "options": {"after": {"type": "dict", "default": {}}, "elsewhere": {"type": "dict", "default": {}}},
+            },
             "uri": {"type": "str", "default": "qemu:///system"},
             "domain_type": {"type": "str", "choices": ["auto", "kvm", "qemu"], "default": "auto"},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
@@ -646,6 +789,7 @@ def main() -> None:
             "patience_s": {"type": "float", "default": 60},
             "copy_timeout_s": {"type": "float", "default": 7200},
             "boot_timeout_s": {"type": "float", "default": 600},
+            "turn_timeout_s": {"type": "float"},
             "claim_ttl_s": {"type": "float", "default": 3600},
         },
         supports_check_mode=True,

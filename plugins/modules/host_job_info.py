@@ -28,6 +28,9 @@ options:
     description: How long to wait for the end of the job, in seconds. With V(0), the module tells how far the job is.
     type: float
     default: 0
+  role:
+    description: Return as soon as the machines of this role have come to an end, whatever the others do.
+    type: str
   begin_s:
     description:
       - How long to wait for the begin of a job that is not there, in seconds. A job that was just handed over may not
@@ -101,10 +104,22 @@ job:
       description: When it began.
       type: float
       sample: 1772100000.1
+    began_s:
+      description: The same in seconds since the boot of the host, which no change of its clock moves.
+      type: float
+      sample: 4711.2
     updated_at:
       description: When this was written.
       type: float
       sample: 1772100042.7
+    written_s:
+      description: The same in seconds since the boot of the host.
+      type: float
+      sample: 4753.8
+    boot:
+      description: The boot of the host of which these seconds are.
+      type: str
+      sample: 8d3ae7a4-7e3f-4b0e-9df2-9c0a6a6b2f10
     ended_at:
       description: When it ended, V(null) before.
       type: float
@@ -131,8 +146,11 @@ job:
       description:
         - The machines that were asked for, in that order. Each is what RV(basecast.fleet.machine#module:machines) tells,
           as far as it is known, with more.
-        - C(state) is V(waiting) (for a base), V(making), V(booting), or at the end V(deployed) (made by this job), V(started)
+        - C(state) is V(waiting) (for a base, or its turn), V(making), V(booting), V(checking) (its health), or at the end
+          V(deployed) (made by this job), V(started)
           (it was off), V(present) (it was running), V(failed), or V(unknown) (libvirt cannot tell).
+        - C(new_disks) are C(name) and C(pool) of the disks that the job has made.
+        - C(health) tells what was checked, with C(check), C(ok), C(seconds) and C(reason).
         - C(problem) says why it failed, C(reason) in one word, C(step) during what.
         - C(base_there_at), C(disks_at), C(started_at) and C(reported_at) are the times at which it came so far.
       type: list
@@ -170,6 +188,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._job.journal import ABSENT, FORMAT, RUNNING, Journal
+from ..module_utils._job.outcome import SETTLED
 from ..module_utils._module import check_absolute, check_seconds, run_module
 from ..module_utils._names import check_name
 
@@ -203,15 +222,21 @@ def collected(
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> dict[str, t.Any]:
     began = clock()
+    role = params.get("role")
     while True:
         run = params["run"] or next(iter(journal.runs()), None)
         told = journal.read(run) if run else None
         spent = clock() - began
         if told is None and spent >= params["begin_s"]:
             return absent(run, params)
-        if told is not None and (told["state"] != RUNNING or spent >= params["timeout_s"]):
+        if told is not None and (told["state"] != RUNNING or spent >= params["timeout_s"] or _settled(told, role)):
             return told
         sleep(POLL_S)
+
+
+def _settled(told: t.Mapping[str, t.Any], role: str | None) -> bool:
+    """Whether all machines of a role have come to an end."""
+    return role is not None and all(machine["state"] in SETTLED for machine in told["machines"] if machine.get("group") == role)
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
@@ -232,6 +257,7 @@ def main() -> None:
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "timeout_s": {"type": "float", "default": 0},
+            "role": {"type": "str"},
             "begin_s": {"type": "float", "default": 10},
             "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },

@@ -18,7 +18,7 @@ description:
   - Never removes a base, a file that was not made for the machine, or anything of another service or tenant. A machine
     whose disk is the parent of a disk that stays is not touched.
   - Guests are asked to power off, all at the same time. One that has not within O(shutdown_timeout_s) is stopped.
-  - A removal that was interrupted is continued by the next. A machine that is not there is no failure.
+  - A removal that was interrupted is continued by the next. A machine that is not there is not a failure.
   - In check mode it reports what would be removed, also for machines that are not wanted.
 requirements:
   - python3-libvirt on hosts that have libvirt.
@@ -51,6 +51,12 @@ options:
     type: list
     elements: str
     default: []
+  undo:
+    description:
+      - Takes back what this run has made, as its job has written down, and nothing else. Disks that were there before, bases and their
+        names stay. Machines that the run has only started are powered off.
+      - An error if the run has no job on this host, or if another run has been at work since it began.
+    type: str
   keep_disks:
     description: Whether disks stay. So do the names of their bases.
     type: bool
@@ -77,6 +83,12 @@ EXAMPLES = r"""
     service: blog
     machines: [web-2, web-3]
     shutdown_timeout_s: 300
+
+- name: Take back what a run has made here
+  basecast.fleet.host_removal:
+    pools: "{{ basecast_pools }}"
+    service: blog
+    undo: nightly
 
 - name: Remove a whole service and keep its disks
   basecast.fleet.host_removal:
@@ -115,6 +127,13 @@ removal:
     recorded:
       description: Whether the host had a record of the service.
       type: bool
+    after:
+      description: Which roles start after which, as the record says.
+      type: dict
+      sample: {web: [db]}
+    scaled:
+      description: What the record remembers of the numbers of machines, as M(basecast.fleet.service_counts) returns it.
+      type: dict
     references:
       description: Names and references of bases that were dropped, as M(basecast.fleet.base_disk_reference) returns them.
       type: list
@@ -151,6 +170,7 @@ removal:
         moving: false
     record: updated
     recorded: true
+    scaled: null
     references: []
     jobs: []
     problem: null
@@ -164,7 +184,9 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._disk.store import Store
 from ..module_utils._errors import FleetError
+from ..module_utils._job.journal import Journal
 from ..module_utils._job.removal import Removal, Request
+from ..module_utils._job.undo import made_by
 from ..module_utils._machine.owner import checked_owner
 from ..module_utils._module import check_absolute, check_seconds, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name
@@ -183,11 +205,16 @@ def _request(module: AnsibleModule) -> Request:
     tenant, service = check_name("tenant", params["tenant"]), check_name("service", params["service"])
     for index, name in enumerate(params["machines"] or ()):
         checked_owner(tenant, service, name, f"machines[{index}]")
+    undo = None
+    if params["undo"] is not None:
+        journal = Journal(params["runtime_dir"], tenant, service)
+        undo = made_by(journal, check_name("run", params["undo"]), params["machines"])
     return Request(
         tenant=tenant,
         service=service,
         pools=checked_pools(params["pools"]),
-        machines=params["machines"],
+        machines=params["machines"] if undo is None else list(undo.machines),
+        undo=undo,
         keep_disks=params["keep_disks"],
         shutdown_timeout_s=params["shutdown_timeout_s"],
         uri=params["uri"],
@@ -225,7 +252,9 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
         "removal": removal,
         "diff": {"before": _shown(removal, False), "after": _shown(removal, True)},
     }
-    problems = [f"{one['machine']}: {one['problem']}" for one in removal["machines"] if one["wanted"] and one["problem"]]
+    started = request.undo.started if request.undo is not None else ()
+    meant = [one for one in removal["machines"] if one["wanted"] or one["machine"] in started]
+    problems = [f"{one['machine']}: {one['problem']}" for one in meant if one["problem"]]
     problems += [removal["problem"]] if removal["problem"] else []
     if problems and not module.check_mode:
         module.fail_json(msg=f"Not everything was removed: {'; '.join(problems)}", failure={"kind": RemovalFailed.kind}, **answer)
@@ -241,6 +270,7 @@ def main() -> None:
             "tenant": {"type": "str", "default": "default"},
             "machines": {"type": "list", "elements": "str"},
             "elsewhere": {"type": "list", "elements": "str", "default": []},
+            "undo": {"type": "str"},
             "keep_disks": {"type": "bool", "default": False},
             "shutdown_timeout_s": {"type": "float", "default": 120},
             "busy_timeout_s": {"type": "float", "default": 60},

@@ -119,7 +119,7 @@ status:
     services:
       description:
         - What the host's records say of services, without anything secret. C(assignments) are all machines of the service, each with
-          its host. C(problem) says why a record cannot be read.
+          its host. C(scaled) is what they remember of the numbers of machines. C(problem) says why a record cannot be read.
       type: list
       elements: dict
       sample:
@@ -128,6 +128,7 @@ status:
           generation: 3
           assignments: {web-1: {host: kvm1, group: web, number: 1}}
           bases: [{name: debian-12, version: "20261101", sha256: 3f0a}]
+          scaled: {generation: 2, groups: {web: {count: 5, of: 3, at: 1764418800}}}
           problem: null
     jobs:
       description: Runs that work on a service on this host at this moment.

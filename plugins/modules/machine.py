@@ -133,7 +133,10 @@ options:
               - raw
             default: qcow2
       seed:
-        description: The seed image, as M(basecast.fleet.seed_image) returns it.
+        description:
+          - The seed image, as M(basecast.fleet.seed_image) returns it.
+          - A file of the name C(seed.ign) is handed to the guest by QEMU's fw_cfg device, as C(opt/com.coreos/config); one of the
+            name C(seed-cloudbase.iso) is a CD; any other one is a virtio disk.
         type: str
       networks:
         description: The network cards, each with one of C(network), C(open_vswitch), C(bridge) and C(macvtap).
@@ -171,6 +174,7 @@ options:
           model:
             description: The card's model.
             type: str
+            choices: [virtio, virtio-transitional, virtio-non-transitional, e1000, e1000e, igb, rtl8139, vmxnet3, pcnet, ne2k_pci]
             default: virtio
       machine_type:
         description: The board, such as V(pc) or V(q35). libvirt's own default when omitted, V(q35) with UEFI.
@@ -205,6 +209,12 @@ options:
             description: Name of the disk.
             type: str
             required: true
+          device:
+            description: Whether it is a disk (when omitted) or a CD, which the guest only reads.
+            type: str
+            choices:
+              - disk
+              - cdrom
           bus:
             description: The bus. V(scsi) is virtio-scsi. V(virtio) when omitted.
             type: str
@@ -240,6 +250,23 @@ options:
           boot:
             description: Its place in the boot order.
             type: int
+      xml:
+        description:
+          - Elements that are added to the domain's XML, for what has no option of its own. libvirt validates the result when it is defined.
+          - They can do whatever root on the host can. They cannot replace what the other options say of name, disks and networks.
+        type: list
+        elements: dict
+        suboptions:
+          path:
+            description: The element to which they are added, such as V(devices) or V(cpu/numa); V(.) is the domain itself.
+            type: str
+            required: true
+          add:
+            description:
+              - The elements as text. Below V(devices) they are added; elsewhere each is merged into the element of the same tag and name.
+              - Several of one tag that have no name take the place of those that are there.
+            type: str
+            required: true
       graphics:
         description: The machine's screen. It has none when omitted.
         type: dict
@@ -265,6 +292,9 @@ options:
         choices:
           - file
           - terminal
+      description:
+        description: A line of text for people, which C(virsh desc) shows.
+        type: str
       watchdog:
         description: A watchdog, which acts when the guest no longer tends it.
         type: dict

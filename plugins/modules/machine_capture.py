@@ -25,6 +25,7 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
   - basecast.fleet._service.state
@@ -42,15 +43,37 @@ attributes:
       - A base disk of this name and version that was captured from the same machine is left as it is, whatever the machine has
         written since. One that came from elsewhere is an error.
 options:
+  service:
+    description: Name of the service that the machine belongs to, needed with O(machine).
+    type: str
+    required: false
   machine:
     description: Name of the machine.
     type: str
-    required: true
+  domain:
+    description:
+      - Name of a domain of libvirt that this collection has not made, instead of O(machine). It can only become a template, and its
+        disks become base disks without a parent.
+    type: str
+  source_domains:
+    description: Names and patterns of domains that may be given as O(domain). None by default.
+    type: list
+    elements: str
+    default: []
+  template:
+    description:
+      - Whether the whole machine is captured as a template, that is all its disks as they are at one moment, its hardware without what
+        makes it this machine, and its firmware variables. CDs and what a manifest has no word for are left out, with a warning.
+      - The disk from which the machine boots becomes the base disk O(name), each other one O(name) with a dot and the disk's name.
+    type: bool
+    default: false
   disk:
-    description: Name of the disk within the machine. The disk that the machine boots from when it is omitted.
+    description:
+      - Name of the disk within the machine. The disk that the machine boots from when it is omitted.
+      - With O(template=true), whose base disk is returned in RV(base).
     type: str
   name:
-    description: Name of the base disk within the tenant.
+    description: Name of the base disk, or of the template, within the tenant.
     type: str
     required: true
   version:
@@ -104,6 +127,15 @@ EXAMPLES = r"""
     version: "7-whole"
     flatten: true
     seal: true
+
+- name: Keep all of it as a template
+  basecast.fleet.machine_capture:
+    pools: "{{ basecast_pools }}"
+    service: shop
+    machine: web-1
+    name: shop-web-whole
+    version: "7"
+    template: true
 """
 
 RETURN = r"""
@@ -117,6 +149,18 @@ disk:
   returned: success
   type: dict
   sample: {machine: web-1, name: root, path: /var/lib/libvirt/images/machines/shop/web-1/root.qcow2, pool: default}
+bases:
+  description: The base disks of a template, by the names of its disks; empty in check mode unless it is there, and without O(template).
+  returned: success
+  type: dict
+  sample: {}
+template:
+  description:
+    - What machines made from the template have, V(null) without O(template).
+    - A result with a template is left out of what Ansible shows and logs, since firmware variables may hold secrets.
+  returned: success
+  type: dict
+  sample: {cpus: 2, memory_mib: 2048, hardware: {firmware: uefi}, networks: [{network: default}], disks: [], seeded: true, variables: null}
 running:
   description: Whether the machine was running.
   returned: success
@@ -140,9 +184,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
 from ..module_utils._disk.survey import tell
+from ..module_utils._errors import InvalidOption
+from ..module_utils._job import template_capture
 from ..module_utils._job.capture import Capture, Request
+from ..module_utils._job.machine_source import Wanted
+from ..module_utils._job.template_capture import TemplateCapture
 from ..module_utils._machine.owner import checked_owner
 from ..module_utils._module import check_absolute, check_seconds, checked_pools, pool_path, pools_argument, run_module
 from ..module_utils._names import check_name
@@ -172,9 +221,66 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
     )
 
 
+def _template_request(params: t.Mapping[str, t.Any], check: bool) -> template_capture.Request:
+    check_absolute(params, "state_dir", "runtime_dir")
+    check_seconds(params, "copy_timeout_s", "busy_timeout_s")
+    pools = checked_pools(params["pools"])
+    if params["pool"] is not None:
+        pool_path(pools, params["pool"])
+    tenant = check_name("tenant", params["tenant"])
+    if params["domain"] is None:
+        owner = checked_owner(tenant, params["service"], params["machine"], "machine")
+        wanted = Wanted(tenant, owner.service, owner.machine)
+    else:
+        wanted = Wanted(tenant, domain=params["domain"], granted=tuple(params["source_domains"]))
+    return template_capture.Request(
+        wanted,
+        check_name("name", params["name"]),
+        check_name("version", params["version"]),
+        pools,
+        params["uri"],
+        params["state_dir"],
+        params["runtime_dir"],
+        pool=params["pool"],
+        flatten=params["flatten"],
+        seal=params["seal"],
+        copy_timeout_s=params["copy_timeout_s"],
+        busy_timeout_s=params["busy_timeout_s"],
+        check=check,
+    )
+
+
+def _template(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
+    request = _template_request(params, module.check_mode)
+    stores = stores_of(request.pools, module.run_command, checked_percent(params["reserve_percent"]))
+    found = TemplateCapture(request, stores, module.run_command).perform()
+    for warning in found.warnings:
+        module.warn(warning)
+    told = dict(zip(found.bases, tell(stores, list(found.bases.values()), request.wanted.tenant)))
+    disk = params["disk"] or found.content["disks"][0]["name"]
+    if disk not in [one["name"] for one in found.content["disks"]]:
+        names = ", ".join(one["name"] for one in found.content["disks"])
+        raise InvalidOption("disk", disk, f"it is not a disk of the template; those are: {names}")
+    after = {"template": f"{request.name} {request.version}", **{name: base.sha256 for name, base in found.bases.items()}}
+    return {
+        "changed": found.changed,
+        "base": told.get(disk),
+        "bases": told,
+        "template": found.content,
+        "disk": next((one for one in found.disks if one["name"] == disk), None),
+        "running": found.running,
+        "quiesced": found.quiesced,
+        "actions": found.actions,
+        "diff": {"before": {} if found.changed else after, "after": after},
+    }
+
+
 def _work(module: AnsibleModule) -> dict[str, t.Any]:
+    if module.params["template"]:
+        return _template(module)
     request = _request(module.params, module.check_mode)
-    stores = {name: Store(path, module.run_command, name) for name, path in request.pools.items()}
+    stores = stores_of(request.pools, module.run_command, checked_percent(module.params["reserve_percent"]))
     found = Capture(request, stores, module.run_command).perform()
     for warning in found.warnings:
         module.warn(warning)
@@ -187,6 +293,8 @@ def _work(module: AnsibleModule) -> dict[str, t.Any]:
         "running": found.running,
         "quiesced": found.quiesced,
         "actions": found.actions,
+        "bases": {},
+        "template": None,
         "diff": {"before": {} if found.changed else after, "after": after},
     }
 
@@ -196,9 +304,13 @@ def main() -> None:
         _work,
         argument_spec={
             **pools_argument(),
-            "service": {"type": "str", "required": True},
+            **reserve_argument(),
+            "service": {"type": "str"},
             "tenant": {"type": "str", "default": "default"},
-            "machine": {"type": "str", "required": True},
+            "machine": {"type": "str"},
+            "domain": {"type": "str"},
+            "source_domains": {"type": "list", "elements": "str", "default": []},
+            "template": {"type": "bool", "default": False},
             "disk": {"type": "str"},
             "name": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},
@@ -212,6 +324,10 @@ def main() -> None:
             "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
         supports_check_mode=True,
+        required_one_of=[("machine", "domain")],
+        mutually_exclusive=[("machine", "domain")],
+        required_by={"machine": ("service",)},
+        required_if=[("template", False, ("machine",))],
     )
 
 

@@ -23,6 +23,7 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
   - basecast.fleet._service.state
@@ -95,7 +96,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._disk.store import Store
+from ..module_utils._disk.room import checked_percent, reserve_argument
+from ..module_utils._disk.store import stores_of
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.cloning import Cloning, Request
 from ..module_utils._machine.owner import checked_owner
@@ -125,7 +127,7 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
 
 def _work(module: AnsibleModule) -> dict[str, t.Any]:
     request = _request(module.params, module.check_mode)
-    stores = {name: Store(path, module.run_command, name) for name, path in request.pools.items()}
+    stores = stores_of(request.pools, module.run_command, checked_percent(module.params["reserve_percent"]))
     found = Cloning(request, stores, module.run_command).perform()
     for warning in found.warnings:
         module.warn(warning)
@@ -144,6 +146,7 @@ def main() -> None:
         _work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "service": {"type": "str", "required": True},
             "tenant": {"type": "str", "default": "default"},
             "machine": {"type": "str", "required": True},

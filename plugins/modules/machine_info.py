@@ -144,7 +144,7 @@ machines:
 domains:
   description:
     - All domains of the host, to find collisions and to know what they take.
-    - Of a domain of another tenant, or of none, only memory, CPUs and whether it runs are told. It has a name if that may be
+    - Of a domain of another tenant, or of none, only memory, CPUs, whether it runs and its addresses are told. It has a name if that may be
       the name of a machine of O(service).
   returned: success
   type: list
@@ -157,6 +157,9 @@ domains:
       machine: web-1
       macs:
         - 52:54:00:3b:9a:01
+      addresses:
+        - network: network default
+          address: 192.0.2.10/24
       memory_mib: 2048
       cpus: 2
       disk_bytes: 21474836480
@@ -182,6 +185,17 @@ domains:
       description: Addresses of its network cards.
       type: list
       elements: str
+    addresses:
+      description: Fixed addresses that the manifest gave it, of every tenant's machines, so that no other gets the same.
+      type: list
+      elements: dict
+      contains:
+        network:
+          description: What the network card is connected to.
+          type: str
+        address:
+          description: The address with its prefix.
+          type: str
     memory_mib:
       description: Its memory in MiB.
       type: int
@@ -191,6 +205,9 @@ domains:
     disk_bytes:
       description: What its disks may grow to, null for a domain that is not the tenant's.
       type: int
+    hugepages:
+      description: The size of the huge pages that its memory is in, of every tenant's machines; null for none.
+      type: str
     running:
       description: Whether it runs.
       type: bool
@@ -215,7 +232,8 @@ offers:
     - What the host's libvirt and QEMU can give to machines. Null where libvirt was not asked; a key is missing where it did not tell.
     - C(firmware) and C(tpm) are those that machines can have, C(machine_types) the names of all boards.
     - C(cpu_models) are those that are usable, C(cpus) and C(nodes) the host's processors and NUMA nodes, C(hugepages_mib) what is
-      reserved by the size of the page. C(interfaces) are those on which a macvtap can be, C(open_vswitch) the bridges of Open vSwitch.
+      reserved by the size of the page. C(interfaces) are those on which a macvtap can be, C(open_vswitch) the bridges of Open vSwitch,
+      C(vlan_networks) the networks on which libvirt tags frames. C(most_cpus) is what one machine can have, C(watchdogs) are models.
   returned: success
   type: dict
   sample:
@@ -249,7 +267,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     if params["service"] is not None:
         check_name("service", params["service"])
     told = inquire(params["uri"], pools, params["tenant"], params["service"])
-    return {"changed": False, **{key: value for key, value in told.items() if key != "uuids"}}
+    return {"changed": False, **{key: value for key, value in told.items() if key not in ("uuids", "memory_mib")}}
 
 
 def main() -> None:

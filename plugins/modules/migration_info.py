@@ -71,7 +71,7 @@ migration:
     machines:
       description:
         - The machines. C(state) is V(running), V(paused) or V(off). C(problems) are sentences that say why a machine cannot
-          move; empty for one that can.
+          move; empty for one that can. C(bound) says what it would lose on another host.
       type: list
       elements: dict
     others:

@@ -83,6 +83,13 @@ options:
         description: With O(state=undone), that the other host was seen without the machine.
         type: bool
         default: false
+      shared:
+        description:
+          - Pools of this host that are storage of the target as well, with O(state=sent). What the machine has there is not sent, and stays
+            when it has left.
+        type: list
+        elements: str
+        default: []
       generation:
         description: Generation of the service's records, with O(state=finished).
         type: int
@@ -160,7 +167,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
     if params["state"] == "sent":
         tls = moves.checked_tls(module)
         limits = Limits(params["shutdown_timeout_s"], params["timeout_s"])
-        departures = [moves.departure_of(machine, index, params["run"]) for index, machine in enumerate(machines)]
+        departures = [moves.departure_of(machine, index, params["run"], host.pools) for index, machine in enumerate(machines)]
         results = moves.each(machines, lambda index: source.send(departures[index], tls, limits), params["at_once"])
     elif params["state"] == "handed_over":
         results = moves.each(machines, lambda index: source.hand_over(owners[index], begun_by[index]))
@@ -191,6 +198,7 @@ def main() -> None:
                     "peer": {"type": "dict"},
                     "place": {"type": "dict"},
                     "certain": {"type": "bool", "default": False},
+                    "shared": {"type": "list", "elements": "str", "default": []},
                     **moves.NUMBERS,
                 },
             },

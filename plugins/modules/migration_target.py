@@ -22,6 +22,7 @@ requirements:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._migration
 attributes:
   check_mode:
@@ -116,6 +117,10 @@ options:
           base:
             description: Digest of the base that it is based on. None for a disk that stands alone.
             type: str
+          shared:
+            description: Whether it is there already, on storage that the source has as well. It is not touched then.
+            type: bool
+            default: false
       arch:
         description: Architecture of the machine.
         type: str
@@ -128,6 +133,11 @@ options:
       cpu:
         description: The source's processor, as M(basecast.fleet.migration_info) returned it. It is compared for machines that move live.
         type: str
+      shared:
+        description: Pools of this host that are storage of the source as well, with files of the machine. Nothing of it is removed there.
+        type: list
+        elements: str
+        default: []
       generation:
         description: Generation of the service's records, with O(state=finished).
         type: int
@@ -196,6 +206,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._disk.room import reserve_argument
 from ..module_utils._errors import FleetError, InvalidOption
 from ..module_utils._module import run_module
 from ..module_utils._move import options as moves
@@ -259,11 +270,13 @@ def main() -> None:
         "image_format": {"type": "str", "choices": ["qcow2", "raw"], "default": "qcow2"},
         "size_bytes": {"type": "int", "required": True},
         "base": {"type": "str"},
+        "shared": {"type": "bool", "default": False},
     }
     run_module(
         _work,
         argument_spec={
             **moves.host_argument(),
+            **reserve_argument(),
             "state": {"type": "str", "required": True, "choices": ["prepared", "received", "finished", "undone"]},
             "run": {"type": "str", "required": True},
             "credentials": {"type": "dict", "no_log": True},
@@ -284,6 +297,7 @@ def main() -> None:
                     "machine_type": {"type": "str"},
                     "domain_type": {"type": "str"},
                     "cpu": {"type": "str"},
+                    "shared": {"type": "list", "elements": "str", "default": []},
                     **moves.NUMBERS,
                 },
             },

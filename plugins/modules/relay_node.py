@@ -24,6 +24,7 @@ description:
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._relay
   - basecast.fleet._relay.limits
   - basecast.fleet._relay.bases
@@ -141,6 +142,12 @@ options:
         next run to go on with.
     type: bool
     default: false
+  give_up:
+    description:
+      - Whether, with O(state=stopped), no node of this run may be started on this host again. A controller that still works on
+        the run would otherwise start it anew, as it does after a crash.
+    type: bool
+    default: false
   state_dir:
     description:
       - Directory in which this host keeps, as C(links.json), what the node measured of the links that leave it. Probes and
@@ -243,8 +250,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._errors import InvalidOption
-from ..module_utils._module import pools_argument, run_module
+from ..module_utils._module import checked_pools, pools_argument, run_module
 from ..module_utils._relay.errors import ControlFailed
 from ..module_utils._relay.node import process
 from ..module_utils._relay.node.settings import Settings
@@ -309,9 +317,12 @@ def listen(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.
             return answer(runtime.ask("progress", fleet=False))
         except ControlFailed:
             return {"changed": True, "node": {}}
+    runtime.refuse_given_up()
     if not wanted.encryption:
         module.warn(f"The nodes of the run {wanted.run} do not encrypt: anyone who can listen between the hosts reads the base disks.")
-    node, changed = process.listening(runtime, wanted, StoreShelf())
+    pools = checked_pools(module.params["pools"]).values()
+    shelf = StoreShelf(checked_percent(module.params["reserve_percent"]), tuple(pools))
+    node, changed = process.listening(runtime, wanted, shelf)
     return answer(node, changed)
 
 
@@ -319,6 +330,8 @@ def stop(module: AnsibleModule, runtime: process.RunDirectory) -> dict[str, t.An
     if module.check_mode:
         return {"changed": runtime.process() is not None, "node": {}}
     unwanted = bases(module.params) if module.params["discard"] else []
+    if module.params["give_up"]:
+        runtime.give_up()
     return {"changed": any([process.stopped(runtime), *(discarded(base) for base in unwanted)]), "node": {}}
 
 
@@ -336,6 +349,7 @@ def main() -> None:
         work,
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             **RUN,
             **LIMITS,
             "state": {"type": "str", "choices": list(STATES), "default": "listening"},
@@ -354,6 +368,7 @@ def main() -> None:
             "silence_s": {"type": "float", "default": 6},
             "patience_s": {"type": "float", "default": 60},
             "discard": {"type": "bool", "default": False},
+            "give_up": {"type": "bool", "default": False},
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
         },
         required_if=[("state", "listening", ("host", "address", "credentials"))],

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: seed_image
-short_description: Make cloud-init seed images for machines
+short_description: Make the media by which machines are customized
 version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
   - Makes one NoCloud medium per machine, an ISO 9660 image with the volume name V(cidata), in the machine's directory.
+  - For Ignition it is a file that the guest reads by QEMU's fw_cfg device, for cloudbase-init an image with the volume name
+    V(config-2), see O(seeds[].customize).
   - The instance identifier is derived from tenant, service and machine. An edited seed therefore takes effect when the
     machine is made anew, and does not run cloud-init's first boot again when an existing machine reboots.
   - The seed also carries a small script, as vendor-data, by which the guest reports to its second serial port that it
@@ -64,6 +66,7 @@ options:
           - A mapping becomes C(#cloud-config). A text is taken as it is.
           - What cloud-init would not understand is refused - a first line that it does not know, a byte order mark, a line that
             begins with a tab, common keys of the wrong type; and YAML that does not parse, where the host has PyYAML.
+          - Passwords that are not hashed are refused; C(openssl passwd -6) makes the hash.
         type: raw
       vendor_data:
         description:
@@ -71,6 +74,24 @@ options:
         type: raw
       network_config:
         description: Network configuration, version 2.
+        type: dict
+      customize:
+        description:
+          - V(cloud_init) makes a NoCloud image of O(seeds[].meta_data), O(seeds[].user_data), O(seeds[].vendor_data) and
+            O(seeds[].network_config).
+          - V(ignition) makes a file of O(seeds[].config), V(cloudbase) a configuration drive as OpenStack has it, of
+            O(seeds[].meta_data), O(seeds[].user_data) and O(seeds[].network_data). Their guests are not asked for a report.
+          - What the chosen one does not take is refused.
+        type: str
+        choices: [cloud_init, ignition, cloudbase]
+        default: cloud_init
+      config:
+        description:
+          - The configuration for Ignition, a mapping or a text of JSON.
+          - Refused are Butane, a missing or unknown version, and passwords that are not hashed.
+        type: raw
+      network_data:
+        description: Links, networks and services for cloudbase-init, as C(network_data.json) of OpenStack has them.
         type: dict
 seealso:
   - module: basecast.fleet.machine
@@ -119,7 +140,7 @@ seeds:
       description: Name of the machine.
       type: str
     path:
-      description: The image.
+      description: The image, or the file for Ignition.
       type: str
     instance_id:
       description: The identifier by which cloud-init recognises the machine.

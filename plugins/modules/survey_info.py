@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._attributes.info_module
   - basecast.fleet._pools
+  - basecast.fleet._pools.reserve
   - basecast.fleet._service
   - basecast.fleet._service.libvirt
   - basecast.fleet._service.state
@@ -31,6 +32,65 @@ options:
     description:
       - SHA-256 digests of bases that the tenant names, their own or their sources'. Such a base is reported even where only other
         tenants need it.
+    type: list
+    elements: str
+    default: []
+  check_xml:
+    description:
+      - Groups of machines to which a manifest adds XML, as P(basecast.fleet.service_manifest#filter) returns them in C(xml).
+      - C(virt-xml-validate) of the host validates them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the group.
+        type: str
+        required: true
+      cpus:
+        description: Number of virtual CPUs of each machine.
+        type: int
+        required: true
+      memory_mib:
+        description: Memory of each machine in MiB.
+        type: int
+        required: true
+      hardware:
+        description: The hardware of each machine, by the names of the options of M(basecast.fleet.machine).
+        type: dict
+        required: true
+  sources:
+    description: What groups of machines are made from, as P(basecast.fleet.service_manifest#filter) returns it in C(sources).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the group.
+        type: str
+        required: true
+      template:
+        description: Name of the template.
+        type: str
+        required: true
+      version:
+        description: Version of the template.
+        type: str
+        required: true
+      machine:
+        description: The machine of which the template is made where no host has it.
+        type: str
+      service:
+        description: The machine's service.
+        type: str
+      domain:
+        description: The domain of libvirt of which the template is made where no host has it.
+        type: str
+      host:
+        description: The host that has the domain. It is not read here.
+        type: str
+  source_domains:
+    description: Names and patterns of domains, which this collection has not made, of which templates may be made.
     type: list
     elements: str
     default: []
@@ -101,6 +161,7 @@ observation:
     capacity:
       description:
         - See RV(basecast.fleet.host_capacity_info#module:capacity), with memory in MiB and space in bytes.
+        - C(memory_mib) is what libvirt counts, where that is less than what the kernel has.
         - The pools have C(known) and C(error) besides. In a pool that is not known, all else but C(path) is V(null).
       type: dict
       sample:
@@ -115,6 +176,7 @@ observation:
             writable: true
             total_bytes: 1000204886016
             free_bytes: 812345671680
+            reserve_bytes: 50010244300
             promised_bytes: 214748364800
             write_mbps: null
             known: true
@@ -151,7 +213,7 @@ observation:
           tells C(machines) and C(disk_bytes) besides, which count for the tenant's quota. Those of O(service) are not among them.
       type: list
       elements: dict
-      sample: [{cpus: 2, memory_mib: 2048, pools: {default: {bytes: 0, growth_bytes: 21474836480}}}]
+      sample: [{cpus: 2, memory_mib: 2048, hugepages_mib: {}, pools: {default: {bytes: 0, growth_bytes: 21474836480}}}]
     own_claims:
       description:
         - What other runs of O(service) are about to make. C(run), C(uses) and C(places) are as in M(basecast.fleet.host_claim).
@@ -209,6 +271,16 @@ observation:
       description: What machines can have on it, see RV(basecast.fleet.machine_info#module:offers). V(null) if that is not known.
       type: dict
       sample: {firmware: [bios, uefi], tpm: ["2.0"], machine_types: [pc, q35]}
+    xml_problems:
+      description: Why machines of a group of O(check_xml) cannot be made, by the group's name; V(null) if that is not known.
+      type: dict
+      sample: {}
+    sources:
+      description:
+        - What the host has of each of O(sources), by the group's name; V(null) if that is not known. C(stored) is the template, C(live)
+          what its machine would give now, C(problem) why it cannot be made here.
+      type: dict
+      sample: {}
     record:
       description: The record of the service, V(null) if there is none. It may hold secrets.
       type: dict
@@ -243,6 +315,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
+from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.survey import Request, observe
 from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
@@ -250,7 +323,7 @@ from ..module_utils._names import check_name, check_sha256
 from ..module_utils._text import clean_data
 
 
-def _request(params: t.Mapping[str, t.Any]) -> Request:
+def _request(params: t.Mapping[str, t.Any], run: t.Any) -> Request:
     pools = checked_pools(params["pools"])
     check_absolute(params, "state_dir")
     if not 0 < params["part_timeout_s"] <= 3600:
@@ -266,11 +339,16 @@ def _request(params: t.Mapping[str, t.Any]) -> Request:
         port_range=params["port_range"],
         limit_s=params["part_timeout_s"],
         bases=[check_sha256("bases", sha256) for sha256 in params["bases"]],
+        reserve_percent=checked_percent(params["reserve_percent"]),
+        check_xml=params["check_xml"],
+        sources=params["sources"],
+        source_domains=tuple(params["source_domains"]),
+        run=run,
     )
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
-    observation = observe(_request(module.params))
+    observation = observe(_request(module.params, module.run_command))
     observation["clock"] = clock(module.params["controller_clock"], observation["clock_s"] or time.time())
     record = observation.pop("record")
     # The record is compared with what a plan would write, to the last character.
@@ -283,6 +361,7 @@ def main() -> None:
         exact=("observation",),
         argument_spec={
             **pools_argument(),
+            **reserve_argument(),
             "service": {"type": "str", "required": True},
             "controller_clock": {"type": "float"},
             "tenant": {"type": "str", "default": "default"},
@@ -291,6 +370,34 @@ def main() -> None:
             "address": {"type": "str"},
             "port_range": {"type": "str", "default": "47700-47799"},
             "bases": {"type": "list", "elements": "str", "default": []},
+            "check_xml": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "cpus": {"type": "int", "required": True},
+                    "memory_mib": {"type": "int", "required": True},
+                    "hardware": {"type": "dict", "required": True},
+                },
+            },
+            "sources": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "template": {"type": "str", "required": True},
+                    "version": {"type": "str", "required": True},
+                    "machine": {"type": "str"},
+                    "service": {"type": "str"},
+                    "domain": {"type": "str"},
+                    "host": {"type": "str"},
+                },
+                "required_together": [("machine", "service")],
+                "mutually_exclusive": [("machine", "domain")],
+            },
+            "source_domains": {"type": "list", "elements": "str", "default": []},
             "part_timeout_s": {"type": "float", "default": 30},
             "hidden": {"type": "bool", "default": False},
         },

@@ -16,11 +16,15 @@ import difflib
 import functools
 import inspect
 import math
+import re
 import typing as t
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..module_utils._machine.hardware.cards import KIND_NAMES
+from ..module_utils._machine.hardware.processor import SET_PATTERN, set_mistake
 
 PREFIX = "basecast_"
 # Variables without the prefix; all others lose theirs.
@@ -187,11 +191,69 @@ def _quotas(value: Mapping[str, t.Any]) -> dict[str, dict[str, float]]:
     return found
 
 
+_GRANTED_NUMBERS = ("cpus", "nodes")
+
+
+def _grants(value: Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    expected = (
+        f"a mapping of tenants, or * for all, each with lists of names for {', '.join(KIND_NAMES)}, and numbers such as 0-3,8, or *,"
+        f" for {' and '.join(_GRANTED_NUMBERS)}"
+    )
+    found: dict[str, dict[str, t.Any]] = {}
+    for tenant, given in value.items():
+        if not isinstance(given, Mapping) or set(given) - {*KIND_NAMES, *_GRANTED_NUMBERS}:
+            raise ValueError(expected)
+        if not all(_is_list_of_names(granted) if what in KIND_NAMES else _is_set_of_numbers(granted) for what, granted in given.items()):
+            raise ValueError(expected)
+        found[str(tenant)] = {what: granted if what in KIND_NAMES else str(granted) for what, granted in given.items()}
+    return found
+
+
+def _is_list_of_names(granted: object) -> bool:
+    return isinstance(granted, list) and all(isinstance(name, str) for name in granted)
+
+
+def _is_set_of_numbers(granted: object) -> bool:
+    if isinstance(granted, bool) or not isinstance(granted, (str, int)):
+        return False
+    text = str(granted)
+    return text == "*" or (re.match(SET_PATTERN, text) is not None and set_mistake(text) is None)
+
+
+def _link_rates(value: Mapping[str, t.Any]) -> dict[str, float]:
+    try:
+        return {str(host): convert("" if rate is None else rate, {"type": "float"}) for host, rate in value.items()}
+    except ValueError as error:
+        raise ValueError("a mapping of hosts to 10^6 bit/s, each a number of at least 0") from error
+
+
+def _site_limits(value: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """A limit under a misspelt key would be none."""
+    expected = "sites: {SITE: {up_mbps, down_mbps}} and between: [[SITE, SITE, mbps]], with numbers above 0"
+    sites, between = value.get("sites") or {}, value.get("between") or []
+    whole = isinstance(sites, Mapping) and all(isinstance(one, Mapping) and not set(one) - _SITE_RATES for one in sites.values())
+    rows = isinstance(between, list) and all(isinstance(row, list) and len(row) == 3 for row in between)
+    if set(value) - {"sites", "between"} or not whole or not rows:
+        raise ValueError(expected)
+    try:
+        return {
+            "sites": {str(site): {what: _ratio(rate) for what, rate in one.items()} for site, one in sites.items()},
+            "between": [[str(one), str(other), _ratio(rate)] for one, other, rate in between],
+        }
+    except ValueError as error:
+        raise ValueError(expected) from error
+
+
+_SITE_RATES = {"up_mbps", "down_mbps"}
+
 _CHECKS: dict[str, Callable[[t.Any], t.Any]] = {
     "basecast_cpu_overcommit": _ratio,
+    "basecast_grants": _grants,
     "basecast_labels": _labels,
+    "basecast_link_mbps": _link_rates,
     "basecast_memory_overcommit": _ratio,
     "basecast_pool_labels": _pool_labels,
     "basecast_pool_overcommit": _pool_ratios,
     "basecast_quotas": _quotas,
+    "basecast_site_limits": _site_limits,
 }

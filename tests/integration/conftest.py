@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.relay_site import Site
-from ansible_collections.basecast.fleet.tests.lab import Lab
+from ansible_collections.basecast.fleet.tests.lab import Lab, _linux
 
 LabFactory = Callable[..., Lab]
 
@@ -51,3 +51,12 @@ def site() -> Iterator[Site]:
     site.end()
     subprocess.run(["chattr", "-R", "-i", str(directory)], capture_output=True, check=False)
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder, outside those that labs make."""
+    # Short, because sockets are made in it.
+    made = Path(tempfile.mkdtemp(prefix="lab-", dir="/var/tmp"))
+    yield made
+    _linux.remove_tree(made)

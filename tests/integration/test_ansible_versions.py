@@ -35,7 +35,7 @@ def environment(release: str) -> Path:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("release", ["2.19", "2.20", "2.21"])
+@pytest.mark.parametrize("release", [*(pytest.param(release, marks=pytest.mark.variant) for release in ("2.19", "2.20")), "2.21"])
 def test_a_supported_ansible_core_deploys(lab: Lab, release: str, tmp_path: Path) -> None:
     bin_ = environment(release)
     name = f"core{release.replace('.', '')}"
@@ -70,10 +70,11 @@ def test_a_supported_ansible_core_deploys(lab: Lab, release: str, tmp_path: Path
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("release", ["2.16", "2.17", "2.18"])
+@pytest.mark.parametrize("release", [*(pytest.param(release, marks=pytest.mark.variant) for release in ("2.16", "2.17")), "2.18"])
 def test_an_older_ansible_core_is_refused_at_once(lab: Lab, release: str) -> None:
     bin_ = environment(release)
-    for playbook in PLAYBOOKS:
+    # One task of one role refuses for all playbooks, so one release is enough to see that each has it.
+    for playbook in PLAYBOOKS if release == "2.18" else ["deploy"]:
         done = lab.exec_in_controller([bin_ / "ansible-playbook", f"basecast.fleet.{playbook}", "-e", "manifest=/none"])
         assert done.returncode == 2, done.stdout
         assert re.search(rf"ansible-core: {re.escape(release)}\.\d+ on the controller; expected {re.escape(LEAST)} or later", done.stdout)

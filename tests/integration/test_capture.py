@@ -168,6 +168,22 @@ def test_copies_of_a_machine_on_other_hosts_are_one_manifest(lab: Lab) -> None:
     assert again.code == 0 and set(again.changed.values()) == {0}, again
 
 
+@pytest.mark.timeout(600)
+def test_three_lines_copy_a_machine_with_its_hardware(lab: Lab) -> None:
+    """A second run makes nothing, and finds the template although its machine is not asked."""
+    source = {"machine": "web-1", "service": "shop", "template": "whole"}
+    trio = {"format": 1, "service": "trio", "machines": [{"name": "twin", "hosts": ["kvm1", "kvm2"], "source": source}]}
+    done = deploy(lab, trio)
+    assert done.code == 0 and done.states == {"twin-1": "deployed", "twin-2": "deployed"}, done
+    xml = {
+        name: lab.hosts[host].run(["virsh", "dumpxml", name]).stdout for name, host in (("trio-twin-1", "kvm1"), ("trio-twin-2", "kvm2"))
+    }
+    memory = f"<memory unit='KiB'>{ROLE['memory_mib'] * 1024}</memory>"
+    assert all(memory in one for one in xml.values()) and "came up as twin-2" in done.out, done
+    again = nothing_changed_by(lab, lambda: deploy(lab, trio))
+    assert again.code == 0 and set(again.changed.values()) == {0}, again
+
+
 # --- clones ------------------------------------------------------------------------------------
 
 

@@ -517,7 +517,7 @@ CHAIN = [
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+@pytest.mark.parametrize("mode", [pytest.param("staged", marks=pytest.mark.variant), "cut_through"])
 def test_a_relaying_host_dies_and_its_child_goes_on_with_the_source(fresh_lab_factory: t.Callable[..., Lab], mode: str) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=60)
     give(lab.hosts["kvm1"])

@@ -54,7 +54,7 @@ def nodes(lab: Lab) -> list[str]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.variant)], ids=["term", "int"])
 def test_a_cancelled_deployment_leaves_no_node(fresh_lab_factory: t.Callable[..., Lab], number: int) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=2)
     process, main, output = begin(lab)
@@ -73,7 +73,29 @@ def test_a_cancelled_deployment_leaves_no_node(fresh_lab_factory: t.Callable[...
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("number", "on_cancel"), [(signal.SIGKILL, "end"), (signal.SIGTERM, "finish")], ids=["killed", "finish"])
+def test_a_run_that_is_stopped_by_its_name_is_over_for_its_controller_too(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=2)
+    process, _main, output = begin(lab, basecast_relay_patience_s=20)
+    try:
+        (run,) = {place.parent.name for name in HOSTS for place in lab.hosts[name].path("/run/basecast").glob("*/node.sock")}
+        done = lab.playbook(["basecast.fleet.stop", "-e", f"run={run}"])
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert nodes(lab) == []
+        assert process.wait(240) != 0, "".join(output)[-4000:]
+        # It took the end of its nodes for a crash, and was not let start them again.
+        assert nodes(lab) == []
+    finally:
+        process.kill()
+    assert "the run was stopped by its name" in " ".join("".join(output).split()), "".join(output)[-4000:]
+    assert bases(lab.hosts["kvm3"]) == []
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("number", "on_cancel"),
+    [(signal.SIGKILL, "end"), pytest.param(signal.SIGTERM, "finish", marks=pytest.mark.variant)],
+    ids=["killed", "finish"],
+)
 def test_a_base_arrives_without_its_controller(fresh_lab_factory: t.Callable[..., Lab], number: int, on_cancel: str) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=4)
     process, main, _output = begin(lab, basecast_on_cancel=on_cancel)

@@ -308,7 +308,7 @@ def test_the_options_of_a_filter_are_its_parameters(name: str, docs: dict[tuple[
         function = getattr(module, name)
     _given, *parameters = inspect.signature(function).parameters.values()
     # Options by keyword only stand in a table, beside the function or shared by two filters; the documentation says the defaults.
-    by_keyword = getattr(function.__globals__.get("Options"), "__annotations__", OPTIONS)
+    by_keyword = getattr(inspect.unwrap(function).__globals__.get("Options"), "__annotations__", OPTIONS)
     shared = by_keyword if any(p.kind is p.VAR_KEYWORD for p in parameters) else {}
     parameters = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
     options = {key: option for key, option in docs["filter", name]["doc"]["options"].items() if key != "_input"}

@@ -81,7 +81,7 @@ def work(base: str, *names: str, network: str = "default", **changes: t.Any) -> 
     return {
         "machines": machines,
         "disks": [{"machine": name, "name": "root", "base": base} for name in names],
-        "seeds": [{"machine": name, "user_data": {"password": "verysecret"}} for name in names],
+        "seeds": [{"machine": name, "user_data": {"write_files": [{"path": "/etc/key", "content": "verysecret"}]}} for name in names],
         "references": [{"sha256": base, "pool": "default", "name": "tiny", "version": "v1"}],
         "record": {"format": 1, "service": SERVICE, "generation": 1, "secret": "verysecret"},
     }

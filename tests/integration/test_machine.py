@@ -163,7 +163,8 @@ def test_stopped_and_started_again(fleet: Fleet) -> None:
 def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Fleet) -> None:
     name, base = "uefi-1", f"../../../bases/{'0' * 64}/disk"
     assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
-    fleet.run(f"cd {fleet.directory(name)} && qemu-img create -q -f qcow2 -F qcow2 -b {base} root.qcow2")
+    for disk in ("root", "tools"):
+        fleet.run(f"cd {fleet.directory(name)} && qemu-img create -q -f qcow2 -F qcow2 -b {base} {disk}.qcow2")
     board: dict[str, t.Any] = {
         "firmware": "uefi",
         "tpm": "2.0",
@@ -173,13 +174,15 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
     }
     board.update(cpus=2, cpu={"model": "maximum", "topology": {"cores": 2}, "pin": "0"}, memory={"at_start_mib": 192})
     board.update(graphics={"type": "vnc"}, console="terminal")
-    board["drives"] = [{"name": "root", "cache": "none", "io": "native", "serial": "root-1"}]
+    board["drives"] = [{"name": "root", "cache": "none", "io": "native", "serial": "root-1"}, {"name": "tools", "device": "cdrom"}]
+    board["disks"] = [{"name": disk, "path": f"{fleet.directory(name)}/{disk}.qcow2"} for disk in ("root", "tools")]
     board["networks"] = [{"network": "default", "mtu": 1400, "mac": "52:54:00:10:00:01"}]
 
     first = fleet.machine("reported", name, changes=board)
     assert not first["failed"] and first["machines"][0]["report"]["hostname"] == name, first
     assert [machine["drift"] for machine in fleet.machine("started", name, changes=board)["machines"]] == [[]]
     assert "TINY hostname=uefi-1" in fleet.run(f"cat {fleet.directory(name)}/console.log")
+    assert "<target dev='sdb' bus='sata'/>\n      <readonly/>" in fleet.run(f"virsh dumpxml shop-{name}")
     console = f"sleep 1 | timeout -k 1 4 script -qec 'virsh console shop-{name}' /dev/null"
     assert "Connected to domain" in fleet.host.run(console, check=False).stdout
     uuid = first["machines"][0]["uuid"]
@@ -193,7 +196,9 @@ def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Flee
     assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
     again = fleet.machine("defined", name, changes=board)
     assert again["machines"][0]["uuid"] == uuid and again["machines"][0]["actions"] == ["defined"]
-    other = fleet.machine("defined", name, changes={"cpus": 2, "memory_mib": 256, "firmware": "bios", "on_crash": "restart"})
+    other = fleet.machine(
+        "defined", name, changes={"cpus": 2, "memory_mib": 256, "firmware": "bios", "on_crash": "restart", "disks": board["disks"]}
+    )
     assert not other["failed"], other
     assert [(one["path"], one["to"]) for one in other["machines"][0]["drift"]] == [("firmware", "bios"), ("on_crash", "restart")]
 

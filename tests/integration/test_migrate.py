@@ -92,7 +92,7 @@ def goes_on(lab: Lab, name: str) -> None:
     ("options", "words"),
     [
         (["-e", "service=shop"], "machine: none given; expected the name of a machine"),
-        ([*WEB, "-e", "to=kvm1", "-e", "to_pool=fast"], "to_pool: web-1 is on kvm1 already"),
+        ([*WEB, "-e", "to=kvm1", "-e", "to_pool=fast"], "web-1: kvm1: it has no usable pool 'fast'"),
         ([*WEB, "-e", "tenant=other"], "machine: web-1 of service shop (tenant other) is on no host that was asked"),
         ([*WEB, "-e", "to=kvm2", "-e", "to_pool=fast"], "kvm2: it has no usable pool 'fast'"),
         ([*WEB, "--skip-tags", "all"], "Nothing was done, or not all of it"),
@@ -238,6 +238,43 @@ def _nobody_else_touches_it(lab: Lab) -> None:
     done = nothing_changed_by_move(lab, lambda: migrate(lab, playbook="status"))
     assert "web-1: its migration" in done.out and told in done.out, done
     assert where(lab) == before
+
+
+@pytest.mark.timeout(600)
+def test_another_pool_of_the_host_live_killed_and_off(lab: Lab) -> None:
+    (source,) = list(where(lab))
+    host = lab.hosts[source]
+    host.add_pool("fast", "dir")
+    there = [*WEB, "-e", f"to={source}", "-e", "to_pool=fast"]
+    predicted = nothing_changed_by_move(lab, lambda: migrate(lab, *there, "--check", "--diff"))
+    assert predicted.code == 0 and "the base tiny 1 is copied first to the pool fast" in predicted.out, predicted
+    began = lab.popen_playbook(["basecast.fleet.migrate", *there, *SETTINGS])
+    assert began.stdout is not None
+    for line in began.stdout:
+        if "Let machines move to another pool" in line:
+            break
+    began.kill()
+    began.wait()
+    deadline = time.monotonic() + 180
+    while (done := migrate(lab, *there)).code != 0:
+        assert "at work on" in " ".join(done.out.split()) and time.monotonic() < deadline, done
+    assert where(lab) == {source: "running"} and set(disks_of(host)) == {f"{POOLS['fast']}/machines/shop/web-1"}, done
+    goes_on(lab, source)
+    numbers = counted(lab, source)
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    again = deploy(lab, SHOP)
+    assert again.code == 0 and again.states == {"web-1": "present"} and set(again.changed.values()) == {0}, again
+    done = migrate(lab, *WEB, "-e", f"to={source}", "-e", "to_pool=default", "-e", "live=false")
+    assert done.code == 0 and set(disks_of(host)) == {HOME} and where(lab) == {source: "running"}, done
+    assert host.run("find /srv/pools/fast/machines -type f").stdout == "" and "migrations" not in " ".join(traces(lab, source))
+
+
+POOLS = {"fast": "/srv/pools/fast"}
+
+
+def disks_of(host: t.Any) -> list[str]:
+    listed = host.run("virsh domblklist --inactive shop-web-1").stdout
+    return [line.split()[1].rpartition("/")[0] for line in listed.splitlines() if ".qcow2" in line]
 
 
 @pytest.mark.timeout(600)

@@ -163,37 +163,42 @@ def planned(lab: Lab, asked: dict[str, t.Any], more: dict[str, t.Any] | None = N
 class TestRules:
     """Rules of the manifest and facts of hosts, from variables to the plan."""
 
-    @pytest.mark.parametrize(
-        "count, rules, hosts",
-        [
-            (2, {}, ["kvm1", "kvm3"]),
-            (1, {"labels": ["ssd"]}, ["kvm3"]),
-            (1, {"avoid": ["ssd"]}, ["kvm1"]),
-            (2, {"anti_affinity": True}, ["kvm1", "kvm3"]),
-            (2, {"spread": {"by": "site", "at_most": 1}}, ["kvm1", "kvm3"]),
-        ],
-    )
-    def test_where_machines_go(self, lab: Lab, count: int, rules: dict[str, t.Any], hosts: list[str]) -> None:
-        done, plan = planned(lab, manifest(count, service="ruled", placement=rules))
-        assert done.code == 0, done
-        assert sorted(machine["host"] for machine in plan["machines"]) == hosts
+    @staticmethod
+    def groups(asked: list[tuple[str, int, dict[str, t.Any]]]) -> dict[str, t.Any]:
+        """One service with a group for each rule."""
+        made = manifest(1, service="ruled")
+        (group,) = made["machines"]
+        made["machines"] = [{**copy.deepcopy(group), "name": name, "count": count, "placement": rules} for name, count, rules in asked]
+        return made
 
-    @pytest.mark.parametrize(
-        "count, rules, quotas, reason",
-        [
-            (3, {"anti_affinity": True}, {}, "what binds: maintenance, anti_affinity"),
-            (3, {"spread": {"by": "site", "at_most": 1}}, {}, "what binds: spread"),
-            (1, {"labels": ["gpu"]}, {}, "what binds: labels"),
-            (2, {}, {"default": {"machines": 0}}, "2 machines of web would pass the quota of tenant default"),
-            (2, {}, {"default": {"memory_mib": 0}}, "MiB of memory are used, 128 are needed"),
-        ],
-    )
-    def test_what_does_not_fit_is_refused(
-        self, lab: Lab, count: int, rules: dict[str, t.Any], quotas: dict[str, t.Any], reason: str
-    ) -> None:
-        asked = manifest(count, service="ruled", placement=rules)
-        done, _plan = nothing_changed_by(lab, lambda: planned(lab, asked, {"basecast_quotas": quotas}))
-        assert done.code != 0 and reason in " ".join(done.out.split()), done
+    def test_where_machines_go(self, lab: Lab) -> None:
+        expected = {"any": ["kvm1", "kvm3"], "fast": ["kvm3"], "slow": ["kvm1"], "apart": ["kvm1", "kvm3"], "sites": ["kvm1", "kvm3"]}
+        done, plan = planned(lab, self.groups([
+            ("any", 2, {}), ("fast", 1, {"labels": ["ssd"]}), ("slow", 1, {"avoid": ["ssd"]}), ("apart", 2, {"anti_affinity": True}),
+            ("sites", 2, {"spread": {"by": "site", "at_most": 1}}),
+        ]))  # fmt: skip
+        assert done.code == 0, done
+        where = {name: sorted(m["host"] for m in plan["machines"] if m["group"] == name) for name in expected}
+        assert where == expected
+
+    def test_what_does_not_fit_is_refused_with_the_rule_that_binds(self, lab: Lab) -> None:
+        asked = self.groups([
+            ("apart", 3, {"anti_affinity": True}), ("sites", 3, {"spread": {"by": "site", "at_most": 1}}), ("gpu", 1, {"labels": ["gpu"]}),
+        ])  # fmt: skip
+        done, _plan = nothing_changed_by(lab, lambda: planned(lab, asked))
+        assert done.code != 0
+        told = " ".join(done.out.replace('",', "").replace('"', "").split())
+        for group, limits in {"apart": "maintenance, anti_affinity", "sites": "spread", "gpu": "labels"}.items():
+            assert re.search(rf"1 machine of {group} does not fit; what binds: [\w, ]*{limits}", told), done
+
+    def test_what_would_pass_a_quota_is_refused(self, lab: Lab) -> None:
+        asked = manifest(2, service="ruled")
+        done, _plan = nothing_changed_by(
+            lab, lambda: planned(lab, asked, {"basecast_quotas": {"default": {"machines": 0, "memory_mib": 0}}})
+        )
+        assert done.code != 0
+        told = " ".join(done.out.split())
+        assert "2 machines of web would pass the quota of tenant default" in told and "MiB of memory are used, 128 are needed" in told, done
 
 
 class TestPartial:

@@ -119,6 +119,66 @@ def test_a_role_leaves_with_its_user_data(lab: Lab) -> None:
         assert "secret-of-web" in kept and "secret-of-db" not in kept and f'"{one["machine"]}"' not in kept
 
 
+FARM: dict[str, t.Any] = {
+    "format": 1,
+    "service": "farm",
+    "machines": [
+        {
+            "name": "web",
+            "hosts": ["kvm1", "kvm2"],
+            "count": 2,
+            "memory_mib": 96,
+            "disks": [{"name": "data", "size_gib": 0.1}],
+            "networks": [],
+            "scale": {"metric": "requests", "of": "service", "target": 100, "max": 4, "drain": ["/bin/true"], "drain_timeout_s": 5},
+        }
+    ],
+}
+
+
+def farm(lab: Lab) -> dict[str, str]:
+    return {name.removeprefix("farm-"): host for host, names in domains(lab).items() for name in names if name.startswith("farm-")}
+
+
+@pytest.mark.timeout(900)
+def test_a_group_grows_and_shrinks_by_its_rule_and_by_hand(lab: Lab) -> None:
+    def scale(*options: str, manifest: dict[str, t.Any] | None = None) -> Outcome:
+        file, report = lab.state / "farm.json", lab.state / "scale.json"
+        file.write_text(json.dumps(manifest or FARM))
+        report.unlink(missing_ok=True)
+        command = ["basecast.fleet.scale", "-e", f"manifest={file}", "-e", f"basecast_report_file={report}", *QUICK, *options]
+        return Outcome(lab.playbook(command, timeout=300), report)
+
+    busy = ["-e", json.dumps({"readings": {"requests": 290}})]
+    first = deploy(lab, FARM)
+    assert first.code == 0 and set(farm(lab)) == {"web-1", "web-2"}, first
+    would = nothing_changed_by(lab, lambda: scale(*busy, "--check"))
+    assert would.code == 0 and "web: count from 2 to 3: requests is 145 for each machine" in would.out, would
+
+    grown = scale(*busy)
+    assert grown.code == 0 and grown.states == {"web-1": "present", "web-2": "present", "web-3": "deployed"}, grown
+    plain = deploy(lab, FARM)
+    assert plain.code == 0 and set(plain.states.values()) == {"present"} and len(plain.states) == 3, plain
+    assert "surplus" not in plain.out and "as the playbook scale has set it" in plain.out
+    rests = scale(*busy)
+    assert rests.code == 0 and "web: stays at 3: the last change was" in rests.out and len(farm(lab)) == 3, rests
+    unknown = nothing_changed_by(lab, lambda: scale("-e", json.dumps({"readings": {"requests": None}})))
+    assert unknown.code != 0 and "the reading of requests is none" in unknown.out, unknown
+
+    held = scale("-e", "role=web", "-e", "count=2")
+    assert held.code != 0 and "or remove the machines without draining them" in held.out and len(farm(lab)) == 3, held
+    calm = copy.deepcopy(FARM)
+    del calm["machines"][0]["scale"]
+    shrunk = scale("-e", "role=web", "-e", "count=2", manifest=calm)
+    assert shrunk.code == 0 and set(farm(lab)) == {"web-1", "web-2"}, shrunk
+    assert shrunk.states == {"web-1": "present", "web-2": "present"} and "surplus" not in shrunk.out
+    least = scale("-e", "role=web", "-e", "count=1", manifest=calm)
+    assert least.code == 0 and len(farm(lab)) == 1, least
+    left = deploy(lab, FARM)
+    assert left.code == 0 and len(farm(lab)) == 1, left
+    assert remove(lab, "-e", "service=farm").code == 0 and farm(lab) == {}
+
+
 @pytest.mark.timeout(400)
 def test_a_parent_of_another_disk_stays_and_is_named(lab: Lab) -> None:
     host = lab.hosts["kvm1"]
@@ -152,6 +212,86 @@ def test_a_service_leaves_beside_a_deployment_of_another(lab: Lab) -> None:
         assert 0 < runs <= 2, runs
     again = nothing_changed_by(lab, lambda: remove(lab, "-e", "service=shop"))
     assert again.code == 0 and set(again.changed.values()) == {0}, again
+
+
+def stack(service: str, on_failure: str = "keep", port: int = 5432) -> dict[str, t.Any]:
+    """An appliance over two hosts: what serves pages starts once the data base answers."""
+    role = {"memory_mib": 96, "disks": [{"name": "root", "base": "tiny", "size_gib": 1}], "networks": [{"network": "default"}]}
+    serve = "mkdir -p /www && echo well > /www/healthy && httpd -h /www -p"
+    return {
+        **SHOP,
+        "service": service,
+        "on_failure": on_failure,
+        "machines": [
+            {
+                **role,
+                "name": "page",
+                "hosts": ["kvm1"],
+                "after": ["db"],
+                "cloud_init": {"user_data": {"runcmd": [f"{serve} 80"]}},
+                "health": {"http": {"path": "/healthy", "status": 200}, "ports": [80]},
+            },
+            {
+                **role,
+                "name": "db",
+                "hosts": ["kvm2"],
+                "cloud_init": {"user_data": {"runcmd": [f"{serve} 5432"]}},
+                "health": {"ports": [port], "timeout_s": 60 if port == 5432 else 4},
+            },
+        ],
+    }
+
+
+def details(done: Outcome) -> dict[str, t.Any]:
+    return {machine["machine"]: machine for machine in done.report["machines"]}
+
+
+@pytest.mark.timeout(600)
+def test_an_appliance_starts_in_its_order_and_is_checked(lab: Lab) -> None:
+    # One host at a time, the one that waits first.
+    done = deploy(lab, stack("stack"), "--forks", "1")
+    assert done.code == 0, done
+    assert "start order: db; then page" in done.out
+    page, db = details(done)["page-1"], details(done)["db-1"]
+    assert [(one["check"], one["ok"]) for one in page["health"]] == [("port 80", True), ("http :80/healthy with status 200", True)]
+    assert "healthy: port 5432" in done.out and page["times"]["started_s"] > db["times"]["reported_s"]
+    again = nothing_changed_by(lab, lambda: deploy(lab, stack("stack")))
+    assert again.code == 0 and not any(again.changed.values()), again
+    assert [one["ok"] for one in details(again)["db-1"]["health"]] == [True]
+
+    off = Outcome(lab.playbook(["basecast.fleet.power_off", "-e", "service=stack", *QUICK], timeout=240), lab.state / "none.json")
+    assert off.code == 0 and "stop order: page-1; then db-1" in off.out and "2 of 2 machines are powered off" in off.out, off
+    started = deploy(lab, stack("stack"))
+    assert started.code == 0 and started.states == {"page-1": "started", "db-1": "started"}, started
+    gone = remove(lab, "-e", "service=stack")
+    assert gone.code == 0 and "stop order: page-1; then db-1" in gone.out and "stack" not in str(domains(lab)), gone
+
+
+@pytest.mark.timeout(600)
+def test_of_a_failed_appliance_is_kept_or_rolled_back_what_the_run_made(lab: Lab) -> None:
+    before, bases_before = domains(lab), bases(lab.hosts["kvm2"])
+    kept = deploy(lab, stack("ill", port=5433))
+    assert kept.code != 0 and kept.states == {"page-1": "failed", "db-1": "failed"}, kept
+    reason = details(kept)["db-1"]["reason"]
+    assert "is not healthy within 4 s (port 5433: " in reason and "Connection refused" in reason and "TINY done" in reason, reason
+    assert details(kept)["page-1"]["reason"].startswith("page-1 was not started, as it starts after db: db-1 on kvm2: db-1 (accel")
+    assert domains(lab) == {"kvm1": before["kvm1"], "kvm2": sorted([*before["kvm2"], "ill-db-1"])}
+    assert remove(lab, "-e", "service=ill").code == 0 and domains(lab) == before
+
+    # A disk of an earlier machine is there, and stays.
+    folder = lab.hosts["kvm2"].path(f"{POOL}/machines/ill/db-1")
+    keep = stack("ill", port=5432)
+    keep["machines"] = [{**keep["machines"][1], "disks": [*keep["machines"][1]["disks"], {"name": "data", "size_gib": 1}]}]
+    assert deploy(lab, keep).code == 0
+    assert remove(lab, "-e", "service=ill", "-e", "keep_disks=true").code == 0
+    (folder / "root.qcow2").unlink()
+    back = stack("ill", "roll_back", port=5433)
+    back["machines"][1]["disks"] = keep["machines"][0]["disks"]
+    done = deploy(lab, back)
+    assert done.code != 0 and "removed again (on_failure: roll_back): db-1 (accel" in details(done)["db-1"]["reason"], done
+    assert "TINY done" in details(done)["db-1"]["reason"]
+    assert domains(lab) == before and bases(lab.hosts["kvm2"]) == bases_before
+    assert sorted(file.name for file in folder.iterdir() if file.suffix == ".qcow2") == ["data.qcow2"]
 
 
 @pytest.mark.timeout(600)

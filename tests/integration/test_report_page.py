@@ -27,7 +27,7 @@ MANIFEST: dict[str, t.Any] = {
             "memory_mib": 128,
             "disks": [{"name": "root", "base": "tiny", "size_gib": 1}],
             "networks": [],
-            "cloud_init": {"user_data": {"password": "hidden-word"}},
+            "cloud_init": {"user_data": {"write_files": [{"path": "/etc/key", "content": "hidden-word"}]}},
         }
     ],
 }

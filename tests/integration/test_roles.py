@@ -136,10 +136,36 @@ def test_a_relative_manifest_is_looked_up_where_ansible_runs(tmp_path: Path) -> 
     assert "cannot be reached" in said, said
     code, said = run(tmp_path, "basecast.fleet.plan", "-e", "manifest=shop.yml", cwd=elsewhere)
     assert code != 0
-    assert f"manifest: there is no such file on the controller; tried {elsewhere}/shop.yml" in said, said
+    assert f"manifest: there is no such file on the controller; looked for {elsewhere}/shop.yml" in said, said
     (tmp_path / "site.yml").write_text("- ansible.builtin.import_playbook: basecast.fleet.plan\n")
     code, said = run(tmp_path, str(tmp_path / "site.yml"), "-e", "manifest=shop.yml", cwd=elsewhere)
     assert "cannot be reached" in said, said
+
+
+INLINE = """
+town: Ulm
+manifest:
+  format: 1
+  service: shop
+  machines:
+    - name: web
+      count: 1
+      disks: [{name: root, size_gib: 1}]
+      cloud_init: {user_data: {fqdn: "{{ machine.name }}.{{ town | lower }}", packages: "{{ machine.number }} of {{ tenant }}"}}
+"""
+
+
+@pytest.mark.timeout(120)
+def test_values_of_machines_pass_through_ansible(tmp_path: Path) -> None:
+    (tmp_path / "vars.yml").write_text(INLINE)
+    _code, said = run(tmp_path, "basecast.fleet.plan", "-e", "@vars.yml")
+    assert "machines[0].cloud_init.user_data: packages: a string is not accepted" in said, said
+    (tmp_path / "vars.yml").write_text(INLINE.replace("tenant", "ulm.tenant"))
+    _code, said = run(tmp_path, "basecast.fleet.plan", "-e", "@vars.yml")
+    assert "'ulm' is undefined" in said, said
+    (tmp_path / "vars.yml").write_text(INLINE.replace(', packages: "{{ machine.number }} of {{ tenant }}"', ""))
+    _code, said = run(tmp_path, "basecast.fleet.plan", "-e", "@vars.yml")
+    assert "cannot be reached" in said and "undefined" not in said, said
 
 
 @pytest.mark.timeout(120)

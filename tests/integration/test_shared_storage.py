@@ -16,7 +16,15 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.filter.shared_storage import shared_storage
-from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, bases, deploy, give, manifest, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import (
+    POOL,
+    Outcome,
+    bases,
+    deploy,
+    give,
+    manifest,
+    nothing_changed_by,
+)
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
@@ -239,3 +247,49 @@ class TestStorageIsRecognised:
         assert "web-2 stays: no host that was asked has its domain" in done.out
         # A removed file lives on under another name while it is open, so folders empty later than on a local file system.
         assert [fleet.hosts[name].run(f"ls -A {POOL}/machines").stdout for name in ("kvm3", "kvm4")] == ["", ""]
+
+
+@pytest.mark.timeout(600)
+def test_a_machine_on_shared_storage_moves_without_its_disks(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    """Live, back while it is off, and after a migration that was killed: what is in the shared pool is touched by nobody.
+
+    As root: libvirt notes owners in extended attributes, which a file system of this kernel has and NFS has not.
+    """
+    lab = fresh_lab_factory(hosts=3, libvirt="root")
+    lab.share_pool("default", ["kvm2", "kvm3"], apart=True)
+    give(lab.hosts["kvm2"])
+    shop = manifest(count=1)
+    shop["bases"][0]["source"]["host"] = "kvm2"
+    shop["machines"][0].update(hosts=["kvm2"], networks=[], memory_mib=128)
+    assert deploy(lab, shop).code == 0
+    disk = lab.hosts["kvm2"].path(f"{POOL}/machines/shop/web-1/root.qcow2")
+    before = disk.stat().st_ino
+    for target, more in (("kvm3", []), ("kvm2", ["-e", "live=false", "-e", "basecast_shutdown_timeout_s=30"])):
+        done = move(lab, target, *more)
+        assert done.code == 0, done.report
+        assert done.report["machines"][0]["bytes"] < 2**16, done
+        assert not done.report["machines"][0]["disk_bytes"], done
+        assert lab.hosts[target].run("virsh domstate shop-web-1").stdout.strip() == "running"
+        assert disk.stat().st_ino == before
+    began = lab.popen_playbook(["basecast.fleet.migrate", "-e", "service=shop", "-e", "machine=web-1", "-e", "to=kvm3"])
+    assert began.stdout is not None
+    for line in began.stdout:
+        if "Let machines leave: sent" in line:
+            break
+    began.kill()
+    began.wait()
+    until = time.monotonic() + 120
+    while (done := move(lab, "kvm3")).code != 0:
+        assert "at work on" in done.out and time.monotonic() < until, done
+    names = sorted(path.name for path in disk.parent.iterdir() if not path.name.startswith("."))
+    assert names == ["console.log", "report.log", "root.qcow2", "seed.iso", "seed.json"] and disk.stat().st_ino == before
+    shop["machines"][0].update(hosts=["kvm2", "kvm3"])
+    again = deploy(lab, shop)
+    assert again.code == 0 and again.states == {"web-1": "present"} and set(again.changed.values()) == {0}, again
+
+
+def move(lab: Lab, target: str, *options: str) -> Outcome:
+    report = lab.state / "migration.json"
+    report.unlink(missing_ok=True)
+    asked = ["-e", "service=shop", "-e", "machine=web-1", "-e", f"to={target}", "-e", f"basecast_report_file={report}", *options]
+    return Outcome(lab.playbook(["basecast.fleet.migrate", *asked], timeout=300), report)

@@ -90,6 +90,9 @@ def test_a_manifest_shows_drift(lab: Lab) -> None:
     done = status(lab, "-e", f"manifest={changed}")
     assert done.code == 0 and "drift: web-1…2: memory 96 → 112 MiB" in done.out and "missing: 2 machines of web" in done.out, done
     assert status(lab, "-e", f"manifest={changed}", "-e", "basecast_fail_on_drift=true").code != 0
+    planned = lab.playbook(["basecast.fleet.plan", "-e", f"manifest={changed}", "-e", "basecast_fail_on_drift=true"], timeout=240)
+    assert planned.returncode != 0
+    assert "Drift (basecast_fail_on_drift): web-1, web-2." in planned.stdout
 
 
 @pytest.mark.timeout(400)

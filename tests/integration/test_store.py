@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import http.server
@@ -330,6 +331,28 @@ def test_a_full_pool_is_left_as_it_was(source: pathlib.Path, tmp_path: pathlib.P
         small = good("base_disk_import", pools={"small": pool}, pool="small", src=str(source))["base"]
         wish = {"machine": "m", "name": "d", "pool": "small", "base": small["sha256"]}
         assert good("diff_disk", pools={"small": pool}, service="s", disks=[wish])["changed"]
+
+
+def test_imports_at_once_leave_the_reserve(tmp_path: pathlib.Path) -> None:
+    images = []
+    for number in range(4):
+        raw, image = tmp_path / f"{number}.raw", tmp_path / f"{number}.qcow2"
+        raw.write_bytes(random.Random(number).randbytes(12 * MIB) + bytes(100 * MIB))
+        qemu("convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, image.with_suffix(".vmdk"))
+        images.append(image.with_suffix(".vmdk"))
+
+    with mounted(tmp_path, "ext4", 48) as pool, concurrent.futures.ThreadPoolExecutor(len(images)) as workers:
+
+        def one(image: pathlib.Path) -> dict[str, t.Any]:
+            return call("base_disk_import", pools={"small": pool}, pool="small", src=str(image), reserve_percent=20)
+
+        results = list(workers.map(one, images))
+        space = os.statvfs(pool)
+        assert space.f_bavail >= space.f_blocks * 0.2
+        refused = [result for result in results if "failure" in result]
+        assert {result["failure"]["kind"] for result in refused} == {"no_space"}
+        assert 1 <= len(refused) <= 3
+        assert len(good("base_disk_info", pools={"small": pool})["pools"]["small"]["bases"]) == len(images) - len(refused)
 
 
 class Library(http.server.ThreadingHTTPServer):

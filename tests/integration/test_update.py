@@ -13,8 +13,13 @@ import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
+ADDRESSES = "192.0.2.11-192.0.2.12/24"
+GREETING = "echo {{ machine.name }} was made on {{ host }} for {{ tenant }}, not {% raw %}{{ you }}{% endraw %} >/dev/ttyS0"
 
-def shop(version: str = "1", memory_mib: int = 96, serial: str | None = None, **hardware: t.Any) -> dict[str, t.Any]:
+
+def shop(
+    version: str = "1", memory_mib: int = 96, serial: str | None = None, addresses: t.Any = ADDRESSES, **hardware: t.Any
+) -> dict[str, t.Any]:
     data = {"name": "data", "size_gib": 1, **({"serial": serial} if serial else {})}
     files = {"1": "tiny.qcow2", "2": "second.qcow2", "broken": "broken.raw"}
     return {
@@ -26,9 +31,9 @@ def shop(version: str = "1", memory_mib: int = 96, serial: str | None = None, **
                 "name": "web",
                 "hosts": ["kvm1", "kvm2"],
                 "memory_mib": memory_mib,
-                "networks": [],
+                "networks": [{"bridge": "br9", "address": addresses, "gateway": "192.0.2.1"}],
                 "disks": [{"name": "root", "base": "tiny", "size_gib": 1}, data],
-                "cloud_init": {},
+                "cloud_init": {"user_data": {"runcmd": [GREETING]}},
                 **hardware,
             }
         ],
@@ -40,6 +45,8 @@ def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
     made = lab_factory(hosts=2, rate_mbps=200, libvirt=True)
     give(made.hosts["kvm1"])
     give(made.hosts["kvm1"], version="v2", name="second.qcow2")
+    for host in made.hosts.values():
+        host.run("ip link add br9 type bridge && ip link set br9 up")
     made.hosts["kvm1"].run(["truncate", "-s", "1M", f"{POOL}/images/broken.raw"])
     done = deploy(made, shop())
     assert done.code == 0, done
@@ -68,8 +75,20 @@ def memory_of(lab: Lab, number: int) -> str:
     return lab.hosts[f"kvm{number}"].run(f"virsh dominfo shop-web-{number} | grep 'Max memory'").stdout.split()[2]
 
 
+def console_of(lab: Lab, number: int) -> str:
+    return lab.hosts[f"kvm{number}"].run(f"cat {POOL}/machines/shop/web-{number}/console.log").stdout
+
+
 def states(done: Outcome) -> dict[str, str]:
     return {one["machine"]: one["state"] for one in done.report["machines"]}
+
+
+@pytest.mark.timeout(400)
+def test_guests_come_up_with_values_of_their_own(lab: Lab) -> None:
+    for number in (1, 2):
+        console = console_of(lab, number)
+        assert f"web-{number} was made on kvm{number} for default, not {{{{ you }}}}" in console, console
+        assert f"TINY done addresses=192.0.2.1{number}/24" in console, console
 
 
 @pytest.mark.timeout(400)
@@ -112,13 +131,29 @@ def test_one_machine_gets_other_hardware_and_keeps_its_disks(lab: Lab) -> None:
     before, base = data_of(lab), base_of(lab, "kvm1", "web-1")
     root = lab.hosts["kvm1"].path(f"{POOL}/machines/shop/web-1/root.qcow2").stat().st_ino
     hardware: dict[str, t.Any] = {"tpm": 2.0, "watchdog": {}, "cpus": "2", "cpu": {"topology": {"cores": "2"}}, "console": "terminal"}
-    done = update(lab, shop(memory_mib=112, serial="data-1", **hardware), "-e", "machines=web-1")
+    hardware["addresses"] = ["192.0.2.77/24", "192.0.2.12/24"]
+    hardware["xml"] = [{"path": "devices", "add": "<sound model='ich9'/>"}]
+    refused = nothing_changed_by(lab, lambda: update(lab, shop(**hardware), "-e", "machines=web-1"))
+    assert refused.code != 0 and "kvm1 takes no XML of a manifest; an administrator may allow it" in refused.out, refused
+    allowed = ["-e", "machines=web-1", "-e", "basecast_machine_xml=true"]
+    wrong = {**hardware, "xml": [{"path": "devices", "add": "<sund model='ich9'/>"}]}
+    refused = nothing_changed_by(lab, lambda: update(lab, shop(**wrong), *allowed))
+    assert refused.code != 0 and "kvm1: libvirt's schema does not accept the machine with its xml" in refused.out, refused
+    done = update(lab, shop(memory_mib=112, serial="data-1", **hardware), *allowed)
+    assert "TINY done addresses=192.0.2.77/24" in console_of(lab, 1)
     assert done.code == 0 and states(done) == {"web-1": "updated"}, done
-    assert "disk data: serial none → data-1" in done.out and "tpm none → 2.0" in done.out, done
+    assert "disk data: serial not set → data-1" in done.out and "tpm none → 2.0" in done.out, done
     xml = lab.hosts["kvm1"].run("virsh dumpxml --inactive shop-web-1").stdout
-    for part in ("<serial>data-1</serial>", "<tpm model='tpm-crb'>", "<watchdog model='i6300esb'", "cores='2'", "<serial type='pty'>"):
+    for part in (
+        "<serial>data-1</serial>",
+        "<tpm model='tpm-crb'>",
+        "<watchdog model='i6300esb'",
+        "cores='2'",
+        "<serial type='pty'>",
+        "<sound model='ich9'>",
+    ):
         assert part in xml, part
-    assert "nothing to update" in update(lab, shop(memory_mib=112, serial="data-1", **hardware), "-e", "machines=web-1").out
+    assert "nothing to update" in update(lab, shop(memory_mib=112, serial="data-1", **hardware), *allowed).out
     assert (memory_of(lab, 1), memory_of(lab, 2)) == (str(112 * 1024), str(96 * 1024))
     assert data_of(lab) == before and base_of(lab, "kvm1", "web-1") == base
     assert lab.hosts["kvm1"].path(f"{POOL}/machines/shop/web-1/root.qcow2").stat().st_ino == root

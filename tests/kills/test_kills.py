@@ -96,8 +96,8 @@ def state_of(lab: Lab) -> dict[str, t.Any]:
     state: dict[str, t.Any] = {}
     for name, host in lab.hosts.items():
         pool = host.path(POOL)
-        # What a killed run held, as what it claimed, ends by its time to live.
-        kept = [f for f in pool.rglob("*") if f.is_file() and not f.name.endswith(".log") and f.parent.name != ".held"]
+        # What a killed run held or was promised ends by its time to live, or with the next promise.
+        kept = [f for f in pool.rglob("*") if f.is_file() and not f.name.endswith(".log") and f.parent.name not in (".held", ".room")]
         files = sorted(str(f.relative_to(pool)) for f in kept)
         domains = sorted(host.run("virsh -q list --name").stdout.split())
         backing = host.run(f"for d in {POOL}/machines/*/*/*.qcow2; do qemu-img info -U --output=json $d; done").stdout

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[2] / ".collections")
 
 from ansible_collections.basecast.fleet.tests.lab import _state
-from ansible_collections.basecast.fleet.tests.lab._host import FILE_SYSTEMS, LabError, Rate
+from ansible_collections.basecast.fleet.tests.lab._host import FILE_SYSTEMS, Host, LabError, Rate
 from ansible_collections.basecast.fleet.tests.lab._lab import SSH_OPTIONS, Lab, PoolSpec
 
 DEFAULT_NAME = "lab"
@@ -168,12 +168,27 @@ def running() -> list[Path]:
 def run_command(options: argparse.Namespace) -> int:
     if options.command not in ("up", "run") and os.geteuid() == 0:
         _state.sweep(_state.lab_root())
+    if options.command in ("up", "run", "list", "down"):
+        return of_labs(options)
+    lab = Lab.attach(current(options))
+    host = lab.hosts.get(getattr(options, "host", None) or lab.names[0])
+    if host is None:
+        raise LabError(f"there is no host {options.host!r} in this lab; there are {', '.join(lab.names)}")
+    if options.command in ("exec", "controller", "playbook"):
+        return of_programs(lab, host, options)
+    if options.command in ("cut", "slow", "restore"):
+        of_links(lab, host, options)
+    else:
+        of_hosts(lab, host, options)
+    return 0
+
+
+def of_labs(options: argparse.Namespace) -> int:
     match options.command:
         case "up":
             started = time.monotonic()
             lab = new_lab(options, detached=True).up()
             print(f"lab {lab.name}: {', '.join(lab.names)} are up after {time.monotonic() - started:.1f} s ({lab.state})")
-            return 0
         case "run":
             signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
             signal.signal(signal.SIGHUP, lambda _number, _frame: sys.exit(129))
@@ -182,42 +197,29 @@ def run_command(options: argparse.Namespace) -> int:
                 return foreground(lab, argv)
         case "list":
             print("\n".join(path.name for path in running()) or "no lab is running")
-            return 0
         case "down":
-            states = running() if options.all else [current(options)]
-            for state in states:
+            for state in running() if options.all else [current(options)]:
                 Lab(state_dir=state).down()
-            return 0
-    lab = Lab.attach(current(options))
-    pair = lab.pair(options.host, options.to) if getattr(options, "to", None) else None
-    host = lab.hosts.get(getattr(options, "host", None) or lab.names[0])
-    if host is None:
-        raise LabError(f"there is no host {options.host!r} in this lab; there are {', '.join(lab.names)}")
-    both = not getattr(options, "one_way", False)
+    return 0
+
+
+def of_programs(lab: Lab, host: Host, options: argparse.Namespace) -> int:
     match options.command:
-        case "status":
-            print(json.dumps(lab.status, indent=2))
-        case "inventory":
-            print(lab.inventory if options.path else lab.inventory.read_text(), end="\n" if options.path else "")
         case "exec":
             argv = own_argv(options)
             ssh = ["ssh", *SSH_OPTIONS, "-o", "ConnectTimeout=5", "-i", str(lab.state / "key")]
             line = argv[0] if len(argv) == 1 else shlex.join(argv)
             return foreground(lab, [*ssh, *(["-t"] if sys.stdin.isatty() else []), f"root@{host.address}", line])
-        case "put":
-            host.put(options.source, options.target)
-        case "get":
-            host.get(options.source, options.target)
         case "controller":
             return foreground(lab, own_argv(options))
-        case "playbook":
+        case _:
             return foreground(lab, ["ansible-playbook", *options.argv])
-        case "crash":
-            host.crash()
-        case "power-cut":
-            host.power_cut()
-        case "revive":
-            host.revive()
+
+
+def of_links(lab: Lab, host: Host, options: argparse.Namespace) -> None:
+    pair = lab.pair(options.host, options.to) if getattr(options, "to", None) else None
+    both = not getattr(options, "one_way", False)
+    match options.command:
         case "cut":
             pair.cut(both) if pair else host.cut_link()
         case "slow" if pair:
@@ -228,6 +230,24 @@ def run_command(options: argparse.Namespace) -> int:
             host.slow_link(options.rate)
         case "restore":
             pair.restore(both) if pair else host.restore_link()
+
+
+def of_hosts(lab: Lab, host: Host, options: argparse.Namespace) -> None:
+    match options.command:
+        case "status":
+            print(json.dumps(lab.status, indent=2))
+        case "inventory":
+            print(lab.inventory if options.path else lab.inventory.read_text(), end="\n" if options.path else "")
+        case "put":
+            host.put(options.source, options.target)
+        case "get":
+            host.get(options.source, options.target)
+        case "crash":
+            host.crash()
+        case "power-cut":
+            host.power_cut()
+        case "revive":
+            host.revive()
         case "fill-pool":
             print(f"{host.fill_pool(options.pool, options.leave)} bytes are free")
         case "free-pool":
@@ -236,7 +256,6 @@ def run_command(options: argparse.Namespace) -> int:
             print(host.add_pool(options.pool, options.fs, options.size))
         case "share-pool":
             print(lab.share_pool(options.pool, options.hosts))
-    return 0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

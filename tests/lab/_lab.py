@@ -463,7 +463,7 @@ timeout = 10
 
 [ssh_connection]
 pipelining = True
-ssh_args = {self.ssh_args.replace("%", "%%")}
+ssh_args = {self.ssh_args}
 retries = 0
 """)
 

@@ -15,8 +15,11 @@ call of the filter, with compiled code in the cache.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import time
 import typing as t
@@ -96,6 +99,19 @@ def read(folder: pathlib.Path, names: list[str]) -> list[tuple[str, dict[str, t.
     return [(path.name, json.loads(path.read_text())) for path in paths if not names or path.stem in names]
 
 
+def enter_environment() -> None:
+    """Goes on in the Python environment of the checkout if this one, started by hand, does not have the collection."""
+    try:
+        importlib.util.find_spec("ansible_collections.basecast.fleet.plugins")
+        return
+    except ModuleNotFoundError:
+        pass
+    root = HERE.parents[1]
+    subprocess.run([root / "tools" / "setup"], check=True)
+    python = str(root / ".venv" / "bin" / "python")
+    os.execve(python, [python, "-m", "tests.placement", *sys.argv[1:]], {**os.environ, "PYTHONPATH": str(root / ".collections")})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="instances (default: all)")
@@ -127,4 +143,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    enter_environment()
     sys.exit(main())

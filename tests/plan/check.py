@@ -172,6 +172,28 @@ def check_parents(plan: dict[str, t.Any]) -> None:
                 raise BadPlan(f"tree {number} does not start at a source for {host}")
 
 
+def _spanning_trees(plan: dict[str, t.Any], links: t.Container[tuple[str, str]], targets: list[str]) -> list[dict[str, str]]:
+    """Each tree as the sender of each receiver, or BadPlan."""
+    trees = [{e["to"]: e["from"] for e in tree["edges"]} for tree in plan["trees"]]
+    for tree in trees:
+        if set(tree) != set(targets):
+            raise BadPlan(f"a tree leaves out {sorted(set(targets) - set(tree))[:5]}")
+        for child, sender in tree.items():
+            if (sender, child) not in links:
+                raise BadPlan(f"{sender} > {child}: there is no such link")
+    return trees
+
+
+def _quota(plan: dict[str, t.Any], chunks: int) -> list[int]:
+    """How many of the chunks go along each tree."""
+    total = math.fsum(tree["weight"] for tree in plan["trees"])
+    wanted = [tree["weight"] / total * chunks for tree in plan["trees"]]
+    quota = [math.floor(w) for w in wanted]
+    for k in sorted(range(len(quota)), key=lambda k: quota[k] - wanted[k])[: chunks - sum(quota)]:
+        quota[k] += 1
+    return quota
+
+
 def cut_through(
     matrix: dict[str, t.Any],
     plan: dict[str, t.Any],
@@ -187,20 +209,10 @@ def cut_through(
     check_parents(plan)
     shared = sharing(matrix, plan)
     targets = [h for h in plan["targets"] if h not in plan["unreachable"] and h not in shared]
-    trees = [{e["to"]: e["from"] for e in tree["edges"]} for tree in plan["trees"]]
-    for tree in trees:
-        if set(tree) != set(targets):
-            raise BadPlan(f"a tree leaves out {sorted(set(targets) - set(tree))[:5]}")
-        for child, sender in tree.items():
-            if (sender, child) not in links:
-                raise BadPlan(f"{sender} > {child}: there is no such link")
+    trees = _spanning_trees(plan, links, targets)
     if not targets:
         return 0.0, 0.0
-    total = math.fsum(tree["weight"] for tree in plan["trees"])
-    wanted = [tree["weight"] / total * chunks for tree in plan["trees"]]
-    quota = [math.floor(w) for w in wanted]
-    for k in sorted(range(len(quota)), key=lambda k: quota[k] - wanted[k])[: chunks - sum(quota)]:
-        quota[k] += 1
+    quota = _quota(plan, chunks)
 
     def send_s(a: str, b: str) -> float:
         return links[a, b] if ports is None else ports[a][0]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest_schema import MANIFEST
+from ansible_collections.basecast.fleet.tests.browser.conftest import Browser
 from ansible_collections.basecast.fleet.tests.demo import recording
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,9 +53,28 @@ def run(*command: str) -> None:
         pytest.fail(done.stdout[-8000:], pytrace=False)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_site_builds_without_a_warning() -> None:
     run(sys.executable, "tools/docsite/build.py")
+
+
+@pytest.mark.timeout(180)
+def test_axe_finds_nothing_on_the_site(tmp_path: Path) -> None:
+    # One page of each kind; that of the test above, which runs in the same process.
+    if not shutil.which("chromium"):
+        pytest.fail("chromium is not installed") if os.environ.get("BASECAST_REQUIRE_BROWSER") else pytest.skip("chromium is not installed")
+    browser = Browser(tmp_path)
+    found = {}
+    try:
+        for page in ("index", "first-deployment", "manifest", "reference/diff_disk_module", "reference/deploy_report_filter"):
+            for dark in (False, True):
+                browser.show(ROOT / ".build/docs/html" / f"{page}.html", dark=dark)
+                found[page, dark] = browser.violations()
+            browser.show(ROOT / ".build/docs/html" / f"{page}.html", width=400)
+            assert browser.run("return document.documentElement.scrollWidth") == 400, page
+    finally:
+        browser.driver.quit()
+    assert not {key: told for key, told in found.items() if told}
 
 
 def test_pictures_are_those_of_the_sources() -> None:
@@ -76,7 +98,8 @@ def playbooks() -> frozenset[str]:
 
 @cache
 def plugins() -> frozenset[str]:
-    return frozenset(path.stem for kind in KINDS for path in (ROOT / "plugins" / kind).glob("[a-z]*.py"))
+    own = [path for kind in KINDS for path in (ROOT / "plugins" / kind).glob("[a-z]*.py")]
+    return frozenset(path.stem for path in [*own, *(ROOT / "extensions/eda/plugins").glob("*/[a-z]*.py")])
 
 
 @cache
@@ -299,6 +322,7 @@ def texts() -> tuple[t.Any, ...]:
     return tuple(tool("messages").messages(ROOT))
 
 
+@pytest.mark.timeout(180)
 def test_every_error_text_has_one_entry_in_the_handbook() -> None:
     found = {text.text: [entry.title for entry in tool("messages").entries_of(text.text, handbook())] for text in texts()}
     assert len(found) > 600

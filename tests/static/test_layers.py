@@ -66,12 +66,13 @@ ARROWS: dict[str, set[str]] = {
     "_plan/placement": planner("network", "relay"),
     "_plan/monitor": planner("network", "relay"),
     "_plan/service": {MACHINE, *planner("placement")},
+    "_door": planner(),
     "_progress": set(),
     "_report": set(),
     "_cancellation": set(),
     "_certificates": set(),
     "_controller_files": set(),
-    "_settings": set(),
+    "_settings": {MACHINE},
     "_version": set(),
 }
 # What plugins, which Ansible loads, may import.

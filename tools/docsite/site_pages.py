@@ -18,7 +18,9 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("deploy", "the manifest, bad hosts, whole runs, the result"),
         ("sources", "where images come from"),
         ("manifest", "every key of the manifest"),
+        ("customize", "names, users, networks inside of guests"),
         ("hardware", "firmware, processors, networks, devices"),
+        ("appliances", "machines that start after others, health, and failing as a whole"),
         ("plan", "what a plan says, line by line"),
         ("placement", "which host and pool, and why"),
         ("progress", "the live view"),
@@ -27,6 +29,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     "Live with it": [
         ("status", "what runs where"),
         ("update", "new versions, other hardware"),
+        ("scale", "more machines, or fewer, by hand or by a rule"),
         ("clone", "clones of machines"),
         ("capture", "bases made of machines"),
         ("migrate", "machines that move"),

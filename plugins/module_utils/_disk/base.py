@@ -99,10 +99,11 @@ class Base:
         """What modules return.
 
         :param users: paths of differencing disks.
-        :param tenant: tell only of this tenant's names and reference, and where the base came from only if it has one.
+        :param tenant: tell only of this tenant's names and reference, and where the base came from only if it has one
+            and no other tenant has imported the base.
         """
         origin = self.metadata["imported_from"]
-        if self.is_foreign(tenant):
+        if self.is_foreign(tenant) or (tenant is not None and origin.get("tenant", tenant) != tenant):
             origin = {"kind": "hidden", "name": "", "image_format": origin["image_format"]}
         return {
             **self.metadata,
@@ -155,7 +156,7 @@ def _check_metadata(metadata: Value, sha256: str) -> None:
     origin = metadata["imported_from"]
     for key in ("kind", "name", "image_format"):
         origin[key].cleaned()
-    for key in ("etag", "last_modified", "checksum"):
+    for key in ("etag", "last_modified", "checksum", "tenant"):
         if origin.get(key) is not None:
             origin[key].cleaned()
     if origin.get("size_bytes") is not None:

@@ -56,13 +56,18 @@ def pool_capacity(store: Store, disks: t.Iterable[users.FoundDisk], measure: boo
     place = filesystem.existing_parent(store.pool_path)
     space = os.statvfs(place)
     writable = filesystem.is_writable(store.pool_path)
+    partials = store.partials()
+    left = [one for one in partials if not one["in_use"]]
+    # A relay's writer has promised what its partial lacks.
+    being_written = max(store.room.promised_bytes(), promised_bytes((), (one for one in partials if one["in_use"])))
     return {
         "path": store.pool_path,
         "exists": exists,
         "writable": writable,
         "total_bytes": space.f_blocks * space.f_frsize,
         "free_bytes": space.f_bavail * space.f_frsize,
-        "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], store.partials()),
+        "reserve_bytes": store.room.reserve_bytes,
+        "promised_bytes": promised_bytes([disk for disk in disks if disk.pool == store.pool], left) + being_written,
         "qemu_problem": access.problem(store.pool_path, access.qemu_user()) if exists else "",
         "write_mbps": measure_write_mbps(store.pool_path) if measure and writable else None,
     }

@@ -80,11 +80,13 @@ def find(text: str, name: str, place: str, algorithm: str = "") -> Checksum:
     """
     named: dict[str, list[Checksum]] = {}
     alone: list[Checksum] = []
-    for line in text.splitlines()[:_MOST_LINES]:
+    for line in text.lstrip("\ufeff").splitlines()[:_MOST_LINES]:
         entry = _entry(line.strip())
         if entry is None:
             continue
         said, checksum = entry
+        if said == "-":  # of what came through a pipe
+            said = None
         if algorithm and checksum.algorithm != algorithm:
             continue
         if said is None:

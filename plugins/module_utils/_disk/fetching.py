@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -54,11 +55,11 @@ class _Intake:
     def __init__(self, store: Store, path: str, name: str, kind: str, expected: Checksum | None) -> None:
         self._path, self._name, self._packed, self._expected = path, name, kind != "none", expected
         filesystem.remove_file(path)
+        self.promise = store.room.begin(name, [path])
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             self._digest = store.file_digest(path, chunk_list=True)
-            file = FileSink(self._descriptor, name, self._digest.advance, self._digest.restart)
-            self.free = file.free
+            file = FileSink(self._descriptor, self.promise, self._digest.advance, self._digest.restart)
             target: Sink = UnpackingSink(kind, name, file) if self._packed else file
         except BaseException:  # an interrupt must not leave the descriptor open either
             os.close(self._descriptor)
@@ -90,9 +91,11 @@ class _Intake:
         return self.sink.digest("sha256") if self._packed else ""
 
     def close(self) -> None:
-        self.sink.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        with contextlib.ExitStack() as ends:
+            if self._descriptor >= 0:
+                ends.callback(os.close, self._descriptor)
+            ends.callback(self.promise.close)
+            ends.callback(self.sink.close)
 
 
 def unpack_file(store: Store, path: str, source: int, name: str, kind: str, request: Request) -> Arrived:
@@ -172,7 +175,7 @@ def fetch_disk(store: Store, path: str, request: Request, reference: oci.Referen
         check_unpacker(layer.compression, str(reference))
     intake = _Intake(store, path, str(reference), "none", None)
     try:
-        name = oci.fetch_disk(reference, image, intake.sink, intake.free)
+        name = oci.fetch_disk(reference, image, intake.sink, store.room.free_bytes())
         arrived = intake.complete()
         check_digest(request, str(reference), arrived.digested.sha256)
         return arrived._replace(checksum=image.checksum), name

@@ -21,7 +21,7 @@ import typing as t
 
 from .._errors import FleetError
 from .._names import check_name, is_name
-from . import filesystem
+from . import filesystem, layout
 from .store import Store
 
 FORMAT = 1
@@ -38,6 +38,7 @@ class Hold(t.NamedTuple):
 def take(store: Store, run: str, bases: t.Iterable[str], ttl_s: float) -> None:
     """The caller holds the store's ``changing(shared=True)`` and has seen that the bases are there."""
     directory = os.path.join(store.directory, _DIRECTORY)
+    layout.refuse_links(store.pool_path, "bases")
     filesystem.ensure_directory(directory, 0o700)
     told = {"format": FORMAT, "bases": sorted(bases), "ttl_s": ttl_s}
     filesystem.replace_file(os.path.join(directory, check_name("run", run) + _SUFFIX), filesystem.json_bytes(told), 0o600)
@@ -67,6 +68,7 @@ def hold(stores: t.Sequence[Store], run: str, bases: t.Sequence[str], ttl_s: flo
 
 def release(store: Store, run: str) -> bool:
     """Whether there was one."""
+    layout.refuse_links(store.pool_path, "bases", _DIRECTORY)
     return filesystem.remove_file(os.path.join(store.directory, _DIRECTORY, check_name("run", run) + _SUFFIX))
 
 
@@ -77,6 +79,7 @@ def standing(store: Store, sweep: bool = False) -> list[Hold]:
     :raises FleetError: one cannot be understood, so what it holds is not known. :raises OSError:
     """
     directory = os.path.join(store.directory, _DIRECTORY)
+    layout.refuse_links(store.pool_path, "bases", _DIRECTORY)
     try:
         names = sorted(name[: -len(_SUFFIX)] for name in os.listdir(directory) if name.endswith(_SUFFIX))
     except FileNotFoundError:
@@ -90,7 +93,7 @@ def standing(store: Store, sweep: bool = False) -> list[Hold]:
         except FileNotFoundError:
             continue  # given back just now
         if not is_name(run):
-            raise FleetError(f"{path} is no hold of a run; remove it.", path=path)
+            raise FleetError(f"{path} is not a hold of a run; remove it.", path=path)
         bases = tuple(one.digest() for one in told["bases"].items(100_000))
         if now - changed <= told["ttl_s"].number():
             found.append(Hold(run, bases))

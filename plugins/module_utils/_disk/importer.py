@@ -114,13 +114,13 @@ class Importer:
             raise filesystem.no_space(error, "Importing the base disk", self._target.pool_path) or error
 
     def resolve(self, src: str) -> str:
-        """An absolute path; a relative one is meant from the pool, and cannot leave it."""
+        """An absolute path; a relative one is resolved against the pool, and cannot leave it."""
         if os.path.isabs(src):
             return os.path.normpath(src)
         path = os.path.normpath(os.path.join(self._target.pool_path, src))
         pool = os.path.realpath(self._target.pool_path)
         if not os.path.realpath(path).startswith(pool + os.sep):
-            raise InvalidOption("src", src, "a relative path is meant from the pool and cannot leave it")
+            raise InvalidOption("src", src, "a relative path is resolved against the pool and cannot leave it")
         return path
 
     # -- finding
@@ -141,7 +141,7 @@ class Importer:
         self._publisher.check_name(request, found.sha256)
         wanted = request.references()
         base: Base | None = found
-        self._publisher.show(found.sha256, wanted)
+        self._publisher.show(found.sha256, wanted, request.tenant)
         if found.pool != self._target.pool:
             self._outcome.actions.append(f"clone base disk {found.sha256} from pool {found.pool} to pool {self._target.pool}")
             if not self._check_mode:
@@ -295,7 +295,7 @@ class Importer:
             self._outcome.after = {"source_sha256": sha256, "references": texts_of(request.references())}
             self._outcome.actions.append(f"convert {source.name} from {seen.image_format} to a base disk")
         else:
-            self._publisher.show(sha256, request.references())
+            self._publisher.show(sha256, request.references(), request.tenant)
             self._publisher.check_name(request, sha256)
             self._publisher.check_metadata(request, sha256, chunks)
             self._outcome.actions.append(f"import {source.name} as base disk {sha256}")
@@ -356,7 +356,7 @@ class Importer:
             # It is changed below, or somebody could change what it says between looking and converting.
             path = staging.path("source")
             hasher = ChunkHasher()
-            transfer.copy_file(source.descriptor, path, source.status.st_size, hasher.update)
+            transfer.copy_file(source.descriptor, path, source.status.st_size, self._target.room, hasher.update)
             sha256 = hasher.finish()[0]
             descriptor = filesystem.open_regular(path)
             try:
@@ -376,7 +376,7 @@ class Importer:
         else:
             self._publisher.check_sound(path, source.name, seen)
             disk = staging.path("disk")
-            self._qemu.convert(path, seen.image_format, disk, "qcow2", source.name)
+            self._qemu.convert(path, seen.image_format, disk, "qcow2", self._target.room, source.name)
         return sha256, finished(disk, self._target.file_digest(disk, chunk_list=True))
 
     # -- what has to be fetched or unpacked

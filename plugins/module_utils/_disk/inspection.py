@@ -39,7 +39,7 @@ def decide_format(name: str, head: bytes, tail: bytes, wanted: str | None) -> st
     page = image_header.page(head) if seen is None else None
     promised = image_header.extension_format(name)
     if page is not None and wanted != "raw" and (page != "a text" or (wanted or promised) not in ("raw", None)):
-        raise UnsupportedImage(f"{name} is no disk image: it is {page}.", name=name, looks_like=page)
+        raise UnsupportedImage(f"{name} is not a disk image: it is {page}.", name=name, looks_like=page)
     if wanted is not None:
         if wanted not in ("raw", seen):
             looks = seen or image_header.foreign(head) or "raw"
@@ -112,7 +112,7 @@ def _qcow2(name: str, size: int, head: bytes, parent: str | None) -> Inspection:
     try:
         header = image_header.parse_qcow2(head)
     except HeaderError as error:
-        raise DamagedImage(f"{name} is no sound qcow2 image: {error}.", name=name)
+        raise DamagedImage(f"{name} is not a sound qcow2 image: {error}.", name=name)
     _refuse(name, header, parent)
     notes = []
     if header.snapshots:

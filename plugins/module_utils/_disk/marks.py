@@ -66,9 +66,10 @@ def look(pool_path: str, run: str, own: str, expected: int = 1, wait_s: float = 
             time.sleep(_PAUSE_S)
             found = _nonces(directory, mark)
         os.rename(f"{mark}.looks", f"{mark}.seen")
-        _remove_looked_at(directory)
     except FileNotFoundError:
         return []  # somebody has removed the marks: nothing is known
+    with contextlib.suppress(FileNotFoundError):  # another host that was the last as well removes them at this moment
+        _remove_looked_at(directory)
     return found
 
 

@@ -84,9 +84,9 @@ class NewDisks:
         elif wish.differencing:
             self._clone(item, base, path)
         elif base.parent is not None:
-            self._qemu.flatten(base.path, base.image_format, path, "qcow2")
+            self._qemu.flatten(base.path, base.image_format, path, "qcow2", self._stores[item.pool].room)
         else:
-            self._copy(base, path)
+            self._copy(item, base, path)
         os.chmod(path, DISK_MODE)
         if base is not None and item.size_bytes > base.virtual_size_bytes:
             self._qemu.resize(path, item.image_format, item.size_bytes)
@@ -100,7 +100,7 @@ class NewDisks:
         filesystem.replace_file(record, filesystem.json_bytes(origin), 0o644)
 
     def _clone(self, item: Decision, base: Base, path: str) -> None:
-        if self._copy(base, path) != "reflink":
+        if self._copy(item, base, path) != "reflink":
             kind = filesystem.describe(self._stores[item.pool].pool_path).type
             raise FleetError(
                 f"{item.wish.title}: the base disk in pool {base.pool} cannot be reflinked into pool {item.pool} (file system "
@@ -113,11 +113,10 @@ class NewDisks:
             parent = self._find(base.pool, base.parent)
             self._qemu.set_backing(path, item.backing, t.cast(Base, parent).image_format)
 
-    @staticmethod
-    def _copy(base: Base, path: str) -> str:
+    def _copy(self, item: Decision, base: Base, path: str) -> str:
         descriptor = filesystem.open_regular(base.path)
         try:
-            return transfer.copy_file(descriptor, path, base.size_bytes)
+            return transfer.copy_file(descriptor, path, base.size_bytes, self._stores[item.pool].room)
         finally:
             os.close(descriptor)
 

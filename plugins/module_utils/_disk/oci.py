@@ -41,6 +41,8 @@ _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.doc
 _PACKED = ("gzip", "zstd", "bzip2", "xz")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
 _TAR_BLOCK = 512
+# In all layers together; a header takes time although it unpacks to nothing that would fill the pool.
+_MOST_FILES = 1_000_000
 
 
 class Reference(t.NamedTuple):
@@ -118,8 +120,9 @@ def fetch_disk(reference: Reference, image: Image, sink: Sink, limit: int) -> st
 
     :param limit: how many bytes a layer may be unpacked to.
     """
+    files = _Files()
     for layer in image.layers:
-        disk = _DiskOfTar(sink, str(reference), limit)
+        disk = _DiskOfTar(sink, str(reference), limit, files)
         hashing = _Digest(disk if layer.compression == "none" else UnpackingSink(layer.compression, str(reference), disk))
         try:
             download.fetch(f"{reference.address}/blobs/{layer.digest}", hashing, image.terms)
@@ -255,11 +258,17 @@ class _Digest:
         self._target.close()
 
 
+class _Files:
+    """How many entries an image's layers had so far."""
+
+    count = 0
+
+
 class _DiskOfTar:
     """Takes a tar apart as it comes, and hands on the one file below /disk."""
 
-    def __init__(self, target: Sink, name: str, limit: int) -> None:
-        self._target, self._name, self._limit = target, name, limit
+    def __init__(self, target: Sink, name: str, limit: int, files: _Files) -> None:
+        self._target, self._name, self._limit, self._files = target, name, limit, files
         self._begin()
 
     def _begin(self) -> None:
@@ -278,7 +287,7 @@ class _DiskOfTar:
     def write(self, block: bytes) -> None:
         self._total += len(block)
         if self._total > self._limit:
-            raise NoSpace(f"{self._name} has more than the {self._limit} bytes that are free in the pool; nothing was kept.")
+            raise NoSpace(f"{self._name} has more than the {self._limit} bytes that may be written to the pool; nothing was kept.")
         self._buffer += block
         while self._buffer and not self._ended:
             if self._left:
@@ -308,16 +317,19 @@ class _DiskOfTar:
         if head == bytes(_TAR_BLOCK):
             self._ended = True
             return
+        self._files.count += 1
+        if self._files.count > _MOST_FILES:
+            raise self._wrong(f"the layers have more than {_MOST_FILES} files")
         try:
             entry = tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
         except tarfile.TarError as error:
-            raise self._wrong(f"it is no tar ({clean(error, 100)})") from None
+            raise self._wrong(f"it is not a tar archive ({clean(error, 100)})") from None
         self._kind = entry.type
         size = entry.size if entry.isreg() or entry.type in (b"x", b"L", b"K", b"g", b"S") else 0
         if entry.type not in (b"x", b"L", b"K", b"g"):
             size, self._size = (size if self._size is None or not entry.isreg() else self._size), None
         if size < 0:
-            raise self._wrong("it is no tar (a file has less than no bytes)")
+            raise self._wrong("it is not a tar archive (the size of a file is negative)")
         self._left, self._padding = size, -size % _TAR_BLOCK
         self._taking, self._collecting = False, None
         if entry.type in (b"x", b"L"):

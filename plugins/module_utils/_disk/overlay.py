@@ -119,7 +119,7 @@ class Disks:
         store = self._stores[pool]
         if not os.path.isdir(store.pool_path):
             raise FleetError(
-                f"The pool {pool} does not exist on this host: {store.pool_path} is no directory; create or mount it.",
+                f"The pool {pool} does not exist on this host: {store.pool_path} is not a directory; create or mount it.",
                 kind="pool_missing",
                 pool=pool,
                 path=store.pool_path,
@@ -403,7 +403,7 @@ class Disks:
             path = os.path.join(directory, file_name)
             disk = users.look(path, pool)
             if disk is None:
-                raise DiskConflict(f"{path} is no disk; it was not removed, nor anything else.", path=path)
+                raise DiskConflict(f"{path} is not a disk; it was not removed, nor anything else.", path=path)
             meant = wish._replace(name=name, base=layout.base_of(disk.backing_path))
             found.append(Decision(meant, pool, path, "removed", disk.image_format, disk.virtual_size_bytes, None, disk.backing, disk))
         return found

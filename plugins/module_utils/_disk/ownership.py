@@ -18,7 +18,10 @@ from .store import Store
 
 
 class Wish(t.NamedTuple):
-    """One entry of the module's list. Without name and pin it is the tenant's own reference."""
+    """One entry of the module's list. Without name and pin it is the tenant's own reference.
+
+    :param template: what its name stands for besides the base.
+    """
 
     sha256: str | None = None
     name: str | None = None
@@ -26,6 +29,7 @@ class Wish(t.NamedTuple):
     pin: str | None = None
     pool: str | None = None
     lost_host: str | None = None
+    template: str | None = None
 
 
 class Change(t.NamedTuple):
@@ -33,6 +37,7 @@ class Change(t.NamedTuple):
     sha256: str
     reference: Reference
     action: str
+    template: str | None = None
 
     def as_dict(self) -> dict[str, t.Any]:
         return {"pool": self.pool, "sha256": self.sha256, "action": self.action, **self.reference.data()}
@@ -56,8 +61,9 @@ def plan_present(stores: t.Mapping[str, Store], tenant: str, wishes: t.Iterable[
         for pool in _pools(stores, wish, expected, check_mode):
             have = stores[pool].references(wish.sha256)
             for reference in _wanted(tenant, wish):
-                action = "none" if reference in have else "added"
-                changes.append(Change(pool, wish.sha256, reference, action))
+                template = wish.template if reference.kind == "name" else None
+                is_there = reference in have and (template is None or stores[pool].template(wish.sha256, reference) is not None)
+                changes.append(Change(pool, wish.sha256, reference, "none" if is_there else "added", template))
     return _without_repeats(changes)
 
 
@@ -140,6 +146,6 @@ def apply(stores: t.Mapping[str, Store], changes: t.Iterable[Change]) -> None:
             if change.action == "added":
                 if change.reference.kind == "name":
                     store.check_name_free(change.reference.tenant, change.reference.name, change.reference.version, change.sha256)
-                store.refer(change.sha256, [change.reference])
+                store.refer(change.sha256, [change.reference], change.template)
             else:
                 store.unrefer(change.sha256, [change.reference])

@@ -60,12 +60,12 @@ class Publisher:
         for store in self._stores.values():
             store.check_name_free(request.tenant, request.name, request.version or "", sha256)
 
-    def show(self, sha256: str, wanted: t.Iterable[references.Reference]) -> None:
-        """Before and after for a diff."""
-        have = self._target.references(sha256) if self._target.find(sha256) is not None else None
-        if have is not None:
+    def show(self, sha256: str, wanted: t.Iterable[references.Reference], tenant: str) -> None:
+        """Before and after for a diff. That other tenants have the base is theirs to know."""
+        have = [one for one in self._target.references(sha256) if one.tenant == tenant]
+        if self._target.find(sha256) is not None:
             self._outcome.before = {"sha256": sha256, "references": texts_of(have)}
-        self._outcome.after = {"sha256": sha256, "references": texts_of({*(have or []), *wanted})}
+        self._outcome.after = {"sha256": sha256, "references": texts_of({*have, *wanted})}
 
     def check_sound(self, path: str, name: str, seen: Inspection) -> None:
         result = self._qemu.check(path, seen.image_format, name)
@@ -100,7 +100,7 @@ class Publisher:
             "chunk_bytes": CHUNK_BYTES,
             "chunks_sha256": digested.chunks.sha256,
             "imported_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "imported_from": dict(origin),
+            "imported_from": {**origin, "tenant": request.tenant},
             "signatures": [],
         }
         if request.metadata is not None:
@@ -126,7 +126,7 @@ class Publisher:
     def _enter(self, request: Request, digested: Digested, metadata: t.Mapping[str, t.Any]) -> Base:
         target, sha256 = self._target, digested.sha256
         there = target.find(sha256) is not None
-        self.show(sha256, request.references())
+        self.show(sha256, request.references(), request.tenant)
         with target.changing():
             self.check_name(request, sha256)
             written = target.refer(sha256, request.references())

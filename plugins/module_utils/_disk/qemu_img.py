@@ -19,6 +19,7 @@ from .._text import clean
 from .._untrusted import Malformed, read
 from .errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, UnsupportedImage
 from .packages import package
+from .room import Room
 from .runner import Runner, limited, require_program
 
 #: qemu-img's names of the formats that an import understands.
@@ -140,20 +141,33 @@ class QemuImg:
         arguments = ["check", "--output=json", _alone(path, image_format)]
         return parse_check(*self._run(arguments, cpu_s=_CHECK_CPU_S), names=_names(name, path, image_format))
 
-    def convert(self, source: str, source_format: str, destination: str, destination_format: str, name: str = "") -> None:
-        """Write a new image with the content of an image without parent. Zeros stay unallocated."""
-        self._do(
-            f"Converting {name or source} from {source_format} to {destination_format}",
-            ["convert", "-q", "-O", destination_format, _alone(source, source_format), destination],
-            names=_names(name, source, source_format),
-        )
+    def convert(self, source: str, source_format: str, destination: str, destination_format: str, room: Room, name: str = "") -> None:
+        """Write a new image with the content of an image without parent. Zeros stay unallocated.
 
-    def flatten(self, source: str, source_format: str, destination: str, destination_format: str) -> None:
+        :param room: of the pool in which the new image lies.
+        """
+        attempt = f"Converting {name or source} from {source_format} to {destination_format}"
+        names = _names(name, source, source_format)
+        image = [_alone(source, source_format)]
+        with room.promise(self._measure(attempt, image, destination_format, names), attempt, [destination]):
+            self._do(attempt, ["convert", "-q", "-O", destination_format, *image, destination], names=names)
+
+    def flatten(self, source: str, source_format: str, destination: str, destination_format: str, room: Room) -> None:
         """Write a new image with the content of a store's image and its parents."""
-        self._do(
-            f"Copying {source} with its parents",
-            ["convert", "-q", "-f", source_format, "-O", destination_format, source, destination],
-        )
+        attempt, image = f"Copying {source} with its parents", ["-f", source_format, source]
+        with room.promise(self._measure(attempt, image, destination_format), attempt, [destination]):
+            self._do(attempt, ["convert", "-q", *image[:2], "-O", destination_format, source, destination])
+
+    def measure(self, source: str, source_format: str) -> int:
+        """The most that a qcow2 image with the content of an image and its parents has, also while a machine has that open."""
+        return self._measure(f"Measuring {source}", ["-U", "-f", source_format, source], "qcow2")
+
+    def _measure(self, attempt: str, image: t.Sequence[str], destination_format: str, names: t.Mapping[str, str] | None = None) -> int:
+        text = self._do(attempt, ["measure", "--output=json", "-O", destination_format, *image], _CHECK_CPU_S, names)
+        try:
+            return read(text, "the output of qemu-img measure")["required"].integer()
+        except Malformed as error:
+            raise ToolFailed(attempt, "qemu-img", 0, f"its answer cannot be understood: {error}")
 
     def create_overlay(self, path: str, backing: str, backing_format: str, size_bytes: int) -> None:
         """A differencing disk. ``backing`` is what its header is to say; it is not opened."""

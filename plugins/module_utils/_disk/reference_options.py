@@ -16,8 +16,9 @@ from .._names import check_name, check_sha256
 from .ownership import Wish
 
 
-def reference_arguments(lost_host: bool = False) -> dict[str, t.Any]:
-    """The option ``references``, with the suboption ``lost_host`` where references can be dropped."""
+def reference_arguments(lost_host: bool = False, template: bool = False) -> dict[str, t.Any]:
+    """The option ``references``, with the suboption ``lost_host`` where references can be dropped, and ``template`` where names of
+    templates are given."""
     return {
         "type": "list",
         "elements": "dict",
@@ -29,6 +30,7 @@ def reference_arguments(lost_host: bool = False) -> dict[str, t.Any]:
             "pin": {"type": "str"},
             "pool": {"type": "str"},
             **({"lost_host": {"type": "str"}} if lost_host else {}),
+            **({"template": {"type": "str", "no_log": True}} if template else {}),
         },
         "required_together": [("name", "version")],
         "mutually_exclusive": [("name", "pin", *(["lost_host"] if lost_host else []))],
@@ -45,4 +47,6 @@ def checked_reference(entry: t.Mapping[str, t.Any], pools: t.Mapping[str, str]) 
         pool_path(pools, entry["pool"], "references[].pool")
     if all(entry.get(option) is None for option in ("sha256", "name", "pin", "lost_host")):
         raise InvalidOption("references", dict(entry), "an entry has sha256, name and version, or pin")
-    return Wish(entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"], entry.get("lost_host"))
+    return Wish(
+        entry["sha256"], entry["name"], entry["version"], entry["pin"], entry["pool"], entry.get("lost_host"), entry.get("template")
+    )

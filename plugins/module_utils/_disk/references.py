@@ -9,6 +9,8 @@
 A file's name is derived from what it says, so that the same reference written twice, or by two runs at once, is one
 file. References are written before the base they protect appears and removed after it has gone: a crash can leave
 too many, never too few.
+
+A name may stand for a template: then its file also says what machines made from the base are like (see _machine/template.py).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .._untrusted import Value
 from . import filesystem
 
 FORMAT = 1
-_LARGEST = 64 * 1024
+_LARGEST = 256 * 1024
 
 
 class Reference(t.NamedTuple):
@@ -108,14 +110,31 @@ def read(directory: str) -> list[Reference]:
     return sorted(found)
 
 
-def write(directory: str, reference: Reference) -> bool:
-    """True when it was not there. ``directory`` and the one above it are made."""
+def template_of(directory: str, reference: Reference) -> str | None:
+    """The template that a name stands for, as text; None where it is that of a base alone, or not there.
+
+    :raises FleetError: the file cannot be understood.
+    """
+    try:
+        found = filesystem.read_value(os.path.join(directory, reference.file_name()), _LARGEST).get("template")
+    except FileNotFoundError:
+        return None
+    return None if found is None else found.text(_LARGEST)
+
+
+def write(directory: str, reference: Reference, template: str | None = None) -> bool:
+    """True when it was not there, or was no template. ``directory`` and the one above it are made.
+
+    :param template: what the name stands for besides.
+    """
     path = os.path.join(directory, reference.file_name())
-    if os.path.lexists(path):
+    if os.path.lexists(path) and (template is None or template_of(directory, reference) is not None):
         return False
     filesystem.ensure_directory(os.path.dirname(directory))
     filesystem.ensure_directory(directory)
-    filesystem.replace_file(path, filesystem.json_bytes(reference.data()), 0o644)
+    # Firmware variables of a template may hold secrets, such as those of iSCSI; machines have theirs in files of root alone.
+    more, mode = ({}, 0o644) if template is None else ({"template": template}, 0o600)
+    filesystem.replace_file(path, filesystem.json_bytes({**reference.data(), **more}), mode)
     filesystem.sync_directory(os.path.dirname(directory))
     return True
 

@@ -119,7 +119,7 @@ def resumable(store: Store, sha256: str, check_mode: bool) -> bool:
             try:
                 size = os.fstat(source).st_size
                 filesystem.remove_file(partial.disk)
-                transfer.copy_file(source, partial.disk, size)
+                transfer.copy_file(source, partial.disk, size, store.room)
             finally:
                 os.close(source)
             # It does not say in which boot it was written, so that none of its chunks is believed.

@@ -54,7 +54,7 @@ class SourceRefused(FleetError):
 class Rules(t.NamedTuple):
     """What an administrator allows.
 
-    :param dirs: directories with images, a relative one is meant from each pool; the pools themselves when empty.
+    :param dirs: directories with images, a relative one is resolved against each pool; the pools themselves when empty.
     :param hosts: names, ``*.names``, addresses and networks from which anything may be fetched, whatever their address.
     """
 

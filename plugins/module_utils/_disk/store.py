@@ -33,6 +33,7 @@ from . import access, filesystem, in_place, last_use, lock, references, verifica
 from .base import METADATA_KEYS, Base, metadata_problem, only_of_others, record_problem
 from .errors import LockLost, NameTaken, UnsafePath, WrongDigest
 from .references import Reference
+from .room import RESERVE_PERCENT, Promise, Room
 from .runner import Runner
 
 CHUNK_BYTES = 256 * 1024
@@ -54,13 +55,23 @@ class Store:
     :param pool_path: absolute path of the pool; it need not exist for reading.
     :param runner: kept for callers that pass it along; the store itself runs no program.
     :param pool: the pool's name, as results show it.
+    :param reserve_percent: so much of its file system stays free; see ``room``.
+    :param neighbours: the paths of all pools of the host.
     """
 
-    def __init__(self, pool_path: str, runner: Runner | None = None, pool: str = "") -> None:
+    def __init__(
+        self,
+        pool_path: str,
+        runner: Runner | None = None,
+        pool: str = "",
+        reserve_percent: float = RESERVE_PERCENT,
+        neighbours: t.Iterable[str] = (),
+    ) -> None:
         self.pool_path = pool_path
         self.runner = runner
         self.pool = pool
         self.directory = os.path.join(pool_path, "bases")
+        self.room = Room(pool_path, pool, reserve_percent, neighbours)
 
     # -- places
 
@@ -81,7 +92,7 @@ class Store:
         """Make the store's directories. The pool itself must exist: making it would hide a missing mount."""
         if not os.path.isdir(self.pool_path):
             raise FleetError(
-                f"The pool {self.pool or self.pool_path} does not exist on this host: {self.pool_path} is no directory; "
+                f"The pool {self.pool or self.pool_path} does not exist on this host: {self.pool_path} is not a directory; "
                 "create or mount it, or correct the option pools.",
                 pool=self.pool,
                 path=self.pool_path,
@@ -191,24 +202,18 @@ class Store:
 
     def children(self, sha256: str) -> list[str]:
         """Digests of bases whose parent this is, damaged ones included."""
-        found = []
+        return self.families().get(sha256, [])
+
+    def families(self) -> dict[str, list[str]]:
+        """Digests of children by that of their parent, damaged ones included. Every base's metadata are read."""
+        found: dict[str, list[str]] = {}
         for candidate in self.ids():
             try:
                 parent = filesystem.read_value(os.path.join(self.base_directory(candidate), "base.json")).get("parent")
             except (OSError, FleetError):
                 continue
-            if parent is not None and parent.raw == sha256:
-                found.append(candidate)
-        return found
-
-    def descendants(self, sha256: str) -> list[str]:
-        """Digests of its children, and of theirs."""
-        found: list[str] = []
-        waiting = [sha256]
-        while waiting:
-            new = [child for child in self.children(waiting.pop()) if child not in found]
-            found += new
-            waiting += new
+            if parent is not None and isinstance(parent.raw, str):
+                found.setdefault(parent.raw, []).append(candidate)
         return found
 
     def _metadata(self, sha256: str, changed: bool = False) -> tuple[dict[str, t.Any], str]:
@@ -261,10 +266,18 @@ class Store:
         if found is not None and found.sha256 != sha256:
             raise NameTaken(tenant, name, version, self.pool, found.sha256, sha256)
 
-    def refer(self, sha256: str, wanted: t.Iterable[Reference]) -> list[Reference]:
-        """Write references, before or after the base appears; those that were new."""
+    def template(self, sha256: str, name: Reference) -> str | None:
+        """The template that a name of the base stands for, as text. :raises FleetError: it cannot be understood."""
+        return references.template_of(self.references_directory(sha256), name)
+
+    def refer(self, sha256: str, wanted: t.Iterable[Reference], template: str | None = None) -> list[Reference]:
+        """Write references, before or after the base appears; those that were new.
+
+        :param template: what names among them stand for besides.
+        """
         self.prepare()
-        return [item for item in wanted if references.write(self.references_directory(sha256), item)]
+        directory = self.references_directory(sha256)
+        return [item for item in wanted if references.write(directory, item, template if item.kind == "name" else None)]
 
     def unrefer(self, sha256: str, unwanted: t.Iterable[Reference]) -> list[Reference]:
         """Remove references; those that were there."""
@@ -357,6 +370,11 @@ def _verified_chunks(path: str) -> int:
         os.close(descriptor)
 
 
+def stores_of(pools: t.Mapping[str, str], runner: Runner | None = None, reserve_percent: float = RESERVE_PERCENT) -> dict[str, Store]:
+    """The stores of all pools of a host, by the pool's name."""
+    return {name: Store(path, runner, name, reserve_percent, pools.values()) for name, path in pools.items()}
+
+
 class Partial:
     """A base that is on its way, held by its one writer through an flock.
 
@@ -371,9 +389,16 @@ class Partial:
         self.map = os.path.join(directory, "map")
         self._lock = held
         self._digest: FileDigest | None = None
+        self._promise: Promise | None = None
         # A writer that died between setting the attribute and the rename leaves an immutable disk.
         if os.path.lexists(self.disk):
             filesystem.set_immutable(self.disk, False)
+
+    def promise(self, size: int) -> None:
+        """Room for the whole disk, until this hold ends. :raises NoSpace:"""
+        if self._promise is None:
+            self._promise = self.store.room.begin(f"The base disk {self.sha256}", [self.disk])
+        self._promise.cover(size)
 
     def digest(self) -> FileDigest:
         """Of ``disk``, from now on; whoever writes the file may keep it up to date. ``publish`` finishes it."""
@@ -509,9 +534,12 @@ class Partial:
 
     def close(self) -> None:
         """Give up the hold and keep what is there."""
-        if self._digest is not None:
-            self._digest.close()
-        self._lock.close()
+        with contextlib.ExitStack() as ends:
+            ends.callback(self._lock.close)
+            if self._promise is not None:
+                ends.callback(self._promise.close)
+            if self._digest is not None:
+                ends.callback(self._digest.close)
 
     def __enter__(self) -> Partial:
         return self

@@ -111,6 +111,17 @@ class _Secrets:
             return None
 
 
+def _descendants(sha256: str, families: t.Mapping[str, t.Sequence[str]]) -> list[str]:
+    """Digests of its children, and of theirs."""
+    found: list[str] = []
+    waiting = [sha256]
+    while waiting:
+        new = [child for child in families.get(waiting.pop(), ()) if child not in found]
+        found += new
+        waiting += new
+    return found
+
+
 def _own_damage(store: Store, sha256: str, problem: str, parent: str, remember: bool) -> tuple[str, str | None]:
     """Whether the base itself is damaged besides a parent of it; what is told of it then."""
     base = store.find(sha256, changed=True, alone=True)
@@ -131,6 +142,7 @@ def pool_contents(
     :param wanted: digests that the tenant names itself: such bases are reported whichever tenant needs them.
     """
     bases, damaged = [], []
+    families: dict[str, list[str]] | None = None  # read once, and only where something is damaged
     secrets = _Secrets(store, tenant, {*only, *wanted})
     sources = import_record.sources_of(store)
     for sha256 in store.ids():
@@ -152,7 +164,8 @@ def pool_contents(
         except (OSError, FleetError) as error:
             problem = f"it cannot be read: {clean(error, 300)}"
         if problem and (base is not None or not only or sha256 in only):
-            based = [path for one in (sha256, *store.descendants(sha256)) for path in in_use.get((store.pool, one), ())]
+            families = store.families() if families is None else families
+            based = [path for one in (sha256, *_descendants(sha256, families)) for path in in_use.get((store.pool, one), ())]
             needed = sorted(users.of_tenant(based, tenant))
             damaged.append({"sha256": sha256, "path": place, "damage": problem, "parent": parent, "users": needed})
     return {

@@ -16,6 +16,7 @@ from .._base_format.file_digest import FileDigest
 from . import filesystem, references, verification
 from .base import Base
 from .errors import DigestMismatch
+from .room import Room
 from .store import Store
 
 
@@ -23,11 +24,13 @@ def copy_file(
     source: int,
     path: str,
     size: int,
+    room: Room,
     consume: t.Callable[[memoryview], t.Any] | None = None,
     try_clone: bool = True,
 ) -> str:
     """A new file with the content of an open one; "reflink" or "copy" tells how.
 
+    :param room: of the pool in which the new file lies.
     :param consume: sees all bytes in order, also those of a reflink (which are read for it).
     """
     destination = _create(path)
@@ -36,7 +39,8 @@ def copy_file(
             if consume is not None:
                 filesystem.read_all(destination, size, consume)
             return "reflink"
-        filesystem.copy_sparse(source, destination, size, consume)
+        with room.promise(data_bytes(source, size), f"A copy to {path}", [path]):
+            filesystem.copy_sparse(source, destination, size, consume)
         return "copy"
     finally:
         os.close(destination)
@@ -52,7 +56,8 @@ def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bo
                 how = "reflink"
             else:
                 how = "copy"
-                filesystem.copy_sparse(source, destination, size, written=digest.advance)
+                with store.room.promise(data_bytes(source, size), f"A copy to {path}", [path]):
+                    filesystem.copy_sparse(source, destination, size, written=digest.advance)
         finally:
             with digest.own_close():
                 os.close(destination)
@@ -61,6 +66,11 @@ def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bo
         digest.close()
         raise
     return how, digest
+
+
+def data_bytes(descriptor: int, size: int) -> int:
+    """What a copy writes at most: holes stay holes."""
+    return sum(end - start for start, end in filesystem.data_ranges(descriptor, size))
 
 
 def _create(path: str) -> int:

@@ -22,12 +22,20 @@ import zlib
 from .._errors import FleetError
 from .._text import clean
 from . import filesystem
-from .errors import NoSpace
+from .room import Promise
 from .runner import find_program
 
 # What a decompressor may need of the host's memory. xz -9 takes 65 MiB, zstd --long 128 MiB.
 _MEMORY_BYTES = 160 << 20
 _PIECE_BYTES = 1 << 20
+# A decoder is made for each stream, and it hands back what it did not take: many small streams cost time although they hold nothing.
+# The smallest that are made on purpose hold 64 KiB (bgzip).
+_FED_BYTES = 64 << 10
+_FREE_STREAMS = 10_000
+_LEAST_STREAM_BYTES = 1 << 10
+# The program zstd reads more than 1 MiB ahead of what it gives out, which can be as many frames and blocks as this.
+_FREE_FRAMES = 100_000
+_FREE_BLOCKS = 500_000
 
 
 class Undecodable(FleetError):
@@ -78,29 +86,25 @@ class Sink(t.Protocol):
 class FileSink:
     """An open empty file of a pool; runs of zeros become holes.
 
-    :param name: of what is written, for messages.
+    :param promise: of its room, which it takes as bytes come: an archive may become anything.
     :param written: told up to where the file is complete, whenever that has grown.
     :param restarted: told when it is empty again.
     """
 
     def __init__(
-        self, descriptor: int, name: str, written: t.Callable[[int], t.Any], restarted: t.Callable[[], t.Any] = lambda: None
+        self, descriptor: int, promise: Promise, written: t.Callable[[int], t.Any], restarted: t.Callable[[], t.Any] = lambda: None
     ) -> None:
         self._descriptor = descriptor
-        self._name = name
+        self._promise = promise
         self._written = written
         self._restarted = restarted
-        space = os.fstatvfs(descriptor)
-        self.free = space.f_bavail * space.f_frsize
         self.position = 0
 
     def expect(self, length: int) -> None:
-        if length > self.free:
-            raise NoSpace(f"{self._name} has {length} bytes, {self.free} are free in the pool; nothing was kept.", name=self._name)
+        self._promise.cover(length)
 
     def write(self, block: bytes) -> None:
-        if self.position + len(block) > self.free:  # holes count too: a file of zeros would never end
-            raise NoSpace(f"{self._name} has more than the {self.free} bytes that are free in the pool; nothing was kept.", name=self._name)
+        self._promise.cover(self.position + len(block), ahead=True)  # holes count too: a file of zeros would never end
         zeros = bytes(filesystem.HOLE_BYTES)
         for offset in range(0, len(block), filesystem.HOLE_BYTES):
             piece = block[offset : offset + filesystem.HOLE_BYTES]
@@ -272,6 +276,12 @@ class _ZstdModule:
         return getattr(self._inner, name)
 
 
+def _check_count(streams: int, free: int, unpacked_bytes: int) -> None:
+    """:raises _Broken: so many streams or blocks for so little, which nobody makes for a purpose."""
+    if streams > free + unpacked_bytes // _LEAST_STREAM_BYTES:
+        raise _Broken(f"it has {streams} streams or blocks by now, which hold {unpacked_bytes} bytes")
+
+
 class _Streams:
     """One or more compressed streams, one behind the other, as all of these formats may have them."""
 
@@ -280,19 +290,32 @@ class _Streams:
         self._padding = padding
         self._inner: t.Any = None
         self._complete = False
+        self._streams = self._unpacked_bytes = 0
 
     def feed(self, block: bytes) -> t.Iterator[bytes]:
+        for at in range(0, len(block), _FED_BYTES):
+            for piece in self._feed(block[at : at + _FED_BYTES]):
+                self._unpacked_bytes += len(piece)
+                yield piece
+
+    def _feed(self, block: bytes) -> t.Iterator[bytes]:
         while block:
             if self._inner is None:
                 if self._complete:
                     block = block.lstrip(self._padding) if self._padding else block
                     if not block:
                         return
-                self._inner = self._make()
+                self._inner = self._next()
             yield from self._piece(block)
             block = b""
             if self._inner.eof:
                 block, self._inner, self._complete = self._inner.unused_data, None, True
+
+    def _next(self) -> t.Any:
+        """:raises _Broken: so many streams for so little, which nobody makes for a purpose."""
+        self._streams += 1
+        _check_count(self._streams, _FREE_STREAMS, self._unpacked_bytes)
+        return self._make()
 
     def _piece(self, block: bytes) -> t.Iterator[bytes]:
         yield self._inner.decompress(block, _PIECE_BYTES)
@@ -308,6 +331,58 @@ class _Streams:
         self._inner = None
 
 
+class _ZstdBlocks:
+    """Counts the frames and blocks of what comes, of which the program zstd tells nothing."""
+
+    def __init__(self) -> None:
+        self.frames = self.blocks = 0
+        self._step: t.Callable[[int], None] = self._magic
+        self._wanted, self._head = 4, bytearray()
+        self._skipped = 0
+        self._checksum_bytes = 0
+
+    def feed(self, block: bytes | memoryview) -> None:
+        at = 0
+        while at < len(block):
+            if self._skipped:
+                passed = min(self._skipped, len(block) - at)
+                self._skipped, at = self._skipped - passed, at + passed
+                continue
+            more = block[at : at + self._wanted - len(self._head)]
+            self._head += more
+            at += len(more)
+            if len(self._head) == self._wanted:
+                number = int.from_bytes(self._head, "little")
+                self._head.clear()
+                self._step(number)
+
+    def _next(self, step: t.Callable[[int], None], wanted: int, skipped: int = 0) -> None:
+        self._step, self._wanted, self._skipped = step, wanted, skipped
+
+    def _magic(self, number: int) -> None:
+        self.frames += 1
+        if number == 0xFD2FB528:
+            self._next(self._descriptor, 1)
+        elif number >> 4 == 0x184D2A5:
+            self._next(lambda size: self._next(self._magic, 4, size), 4)
+        else:  # no zstd, which the program will say
+            self._next(self._magic, 4, 1 << 62)
+
+    def _descriptor(self, number: int) -> None:
+        whole, self._checksum_bytes = number >> 5 & 1, 4 * (number >> 2 & 1)
+        size_bytes = (whole, 2, 4, 8)[number >> 6]
+        self._next(self._block, 3, (1 - whole) + (0, 1, 2, 4)[number & 3] + size_bytes)
+
+    def _block(self, number: int) -> None:
+        self.blocks += 1
+        one_byte_again_and_again = number >> 1 & 3 == 1
+        content = 1 if one_byte_again_and_again else number >> 3
+        if number & 1:
+            self._next(self._magic, 4, content + self._checksum_bytes)
+        else:
+            self._next(self._block, 3, content)
+
+
 class _ZstdProgram:
     """The program zstd beside this process, for hosts whose Python has none. It is fed and emptied by turns."""
 
@@ -315,6 +390,7 @@ class _ZstdProgram:
         program = find_program("zstd")
         if program is None:
             raise UnpackerMissing("This host has no program zstd; install the package zstd.", program="zstd", package="zstd")
+        self._blocks, self._unpacked_bytes = _ZstdBlocks(), 0
         self._complaints = tempfile.TemporaryFile()
         command = [program, "--decompress", "--stdout", "--no-progress", "--quiet", f"--memory={_MEMORY_BYTES >> 20}MB"]
         self._process = subprocess.Popen(
@@ -337,10 +413,15 @@ class _ZstdProgram:
                     self._end()
                     raise _Broken("something follows its end")
                 if piece:
+                    self._unpacked_bytes += len(piece)
                     yield piece
             if self._input in ready:
                 try:
-                    left = left[self._input.write(left) or 0 :]
+                    taken = self._input.write(left[:_FED_BYTES]) or 0
+                    self._blocks.feed(left[:taken])
+                    _check_count(self._blocks.frames, _FREE_FRAMES, self._unpacked_bytes)
+                    _check_count(self._blocks.blocks, _FREE_BLOCKS, self._unpacked_bytes)
+                    left = left[taken:]
                 except BrokenPipeError:
                     self._end()
                     raise _Broken("something follows its end") from None

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 import typing as t
 
 from .._errors import InvalidOption
@@ -25,17 +24,27 @@ from .store import Store
 _OLD_S = 2 * 86400
 
 
-def make(store: Store, name: str) -> str:
-    """The path at which a file of this name may be put. What runs that were killed have left goes."""
+def make(store: Store, name: str, size: int = 0) -> str:
+    """The path at which a file of this name may be put. What runs that were killed have left goes.
+
+    :param size: of the file; nobody else counts on its room as long as the place is there.
+    :raises NoSpace: there is none.
+    """
     check_file_name(name)
     store.prepare()
     parent = os.path.join(store.directory, UPLOADS)
     filesystem.ensure_directory(parent, 0o700)
     os.chmod(parent, 0o700)
-    _sweep(parent)
     directory = os.path.join(parent, secrets.token_hex(16))
     os.mkdir(directory, 0o700)
-    return os.path.join(directory, name)
+    _sweep(parent, os.lstat(directory).st_mtime)
+    path = os.path.join(directory, name)
+    try:
+        store.room.keep(size, f"The upload of {name}", path)
+    except BaseException:  # an interrupt must not leave the place either
+        os.rmdir(directory)
+        raise
+    return path
 
 
 def remove(store: Store, path: str) -> bool:
@@ -76,11 +85,12 @@ def check_file_name(name: str) -> str:
     return name
 
 
-def _sweep(parent: str) -> None:
+def _sweep(parent: str, now: float) -> None:
+    """Remove places in which nothing has changed for long.
+
+    :param now: by the clock of the storage, which other hosts share with this one, or not.
+    """
     for name in os.listdir(parent):
         path = os.path.join(parent, name)
-        try:
-            if time.time() - os.lstat(path).st_mtime > _OLD_S:
-                filesystem.remove_tree_or_file(path)
-        except FileNotFoundError:
-            continue
+        if now - filesystem.tree_about(path)["changed_at"] > _OLD_S:
+            filesystem.remove_tree_or_file(path)

@@ -16,16 +16,15 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import filesystem, layout, transfer
+from .._disk import filesystem, in_use, layout, transfer
 from .._disk.base import Base
 from .._disk.disk_decisions import DISK_MODE
 from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.importer import Importer
 from .._disk.importer import Request as ImportRequest
 from .._disk.overlay import Disks
-from .._disk.packages import package
 from .._disk.qemu_img import QemuImg
-from .._disk.runner import Runner, require_program
+from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError, InvalidOption
 from .._machine import disk_mirror
@@ -34,11 +33,9 @@ from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_hav
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
+from . import virt_sysprep
 from .alone import alone, refuse_jobs
 from .journal import Journal
-
-# What makes every machine of a base the same one, and what only fills it.
-_SEALED = "machine-id,ssh-hostkeys,logfiles,tmp-files,bash-history,dhcp-client-state,net-hwaddr"
 
 Connect = t.Callable[[str], t.ContextManager[t.Any]]
 
@@ -139,9 +136,15 @@ class Capture:
             if moving is not None:
                 raise CaptureRefused(f"machine: {moving}", kind="moving")
             machine = self._machine(held)
+            if machine is not None and machine.domain is not None and not machine.running and machine.domain.has_saved_state():
+                # It has what its guest has not written to its disks yet.
+                raise CaptureRefused(
+                    f"machine: {request.owner.machine}: its memory was saved (virsh managedsave); start it, or drop that "
+                    "(virsh managedsave-remove)."
+                )
             source = self._source(machine)
             if request.seal:
-                require_program("virt-sysprep", package("virt-sysprep"))
+                virt_sysprep.require()
             running = source.domain is not None
             if request.check:
                 actions = [f"capture {source.path} as base disk {request.name} {request.version}"]
@@ -231,9 +234,10 @@ class Capture:
         self._clear(source)
         try:
             quiesced = self._mirror(source) if running else self._copy(source)
+            image_format = "qcow2" if running else self._copied_format(source)
             if self._request.seal:
-                self._seal(source.copy)
-            return self._import(source, source.copy, "qcow2" if running else self._copied_format(source), quiesced)
+                virt_sysprep.seal(self._run_command, {source.copy: image_format})
+            return self._import(source, source.copy, image_format, quiesced)
         finally:
             filesystem.remove_file(source.copy)
 
@@ -249,11 +253,12 @@ class Capture:
     def _copy(self, source: _Source) -> bool:
         """Of a machine that is off: a file that may be changed."""
         if self._request.flatten and source.disk["backing"] is not None:
-            self._qemu.flatten(source.path, str(source.disk["image_format"]), source.copy, "qcow2")
+            self._qemu.flatten(source.path, str(source.disk["image_format"]), source.copy, "qcow2", self._stores[source.disk["pool"]].room)
         else:
             descriptor = filesystem.open_regular(source.path)
             try:
-                transfer.copy_file(descriptor, source.copy, os.fstat(descriptor).st_size)
+                with in_use.reading(descriptor, source.path, "captured"):
+                    transfer.copy_file(descriptor, source.copy, os.fstat(descriptor).st_size, self._stores[source.disk["pool"]].room)
             finally:
                 os.close(descriptor)
         os.chmod(source.copy, DISK_MODE)
@@ -269,14 +274,9 @@ class Capture:
             self._qemu.create(source.copy, size)
         os.chmod(source.copy, DISK_MODE)
         mirror = Mirror(source.path, source.copy, source.parent is not None)
-        return disk_mirror.take(t.cast(Domain, source.domain), [mirror], self._request.copy_timeout_s)
-
-    def _seal(self, path: str) -> None:
-        program = require_program("virt-sysprep", package("virt-sysprep"))
-        code, _output, errors = self._run_command([program, "--quiet", "--operations", _SEALED, "-a", path])
-        if code != 0:
-            last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
-            raise FleetError(f"virt-sysprep could not seal {path}: {last[0]}", kind="seal_failed", code=code)
+        needed = disk_mirror.needed_bytes(self._qemu, str(source.disk["image_format"]), mirror)
+        with self._stores[source.disk["pool"]].room.promise(needed, f"A copy of {source.path}", [source.copy]) as promise:
+            return disk_mirror.take(t.cast(Domain, source.domain), [mirror], self._request.copy_timeout_s, [promise])
 
     def _import(self, source: _Source, path: str, image_format: str, quiesced: bool) -> Captured:
         request = self._request
@@ -312,4 +312,4 @@ def _left_behind(machine: Machine | None) -> t.Iterator[str]:
             " ones, which find a system in the usual place (EFI/BOOT) only."
         )
     if found is not None and found.hardware.get("tpm"):
-        yield f"{found.domain} has a TPM, whose state is no part of the base; what is sealed by it does not open in machines over the base."
+        yield f"{found.domain} has a TPM, whose state is not part of the base; what it seals does not open in machines over the base."

@@ -34,7 +34,9 @@ _LARGEST = 16 * 1024 * 1024
 _WAIT_S = 30.0
 _MOST = 100_000
 
-Use = t.Mapping[str, t.Any]  # {"name", "cpus", "memory_mib", "disk_bytes", "pools": {pool: {"bytes", "growth_bytes"}}}
+# {"name", "cpus", "memory_mib", "hugepages": the size of the pages that the memory is in or None, "disk_bytes",
+#  "pools": {pool: {"bytes", "growth_bytes"}}}
+Use = t.Mapping[str, t.Any]
 Place = t.Mapping[str, t.Any]  # {"host", "group", "number", "pools": {disk: pool}}
 
 OTHERS = (
@@ -251,6 +253,7 @@ def _joined(uses: t.Iterable[Use]) -> list[Use]:
         found[use["name"]] = {
             **{key: max(known[key], use[key]) for key in ("cpus", "memory_mib", "disk_bytes")},
             "name": use["name"],
+            "hugepages": known["hugepages"] or use["hugepages"],
             "pools": pools,
         }
     return list(found.values())
@@ -260,6 +263,7 @@ def _use(told: Value) -> Use:
     return {
         "name": told["name"].text(),
         **{key: _amount(told, key) for key in ("cpus", "memory_mib", "disk_bytes")},
+        "hugepages": told["hugepages"].text() if told.get("hugepages") else None,
         "pools": {
             pool: {key: _amount(amounts, key) for key in ("bytes", "growth_bytes")}
             for pool, amounts in (told.get("pools") or Value({}, "")).entries(_MOST).items()
@@ -296,9 +300,14 @@ def totals(claim: Claim, tenant: str) -> dict[str, t.Any]:
             for key, amount in amounts.items():
                 sums[key] += amount
     machines = [use for use in claim.uses if use["memory_mib"]]
+    pages: dict[str, int] = {}
+    for use in machines:
+        if use["hugepages"]:
+            pages[use["hugepages"]] = pages.get(use["hugepages"], 0) + use["memory_mib"]
     mine = {"tenant": tenant, "machines": len(machines), "disk_bytes": sum(use["disk_bytes"] for use in machines)}
     return {
         **{key: sum(use[key] for use in claim.uses) for key in ("cpus", "memory_mib")},
+        "hugepages_mib": pages,
         "pools": pools,
         **(mine if claim.tenant == tenant else {}),
     }
@@ -317,8 +326,10 @@ class Keeper:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="claim")
         self.warnings: list[str] = []
+        self._had = False
 
     def __enter__(self) -> Keeper:
+        self._had = self._is_held()
         self._renew()
         self._thread.start()
         return self
@@ -327,6 +338,16 @@ class Keeper:
         self._ended.set()
         self._thread.join()
         self._try(lambda: self._claims.release(*self._whose))
+
+    def given_back(self) -> bool:
+        """Whether the run's claim is gone since the job began, as after basecast.fleet.stop."""
+        return self._had and not self._is_held()
+
+    def _is_held(self) -> bool:
+        try:
+            return self._claims.held(*self._whose) is not None
+        except (FleetError, OSError):  # unknown is not given back
+            return self._had
 
     def there(self, names: t.Iterable[str]) -> None:
         """These machines count by themselves from now on."""

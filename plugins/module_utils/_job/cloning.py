@@ -31,6 +31,7 @@ from .._machine import disk_mirror
 from .._machine.disk_mirror import Mirror
 from .._machine.files import SECRET_MODE, open_machine_directory, remove_leftovers
 from .._machine.hardware.board import nvram_name
+from .._machine.hardware.drives import CDROM
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
@@ -127,6 +128,7 @@ class Cloning:
                 raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
             _refuse_foreign_files(source, disks)
             _refuse_tpm(source)
+            _refuse_discs(source)
             pairs = [self._pair(disk) for disk in disks]
             running = source.domain if source.running else None
             there = self._of(clone.machine)
@@ -195,7 +197,13 @@ class Cloning:
             else:
                 for pair in pairs:
                     self._prepare(pair)
-                quiesced = disk_mirror.take(running, mirrors, request.copy_timeout_s)
+                with contextlib.ExitStack() as promised:
+                    promises = []
+                    for pair, mirror in zip(pairs, mirrors):
+                        needed = disk_mirror.needed_bytes(self._qemu, pair.disk["image_format"], mirror)
+                        room = self._stores[pair.disk["pool"]].room
+                        promises.append(promised.enter_context(room.promise(needed, f"A clone of {mirror.disk}", [pair.temporary])))
+                    quiesced = disk_mirror.take(running, mirrors, request.copy_timeout_s, promises)
             for pair in pairs:
                 self._origin(pair)
                 os.chown(pair.temporary, os.geteuid(), os.getegid())  # libvirt has given it to QEMU's user
@@ -239,14 +247,15 @@ class Cloning:
     def _copy(self, pair: _Pair) -> None:
         """Of a machine that is off; nobody can start it meanwhile."""
         disk = pair.disk
+        room = self._stores[disk["pool"]].room
         descriptor = filesystem.open_regular(disk["path"])
         try:
             with in_use.reading(descriptor, disk["path"], "cloned"):
                 if disk["image_format"] == "raw" or (pair.flat and disk["backing"] is not None):
-                    self._qemu.flatten(disk["path"], disk["image_format"], pair.temporary, "qcow2")
+                    self._qemu.flatten(disk["path"], disk["image_format"], pair.temporary, "qcow2", room)
                 else:
                     # A relative name of a parent means the same from the clone's directory.
-                    transfer.copy_file(descriptor, pair.temporary, os.fstat(descriptor).st_size)
+                    transfer.copy_file(descriptor, pair.temporary, os.fstat(descriptor).st_size, room)
         finally:
             os.close(descriptor)
 
@@ -298,13 +307,21 @@ def _refuse_tpm(source: Machine) -> None:
         )
 
 
+def _refuse_discs(source: Machine) -> None:
+    """QEMU mirrors no disk that is only read."""
+    drives = source.found.hardware["drives"] if source.found is not None and source.running else {}
+    discs = [name for name, drive in drives.items() if drive.get("device") == CDROM]
+    if discs:
+        raise CloneRefused(f"{source.owner.machine} runs with the CD {', '.join(discs)}; power it off, and clone it then.")
+
+
 def _refuse_foreign_files(source: Machine, disks: t.Sequence[t.Mapping[str, t.Any]]) -> None:
     """A disk that lies elsewhere would be missing in the clone."""
     known = {os.path.realpath(disk["path"]) for disk in disks}
     files = [path for path, _kind in source.found.files] if source.found else []
     others = [path for path in files if os.path.realpath(path) not in known and path != (source.found and source.found.seed)]
     if others:
-        raise CloneRefused(f"{source.owner.machine} has {', '.join(others)}, which is no disk of the pools' machines; detach it first.")
+        raise CloneRefused(f"{source.owner.machine} has {', '.join(others)}, which is not a disk of the pools' machines; detach it first.")
     for disk in disks:
         if disk["image_format"] == "qcow2" and (header := read_qcow2(disk["path"])).external_data:
             # Both would write into that file.

@@ -19,7 +19,7 @@ import threading
 import time
 import typing as t
 
-from .._disk import holds
+from .._disk import filesystem, holds
 from .._disk.ownership import Change
 from .._errors import FleetError
 from . import bases as base_states
@@ -27,10 +27,12 @@ from . import steps
 from .bases import Bases, Tell
 from .boot import Boot
 from .claims import Keeper
-from .journal import DONE, FAILED, FORMAT, RUNNING, Journal, this_process
-from .outcome import BOOTING, MAKING, WAITING, Failure, MachineState, summary
+from .journal import DONE, FAILED, FORMAT, RUNNING, Journal, since_boot, this_process
+from .outcome import BOOTING, CHECKING, MAKING, WAITING, Failure, MachineState, summary
 from .outcome import THERE as MACHINE_THERE
 from .steps import Context, StepResult
+from .turns import STEP as WAIT
+from .turns import Turns
 from .work import Copy, MachineWork
 
 LOOK_S = 0.5
@@ -112,15 +114,20 @@ class Job:
         self._events: queue.Queue[t.Callable[[], None]] = queue.Queue()
         self._threads = 0
         self._pools = {pool: threading.Lock() for pool in context.stores}
-        self.machines = {machine.name: MachineState(machine.name) for machine in self._work.machines}
+        self.machines = {machine.name: MachineState(machine.name, machine.role) for machine in self._work.machines}
+        self._by_name = {machine.name: machine for machine in self._work.machines}
+        roles = {machine.name: machine.role for machine in self._work.machines}
+        self._turns = Turns(self._work.turns, roles, journal, run, context.turn_timeout_s)
         self._live: dict[str, t.Any] = {}
         self._actions: dict[str, list[str]] = {}
         self._copies: dict[Copy, str] = {}
         self._problems: dict[str | Copy, Failure] = {}
         self._added: dict[str, list[Change]] = {}
         self._prepared = False
+        self._given_back: bool | None = None
         self._result = StepResult()
         self._began_at = round(time.time(), 3)
+        self._began_s = since_boot()
         self._written: tuple[float, t.Any, t.Any] = (-_WRITE_S, None, None)
 
     # --- the life of a job ----------------------------------------------------------------------
@@ -143,11 +150,12 @@ class Job:
         state = FAILED
         try:
             self._spawn(self._prepare)
-            while not self._finished():
-                self._look()
-                self._advance()
-                self._write(RUNNING)
-                self._take_events(LOOK_S)
+            with self._turns:
+                while not self._finished():
+                    self._look()
+                    self._advance()
+                    self._write(RUNNING)
+                    self._take_events(LOOK_S)
             self._tidy()
             state = DONE if all(machine.state in MACHINE_THERE for machine in self.machines.values()) else FAILED
         except Exception as error:  # what is known by then is told, with the reason for the end
@@ -175,6 +183,8 @@ class Job:
         """Begin everything for which all is there."""
         if not self._prepared:
             return
+        self._turns.look()
+        self._given_back = None
         for copy in self._work.copies:
             if copy not in self._copies and copy.sha256 in self._problems:
                 self._copies[copy] = FAILED
@@ -212,7 +222,22 @@ class Job:
         there = [self._bases.states[sha256].there_at or self._wall() for sha256 in machine.bases]
         if there:
             state.times.setdefault("base_there_at", round(max(there), 3))
+        late = self._turns.failure(machine.name, self.machines)
+        if late is not None:
+            state.fail(late)
+            return False
+        awaited = self._turns.awaited(machine.name, self.machines)
+        if awaited and self._is_given_back():
+            state.fail(Failure(WAIT, "stopped", f"{machine.name} was not started: the run was ended while it waited for {awaited[0]}."))
+        if awaited:
+            return False
         return all(self._copies.get(need) == DONE for need in needs)
+
+    def _is_given_back(self) -> bool:
+        """Whether the run was ended. A file of the host says so; it is read once for all that wait."""
+        if self._given_back is None:
+            self._given_back = self._claim is not None and self._claim.given_back()
+        return self._given_back
 
     # --- threads ---------------------------------------------------------------------------------
 
@@ -251,7 +276,7 @@ class Job:
             if isinstance(subject, Copy):
                 self._copies[subject] = FAILED
                 self._problems[subject] = failure
-            for machine in subject if isinstance(subject, list) else ():
+            for machine in subject if isinstance(subject, list) else [subject] if isinstance(subject, MachineWork) else ():
                 if not self.machines[machine.name].settled:
                     self.machines[machine.name].fail(failure)
 
@@ -302,7 +327,7 @@ class Job:
                 disks = steps.make_disks(self._context, machines)
             disks_at = round(self._wall(), 3)
             left = [machine for machine in machines if machine.name not in disks.failed]
-            seeds = steps.make_seeds(self._context, left)
+            seeds = steps.make_seeds(self._context, left).join(steps.place_variables(self._context, left))
             left = [machine for machine in left if machine.name not in seeds.failed]
             wishes = steps.wishes_of(left, disks.values, seeds.values) if left else []
             self._events.put(lambda: self._on_made(machines, disks, seeds, disks_at))
@@ -327,6 +352,8 @@ class Job:
             state = self.machines[machine.name]
             if machine.name not in disks.failed:
                 state.times["disks_at"] = disks_at
+                new = [disk for disk in disks.values.get(machine.name, ()) if disk["action"] == "created"]
+                state.new_disks = [{key: disk[key] for key in ("name", "pool")} for disk in new]
 
     def _on_started(self, started: StepResult, started_at: float) -> None:
         self._result.join(started)
@@ -350,10 +377,26 @@ class Job:
                 if machine.report is not None:
                     state.times.setdefault("reported_at", round(self._wall(), 3))
             self._live.pop(name, None)
+            work = self._by_name[name]
             if name in came_up.failed:
                 state.fail(came_up.failed[name])
+            elif work.health and machine is not None:
+                state.state = CHECKING
+                self._spawn(self._check_health, work, machine)
             else:
                 state.settle()
+
+    def _check_health(self, work: MachineWork, machine: t.Any) -> t.Callable[[], None]:
+        results, failure = self._boot.check_health(work, machine)
+        return lambda: self._on_checked(work.name, results, failure)
+
+    def _on_checked(self, name: str, results: t.Sequence[t.Mapping[str, t.Any]], failure: Failure | None) -> None:
+        state = self.machines[name]
+        state.health = results
+        if failure is None:
+            state.settle()
+        else:
+            state.fail(failure)
 
     def _shown(self, name: str, machine: t.Any) -> dict[str, t.Any]:
         """What libvirt has of it now, and what was done to it when it was started."""
@@ -382,7 +425,10 @@ class Job:
             "msg": self._sentence(state),
             "changed": self._result.changed,
             "began_at": self._began_at,
+            "began_s": self._began_s,
             "updated_at": now,
+            "written_s": since_boot(),
+            "boot": filesystem.boot_id(),
             "ended_at": now if ended else None,
             "summary": summary(machines),
             "bases": [base.told() for base in self._bases.states.values()],
@@ -395,11 +441,19 @@ class Job:
         if state == RUNNING and self._gate.behind:
             return f"Another job of this service, process {self._gate.behind}, is at work on this host; this one waits for it."
         failed = [machine for machine in self.machines.values() if machine.failure is not None]
+        if state == RUNNING and not failed:
+            return self._waits()
         if not failed:
             return ""
         reasons = list(dict.fromkeys(machine.failure.msg for machine in failed if machine.failure))
         more = f"; and {len(reasons) - _MOST_REASONS} other reasons" if len(reasons) > _MOST_REASONS else ""
         return f"{len(failed)} of {len(self.machines)} machines failed: {'; '.join(reasons[:_MOST_REASONS])}{more}"
+
+    def _waits(self) -> str:
+        """Whom machines wait for, once all else that they need is there."""
+        waiting = [machine.name for machine in self.machines.values() if machine.state == WAITING]
+        roles = list(dict.fromkeys(role for name in waiting for role in self._turns.awaited(name, self.machines)))
+        return f"{len(waiting)} machines wait for {', '.join(roles)}." if roles else ""
 
     def _write(self, state: str, ended: bool = False) -> dict[str, t.Any]:
         """At once when something has happened to a machine, once in a while when only bytes have come."""
@@ -444,7 +498,7 @@ def predict(context: Context, boot: Boot) -> tuple[dict[str, MachineState], Step
     """What a job would do, in check mode: every step once, in order, nothing waited for."""
     work = context.work
     result = steps.keep_record(context)
-    states = {machine.name: MachineState(machine.name) for machine in work.machines}
+    states = {machine.name: MachineState(machine.name, machine.role) for machine in work.machines}
     failed: dict[str | Copy, Failure] = {}
     for wish in work.references:
         referred = steps.refer(context, wish)
@@ -464,7 +518,8 @@ def predict(context: Context, boot: Boot) -> tuple[dict[str, MachineState], Step
         else:
             states[machine.name].fail(failure)
     disks = steps.make_disks(context, machines)
-    seeds = steps.make_seeds(context, [machine for machine in machines if machine.name not in disks.failed])
+    left = [machine for machine in machines if machine.name not in disks.failed]
+    seeds = steps.make_seeds(context, left).join(steps.place_variables(context, left))
     wishes = steps.wishes_of(
         [machine for machine in machines if machine.name not in {**disks.failed, **seeds.failed}], disks.values, seeds.values
     )

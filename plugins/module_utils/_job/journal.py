@@ -7,7 +7,9 @@
 """What jobs write down on their host: how far they are, and what came of them. One small file per run, replaced in one step,
 so that a later module run can tell of a job whose controller has died.
 
-    <runtime_dir>/.jobs/<tenant>/<service>/{lock, <run>.json}
+    <runtime_dir>/.jobs/<tenant>/<service>/{lock, <run>.json, <run>.turns}
+
+In a run's turns stands what the controller has told the job of roles that its machines wait for.
 
 The files are gone after a restart of the host, as are the jobs.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 import typing as t
 
 from .._disk import filesystem
@@ -44,6 +47,23 @@ class Journal:
 
     def path(self, run: str) -> str:
         return os.path.join(self.directory, check_name("run", run) + ".json")
+
+    def turns(self, run: str) -> dict[str, dict[str, str]]:
+        """``{role: {"state": ready | failed, "msg"}}``; empty as long as nothing was told."""
+        try:
+            value = filesystem.read_value(self._turns_path(run), _LARGEST)
+        except FileNotFoundError:
+            return {}
+        return {
+            role: {"state": told["state"].choice("ready", "failed"), "msg": told["msg"].cleaned(4000)}
+            for role, told in value.entries(10_000).items()
+        }
+
+    def write_turns(self, run: str, turns: t.Mapping[str, t.Any]) -> None:
+        filesystem.replace_file(self._turns_path(run), filesystem.json_bytes(turns), _MODE)
+
+    def _turns_path(self, run: str) -> str:
+        return os.path.join(self.directory, check_name("run", run) + ".turns")
 
     def open(self) -> None:
         """Make the directory; refuse one that somebody else could write to."""
@@ -81,13 +101,13 @@ class Journal:
         return told
 
     def runs(self) -> list[str]:
-        """Names of the runs that have left something, the latest first."""
+        """Names of the runs that have left something, the latest first as far as the host's clock was not set back."""
         try:
             entries = [entry for entry in os.scandir(self.directory) if entry.name.endswith(".json") and not entry.is_symlink()]
         except FileNotFoundError:
             return []
-        entries.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns, reverse=True)
-        return [entry.name[: -len(".json")] for entry in entries]
+        written = sorted(((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name) for entry in entries), reverse=True)
+        return [name[: -len(".json")] for _when, name in written]
 
     def sweep(self) -> None:
         """Forget the oldest jobs that have ended."""
@@ -98,6 +118,7 @@ class Journal:
                 told = None
             if told is None or told["state"] != RUNNING:
                 filesystem.remove_file(self.path(run))
+                filesystem.remove_file(self._turns_path(run))
 
 
 class JobLock:
@@ -138,6 +159,11 @@ class JobLock:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def since_boot() -> float:
+    """Seconds since the host booted; setting its clock does not change them."""
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
 
 
 def this_process() -> dict[str, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from .._relay.states import MACHINES
 
 # On the way.
-WAITING, MAKING, BOOTING = "waiting", "making", "booting"
+WAITING, MAKING, BOOTING, CHECKING = "waiting", "making", "booting", "checking"
 # At the end: made by this job, only started by it, not touched by it; or not what was asked for.
 DEPLOYED, STARTED, PRESENT, FAILED, UNKNOWN = "deployed", "started", "present", "failed", "unknown"
 SETTLED = (DEPLOYED, STARTED, PRESENT, FAILED, UNKNOWN)
@@ -40,10 +40,13 @@ class MachineState:
     """One machine on its way. Times are seconds since the epoch."""
 
     name: str
+    role: str = ""
     state: str = WAITING
     failure: Failure | None = None
     result: t.Mapping[str, t.Any] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
+    health: t.Sequence[t.Mapping[str, t.Any]] = ()
+    new_disks: t.Sequence[t.Mapping[str, str]] = ()
 
     @property
     def settled(self) -> bool:
@@ -62,11 +65,14 @@ class MachineState:
         failure = self.failure
         return {
             "machine": self.name,
+            "group": self.role,
             **self.result,
             "state": self.state,
             "reason": failure.reason if failure else None,
             "step": failure.step if failure else None,
             "problem": failure.msg if failure else None,
+            "health": list(self.health),
+            "new_disks": list(self.new_disks),
             **{key: self.times.get(key) for key in TIMES},
         }
 

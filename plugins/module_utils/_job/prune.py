@@ -317,7 +317,7 @@ class Kept:
             if problem:
                 self.unknown.append(problem)
             elif not os.path.isdir(store.pool_path):
-                self.unknown.append(f"the pool {store.pool} is not there: {store.pool_path} is no directory; create or mount it")
+                self.unknown.append(f"the pool {store.pool} is not there: {store.pool_path} is not a directory; create or mount it")
             else:
                 self._needs.add_pool(store, self._stores.values())
 

@@ -30,11 +30,12 @@ from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domain
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
-from .._machine.records import RecordUnreadable, ServiceRecords
+from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of
 from .._names import is_host_label
 from .alone import alone, refuse_jobs, running_jobs
 from .journal import Journal
 from .steps import failure_of
+from .undo import Made, refuse_others
 
 FORMAT = 1
 
@@ -48,6 +49,9 @@ class Request(t.NamedTuple):
     :param busy_timeout_s: how long to wait for another process that changes the same service's machines.
     :param moving: the removal is a part of their migration; otherwise machines whose migration has not ended are left alone.
     :param keep_record: another host has the machines, and the record goes on to say so.
+    :param shared: pools in which another host goes on with the machines' files; there nothing is removed.
+    :param undo: what a run has made, which alone goes: of a machine's disks those, and no name of a base. What it has only started is
+        powered off again. ``machines`` are then the names of what it has made. A domain that may have been there before stays.
     """
 
     tenant: str
@@ -64,6 +68,8 @@ class Request(t.NamedTuple):
     elsewhere: t.Collection[str] = ()
     moving: bool = False
     keep_record: bool = False
+    shared: t.Collection[str] = ()
+    undo: Made | None = None
 
 
 @dataclass
@@ -77,6 +83,7 @@ class Leaving:
     running: bool = False
     directories: list[str] = field(default_factory=list)
     disks: list[dict[str, t.Any]] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     wanted: bool = False
     actions: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -127,16 +134,22 @@ class Removal:
         """Everything; what became of each machine.
 
         :raises ServiceBusy: a deployment of the service is at work on this host. Nothing was touched.
+        :raises CannotUndo: one was at work while this waited. Nothing was touched.
         """
         jobs = running_jobs(self._journal)
         with contextlib.ExitStack() as held:
             if not self._request.check:
                 refuse_jobs(self._journal, self._request.service)
                 held.enter_context(alone(self._journal, self._request.service, self._request.busy_timeout_s))
+                # One may have begun while this waited.
+                refuse_jobs(self._journal, self._request.service)
+                if self._request.undo is not None:
+                    refuse_others(self._journal, self._request.undo.run)
             libvirt = self._libvirt(held)
             self._look(libvirt)
             self._refuse_needed(libvirt)
             self._end_machines(libvirt)
+            self._power_off(libvirt)
             self._end_files()
             self._keep_record()
         return self._told(jobs)
@@ -182,27 +195,58 @@ class Removal:
         leaving.wanted = self._request.machines is None or owner.machine in self._request.machines
         if machine and found:
             leaving.domain, leaving.running = found.domain, machine.running
-            if machine.directory:
+            leaving.files = [path for path, _format in found.files if path != found.seed]
+            if machine.directory and not self._is_shared(machine.directory):
                 leaving.directories.append(machine.directory)
             own = [layout.machines_directory(store.pool_path) + os.sep for store in self._stores.values()]
             leaving.left += [path for path, _format in found.files if not any(path.startswith(pool) for pool in own)]
         self._machines[owner.machine] = leaving
 
+    def _is_shared(self, directory: str) -> bool:
+        """Whether a machine's directory is in a pool in which another host goes on with it."""
+        pools = [self._stores[name].pool_path for name in self._request.shared]
+        return any(directory.startswith(layout.machines_directory(pool) + os.sep) for pool in pools)
+
+    def _all_of(self, leaving: Leaving) -> list[DiskWish]:
+        if self._request.undo is not None:
+            made = self._request.undo.machines.get(leaving.owner.machine, ())
+            return [DiskWish(leaving.owner.machine, name, pool) for name, pool in made]
+        if not self._request.shared:
+            return [DiskWish(leaving.owner.machine, None, None)]
+        return [DiskWish(leaving.owner.machine, None, pool) for pool in self._stores if pool not in self._request.shared]
+
     def _look_at(self, leaving: Leaving) -> None:
-        moving = None if self._request.moving or not leaving.wanted else unended(self._request.state_dir, leaving.owner)
+        meant = leaving.wanted or leaving.owner.machine in self._started
+        moving = None if self._request.moving or not meant else unended(self._request.state_dir, leaving.owner)
         if moving is not None:
             leaving.moving = True
             leaving.fail(moving)
         for store in self._stores.values():
             directory = layout.machine_directory(store.pool_path, self._request.service, leaving.owner.machine)
-            if os.path.lexists(directory) and directory not in leaving.directories:
+            if os.path.lexists(directory) and directory not in leaving.directories and not self._is_shared(directory):
                 leaving.directories.append(directory)
         try:
-            leaving.disks = self._disks.found([DiskWish(leaving.owner.machine, None, None)])
+            leaving.disks = self._disks.found(self._all_of(leaving))
         except (FleetError, OSError) as error:
             leaving.fail(failure_of("", error).msg)
         for disk in leaving.disks:
             disk["action"], disk["state"] = "none", "present"
+        self._keep_older_domain(leaving)
+
+    @property
+    def _started(self) -> t.Collection[str]:
+        """What is only powered off: a run has started it, and it was off before."""
+        return self._request.undo.started if self._request.undo is not None else ()
+
+    def _keep_older_domain(self, leaving: Leaving) -> None:
+        """A run that was killed has not written down whether it made the domain; one with other disks than the run's is not its own."""
+        undo = self._request.undo
+        if undo is None or not leaving.wanted or leaving.owner.machine in undo.defined:
+            return
+        own = {os.path.realpath(disk["path"]) for disk in leaving.disks}
+        older = next((path for path in leaving.files if os.path.realpath(path) not in own), None)
+        if older is not None:
+            leaving.fail(f"{leaving.owner.machine} has {older}, which the run {undo.run} has not made, so the machine was not touched.")
 
     def _going(self) -> list[Leaving]:
         return [leaving for leaving in self._machines.values() if leaving.wanted and leaving.problem is None]
@@ -245,7 +289,17 @@ class Removal:
         self._take(stopped, going)
         ready = {owner: leaving for owner, leaving in going.items() if leaving.problem is None}
         places = {owner: leaving.directories[0] if leaving.directories else self._usual(owner) for owner, leaving in ready.items()}
-        self._take(libvirt.remove(list(ready), places), ready)
+        kept = [owner for owner in ready if self._is_shared(libvirt.directory_of(owner) or places[owner])]
+        self._take(libvirt.remove(list(ready), places, keep_files=kept), ready)
+
+    def _power_off(self, libvirt: Machines | None) -> None:
+        going = {
+            leaving.owner: leaving
+            for name, leaving in self._machines.items()
+            if name in self._started and leaving.running and leaving.problem is None
+        }
+        if libvirt is not None and going:
+            self._take(libvirt.stop(list(going), self._request.shutdown_timeout_s, force=True), going)
 
     def _usual(self, owner: Owner) -> str:
         return owner.directory(next(iter(self._stores.values())).pool_path)
@@ -280,11 +334,11 @@ class Removal:
             return
         going = [leaving for leaving in self._going() if leaving.directories]
         try:
-            removed = self._disks.absent([DiskWish(leaving.owner.machine, None, None) for leaving in going])
+            removed = self._disks.absent([wish for leaving in going for wish in self._all_of(leaving)])
         except (FleetError, OSError):
             for leaving in going:
                 try:
-                    self._note_disks(leaving, self._disks.absent([DiskWish(leaving.owner.machine, None, None)]))
+                    self._note_disks(leaving, self._disks.absent(self._all_of(leaving)))
                 except (FleetError, OSError) as error:
                     leaving.fail(failure_of("", error).msg)
             return
@@ -349,7 +403,7 @@ class Removal:
     def _forget_bases(self, new: t.Mapping[str, t.Any] | None) -> None:
         """Names and references of bases that the service brought and that nothing of the tenant needs any more."""
         gone = _bases_of(self._record) - _bases_of(new)
-        if not gone or self._request.keep_disks:
+        if not gone or self._request.keep_disks or self._request.undo is not None:
             return
         records, unreadable = self._records.read_all()
         unreadable.pop(self._request.service, None)
@@ -394,6 +448,8 @@ class Removal:
             "machines": [leaving.told() for leaving in machines],
             "record": self._record_action,
             "recorded": self._record is not None or bool(self._record_problem),
+            "after": _after(self._record),
+            "scaled": scaled_of(self._record),
             "references": [change.as_dict() for change in self._references],
             "jobs": list(jobs),
             "problem": self._record_problem or None,
@@ -407,6 +463,12 @@ def _names_in(directory: str) -> list[str]:
         return sorted(entry.name for entry in os.scandir(directory) if is_host_label(entry.name) and entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         return []
+
+
+def _after(record: t.Mapping[str, t.Any] | None) -> dict[str, list[str]]:
+    """Which roles of this host start after which, as the manifest of its last deployment said."""
+    roles = ((record or {}).get("manifest") or {}).get("machines") or ()
+    return {role["name"]: list(role["after"]) for role in roles if role.get("after")}
 
 
 def _bases_of(record: t.Mapping[str, t.Any] | None) -> set[tuple[str, str, str]]:

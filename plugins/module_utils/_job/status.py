@@ -24,7 +24,7 @@ from .._errors import FleetError
 from .._machine import inquiry
 from .._machine.moves import unended
 from .._machine.owner import Owner
-from .._machine.records import RecordUnreadable, ServiceRecords, tenants_of
+from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of, tenants_of
 from .._names import is_host_label, is_name
 from .journal import RUNNING, Journal
 from .questions import Answer, Question, ask_all
@@ -138,6 +138,9 @@ def _service(tenant: str, service: str, records: ServiceRecords) -> dict[str, t.
     except RecordUnreadable as error:
         return {**told, "problem": error.message}
     told["generation"] = record.get("generation") if isinstance(record.get("generation"), int) else 0
+    scaled = scaled_of(record)
+    if scaled is not None:
+        told["scaled"] = scaled
     manifest, assignments = record.get("manifest"), record.get("assignments")
     for name, entry in assignments.items() if isinstance(assignments, dict) else ():
         if is_host_label(name) and isinstance(entry, dict):

@@ -25,6 +25,8 @@ from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
 from .._machine.domain import MachineWish
+from .._machine.files import SECRET_MODE, open_machine_directory
+from .._machine.hardware.board import nvram_name
 from .._machine.libvirt_host import LibvirtError, LibvirtHost
 from .._machine.machines import Machine, Machines, MachinesFailed
 from .._machine.records import ServiceRecords
@@ -40,6 +42,7 @@ class Context:
 
     :param check: predict only.
     :param copy_timeout_s: how long to wait for somebody else who writes the same base.
+    :param turn_timeout_s: how long machines wait for those that start before them.
     """
 
     work: HostWork
@@ -50,6 +53,7 @@ class Context:
     state_dir: str = "/var/lib/basecast"
     copy_timeout_s: float = 7200.0
     check: bool = False
+    turn_timeout_s: float = 7200.0
 
 
 @dataclass
@@ -187,6 +191,29 @@ def make_seeds(context: Context, machines: t.Sequence[MachineWork]) -> StepResul
             result.changed = True
             result.before.setdefault("seeds", {})[machine.name] = before
             result.after.setdefault("seeds", {})[machine.name] = after
+    return result
+
+
+def place_variables(context: Context, machines: t.Sequence[MachineWork]) -> StepResult:
+    """Firmware variables of a template for machines that have none: libvirt makes new ones only where there is no file."""
+    result = StepResult()
+    for machine in machines:
+        if machine.variables is None:
+            continue
+        firmware, content = machine.variables
+        try:
+            with open_machine_directory(machine.directory, make=not context.check) as directory:
+                if nvram_name(firmware) in directory.names():
+                    continue
+                if not context.check:
+                    directory.replace(nvram_name(firmware), content, SECRET_MODE)
+        except FileNotFoundError:
+            pass  # in check mode there is no directory yet
+        except (FleetError, OSError) as error:
+            result.failed[machine.name] = failure_of("write firmware variables", error)
+            continue
+        result.changed = True
+        result.after.setdefault("firmware variables", {})[machine.name] = "of the template"
     return result
 
 

@@ -14,13 +14,22 @@ import time
 import typing as t
 
 from .._disk import capacity, users
-from .._disk.store import Store
+from .._disk.qemu_img import QemuImg
+from .._disk.references import name_of
+from .._disk.room import RESERVE_PERCENT
+from .._disk.runner import Runner
+from .._disk.store import Store, stores_of
 from .._disk.survey import pool_contents
-from .._machine import inquiry
+from .._errors import FleetError
+from .._machine import inquiry, template
+from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.moves import MoveJournal
 from .._machine.records import ServiceRecords
+from .._machine.xml_check import xml_problems
 from .._relay.measure.link_history import LinkHistory
+from . import machine_source
 from .claims import Claim, Claims, totals, without_machines
+from .machine_source import Wanted
 from .questions import Answer, Question, ask_all
 
 FORMAT = 1
@@ -32,7 +41,10 @@ class Request(t.NamedTuple):
     :param pools: paths by name.
     :param ports: first and last that the relay may use; port_range as the user wrote it.
     :param bases: digests that the tenant names: such bases are told of even where only others need them.
+    :param reserve_percent: so much of each pool's file system stays free.
     :param limit_s: how long one part may take.
+    :param sources: what machines are made from, see template_sources.
+    :param check_xml: groups of machines to which XML is added, see xml_problems; ``run`` runs what checks it.
     """
 
     pools: t.Mapping[str, str]
@@ -45,6 +57,11 @@ class Request(t.NamedTuple):
     port_range: str
     limit_s: float = 30.0
     bases: t.Sequence[str] = ()
+    reserve_percent: float = RESERVE_PERCENT
+    check_xml: t.Sequence[t.Mapping[str, t.Any]] = ()
+    sources: t.Sequence[t.Mapping[str, t.Any]] = ()
+    source_domains: tuple[str, ...] = ()
+    run: Runner | None = None
 
 
 def observe(request: Request) -> dict[str, t.Any]:
@@ -62,7 +79,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "reachable": True,
         "known": not unknown,
         "reason": " ".join(unknown) or _of(machines, "reason", None) or "",
-        "capacity": {**_of(host, "capacity", {}), "pools": {name: pool["capacity"] for name, pool in pools.items()}},
+        "capacity": {**_capacity(host, machines), "pools": {name: pool["capacity"] for name, pool in pools.items()}},
         "packages": _of(host, "packages", {}),
         "missing": _of(host, "missing", []),
         "address": _of(host, "address", request.address),
@@ -76,6 +93,8 @@ def observe(request: Request) -> dict[str, t.Any]:
         "networks": _of(machines, "networks", None),
         "bridges": _of(machines, "bridges", []),
         "offers": _of(machines, "offers", None),
+        "xml_problems": answers["xml"].value if answers["xml"].known else None,
+        "sources": _sources(answers.get("sources")),
         "record": answers["record"].value,
         "moves": answers["moves"].value if answers["moves"].known else [],
         "claims": [
@@ -94,6 +113,15 @@ _LOAD = ("cpus", "load_1m", "memory_available_mib")
 
 def _of(answer: Answer, key: str, otherwise: t.Any) -> t.Any:
     return answer.value[key] if answer.known else otherwise
+
+
+def _capacity(host: Answer, machines: Answer) -> dict[str, t.Any]:
+    """Processors, memory and load. libvirt starts no machine with more memory than it counts, whatever the kernel has."""
+    told = dict(_of(host, "capacity", {}))
+    counted = _of(machines, "memory_mib", None)
+    if counted and told.get("memory_mib"):
+        told["memory_mib"] = min(told["memory_mib"], counted)
+    return told
 
 
 def _unknown(answers: t.Mapping[str, Answer]) -> list[str]:
@@ -124,8 +152,11 @@ def _questions(request: Request) -> dict[str, Question]:
         "machines": lambda: _machines(request),
         "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
         "moves": lambda: _moves(request),
+        "xml": lambda: xml_problems(request.check_xml, request.run) if request.run is not None else {},
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
+    if request.sources:
+        questions["sources"] = lambda: template_sources(request)
     for name, path in request.pools.items():
         questions[f"pool:{name}"] = functools.partial(_pool, name, path, request)
     return questions
@@ -145,6 +176,63 @@ def _host(request: Request) -> dict[str, t.Any]:
         "address_local": local,
         "ports_free": capacity.free_ports(address, *request.ports) if address is not None and local else [],
     }
+
+
+def template_sources(request: Request) -> dict[str, dict[str, t.Any]]:
+    """What this host has of the templates from which machines are made, by the group's name.
+
+    :returns: ``stored`` is the template, where a pool has it; ``live`` what the machine would give that it is made of, where it is here
+        and no pool has it; ``problem`` why it cannot be made here.
+    """
+    stores = stores_of(request.pools)
+    told: dict[str, dict[str, t.Any]] = {}
+    for source in request.sources:
+        found = told.setdefault(source["name"], {"stored": None, "live": None, "problem": None})
+        try:
+            found["stored"] = _stored(stores, request.tenant, source)
+            if found["stored"] is None and (source.get("machine") or source.get("domain")):
+                found["live"] = _live(stores, request, source)
+        except (FleetError, OSError) as error:
+            found["problem"] = error.message if isinstance(error, FleetError) else str(error)
+    return told
+
+
+def _sources(answer: Answer | None) -> dict[str, t.Any] | None:
+    if answer is None:
+        return {}  # nothing was asked
+    return answer.value if answer.known else None
+
+
+def _stored(stores: t.Mapping[str, Store], tenant: str, source: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    name = name_of(tenant, source["template"], source["version"])
+    for store in stores.values():
+        base = store.find_by_name(*name[1:4])
+        text = None if base is None else store.template(base.sha256, name)
+        if text is not None:
+            return template.from_text(text, f"the template {source['template']} {source['version']}")
+        if base is not None:
+            raise FleetError(
+                f"{source['template']} {source['version']} is a base disk and no template; name it as the base of a disk, or give another"
+                " version."
+            )
+    return None
+
+
+def _live(stores: t.Mapping[str, Store], request: Request, source: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+    wanted = Wanted(request.tenant, source.get("service"), source.get("machine"), source.get("domain"), request.source_domains)
+    try:
+        with LibvirtHost(request.uri) as host:
+            found = machine_source.find(host, wanted, stores, QemuImg(request.run or nothing_runs))
+            return None if found is None else found.template(source["template"]).content
+    except LibvirtMissing:
+        if may_have_domains(request.uri):
+            raise
+        return None
+
+
+def nothing_runs(arguments: t.Sequence[str]) -> tuple[int, str, str]:
+    """A runner for what only looks."""
+    raise NotImplementedError(arguments[0])
 
 
 def _claims(request: Request) -> dict[str, t.Any]:
@@ -176,7 +264,7 @@ def _machines(request: Request) -> dict[str, t.Any]:
 
 def _pool(name: str, path: str, request: Request) -> dict[str, t.Any]:
     """One pool by itself; who in other pools uses its bases is joined later."""
-    store = Store(path, pool=name)
+    store = Store(path, pool=name, reserve_percent=request.reserve_percent)
     disks = users.scan({name: store})
     mine = set(users.of_tenant([disk.path for disk in disks], request.tenant))
     return {
@@ -208,7 +296,7 @@ def _pools(paths: t.Mapping[str, str], answers: t.Mapping[str, Answer]) -> dict[
     return pools
 
 
-_CAPACITY = ("exists", "writable", "total_bytes", "free_bytes", "promised_bytes", "qemu_problem", "write_mbps")
+_CAPACITY = ("exists", "writable", "total_bytes", "free_bytes", "reserve_bytes", "promised_bytes", "qemu_problem", "write_mbps")
 _NOTHING: dict[str, t.Any] = {
     "exists": None,
     "writable": None,

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.disk_options import checked_disk
@@ -19,9 +19,11 @@ from .._errors import InvalidOption
 from .._machine.owner import Owner
 from .._machine.seed import SeedWish
 from .._machine.seed_options import checked_seeds
+from .._machine.template import unpacked_variables
 from .._machine.wishes import checked_directories
 from .._module import pool_path
 from .._names import check_name, check_sha256
+from .turns import Wishes, checked_turns
 
 
 class Copy(t.NamedTuple):
@@ -36,6 +38,7 @@ class MachineWork:
     """One machine and all that it needs.
 
     :param options: as the module machine takes them, without disks and seed.
+    :param variables: of its firmware, where it has none yet: the firmware's name and what its file has.
     """
 
     owner: Owner
@@ -43,6 +46,16 @@ class MachineWork:
     options: t.Mapping[str, t.Any]
     disks: tuple[DiskWish, ...] = ()
     seed: SeedWish | None = None
+    variables: tuple[str, bytes] | None = None
+
+    @property
+    def role(self) -> str:
+        return str(self.options.get("group") or "")
+
+    @property
+    def health(self) -> t.Mapping[str, t.Any] | None:
+        """What is checked once it has come up, as ``health_argument`` has it."""
+        return self.options.get("health")
 
     @property
     def name(self) -> str:
@@ -74,6 +87,7 @@ class HostWork:
     copies: tuple[Copy, ...] = ()
     references: tuple[ReferenceWish, ...] = ()
     record: t.Mapping[str, t.Any] | None = None
+    turns: Wishes = field(default_factory=Wishes)
 
     @property
     def bases(self) -> list[str]:
@@ -100,15 +114,29 @@ def checked_work(params: t.Mapping[str, t.Any], pools: t.Mapping[str, str], secr
         directory = next(path for owner, path in directories.items() if owner.machine == name)
         if wish.owner.directory(wish.pool_path) != directory:
             raise InvalidOption("seeds", name, "a seed lies in the pool of its machine")
+    variables = _variables(params.get("variables") or (), params["machines"])
     machines = tuple(
-        MachineWork(owner, directory, options, tuple(disks.get(owner.machine, ())), seeds.get(owner.machine))
+        MachineWork(owner, directory, options, tuple(disks.get(owner.machine, ())), seeds.get(owner.machine), variables.get(owner.machine))
         for options, (owner, directory) in zip(params["machines"], directories.items())
     )
     copies = [
         Copy(_pool(pools, entry["pool"]), check_sha256("clones[].bases", sha256)) for entry in params["clones"] for sha256 in entry["bases"]
     ]
     references = tuple(_reference(entry, pools) for entry in params["references"])
-    return HostWork(tenant, service, pools, machines, tuple(dict.fromkeys(copies)), references, secrets.record)
+    turns = checked_turns(params.get("turns"), params["machines"])
+    return HostWork(tenant, service, pools, machines, tuple(dict.fromkeys(copies)), references, secrets.record, turns)
+
+
+def _variables(given: t.Sequence[t.Mapping[str, t.Any]], machines: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, tuple[str, bytes]]:
+    """Firmware variables by new machine; 64 MiB on aarch64, so machines share them."""
+    of_group: dict[str, tuple[str, bytes]] = {}
+    for one in given:
+        unpacked = (one["firmware"], unpacked_variables(one["content"]))
+        for group in one["groups"]:
+            if group in of_group:
+                raise InvalidOption("variables[].groups", group, "a group has the variables of one template")
+            of_group[group] = unpacked
+    return {one["machine"]: of_group[str(one.get("group"))] for one in machines if one.get("new") and str(one.get("group")) in of_group}
 
 
 def _pool(pools: t.Mapping[str, str], name: str) -> str:

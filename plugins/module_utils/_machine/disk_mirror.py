@@ -4,10 +4,11 @@
 
 # Private to this collection; may change at any time.
 
-"""Disks of a running machine as they are at one moment, all of them at the same one, in files beside them.
+"""Copies of a running machine's disks: QEMU mirrors each disk into a file until that is the same.
 
-QEMU mirrors each disk into its file until that is the same, and then ends the mirrors together. Neither the machine's definition
-nor its chain of disks changes at any time, so whatever interrupts this leaves nothing but those files.
+``take`` then ends the mirrors together: the files are as the disks were at one moment. Neither the machine's definition nor its chain
+of disks changes at any time, so whatever interrupts this leaves nothing but those files. ``move`` lets the machine go on in the files
+instead.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
+from .._disk import filesystem
 from .._disk.errors import DiskConflict
+from .._disk.qemu_img import QemuImg
+from .._disk.room import Promise
 from .._errors import FleetError
-from .libvirt_host import Domain, LibvirtError
+from .libvirt_host import RUNNING, Domain, LibvirtError
 from .xml_document import parse_xml
 
 _POLL_S = 0.1
@@ -36,11 +40,18 @@ class Mirror(t.NamedTuple):
     """
     :param disk: the machine's disk.
     :param copy: a file that exists, with the same size, and over the same parent if the mirror is shallow.
+    :param image_format: of the file.
     """
 
     disk: str
     copy: str
     shallow: bool
+    image_format: str = "qcow2"
+
+
+def needed_bytes(qemu: QemuImg, image_format: str, mirror: Mirror) -> int:
+    """What the copy has at most, if the machine writes nothing meanwhile."""
+    return filesystem.allocated_bytes(mirror.disk) if mirror.shallow else qemu.measure(mirror.disk, image_format)
 
 
 def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
@@ -51,36 +62,63 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
             domain.end_copy(target)
 
 
-def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float) -> bool:
-    """Whether the guest's file systems were at rest at that moment: its agent has brought them there.
+def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> bool:
+    """All disks as they are at one moment. Whether the guest's file systems were at rest then: its agent has brought them there.
 
     :param timeout_s: how long the copying may take.
-    :raises MirrorFailed, LibvirtError:
+    :param promises: of room for the copies. They grow with what the guest writes meanwhile.
+    :raises MirrorFailed, LibvirtError, NoSpace:
     """
-    targets = [target_of(domain, mirror.disk) for mirror in mirrors]
-    deadline = time.monotonic() + timeout_s
-    try:
-        for mirror, target in zip(mirrors, targets):
-            domain.begin_copy(target, mirror.copy, mirror.shallow)
-        for target in targets:
-            _await(domain, target, deadline, timeout_s)
+    with _mirrored(domain, mirrors, timeout_s, promises) as targets:
         frozen = domain.freeze()
+        # Copies end one after another. What the guest wrote meanwhile would be on some of its disks only.
+        stands = not frozen and len(targets) > 1 and domain.power() == RUNNING
+        if stands:
+            domain.suspend()
         try:
             for target in targets:
                 domain.end_copy(target)
         finally:
+            if stands:
+                domain.resume()
             if frozen:
                 domain.thaw()
+    return frozen
+
+
+def move(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> None:
+    """The machine goes on in the copies, disk after disk, once all of them are the same. What each disk is, libvirt knows at any time.
+
+    :param promises: as of ``take``.
+    :raises MirrorFailed, LibvirtError, NoSpace: disks of which libvirt says so have moved, the others have not.
+    """
+    with _mirrored(domain, mirrors, timeout_s, promises) as targets:
+        for target in targets:
+            domain.go_over(target)
+
+
+@contextlib.contextmanager
+def _mirrored(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> t.Iterator[list[str]]:
+    """Names in the guest of disks whose copies are the same, and stay so."""
+    targets = [target_of(domain, mirror.disk) for mirror in mirrors]
+    deadline = time.monotonic() + timeout_s
+    try:
+        for mirror, target in zip(mirrors, targets):
+            domain.begin_copy(target, mirror.copy, mirror.shallow, mirror.image_format)
+        for target in targets:
+            _await(domain, target, deadline, timeout_s, promises)
+        yield targets
     except BaseException:  # an interrupt must not leave the machine writing everything twice either
         for target in targets:
             with contextlib.suppress(LibvirtError):
                 domain.end_copy(target)
         raise
-    return frozen
 
 
-def _await(domain: Domain, target: str, deadline: float, timeout_s: float) -> None:
+def _await(domain: Domain, target: str, deadline: float, timeout_s: float, promises: t.Sequence[Promise]) -> None:
     while True:
+        for promise in promises:
+            promise.keep_ahead()
         state = _state(domain, target)
         if state.get("ready") == "yes":
             return
@@ -88,8 +126,8 @@ def _await(domain: Domain, target: str, deadline: float, timeout_s: float) -> No
             raise MirrorFailed(f"QEMU has ended the copy of the disk {target} of {domain.name}; its log tells why.")
         if time.monotonic() >= deadline:
             raise MirrorFailed(
-                f"The disk {target} of {domain.name} was not copied within {timeout_s:g} s; give it more time (copy_timeout_s), "
-                "or stop the machine first."
+                f"The disk {target} of {domain.name} was not copied within {timeout_s:g} s; give it more time "
+                "(copy_timeout_s, for a migration timeout_s), or stop the machine first."
             )
         time.sleep(_POLL_S)
 

@@ -18,8 +18,10 @@ from .._untrusted import Malformed, decimal, parse
 from .backing import Layer
 from .hardware import cards, table
 from .hardware.board import nvram_of
-from .hardware.key import Place
+from .hardware.drives import is_seed
+from .hardware.key import Place, there
 from .hardware.screen import log_of, serial_path
+from .media import CLOUDBASE, FW_CFG_NAME, IGNITION, kind_of_image
 from .owner import Owner
 from .xml_document import parse_xml
 
@@ -150,7 +152,16 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
         if disk.path in chains:
             set_chain(element, chains[disk.path], platform.security)
         devices.append(element)
-    if wish.seed:
+    if wish.seed and kind_of_image(wish.seed) == IGNITION:
+        _add(_add(root, "sysinfo", type="fwcfg"), "entry", name=FW_CFG_NAME, file=wish.seed)
+    elif wish.seed and kind_of_image(wish.seed) == CLOUDBASE:
+        # A CD: Windows has a driver for it. Behind the disks, as targets say to which port it is connected.
+        element = _disk(wish.seed, "raw", "sd" + (_DISK_LETTERS + "z")[len(wish.disks)])
+        element.set("device", "cdrom")
+        there(element, "target").set("bus", "sata")
+        _add(element, "readonly")
+        devices.append(element)
+    elif wish.seed:
         # A disk, not a CD: kernels made for clouds have drivers for nothing but virtio.
         element = _disk(wish.seed, "raw", "vdz")
         _add(element, "readonly")
@@ -235,6 +246,11 @@ def moved(xml: str, to: Moved) -> str:
             set_chain(disk, chain, to.security)
         for mirror in disk.findall("mirror"):
             disk.remove(mirror)
+    for entry in root.iterfind(f"./sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']"):
+        entry.set("file", _moved_path(entry.get("file", ""), to))
+    variables = root.find("./os/nvram")
+    if variables is not None and (variables.text or "").strip():
+        variables.text = _moved_path((variables.text or "").strip(), to)
     for kind in ("serial", "console"):
         for element in root.iterfind(f"./devices/{kind}"):
             log = log_of(element)
@@ -448,11 +464,12 @@ def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
     for element in root.iterfind("./devices/disk"):
         source, target, driver = element.find("source"), element.find("target"), element.find("driver")
         path = None if source is None else source.get("file") or next(iter(source.attrib.values()), None)
-        if target is not None and target.get("dev") == "vdz" and element.find("readonly") is not None:
+        if is_seed(element) or (target is not None and target.get("dev") == "vdz" and element.find("readonly") is not None):
             seed = path
         else:
             disks.append({"path": path, "image_format": None if driver is None else driver.get("type")})
-    return disks, seed
+    config = root.find(f"./sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']")
+    return disks, seed if config is None else config.get("file")
 
 
 def _chain(disk: ET.Element) -> list[tuple[Layer, list[str]]]:

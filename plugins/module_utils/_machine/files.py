@@ -10,19 +10,45 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 
 from .._disk import filesystem
 from .._disk.errors import UnsafePath
 from .._disk.safe_directory import SafeDirectory, read_end
 from .._errors import FleetError
 from .._names import is_name
+from . import media
 from .hardware.board import NVRAM_PATTERN
 
 DIRECTORY_MODE = 0o711
 SECRET_MODE = 0o600
 
+_SEEDS = "|".join(map(re.escape, media.FILES))
 # virtlogd rotates what it writes; a seed or report that was being replaced leaves its hidden copy.
-_LEFTOVERS = re.compile(rf"seed\.iso|seed\.json|(report|console)\.log(\.\d+)?|\.seed\.(iso|json)\.[\w.-]+\.tmp|{NVRAM_PATTERN}")
+_LEFTOVERS = re.compile(rf"{_SEEDS}|(report|console)\.log(\.\d+)?|\.({_SEEDS})\.[\w.-]+\.tmp|{NVRAM_PATTERN}")
+
+
+# Where the system's libvirt keeps what emulated TPMs hold, by the UUID of the machine.
+_TPM_STATES = "/var/lib/libvirt/swtpm"
+
+
+def remove_tpm_state(uuid: str, check: bool = False) -> bool:
+    """Remove what a machine's TPM held. libvirt does that with a definition that has a TPM, and leaves what an earlier one had.
+
+    :returns: whether there was anything.
+    """
+    path = os.path.join(_TPM_STATES, uuid)
+    if not os.path.isdir(path):
+        return False
+    if not check:
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FleetError(
+                f"What the machine's TPM held could not be removed: {path}: {reason}. Remove that directory.", path=path
+            ) from error
+    return True
 
 
 def check_pool(path: str) -> None:

@@ -19,13 +19,15 @@ _CHANGES = ("drift", "actions")
 
 
 def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | None) -> dict[str, t.Any]:
-    """``{"known", "reason", "machines", "domains", "uuids", "networks", "bridges", "offers"}``; nothing is changed.
+    """``{"known", "reason", "machines", "domains", "uuids", "networks", "bridges", "offers", "memory_mib"}``; nothing is changed.
 
     :param service: None for all services of the tenant.
     :returns: ``known`` is false where libvirt may have domains and cannot be asked for them; ``reason`` says why libvirt
         gave no answer, also where it has none. ``uuids`` are those of all domains, for the host itself: not for a tenant.
+        ``memory_mib`` is the host's memory as libvirt counts it, None where it gave no answer.
     """
-    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "uuids": [], "networks": None, "bridges": bridges(), "offers": None}
+    nothing: dict[str, t.Any] = {"machines": [], "domains": [], "uuids": [], "networks": None, "offers": None, "memory_mib": None}
+    nothing["bridges"] = bridges()
     try:
         with LibvirtHost(uri) as host:
             machines = Machines(host, pools=pools.values())
@@ -38,7 +40,8 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "domains": machines.every_domain(tenant, service, anew=False),
                 "uuids": machines.uuids(),
                 "networks": host.networks(),
-                "offers": {**offers_of(host), "interfaces": interfaces(), "open_vswitch": open_vswitch_bridges()},
+                "memory_mib": host.memory_mib(),
+                "offers": {**offers_of(host), **host.vlans(), "interfaces": interfaces(), "open_vswitch": open_vswitch_bridges()},
             }
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}

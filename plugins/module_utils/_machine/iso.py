@@ -18,6 +18,7 @@ from .._errors import FleetError
 Runner = t.Callable[[t.List[str]], t.Tuple[int, str, str]]
 
 VOLUME_ID = "cidata"  # NoCloud finds its medium by this name
+CONFIG_DRIVE_ID = "config-2"  # and OpenStack's configuration drive is found by this one
 
 # 2020-01-01: a fixed date everywhere makes equal content equal bytes.
 _EPOCH = 1577836800
@@ -43,23 +44,25 @@ def find_tool() -> str:
     )
 
 
-def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: str | None = None) -> None:
+def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: str | None = None, volume_id: str = VOLUME_ID) -> None:
     """Write an image of some small files; equal files give equal bytes.
 
     :param path: the image; a file that is there already is overwritten.
-    :param files: content by name.
+    :param files: content by name; folders in it are made.
     :param tool: path of the program, found when omitted.
     """
     tool = tool or find_tool()
     with tempfile.TemporaryDirectory(prefix="basecast-seed-") as folder:
         for name, content in sorted(files.items()):
             inner = os.path.join(folder, name)
+            os.makedirs(os.path.dirname(inner), exist_ok=True)
             with open(os.open(inner, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content)
             os.chmod(inner, 0o444)  # in the image; the folder around it is private
             os.utime(inner, (_EPOCH, _EPOCH))
-        os.utime(folder, (_EPOCH, _EPOCH))
-        argv = _command(tool, path, folder)
+        for inner_folder, _folders, _files in os.walk(folder, topdown=False):
+            os.utime(inner_folder, (_EPOCH, _EPOCH))
+        argv = _command(tool, path, folder, volume_id)
         code, out, err = run(argv)
     if code != 0:
         reason = (err or out).strip().splitlines()
@@ -70,8 +73,8 @@ def write_iso(path: str, files: t.Mapping[str, bytes], run: Runner, tool: str | 
     _fix_dates(path)
 
 
-def _command(tool: str, path: str, folder: str) -> list[str]:
-    common = ["-quiet", "-volid", VOLUME_ID, "-joliet"]
+def _command(tool: str, path: str, folder: str, volume_id: str) -> list[str]:
+    common = ["-quiet", "-volid", volume_id, "-joliet"]
     if os.path.basename(tool) == "xorriso":
         return [tool, "-as", "mkisofs", *common, "--set_all_file_dates", _DATE.decode(), "-o", path, folder]
     # No Rock Ridge: these tools copy the times of access and of inode change into it.

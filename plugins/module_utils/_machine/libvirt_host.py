@@ -20,6 +20,10 @@ try:
     import libvirt
 except ImportError:
     libvirt = None
+try:
+    import libvirt_qemu  # of the same package
+except ImportError:
+    libvirt_qemu = None
 
 
 LOCAL_URI = "qemu:///system"
@@ -32,6 +36,7 @@ _STATES = {0: "unknown", 1: "running", 2: "blocked", 3: "paused", 4: "shutting d
 # As virDomainInterfaceAddressesSource counts them.
 _SOURCES = {"lease": 0, "agent": 1, "arp": 2}
 _KEEPS_TPM = 8_009_000  # the version from which on libvirt can keep the state of a TPM
+_TAGS_ON_BRIDGES = 11_000_000  # and from which on it tags on the kernel's bridges
 _AGENT_S = 5  # a guest whose agent has stopped would hold the question otherwise
 
 
@@ -47,6 +52,12 @@ class LibvirtError(FleetError):
 
 class PortTaken(LibvirtError):
     """libvirt itself takes a port for used: one that was given for disks stays so until it is restarted (seen with 9.0)."""
+
+
+class UnsafeMove(LibvirtError):
+    """libvirt does not know that both hosts have the machine's disks."""
+
+    kind = "unsafe_move"
 
 
 class DomainGone(LibvirtError):
@@ -93,6 +104,13 @@ def interfaces() -> list[str]:
     return sorted(names - unfit - tuns)
 
 
+def _tags(network: ET.Element) -> bool:
+    """Whether cards on a network can have a VLAN."""
+    forward = network.find("forward")
+    passed_through = forward is not None and forward.get("mode") == "hostdev"
+    return passed_through or any(port.get("type") == "openvswitch" for port in network.iter("virtualport"))
+
+
 class LiveMove(t.NamedTuple):
     """Where and how a running machine goes.
 
@@ -101,6 +119,7 @@ class LiveMove(t.NamedTuple):
     :param disks: targets (vda) of the disks whose own bytes are copied.
     :param xml: what runs there; lasting_xml: what is defined there.
     :param downtime_ms: the memory that is left when the guest is stopped should cross the network in this time.
+    :param unsafe: whether the other disks are known to be the same there, whatever libvirt thinks of their file system.
     """
 
     uri: str
@@ -111,6 +130,7 @@ class LiveMove(t.NamedTuple):
     xml: str
     lasting_xml: str
     downtime_ms: int = 100
+    unsafe: bool = False
 
 
 class Domain:
@@ -181,6 +201,10 @@ class Domain:
         """Its disks are open and its memory is there, and the guest has not done anything yet."""
         _call(f"start {self.name}", self._handle.createWithFlags, libvirt.VIR_DOMAIN_START_PAUSED)
 
+    def suspend(self) -> None:
+        """The guest stands still, with all that it has in memory."""
+        _call(f"let {self.name} stand still", self._handle.suspend)
+
     def resume(self) -> None:
         _call(f"let {self.name} go on", self._handle.resume)
 
@@ -214,6 +238,8 @@ class Domain:
             libvirt.VIR_MIGRATE_PARAM_DEST_XML: move.xml,
             libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: move.lasting_xml,
         }
+        if move.unsafe:
+            flags |= libvirt.VIR_MIGRATE_UNSAFE
         if move.disks:
             flags |= libvirt.VIR_MIGRATE_NON_SHARED_INC
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(move.disks)
@@ -247,7 +273,7 @@ class Domain:
         """The running machine as it is now."""
         return str(_call(f"look at {self.name}", self._handle.XMLDesc, 0))
 
-    def begin_copy(self, target: str, path: str, shallow: bool) -> None:
+    def begin_copy(self, target: str, path: str, shallow: bool, image_format: str = "qcow2") -> None:
         """Copy a disk of the running machine into a file that exists, and go on copying what the guest writes.
 
         :param target: the disk's name in the guest, such as vda.
@@ -256,13 +282,18 @@ class Domain:
         flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
         flags |= libvirt.VIR_DOMAIN_BLOCK_COPY_SHALLOW if shallow else 0
         disk = ET.Element("disk", type="file")
-        ET.SubElement(disk, "driver", type="qcow2")
+        ET.SubElement(disk, "driver", type=image_format)
         ET.SubElement(disk, "source", file=path)
         _call(f"copy the disk {target} of {self.name}", self._handle.blockCopy, target, ET.tostring(disk, "unicode"), {}, flags)
 
     def end_copy(self, target: str) -> None:
         """The copy stays as the disk is now; the machine goes on with its own disk."""
         _call(f"end the copy of the disk {target} of {self.name}", self._handle.blockJobAbort, target, 0)
+
+    def go_over(self, target: str) -> None:
+        """The machine goes on in the copy of a disk that is the same as the disk; its definition says so as well."""
+        flags = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT
+        _call(f"go over to the copy of the disk {target} of {self.name}", self._handle.blockJobAbort, target, flags)
 
     def disk_bytes(self, target: str) -> int:
         """The size that the guest sees of a disk."""
@@ -287,12 +318,19 @@ class Domain:
             return False
         return True
 
+    def agent_command(self, command: str, timeout_s: int) -> str:
+        """What the guest's agent answers to a command in JSON; written by the guest. :raises LibvirtError: there is no answer."""
+        if libvirt_qemu is None:
+            raise LibvirtError("The Python binding of libvirt for QEMU (libvirt_qemu) is not there; install the package python3-libvirt.")
+        return str(_call(f"ask the guest agent of {self.name}", libvirt_qemu.qemuAgentCommand, self._handle, command, timeout_s, 0))
+
     def thaw(self) -> None:
         _call(f"let the file systems of {self.name} go on", self._handle.fsThaw)
 
-    def undefine(self, keep_firmware: bool = False) -> None:
+    def undefine(self, keep_firmware: bool = False, drop_tpm: bool = False) -> None:
         """
         :param keep_firmware: whether its firmware variables and the state of its TPM stay, for the machine that gets its UUID.
+        :param drop_tpm: whether the state of the TPM goes all the same.
         """
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -303,7 +341,7 @@ class Domain:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
         else:
             flags |= libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-            if "<tpm" in self.xml():
+            if "<tpm" in self.xml() and not drop_tpm:
                 flags |= self._keeping_tpm()
         _call(f"undefine {self.name}", self._handle.undefineFlags, flags)
 
@@ -352,8 +390,12 @@ class LibvirtHost:
     def domains(self) -> list[Domain]:
         return [Domain(handle) for handle in _call("list the domains", self._connection.listAllDomains)]
 
-    def define(self, xml: str, name: str) -> Domain:
-        return Domain(_call(f"define {name}", self._connection.defineXML, xml))
+    def define(self, xml: str, name: str, validated: bool = False) -> Domain:
+        """
+        :param validated: refuse what libvirt's schema does not know, instead of passing over it.
+        """
+        flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if validated else 0
+        return Domain(_call(f"define {name}", self._connection.defineXMLFlags, xml, flags))
 
     def domain(self, uuid: str) -> Domain | None:
         try:
@@ -397,8 +439,20 @@ class LibvirtHost:
         handles = _call("list the networks", self._connection.listAllNetworks)
         return {handle.name(): bool(_call("look at the networks", handle.isActive)) for handle in handles}
 
+    def vlans(self) -> dict[str, list[str]]:
+        """``{"vlan_networks"}``: the networks on which libvirt tags frames; nothing where that depends on more than their kind."""
+        if libvirt.getVersion() >= _TAGS_ON_BRIDGES:
+            return {}
+        handles = _call("list the networks", self._connection.listAllNetworks)
+        found = ((handle.name(), parse_xml(_call("look at the networks", handle.XMLDesc))) for handle in handles)
+        return {"vlan_networks": sorted(name for name, root in found if _tags(root))}
+
     def has_interface(self, name: str) -> bool:
         return os.path.exists(os.path.join("/sys/class/net", name))
+
+    def emulator_version(self) -> int:
+        """Of QEMU, as 1000000 * major + 1000 * minor + release."""
+        return int(_call("ask for the version of QEMU", self._connection.getVersion))
 
     def security_models(self) -> list[str]:
         """How the host keeps guests apart, such as selinux, apparmor and dac."""
@@ -427,4 +481,6 @@ def _call(doing: str, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
         kind = DomainGone if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN else LibvirtError
         if "reserve port" in str(error.get_error_message()):
             kind = PortTaken
+        if error.get_error_code() == libvirt.VIR_ERR_MIGRATE_UNSAFE:
+            kind = UnsafeMove
         raise kind(f"libvirt could not {doing}: {error.get_error_message()}", code=error.get_error_code())

@@ -24,7 +24,7 @@ def machine_arguments() -> dict[str, t.Any]:
     network = {
         **{name: argument(schema) for name, schema in cards.schemas().items()},
         "mac": {"type": "str"},
-        "model": {"type": "str", "default": "virtio"},
+        "model": {**argument(cards.MODEL), "default": "virtio"},
     }
     return {
         "machine": {"type": "str", "required": True},

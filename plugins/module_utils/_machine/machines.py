@@ -13,12 +13,13 @@ import time
 import typing as t
 from dataclasses import dataclass, field
 
+from .._disk import layout
 from .._disk.errors import UnsafePath
 from .._errors import FleetError, InvalidOption
 from .._untrusted import Malformed
 from .backing import Layer, Places, backing_chain
 from .domain import Description, MachineWish, Platform, build, describe, drift, unread, with_chains
-from .files import check_log, is_machine_directory, open_machine_directory, remove_leftovers
+from .files import check_log, is_machine_directory, open_machine_directory, remove_leftovers, remove_tpm_state
 from .hardware import cards, table
 from .hardware.offers import offers_of
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
@@ -101,6 +102,13 @@ class Machine:
         except FleetError as error:
             return [f"(not read: {error.message})"]
 
+    def with_console(self, what: str) -> str:
+        """A sentence on the machine, with the last that its console says."""
+        tail = self.last_lines(10)
+        accelerator = self.found.hardware["domain_type"] if self.found else "unknown"
+        end = f"its console ends with: {' | '.join(tail)}" if tail else "its console is empty"
+        return f"{self.owner.machine} (accelerator {accelerator}) {what}; {end}"
+
     def shown(self) -> dict[str, t.Any]:
         """For a diff: no spec, which may be long."""
         if self.found is None:
@@ -158,10 +166,12 @@ class Machines:
                     "service": owner.service if owner and mine else None,
                     "tenant": owner.tenant if owner and mine else None,
                     "machine": owner.machine if owner and mine else None,
-                    "macs": list(about.macs) if mine else [],
+                    "macs": list(about.macs),  # no two machines of a fleet may have the same
+                    "addresses": _fixed_addresses(about),
                     "memory_mib": about.memory_mib,
                     "cpus": about.cpus,
                     "disk_bytes": _disk_bytes(about) if mine else None,
+                    "hugepages": (about.hardware.get("memory") or {}).get("hugepages"),
                     "running": running,
                     "problem": about.problem if named or not about.problem else "it cannot be read",
                 }
@@ -259,11 +269,11 @@ class Machines:
                 if not self._may_still_report(machine):
                     pending.remove(machine)
                 elif not machine.running:
-                    machine.fail("stopped", self._silence(machine, f"stopped after {now - begin:.0f} s without a report"))
+                    machine.fail("stopped", machine.with_console(f"stopped after {now - begin:.0f} s without a report"))
                     pending.remove(machine)
             if now - begin >= timeout_s:
                 for machine in pending:
-                    machine.fail("silent", self._silence(machine, f"has not reported within {timeout_s:.0f} s"))
+                    machine.fail("silent", machine.with_console(f"has not reported within {timeout_s:.0f} s"))
                 break
             if pending:
                 self._sleep(POLL_S)
@@ -332,28 +342,48 @@ class Machines:
         except LibvirtError:  # it may have ended by itself; whether it has is what counts
             pass
 
-    def remove(self, owners: t.Sequence[Owner], directories: t.Mapping[Owner, str], keep_firmware: bool = False) -> list[Machine]:
+    def directory_of(self, owner: Owner) -> str | None:
+        """The directory of its logs, as its definition says."""
+        return self._machine(owner, None).directory
+
+    def remove(
+        self,
+        owners: t.Sequence[Owner],
+        directories: t.Mapping[Owner, str],
+        keep_firmware: bool = False,
+        keep_files: t.Container[Owner] = (),
+    ) -> list[Machine]:
         """Stop at once and forget the machines, with their seeds and logs; disks stay.
 
         :param keep_firmware: whether firmware variables and the state of a TPM stay as well, for machines that are made again.
+        :param keep_files: machines all of whose files stay: another host has them.
         """
         machines = [self._machine(owner, None) for owner in owners]
         for machine in machines:
             if machine.problem:
                 continue
             try:
-                self._remove_one(machine, machine.directory or directories[machine.owner], keep_firmware)
+                path = machine.directory or directories[machine.owner]
+                self._remove_one(machine, path, keep_firmware, machine.owner in keep_files)
             except FleetError as error:
                 machine.fail("remove_failed", error.message)
         return machines
 
-    def _remove_one(self, machine: Machine, path: str, keep_firmware: bool) -> None:
+    def _remove_one(self, machine: Machine, path: str, keep_firmware: bool, keep_files: bool = False) -> None:
         if machine.domain:
             machine.actions.append("removed")
             if not self._check:
                 machine.domain.destroy()
-                machine.domain.undefine(keep_firmware)
-        if remove_leftovers(path, self._check, keep_firmware) and not machine.domain:
+                if keep_files:
+                    machine.domain.undefine(True, drop_tpm=True)  # that is on this host alone
+                else:
+                    machine.domain.undefine(keep_firmware)
+        # Storage that hosts share has machines of others too, whose domains are not here.
+        theirs = not machine.domain and layout.owner_of(os.path.dirname(path)) not in (None, machine.owner.tenant)
+        left = not (keep_files or theirs) and remove_leftovers(path, self._check, keep_firmware)
+        if not keep_firmware:
+            left = remove_tpm_state(machine.owner.domain_uuid, self._check) or left
+        if left and not machine.domain:
             machine.actions.append("cleaned")
         if not self._check:
             machine.running, machine.found, machine.domain = False, None, None
@@ -465,7 +495,8 @@ class Machines:
 
     def _macs(self, new: t.Sequence[Machine]) -> tuple[dict[Owner, list[str]], list[str]]:
         """One address per card that no other card on this host has."""
-        users = {mac: about.domain for _domain, about in self._found for mac in about.macs}
+        users = {mac: about for _domain, about in self._found for mac in about.macs}
+        mine: dict[str, Owner] = {}
         chosen: dict[Owner, list[str]] = {}
         problems: list[str] = []
         # Addresses that users chose come first: derived ones can make room.
@@ -478,12 +509,13 @@ class Machines:
                         continue
                     mac = (card.mac or machine.owner.mac(index)).lower()
                     attempt = 0
-                    while derive and mac in users:
+                    while derive and (mac in users or mac in mine):
                         attempt += 1
                         mac = machine.owner.mac(index, attempt)
-                    if mac in users:
-                        problems.append(f"The MAC address {mac} of machine {machine.owner.machine} is already used by {users[mac]}.")
-                    users[mac] = machine.owner.domain
+                    if mac in users or mac in mine:
+                        other = mine[mac].domain if mac in mine else _shown(users[mac], machine.owner.tenant)
+                        problems.append(f"The MAC address {mac} of machine {machine.owner.machine} is already used by {other}.")
+                    mine[mac] = machine.owner
                     macs[index] = mac
         return chosen, problems
 
@@ -495,7 +527,7 @@ class Machines:
             xml = build(wish, platform, macs, self._chains(wish.owner, [(d.path, d.image_format) for d in wish.disks]))
             if not self._check:
                 open_machine_directory(wish.directory, make=True).close()
-                machine.domain = self._host.define(xml, wish.owner.domain)
+                machine.domain = self._host.define(xml, wish.owner.domain, "xml" in wish.hardware)
                 xml = machine.domain.xml()
             machine.actions.append("defined")
             machine.found = describe(xml)
@@ -515,7 +547,7 @@ class Machines:
         if machine.found:
             chains = self._chains(machine.owner, machine.found.files)
             if not self._check and machine.domain:
-                for path in (machine.found.console, machine.found.report, machine.found.nvram):
+                for path in (machine.found.console, machine.found.report, machine.found.nvram, machine.found.seed):
                     check_log(path)
                 # Disks may have been flattened or moved onto another base since the domain was defined.
                 xml = with_chains(machine.domain.xml(), chains, platform.security)
@@ -560,12 +592,6 @@ class Machines:
             return False
         return machine.report is None and machine.report_expected
 
-    def _silence(self, machine: Machine, what: str) -> str:
-        tail = machine.last_lines(10)
-        accelerator = machine.found.hardware["domain_type"] if machine.found else "unknown"
-        end = f"its console ends with: {' | '.join(tail)}" if tail else "its console is empty"
-        return f"{machine.owner.machine} (accelerator {accelerator}) {what}; {end}"
-
     def _judge(self, machine: Machine) -> None:
         """A report can also say that something is wrong, or make no sense."""
         report = machine.report
@@ -598,6 +624,23 @@ def _disk_bytes(about: Description) -> int:
     disks = about.spec.get("disks")
     sizes = [disk.get("size_bytes") for disk in disks.values() if isinstance(disk, dict)] if isinstance(disks, dict) else []
     return sum(size for size in sizes if isinstance(size, int) and size > 0)
+
+
+def _shown(about: Description, tenant: str) -> str:
+    """A domain's name, for those who may know it."""
+    return about.domain if about.owner is not None and about.owner.tenant == tenant else "another machine of this host"
+
+
+def _fixed_addresses(about: Description) -> list[dict[str, str]]:
+    """What its guest was told to use, of whichever tenant: no two machines may have the same address."""
+    networks = about.spec.get("networks")
+    told = []
+    for card in networks if isinstance(networks, list) else ():
+        kind = cards.kind_of(card) if isinstance(card, dict) else None
+        for address in (card.get("address"), card.get("address6")) if kind else ():
+            if isinstance(address, str) and kind:
+                told.append({"network": cards.network_name(kind.name, card), "address": address})
+    return told
 
 
 def _may_be_copy(about: Description) -> bool:

@@ -8,6 +8,7 @@
 
 The file of the source decides: while it says that the machine is leaving, the machine is the source's, and a migration that
 was interrupted is undone. Once it says that the machine was handed over, the machine is the target's, and the rest is done.
+A machine that moves to another pool of its host has one file. Where its disks are, its domain says.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from .files import SECRET_MODE, make_directory
 from .owner import Owner
 
 FORMAT = 1
-SOURCE, TARGET = "source", "target"
+SOURCE, TARGET, WITHIN = "source", "target", "within"
 LEAVING, HANDED = "leaving", "handed over"
 ARRIVING, ARRIVED = "arriving", "arrived"
 
 _SUFFIX = ".json"
 _LARGEST = 1 << 22
+_MOST_DISKS = 1000
 _PRIVATE_MODE = 0o700
 _DIRECTORY = "migrations"
 
@@ -41,11 +43,14 @@ class JournalUnreadable(FleetError):
 
 class Entry(t.NamedTuple):
     """
-    :param side: source, target.
-    :param peer: inventory name of the other host.
+    :param side: source, target; within for a machine that stays on this host and moves to another pool.
+    :param peer: inventory name of the other host, or the pool.
     :param running: whether the machine ran when it left.
     :param live: whether it runs while it moves.
     :param home: the pool of this host with its seed and logs.
+    :param origins: of a move to another pool, the pools that disks leave, by their names.
+    :param shared: pools of this host that the other host has as well: what the machine has there is never removed.
+    :param sent: of a machine that was off, when each of its disks was changed last, in nanoseconds by their paths, as it was sent.
     """
 
     side: str
@@ -57,6 +62,9 @@ class Entry(t.NamedTuple):
     running: bool
     autostart: bool
     home: str
+    origins: t.Mapping[str, str] = {}
+    shared: t.Sequence[str] = ()
+    sent: t.Mapping[str, int] = {}
 
     def told(self) -> dict[str, t.Any]:
         return self._asdict()
@@ -87,8 +95,9 @@ class MoveJournal:
                 value = read(directory.read(name, _LARGEST), "it", max_bytes=_LARGEST)
             if value["format"].integer() != FORMAT:
                 raise value["format"].wrong(str(FORMAT))
-            side = value["side"].choice(SOURCE, TARGET)
-            phases = (LEAVING, HANDED) if side == SOURCE else (ARRIVING, ARRIVED)
+            side = value["side"].choice(SOURCE, TARGET, WITHIN)
+            phases = {SOURCE: (LEAVING, HANDED), TARGET: (ARRIVING, ARRIVED), WITHIN: (LEAVING,)}[side]
+            origins, shared, sent = value.get("origins"), value.get("shared"), value.get("sent")
             return Entry(
                 side=side,
                 phase=value["phase"].choice(*phases),
@@ -99,6 +108,9 @@ class MoveJournal:
                 running=value["running"].flag(),
                 autostart=value["autostart"].flag(),
                 home=value["home"].text(200),
+                origins={name: pool.text(200) for name, pool in origins.entries(_MOST_DISKS).items()} if origins else {},
+                shared=tuple(pool.text(200) for pool in shared.items(_MOST_DISKS)) if shared else (),
+                sent={path: when.integer() for path, when in sent.entries(_MOST_DISKS).items()} if sent else {},
             )
         except FileNotFoundError:
             return None
@@ -175,7 +187,7 @@ def unended(state_dir: str, owner: Owner) -> str | None:
         return error.message
     if entry is None:
         return None
-    way = f"to {entry.peer}" if entry.side == SOURCE else f"from {entry.peer}"
+    way = {SOURCE: "to", TARGET: "from", WITHIN: "to the pool"}[entry.side] + f" {entry.peer}"
     return f"{owner.machine}: its migration {way} has not ended; wait for the run that does it, or end it ({how_to_end(owner)})."
 
 

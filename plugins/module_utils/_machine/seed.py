@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""What a NoCloud seed image contains: pure, from the user's wish to the bytes of four files."""
+"""What a seed contains, a NoCloud image or an Ignition configuration: pure, from the user's wish to the bytes of its files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 
 from .._errors import FleetError, InvalidOption
+from .cloudbase import cloudbase_problems, meta_data_problems
+from .ignition import ignition_problems
+from .media import CLOUD_INIT, CLOUDBASE, IGNITION, IMAGES
 from .owner import Owner
 from .report_script import report_script
 from .user_data import kind_of, user_data_problems
@@ -28,7 +31,12 @@ _NARROW = re.compile("[\x7f-\uffff]")
 
 @dataclass(frozen=True)
 class SeedWish:
-    """One machine's seed as the user wants it. Contents may be secret: never part of a message."""
+    """One machine's seed as the user wants it. Contents may be secret: never part of a message.
+
+    :param kind: of ``media.KINDS``.
+    :param config: for Ignition, which takes nothing else.
+    :param network_data: for cloudbase-init, as OpenStack tells it, beside ``meta_data`` and ``user_data``.
+    """
 
     owner: Owner
     pool_path: str
@@ -37,6 +45,19 @@ class SeedWish:
     vendor_data: t.Any = None
     network_config: t.Mapping[str, t.Any] | None = None
     report: bool = True
+    kind: str = CLOUD_INIT
+    config: t.Any = None
+    network_data: t.Mapping[str, t.Any] | None = None
+
+    @property
+    def image(self) -> str:
+        """The name of its file."""
+        return IMAGES[self.kind]
+
+    @property
+    def reports(self) -> bool:
+        """Whether the guest is asked to say that it has come up; cloud-init alone runs the script for it."""
+        return self.report and self.kind == CLOUD_INIT
 
     @property
     def hostname(self) -> str:
@@ -63,6 +84,16 @@ class NotUnderstood(InvalidOption):
 
 def check_seed(wish: SeedWish, option: str) -> None:
     """Raise InvalidOption for what no guest could use."""
+    if wish.kind == IGNITION:
+        _check_parts(wish, option, ("config",))
+        problems = ignition_problems(wish.config)
+        if problems:
+            raise NotUnderstood(f"{option}.config", problems)
+        return
+    if wish.kind == CLOUDBASE:
+        _check_cloudbase(wish, option)
+        return
+    _check_parts(wish, option, ("meta_data", "user_data", "vendor_data", "network_config"))
     if "instance-id" in wish.meta_data:
         raise InvalidOption(
             f"{option}.meta_data",
@@ -81,11 +112,33 @@ def check_seed(wish: SeedWish, option: str) -> None:
         )
 
 
+def _check_cloudbase(wish: SeedWish, option: str) -> None:
+    _check_parts(wish, option, ("meta_data", "user_data", "network_data"))
+    if "uuid" in wish.meta_data:
+        raise NotUnderstood(f"{option}.meta_data", ["uuid is derived from tenant, service and machine and cannot be chosen"])
+    for name, problems in (("meta_data", meta_data_problems(wish.meta_data)), ("user_data", cloudbase_problems(wish.user_data))):
+        if problems:
+            raise NotUnderstood(f"{option}.{name}", problems)
+
+
+_PARTS = ("meta_data", "user_data", "vendor_data", "network_config", "config", "network_data")
+
+
+def _check_parts(wish: SeedWish, option: str, accepted: t.Sequence[str]) -> None:
+    for name in _PARTS:
+        if name not in accepted and getattr(wish, name):
+            raise NotUnderstood(f"{option}.{name}", [f"customize {wish.kind} takes {', '.join(accepted)}; leave it out"])
+
+
 def seed_files(wish: SeedWish, token: str) -> dict[str, bytes]:
     """Content of the medium, by file name.
 
     :param token: what the guest's report must contain.
     """
+    if wish.kind == IGNITION:
+        return {wish.image: wish.config.encode() if isinstance(wish.config, str) else _json(wish.config)}
+    if wish.kind == CLOUDBASE:
+        return _config_drive(wish)
     meta_data = {"local-hostname": wish.owner.machine, **wish.meta_data, "instance-id": wish.owner.instance_id}
     files = {"meta-data": _json(meta_data), "user-data": _text(wish.user_data)}
     vendor_data = _vendor_data(wish, token)
@@ -94,6 +147,17 @@ def seed_files(wish: SeedWish, token: str) -> dict[str, bytes]:
     if wish.network_config is not None:
         files["network-config"] = _json(wish.network_config)
     return files
+
+
+def _config_drive(wish: SeedWish) -> dict[str, bytes]:
+    """As OpenStack's configuration drive has it."""
+    machine = wish.owner.machine
+    files = {"meta_data.json": _json({"hostname": machine, "name": machine, **wish.meta_data, "uuid": wish.owner.instance_id})}
+    if wish.user_data:
+        files["user_data"] = _text(wish.user_data)
+    if wish.network_data is not None:
+        files["network_data.json"] = _json(wish.network_data)
+    return {f"openstack/latest/{name}": content for name, content in files.items()}
 
 
 def seed_digest(wish: SeedWish) -> str:
@@ -106,10 +170,16 @@ def seed_digest(wish: SeedWish) -> str:
 
 def seed_outline(wish: SeedWish) -> dict[str, t.Any]:
     """What may be shown of a seed: names of keys and kinds of text, no values."""
-    outline: dict[str, t.Any] = {"hostname": wish.hostname, "report": wish.report}
-    for name in ("meta_data", "user_data", "vendor_data", "network_config"):
+    outline: dict[str, t.Any] = {"hostname": wish.hostname, "report": wish.reports}
+    if wish.kind != CLOUD_INIT:
+        outline["customize"] = wish.kind
+    for name in _PARTS:
         value = getattr(wish, name)
-        if isinstance(value, str):
+        if wish.kind == IGNITION and name != "config":
+            continue
+        if isinstance(value, str) and wish.kind != CLOUD_INIT:
+            outline[name] = "text"
+        elif isinstance(value, str):
             outline[name] = f"text ({kind_of(value) or 'multipart'})"
         elif value is not None:
             outline[name] = sorted(value)
@@ -132,7 +202,7 @@ def _text(value: t.Any) -> bytes:
 
 
 def _vendor_data(wish: SeedWish, token: str) -> str:
-    script = report_script(token, wish.owner.instance_id) if wish.report else ""
+    script = report_script(token, wish.owner.instance_id) if wish.reports else ""
     if wish.vendor_data is None:
         return script
     users = _text(wish.vendor_data).decode()

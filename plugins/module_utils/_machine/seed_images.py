@@ -18,11 +18,10 @@ from .._disk import filesystem
 from .._disk.safe_directory import SafeDirectory
 from .._untrusted import Malformed, read
 from .files import SECRET_MODE, check_pool, open_machine_directory
-from .iso import Runner, find_tool, write_iso
+from .iso import CONFIG_DRIVE_ID, VOLUME_ID, Runner, find_tool, write_iso
+from .media import CLOUDBASE, IGNITION, RECORD
 from .seed import SeedWish, seed_digest, seed_files, seed_outline
 
-IMAGE = "seed.iso"
-RECORD = "seed.json"
 _LARGEST_RECORD = 1 << 20
 
 
@@ -84,7 +83,7 @@ class SeedImages:
         check_pool(wish.pool_path)
         path = wish.owner.directory(wish.pool_path)
         digest = seed_digest(wish)
-        found, present = _found(path)
+        found, present = _found(path, wish.image)
         shown_before = None if found is None else {"digest": found.digest, **found.outline}
         if present and found is not None and found.digest == digest:
             action = "none"
@@ -94,11 +93,11 @@ class SeedImages:
             token = (found.token if found else None) or secrets.token_hex(16)
             if not self._check:
                 self._write(path, wish, digest, token)
-            else:
+            elif wish.kind != IGNITION:
                 find_tool()
         result = {
             "machine": wish.owner.machine,
-            "path": os.path.join(path, IMAGE),
+            "path": os.path.join(path, wish.image),
             "instance_id": wish.owner.instance_id,
             "digest": digest,
             "action": action,
@@ -109,23 +108,29 @@ class SeedImages:
         record = {
             "format": 1,
             "digest": digest,
-            "token": token if wish.report else None,
+            "token": token if wish.reports else None,
             "hostname": wish.hostname,
             "instance_id": wish.owner.instance_id,
             "outline": seed_outline(wish),
         }
-        # The ISO tool knows nothing but paths, so it writes where nobody else can plant anything.
-        with tempfile.TemporaryDirectory(prefix="basecast-seed-") as private:
-            image = os.path.join(private, IMAGE)
-            write_iso(image, seed_files(wish, token), self._run)
-            content = filesystem.read_file(image)
+        content = self._content(wish, token)
         with open_machine_directory(path, make=True) as directory:
-            directory.replace(IMAGE, content, SECRET_MODE)
+            directory.replace(wish.image, content, SECRET_MODE)
             # Last: only a complete image has a record.
             directory.replace(RECORD, filesystem.json_bytes(record), SECRET_MODE)
 
+    def _content(self, wish: SeedWish, token: str) -> bytes:
+        files = seed_files(wish, token)
+        if wish.kind == IGNITION:
+            return files[wish.image]
+        # The ISO tool knows nothing but paths, so it writes where nobody else can plant anything.
+        with tempfile.TemporaryDirectory(prefix="basecast-seed-") as private:
+            image = os.path.join(private, wish.image)
+            write_iso(image, files, self._run, volume_id=CONFIG_DRIVE_ID if wish.kind == CLOUDBASE else VOLUME_ID)
+            return filesystem.read_file(image)
 
-def _found(path: str) -> tuple[SeedRecord | None, bool]:
+
+def _found(path: str, image: str) -> tuple[SeedRecord | None, bool]:
     """The record, and whether the image is there too: a record alone is that of an interrupted run."""
     try:
         with open_machine_directory(path) as directory:
@@ -133,6 +138,6 @@ def _found(path: str) -> tuple[SeedRecord | None, bool]:
                 found = _record(directory)
             except Malformed:
                 return None, False
-            return found, found is not None and directory.has(IMAGE)
+            return found, found is not None and directory.has(image)
     except FileNotFoundError:
         return None, False

@@ -12,6 +12,7 @@ import typing as t
 
 from .._errors import InvalidOption
 from .._module import pool_path
+from .media import CLOUD_INIT, KINDS
 from .owner import checked_owner
 from .seed import SeedWish, check_seed
 
@@ -25,6 +26,9 @@ def seed_arguments() -> dict[str, t.Any]:
         "user_data": {"type": "raw"},
         "vendor_data": {"type": "raw"},
         "network_config": {"type": "dict"},
+        "customize": {"type": "str", "choices": list(KINDS), "default": CLOUD_INIT},
+        "config": {"type": "raw"},
+        "network_data": {"type": "dict"},
     }
 
 
@@ -42,6 +46,9 @@ def checked_seeds(
             vendor_data=seed["vendor_data"],
             network_config=seed["network_config"],
             report=report,
+            kind=seed.get("customize") or CLOUD_INIT,
+            config=seed.get("config"),
+            network_data=seed.get("network_data"),
         )
         check_seed(wish, option)
         if any(other.owner == wish.owner for other in wishes):

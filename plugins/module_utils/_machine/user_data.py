@@ -95,6 +95,9 @@ ssh_fp_console_blacklist ssh_genkeytypes ssh_key_console_blacklist ssh_publish_h
 system_info ubuntu_advantage ubuntu_pro updates user vendor_data version wireguard yum_repo_dir zypper
 """
 _KEYS = frozenset([*_TYPES, *re.findall(r"\S+", _OTHER_KEYS)])
+#: The hashes that guests take for such; cloud-init takes other texts for the password itself.
+_HASH = re.compile(r"\$(1|2[abxy]?|5|6|7|y|gy|sha1|argon2\w*)(\$[^\s:$]+){2,}|[!*]+(\$[^\s:]+)?")
+_HOW_TO_HASH = "'openssl passwd -6' asks for the password and prints its hash"
 _WORDS = {dict: "a mapping", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
 
 
@@ -118,14 +121,29 @@ def user_data_problems(value: t.Any) -> list[str]:
     return [f"{_word(value)} is not accepted; a mapping (cloud-config) or a text is expected"]
 
 
+def strange_characters(text: str) -> str:
+    """What is wrong with a text that cannot be written as UTF-8, or has NUL in it; empty for others."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        return "it holds characters that are not text (NUL or half of a character)"
+    return ""
+
+
+def mime_parts(text: str) -> list[tuple[str, str]]:
+    """Content type and content of each part; none where the text is not MIME."""
+    if not _MIME_START.match(text):
+        return []
+    return [(part.get_content_type(), _content(part)) for part in message_from_string(text).walk() if not part.is_multipart()]
+
+
 def _text(text: str, depth: int) -> t.Iterator[str]:
     if not text.strip():
         return
     if text.startswith("\ufeff"):
         yield "it begins with a byte order mark (BOM), so cloud-init does not know its first line; save it as UTF-8 without BOM"
         return
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        yield "it holds characters that are not text (NUL or half of a character)"
+    strange = strange_characters(text)
+    if strange:
+        yield strange
         return
     kind = kind_of(text)
     if kind is None and _MIME_START.match(text):
@@ -212,15 +230,18 @@ def _mime(message: Message, depth: int) -> t.Iterator[str]:
 
 
 def _mime_part(part: Message, depth: int) -> t.Iterator[str]:
-    kind = part.get_content_type()
-    payload = part.get_payload(decode=True)
-    content = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
+    kind, content = part.get_content_type(), _content(part)
     if kind not in _MIME_TYPES:
         yield f"{clean(kind, 80)} is not a type that cloud-init knows"
     elif kind == "text/plain":
         yield from _text(content, depth)
     else:
         yield from _of_kind(kind[len("text/") :], content, depth)
+
+
+def _content(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
 
 
 # -- cloud-config
@@ -256,6 +277,12 @@ def _load(text: str) -> tuple[t.Any, str]:
         return None, f"it is not YAML that cloud-init reads: {clean(error, 200)}"
     finally:
         loader.dispose()
+
+
+def cloud_config_of(text: str) -> tuple[t.Any, str]:
+    """What a text of cloud-config says, and what is wrong with it; no mapping where it says nothing or this host has no parser."""
+    config, problem = _load(text)
+    return (None if config is _UNPARSED else config), problem
 
 
 def yaml_problem(error: Exception) -> str:
@@ -308,17 +335,15 @@ def _config(config: t.Mapping[t.Any, t.Any]) -> t.Iterator[str]:
         accepted = _TYPES.get(key)
         if accepted is not None and not isinstance(value, accepted):
             yield f"{key}: {_word(value)} is not accepted; {' or '.join(_WORDS[kind] for kind in accepted)} is expected"
-        elif key in ("runcmd", "bootcmd"):
-            yield from _commands(key, value)
-        elif key == "write_files":
-            yield from _files(value)
-        elif key == "users" and isinstance(value, list):
-            yield from _users(value)
-        elif key in ("packages", "ssh_authorized_keys") and isinstance(value, list):
-            kinds = (str, list, dict) if key == "packages" else (str,)
-            for number, item in enumerate(value):
-                if not isinstance(item, kinds):
-                    yield f"{key}[{number}]: {_word(item)} is not accepted; a string is expected"
+        elif key in _CHECKS:
+            yield from _CHECKS[key](key, value)
+
+
+def _strings(key: str, value: t.Sequence[t.Any]) -> t.Iterator[str]:
+    kinds = (str, list, dict) if key == "packages" else (str,)
+    for number, item in enumerate(value):
+        if not isinstance(item, kinds):
+            yield f"{key}[{number}]: {_word(item)} is not accepted; a string is expected"
 
 
 def _commands(key: str, commands: t.Sequence[t.Any]) -> t.Iterator[str]:
@@ -331,7 +356,7 @@ def _commands(key: str, commands: t.Sequence[t.Any]) -> t.Iterator[str]:
             yield f"{key}[{number}]: the words of a command are strings"
 
 
-def _files(files: t.Sequence[t.Any]) -> t.Iterator[str]:
+def _files(_key: str, files: t.Sequence[t.Any]) -> t.Iterator[str]:
     for number, file in enumerate(files):
         if not isinstance(file, dict):
             yield f"write_files[{number}]: {_word(file)} is not accepted; a mapping is expected"
@@ -343,13 +368,78 @@ def _files(files: t.Sequence[t.Any]) -> t.Iterator[str]:
             yield f"write_files[{number}].content: {_word(file['content'])} is not accepted; a string is expected"
 
 
-def _users(users: t.Sequence[t.Any]) -> t.Iterator[str]:
-    for number, user in enumerate(users):
+def _users(_key: str, users: str | t.Sequence[t.Any] | t.Mapping[t.Any, t.Any]) -> t.Iterator[str]:
+    if isinstance(users, dict):
+        for name, user in users.items():
+            yield from _user_passwords(f"users.{clean(name, 40)}", user)
+        return
+    for number, user in enumerate([] if isinstance(users, str) else users):
         if isinstance(user, dict):
             if not isinstance(user.get("name", user.get("snapuser")), str):
                 yield f"users[{number}].name: missing, or not a string"
+            yield from _user_passwords(f"users[{number}]", user)
         elif not isinstance(user, (str, list)):
             yield f"users[{number}]: {_word(user)} is not accepted; a name or a mapping is expected"
+
+
+# -- passwords
+
+
+def password_problems(place: str, value: t.Any) -> t.Iterator[str]:
+    """A password that is not hashed: it would stand readable on the medium, in the host's record and in the guest's own files.
+
+    :param value: none is as if the key were not there.
+    """
+    if value is not None and not (isinstance(value, str) and _HASH.fullmatch(value)):
+        yield f"{place}: a password that is not hashed is not accepted; {_HOW_TO_HASH}"
+
+
+def _user_passwords(place: str, user: t.Any) -> t.Iterator[str]:
+    if not isinstance(user, dict):
+        return
+    if user.get("plain_text_passwd") is not None:
+        yield f"{place}.plain_text_passwd: a password that is not hashed is not accepted; give its hash as passwd: {_HOW_TO_HASH}"
+    for key in ("passwd", "hashed_passwd"):
+        yield from password_problems(f"{place}.{key}", user.get(key))
+
+
+def _changed_passwords(_key: str, value: str | t.Mapping[t.Any, t.Any]) -> t.Iterator[str]:
+    """``chpasswd``: lines of ``name:password``, or users, whose passwords are hashes unless their type says otherwise."""
+    lines = value if isinstance(value, str) else value.get("list")
+    if isinstance(lines, str):
+        lines = [line for line in lines.splitlines() if line.strip()]
+    for number, line in enumerate(lines if isinstance(lines, list) else ()):
+        yield from _password_or_random(f"chpasswd.list[{number}]", str(line).strip().partition(":")[2])
+    users = None if isinstance(value, str) else value.get("users")
+    for number, user in enumerate(users if isinstance(users, list) else ()):
+        if isinstance(user, dict):
+            kind = str(user.get("type", "hash"))
+            place = f"chpasswd.users[{number}]"
+            if kind == "text":
+                yield f"{place}.type: a password that is not hashed is not accepted; give its hash and leave the type out: {_HOW_TO_HASH}"
+            else:
+                yield from _password_or_random(f"{place}.password", "RANDOM" if kind == "RANDOM" else user.get("password"))
+
+
+def _password_or_random(place: str, password: t.Any) -> t.Iterator[str]:
+    if password in ("R", "RANDOM"):
+        yield f"{place}: a random password is not accepted, as cloud-init prints it on the console; {_HOW_TO_HASH}"
+    else:
+        yield from password_problems(place, password)
+
+
+#: Of a value whose type is right, what else may be wrong with it.
+_CHECKS: dict[str, t.Callable[[str, t.Any], t.Iterator[str]]] = {
+    "bootcmd": _commands,
+    "chpasswd": _changed_passwords,
+    "packages": _strings,
+    "password": password_problems,
+    "runcmd": _commands,
+    "ssh_authorized_keys": _strings,
+    "user": _user_passwords,
+    "users": _users,
+    "write_files": _files,
+}
 
 
 def _word(value: t.Any) -> str:

@@ -20,6 +20,7 @@ from collections import Counter
 
 from .._disk import filesystem
 from .._disk.errors import UnsafePath
+from .._disk.room import Room
 from .._errors import FleetError
 from .._machine.files import SECRET_MODE
 from .._names import check_name
@@ -47,11 +48,13 @@ class Slot(t.NamedTuple):
     :param path: its place.
     :param keep: whether it stays under its temporary name until somebody has looked into it.
     :param most_bytes: its largest size.
+    :param room: of its pool, for a file that may be large.
     """
 
     path: str
     keep: bool
     most_bytes: int
+    room: Room | None = None
 
     @property
     def temporary(self) -> str:
@@ -84,6 +87,7 @@ class Door:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._strangers: Counter[str] = Counter()
+        self._promised: set[str] = set()
 
     def close(self) -> None:
         self._closed.set()
@@ -156,9 +160,9 @@ class Door:
                 raise
 
     def _answer(self, host: str, header: Value, secure: t.Any) -> None:
-        where = header["to"].choice(tunnel.LIBVIRT, tunnel.PORT, tunnel.FILE, tunnel.PROBE)
-        if where == tunnel.FILE:
-            self._receive(host, header, secure)
+        where = header["to"].choice(tunnel.LIBVIRT, tunnel.PORT, tunnel.FILE, tunnel.PROBE, tunnel.ROOM)
+        if where in (tunnel.FILE, tunnel.ROOM):
+            (self._receive if where == tunnel.FILE else self._keep_room)(host, header, secure)
             return
         if where == tunnel.PROBE:
             tunnel.send_message(secure, {"free": _is_free(header["port"].integer(*PORTS))})
@@ -174,21 +178,59 @@ class Door:
             tunnel.send_message(secure, {"connected": True})
             tunnel.pump(inner, secure)
 
-    def _receive(self, host: str, header: Value, secure: t.Any) -> None:
+    def _expected(self, host: str, header: Value) -> tuple[str, Slot]:
+        """The file that a host has announced, as an error names it, and its place."""
         machine, name = header["machine"].text(), header["name"].text()
         slot = self._guests.slots.get(machine, {}).get(name)
         if machine not in self._guests.machines[host] or slot is None:
             raise UnsafePath(f"no file {name} of {machine} is expected from {host}", path=name)
-        size = header["size"].integer()
+        return f"{name} of {machine}", slot
+
+    @staticmethod
+    def _size(told: Value, subject: str, slot: Slot, host: str) -> int:
+        size = told["size"].integer()
         if size > slot.most_bytes:
             raise UnsafePath(
-                f"{name} of {machine} has {size} bytes on {host}; at most {slot.most_bytes} are taken. Shorten it, or copy the disk without"
+                f"{subject} has {size} bytes on {host}; at most {slot.most_bytes} are taken. Shorten it, or copy the disk without"
                 " its snapshots (qemu-img convert).",
-                path=name,
+                path=slot.path,
             )
+        return size
+
+    def _keep_room(self, host: str, header: Value, secure: t.Any) -> None:
+        """Promise the room of a disk that QEMU writes by itself, for as long as the source keeps the connection."""
+        subject, slot = self._expected(host, header)
+        if slot.room is None:
+            raise UnsafePath(f"no room is promised for {subject}", path=slot.path)
+        with self._lock:
+            if slot.path in self._promised:
+                raise UnsafePath(f"room for {subject} is promised already", path=slot.path)
+            self._promised.add(slot.path)
+        try:
+            with contextlib.closing(slot.room.begin(subject, [slot.path])) as promise:
+                told = header
+                while True:
+                    promise.cover(self._size(told, subject, slot, host))
+                    secure.settimeout(_HANDSHAKE_S)
+                    tunnel.send_message(secure, {"bytes": promise.size})
+                    secure.settimeout(None)  # a host that is gone is noticed by the kernel
+                    told = tunnel.receive_message(secure, f"what {host} needs")
+        except tunnel.Ended:
+            return
+        finally:
+            with self._lock:
+                self._promised.discard(slot.path)
+
+    def _receive(self, host: str, header: Value, secure: t.Any) -> None:
+        subject, slot = self._expected(host, header)
+        size = self._size(header, subject, slot, host)
         tunnel.send_message(secure, {"ready": True})
         secure.settimeout(None)
-        digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE)
+        with contextlib.ExitStack() as stack:
+            promise = None
+            if slot.room is not None:
+                promise = stack.enter_context(contextlib.closing(slot.room.begin(subject, [slot.temporary])))
+            digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE, promise)
         if not slot.keep:
             os.rename(slot.temporary, slot.path)
         filesystem.sync_directory(os.path.dirname(slot.path))

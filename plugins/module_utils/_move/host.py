@@ -12,7 +12,7 @@ import threading
 import typing as t
 
 from .._disk.runner import Runner
-from .._disk.store import Store
+from .._disk.store import stores_of
 from .._errors import FleetError
 from .._job.job import Gate
 from .._job.journal import Journal
@@ -63,7 +63,7 @@ class Host:
         connect: Connect = LibvirtHost,
     ) -> None:
         self.pools = pools
-        self.stores = {name: Store(path, run_command, name) for name, path in pools.items()}
+        self.stores = stores_of(pools, run_command)
         self.run_command = run_command
         self.uri = uri
         self.state_dir = state_dir
@@ -86,10 +86,11 @@ class Host:
                 self._gates[key] = Gate(journal, self.busy_timeout_s)
             return self._gates[key]
 
-    def remove(self, owner: Owner, keep_record: bool = False) -> dict[str, t.Any]:
+    def remove(self, owner: Owner, keep_record: bool = False, shared: t.Collection[str] = ()) -> dict[str, t.Any]:
         """Remove what this host has of the machine, as the playbook remove does.
 
         :param keep_record: it stays the machine of another host, which the record names.
+        :param shared: pools in which the other host has its files.
         :raises MoveFailed: something is still there.
         """
         request = RemovalRequest(
@@ -105,6 +106,7 @@ class Host:
             busy_timeout_s=self.busy_timeout_s,
             moving=True,
             keep_record=keep_record,
+            shared=[pool for pool in shared if pool in self.pools],
         )
         told = Removal(request, self.stores, self.run_command, self.connect).perform()
         problems = [one["problem"] for one in told["machines"] if one["wanted"] and one["problem"]]

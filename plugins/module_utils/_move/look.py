@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -21,9 +22,12 @@ from .._errors import FleetError
 from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
 from .._machine import domain as domains
+from .._machine import media
 from .._machine.domain import Description
 from .._machine.files import leftovers
 from .._machine.hardware import cards
+from .._machine.hardware.board import NVRAM_PATTERN
+from .._machine.hardware.drives import is_cdrom, is_seed
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
@@ -38,7 +42,6 @@ FORMAT = 1
 _BOUND = {
     "hostdev": "a device of the host",
     "filesystem": "a directory of the host",
-    "tpm": "a TPM with state on the host",
     "shmem": "shared memory of the host",
     "redirdev": "a redirected device",
 }
@@ -124,8 +127,10 @@ def _told(
     problems: list[str] = []
     own = [_disk(path, kind, owner, stores, disks, problems) for path, kind in about.files if path != about.seed]
     root = parse_xml(xml, "its definition")
-    problems += _bound(root)
+    problems += _no_files(root)
     state = domain.power()
+    if state != OFF:
+        problems += _discs(root)
     if state == OFF and domain.has_saved_state():
         problems.append("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
     if domain.snapshots():
@@ -152,6 +157,8 @@ def _told(
         "home": home,
         "seeded": about.seed is not None,
         "problems": problems,
+        "bound": list(_bound(root, about.nvram, owner, stores)),
+        "bound_off": list(_bound_off(root)),
     }
 
 
@@ -201,28 +208,64 @@ def _disk(
         "allocated_bytes": found.allocated_bytes,
         "base": base,
         "based": found.backing is not None,
+        "beside": _is_beside(found, stores[pool]),
         "snapshots": header.snapshots if header is not None else 0,
     }
 
 
-def _bound(root: ET.Element) -> t.Iterator[str]:
-    """What a migration would not take along."""
+def _is_beside(disk: FoundDisk, store: Store) -> bool:
+    """Whether its base is in the same pool, and named so that it is found wherever that pool is mounted."""
+    directory = os.path.realpath(store.directory)
+    return disk.backing is not None and not os.path.isabs(disk.backing) and str(disk.backing_path).startswith(directory + os.sep)
+
+
+def _bound(root: ET.Element, variables: str | None, owner: Owner, stores: t.Mapping[str, Store]) -> t.Iterator[str]:
+    """What a migration to another host would not take along."""
     for tag, what in _BOUND.items():
         if root.find(f"./devices/{tag}") is not None:
             yield f"it has {what} (<{tag}>), which cannot move with it; detach that first"
-    if root.find("./os/nvram") is not None:
-        yield "it has firmware variables in a file of the host (<nvram>), which are not moved"
+    own = {owner.directory(store.pool_path) for store in stores.values()}
+    if root.find("./os/nvram") is not None and not (
+        variables and os.path.dirname(variables) in own and re.fullmatch(NVRAM_PATTERN, os.path.basename(variables))
+    ):
+        yield (
+            f"its firmware variables are in {variables or 'no plain file'}, and not in its own directory of a pool; move them there while"
+            " it is off (virsh edit)"
+        )
+
+
+def _bound_off(root: ET.Element) -> t.Iterator[str]:
+    """What only a migration of a running machine takes along: QEMU hands it over with the memory."""
+    if root.find("./devices/tpm") is not None:
+        yield "it has a TPM, whose state libvirt keeps on this host while it is off (/var/lib/libvirt/swtpm); move it live"
+
+
+def _no_files(root: ET.Element) -> t.Iterator[str]:
     for element in root.iterfind("./devices/disk"):
         if element.get("type") != "file":
             target = element.find("target")
             yield f"its disk {'' if target is None else target.get('dev')} is of the type {element.get('type')}; only files are moved"
 
 
-def small_files(directory: str) -> list[str]:
-    """The seed, logs and origins of disks in a machine's directory, without those that libvirt has put aside."""
-    found = [name for name in leftovers(directory) if name in ("seed.iso", "seed.json", "report.log", "console.log")]
+def _discs(root: ET.Element) -> t.Iterator[str]:
+    """libvirt copies no disk to another host that the guest only reads. The seed is copied with the small files."""
+    for element in root.iterfind("./devices/disk"):
+        if is_cdrom(element) and not is_seed(element) and element.find("source") is not None:
+            target = element.find("target")
+            dev = "" if target is None else target.get("dev")
+            yield f"its CD in {dev} cannot move while it runs; power it off, or take the CD out (virsh change-media --eject)"
+
+
+def small_files(directory: str, firmware: bool = False, clone: bool = False) -> list[str]:
+    """The seed, logs and origins of disks in a machine's directory, without those that libvirt has put aside.
+
+    :param firmware: its firmware variables as well; clone: and of which machine it is a clone.
+    """
+    found = [name for name in leftovers(directory) if name in (*media.FILES, "report.log", "console.log")]
     with contextlib.suppress(FileNotFoundError):
         found += sorted(name for name in os.listdir(directory) if name.startswith(".") and name.endswith(".origin.json"))
+        names = sorted(os.listdir(directory)) if firmware or clone else []
+        found += [name for name in names if (firmware and re.fullmatch(NVRAM_PATTERN, name)) or (clone and name == ".clone.json")]
     return found
 
 

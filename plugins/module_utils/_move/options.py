@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .._disk.room import checked_percent
+from .._disk.store import stores_of
 from .._errors import FleetError, InvalidOption
 from .._job.arguments import forget
 from .._job.steps import failure_of
@@ -22,8 +24,9 @@ from .._module import check_absolute, check_seconds, checked_pools, pool_path, p
 from .._names import check_name, check_sha256
 from .._relay.wire.tls import Contexts, contexts
 from .host import Host, Numbers
+from .incoming import Disk
 from .source import Departure, Place
-from .target import Arrival, Disk
+from .target import Arrival
 from .tunnel import Peer
 
 MACHINE: dict[str, t.Any] = {
@@ -51,14 +54,18 @@ def checked_host(module: AnsibleModule, name: str) -> Host:
         forget(name)  # the arguments hold a key
     check_absolute(params, "state_dir", "runtime_dir")
     check_seconds(params, *(option for option in ("busy_timeout_s", "shutdown_timeout_s", "timeout_s", "ttl_s") if option in params))
-    return Host(
-        checked_pools(params["pools"]),
+    pools = checked_pools(params["pools"])
+    host = Host(
+        pools,
         module.run_command,
         params["uri"],
         params["state_dir"],
         params["runtime_dir"],
         params["busy_timeout_s"],
     )
+    if "reserve_percent" in params:
+        host.stores = stores_of(pools, module.run_command, checked_percent(params["reserve_percent"]))
+    return host
 
 
 def checked_tls(module: AnsibleModule) -> Contexts:
@@ -103,7 +110,14 @@ def arrival_of(machine: t.Mapping[str, t.Any], index: int, run: str, pools: t.Ma
         machine_type=machine["machine_type"],
         domain_type=machine["domain_type"],
         cpu=machine["cpu"] or "",
+        shared=_shared(machine, option, pools),
     )
+
+
+def _shared(machine: t.Mapping[str, t.Any], option: str, pools: t.Mapping[str, str]) -> list[str]:
+    for number, pool in enumerate(machine["shared"]):
+        pool_path(pools, pool, f"{option}.shared[{number}]")
+    return list(machine["shared"])
 
 
 def _disk(disk: t.Mapping[str, t.Any], option: str, pools: t.Mapping[str, str]) -> Disk:
@@ -113,10 +127,10 @@ def _disk(disk: t.Mapping[str, t.Any], option: str, pools: t.Mapping[str, str]) 
         check_sha256(f"{option}.base", disk["base"])
     if disk["size_bytes"] < 0:
         raise InvalidOption(f"{option}.size_bytes", disk["size_bytes"], "a number of bytes is needed")
-    return Disk(disk["name"], disk["pool"], disk["image_format"], disk["size_bytes"], disk["base"])
+    return Disk(disk["name"], disk["pool"], disk["image_format"], disk["size_bytes"], disk["base"], bool(disk["shared"]))
 
 
-def departure_of(machine: t.Mapping[str, t.Any], index: int, run: str) -> Departure:
+def departure_of(machine: t.Mapping[str, t.Any], index: int, run: str, pools: t.Mapping[str, str]) -> Departure:
     option = f"machines[{index}]"
     peer, place = machine["peer"], machine["place"]
     if not peer or not place:
@@ -131,7 +145,12 @@ def departure_of(machine: t.Mapping[str, t.Any], index: int, run: str) -> Depart
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidOption(f"{option}.place", place, "what migration_target returned is needed") from error
     return Departure(
-        owner_of(machine, index), check_name("run", run), Peer(peer["host"], peer["address"], peer["port"]), machine["live"], there
+        owner_of(machine, index),
+        check_name("run", run),
+        Peer(peer["host"], peer["address"], peer["port"]),
+        machine["live"],
+        there,
+        _shared(machine, option, pools),
     )
 
 

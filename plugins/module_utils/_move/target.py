@@ -12,49 +12,24 @@ import os
 import typing as t
 
 from .._disk import filesystem, layout
-from .._disk.disk_decisions import DISK_MODE
-from .._disk.disk_decisions import Wish as DiskWish
-from .._disk.image_header import HeaderError, read_qcow2
-from .._disk.overlay import Disks
-from .._disk.qemu_img import QemuImg
-from .._disk.users import look as look_at_disk
-from .._machine.backing import Layer, Places, backing_chain
+from .._machine import media
 from .._machine.domain import describe
-from .._machine.files import check_log, open_machine_directory
+from .._machine.hardware.board import UEFI, UEFI_SECURE, nvram_name
 from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, LibvirtHost
 from .._machine.moves import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
 from .._machine.owner import Owner
+from .._machine.starting import checked_chains
 from .._relay.wire.tls import Contexts
 from . import door
 from .door import Guests, Slot
 from .host import Host, MoveFailed, Numbers, check_run, with_part
+from .incoming import Disk, Incoming
 from .tunnel import largest_file
 
 DEFINITION, RECORD = ".domain.xml.tmp", ".record.json.tmp"
 OLD_CONSOLE = "console.log.0"  # where virtlogd puts what is older
-_SMALL = ("seed.iso", "seed.json", "report.log", OLD_CONSOLE, DEFINITION, RECORD)
+_SMALL = (*media.FILES, "report.log", OLD_CONSOLE, *map(nvram_name, (UEFI, UEFI_SECURE)), DEFINITION, RECORD)
 _LARGEST = 1 << 26
-
-
-class Disk(t.NamedTuple):
-    """A disk as it is to be here.
-
-    :param base: digest of the base that it is based on; None for a disk that stands alone.
-    """
-
-    name: str
-    pool: str
-    image_format: str
-    size_bytes: int
-    base: str | None
-
-
-class Came(t.NamedTuple):
-    """What the header of a disk says that has come."""
-
-    virtual_size_bytes: int
-    backing: str | None
-    backing_format: str | None
 
 
 class Arrival(t.NamedTuple):
@@ -63,6 +38,7 @@ class Arrival(t.NamedTuple):
     :param source: inventory name of the host that it leaves.
     :param running: whether it ran when it was asked for; live: whether it runs while it moves.
     :param home: the pool for its seed and logs.
+    :param shared: pools of this host that the source has as well, with files of the machine.
     """
 
     owner: Owner
@@ -77,6 +53,7 @@ class Arrival(t.NamedTuple):
     machine_type: str | None
     domain_type: str
     cpu: str
+    shared: t.Sequence[str] = ()
 
 
 class Target:
@@ -100,12 +77,13 @@ class Target:
                 self._check_free(arrival)
             self._check_libvirt(arrival, libvirt)
             journal.write(self._entry(arrival, ARRIVING))
-            self._make_disks(arrival)
+            incoming = self._incoming(arrival)
+            incoming.make()
             security = ("dac", *(model for model in ("selinux",) if model in libvirt.security_models()))
         return {
             "home": self._home(arrival),
-            "disks": {disk.name: self._path(owner, disk) for disk in arrival.disks},
-            "chains": {self._path(owner, disk): self._chain(owner, disk) for disk in arrival.disks},
+            "disks": {disk.name: incoming.path(disk) for disk in arrival.disks},
+            "chains": {path: [layer._asdict() for layer in layers] for path, layers in incoming.chains().items()},
             "security": list(security),
         }
 
@@ -122,17 +100,23 @@ class Target:
 
     def _slots(self, arrival: Arrival) -> dict[str, Slot]:
         home = self._home(arrival)
-        slots = {name: Slot(os.path.join(home, name), False, largest_file()) for name in _SMALL}
+        small = (DEFINITION, RECORD) if arrival.home in arrival.shared else _SMALL
+        slots = {name: Slot(os.path.join(home, name), False, largest_file()) for name in small}
+        incoming = self._incoming(arrival)
         for disk in arrival.disks:
-            path = self._path(arrival.owner, disk)
-            slots[os.path.basename(path)] = Slot(path, True, largest_file(disk.size_bytes))
-            origin = layout.origin_path(os.path.dirname(path), disk.name)
+            if disk.shared:
+                continue
+            slot = incoming.slot(disk)
+            slots[os.path.basename(slot.path)] = slot
+            origin = layout.origin_path(os.path.dirname(slot.path), disk.name)
             slots[os.path.basename(origin)] = Slot(origin, False, largest_file())
         return slots
 
     def _check_free(self, arrival: Arrival) -> None:
         for pool, store in self._host.stores.items():
             directory = arrival.owner.directory(store.pool_path)
+            if pool in arrival.shared:
+                continue  # the machine itself
             if os.path.lexists(directory) and (not os.path.isdir(directory) or os.listdir(directory)):
                 raise MoveFailed(
                     f"{directory} (pool {pool}) exists on the target and is not empty; see what it is, and move it away or remove it"
@@ -154,28 +138,6 @@ class Target:
                 "The target's processor lacks features that the source's has; choose another host, or migrate it while it is off"
                 " (live=false)."
             )
-
-    def _make_disks(self, arrival: Arrival) -> None:
-        """Fresh ones, whatever an interrupted attempt of this run has left: a copy writes what the source has, and no zeros."""
-        owner = arrival.owner
-        qemu = QemuImg(self._host.run_command)
-        disks = Disks(self._host.stores, qemu, owner.tenant, owner.service)
-        for disk in arrival.disks:
-            filesystem.remove_file(self._path(owner, disk))
-        disks.present(
-            [
-                DiskWish(owner.machine, disk.name, disk.pool, base=disk.base, size_bytes=disk.size_bytes)
-                for disk in arrival.disks
-                if disk.image_format == "qcow2"
-            ]
-        )
-        open_machine_directory(self._home(arrival), make=True).close()
-        for disk in arrival.disks:
-            if disk.image_format == "raw":
-                path = self._path(owner, disk)
-                open_machine_directory(os.path.dirname(path), make=True).close()
-                filesystem.write_file(path, b"", DISK_MODE)
-                os.truncate(path, disk.size_bytes)
 
     # -- what came
 
@@ -208,49 +170,16 @@ class Target:
 
     def _put_together(self, arrival: Arrival, libvirt: LibvirtHost) -> None:
         owner = arrival.owner
-        for disk in arrival.disks:
-            self._take_disk(owner, disk)
+        self._incoming(arrival).take()
         path = os.path.join(self._home(arrival), DEFINITION)
         xml = filesystem.read_file(path, _LARGEST).decode()
         about = describe(xml)
         if about.owner != owner or about.uuid != owner.domain_uuid:
             raise MoveFailed(f"The definition that has come is not that of {owner.machine}.")
         domain = libvirt.domain(owner.domain_uuid) or libvirt.define(xml, owner.domain)
-        for log in (about.console, about.report):
-            check_log(log)
+        checked_chains(about, owner, self._host.pools.values())
         if arrival.running and domain.power() == OFF:
             domain.start_paused()
-
-    def _take_disk(self, owner: Owner, disk: Disk) -> None:
-        """Put what has come in the place of the fresh disk, if that has not been done before."""
-        path = self._path(owner, disk)
-        slot = Slot(path, True, largest_file(disk.size_bytes))
-        if not os.path.lexists(slot.temporary):
-            return
-        fresh, come = look_at_disk(path, disk.pool), self._looked(slot.temporary, disk)
-        if fresh is None or come.virtual_size_bytes != disk.size_bytes:
-            raise MoveFailed(f"What has come as {path} is not a {disk.image_format} disk of {disk.size_bytes} bytes.")
-        if (come.backing is None) != (disk.base is None) or (come.backing is None) != (fresh.backing is None):
-            raise MoveFailed(f"What has come as {path} has {'no' if come.backing is None else 'a'} parent; expected the opposite.")
-        if fresh.backing is not None and (come.backing, come.backing_format) != (fresh.backing, fresh.backing_format):
-            QemuImg(self._host.run_command).set_backing(slot.temporary, fresh.backing, fresh.backing_format or "qcow2", path)
-        check = QemuImg(self._host.run_command).check(slot.temporary, disk.image_format, path)
-        if check.problem:
-            raise MoveFailed(f"What has come as {path} is damaged: {check.problem}")
-        filesystem.sync_file(slot.temporary)
-        os.rename(slot.temporary, path)
-        filesystem.sync_directory(os.path.dirname(path))
-
-    @staticmethod
-    def _looked(path: str, disk: Disk) -> Came:
-        """A file under its temporary name, under which nobody else takes it for a disk."""
-        if disk.image_format == "raw":
-            return Came(os.lstat(path).st_size, None, None)
-        try:
-            header = read_qcow2(path)
-        except HeaderError as error:
-            raise MoveFailed(f"What has come as {path} is not a qcow2 disk: {error}") from error
-        return Came(header.virtual_size_bytes, header.backing, header.backing_format)
 
     # -- after
 
@@ -267,7 +196,7 @@ class Target:
                     raise MoveFailed(f"{owner.machine} is not expected here, or its pool {entry.home} is none of this host any more.")
                 check_run(entry, run, owner.machine)
                 home = owner.directory(self._host.pools[entry.home])
-                self._go_on(domain, entry)
+                self._go_on(domain, entry, owner)
                 part = self._part(home)
                 self._host.assign(owner.tenant, owner.service, numbers, lambda old: with_part(old, part, owner))
                 for name in (DEFINITION, RECORD):
@@ -285,8 +214,7 @@ class Target:
         except FileNotFoundError:
             return {}
 
-    @staticmethod
-    def _go_on(domain: Domain, entry: Entry) -> None:
+    def _go_on(self, domain: Domain, entry: Entry, owner: Owner) -> None:
         if domain.autostart() != entry.autostart:
             domain.set_autostart(entry.autostart)
         state = domain.power()
@@ -295,6 +223,7 @@ class Target:
         if state == PAUSED:
             domain.resume()
         elif state == OFF and not entry.live:
+            checked_chains(describe(domain.xml()), owner, self._host.pools.values())
             domain.start()  # the host was restarted since; a guest that came live may have powered off
 
     def undo(self, owner: Owner, run: str) -> dict[str, t.Any]:
@@ -313,7 +242,9 @@ class Target:
                 raise MoveFailed(
                     f"{owner.machine} runs on the target; nothing was removed. See whether it does on {entry.peer}, and run again."
                 )
-        self._host.remove(owner, keep_record=True)
+        for name in (DEFINITION, RECORD) if entry.home in self._host.pools else ():
+            filesystem.remove_file(os.path.join(owner.directory(self._host.pools[entry.home]), name))
+        self._host.remove(owner, keep_record=True, shared=entry.shared)
         journal.remove(owner.machine)
         return {"state": "absent"}
 
@@ -330,14 +261,11 @@ class Target:
             arrival.running,
             arrival.autostart,
             arrival.home,
+            shared=list(arrival.shared),
         )
+
+    def _incoming(self, arrival: Arrival) -> Incoming:
+        return Incoming(self._host, arrival.owner, arrival.home, arrival.disks)
 
     def _home(self, arrival: Arrival) -> str:
         return arrival.owner.directory(self._host.pools[arrival.home])
-
-    def _path(self, owner: Owner, disk: Disk) -> str:
-        return layout.disk_path(self._host.pools[disk.pool], owner.service, owner.machine, disk.name, disk.image_format)
-
-    def _chain(self, owner: Owner, disk: Disk) -> list[dict[str, str]]:
-        layers: list[Layer] = backing_chain(self._path(owner, disk), disk.image_format, Places(self._host.pools.values(), owner.service))
-        return [layer._asdict() for layer in layers]

@@ -7,9 +7,9 @@
 """A connection between two hosts for one migration: TLS with the run's certificates, and what passes through it.
 
 The target's door accepts connections of the source host alone. Each begins with one header, which says where it leads: to the
-target's libvirt, to a port on which its QEMU waits for the machine, or into a file of the machine. The source's libvirt and QEMU
-connect to doors of their own host, which lead into such connections: memory and disks cross the network encrypted, and neither
-host needs a key of the other.
+target's libvirt, to a port on which its QEMU waits for the machine, into a file of the machine, or to the room of a pool. The
+source's libvirt and QEMU connect to doors of their own host, which lead into such connections: memory and disks cross the network
+encrypted, and neither host needs a key of the other.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ import threading
 import typing as t
 
 from .._disk import filesystem
+from .._disk.room import Promise
 from .._errors import FleetError
 from .._relay.errors import EncryptionMismatch, WrongIdentity
 from .._relay.wire.socket_stream import tune
 from .._relay.wire.tls import Contexts, agree, identity
 from .._untrusted import Malformed, Value, read
 
-LIBVIRT, PORT, FILE, PROBE = "libvirt", "port", "file", "probe"
+LIBVIRT, PORT, FILE, PROBE, ROOM = "libvirt", "port", "file", "probe", "room"
 
 _HEADER = struct.Struct(">I")
 _LARGEST_HEADER = 1 << 16
@@ -51,6 +52,10 @@ class TunnelError(FleetError):
     """The other host cannot be reached, or broke the connection."""
 
     kind = "connection"
+
+
+class Ended(TunnelError):
+    """It has closed the connection."""
 
 
 def largest_file(size_bytes: int = 0) -> int:
@@ -81,7 +86,7 @@ def receive_exactly(stream: socket.socket, size: int) -> bytes:
     while len(data) < size:
         piece = stream.recv(size - len(data))
         if not piece:
-            raise TunnelError("The other host has closed the connection.")
+            raise Ended("The other host has closed the connection.")
         data += piece
     return bytes(data)
 
@@ -102,7 +107,7 @@ class Peer(t.NamedTuple):
 
 def ask(peer: Peer, tls: Contexts, question: t.Mapping[str, t.Any]) -> Value:
     """What the other host's door answers to a question."""
-    stream, answer = _connect(peer, tls, question)
+    stream, answer = open_line(peer, tls, question)
     stream.close()
     return answer
 
@@ -112,10 +117,14 @@ def connect(peer: Peer, tls: Contexts, header: t.Mapping[str, t.Any]) -> ssl.SSL
 
     :raises TunnelError: why there is none.
     """
-    return _connect(peer, tls, header)[0]
+    return open_line(peer, tls, header)[0]
 
 
-def _connect(peer: Peer, tls: Contexts, header: t.Mapping[str, t.Any]) -> tuple[ssl.SSLSocket, Value]:
+def open_line(peer: Peer, tls: Contexts, header: t.Mapping[str, t.Any]) -> tuple[ssl.SSLSocket, Value]:
+    """A connection through the other host's door, and what that answered.
+
+    :raises TunnelError: why there is none.
+    """
     try:
         plain = socket.create_connection((peer.address, peer.port), timeout=_CONNECT_S)
         try:
@@ -285,8 +294,11 @@ def send_file(peer: Peer, tls: Contexts, machine: str, name: str, descriptor: in
     return sent
 
 
-def receive_file(stream: socket.socket, path: str, size: int, mode: int) -> str:
-    """Write what ``send_file`` sends; its digest. The file is on disk then, and removed where it did not arrive whole."""
+def receive_file(stream: socket.socket, path: str, size: int, mode: int, promise: Promise | None = None) -> str:
+    """Write what ``send_file`` sends; its digest. The file is on disk then, and removed where it did not arrive whole.
+
+    :param promise: of the room that it takes as it comes: how much of its size is holes is not known before.
+    """
     digest = hashlib.sha256(str(size).encode())
     filesystem.remove_file(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -294,6 +306,7 @@ def receive_file(stream: socket.socket, path: str, size: int, mode: int) -> str:
         try:
             os.fchmod(descriptor, mode)
             os.ftruncate(descriptor, size)
+            taken = 0
             while True:
                 head = receive_exactly(stream, _PIECE.size)
                 offset, length = _PIECE.unpack(head)
@@ -304,6 +317,9 @@ def receive_file(stream: socket.socket, path: str, size: int, mode: int) -> str:
                 data = receive_exactly(stream, length)
                 digest.update(head)
                 digest.update(data)
+                taken += length
+                if promise is not None:
+                    promise.cover(taken, ahead=True)
                 filesystem.write_at(descriptor, data, offset)
             os.fsync(descriptor)
         finally:

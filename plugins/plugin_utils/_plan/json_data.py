@@ -30,7 +30,7 @@ def plain(value: object) -> t.Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    raise InvalidOption("data", type(value).__name__, "only JSON-like data is")
+    raise InvalidOption("data", type(value).__name__, "only JSON-like data is wanted")
 
 
 def shown(value: object) -> t.Any:
@@ -41,7 +41,7 @@ def shown(value: object) -> t.Any:
 
 def number(option: str, value: object, *, zero: bool = True, integer: bool = False) -> float:
     """A finite, non-negative number (positive unless ``zero``), or InvalidOption naming the option."""
-    accepted = f"{'an integer' if integer else 'a number'} {'of at least' if zero else 'above'} 0 is"
+    accepted = f"{'an integer' if integer else 'a number'} {'of at least' if zero else 'above'} 0 is wanted"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InvalidOption(option, shown(value), accepted)
     if value < 0 or (not zero and value == 0) or (integer and int(value) != value):
@@ -54,7 +54,7 @@ def names(option: str, value: object, known: Mapping[str, int] | None = None) ->
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
-        raise InvalidOption(option, shown(value), "a list of host names is")
+        raise InvalidOption(option, shown(value), "a list of host names is wanted")
     found = [str.__str__(item) for item in value]
     if len(set(found)) != len(found):
         twice = next(item for item in found if found.count(item) > 1)
@@ -71,7 +71,7 @@ def names(option: str, value: object, known: Mapping[str, int] | None = None) ->
 def choice(option: str, value: object, accepted: Sequence[str]) -> str:
     """One of the accepted words."""
     if not isinstance(value, str) or value not in accepted:
-        raise InvalidOption(option, shown(value), f"one of {', '.join(accepted)} is")
+        raise InvalidOption(option, shown(value), f"one of {', '.join(accepted)} is wanted")
     return str.__str__(value)
 
 

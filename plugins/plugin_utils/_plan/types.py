@@ -96,11 +96,13 @@ class Manifest(t.TypedDict, total=False):
     bases: Sequence[Mapping[str, t.Any]]
     machines: Sequence[Mapping[str, t.Any]]
     placement: Mapping[str, t.Any]
+    on_failure: str
     quotas: Mapping[str, Mapping[str, t.Any]]
     source: str
     lines: Mapping[str, int]
     cloud_init: Mapping[str, t.Any]
     scale: Mapping[str, t.Any]
+    scaled: Mapping[str, t.Any]
 
 
 class PlannedMachine(t.TypedDict, total=False):
@@ -119,6 +121,7 @@ class PlannedMachine(t.TypedDict, total=False):
     uuid: str
     spec: Mapping[str, t.Any]
     report: Mapping[str, t.Any] | None
+    health: Sequence[Mapping[str, t.Any]]
 
 
 class Outcome(t.TypedDict, total=False):
@@ -155,5 +158,6 @@ class ServicePlan(t.TypedDict, total=False):
     notes: Sequence[str]
     problems: Sequence[str]
     bad_hosts: Mapping[str, Sequence[str]]
+    order: Mapping[str, t.Any]
     wanted_files: Mapping[str, t.Any]
     adoptions: Mapping[str, Sequence[Mapping[str, t.Any]]]

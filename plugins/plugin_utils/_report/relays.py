@@ -100,6 +100,8 @@ def _relay_told(relay: Data, plan: Data, first: Data) -> list[str]:
     told.append(f"Mode {plan['mode']}, strategy {plan['strategy'] or texts.NONE}.")
     if first.get("assumed"):
         told.append("Links were never measured and are taken as alike: the order is likely, times are unknown.")
+    elif first.get("estimated_links"):
+        told.append(f"Predicted about {texts.seconds(first['predicted_s'])}: links of the plan are estimated, not measured.")
     elif first.get("predicted_s") is not None:
         told.append(f"Predicted {texts.seconds(first['predicted_s'])}; no plan can take less than {texts.seconds(first['lower_bound_s'])}.")
     if relay["replanned"]:

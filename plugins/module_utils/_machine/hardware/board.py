@@ -20,6 +20,11 @@ NVRAM_PATTERN = r"nvram-uefi(_secure)?\.fd"
 TPM_STATE, NVRAM_STATE = "a TPM", "firmware variables"
 
 _Q35 = "q35"
+# Boards without PCI, to which a machine's disks and cards cannot be connected, and names that are not boards of their own.
+_UNFIT_BOARDS = ("isapc", "microvm", "none", "x-remote", "xenfv", "xenpv")
+# Watchdogs by what they are connected to: PCI, ISA, and the mainframe itself.
+_WATCHDOGS = {"x86_64": ("i6300esb", "ib700"), "s390x": ("diag288",)}
+_OTHER_WATCHDOGS = ("i6300esb",)
 
 
 # --- firmware ------------------------------------------------------------------------------------
@@ -123,6 +128,15 @@ def _read_machine_type(root: ET.Element) -> str | None:
     return machine_family(root)
 
 
+def is_fit_board(machine_type: str) -> bool:
+    return machine_type not in _UNFIT_BOARDS
+
+
+def watchdogs_of(arch: str) -> tuple[str, ...]:
+    """Models that a machine of an architecture can have; libvirt lists none."""
+    return _WATCHDOGS.get(arch, _OTHER_WATCHDOGS)
+
+
 def _lacks_machine_type(value: str, offers: Offers, group: Group) -> Problems:
     known = offers.get("machine_types", [value])
     if value not in known:
@@ -178,6 +192,23 @@ ON_CRASH = Key(
 )
 
 
+def _write_description(root: ET.Element, value: str, place: Place) -> None:
+    child(root, "description", value)
+
+
+DESCRIPTION = Key(
+    "description",
+    {
+        "type": "string",
+        "pattern": r"^[^\x00-\x1f\x7f]{1,500}$(?!\n)",
+        "description": "a description is a line of at most 500 characters",
+    },
+    None,
+    _write_description,
+    lambda root: root.findtext("description"),
+)
+
+
 def _write_watchdog(root: ET.Element, value: t.Mapping[str, str], place: Place) -> None:
     child(there(root, "devices"), "watchdog", model=value.get("model", "i6300esb"), action=value.get("action", "reset"))
 
@@ -187,6 +218,12 @@ def _read_watchdog(root: ET.Element) -> dict[str, t.Any] | None:
         if element.get("model") != "itco":  # a part of each q35 board, which newer versions of libvirt tell
             return {"model": element.get("model"), "action": element.get("action", "reset")}
     return None
+
+
+def _lacks_watchdog(value: t.Mapping[str, str], offers: Offers, group: Group) -> Problems:
+    model, known = value.get("model", "i6300esb"), offers.get("watchdogs")
+    if known is not None and model not in known:
+        yield f"cannot give machines the watchdog {model}; its machines can have {', '.join(known)} (watchdog: {{model: …}})"
 
 
 WATCHDOG = Key(
@@ -207,14 +244,17 @@ WATCHDOG = Key(
     None,
     _write_watchdog,
     _read_watchdog,
+    _lacks_watchdog,
 )
 
 # The machine type first: firmware only chooses one where none is given.
-KEYS = (MACHINE_TYPE, FIRMWARE, TPM, AUTOSTART, ON_CRASH, WATCHDOG)
+KEYS = (MACHINE_TYPE, FIRMWARE, TPM, AUTOSTART, ON_CRASH, WATCHDOG, DESCRIPTION)
 
 
 def board_mistakes(hardware: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     """What does not go together: key and sentence."""
     machine_type = str(hardware.get("machine_type") or _Q35)
+    if not is_fit_board(machine_type):
+        yield "machine_type", f"{machine_type!r} has no PCI bus for a machine's disks and cards; use q35, pc, virt or a version of these"
     if hardware.get("firmware") == UEFI_SECURE and (machine_type == "pc" or machine_type.startswith("pc-i440fx")):
         yield "firmware", f"'uefi_secure' is not accepted with the machine type {machine_type}; it needs q35, or leave machine_type out"

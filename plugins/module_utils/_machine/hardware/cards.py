@@ -16,9 +16,28 @@ from .key import Problems, child, there, whole
 
 _END = r"$(?!\n)"
 _LINE = r"^[^/\x00-\x1f]+" + _END
+_MOST_MTU = 65521  # of a tap device: the frame's header takes the rest
 _INTERFACE = r"^[^\s/]{1,15}" + _END
-# The first byte even: an address of one card, not of a group.
-MAC_PATTERN = r"^[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}" + _END
+# The first byte is even: the address of one card, not of a group. libvirt keeps fe for the host's end; all zeros is no address.
+MAC_PATTERN = r"^(?![fF][eE])(?!00(:00){5})[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}" + _END
+
+# Names that QEMU knows; libvirt takes any, and the machine fails at its start.
+MODEL = {
+    "enum": [
+        "virtio",
+        "virtio-transitional",
+        "virtio-non-transitional",
+        "e1000",
+        "e1000e",
+        "igb",
+        "rtl8139",
+        "vmxnet3",
+        "pcnet",
+        "ne2k_pci",
+    ],
+    "description": "the model of a network card is virtio (or virtio-transitional, virtio-non-transitional), e1000, e1000e, igb,"
+    " rtl8139, vmxnet3, pcnet or ne2k_pci",
+}
 
 Card = t.Mapping[str, t.Any]
 Facts = t.Mapping[str, t.Any]
@@ -94,6 +113,11 @@ def kind_of(card: Card) -> Kind | None:
     return next((kind for kind in KINDS if card.get(kind.name)), None)
 
 
+def network_name(kind_name: str, card: Card) -> str:
+    """Cards of the same name are meant to reach each other: ``network default``, ``open_vswitch br0 vlan 12``."""
+    return f"{kind_name} {card.get(kind_name)}" + (f" vlan {card['vlan']}" if card.get("vlan") is not None else "")
+
+
 @dataclass(frozen=True)
 class CardKey:
     """One property of a card; see ``Key``. ``read`` gives None where it is as usual."""
@@ -129,7 +153,7 @@ KEYS = (
     ),
     CardKey(
         "mtu",
-        {"type": "integer", "minimum": 68, "maximum": 65535, "description": "an MTU is a number from 68 to 65535"},
+        {"type": "integer", "minimum": 68, "maximum": _MOST_MTU, "description": f"an MTU is a number from 68 to {_MOST_MTU}"},
         lambda card, value: there(card, "mtu").set("size", str(value)),
         lambda card: _number(card, "./mtu", "size"),
     ),
@@ -207,14 +231,25 @@ def order_mistakes(cards: t.Sequence[Card]) -> t.Iterator[tuple[int, str]]:
 def lacks(card: Card, facts: Facts) -> Problems:
     """What a host does not have for it, as the end of a sentence that begins with the host's name.
 
-    :param facts: ``networks`` (whether each is active), ``bridges``, ``open_vswitch`` and ``interfaces``; None for what is not known.
+    :param facts: ``networks`` (whether each is active), ``vlan_networks`` (those that tag), ``bridges``, ``open_vswitch`` and
+        ``interfaces``; None for what is not known.
     """
     kind = kind_of(card)
     if kind is None:
         return
     name = card[kind.name]
     if kind.name == "network":
-        yield from _lacks_network(name, facts.get("networks"))
+        networks, tagging = facts.get("networks"), facts.get("vlan_networks")
+        yield from _lacks_network(name, networks)
+        if networks is not None and name not in networks:
+            return
+        if card.get("vlan") is not None and tagging is not None and name not in tagging:
+            yield (
+                f"has no VLANs on the network {name!r}, which is not one over Open vSwitch; those that have: {', '.join(tagging) or 'none'}"
+            )
+        return
+    if kind.name == "bridge" and name in (facts.get("open_vswitch") or ()):
+        yield f"has {name!r} as a bridge of Open vSwitch; write open_vswitch: {name}"
         return
     known = facts.get({"bridge": "bridges", "macvtap": "interfaces"}.get(kind.name, kind.name))
     if known is not None and name not in known:

@@ -13,10 +13,13 @@ import xml.etree.ElementTree as ET
 
 from ..._errors import FleetError
 from ..xml_document import parse_xml
+from .board import is_fit_board, watchdogs_of
 from .key import whole
 from .processor import PAGES_KIB
 
 _GRAPHICS = {"vnc", "spice"}
+# More need an IOMMU of the guest that remaps interrupts, which no machine of ours has.
+_MOST_CPUS_X86 = 255
 
 
 class Asked(t.Protocol):
@@ -32,8 +35,8 @@ class Asked(t.Protocol):
 
 
 def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
-    """``{"firmware", "tpm", "machine_types", "cpu_models", "disk_buses", "graphics", "cpus", "nodes"}``, a list each, and
-    ``hugepages_mib``, MiB by the size of the page; a key is missing where the host does not tell.
+    """``{"firmware", "tpm", "machine_types", "cpu_models", "disk_buses", "graphics", "watchdogs", "cpus", "nodes"}``, a list each,
+    ``hugepages_mib``, MiB by the size of the page, and ``most_cpus`` of one machine; a key is missing where the host does not tell.
 
     :param domain_type: None for all that the host has.
     """
@@ -46,6 +49,10 @@ def offers_of(host: Asked, domain_type: str | None = None) -> dict[str, t.Any]:
         except FleetError:  # this kind of machine, or this board, is not there at all
             continue
     found = _capabilities(parse_xml(host.capabilities_xml()), arch)
+    found["watchdogs"] = list(watchdogs_of(arch))
+    most = [whole(vcpu.get("max")) for root in told for vcpu in root.iterfind("./vcpu")]
+    if any(most):
+        found["most_cpus"] = min(max(most), _MOST_CPUS_X86) if arch == "x86_64" else max(most)
     if told:
         found["firmware"] = sorted({firmware for root in told for firmware in _firmware(root)})
         found["cpu_models"] = sorted({name for root in told for name in _cpu_models(root)})
@@ -63,7 +70,7 @@ def _capabilities(root: ET.Element, arch: str) -> dict[str, t.Any]:
         found["nodes"] = sorted(whole(cell.get("id")) for cell in cells)
         found["cpus"] = sorted(whole(cpu.get("id")) for cell in cells for cpu in cell.iterfind("./cpus/cpu"))
         found["hugepages_mib"] = _hugepages(cells)
-    names = {name for machine in machines for name in (machine.text or "", machine.get("canonical", "")) if name}
+    names = {name for machine in machines for name in (machine.text or "", machine.get("canonical", "")) if name and is_fit_board(name)}
     if names:
         found["machine_types"] = sorted(names)
     return found

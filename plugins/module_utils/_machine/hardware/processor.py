@@ -15,10 +15,8 @@ import xml.etree.ElementTree as ET
 from .key import Group, Key, Offers, Place, Problems, child, there, whole
 
 _END = r"$(?!\n)"
-_SET = {
-    "type": "string",
-    "pattern": r"^\^?[0-9]{1,4}(-[0-9]{1,4})?(,\^?[0-9]{1,4}(-[0-9]{1,4})?)*" + _END,
-}
+SET_PATTERN = r"^\^?[0-9]{1,4}(-[0-9]{1,4})?(,\^?[0-9]{1,4}(-[0-9]{1,4})?)*" + _END
+_SET = {"type": "string", "pattern": SET_PATTERN}
 _CPUS = {**_SET, "description": "processors of the host are numbers and ranges such as 0-3,8 or 0-7,^2"}
 _NODES = {**_SET, "description": "NUMA nodes of the host are numbers and ranges such as 0 or 0-1"}
 _COUNT = {"type": "integer", "minimum": 1, "maximum": 4096, "description": "a whole number from 1 to 4096 is wanted"}
@@ -28,15 +26,21 @@ MODES = ("host-passthrough", "host-model", "maximum")
 PAGES_KIB = {"2M": 2048, "16M": 16 << 10, "64K": 64, "1G": 1 << 20}
 
 
-def numbers_of(text: str) -> list[int]:
-    """The numbers of a set such as ``0-3,^2,8``, in order."""
-    found = 0  # a bit for each, so that a long text with many long runs takes no time
+def _bits_of(text: str) -> int:
+    """A bit for each number of a set, so that a long text with many long runs takes no time."""
+    found = 0
     for part in text.replace(" ", "").split(","):
         match = re.fullmatch(r"(\^?)([0-9]{1,4})(?:-([0-9]{1,4}))?", part)
         if match is not None:
             first, last = int(match[2]), int(match[3] or match[2])
             run = ((1 << max(0, last - first + 1)) - 1) << first
             found = found & ~run if match[1] else found | run
+    return found
+
+
+def numbers_of(text: str) -> list[int]:
+    """The numbers of a set such as ``0-3,^2,8``, in order."""
+    found = _bits_of(text)
     return [number for number in range(found.bit_length()) if found >> number & 1]
 
 
@@ -49,6 +53,15 @@ def in_short(numbers: t.Iterable[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def set_mistake(text: str) -> str | None:
+    """What libvirt would refuse of a set whose form is right."""
+    runs = [re.fullmatch(r"([0-9]+)-([0-9]+)", part.strip("^")) for part in text.split(",")]
+    wrong = next((run for run in runs if run is not None and int(run[1]) > int(run[2])), None)
+    if wrong is not None:
+        return f"{wrong[0]} runs backwards; write {wrong[2]}-{wrong[1]}"
+    return None if _bits_of(text) else f"{text!r} leaves no number; a set begins with what is in it, such as 0-7,^2"
 
 
 def _set_of(element: ET.Element | None, name: str) -> str | None:
@@ -269,6 +282,19 @@ MEMORY = Key(
 KEYS = (CPU, MEMORY)
 
 
+def _sets(cpu: t.Mapping[str, t.Any], memory: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str, str]]:
+    """Each set of numbers: the key that it belongs to, its path, its text."""
+    for name in ("pin", "emulator_pin"):
+        if cpu.get(name) is not None:
+            yield "cpu", name, cpu[name]
+    for at, text in enumerate(cpu.get("pins") or ()):
+        yield "cpu", f"pins[{at}]", text
+    if memory.get("nodes") is not None:
+        yield "memory", "nodes", memory["nodes"]
+    for at, cell in enumerate(memory.get("cells") or ()):
+        yield "memory", f"cells[{at}].cpus", cell["cpus"]
+
+
 def processor_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
     """What does not fit the number of CPUs and the memory: key and sentence.
 
@@ -280,6 +306,10 @@ def processor_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
         product = topology.get("sockets", 1) * topology.get("cores", 1) * topology.get("threads", 1)
         if product != cpus:
             yield "cpu", f"topology: it has {product} CPUs, and cpus is {cpus}; sockets x cores x threads has to be cpus"
+    for key, path, text in _sets(cpu, memory):
+        wrong = set_mistake(text)
+        if wrong is not None:
+            yield key, f"{path}: {wrong}"
     if len(cpu.get("pins") or ()) > cpus:
         yield "cpu", f"pins: {len(cpu['pins'])} entries for {cpus} CPUs; give one for each virtual CPU at most"
     if (memory.get("at_start_mib") or 0) > memory_mib:

@@ -12,10 +12,10 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._errors import InvalidOption
-from . import board, drives, processor, screen
+from . import board, drives, fragments, processor, screen
 from .key import Group, Key, Offers, Place, argument, given, mistakes
 
-KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, *screen.KEYS, drives.DRIVES)
+KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, *screen.KEYS, drives.DRIVES, *fragments.KEYS)
 
 _BY_NAME = {key.name: key for key in KEYS}
 NAMES = tuple(_BY_NAME)
@@ -55,6 +55,7 @@ def combined_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
     yield from board.board_mistakes(machine)
     yield from processor.processor_mistakes(machine)
     yield from drives.drive_mistakes(machine)
+    yield from fragments.fragment_mistakes(machine)
 
 
 def write(root: ET.Element, hardware: t.Mapping[str, t.Any], place: Place) -> None:
@@ -86,6 +87,11 @@ def lacks(hardware: t.Mapping[str, t.Any], offers: Offers | None, group: Group) 
     :param group: ``cpus`` and ``memory_mib``.
     :param offers: as ``offers_of`` tells; of a host that told nothing nothing is said.
     """
+    if not offers:
+        return
+    cpus, most = group.get("cpus", 1), offers.get("most_cpus")
+    if most is not None and cpus > most:
+        yield "cpus", f"gives a machine at most {most} CPUs, and {cpus} are wanted"
     for name, value in hardware.items():
-        for problem in _BY_NAME[name].lacks(value, offers, group) if offers else ():
+        for problem in _BY_NAME[name].lacks(value, offers, group):
             yield name, problem

@@ -17,12 +17,12 @@ from .stripes import Stripes
 # So many missing chunks of other stripes are passed over before others get the lock.
 MOST_LOOKS = 4096
 
-# Ranges of chunks, as (first, end), that a feed has not looked at yet.
+# Ranges of chunks, as (first, end), that a connection has not looked at yet.
 Ranges = t.Deque[t.Tuple[int, int]]
 
 
 class ChunkPicker:
-    """Shared by all feeds of a base. Thread-safe.
+    """Shared by all connections of a base. Thread-safe.
 
     :param marks: 1 for each chunk that is there already.
     """
@@ -65,7 +65,7 @@ class ChunkPicker:
 
     @property
     def generation(self) -> int:
-        """Grows when chunks that had been passed over may be asked for again, so that feeds look for work anew."""
+        """Grows when chunks that had been passed over may be asked for again, so that connections look for work anew."""
         return self._generation
 
     def take(self, have: bytearray, ranges: Ranges, most: int, own: t.Container[int]) -> list[int]:
@@ -97,7 +97,7 @@ class ChunkPicker:
         return taken
 
     def take_last(self, have: bytearray, below: int, most: int, own: t.Container[int]) -> tuple[list[int], int]:
-        """The same from the end towards the begin, where another feed will come last; and how far it looked."""
+        """The same from the end towards the begin, where another connection will come last; and how far it looked."""
         taken: list[int] = []
         states, pattern = self._states, self._pattern
         size = len(pattern)
@@ -159,7 +159,7 @@ class ChunkPicker:
         return self._states[index] == self.DONE
 
     def give_back(self, indexes: t.Iterable[int]) -> bool:
-        """They were asked for and will not come from there; whether that is news for the other feeds."""
+        """They were asked for and will not come from there; whether that is news for the other connections."""
         with self._lock:
             returned = [index for index in indexes if self._states[index] == self.ASKED]
             for index in returned:

@@ -40,7 +40,7 @@ MAX_WINDOW_BYTES = 8 * 1024 * 1024
 # other over several hosts; as whoever has such a parent leaves it, that ends.
 OTHER_RUN_S = 6.0
 
-# What a feed keeps of what it asked for when the rest is recalled.
+# What a connection keeps of what it asked for when the rest is recalled.
 KEEP = 2
 
 # A parent that got nothing new for so long is not asked for what it does not have: others may come to have it.
@@ -106,7 +106,7 @@ class Connection:
         self.error: RelayError | None = None
         self.ended = False
         # Whether its chunks are stored by its own thread.
-        self.own_hands = True
+        self.inline_store = True
         self._transfer = transfer
         self._chunk_list = chunk_list
         self._events = events
@@ -120,7 +120,7 @@ class Connection:
         self._dismissed_at: float | None = None
         # When a part of the last chunk came after that.
         self._part_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name=f"feed-{parent}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"connection-{parent}", daemon=True)
         # What the parent has, and what became of it here.
         self._have = bytearray(transfer.base.number)
         self._ranges: Ranges = everything(0)
@@ -142,7 +142,7 @@ class Connection:
         self._recalled: Counter[int] = Counter()
         self._buffer: memoryview | None = None
         self._codec: Codec | None = None
-        # The chunk list, if it is this feed that brings it.
+        # The chunk list, if it is this connection that brings it.
         self._list: FileBytes | None = None
         self._list_at = 0
         # Time accounts.
@@ -218,7 +218,7 @@ class Connection:
             window = min(max(rate * WINDOW_S, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES)
             self._window = max(2, int(window) // self._transfer.base.chunk_bytes)
 
-    # -- the feed's thread ---------------------------------------------------------------------------------------
+    # -- the connection's thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:

@@ -204,7 +204,7 @@ class Fetch:
         """The same by sender."""
         with self._lock:
             received = dict(self._received_from)
-            running = [one for parent in self._parents.values() for one in parent.feeds]
+            running = [one for parent in self._parents.values() for one in parent.connections]
             for one in [*running, *self._stopped]:
                 received[one.parent] = received.get(one.parent, 0) + one.received_bytes
         return {host: count for host, count in received.items() if count}
@@ -212,7 +212,7 @@ class Fetch:
     def connections(self) -> list[Connection]:
         """Those that are to go on."""
         with self._lock:
-            return [one for parent in self._parents.values() for one in parent.feeds]
+            return [one for parent in self._parents.values() for one in parent.connections]
 
     # -- from which hosts ----------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Fetch:
         orders = self._selection.decide(now, parents, None if picker is None else picker.left, self._base.chunk_bytes)
         for host in parents.keys() - orders.keys():
             with self._lock:
-                self._stopped.extend(self._parents.pop(host).feeds)
+                self._stopped.extend(self._parents.pop(host).connections)
             parents[host].dismiss(now)
         for connection in list(self._stopped):
             if connection.overdue(now):
@@ -269,14 +269,14 @@ class Fetch:
             connection = self._ended.get()
             with self._lock:
                 parent = self._parents.get(connection.parent)
-                first = parent is not None and connection is parent.feeds[0]
-                further = parent is not None and connection in parent.feeds[1:]
+                first = parent is not None and connection is parent.connections[0]
+                further = parent is not None and connection in parent.connections[1:]
                 if parent is None or not (first or further):
                     self._stopped.remove(connection)
                 elif further:
                     parent.narrow(connection)
                 else:
-                    self._stopped.extend(parent.feeds[1:])
+                    self._stopped.extend(parent.connections[1:])
                     del self._parents[connection.parent]
                 received = self._received_from.get(connection.parent, 0)
                 self._received_from[connection.parent] = received + connection.received_bytes
@@ -293,7 +293,7 @@ class Fetch:
 
     def _stop_connections(self) -> None:
         with self._lock:
-            self._stopped.extend(one for parent in self._parents.values() for one in parent.feeds)
+            self._stopped.extend(one for parent in self._parents.values() for one in parent.connections)
             self._parents.clear()
             connections = list(self._stopped)
         for connection in connections:
@@ -333,7 +333,7 @@ class Fetch:
                 connection.wake()
 
     def take_chunk(self, index: int, buffer: memoryview, view: memoryview, connection: Connection) -> None:
-        if connection.own_hands:
+        if connection.inline_store:
             self._finish(index, buffer, view, connection)
         else:
             self._received.put((index, buffer, view, connection))

@@ -21,12 +21,12 @@ from .peer_record import PeerRecords
 from .stripes import Stripes
 from .throughput import WINDOW_S, Throughput
 
-# A feed that has not been told anything by its parent yet.
+# A connection that has not been told anything by its parent yet.
 CONNECTING = "connecting"
 
 # Hosts outside the plan's choices that are asked at the same time when nobody has hope, after how long without hope,
 # and how long one is given that has nothing for us.
-ROAMERS = 4
+FALLBACK_PEERS = 4
 ROAM_AFTER_S = 1.5
 ROAM_IDLE_S = 0.5
 
@@ -50,7 +50,7 @@ UNKNOWN_WORTH_S = 20.0
 
 SLOW_S = 60.0
 
-# A feed whose own stripes are done helps another only if that one has more than this to do: a link that stripes
+# A connection whose own stripes are done helps another only if that one has more than this to do: a link that stripes
 # share is not crossed twice for a small gain.
 BEHIND_S = 1.0
 BEHIND_PART = 0.05
@@ -105,7 +105,7 @@ def route_of(parents: t.Sequence[t.Any], weights: t.Sequence[float] | None = Non
 
 
 class ConnectionView(t.Protocol):
-    """What steering looks at."""
+    """What the selection looks at."""
 
     parent: str
     pace: Throughput
@@ -119,7 +119,7 @@ class ConnectionView(t.Protocol):
 
 
 class Order(t.NamedTuple):
-    """What one feed is to do.
+    """What one connection is to do.
 
     :param own: stripes whose chunks it asks for, in their order.
     :param help: stripes of which it takes the last ones when it has nothing else to do.
@@ -171,7 +171,7 @@ class ParentSelection:
         self._without_hope = now
         self._begun = now
         self._undone = -1
-        self._roamers: set[str] = set()
+        self._fallbacks: set[str] = set()
         self._trial: _Trial | None = None
         self._assisted: dict[str, float] = {}
         self._trial_at = 0.0
@@ -196,8 +196,8 @@ class ParentSelection:
         self.standings.forgive()
 
     def ended(self, parent: str, error: RelayError | None, now: float) -> None:
-        """A feed is gone; ``error``: why, if it was not told to end."""
-        self._roamers.discard(parent)
+        """A connection is gone; ``error``: why, if it was not told to end."""
+        self._fallbacks.discard(parent)
         self._current = [None if host == parent else host for host in self._current]
         if self._trial is not None and parent in (self._trial.parent, self._trial.against):
             self._end_trial(now)
@@ -206,39 +206,41 @@ class ParentSelection:
             self.standings[parent].failed(error, message, now)
             self._last_error = message
 
-    def decide(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None, chunk_bytes: int) -> dict[str, Order]:
-        """An order for each feed that is to be there.
+    def decide(
+        self, now: float, connections: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None, chunk_bytes: int
+    ) -> dict[str, Order]:
+        """An order for each connection that is to be there.
 
         :param left: chunks that are not there yet, by stripe; None before the chunk list is known.
         :raises PeerRefused: PeerLost: if there is no hope any more.
         """
-        self._hope(now, feeds, left)
+        self._hope(now, connections, left)
         if left is not None:
-            self._try_others(now, feeds, left, chunk_bytes)
-        hopeful = {host for host, feed in feeds.items() if self._has_hope(feed)}
-        if hopeful - self._roamers:
+            self._try_others(now, connections, left, chunk_bytes)
+        hopeful = {host for host, connection in connections.items() if self._has_hope(connection)}
+        if hopeful - self._fallbacks:
             self._without_hope = now
         for stripe, host in enumerate(self._current):
             if host is None:
-                self._current[stripe] = self._pick(stripe, now, feeds)
+                self._current[stripe] = self._pick(stripe, now, connections)
         roam = now - self._without_hope >= min(ROAM_AFTER_S, self.patience.alone / 2) or not any(self._current)
-        self._roam(roam, now, feeds)
+        self._roam(roam, now, connections)
         every = frozenset(range(len(self._current)))
         orders = {host: Order(own, lost_s=self.patience.lost, ahead=True) for host, own in self._owned().items()}
         if roam and not hopeful:
             orders = {host: order._replace(own=every, ahead=False) for host, order in orders.items()}
-        for host in self._roamers:
+        for host in self._fallbacks:
             orders.setdefault(host, Order(every, lost_s=min(ROAM_IDLE_S, self.patience.lost)))
         if not orders:
             self._give_up_if_all_refuse()
         if left is not None:
-            self._help(now, feeds, orders, left, chunk_bytes)
-            self._balance(feeds, orders, left)
+            self._help(now, connections, orders, left, chunk_bytes)
+            self._balance(connections, orders, left)
         if left is not None and self._trial is not None and self._trial.against in orders:
             against = orders[self._trial.against]
             orders[self._trial.parent] = Order(against.own, limit=TRIAL_CHUNKS)
             # At the end of the file everything may have been asked for already.
-            under_way = feeds[self._trial.against].asked if self._trial.against in feeds else 0
+            under_way = connections[self._trial.against].asked if self._trial.against in connections else 0
             recall = sum(left[stripe] for stripe in against.own) <= under_way + TRIAL_CHUNKS
             orders[self._trial.against] = against._replace(recall=recall)
         return orders
@@ -249,12 +251,12 @@ class ParentSelection:
 
     # -- hope ----------------------------------------------------------------------------------------------------
 
-    def _hope(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None) -> None:
+    def _hope(self, now: float, connections: t.Mapping[str, ConnectionView], left: t.Sequence[int] | None) -> None:
         undone = -1 if left is None else sum(left)
         if undone != self._undone:
             self._undone = undone
             self._hope_at = now
-        if any(map(self._has_hope, feeds.values())):
+        if any(map(self._has_hope, connections.values())):
             self._hope_at = now
         if now - self._hope_at > self.patience.alone:
             tried = ", ".join(self.route.hosts) or "nobody"
@@ -263,10 +265,10 @@ class ParentSelection:
                 f"last: {self._last_error or 'nothing answered'} {self._missing()}".rstrip()
             )
 
-    def _has_hope(self, feed: ConnectionView) -> bool:
+    def _has_hope(self, connection: ConnectionView) -> bool:
         """Its parent has a holder above it, or may yet be told its part."""
-        standing = self.standings[feed.parent]
-        return (feed.state == ROOTED and not standing.stalled) or (feed.state == PENDING and not standing.waited)
+        standing = self.standings[connection.parent]
+        return (connection.state == ROOTED and not standing.stalled) or (connection.state == PENDING and not standing.waited)
 
     def _give_up_if_all_refuse(self) -> None:
         hosts = [*self.route.hosts, *self._others()]
@@ -275,58 +277,58 @@ class ParentSelection:
             planned = [self.standings[host].banned or self.standings[host].foreign for host in self.route.hosts]
             raise PeerRefused(f"No parent can serve this base: {'; '.join(planned) or 'the plan names none'}")
 
-    def _pick(self, stripe: int, now: float, feeds: t.Mapping[str, ConnectionView]) -> str | None:
+    def _pick(self, stripe: int, now: float, connections: t.Mapping[str, ConnectionView]) -> str | None:
         usable = self.standings.usable(self.route.choices[stripe], now)
         if usable:
             return min(usable, key=lambda host: self.standings[host].slow_until > now)
         on_trial = self._trial.parent if self._trial else None
-        rooted = [feed for feed in feeds.values() if feed.state == ROOTED and feed.parent != on_trial]
-        return max(rooted, key=lambda feed: feed.pace.flow).parent if rooted else None
+        rooted = [connection for connection in connections.values() if connection.state == ROOTED and connection.parent != on_trial]
+        return max(rooted, key=lambda connection: connection.pace.flow).parent if rooted else None
 
-    def _roam(self, roam: bool, now: float, feeds: t.Mapping[str, ConnectionView]) -> None:
-        rooted = [host for host in self._roamers if host in feeds and feeds[host].state == ROOTED]
+    def _roam(self, roam: bool, now: float, connections: t.Mapping[str, ConnectionView]) -> None:
+        rooted = [host for host in self._fallbacks if host in connections and connections[host].state == ROOTED]
         if rooted:
             # Somebody outside the plan can serve us: it takes over what has nobody better.
             for stripe, host in enumerate(self._current):
-                if host is None or (host in feeds and feeds[host].state == LOST):
+                if host is None or (host in connections and connections[host].state == LOST):
                     self._current[stripe] = rooted[0]
         if not roam:
-            self._roamers.clear()
+            self._fallbacks.clear()
             return
         seated = {host for host in self._current if host is not None}
-        self._roamers -= seated
+        self._fallbacks -= seated
         usable = [
             host
             for host in self.standings.usable([*self.route.hosts, *self._others()], now)
-            if host not in self._roamers and host not in seated
+            if host not in self._fallbacks and host not in seated
         ]
         usable = sorted(dict.fromkeys(usable), key=lambda host: self.standings[host].last_tried)
-        for host in usable[: ROAMERS - len(self._roamers)]:
+        for host in usable[: FALLBACK_PEERS - len(self._fallbacks)]:
             self.standings[host].last_tried = now
-            self._roamers.add(host)
+            self._fallbacks.add(host)
 
     # -- the end of the file -------------------------------------------------------------------------------------
 
     def _help(
         self,
         now: float,
-        feeds: t.Mapping[str, ConnectionView],
+        connections: t.Mapping[str, ConnectionView],
         orders: dict[str, Order],
         left: t.Sequence[int],
         chunk_bytes: int,
     ) -> None:
-        """Feeds that are done with their own stripes take the last chunks of those that are far behind."""
+        """Connections that are done with their own stripes take the last chunks of those that are far behind."""
         enough = max(BEHIND_S, BEHIND_PART * (now - self._begun))
         behind: set[int] = set()
         free: list[str] = []
         for host, order in orders.items():
             missing = sum(left[stripe] for stripe in order.own) * chunk_bytes
-            if host not in feeds:
+            if host not in connections:
                 behind |= order.own
                 continue
-            feed, pace = feeds[host], feeds[host].pace
-            stuck = not feed.asked and not pace.flow and now - pace.since > WINDOW_S
-            slow = stuck or feed.state != ROOTED or pace.busy_part > LINK_BOUND
+            connection, pace = connections[host], connections[host].pace
+            stuck = not connection.asked and not pace.flow and now - pace.since > WINDOW_S
+            slow = stuck or connection.state != ROOTED or pace.busy_part > LINK_BOUND
             if slow and missing > enough * pace.flow:
                 behind |= order.own
             # One that got nothing for long can at least bring what its parent has of the others.
@@ -340,7 +342,7 @@ class ParentSelection:
                     if host != slow_one:
                         orders[host] = order._replace(help=order.help | (orders[slow_one].own - order.own))
 
-    def _balance(self, feeds: t.Mapping[str, ConnectionView], orders: dict[str, Order], left: t.Sequence[int]) -> None:
+    def _balance(self, connections: t.Mapping[str, ConnectionView], orders: dict[str, Order], left: t.Sequence[int]) -> None:
         """As long as several parents have something to bring, each gets its share of this host's link."""
         if not self.route.expected_mbps:
             return
@@ -349,10 +351,10 @@ class ParentSelection:
             return
         expected = self.route.expected_mbps * 1e6 / 8
         # Over whole windows, and never less than before, so that a parent that fails does not slow the others down.
-        self._reached = max(self._reached, sum(feed.pace.flow for feed in feeds.values() if feed.pace.whole))
+        self._reached = max(self._reached, sum(connection.pace.flow for connection in connections.values() if connection.pace.whole))
         rate = self._reached if self._reached > BALANCE_NEAR * expected else expected
         # Where the links carry more, all may have more at once, and more again.
-        rate = max(rate, sum(feed.pace.last for feed in feeds.values()))
+        rate = max(rate, sum(connection.pace.last for connection in connections.values()))
         rate = math.ceil(rate / expected * BALANCE_STEPS) / BALANCE_STEPS * expected
         for host, own in owned.items():
             orders[host] = orders[host]._replace(pace=int(BALANCE * self._share(own) * rate))
@@ -362,28 +364,28 @@ class ParentSelection:
     def _share(self, own: t.Iterable[int]) -> float:
         return sum(self._shares[stripe] for stripe in own) or 1.0
 
-    def _try_others(self, now: float, feeds: t.Mapping[str, ConnectionView], left: t.Sequence[int], chunk_bytes: int) -> None:
+    def _try_others(self, now: float, connections: t.Mapping[str, ConnectionView], left: t.Sequence[int], chunk_bytes: int) -> None:
         """Leave a parent that has chunks for us and delivers far slower than the next choice does."""
         if self._trial is not None:
-            if self._judge_trial(self._trial, now, feeds, chunk_bytes):
+            if self._judge_trial(self._trial, now, connections, chunk_bytes):
                 self._end_trial(now)
         elif now >= self._trial_at:
             owned = self._owned()
             for host, own in owned.items():
                 missing = sum(left[stripe] for stripe in own) * chunk_bytes
-                if host in feeds and self._is_suspect(now, feeds[host], missing, feeds, owned):
-                    self._begin_trial(now, feeds[host], own, feeds)
+                if host in connections and self._is_suspect(now, connections[host], missing, connections, owned):
+                    self._begin_trial(now, connections[host], own, connections)
                     return
 
     def _is_suspect(
         self,
         now: float,
-        feed: ConnectionView,
+        connection: ConnectionView,
         missing: int,
-        feeds: t.Mapping[str, ConnectionView],
+        connections: t.Mapping[str, ConnectionView],
         owned: t.Mapping[str, frozenset[int]],
     ) -> bool:
-        pace = feed.pace
+        pace = connection.pace
         if now - pace.since < LOOK_AFTER_S or pace.busy_s < LOOK_BUSY_S:
             return False
         seconds = missing / max(pace.rate, 1.0)
@@ -391,11 +393,11 @@ class ParentSelection:
             return False
         if pace.rate < CRAWLS_BELOW * pace.best:
             return True
-        share = self._share(owned[feed.parent])
+        share = self._share(owned[connection.parent])
         if self.route.expected_mbps:
             return pace.rate < CRAWLS_BELOW * share * self.route.expected_mbps * 1e6 / 8
         for host, own in owned.items():
-            other = feeds[host].pace if host in feeds and host != feed.parent else None
+            other = connections[host].pace if host in connections and host != connection.parent else None
             if other is None or other.busy_s < LOOK_BUSY_S:
                 continue
             if pace.rate / share < CRAWLS_BELOW * other.rate / self._share(own):
@@ -403,27 +405,29 @@ class ParentSelection:
         # Nothing to compare with: a small look at the next choice costs little beside a long transfer.
         return seconds > UNKNOWN_WORTH_S
 
-    def _begin_trial(self, now: float, feed: ConnectionView, own: frozenset[int], feeds: t.Mapping[str, ConnectionView]) -> None:
+    def _begin_trial(
+        self, now: float, connection: ConnectionView, own: frozenset[int], connections: t.Mapping[str, ConnectionView]
+    ) -> None:
         stripe = max(own, key=lambda one: self._shares[one])
         candidates = [
             host
             for host in self.standings.usable(self.route.choices[stripe], now)
-            if host != feed.parent and self.standings[host].slow_until <= now
+            if host != connection.parent and self.standings[host].slow_until <= now
         ]
-        fresh = [host for host in candidates if host not in feeds]
+        fresh = [host for host in candidates if host not in connections]
         if len(fresh) < len(candidates):
             # Those that already serve other stripes take what they have of this one when they have time.
-            self._assisted[feed.parent] = now + 2 * self._trial_pause
+            self._assisted[connection.parent] = now + 2 * self._trial_pause
         if not fresh:
             self._end_trial(now)
             return
         host = min(fresh, key=lambda name: self.standings[name].last_tried)
         self.standings[host].last_tried = now
-        self._trial = _Trial(host, feed.parent, now)
+        self._trial = _Trial(host, connection.parent, now)
 
-    def _judge_trial(self, trial: _Trial, now: float, feeds: t.Mapping[str, ConnectionView], chunk_bytes: int) -> bool:
+    def _judge_trial(self, trial: _Trial, now: float, connections: t.Mapping[str, ConnectionView], chunk_bytes: int) -> bool:
         """Whether it is over."""
-        old, new = feeds.get(trial.against), feeds.get(trial.parent)
+        old, new = connections.get(trial.against), connections.get(trial.parent)
         if old is None or new is None:
             return now - trial.since > TRIAL_S
         if new.state == LOST:

@@ -29,6 +29,9 @@ class Lease(t.Protocol):
     disk: str
     map: str
 
+    def promise(self, size_bytes: int) -> None:
+        """Room for the whole of ``disk``, until the right ends. :raises StorageFailed: the pool has none."""
+
     def digest(self) -> FileDigest:
         """Of ``disk``, which is there by then; kept up to date by the writer, finished by ``publish``."""
 

@@ -203,6 +203,7 @@ class Job:
 
     def _fetch_into(self, claim: Lease, place: Place, follower: SharedPartial) -> None:
         try:
+            claim.promise(self.request.metadata["size_bytes"])
             digest = claim.digest()
             endpoint = self._open(claim, digest)
         except BaseException:  # whatever ends it: the lock must be free for the next run

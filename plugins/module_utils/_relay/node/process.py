@@ -89,6 +89,9 @@ def listening(runtime: RunDirectory, command: Command, shelf: BaseStore) -> tupl
             noted = runtime.read_pidfile()
             _end(runtime)
             if is_current():
+                if runtime.is_given_up:  # while the lock was another's
+                    runtime.remove()
+                runtime.refuse_given_up()
                 return _start(runtime, command, shelf, authority, noted.get("port")), True
 
 

@@ -37,13 +37,14 @@ class RunDirectory:
     """The directory of one run on this host: control socket, pidfile and log. Nothing in it is secret."""
 
     def __init__(self, runtime_dir: str, run: str) -> None:
-        self.parent = runtime_dir
+        self.parent, self.run = runtime_dir, run
         self.directory = os.path.join(runtime_dir, run)
         self.socket = os.path.join(self.directory, "node.sock")
         self.pidfile = os.path.join(self.directory, "node.pid")
         self.log = os.path.join(self.directory, "node.log")
         # Beside the directory, which ends with the node.
         self.ending = os.path.join(runtime_dir, run + ENDING)
+        self.given_up = os.path.join(runtime_dir, run + ",given-up" + ENDING)
 
     @contextlib.contextmanager
     def locked(self) -> t.Iterator[t.Callable[[], bool]]:
@@ -91,6 +92,24 @@ class RunDirectory:
                 return control_socket.read_message(file.read(control_socket.MAX_LINE_BYTES + 1)).mapping()
         except (OSError, ControlFailed):
             return {}
+
+    def give_up(self) -> None:
+        """No node of this run is started here again, whatever its controller asks for."""
+        os.makedirs(self.parent, mode=0o755, exist_ok=True)
+        os.close(os.open(self.given_up, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+
+    @property
+    def is_given_up(self) -> bool:
+        return os.path.lexists(self.given_up)
+
+    def refuse_given_up(self) -> None:
+        """:raises RelayError: the run was given up."""
+        if self.is_given_up:
+            raise RelayError(
+                f"The relay node of the run {self.run} is not running on this host. It has ended: the run was stopped by its name. "
+                "Deploy again: chunks that have arrived are kept, and only the missing ones are fetched.",
+                run=self.run,
+            )
 
     def forget_endings(self) -> None:
         """Of runs that nobody asks about any more."""

@@ -72,7 +72,7 @@ def _all_rounds(hosts: object, sites: object, full_up_to: object, sample_rounds:
     full = int(mx.number("full_up_to", full_up_to, integer=True))
     sample = int(mx.number("sample_rounds", sample_rounds, zero=False, integer=True))
     if sites is not None and not isinstance(sites, Mapping):
-        raise InvalidOption("sites", mx.shown(sites), "{host: site} is")
+        raise InvalidOption("sites", mx.shown(sites), "{host: site} is wanted")
     if len(listed) <= full:
         return [[list(pair) for pair in r] for r in _tournament(listed)]
     if not sites:
@@ -91,7 +91,7 @@ def _all_rounds(hosts: object, sites: object, full_up_to: object, sample_rounds:
 
 def _flatten(probes: object) -> tuple[list[Mapping[str, t.Any]], dict[str, Mapping[str, t.Any]]]:
     """Rows of links, and facts by host, from any of the accepted forms."""
-    accepted = 'a list of {"from", "to", "mbps" or "seconds"}, or {host: such a list or {"links": [...]}} is'
+    accepted = 'a list of {"from", "to", "mbps" or "seconds"}, or {host: such a list or {"links": [...]}} is wanted'
     rows: list[Mapping[str, t.Any]] = []
     facts: dict[str, Mapping[str, t.Any]] = {}
     if isinstance(probes, Mapping) and "links" in probes and isinstance(probes["links"], list):
@@ -195,7 +195,7 @@ def deployment_matrix(
     known_options = Options.__annotations__
     for key in options:
         if key not in known_options:
-            raise InvalidOption(key, "", f"one of the options {', '.join(known_options)} is")
+            raise InvalidOption("option", key, f"one of {', '.join(known_options)} is wanted")
     max_age_s, measured_at, hierarchical = options.get("max_age_s"), options.get("measured_at"), options.get("hierarchical")
     size = int(mx.number("size_bytes", size_bytes, zero=False, integer=True))
     rows, facts = _flatten(mx.read_input("probes", probes))

@@ -15,7 +15,7 @@ from ....module_utils._errors import InvalidOption
 from .. import json_data
 
 KEYS = ("hosts", "links", "sites", "between")
-PORT = '{"up_mbps": n, "down_mbps": n, "streams": n} is'
+PORT = '{"up_mbps": n, "down_mbps": n, "streams": n}'
 
 
 def mbps_seconds(size_bytes: float, mbps: float) -> float:
@@ -64,14 +64,14 @@ class Limits:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            accepted = f"{{host: {PORT[:-3]}}} or a dictionary with any of {', '.join(KEYS)} is"
+            accepted = f"{{host: {PORT}}} or a dictionary with any of {', '.join(KEYS)} is wanted"
             raise InvalidOption(option, json_data.shown(value), accepted)
         if not set(value) <= set(KEYS) or (set(value) & set(known)):
             value = {"hosts": value}
         for key, up, down in (("hosts", self.up, self.down), ("sites", self.site_up, self.site_down)):
             given = value.get(key) or {}
             if not isinstance(given, Mapping):
-                raise InvalidOption(f"{option}.{key}", json_data.shown(given), f"{{name: {PORT[:-3]}}} is")
+                raise InvalidOption(f"{option}.{key}", json_data.shown(given), f"{{name: {PORT}}} is wanted")
             for name, values in given.items():
                 json_data.names(f"{option}.{key}", [name], known if key == "hosts" else None)
                 self._port(f"{option}.{key}.{name}", str(name), values, up, down)
@@ -84,7 +84,7 @@ class Limits:
     @staticmethod
     def _port(option: str, name: str, values: object, up: dict[str, float], down: dict[str, float]) -> None:
         if not isinstance(values, Mapping) or not set(values) <= {"up_mbps", "down_mbps", "streams"}:
-            raise InvalidOption(option, json_data.shown(values), PORT)
+            raise InvalidOption(option, json_data.shown(values), f"{PORT} is wanted")
         for key, table in (("up_mbps", up), ("down_mbps", down)):
             if values.get(key) is not None:
                 mbps = json_data.number(f"{option}.{key}", values[key], zero=False)
@@ -93,10 +93,10 @@ class Limits:
     @staticmethod
     def _pairs(option: str, value: object, known: Mapping[str, int] | None, table: dict[tuple[str, str], float]) -> None:
         if not isinstance(value, (list, tuple)):
-            raise InvalidOption(option, json_data.shown(value), "a list of [from, to, mbps] is")
+            raise InvalidOption(option, json_data.shown(value), "a list of [from, to, mbps] is wanted")
         for entry in value:
             if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-                raise InvalidOption(option, json_data.shown(entry), "[from, to, mbps] is")
+                raise InvalidOption(option, json_data.shown(entry), "[from, to, mbps] is wanted")
             a, b = json_data.names(option, list(entry[:2]), known)
             mbps = json_data.number(f"{option}[{a}, {b}]", entry[2], zero=False)
             table[a, b] = min(mbps, table.get((a, b), math.inf))

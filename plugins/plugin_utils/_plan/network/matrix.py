@@ -65,7 +65,7 @@ class Matrix:
         if value is None:
             return
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value.values()):
-            raise InvalidOption(option, shown(value), "{host: site} is")
+            raise InvalidOption(option, shown(value), "{host: site} is wanted")
         for host, name in value.items():
             if host in self.index:
                 self.site[self.index[host]] = str.__str__(name)
@@ -73,13 +73,13 @@ class Matrix:
     def set_shared_pools(self, value: object, option: str = "shared_pools") -> None:
         """Groups of host names; a host can be in one of them."""
         if not isinstance(value, (list, tuple)) or not all(isinstance(group, (list, tuple)) for group in value):
-            raise InvalidOption(option, shown(value), "a list of lists of hosts that have the same pool is")
+            raise InvalidOption(option, shown(value), "a list of lists of hosts that have the same pool is wanted")
         self.shared_pools = [names(option, group, self.index) for group in value]
         seen: set[str] = set()
         for group in self.shared_pools:
             for host in group:
                 if host in seen:
-                    raise InvalidOption(option, host, "each host in one list only is")
+                    raise InvalidOption(option, host, "each host in one list only is wanted")
                 seen.add(host)
 
     def check_sites(self) -> None:
@@ -91,7 +91,7 @@ class Matrix:
     def pair(self, option: str, value: object) -> tuple[int, int]:
         """Host numbers of ``[from, to]``."""
         if not isinstance(value, (list, tuple)) or len(value) != 2:
-            raise InvalidOption(option, shown(value), "[from, to] is")
+            raise InvalidOption(option, shown(value), "[from, to] is wanted")
         found = names(option, value, self.index)
         return self.index[found[0]], self.index[found[1]]
 
@@ -166,7 +166,7 @@ def _rows(option: str, value: object, n: int, labels: Sequence[str], *, diagonal
     for i, row in enumerate(value):
         if not isinstance(row, (list, tuple)) or len(row) != n:
             length = len(row) if isinstance(row, (list, tuple)) else shown(row)
-            raise InvalidOption(f"{option}[{labels[i]}]", length, f"a row of {n} numbers or nulls is (not square)")
+            raise InvalidOption(f"{option}[{labels[i]}]", length, f"a row of {n} numbers or nulls is wanted, as the matrix is square")
         kinds = set(map(type, row))
         if kinds <= {float, int, type(None)}:
             clean = [INF if x is None else x for x in row] if type(None) in kinds else list(row)
@@ -174,14 +174,14 @@ def _rows(option: str, value: object, n: int, labels: Sequence[str], *, diagonal
             clean = []
             for j, x in enumerate(row):
                 if x is not None and (isinstance(x, bool) or not isinstance(x, (int, float))):
-                    raise InvalidOption(f"{option}[{labels[i]}][{labels[j]}]", shown(x), "a number or null is")
+                    raise InvalidOption(f"{option}[{labels[i]}][{labels[j]}]", shown(x), "a number or null is wanted")
                 clean.append(INF if x is None else float(x))
         if not all(x >= 0 for x in clean) or clean.count(INF) != sum(x is None for x in row):
             j = next(j for j, x in enumerate(row) if x is not None and not (0 <= x < INF))
-            raise InvalidOption(f"{option}[{labels[i]}][{labels[j]}]", row[j], "seconds of at least 0, or null for no link, are")
+            raise InvalidOption(f"{option}[{labels[i]}][{labels[j]}]", row[j], "seconds of at least 0, or null for no link, are wanted")
         if not diagonal:
             if row[i] is not None and row[i] != 0:
-                raise InvalidOption(f"{option}[{labels[i]}][{labels[i]}]", row[i], "0 is, on the diagonal")
+                raise InvalidOption(f"{option}[{labels[i]}][{labels[i]}]", row[i], "0 is wanted on the diagonal")
             clean[i] = INF
         out.append(clean)
     return out
@@ -193,25 +193,25 @@ def parse(value: object, option: str = "matrix") -> Matrix:
         return value
     value = read_input(option, value)
     if not isinstance(value, Mapping):
-        raise InvalidOption(option, shown(value), "a matrix (a dictionary with hosts and seconds) or a path is")
+        raise InvalidOption(option, shown(value), "a matrix (a dictionary with hosts and seconds) or a path is wanted")
     if value.get("format", FORMAT) != FORMAT:
-        raise InvalidOption(f"{option}.format", value.get("format"), f"format {FORMAT} is")
+        raise InvalidOption(f"{option}.format", value.get("format"), f"format {FORMAT} is wanted")
     hosts = value.get("hosts")
     if not isinstance(hosts, (list, tuple)) or not all(isinstance(h, str) and h for h in hosts):
-        raise InvalidOption(f"{option}.hosts", shown(hosts), "a list of host names is")
+        raise InvalidOption(f"{option}.hosts", shown(hosts), "a list of host names is wanted")
     hosts = [str.__str__(h) for h in hosts]
     if len(set(hosts)) != len(hosts):
-        raise InvalidOption(f"{option}.hosts", next(h for h in hosts if hosts.count(h) > 1), "each host once is")
+        raise InvalidOption(f"{option}.hosts", next(h for h in hosts if hosts.count(h) > 1), "each host once is wanted")
     matrix = Matrix(hosts)
     if value.get("seconds") is not None:
         matrix.rows = _rows(f"{option}.seconds", value["seconds"], len(hosts), hosts, diagonal=False)
     elif value.get("class_of") is not None:
         _parse_classes(matrix, value, option)
     else:
-        raise InvalidOption(option, shown(sorted(value)), "either seconds, or class_of with class_seconds, is")
+        raise InvalidOption(option, shown(sorted(value)), "either seconds, or class_of with class_seconds, is wanted")
     for entry in value.get("exceptions") or []:
         if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-            raise InvalidOption(f"{option}.exceptions", shown(entry), "[from, to, seconds] is")
+            raise InvalidOption(f"{option}.exceptions", shown(entry), "[from, to, seconds] is wanted")
         i, j = matrix.pair(f"{option}.exceptions", entry[:2])
         seconds = INF if entry[2] is None else number(f"{option}.exceptions[{entry[0]}, {entry[1]}]", entry[2])
         matrix.set_seconds(i, j, seconds)
@@ -232,14 +232,14 @@ def _parse_classes(matrix: Matrix, value: Mapping[str, t.Any], option: str) -> N
     matrix.class_seconds = _rows(f"{option}.class_seconds", table, count, labels, diagonal=True)
     class_of = value["class_of"]
     if not isinstance(class_of, (list, tuple)) or len(class_of) != len(matrix.hosts):
-        raise InvalidOption(f"{option}.class_of", shown(class_of), f"{len(matrix.hosts)} class numbers are")
+        raise InvalidOption(f"{option}.class_of", shown(class_of), f"{len(matrix.hosts)} class numbers are wanted")
     for c in class_of:
         if isinstance(c, bool) or not isinstance(c, int) or not 0 <= c < count:
-            raise InvalidOption(f"{option}.class_of", shown(c), f"class numbers from 0 to {count - 1} are")
+            raise InvalidOption(f"{option}.class_of", shown(c), f"class numbers from 0 to {count - 1} are wanted")
     matrix.class_of = [int(c) for c in class_of]
     labels = value.get("classes") or labels
     if not isinstance(labels, (list, tuple)) or len(labels) != count:
-        raise InvalidOption(f"{option}.classes", shown(labels), f"a list of {count} names is")
+        raise InvalidOption(f"{option}.classes", shown(labels), f"a list of {count} names is wanted")
     matrix.site = [str(labels[c]) for c in matrix.class_of]
 
 

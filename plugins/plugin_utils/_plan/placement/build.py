@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-import itertools
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .fleet import MIB, UNLIMITED, HostFacts, Pool
+from .fleet import MIB, UNLIMITED, HostFacts, Pool, pages_of, size_of_pages
 from .layers import Layer, Layers
 from .model import Bond, Copy, Host, Option, Part, Problem, Role, Rule, Storage
+from .pool_choices import Chosen, is_second, pools_for
 
 Group = Mapping[str, t.Any]
 
@@ -33,6 +33,7 @@ class Standing(t.NamedTuple):
     group: str
     host: str
     counted: bool  # whether what it takes is in the host's figures already
+    pools: tuple[str, ...] = ()  # those of its disks, in their order, where it is not counted
 
 
 @dataclass
@@ -45,9 +46,6 @@ class Built:
     layers: dict[str, int] = field(default_factory=dict)  # how many layers the bases of a group have
     holders: dict[str, set[int]] = field(default_factory=dict)  # by group: hosts that have all of them now
     parents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by layer and host: from whom it would come
-
-
-Chosen = tuple[Pool, ...]  # a pool for each disk
 
 
 def build(
@@ -65,40 +63,13 @@ def build(
     return _Builder(manifest, fleet, layers, dropped).build(wishes, standing)
 
 
-def pools_for(group: Group, host: HostFacts, placement: Mapping[str, t.Any] | None = None) -> list[Chosen]:
-    """The pools that the disks of a machine may have on a host: those left open share one pool."""
-    wanted = (placement or group.get("placement") or {}).get("pools")
-    choices: list[list[Pool]] = []
-    opened: list[Pool] | None = None
-    for disk in group["disks"]:
-        if disk["pool"] is not None:
-            named = [host.pools[disk["pool"]]] if disk["pool"] in host.pools else []
-            choices.append(named)
-        elif disk.get("pool_labels"):
-            choices.append([pool for pool in host.pools.values() if pool.labels >= set(disk["pool_labels"])])
-        else:
-            opened = _open(host, wanted)
-            choices.append([])
-    if opened is None:
-        return list(itertools.product(*choices))
-    spots = [at for at, disk in enumerate(group["disks"]) if disk["pool"] is None and not disk.get("pool_labels")]
-    found: list[Chosen] = []
-    for pool in opened:
-        for at in spots:
-            choices[at] = [pool]
-        found += itertools.product(*choices)
-    return found
-
-
-def _open(host: HostFacts, wanted: Sequence[str] | None) -> list[Pool]:
-    if wanted:
-        return [pool for name, pool in host.pools.items() if name in wanted]
-    return [host.pools["default"]] if "default" in host.pools else list(host.pools.values())
-
-
 def placement_of(manifest: Mapping[str, t.Any], group: Group) -> Mapping[str, t.Any]:
     """A group's rules, over those of the service."""
     return {**(manifest.get("placement") or {}), **(group.get("placement") or {})}
+
+
+def _pages_name(host: HostFacts, size: str) -> str:
+    return f"huge pages of {size} on {host.name}"
 
 
 class _Builder:
@@ -106,6 +77,7 @@ class _Builder:
         self.manifest, self.fleet, self.layers, self.dropped = manifest, fleet, layers, dropped
         self.index = {host.name: at for at, host in enumerate(fleet)}
         self.groups: dict[str, Group] = {group["name"]: group for group in manifest["machines"]}
+        self.base_pools = {base["name"]: base["pool"] for base in manifest["bases"] if base.get("pool")}
         self.storages: dict[str, int] = {}
         self.copies: dict[tuple[str, int], int] = {}
         self.bases: dict[str, int] = {}
@@ -116,6 +88,7 @@ class _Builder:
         built = Built(self.problem, list(wishes))
         self._hosts(wishes, standing)
         self._storages()
+        self._stand(standing)
         rules = self._rules(standing)
         bonds = self._bonds(standing)
         self.pinned = {bond: self.problem.bonds[bond].there for bond in set(bonds.values()) if self.problem.bonds[bond].there >= 0}
@@ -183,6 +156,24 @@ class _Builder:
             free = UNLIMITED if self.dropped == "pool" else min(pool.free for pool in seen)
             overcommit = max(1, min(pool.overcommit for pool in seen))
             self.problem.storages.append(Storage(name, tuple(hosts[name]), free, max(pool.promised for pool in seen), overcommit))
+        for at, host in enumerate(self.fleet if any(map(pages_of, self.groups.values())) else ()):
+            for size, left in (host.hugepages or {}).items():
+                self.storages[_pages_name(host, size)] = len(self.storages)
+                free = UNLIMITED if self.dropped == "memory" else left
+                self.problem.storages.append(Storage(_pages_name(host, size), (at,), free, 0, 100, size))
+
+    def _stand(self, standing: Sequence[Standing]) -> None:
+        """Takes from the storages what machines that have their host, and are still to be made, have on them."""
+        for machine in standing:
+            if machine.counted or machine.host not in self.index or machine.group not in self.groups:
+                continue
+            pools = self.fleet[self.index[machine.host]].pools
+            for disk, name in zip(self.groups[machine.group]["disks"], machine.pools, strict=False):
+                if name in pools:
+                    at, (now, later) = self.storages[pools[name].storage], self._takes_of(disk)
+                    held = self.problem.storages[at]
+                    free = held.free if held.free == UNLIMITED else max(0, held.free - now)
+                    self.problem.storages[at] = held._replace(free=free, promised=held.promised + later)
 
     def _domains(self, by: str) -> tuple[tuple[int, ...], list[str]]:
         """The domain of each host, and the domains' names."""
@@ -261,11 +252,12 @@ class _Builder:
         host = self.fleet[at]
         why = self._why_not(group, host, at, bond)
         if not why:
-            refused = ""
-            for pools in pools_for(group, host, placement_of(self.manifest, group)):
+            refused, rules = "", placement_of(self.manifest, group)
+            for pools in pools_for(group, host, rules):
                 parts, refused = self._parts(group, host, pools)
                 if not refused:
-                    role.options.append(Option(at, parts, tuple(pool.name for pool in pools)))
+                    second = is_second(group, host, rules.get("pools"), pools)
+                    role.options.append(Option(at, parts, tuple(pool.name for pool in pools), second))
             why = "" if role.options and role.options[-1].host == at else refused or self._no_pool(group, host)
         if why:
             out[host.name] = why
@@ -307,19 +299,39 @@ class _Builder:
         fixed: dict[int, int] = {}
         thin: dict[int, int] = {}
         copies: dict[int, list[int]] = {}
+        homes: dict[str, Pool] = {}
         for disk, pool in zip(group["disks"], pools, strict=True):
             at = self.storages[pool.storage]
             now, later = self._takes_of(disk)
             fixed[at] = fixed.get(at, 0) + now
             thin[at] = thin.get(at, 0) + later
-            mine = copies.setdefault(at, [])
-            for layer in self.layers.lacking(disk["base"], host.name, pool.storage) if disk["base"] else []:
-                copy = self._copy(layer, at, pool.storage, host.name)
+            if not disk["base"]:
+                continue
+            home = pool if self.layers.beside else homes.setdefault(disk["base"], self._home(disk["base"], host, pool))
+            for layer in self.layers.lacking(disk["base"], host.name, home.storage):
+                if home.name not in host.pools:
+                    return (), f"it has no usable pool {home.name!r} for the base {disk['base']}; it has: {', '.join(host.pools)}"
+                at = self.storages[home.storage]
+                copy = self._copy(layer, at, home.storage, host.name)
                 if copy is None:
                     return (), f"bring: the base {disk['base']} cannot be brought to it"
-                if copy not in mine:
-                    mine.append(copy)
-        return tuple(self._part(at, fixed[at], thin[at], tuple(sorted(copies[at]))) for at in fixed), ""
+                fixed.setdefault(at, 0)
+                if copy not in copies.setdefault(at, []):
+                    copies[at].append(copy)
+        pages = pages_of(group)
+        if pages is not None and host.hugepages is not None:
+            size = size_of_pages(pages, host.hugepages)
+            if size not in host.hugepages:
+                return (), f"memory: it has reserved no huge pages{'' if size == 'default' else f' of {size}'}"
+            fixed[self.storages[_pages_name(host, size)]] = group["memory_mib"]
+        return tuple(self._part(at, fixed[at], thin.get(at, 0), tuple(sorted(copies.get(at, ())))) for at in fixed), ""
+
+    def _home(self, base: str, host: HostFacts, first: Pool) -> Pool:
+        """The pool of a host that a base would go to: the one that the manifest names for it, else that of the first disk over it."""
+        named = self.base_pools.get(base)
+        if named is None:
+            return first
+        return host.pools.get(named) or first._replace(name=named, storage=f"{host.name}:{named}")
 
     def _takes_of(self, disk: Mapping[str, t.Any]) -> tuple[int, int]:
         """MiB that a disk takes at once, and those that it may grow by."""

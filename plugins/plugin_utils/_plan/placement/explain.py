@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from . import kernels
@@ -33,21 +34,28 @@ def left_out(built: Built, assignment: Assignment) -> int:
     return found
 
 
-def binding(built: Built, assignment: Assignment, without: Callable[[str], Built]) -> list[str]:
-    """The limits whose removal alone places more machines.
+def binding(built: Built, assignment: Assignment, without: Callable[[str], Built]) -> dict[str, set[int]]:
+    """The limits whose removal alone places more machines, and the roles that it places more of.
 
     :param without: the same problem, built without the limit of this name.
     """
-    fewest = left_out(built, assignment)
-    found = []
+    fewest, left = left_out(built, assignment), left_by_role(built, assignment)
+    found = {}
     for limit in LIMITS:
         if not _matters(built, limit):
             continue
         freed = without(limit)
         solution = place_all(freed.problem)
         if solution.vector.unplaced < fewest or left_out(freed, solution.assignment) < fewest:
-            found.append(limit)
+            now = left_by_role(freed, solution.assignment)
+            # Where more is proved to fit than was found, it may be any of them.
+            found[limit] = {role for role in left if now.get(role, 0) < left[role]} or set(left)
     return found
+
+
+def left_by_role(built: Built, assignment: Assignment) -> dict[int, int]:
+    """How many machines of each role have no place; roles that have all are left out."""
+    return dict(Counter(role for role, option in zip(built.problem.machines, assignment, strict=True) if option < 0))
 
 
 def _matters(built: Built, limit: str) -> bool:
@@ -60,19 +68,25 @@ def _matters(built: Built, limit: str) -> bool:
     return word is None or any(part in why for out in built.out for why in out.values() for part in word)
 
 
-def why_not(built: Built, arrays: Arrays, role: int) -> dict[str, str]:
-    """For each host of a role: what stands in the way of one more machine, with all others where they are."""
-    found = dict(built.out[role])
-    problem = built.problem
-    first = arrays.first[role]
-    for at, option in enumerate(problem.roles[role].options):
-        name = problem.hosts[option.host].name
-        if kernels.missing(arrays.world, arrays.state, role, first + at, NEVER) >= 0:
+def why_not(
+    built: Built, arrays: Arrays, role: int, options: Sequence[int] | None = None, hosts: Sequence[str] | None = None
+) -> dict[str, str]:
+    """For each host of a role: what stands in the way of one more machine, with all others where they are.
+
+    :param options: those that count; all of the role where it is not given.
+    :param hosts: those that are told of, in this order; all of the problem where it is not given.
+    """
+    problem, out, first = built.problem, built.out[role], arrays.first[role]
+    names = [host.name for host in problem.hosts] if hosts is None else hosts
+    found = {name: out[name] for name in names if name in out}
+    for option in range(first, first + len(problem.roles[role].options)) if options is None else options:
+        name = problem.hosts[problem.roles[role].options[option - first].host].name
+        if kernels.missing(arrays.world, arrays.state, role, option, NEVER) >= 0:
             found[name] = ""
         elif found.get(name) != "":
-            told = _limits_of(built, arrays, role, first + at)
+            told = _limits_of(built, arrays, role, option)
             found[name] = "; ".join(dict.fromkeys([*filter(None, found.get(name, "").split("; ")), *told]))
-    return {name: why for name in (host.name for host in problem.hosts) if (why := found.get(name))}
+    return {name: why for name in names if (why := found.get(name))}
 
 
 def _limits_of(built: Built, arrays: Arrays, role: int, option: int) -> list[str]:
@@ -110,6 +124,8 @@ def _pool(built: Built, arrays: Arrays, part: int) -> list[str]:
     copies = sum(built.problem.copies[copy].mib for copy in mine.copies if not state.users[copy])
     written = mine.fixed + copies
     left = storage.free - int(state.fixed[at])
+    if storage.pages:
+        return [f"memory: {max(0, left)} MiB of huge pages of {storage.pages} are free, {written} are needed"]
     if written > left:
         return [f"pool {storage.name}: {gib(max(0, left))} are free, {gib(written)} would be written at once"]
     promised = storage.promised + int(state.thin[at])

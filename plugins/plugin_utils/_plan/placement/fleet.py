@@ -11,7 +11,7 @@ What a host does not tell is no limit: its ratings say so.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..json_data import number
@@ -36,6 +36,7 @@ class Pool(t.NamedTuple):
     overcommit: int  # per cent
     labels: frozenset[str]
     held: frozenset[str]  # digests
+    closed: bool = False  # the user that QEMU runs as cannot enter it
 
 
 @dataclass
@@ -55,10 +56,11 @@ class HostFacts:
     memory_used: int
     load: float  # of the last minute, by processor
     pools: dict[str, Pool] = field(default_factory=dict)
+    hugepages: Mapping[str, int] | None = None  # MiB that are left, by the size of the page; None where it does not tell
     members: Mapping[str, int] = field(default_factory=dict)  # machines of others that count for a named set
 
 
-def label_texts(labels: t.Any) -> frozenset[str]:
+def label_texts(labels: Iterable[object] | None) -> frozenset[str]:
     """Labels as texts: a mapping's as ``key=value``."""
     if isinstance(labels, Mapping):
         return frozenset(f"{key}={value}" for key, value in labels.items())
@@ -77,6 +79,8 @@ def inventory_facts(settings: Mapping[str, t.Any]) -> dict[str, t.Any]:
             "pools": settings["pool_overcommit"],
         },
         "pool_labels": settings["pool_labels"],
+        **({"machine_xml": True} if settings.get("machine_xml") else {}),
+        **({"grants": settings["grants"]} if settings.get("grants") is not None else {}),
     }
 
 
@@ -89,6 +93,33 @@ def memory_of(name: str, facts: Mapping[str, t.Any], overcommit: float | None = 
     limit = int(memory * _ratio(name, facts, "memory", overcommit) + 1e-9) if memory else UNLIMITED
     taken = [*(facts.get("domains") or []), *(facts.get("claims") or [])]
     return limit, sum(_whole(f"hosts[{name}].domains.memory_mib", item.get("memory_mib")) for item in taken)
+
+
+def pages_of(group: Mapping[str, t.Any]) -> str | None:
+    """The size of the huge pages that machines of a group have their memory in."""
+    return ((group.get("hardware") or {}).get("memory") or {}).get("hugepages")
+
+
+def size_of_pages(wanted: str, reserved: Mapping[str, int]) -> str:
+    """The size that is wanted. A host does not tell its default size, so ``default`` is the one of which it has most."""
+    return max(reserved, key=lambda size: reserved[size], default=wanted) if wanted == "default" else wanted
+
+
+def hugepages_of(facts: Mapping[str, t.Any]) -> dict[str, int] | None:
+    """MiB of huge pages that no machine, running or not, and no claim has, by the size of the page; None where the host does not tell."""
+    reserved = (facts.get("offers") or {}).get("hugepages_mib")
+    if reserved is None:
+        return None
+    left = dict(reserved)
+    for domain in facts.get("domains") or []:
+        if domain.get("hugepages"):
+            size = size_of_pages(str(domain["hugepages"]), reserved)
+            left[size] = left.get(size, 0) - _whole("domains.memory_mib", domain.get("memory_mib"))
+    for claim in facts.get("claims") or []:
+        for wanted, mib in (claim.get("hugepages_mib") or {}).items():
+            size = size_of_pages(wanted, reserved)
+            left[size] = left.get(size, 0) - _whole("claims.hugepages_mib", mib)
+    return {size: max(0, mib) for size, mib in left.items()}
 
 
 def read_fleet(hosts: Observed, memory_overcommit: float | None = None) -> list[HostFacts]:
@@ -119,7 +150,7 @@ def _count_claims(fleet: Sequence[HostFacts], hosts: Observed) -> None:
             host.pools[name] = pool._replace(free=free, promised=pool.promised - -growth // MIB)
 
 
-def _whole(place: str, value: t.Any) -> int:
+def _whole(place: str, value: object) -> int:
     """A whole number; 0 where nothing is told."""
     return int(number(place, value or 0))
 
@@ -149,6 +180,7 @@ def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None
         memory_limit=memory_limit,
         memory_used=memory_used,
         load=number(f"hosts[{name}].capacity.load_1m", capacity.get("load_1m") or 0) / (cpus or 1),
+        hugepages=hugepages_of(facts),
         members=facts.get("members") or {},
     )
     known = {**dict.fromkeys(capacity.get("pools") or {}), **dict.fromkeys(facts.get("pools") or {})}
@@ -159,6 +191,15 @@ def _host(name: str, facts: Mapping[str, t.Any], memory_overcommit: float | None
     return host
 
 
+def usable_bytes(space: Mapping[str, t.Any]) -> int | None:
+    """What is free in a pool beyond the reserve; None where that is not told.
+
+    :param space: of ``capacity.pools``.
+    """
+    free = space.get("free_bytes")
+    return None if free is None else max(0, free - (space.get("reserve_bytes") or 0))
+
+
 def _pool(host: str, pool: str, facts: Mapping[str, t.Any]) -> Pool | None:
     """A pool; None where it is known not to be usable."""
     space = ((facts.get("capacity") or {}).get("pools") or {}).get(pool) or {}
@@ -166,7 +207,7 @@ def _pool(host: str, pool: str, facts: Mapping[str, t.Any]) -> Pool | None:
     if space.get("exists") is False or space.get("writable") is False:
         return None
     place = f"hosts[{host}].capacity.pools[{pool}]"
-    free = None if space.get("free_bytes") is None else _whole(f"{place}.free_bytes", space["free_bytes"])
+    free = None if space.get("free_bytes") is None else _whole(f"{place}.free_bytes", usable_bytes(space))
     ratios = (facts.get("overcommit") or {}).get("pools")
     given = ratios.get(pool) if isinstance(ratios, Mapping) else ratios
     percent = OVERCOMMIT["pools"] if given is None else number(f"hosts[{host}].overcommit.pools", given, zero=False)
@@ -178,6 +219,7 @@ def _pool(host: str, pool: str, facts: Mapping[str, t.Any]) -> Pool | None:
         overcommit=round(percent * 100),
         labels=label_texts((facts.get("pool_labels") or {}).get(pool)),
         held=frozenset(held["sha256"] for held in content.get("bases") or [] if held.get("sha256")),
+        closed=bool(space.get("qemu_problem")),
     )
 
 

@@ -36,7 +36,7 @@ class Layers:
         self, manifest: Mapping[str, t.Any], hosts: Observed, fleet: Sequence[HostFacts], bring: Bring | None = None, beside: bool = False
     ) -> None:
         self.bring = bring or {}
-        self._beside = beside  # whether each pool needs its own copy, even where another pool of the host has one
+        self.beside = beside  # whether each pool needs its own copy, even where another pool of the host has one
         self.of_base: dict[str, list[Layer]] = {}
         self.holders: dict[str, set[str]] = {}  # by layer: hosts that have it, in whichever pool
         self.at: dict[str, set[str]] = {}  # by layer: storages that have it
@@ -61,7 +61,7 @@ class Layers:
         return [
             layer
             for layer in self.of_base.get(base, [])
-            if storage not in self.at.get(layer.id, ()) and (self._beside or host not in self.holders.get(layer.id, ()))
+            if storage not in self.at.get(layer.id, ()) and (self.beside or host not in self.holders.get(layer.id, ()))
         ]
 
     def seconds(self, layer: Layer, storage: str, host: str) -> int | None:

@@ -30,13 +30,14 @@ class Host(t.NamedTuple):
 
 
 class Storage(t.NamedTuple):
-    """A pool; one that several hosts share is one storage."""
+    """A pool, one that several hosts share is one storage; or the huge pages of a host."""
 
     name: str
     hosts: tuple[int, ...]
     free: int  # MiB
     promised: int  # MiB that thin disks there may still grow by
     overcommit: int  # per cent of the free space that may be promised
+    pages: str = ""  # of a host's huge pages, which are taken as a pool of their own: their size
 
 
 class Copy(t.NamedTuple):
@@ -64,6 +65,7 @@ class Option(t.NamedTuple):
     host: int
     parts: tuple[int, ...]  # positions in Problem.parts
     pools: tuple[str, ...]  # the host's names of the disks' pools, in the disks' order
+    second: bool = False  # a pool that disks go to only where the usual one has no room
 
 
 class Rule(t.NamedTuple):

@@ -13,32 +13,36 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import kernels
-from .arrays import Arrays
 from .build import Wish, build, placement_of
 from .explain import why_not
 from .fleet import HostFacts, claimed_text
-from .kernels import NEVER
 from .layers import Layers
 from .observed import Observed
+from .ranking import Ranking
 
 Group = Mapping[str, t.Any]
+Manifest = Mapping[str, t.Any]
 
 # How reasons begin or end that the preflight tells too, with their own places.
 PREFLIGHT = ("memory: ", "it has no usable pool", "it has: ", "would be written at once")
 
 
-def named_problems(
-    manifest: Mapping[str, t.Any],
+# {group: {host: the pools of each machine that fits, in their order}}
+Pools = dict[str, dict[str, list[tuple[str, ...]]]]
+
+
+def place_named(
+    manifest: Manifest,
     fleet: Sequence[HostFacts],
     layers: Layers,
     groups: Mapping[str, Mapping[str, int]],
     hosts: Observed,
-) -> list[str]:
-    """Sentences for new machines that do not fit on the host that the manifest names.
+) -> tuple[Pools, list[str]]:
+    """The pools of new machines on the hosts that the manifest names, and sentences for those that do not fit there.
 
     :param groups: ``{group: {host: new machines}}``.
     """
+    pools: Pools = {}
     by_host: dict[str, list[tuple[Group, int]]] = {}
     for group in manifest["machines"]:
         for host, count in groups.get(group["name"], {}).items():
@@ -49,33 +53,32 @@ def named_problems(
         if name in known and not known[name].why_not:
             claimed = claimed_text(hosts.get(name) or {})
             end = f" ({claimed})" if claimed else ""
-            problems += [told + end for told in _of_host(manifest, known[name], layers, wanted)]
-    return problems + list(_spread_problems(manifest, fleet, groups))
+            problems += [told + end for told in _of_host(manifest, known[name], layers, wanted, pools)]
+    return pools, problems + list(_spread_problems(manifest, fleet, groups))
 
 
-def _of_host(manifest: Mapping[str, t.Any], host: HostFacts, layers: Layers, wanted: Sequence[tuple[Group, int]]) -> Iterator[str]:
+def _of_host(manifest: Manifest, host: HostFacts, layers: Layers, wanted: Sequence[tuple[Group, int]], pools: Pools) -> Iterator[str]:
     """One host at a time: the problem of placing its machines there and nowhere else."""
     built = build(manifest, [host], layers, [Wish(group, (host.name,), count) for group, count in wanted])
-    arrays = Arrays(built.problem, fast=False)
+    ranking = Ranking(built, [host], {group["name"]: "spread" for group, _count in wanted})
     machines = built.problem.machines
     for role, (group, count) in enumerate(wanted):
-        options = range(arrays.world.option_from[role], arrays.world.option_from[role + 1])
-        placed = 0
+        placed = pools.setdefault(group["name"], {}).setdefault(host.name, [])
         for machine in (at for at, other in enumerate(machines) if other == role):
-            option = next((at for at in options if kernels.missing(arrays.world, arrays.state, role, at, NEVER) >= 0), None)
-            if option is None:
+            best = min((key for option in ranking.options_of(role) if (key := ranking.key(role, option)) is not None), default=None)
+            if best is None:
                 break
-            kernels.put(arrays.world, arrays.state, machine, option)
-            placed += 1
-        if placed < count:
-            why = why_not(built, arrays, role).get(host.name, "")
+            ranking.put(machine, best[-1])
+            placed.append(ranking.option(role, best[-1]).pools)
+        if len(placed) < count:
+            why = why_not(built, ranking.arrays, role).get(host.name, "")
             told = [part for part in why.split("; ") if part and not any(known in part for known in PREFLIGHT)]
             if told:
-                left = f"{count - placed} of {count} machines of {group['name']} do not fit"
+                left = f"{count - len(placed)} of {count} machines of {group['name']} do not fit"
                 yield f"{group['place']}: {left} on {host.name}: {'; '.join(told)}"
 
 
-def _spread_problems(manifest: Mapping[str, t.Any], fleet: Sequence[HostFacts], groups: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def _spread_problems(manifest: Manifest, fleet: Sequence[HostFacts], groups: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """Named hosts of one domain may together get more than the group's spread allows."""
     for group in manifest["machines"]:
         spread = placement_of(manifest, group).get("spread")

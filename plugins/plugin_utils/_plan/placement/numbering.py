@@ -29,7 +29,7 @@ def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[st
     newest: Mapping[str, t.Any] = {}
     for facts in hosts.values():
         record = facts.get("record") or {}
-        if record.get("service") == service and record.get("generation", 0) > newest.get("generation", 0):
+        if record.get("service") == service and (record.get("generation") or 0) > (newest.get("generation") or 0):
             newest = record
     for entry in (newest.get("assignments") or {}).values():
         known.setdefault(entry["group"], {})[int(entry["number"])] = (entry["host"], False)
@@ -48,12 +48,21 @@ def claimed_places(hosts: Observed) -> dict[str, Mapping[str, t.Any]]:
     return {name: place for claim in claims for name, place in claim["places"].items()}
 
 
+def _reasons(hosts: Observed) -> str:
+    """Why hosts cannot be asked, as the end of a sentence: equal reasons once, the first ones only."""
+    by_reason: dict[str, list[str]] = {}
+    for host, facts in hosts.items():
+        by_reason.setdefault(str(facts.get("msg") or facts.get("reason") or "it cannot be asked"), []).append(host)
+    told = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {why}" for why, names in by_reason.items()]
+    return "".join(f"; {one}" for one in told[:3])
+
+
 def candidates(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
     """The hosts that a group of machines may use, and what is wrong with the names."""
     if group["hosts"] is None:
         # A count alone leaves the choice among the fleet; who cannot be asked is not chosen.
         usable = [host for host, facts in hosts.items() if answers(facts)]
-        return usable, [] if usable else [f"{group['place']}: no host of this run can be asked for its machines"]
+        return usable, [] if usable else [f"{group['place']}: no host of this run can be asked for its machines{_reasons(hosts)}"]
     names: list[str] = []
     problems: list[str] = []
     for name in group["hosts"]:
@@ -102,6 +111,23 @@ def _hosts_of(group: Mapping[str, t.Any], hosts: Observed, groups: Mapping[str, 
     return [name for name in names if name in hosts]
 
 
+def _leaving(existing: Mapping[int, str], count: int | None) -> set[int]:
+    """Which machines of a count are too many: the newest first, from the host that has most of them.
+
+    The choice does not depend on how many have gone already, so that a removal that was interrupted goes on with the same ones.
+
+    :param existing: the host of each number.
+    """
+    by_host: dict[str, list[int]] = {}
+    for number, host in sorted(existing.items()):
+        by_host.setdefault(host, []).append(number)
+    leaving: set[int] = set()
+    while count and len(existing) - len(leaving) > count:
+        fullest = max(by_host.values(), key=lambda numbers: (len(numbers), numbers[-1:]))
+        leaving.add(fullest.pop())
+    return leaving
+
+
 @dataclass
 class Numbers:
     """The machines of one group: which keep their host, which are surplus, and the numbers that are free."""
@@ -127,9 +153,10 @@ class Numbers:
             # What was only recorded for a host that answers and is no longer wanted was never made.
             if exists or host in candidates or not answers(hosts.get(host, {}))
         }
+        leaving = _leaving({number: host for number, (host, exists) in reserved.items() if exists}, group["count"])
         # Machines that exist come before those that were only recorded.
         for number, (host, exists) in sorted(reserved.items(), key=lambda item: (not item[1][1], item[0])):
-            if numbers._room(host, exists, hosts):
+            if number not in leaving and numbers._room(host, exists, hosts):
                 numbers.kept[number] = host
             elif exists:
                 numbers.surplus.append(number)

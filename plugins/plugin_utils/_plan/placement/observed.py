@@ -14,7 +14,8 @@ from collections.abc import Mapping
 #   {host: {"reachable": bool, "msg": str, "known": bool, "reason": str, "capacity": host_capacity_info's,
 #           "pools": base_disk_info's, "machines", "domains", "networks", "bridges": machine_info's,
 #           "record": service_record's or None, and for placement: "site", "labels", "maintenance", "pool_labels",
-#           "overcommit": {"cpus", "memory", "pools"}, "claims": [{"cpus", "memory_mib", "pools": {pool: {"bytes", "growth_bytes"}}}]}}
+#           "overcommit": {"cpus", "memory", "pools"},
+#           "claims": [{"cpus", "memory_mib", "hugepages_mib": {size: MiB}, "pools": {pool: {"bytes", "growth_bytes"}}}]}}
 Observed = Mapping[str, Mapping[str, t.Any]]
 
 

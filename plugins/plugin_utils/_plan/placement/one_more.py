@@ -29,7 +29,10 @@ def place_one_more(manifest: Mapping[str, t.Any], hosts: Observed, settings: Set
 
 def _of_group(name: str, manifest: Mapping[str, t.Any], hosts: Observed, settings: Settings | None) -> dict[str, t.Any]:
     stands = {
-        machine["machine"]: host for host, facts in hosts.items() for machine in facts.get("machines") or [] if machine.get("group") == name
+        machine.get("machine") or machine.get("name"): host
+        for host, facts in hosts.items()
+        for machine in facts.get("machines") or []
+        if machine.get("group") == name
     }
     groups = [
         {**group, "per_host": None, "count": _standing(group["name"], hosts) + (group["name"] == name)} for group in manifest["machines"]

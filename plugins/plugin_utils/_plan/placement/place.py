@@ -10,25 +10,25 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from .build import Built, Standing, Wish, build, placement_of, pools_for
+from .build import Built, Standing, Wish, build, placement_of
 from .explain import binding, sentences, why_not
 from .fleet import HostFacts, claimed_text, read_fleet
 from .greedy import even_out, place_greedily
 from .layers import Bring, Layers
+from .measured_links import measured_matrix
 from .model import Assignment
-from .named import named_problems
+from .named import place_named
 from .numbering import Numbers, candidates, claimed_places, known_numbers
 from .observed import Observed
+from .pool_choices import first_pools
 from .quota import within_quota
 from .ranking import Ranking
 from .rating import group_ratings, ratings
+from .relay_cost import RelayCost, receivers_of
 from .search import place_all, solve
 
 # How reasons begin that another deployment's claim can be the cause of.
 CLAIMABLE = ("memory:", "cpu:", "pool ")
-
-if t.TYPE_CHECKING:
-    from .relay_cost import RelayCost
 
 
 class Settings(t.NamedTuple):
@@ -41,6 +41,8 @@ class Settings(t.NamedTuple):
     beside: bool = False  # each pool needs its own copy of a base
     fleet: Sequence[str] = ()  # all hosts that may have machines of the service, seen or not
     matrix: t.Any = None  # a deployment-time matrix: seconds follow from the relay that would result
+    unfit: Mapping[str, Mapping[str, str]] = {}  # by group: hosts that lack what its machines ask for, and why
+    links: t.Any = None  # those that the user states; without, and without a matrix, those that hosts have measured count
 
 
 def place_machines(
@@ -69,20 +71,24 @@ class _Placing:
         self.fleet = read_fleet(hosts, settings.memory_overcommit)
         self.facts: dict[str, HostFacts] = {host.name: host for host in self.fleet}
         self.layers = Layers(manifest, hosts, self.fleet, settings.bring, settings.beside)
-        self.cost: RelayCost | None = None
-        if settings.matrix is not None:
-            from .relay_cost import RelayCost  # noqa: PLC0415 - the relay's planner is only needed here
-
-            self.cost = RelayCost(settings.matrix)
+        self.cost = self._cost()
+        if self.cost is not None:
             self.layers.bring = self.cost.direct(self.layers)
         self.numbers: dict[str, Numbers] = {}
         self.pools: dict[tuple[str, int], tuple[str, ...]] = {}
         self.claimed = claimed_places(hosts)
         self.standing: list[Standing] = []
-        self.named: dict[str, dict[str, int]] = {}  # new machines whose host the manifest names: {group: {host: number}}
+        self.named: dict[str, dict[str, list[int]]] = {}  # numbers of new machines whose host the manifest names, by group and host
         self.result: dict[str, t.Any] = {
             "assignments": [], "ratings": {}, "group_ratings": [], "unplaced": [], "binds": [], "surplus": [], "problems": []
         }  # fmt: skip
+
+    def _cost(self) -> RelayCost | None:
+        """What links cost: by the matrix that is given, else by what hosts have measured; None where neither is known."""
+        matrix = self.settings.matrix
+        if matrix is None and self.settings.bring is None:
+            matrix = measured_matrix(self.hosts, self.settings.links)
+        return None if matrix is None else RelayCost(matrix)
 
     def run(self) -> dict[str, t.Any]:
         known = known_numbers(self.manifest["service"], self.hosts)
@@ -95,8 +101,8 @@ class _Placing:
                 self._stand(group)
                 missing = (group["count"] or 0) - len(self.numbers[group["name"]].kept)
                 if missing > 0:
-                    wishes.append(Wish(group, tuple(usable), missing))
-        self.result["problems"] += named_problems(self.manifest, self.fleet, self.layers, self.named, self.hosts)
+                    wishes.append(Wish(group, self._fit(group, usable), missing))
+        self._place_named()
         allowed, refused = within_quota(self.manifest, self.hosts, self.standing, wishes, self.settings.quotas)
         if allowed:
             self._place(allowed)
@@ -105,21 +111,25 @@ class _Placing:
         self._surplus(known)
         return self.result
 
+    def _fit(self, group: Mapping[str, t.Any], usable: Sequence[str]) -> tuple[str, ...]:
+        """The hosts that a choice is left of. Where all of them lack something, each says so itself."""
+        unfit = self.settings.unfit.get(group["name"], {})
+        return tuple(host for host in usable if host not in unfit) or tuple(usable)
+
     # --- machines that have their host ---------------------------------------------------------
 
     def _stand(self, group: Mapping[str, t.Any]) -> None:
         """Counts the machines that keep their host, and gives numbers to those whose host the manifest names."""
         numbers = self.numbers[group["name"]]
         for number, host in numbers.kept.items():
-            self.standing.append(Standing(group["name"], host, numbers.exists(number)))
+            there = numbers.exists(number)
+            self.standing.append(Standing(group["name"], host, there, () if there else self._pools_of(group, number, host)))
         if not group["per_host"]:
             return
         for host in numbers.candidates:
             for _unused in range(group["per_host"] - numbers.on(host)):
                 number = numbers.give(host)
-                self.standing.append(Standing(group["name"], host, counted=False))
-                mine = self.named.setdefault(group["name"], {})
-                mine[host] = mine.get(host, 0) + 1
+                self.named.setdefault(group["name"], {}).setdefault(host, []).append(number)
                 self.result["ratings"][f"{group['name']}-{number}"] = [
                     {
                         "host": host,
@@ -131,12 +141,27 @@ class _Placing:
                     }
                 ]
 
+    def _place_named(self) -> None:
+        """Gives machines their pools on the hosts that the manifest names; what does not fit there is a problem."""
+        counts = {group: {host: len(numbers) for host, numbers in mine.items()} for group, mine in self.named.items()}
+        pools, problems = place_named(self.manifest, self.fleet, self.layers, counts, self.hosts)
+        self.result["problems"] += problems
+        for group in self.manifest["machines"]:
+            name = group["name"]
+            for host, numbers in self.named.get(name, {}).items():
+                for number, chosen in zip(numbers, pools.get(name, {}).get(host, []), strict=False):
+                    self.pools[name, number] = chosen
+                    self.result["ratings"][f"{name}-{number}"][0]["pool"] = chosen[0]
+                for number in numbers:
+                    mine = self.pools.get((name, number)) or self._pools_on(group, host)
+                    self.standing.append(Standing(name, host, counted=False, pools=mine))
+
     def _pools_on(self, group: Mapping[str, t.Any], host: str) -> tuple[str, ...]:
         """The pools of a machine whose host is given: the first that come into question."""
         facts = self.facts.get(host)
-        found = pools_for(group, facts, placement_of(self.manifest, group)) if facts else []
+        found = first_pools(group, facts, placement_of(self.manifest, group)) if facts else None
         if found:
-            return tuple(pool.name for pool in found[0])
+            return tuple(pool.name for pool in found)
         return tuple(disk["pool"] or "default" for disk in group["disks"])
 
     # --- machines that are to be placed --------------------------------------------------------
@@ -144,15 +169,14 @@ class _Placing:
     def _place(self, wishes: Sequence[Wish]) -> None:
         prefer = {wish.group["name"]: self._prefer(wish.group) for wish in wishes}
         built, ranking = self._decide(wishes, prefer)
-        if self.cost is not None:
+        # Without a matrix, hosts are compared by their own path from a holder; in which order they are served, the relay decides.
+        if self.settings.matrix is not None or "soonest" in prefer.values():
             built, ranking = self._decide_again(wishes, prefer, ranking)
         self._give(built, ranking)
         self._rate(built, ranking, prefer)
 
     def _decide_again(self, wishes: Sequence[Wish], prefer: Mapping[str, str], first: Ranking) -> tuple[Built, Ranking]:
         """Once more, with the times of the relay that the first decision would need; the better of both by these times."""
-        from .relay_cost import receivers_of  # noqa: PLC0415 - see jit: imported where it is needed
-
         receivers = receivers_of(first.built.problem, first.arrays.assignment)
         if self.cost is None or not receivers:
             return first.built, first
@@ -177,7 +201,11 @@ class _Placing:
         return built, ranking
 
     def _build(self, wishes: Sequence[Wish], dropped: str = "") -> Built:
-        return build(self.manifest, self.fleet, self.layers, wishes, self.standing, dropped)
+        built = build(self.manifest, self.fleet, self.layers, wishes, self.standing, dropped)
+        for wish, out in zip(wishes, built.out, strict=True):
+            unfit = self.settings.unfit.get(wish.group["name"], {})
+            out.update({host: why for host, why in unfit.items() if host not in wish.hosts})
+        return built
 
     def _prefer(self, group: Mapping[str, t.Any]) -> str:
         return placement_of(self.manifest, group).get("prefer") or "spread"
@@ -232,11 +260,17 @@ class _Placing:
 
     def _leave_out(self, built: Built, ranking: Ranking, left: Mapping[int, int]) -> None:
         wishes = built.wishes
-        self.result["binds"] = binding(built, ranking.arrays.assignment, lambda limit: self._build(wishes, limit))
+        binds = binding(built, ranking.arrays.assignment, lambda limit: self._build(wishes, limit))
+        self.result["binds"] = list(binds)
         for role, count in left.items():
             group = wishes[role].group
-            hosts = self._with_claims(why_not(built, ranking.arrays, role))
-            self._unplaced(group, count, sentences(group["name"], count, hosts, self.result["binds"]), hosts)
+            hosts = self._with_claims(self._with_unfit(group["name"], why_not(built, ranking.arrays, role)))
+            self._unplaced(group, count, sentences(group["name"], count, hosts, [limit for limit in binds if role in binds[limit]]), hosts)
+
+    def _with_unfit(self, group: str, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Why hosts have no room, and what they lack besides: where all lack something, no choice was left of the others."""
+        unfit = self.settings.unfit.get(group, {})
+        return {host: why if unfit.get(host, why) in why else f"{why}; {unfit[host]}" for host, why in reasons.items()}
 
     def _with_claims(self, reasons: Mapping[str, str]) -> dict[str, str]:
         """Why hosts have no room, and what others have claimed there."""
@@ -252,7 +286,8 @@ class _Placing:
             {"machine": f"{group['name']}-{next(free)}", "group": group["name"], "reasons": [sentence], "hosts": dict(hosts)}
             for _unused in range(count)
         ]
-        if not (self.manifest.get("placement") or {}).get("partial"):
+        # What is to be there as a whole is not begun in part.
+        if not (self.manifest.get("placement") or {}).get("partial") or self.manifest.get("on_failure") == "roll_back":
             self.result["problems"].append(f"{group['place']}: {sentence}")
 
     def _refuse(self, refused: Mapping[str, tuple[int, str]]) -> None:
@@ -292,7 +327,7 @@ class _Placing:
     def _pools_of(self, group: Mapping[str, t.Any], number: int, host: str) -> tuple[str, ...]:
         """The pools of a machine that has its host: as it was made or is about to be, where that is known."""
         machines = (self.hosts.get(host) or {}).get("machines") or []
-        found: Mapping[str, t.Any] = next((machine for machine in machines if machine["machine"] == f"{group['name']}-{number}"), {})
+        found: Mapping[str, t.Any] = next((machine for machine in machines if machine.get("machine") == f"{group['name']}-{number}"), {})
         disks = (found.get("spec") or {}).get("disks") or {}
         usual = self._pools_on(group, host)
         claimed = self.claimed.get(f"{group['name']}-{number}", {}).get("pools") or {}

@@ -19,12 +19,14 @@ from .arrays import Arrays
 from .build import Built
 from .fleet import UNLIMITED, HostFacts
 from .kernels import NEVER
+from .model import Option
 
 SIZE_STEP = 100_000_000  # bytes
 USE_STEPS = 20
 LOAD_STEPS = 4
 
 Key = tuple[int, ...]
+HOST = -4  # where a key has the host; what decides between its pools comes after it, the option last
 
 
 class Ranking:
@@ -33,6 +35,8 @@ class Ranking:
     def __init__(self, built: Built, fleet: t.Sequence[HostFacts], prefer: t.Mapping[str, str]) -> None:
         self.built, self.fleet, self.prefer = built, fleet, prefer
         self.arrays = Arrays(built.problem, fast=False)
+        # Roles that have a choice of pools on some host.
+        self.choice = [len(role.options) > len({option.host for option in role.options}) for role in built.problem.roles]
         self.of_group: dict[str, dict[int, int]] = {}  # {group: {host: machines}}
         self.of_service: dict[int, int] = {}
 
@@ -79,8 +83,31 @@ class Ranking:
         brought = (-(-size // SIZE_STEP), self.seconds(option))
         use, load = self.use(role, host), int(LOAD_STEPS * self.fleet[host].load)
         if self.prefer[name] == "pack":
-            return (0 if others else 1, *brought, -use, load, host, option)
-        return (mine, others, *brought, use, load, host, option)
+            return (0 if others else 1, *brought, -use, load, host, *self.pool_key(role, option), option)
+        return (mine, others, *brought, use, load, host, *self.pool_key(role, option), option)
+
+    def pool_key(self, role: int, option: int) -> tuple[int, int]:
+        """What decides between the pools of one host: the usual one, then that with most room."""
+        if not self.choice[role]:
+            return 0, 0
+        return int(self.option(role, option).second), self.fullness(option)
+
+    def option(self, role: int, option: int) -> Option:
+        """An option by its position among all."""
+        return self.built.problem.roles[role].options[option - self.arrays.first[role]]
+
+    def fullness(self, option: int) -> int:
+        """How full the storage of the first disk would be, of all that may be promised there, in steps of five per cent."""
+        world, state, problem = self.arrays.world, self.arrays.state, self.built.problem
+        part = problem.parts[world.option_part[world.option_part_from[option]]]
+        storage = problem.storages[part.storage]
+        if not 0 < storage.free < UNLIMITED:
+            return 0
+        written = (
+            part.fixed + int(state.fixed[part.storage]) + sum(problem.copies[copy].mib for copy in part.copies if not state.users[copy])
+        )
+        promised = storage.promised + int(state.thin[part.storage]) + part.thin
+        return int(USE_STEPS * (written + 100 * promised / storage.overcommit) / storage.free)
 
     def brings(self, role: int, option: int) -> bool:
         """Whether a machine there needs layers that its storages neither have nor are to get yet."""

@@ -56,7 +56,7 @@ def ratings(built: Built, ranking: Ranking, role: int, chosen: str) -> list[dict
 
 _BROUGHT = ("more bytes of base to bring", "later with the base")
 _SPREAD = ("more machines of the group", "more machines of the service", *_BROUGHT, "fuller", "more load", "later in the inventory")
-_PACK = ("no machine of the service yet", *_BROUGHT, "emptier", "more load", "later in the inventory")
+_PACK = ("no machine of the service yet", *_BROUGHT, "less full", "more load", "later in the inventory")
 
 
 def _lost_by(best: Key, other: Key, packed: bool) -> str:
@@ -112,11 +112,13 @@ def reasons(built: Built, ranking: Ranking, role: int, option: int) -> list[str]
 def _needs(built: Built, ranking: Ranking, option: int, size: int, lacking: set[int]) -> str:
     """What has to be brought, how long it takes, and from whom it comes where links are known."""
     host, seconds = ranking.fleet[ranking.host_of(option)].name, ranking.seconds(option)
-    amount = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-    needs = f"needs {amount} of base" if size > len(lacking) else "needs a base of unknown size"
     parents = {built.parents.get(built.problem.bases[layer], {}).get(host) for layer in lacking} - {None}
-    whence = f" from {', '.join(sorted(map(str, parents)))}" if parents else ""
-    return f"{needs} ({seconds} s{whence})" if seconds else needs
+    whence = f"from {', '.join(sorted(map(str, parents)))}" if parents else ""
+    if size <= len(lacking):
+        return f"needs a base of unknown size {whence}".rstrip()
+    amount = f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    told = " ".join(filter(None, [f"{seconds} s" if seconds else "", whence]))
+    return f"needs {amount} of base{f' ({told})' if told else ''}"
 
 
 def _at_hand(built: Built, ranking: Ranking, role: int, option: int) -> str:

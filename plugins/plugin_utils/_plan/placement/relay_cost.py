@@ -11,12 +11,10 @@ plan tells when each of them has it: receivers serve each other, or wait for eac
 
 from __future__ import annotations
 
-import typing as t
 from collections.abc import Mapping, Sequence
 
 from ..network.matrix import INF, Matrix, parse
 from ..network.shortest_paths import shortest
-from ..relay.planner import relay_plan
 from .layers import Layer, Layers
 from .model import Assignment, Problem
 
@@ -26,7 +24,7 @@ Times = dict[str, dict[str, float]]  # {layer: {host: seconds}}
 class RelayCost:
     """Seconds to bring layers over the links of a matrix."""
 
-    def __init__(self, matrix: t.Any) -> None:
+    def __init__(self, matrix: object) -> None:
         self.matrix: Matrix = parse(matrix)
 
     def direct(self, layers: Layers) -> Times:
@@ -49,6 +47,8 @@ class RelayCost:
 
         :param receivers: ``{layer: hosts}`` of a placement.
         """
+        from ..relay.planner import relay_plan  # noqa: PLC0415 - its compiled parts take a second to load, and most plans do without
+
         found = {layer: dict(hosts) for layer, hosts in times.items()}
         for layer in _all(layers):
             targets = [host for host in receivers.get(layer.id, ()) if host in self.matrix.index]

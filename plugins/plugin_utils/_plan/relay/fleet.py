@@ -67,13 +67,14 @@ def relay_plans(
         helpers = [host for host in relay.get("helpers") or {} if alive is None or host in alive]
         targets = [host for host in hosts if host not in sources]
         matrix = matrix_of(network.links, relay, [*hosts, *helpers], network.sites)
-        limits = limits_of(network, [*hosts, *helpers])
-        options = {**options, "size_bytes": relay["size_bytes"], "base": relay["base"], "mode": mode, "limits": limits}
+        # With its limits, so that tables of paths tell the times that a plan can reach.
+        matrix = {**matrix, "limits": limits_of(network, [*hosts, *helpers])}
+        options = {**options, "size_bytes": relay["size_bytes"], "base": relay["base"], "mode": mode}
         plan = with_helpers(relay_plan(matrix, sources, targets, copies=copies_of(relay, hosts), **options), matrix, helpers, options)
         plan = with_copy_times(with_standbys(plan, matrix), network.links)
         known = {"assumed": not _has_links(network.links), "estimated": relay.get("estimated", False)}
         tables = paths_of(plan, matrix) if paths else {}
-        plans.append(t.cast("Plan", {**plan, **known, **overview(plan), **tables}))
+        plans.append(t.cast("Plan", {**plan, **known, **overview(plan, matrix), **tables}))
     return plans
 
 
@@ -201,20 +202,24 @@ def shares_of(plan: Plan) -> dict[tuple[str, str], float]:
     return carried
 
 
-def overview(plan: Plan) -> dict[str, t.Any]:
+def overview(plan: Plan, matrix: Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
     """What the plan's text says: ``links`` [{"from", "to", "bytes", "seconds"}] and ``arrivals`` {host: {"at_s", "from"}}.
 
-    ``seconds`` are from the receiver's first chunk to its last.
+    ``seconds`` are from the receiver's first chunk to its last. ``estimated`` stands at links that the matrix lists as uncertain.
     """
+    unsure = {tuple(pair) for pair in (matrix or {}).get("uncertain") or []}
     moves, size = moves_of(plan), plan.get("size_bytes") or 0
     carried = {pair: share * size for pair, share in shares_of(plan).items()}
     senders: dict[str, list[str]] = {}
     for sender, host in sorted(carried, key=lambda pair: -carried[pair]):
         senders.setdefault(host, []).append(sender)
     links = [
-        {"from": a, "to": b, "bytes": round(count), "seconds": moves[b]["end_s"] - moves[b]["start_s"] if b in moves else None}
+        {
+            "from": a, "to": b, "bytes": round(count), "seconds": moves[b]["end_s"] - moves[b]["start_s"] if b in moves else None,
+            **({"estimated": True} if (a, b) in unsure else {}),
+        }
         for (a, b), count in carried.items()
-    ]
+    ]  # fmt: skip
     arrivals: dict[str, dict[str, t.Any]] = {h: {"at_s": move["end_s"], "from": senders.get(h, [])} for h, move in moves.items()}
     for host, first in (plan.get("shares") or {}).items():
         if first in arrivals:
@@ -243,7 +248,7 @@ def limits_of(network: Network, hosts: Sequence[str]) -> dict[str, t.Any] | None
 
 
 def matrix_of(
-    links: t.Any,
+    links: object,
     relay: Relay,
     hosts: Sequence[str],
     sites: Mapping[str, str] | None,

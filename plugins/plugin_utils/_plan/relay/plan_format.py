@@ -25,13 +25,18 @@ def moves_of(plan: Plan) -> dict[str, Move]:
     return {move["to"]: move for stage in plan["stages"] for move in stage}
 
 
+def guessed_links(plan: Mapping[str, t.Any]) -> set[tuple[str, str]]:
+    """Links that the plan uses and nobody measured, or not lately."""
+    return {(link["from"], link["to"]) for link in plan.get("links") or [] if link.get("estimated")}
+
+
 def local_copies(copies: object, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]) -> list[dict[str, t.Any]]:
     """Copies that stay on a host: ``{host: count}``, or ``{host: {pool: count}}`` with the receiving pool first.
 
     A further pool gets the base once from the first, beside the first one's own copies; then its own follow.
     """
     if not isinstance(copies, Mapping):
-        raise InvalidOption("copies", mx.shown(copies), "{host: count} or {host: {pool: count}} is")
+        raise InvalidOption("copies", mx.shown(copies), "{host: count} or {host: {pool: count}} is wanted")
     out: list[dict[str, t.Any]] = []
     for host, wanted in copies.items():
         mx.names("copies", [host], hosts)

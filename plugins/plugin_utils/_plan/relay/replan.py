@@ -53,7 +53,7 @@ def _change_links(matrix: mx.Matrix, observed: Mapping[str, t.Any]) -> None:
         matrix.set_seconds(i, j, mx.INF)
     for entry in observed.get("links") or []:
         if not isinstance(entry, list) or len(entry) != 3:
-            raise InvalidOption("observed.links", mx.shown(entry), "[from, to, seconds] is")
+            raise InvalidOption("observed.links", mx.shown(entry), "[from, to, seconds] is wanted")
         i, j = matrix.pair("observed.links", entry[:2])
         matrix.set_seconds(i, j, mx.number("observed.links", entry[2]))
 
@@ -222,11 +222,11 @@ def relay_replan(plan: object, matrix: object, observed: object, **options: obje
     """
     read = mx.plain(mx.read_input("plan", plan))
     if not isinstance(read, dict) or not {"stages", "sources", "targets", "mode"} <= set(read):
-        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is")
+        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is wanted")
     known = t.cast("Plan", read)
     observed = mx.plain(observed)
     if not isinstance(observed, dict) or not set(observed) <= set(KEYS):
-        raise InvalidOption("observed", mx.shown(observed), f"a dictionary with any of {', '.join(KEYS)} is")
+        raise InvalidOption("observed", mx.shown(observed), f"a dictionary with any of {', '.join(KEYS)} is wanted")
     parsed = mx.parse(matrix)
     _change_links(parsed, observed)
     for key, (_default, kept) in OPTIONS.items():

@@ -83,12 +83,12 @@ def check(matrix: object, sources: object, targets: object = None, **options: ob
     """All options checked, or InvalidOption."""
     unknown = sorted(set(options) - set(OPTIONS))
     if unknown:
-        raise InvalidOption(unknown[0], mx.shown(options[unknown[0]]), f"options are {', '.join(OPTIONS)}; this one is not, no value")
+        raise InvalidOption("option", unknown[0], f"one of {', '.join(OPTIONS)} is wanted")
     given = {key: default if options.get(key) is None else options[key] for key, (default, _kept) in OPTIONS.items()}
     parsed = mx.parse(matrix)
     held = mx.names("sources", mx.plain(sources), parsed.index)
     if not held:
-        raise InvalidOption("sources", [], "at least one host that holds the base is")
+        raise InvalidOption("sources", [], "at least one host that holds the base is wanted")
     wanted = parsed.hosts if targets is None else mx.names("targets", mx.plain(targets), parsed.index)
     holders = set(held)
     parsed.set_sites(mx.plain(given["sites"]))
@@ -104,9 +104,9 @@ def check(matrix: object, sources: object, targets: object = None, **options: ob
         raise InvalidOption("size_bytes", None, "with limits the base's size is needed, in bytes")
     risk = mx.number("relay_risk", given["relay_risk"])
     if risk > 1:
-        raise InvalidOption("relay_risk", risk, "a probability of at most 1 is")
+        raise InvalidOption("relay_risk", risk, "a probability of at most 1 is wanted")
     if not isinstance(given["certify"], bool):
-        raise InvalidOption("certify", mx.shown(given["certify"]), "true or false is")
+        raise InvalidOption("certify", mx.shown(given["certify"]), "true or false is wanted")
     return Request(
         parsed,
         held,

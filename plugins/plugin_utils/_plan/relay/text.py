@@ -15,7 +15,7 @@ from ..network import matrix as mx
 from ..network.preferred_paths import preferred_paths
 from ..network.whole_paths import whole_paths
 from ..types import Move, Plan
-from .plan_format import moves_of
+from .plan_format import guessed_links, moves_of
 
 ROWS = 400
 
@@ -58,6 +58,9 @@ def _finish(plan: Plan) -> str:
     """When the plan ends and how good that is. Links that nobody measured promise no time."""
     if plan.get("assumed"):
         return "links were never measured and are assumed to be alike: the order is likely, the times are unknown"
+    if unsure := guessed_links(plan):
+        are = "is" if len(unsure) == 1 else "are"
+        return f"predicted finish ~{duration(plan['predicted_s'])}: {plural(len(unsure), 'link')} of the plan {are} estimated, not measured"
     gap = plan["predicted_s"] - plan["lower_bound_s"]
     relative = f" ({gap / plan['lower_bound_s']:.1%})" if plan["lower_bound_s"] else ""
     proven = ", proven optimal" if plan.get("proven_optimal") else ""
@@ -65,23 +68,29 @@ def _finish(plan: Plan) -> str:
     return f"predicted finish {duration(plan['predicted_s'])}, {bound}"
 
 
-def _time(plan: Plan, seconds: float | None) -> str:
-    return "-" if seconds is None or plan.get("assumed") else duration(seconds)
+def _time(plan: Plan, seconds: float | None, guessed: object = False) -> str:
+    if seconds is None or plan.get("assumed"):
+        return "-"
+    return ("~" if guessed else "") + duration(seconds)
 
 
 def _staged(plan: Plan, lines: list[str]) -> None:
     moves = [(number, move) for number, stage in enumerate(plan["stages"], 1) for move in stage]
     share = {m["to"]: m.get("bytes", plan.get("size_bytes")) for _unused, m in moves}
+    guessed = guessed_links(plan)
     lines += ["", "Links:"]
     lines += table(
         ["link", "bytes", "time"],
-        [[f"{m['from']} > {m['to']}", size(share[m["to"]]), _time(plan, m["end_s"] - m["start_s"])] for _unused, m in moves],
+        [
+            [f"{m['from']} > {m['to']}", size(share[m["to"]]), _time(plan, m["end_s"] - m["start_s"], (m["from"], m["to"]) in guessed)]
+            for _unused, m in moves
+        ],
     )
     lines += ["", "Hosts:"]
     ordered = sorted(moves, key=lambda item: (item[1]["end_s"], item[1]["to"]))
     lines += table(
         ["host", "stage", "from", "starts", "has the base"],
-        [[m["to"], str(k), m["from"], _time(plan, m["start_s"]), _time(plan, m["end_s"])] for k, m in ordered],
+        [[m["to"], str(k), m["from"], _time(plan, m["start_s"], guessed), _time(plan, m["end_s"], guessed)] for k, m in ordered],
     )
 
 
@@ -94,11 +103,12 @@ def _striped(plan: Plan, lines: list[str]) -> None:
             weight[pair] = weight.get(pair, 0.0) + tree["weight"] / total
     times = moves_of(plan)
     whole = plan.get("size_bytes")
+    guessed = guessed_links(plan)
     lines += ["", "Links:"]
     lines += table(
         ["link", "share", "bytes", "time"],
         [
-            [f"{a} > {b}", f"{w:.1%}", size(None if whole is None else w * whole), _span(plan, times.get(b))]
+            [f"{a} > {b}", f"{w:.1%}", size(None if whole is None else w * whole), _span(plan, times.get(b), guessed)]
             for (a, b), w in sorted(weight.items())
         ],
     )
@@ -109,22 +119,22 @@ def _striped(plan: Plan, lines: list[str]) -> None:
     lines += table(
         ["host", "from", "has the base"],
         [
-            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), _time(plan, m["end_s"])]
+            [host, ", ".join(a for _unused, a in sorted(senders[host])[:4]), _time(plan, m["end_s"], guessed)]
             for host, m in sorted(times.items(), key=lambda item: (item[1]["end_s"], item[0]))
             if host in senders
         ],
     )
 
 
-def _span(plan: Plan, move: Move | None) -> str:
-    return "-" if move is None else _time(plan, move["end_s"] - move["start_s"])
+def _span(plan: Plan, move: Move | None, guessed: object) -> str:
+    return "-" if move is None else _time(plan, move["end_s"] - move["start_s"], guessed)
 
 
 def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
     """The plan as text; with ``matrix`` also the preferred-path table."""
     read = mx.read_input("plan", plan)
     if not isinstance(read, Mapping) or "stages" not in read or "trees" not in read:
-        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is")
+        raise InvalidOption("plan", mx.shown(read), "a plan as relay_plan returns it is wanted")
     plan = t.cast("Plan", read)
     of = f" of {plan['base']}" if plan.get("base") else ""
     about = " (its source's size: it is still to be imported)" if plan.get("estimated") else ""
@@ -146,10 +156,15 @@ def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
         _striped(plan, lines)
     for host, first in (plan.get("shares") or {}).items():
         lines.append(f"  {host} has the same pool as {first}, and the base when that has it")
+    guessed = guessed_links(plan)
     for entry in plan.get("local") or []:
         pool = f" in {entry['pool']} from {entry['from_pool']}" if "pool" in entry else ""
-        start = "after the copy between the pools" if entry["start_s"] is None else f"from {_time(plan, entry['start_s'])}"
-        end = f" to {_time(plan, entry['end_s'])}" if entry.get("end_s") else ""
+        start = (
+            "after the copy between the pools"
+            if entry["start_s"] is None
+            else f"from {_time(plan, entry['start_s'], guessed and entry['start_s'])}"
+        )
+        end = f" to {_time(plan, entry['end_s'], guessed and entry['start_s'])}" if entry.get("end_s") else ""
         noun = "copy" if entry["count"] == 1 else "copies"
         lines.append(f"  {entry['host']}: {entry['count']} local {noun}{pool}, stage {entry['stage']}, {start}{end}")
     if matrix is not None:
@@ -158,7 +173,16 @@ def relay_plan_text(plan: t.Any, matrix: object = None) -> str:
         plan = {**plan, "paths": rows, "whole_paths": whole_paths(matrix, inside, plan["sources"], plan["targets"])}
     if plan.get("paths"):
         lines += ["", *paths_text(plan)]
+    else:
+        lines += _what_is_estimated(plan)
     return "\n".join(lines) + "\n"
+
+
+def _what_is_estimated(plan: Plan) -> list[str]:
+    rows = [*(plan.get("links") or []), *(plan.get("paths") or []), *(plan.get("whole_paths") or [])]
+    if plan.get("assumed") or not any(row.get("estimated") for row in rows):
+        return []
+    return ["", "~ is estimated from other links: this one was not measured, or not lately."]
 
 
 def paths_text(plan: Plan) -> list[str]:
@@ -176,10 +200,8 @@ def paths_text(plan: Plan) -> list[str]:
     ]
     if whole:
         lines += ["", "Whole paths:", *table(["path", "total"], whole)]
-    if any(row.get("estimated") for row in [*plan["paths"], *(plan.get("whole_paths") or [])]) and not plan.get("assumed"):
-        lines += ["", "~ is estimated from other links: this one was not measured, or not lately."]
-    return lines
+    return lines + _what_is_estimated(plan)
 
 
 def _path_time(plan: Plan, row: Mapping[str, t.Any]) -> str:
-    return ("~" if row.get("estimated") and not plan.get("assumed") else "") + _time(plan, row["seconds"])
+    return _time(plan, row["seconds"], row.get("estimated"))

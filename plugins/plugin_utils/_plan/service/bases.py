@@ -15,6 +15,7 @@ from ....module_utils._untrusted import Malformed
 from ..placement import Observed, answers, disks_of, held_base
 from ..relay.needs import base_metadata
 from ..types import Manifest
+from .machine_search import maybe_elsewhere
 from .observation import check_file
 from .preflight import Groups, Machines
 from .report import one_line
@@ -70,6 +71,8 @@ def base_of(
         "version": base["version"],
         "title": title,
         "sha256": sha256,
+        # What the name of the first disk of a template stands for besides, as its host has captured it.
+        "template": imported.get("template") if imported else None,
         "wanted_sha256": base["sha256"],
         "pool": base.get("pool"),
         "metadata": base_metadata(metadata) if metadata and metadata.get("chunks_sha256") else None,
@@ -145,7 +148,7 @@ def _place_import(
             return
         if not facts.get("reachable"):
             yield (
-                f"{place}.host: {source['host']} cannot be reached ({one_line(facts.get('msg'))})"
+                f"{place}.host: {source['host']} cannot be used ({one_line(facts.get('msg'))})"
                 f" and no other host of this run holds {base['title']}"
             )
             return
@@ -169,6 +172,10 @@ def _place_import(
 def _host_of_machine(base: Base, hosts: Observed, tenant: str) -> tuple[str | None, str]:
     """The host on which the machine is that a base is captured from; or why there is none."""
     source = base["source"]
+    silent = [host for host, facts in hosts.items() if not answers(facts)]
+    elsewhere = maybe_elsewhere(f"the base {base['title']}", silent) if silent else ""
+    if source.get("domain"):
+        return (None, elsewhere) if elsewhere else (source["host"], "")  # it was asked, and has it
     title = f"{source['machine']} of service {source['service']}"
     wanted = (tenant, source["service"], source["machine"])
     found = [
@@ -178,10 +185,9 @@ def _host_of_machine(base: Base, hosts: Observed, tenant: str) -> tuple[str | No
         and any((one.get("tenant"), one.get("service"), one.get("machine")) == wanted for one in facts.get("domains") or [])
     ]
     if len(found) == 1:
-        return found[0], ""
+        return (None, elsewhere) if elsewhere else (found[0], "")
     if found:
         return None, f"{title} is on {' and on '.join(found)}; remove the wrong one first"
-    silent = [host for host, facts in hosts.items() if not answers(facts)]
     return None, f"{title} is on no host that could be asked" + (f"; not asked: {', '.join(silent)}" if silent else "")
 
 
@@ -252,7 +258,7 @@ def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]
         place, source, wanted = base["place"], base["source"], base["wanted_sha256"]
         path = source["path"]
         if source["kind"] == "controller" and not file.get("isreg"):
-            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is meant from the manifest"
+            yield f"{place}.source.controller: there is no file {path} on the controller; a relative path is resolved against the manifest"
             continue
         if file.get("problem"):
             yield f"{place}.source: {base['import_on']}: {' '.join(str(file['problem']).split())}"

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ..placement import Observed, answers, disks_of, storage_of
+from ..placement.fleet import pages_of
 from ..placement.numbering import Numbers, candidates, known_numbers
 from ..types import Manifest
 from .preflight import bytes_of, full_size
@@ -71,6 +72,7 @@ def claims_of(
                 **_use(machine["machine"]),
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
+                "hugepages": pages_of(group),
                 "disk_bytes": sum(disk["size_bytes"] or 0 for disk in disks),
             }
         )
@@ -121,13 +123,17 @@ def _with_rivals(facts: Mapping[str, t.Any], shared: set[str], tenant: str) -> M
     if not extra:
         return facts
     pools: dict[str, dict[str, int]] = {}
+    pages: dict[str, int] = {}
     for use in extra:
+        if use.get("hugepages"):
+            pages[use["hugepages"]] = pages.get(use["hugepages"], 0) + use["memory_mib"]
         for pool, amounts in (use.get("pools") or {}).items():
             sums = pools.setdefault(pool, {"bytes": 0, "growth_bytes": 0})
             for key in sums:
                 sums[key] += amounts.get(key) or 0
     claim = {
         **{key: sum(use[key] for use in extra) for key in ("cpus", "memory_mib", "disk_bytes")},
+        "hugepages_mib": pages,
         "pools": pools,
         "tenant": tenant,
         "machines": sum(1 for use in extra if use["memory_mib"]),
@@ -136,7 +142,7 @@ def _with_rivals(facts: Mapping[str, t.Any], shared: set[str], tenant: str) -> M
 
 
 def _use(name: str) -> Use:
-    return {"name": name, "cpus": 0, "memory_mib": 0, "disk_bytes": 0, "pools": {}}
+    return {"name": name, "cpus": 0, "memory_mib": 0, "hugepages": None, "disk_bytes": 0, "pools": {}}
 
 
 def _counted_on(

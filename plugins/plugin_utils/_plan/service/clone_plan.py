@@ -18,8 +18,10 @@ from collections.abc import Iterator, Mapping
 from ....module_utils._machine.hardware import table
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
 from ..placement import Observed
+from .addresses import address_problems, is_fixed
 from .host_work import work_of
 from .machine_search import Request, Result, find_machine
+from .networks import networks_of
 from .preflight import host_problems
 from .user_options import flag, flag_mistakes
 
@@ -68,6 +70,9 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
     work = _work(plan, source, group, hosts, bool(flag(request.get("flatten"))))
     problems += [f"{found['host']}: {one['base']} of {request['machine']} is not on it any more; deploy it first" for one in work["fetch"]]
     machine = {"machine": plan["name"], "group": group["name"], "host": found["host"], "number": _number(plan["name"])}
+    if not plan["exists"]:
+        asked = {"machines": [group]}
+        problems += address_problems(asked, [{**machine, "state": "create", "spec": work["machines"][0]["spec"]}], hosts)
     if not plan["exists"] and not problems:
         told = host_problems([machine], {group["name"]: group}, {}, {found["host"]: work}, [], {found["host"]: facts}, memory_overcommit)
         problems += [sentence for sentences in told.values() for sentence in sentences]
@@ -156,9 +161,11 @@ def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: b
         "group": group["name"],
         "state": "exists" if plan["exists"] else "create",
         "pools": pools,
-        "spec": source["spec"],
+        "spec": {**source["spec"], **({"networks": networks_of(group, plan["name"])} if is_fixed(group["networks"]) else {})},
     }
-    work = work_of(host, [machine], bases, {group["name"]: group}, hosts, t.cast(t.Any, {}))
+    work = work_of(
+        host, [machine], bases, {group["name"]: group}, hosts, t.cast(t.Any, {"tenant": plan["tenant"], "service": plan["service"]})
+    )
     work["clones"] = []
     for disk in work["disks"]:
         disk["differencing"] = disk["differencing"] and not flatten

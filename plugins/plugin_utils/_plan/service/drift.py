@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import cards, drives, table
 from ..types import Manifest
+from . import addresses, customization
 
 Difference = dict[str, t.Any]
 
@@ -45,7 +46,8 @@ def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.
         },
         "networks": [dict(network) for network in group["networks"]],
         "seed": group["seed_digest"],
-        "seed_keys": seed_keys(group["cloud_init"]),
+        "seed_keys": seed_keys(customization.parts_of(group)),
+        **({"customize": kind} if (kind := customization.kind_of(group)) in customization.OTHERS else {}),
     }
 
 
@@ -53,6 +55,8 @@ def seed_keys(cloud_init: Mapping[str, t.Any] | None) -> dict[str, str]:
     """A short digest of each part of a machine's customization, by its name: ``user_data.packages``."""
     found: dict[str, str] = {}
     for part, content in (cloud_init or {}).items():
+        if part == "templates" and not content:
+            continue  # as if it were not there
         entries = {f"{part}.{key}": value for key, value in content.items()} if isinstance(content, Mapping) else {part: content}
         for name, value in entries.items():
             text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -120,9 +124,12 @@ _WORDS = {"memory_mib": "memory", "size_bytes": "size", "cpus": "CPUs"}
 
 def _sentence(difference: Difference) -> str:
     path = str(difference["path"])
+    if path == "xml":
+        return "xml has changed"
     if path == "seed":
         keys = ", ".join(difference.get("keys") or [])
-        return f"cloud-init has changed: {keys}" if keys else "cloud-init has changed"
+        what = "customization" if "config" in keys or "cloudbase" in keys else "cloud-init"
+        return f"{what} has changed: {keys}" if keys else "cloud-init has changed"
     *above, key = path.split(".")
     if above[:1] == ["disks"] and len(above) == 1:
         return f"disk {key} is {'missing' if difference['found'] is None else 'no longer in the manifest'}"
@@ -133,24 +140,42 @@ def _sentence(difference: Difference) -> str:
     # The unit once, unless it would stand behind words.
     first = unit if wanted is None and found is not None else ""
     last = unit if wanted is not None else ""
-    return f"{owner}{_WORDS.get(key, key)} {_shown(found, key)}{first} → {_shown(wanted, key)}{last}"
+    absent = "not set" if above else "none"  # "none" is also a value of some
+    return f"{owner}{_WORDS.get(key, key)} {_shown(found, key, absent)}{first} → {_shown(wanted, key, absent)}{last}"
 
 
-def _shown(value: t.Any, key: str) -> str:
+def _shown(value: t.Any, key: str, absent: str) -> str:
     if value is None:
-        return "the base's own" if key == "size_bytes" else "none"
+        return "the base's own" if key == "size_bytes" else absent
     if key == "size_bytes":
         return f"{value / _GIB:g}"
     if key == "networks":
         return ", ".join(_card(card) for card in value) or "none"
+    return _as_written(value)
+
+
+def _as_written(value: object) -> str:
+    """As a manifest has it on one line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_as_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_written, value)) + "]"
     return str(value)
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {one}" for key, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plainly(one) for one in value)
+    return _as_written(value)
 
 
 def _card(card: Mapping[str, t.Any]) -> str:
     """What it is connected to, and what else is said of it."""
     kind = cards.kind_of(card)
-    others = [f"{key} {card[key]}" for key in (*cards.NAMES, "mac") if card.get(key) is not None]
+    others = [f"{key} {_plainly(card[key])}" for key in (*cards.NAMES, "mac", *addresses.NAMES) if card.get(key) is not None]
     others += [f"model {card['model']}"] if card.get("model") not in (None, "virtio") else []
     return str(card[kind.name] if kind else "another") + (f" ({', '.join(others)})" if others else "")

@@ -20,6 +20,7 @@ from .drift import drift, machine_spec
 from .networks import networks_of
 from .observation import checked_status
 from .report import one_line
+from .scaled import remembered, with_counts
 from .status_text import status_text
 
 FORMAT = 1
@@ -434,9 +435,10 @@ def _compare(
     roles = {group["name"]: group for group in manifest["machines"]}
     for machine in mine:
         group = roles.get(machine["role"])
-        if machine["known"] and group is not None:
+        if machine["known"] and group is not None and not group.get("from_source"):  # what its template is, is not known here
             machine["drift"] = drift(machine["spec"], _spec(machine, group, manifest))
     hosts = _as_observed(fleet, tenant, service, mine)
+    manifest = t.cast("Manifest", with_counts(manifest, hosts)[0])
     known = known_numbers(service, hosts)
     surplus: set[tuple[str, int]] = set()
     for group in manifest["machines"]:
@@ -469,6 +471,8 @@ def _spec(machine: Entry, group: Told, manifest: Manifest) -> Entry:
 def _as_observed(fleet: _Fleet, tenant: str, service: str, machines: Sequence[Entry]) -> dict[str, Entry]:
     record = fleet.record(tenant, service)
     kept = {"service": service, "generation": record.get("generation") or 1, "assignments": record.get("assignments") or {}}
+    told = [one for look in fleet.seen.values() for one in look["services"] if (one["tenant"], one["service"]) == (tenant, service)]
+    kept["scaled"] = remembered(service, {str(at): {"record": one} for at, one in enumerate(told)}) or None
     hosts: dict[str, Entry] = {}
     for host in [*fleet.seen, *(name for name in fleet.unknown if name not in fleet.seen)]:
         hosts[host] = {

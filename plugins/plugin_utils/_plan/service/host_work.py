@@ -8,17 +8,28 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from collections.abc import Mapping, Sequence
 
 from ....module_utils._machine.hardware import drives
+from ....module_utils._machine.media import CLOUDBASE
+from ....module_utils._machine.owner import Owner
 from ....module_utils._names import UNKNOWN_SHA256
 from ..placement import Observed, disks_of
 from ..types import Manifest
-from .networks import networks_of
+from . import machine_values
+from .addresses import network_config, network_data
+from .customization import content_of, kind_of, seed_of
+from .networks import hardware_of, macs_of, networks_of
+from .start_order import health_of
 
 # Of a URL or a file of the controller, for example.
 UNKNOWN_DIGEST = UNKNOWN_SHA256
+
+# A group of the manifest that is made from a template, and the bases of service_plan.
+Group = Mapping[str, t.Any]
+Bases = Mapping[str, Mapping[str, t.Any]]
 
 
 def work_of(
@@ -29,7 +40,7 @@ def work_of(
     hosts: Observed,
     manifest: Manifest,
 ) -> dict[str, t.Any]:
-    work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "machines": []}
+    work: dict[str, t.Any] = {"fetch": [], "clones": [], "references": [], "disks": [], "seeds": [], "variables": [], "machines": []}
     clones: dict[str, list[str]] = {}
     pool_of_base: dict[str, str] = {name: base["holders"][host] for name, base in bases.items() if host in base["holders"]}
     for machine in machines:
@@ -37,6 +48,10 @@ def work_of(
         new = machine["state"] == "create"
         disks = disks_of(machine, groups)
         first_pool = disks[0]["pool"]
+        values = machine_values.values_of(machine["machine"], machine["group"], manifest, host)
+        networks = networks_of(group, machine["machine"])
+        macs = macs_of(networks, Owner(manifest["tenant"], manifest["service"], machine["machine"]))
+        hardware = machine_values.hardware_of(group.get("hardware", {}), values)
         for disk in disks if new else []:
             base = bases[disk["base"]] if disk["base"] else None
             if base is not None:
@@ -60,17 +75,17 @@ def work_of(
                     "backend": disk["backend"],
                 }
             )
-        if new and group["cloud_init"] is not None:
-            work["seeds"].append(
-                {
-                    "machine": machine["machine"],
-                    "pool": first_pool,
-                    "meta_data": group["cloud_init"].get("meta_data") or {},
-                    "user_data": group["cloud_init"].get("user_data"),
-                    "vendor_data": group["cloud_init"].get("vendor_data"),
-                    "network_config": group["cloud_init"].get("network_config"),
-                }
-            )
+        if new and content_of(group) is not None:
+            seed = seed_of(group, values)
+            if macs:
+                if kind_of(group) == CLOUDBASE:
+                    seed["network_data"] = network_data(networks, macs)
+                else:
+                    seed["network_config"] = network_config(networks, macs)
+            work["seeds"].append({"machine": machine["machine"], "pool": first_pool, **seed})
+        variables = _variables(group, bases) if new else None
+        if variables is not None:
+            _give_variables(work["variables"], machine["group"], hardware["firmware"], variables)
         work["machines"].append(
             {
                 "machine": machine["machine"],
@@ -79,17 +94,19 @@ def work_of(
                 "pool": first_pool,
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
-                **group.get("hardware", {}),
+                **hardware,
                 **({"drives": asked} if (asked := drives.of_disks(group["disks"])) else {}),
-                "networks": networks_of(group, machine["machine"]),
-                "seeded": group["cloud_init"] is not None,
+                "networks": hardware_of(networks, macs),
+                "seeded": content_of(group) is not None,
                 "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),
+                **({"health": health} if (health := health_of(group, machine["machine"])) else {}),
                 "new": new,
                 "spec": machine["spec"],
             }
         )
     work["clones"] = [{"pool": pool, "bases": digests} for pool, digests in clones.items()]
     # Every base that a machine of the service has on this host stays referenced by the tenant.
+    templates = dict(_template_texts(groups[machine["group"]], bases) for machine in machines if "template" in groups[machine["group"]])
     for name in dict.fromkeys(d["base"] for m in machines for d in groups[m["group"]]["disks"] if d["base"]):
         base = bases[name]
         if name in pool_of_base and (base["sha256"] or any(f["base"] == name for f in work["fetch"])):
@@ -99,9 +116,38 @@ def work_of(
                     "pool": pool_of_base[name],
                     "name": base["name"],
                     "version": base["version"],
+                    **({"template": templates[name]} if name in templates else {}),
                 }
             )
     return work
+
+
+def _captured(group: Group, bases: Bases) -> Mapping[str, t.Any]:
+    """The template as this run has captured it, or as hosts have it."""
+    found = bases[group["template"]["name"]].get("template") if group["template"]["name"] in bases else None
+    return t.cast("Mapping[str, t.Any]", found or group["template"]["content"])
+
+
+def _variables(group: Group, bases: Bases) -> str | None:
+    """Firmware variables of new machines, None where the manifest has chosen another firmware than the template."""
+    if group.get("template", {}).get("variables") is None:
+        return None
+    return t.cast("str | None", _captured(group, bases).get("variables"))
+
+
+def _give_variables(given: list[dict[str, t.Any]], group: str, firmware: str, content: str) -> None:
+    """Note a group for them. They stand once, however many machines and groups get them: on aarch64 they are large."""
+    for one in given:
+        if (one["firmware"], one["content"]) == (firmware, content):
+            if group not in one["groups"]:
+                one["groups"].append(group)
+            return
+    given.append({"groups": [group], "firmware": firmware, "content": content})
+
+
+def _template_texts(group: Group, bases: Bases) -> tuple[str, str]:
+    """What the name of a template's first base stands for, so that each host of its machines has the template."""
+    return group["template"]["name"], json.dumps(_captured(group, bases), sort_keys=True, separators=(",", ":"))
 
 
 def machine_work(
@@ -114,7 +160,7 @@ def machine_work(
         mine = [disk for disk in disks if disk["machine"] == machine["machine"]]
         joined.append(
             {
-                **{key: value for key, value in machine.items() if key not in ("new", "seeded")},
+                **{key: value for key, value in machine.items() if key not in ("new", "seeded", "health")},
                 # In the manifest's order: the first disk is the one to boot from.
                 "disks": [{key: disk[key] for key in ("name", "path", "image_format")} for disk in mine],
                 "seed": seed_of.get(machine["machine"]),

@@ -45,9 +45,10 @@ def moving_machines(hosts: Observed, tenant: str, service: str) -> dict[str, str
     found: dict[str, str] = {}
     for host, facts in hosts.items():
         for move in facts.get("moves") or []:
-            source, target = (host, move["peer"]) if move["side"] == "source" else (move["peer"], host)
+            ways = {"source": f"from {host} to {move['peer']}", "within": f"on {host} to the pool {move['peer']}"}
+            way = ways.get(move["side"], f"from {move['peer']} to {host}")
             found[move["machine"]] = (
-                f"machine {move['machine']}: its migration from {source} to {target} has not ended; wait for the run that does it, or"
+                f"machine {move['machine']}: its migration {way} has not ended; wait for the run that does it, or"
                 f" end it ({how_to_end(Owner(tenant, service, move['machine']))})"
             )
     return found

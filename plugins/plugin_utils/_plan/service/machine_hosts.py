@@ -53,8 +53,8 @@ class Choice:
     def address(self, machine: Told) -> str | None:
         """The first address of the best source that is in one of the networks; link-local ones lead nowhere."""
         for source in self.sources:
-            for one in machine.get("addresses") or []:
-                if one.get("source") == source and self._fits(str(one.get("address"))):
+            for one in _addresses(machine):
+                if one.get("source") == source and self._fits(one["address"]):
                     return str(one["address"])
         return None
 
@@ -102,6 +102,16 @@ def _is_sound(machine: object) -> bool:
     )
 
 
+def _items(machine: Told, key: str) -> list[t.Any]:
+    """What is no list counts as none: one machine's oddity hides no other machine."""
+    found = machine.get(key)
+    return list(found) if isinstance(found, Sequence) and not isinstance(found, str) else []
+
+
+def _addresses(machine: Told) -> list[Told]:
+    return [one for one in _items(machine, "addresses") if isinstance(one, Mapping) and isinstance(one.get("address"), str)]
+
+
 def _is_wanted(machine: Told, choice: Choice) -> bool:
     return (not choice.states or machine.get("state") in choice.states) and (not choice.services or machine["service"] in choice.services)
 
@@ -130,9 +140,9 @@ def _host(name: str, machine: Told, choice: Choice) -> Entry:
         "machine_host_address": machine.get("host_address") or machine["host"],
         "machine_state": machine.get("state"),
         "machine_address": address,
-        "machine_addresses": [one["address"] for one in machine.get("addresses") or []],
-        "machine_macs": list(machine.get("macs") or []),
-        "machine_bases": list(machine.get("bases") or []),
+        "machine_addresses": [one["address"] for one in _addresses(machine)],
+        "machine_macs": _items(machine, "macs"),
+        "machine_bases": _items(machine, "bases"),
         "machine_cpus": machine.get("cpus"),
         "machine_memory_mib": machine.get("memory_mib"),
     }

@@ -72,16 +72,27 @@ def _mistakes(request: Request, needs: Sequence[str]) -> Iterator[str]:
         yield f"machine: invalid value {machine!r}; a machine's name has {HOST_LABEL_RULE}"
 
 
+def maybe_elsewhere(title: str, silent: Sequence[str]) -> str:
+    """Why nothing is captured under a name and version while hosts are silent that may have it, as another content."""
+    names = ", ".join(silent)
+    return (
+        f"{title} would be captured, but hosts that could not be asked may have it already: {names}; wait until they answer, or leave"
+        f" them out of the run (--limit '{':'.join(['all', *(f'!{host}' for host in silent)])}')"
+    )
+
+
 def capture_plan(hosts: Observed, request: Request) -> dict[str, t.Any]:
     """find_machine's result for a capture: no other host may have something else under the base's name.
 
     :param request: ``base`` and ``version`` besides.
     """
     plan = find_machine(hosts, request, ("base", "version"))
-    plan["problems"] += flag_mistakes(request, ("flatten", "seal"))
+    plan["problems"] += flag_mistakes(request, ("flatten", "seal", "template"))
     if plan["problems"] or not hosts:
         return plan
     base = {"name": str(request["base"]), "version": str(request["version"]), "sha256": None}
+    if plan["unknown"] and held_base(hosts[plan["host"]], base, request["tenant"]) is None:
+        plan["problems"].append("base: " + maybe_elsewhere(f"{base['name']} {base['version']}", list(plan["unknown"])))
     for host, facts in hosts.items():
         held = held_base(facts, base, request["tenant"]) if host != plan["host"] else None
         own = held_base(hosts[plan["host"]], base, request["tenant"])
@@ -98,6 +109,8 @@ def capture_text(captured: Result, request: Request, host: str) -> list[str]:
     :param captured: the result of machine_capture.
     """
     title, base = f"{request['base']} {request['version']}", captured.get("base")
+    if captured.get("template"):
+        return _template_text(captured, request, host)
     if not captured.get("changed"):
         return [
             f"{title} is a base disk already ({base['sha256'] if base else 'no digest'} on {host}, pool {base['pool'] if base else '-'})."
@@ -116,3 +129,23 @@ def capture_text(captured: Result, request: Request, host: str) -> list[str]:
         state = "were brought to rest by its agent" if captured["quiesced"] else "were not brought to rest: it has no guest agent"
         lines.append(f"  machine   went on running; its file systems {state}")
     return [*lines, f"  manifest  {{name: {request['base']}, version: {request['version']!r}, sha256: {base['sha256']}}}"]
+
+
+def _template_text(captured: Result, request: Request, host: str) -> list[str]:
+    title, bases, content = f"{request['base']} {request['version']}", captured.get("bases") or {}, captured["template"]
+    if not captured.get("changed"):
+        return [f"{title} is a template of {request['machine']} already (on {host})."]
+    names = ", ".join(disk["name"] for disk in content["disks"])
+    if not bases:
+        return [f"{title} would be captured as a template of {request['machine']} on {host}, with the disks {names}."]
+    lines = [f"{title} was captured as a template of {request['machine']} on {host}."]
+    for disk in content["disks"]:
+        base = bases[disk["name"]]
+        parent = f"child of {base['parent']}" if base.get("parent") else "without a parent"
+        lines += [f"  disk {disk['name']}  {base['sha256']}", f"  pool {base['pool']}, {base['size_bytes'] / 2**20:.1f} MiB, {parent}"]
+    hardware = ", ".join(content["hardware"]) or "nothing beside the usual"
+    lines.append(f"  hardware  {content['cpus']} CPUs, {content['memory_mib']} MiB; {hardware}")
+    if captured["running"]:
+        state = "were brought to rest by its agent" if captured["quiesced"] else "were not brought to rest: it has no guest agent"
+        lines.append(f"  machine   went on running; its file systems {state}")
+    return [*lines, f"  manifest  source: {{template: {request['base']}, version: {request['version']!r}}}"]

@@ -15,28 +15,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import sys
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
 from ....module_utils._machine.hardware import drives, table
-from ....module_utils._machine.user_data import user_data_problems
+from ....module_utils._names import NAME_RULE, is_name
 from ....module_utils._urls import public_url
 from ..json_data import number
-from . import yaml_text
-from .manifest_schema import MANIFEST, SOURCE_FORMS, SOURCE_RULE
+from ..json_schema import mistakes
+from . import customization, machine_values, scale_rules, yaml_text
+from .manifest_schema import GROUP_SOURCE_RULE, MANIFEST, SOURCE_FORMS, SOURCE_RULE
 from .networks import network_mistakes
+from .start_order import after_mistakes
 from .text_values import as_meant
-
-try:
-    import jsonschema
-except ImportError:  # told to the user when a manifest is read
-    jsonschema = None  # type: ignore[assignment]
 
 GIB = 1024**3
 
 Path = yaml_text.Path
+# The manifest as it was written, or a part of it.
+Document = Mapping[str, t.Any]
 
 
 class ManifestError(FleetError):
@@ -70,14 +68,10 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
     :returns: ``format, service, tenant, origin, bases [{name, version, source {kind, …}, sha256, pool | None, place}], machines
         [{name, hosts | None, per_host | None, count | None, cpus, memory_mib, hardware {key: value}, disks [{name, base | None,
         size_bytes | None, differencing, pool | None, pool_labels, backend, place}], placement, networks,
-        cloud_init | None, seed_digest | None, place}]``; every ``place`` is how a message names that part.
+        cloud_init | None, ignition or cloudbase (where that is used), after, health | None, seed_digest | None, place}], on_failure``;
+        every ``place`` is how a message names that part.
     :raises ManifestError: with every mistake found.
     """
-    if jsonschema is None:
-        raise FleetError(
-            f"jsonschema: this Python package is missing on the controller; install it: {sys.executable} -m pip install jsonschema",
-            kind="requirement",
-        )
     document, places = _read(source, origin)
     errors = list(dict.fromkeys(_schema_errors(document, places)))
     if not errors:
@@ -87,7 +81,7 @@ def parse_manifest(source: str | Mapping[str, t.Any], origin: str = "manifest", 
     return _normalised(_with_whole_numbers(document, MANIFEST), places, differencing)
 
 
-def _with_whole_numbers(value: t.Any, schema: Mapping[str, t.Any]) -> t.Any:
+def _with_whole_numbers(value: object, schema: Mapping[str, t.Any]) -> t.Any:
     """The same with whole numbers where the schema wants them: to it 2.0 is one, but it counts nothing."""
     if schema.get("type") == "integer" and isinstance(value, float):
         return int(value)
@@ -130,7 +124,7 @@ def parse_request(request: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """
     if not isinstance(request, Mapping):
         raise ManifestError([f"request: {_shown(request)} is not accepted; a manifest, or one machine as a mapping, is wanted"])
-    if "origin" in request and "machines" in request:
+    if "origin" in request and request.get("machines"):
         return dict(request)
     bases = request.get("bases", [])
     known = [base if isinstance(base, Mapping) else {} for base in bases] if isinstance(bases, list) else []
@@ -165,8 +159,7 @@ def plain(value: object) -> t.Any:
 
 
 def _schema_errors(document: object, places: Places) -> Iterator[str]:
-    validator = jsonschema.Draft202012Validator(MANIFEST)
-    for error in sorted(validator.iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path]):
+    for error in sorted(mistakes(MANIFEST, document), key=lambda e: [str(p) for p in e.absolute_path]):
         yield from _told(error, (), places)
     if not isinstance(document, dict) or not isinstance(document.get("bases"), list):
         return
@@ -181,7 +174,7 @@ def _schema_errors(document: object, places: Places) -> Iterator[str]:
             hints = "".join(_hint(key, sorted(known)) for key in source if key not in known)
             yield f"{places(*path)}: {_shown(source)} is not accepted{hints}; {SOURCE_RULE}"
             continue
-        for error in jsonschema.Draft202012Validator(SOURCE_FORMS[form]).iter_errors(source):
+        for error in mistakes(SOURCE_FORMS[form], source):
             yield from _told(error, path, places, secret=bool(source.get("secret")))
 
 
@@ -260,30 +253,84 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
             title = f"{parent['name']} {parent['version']}"
             yield f"{places('bases', index, 'parent')}: {title} stands at its child or after it; list a parent before its children"
     yield from _twice([group["name"] for group in document["machines"]], ("machines",), places)
+    for at_group, at, problem in after_mistakes(document["machines"]):
+        yield f"{places('machines', at_group, 'after', at)}: {problem}"
     for at_group, at, key, problem in network_mistakes(document["machines"]):
         yield f"{places('machines', at_group, 'networks', at, key)}: {problem}"
     for index, group in enumerate(document["machines"]):
         path: Path = ("machines", index)
-        yield from _twice([disk["name"] for disk in group["disks"]], (*path, "disks"), places)
+        yield from _twice([disk["name"] for disk in group.get("disks", [])], (*path, "disks"), places)
+        yield from _group_source_errors(group, document["service"], path, places)
         if "count" in group and "per_host" in group:
             yield f"{places(*path, 'count')}: count and per_host exclude each other; give the total or the number on each host"
         if "hosts" not in group and "count" not in group:
             yield f"{places(*path)}: say where: hosts (with per_host), or count"
-        for key, problem in table.combined_mistakes({"cpus": 1, "memory_mib": 1024, **group, "drives": drives.of_disks(group["disks"])}):
+        for key, problem in table.combined_mistakes(
+            {"cpus": 1, "memory_mib": 1024, **group, "drives": drives.of_disks(group.get("disks", []))}
+        ):
             yield f"{places(*path, 'disks' if key == 'drives' else key)}: {problem}"
+        yield from (f"{places(*path, *inner)}: {problem}" for inner, problem in scale_rules.mistakes(group))
         yield from _placement_errors(document, group, (*path, "placement"), places)
         if isinstance(group.get("hosts"), list):
             for at, host in enumerate(group["hosts"]):
                 if host in group["hosts"][:at]:
                     yield f"{places(*path, 'hosts', at)}: {host!r} stands twice"
-        yield from _seed_errors(group.get("cloud_init") or {}, (*path, "cloud_init"), places)
-        for at, disk in enumerate(group["disks"]):
-            place = (*path, "disks", at)
-            if "base" in disk and disk["base"] not in bases:
-                accepted = f"the bases of this manifest are: {', '.join(bases)}" if bases else "this manifest has no bases"
-                yield f"{places(*place, 'base')}: {disk['base']!r} is not a base{_hint(disk['base'], bases)}; {accepted}"
-            if "base" not in disk and disk.get("backend") == "reflink":
-                yield f"{places(*place, 'backend')}: 'reflink' is not accepted for a disk without a base"
+        yield from (f"{places(*path, *inner)}: {problem}" for inner, problem in machine_values.hardware_mistakes(group))
+        if group.get("health", {}).keys() & {"ports", "http"} and group.get("networks") == []:
+            yield f"{places(*path, 'health')}: {group['name']} has no network, so nothing can connect to it; give it one, or ask a command"
+        sample = machine_values.sample_of(group["name"], document)
+        yield from (f"{places(*path, *inner)}: {problem}" for inner, problem in customization.errors(group, sample))
+        for at, disk in enumerate(group.get("disks", [])):
+            yield from _disk_errors(disk, bases, (*path, "disks", at), places)
+
+
+def _group_source_errors(group: Document, service: str, path: Path, places: Places) -> Iterator[str]:
+    """What a group's source can be wrong about, beside its form."""
+    source = group.get("source")
+    if source is None:
+        return
+    at = places(*path, "source")
+    if "disks" in group:
+        yield f"{places(*path, 'disks')}: not accepted beside source, from which the machines have their disks; leave one of them out"
+    forms = [key for key in ("machine", "domain") if key in source]
+    if len(forms) == 2 or not (forms or "template" in source):
+        yield f"{at}: {_shown(source)} is not accepted; {GROUP_SOURCE_RULE}"
+    elif forms == ["domain"] and "host" not in source:
+        yield f"{at}: the key host is missing; which host has the domain {source['domain']}?"
+    elif not forms and "version" not in source:
+        yield f"{at}: the key version is missing; which version of the template {source['template']}?"
+    for key, of in (("service", "machine"), ("host", "domain")):
+        if key in source and of not in source:
+            yield f"{places(*path, 'source', key)}: it is only accepted with {of}; leave it out"
+    nameable = "machine" in source or "host" in source
+    if len(forms) == 1 and nameable and not is_name(template_name(source, service)):
+        yield f"{at}: its template has no name; give one (template: NAME), a name has {NAME_RULE}"
+
+
+def template_name(source: Document, service: str) -> str:
+    """What the template of a group's source is called, where the manifest does not say it.
+
+    :param service: of the manifest, which has the machine where no other is named.
+    """
+    if "template" in source:
+        return str(source["template"])
+    if "machine" in source:
+        return f"{source.get('service', service)}.{source['machine']}"
+    return f"{source['host']}.{source['domain']}"
+
+
+def _disk_errors(disk: Mapping[str, t.Any], bases: Sequence[str], path: Path, places: Places) -> Iterator[str]:
+    if "base" in disk and disk["base"] not in bases:
+        accepted = f"the bases of this manifest are: {', '.join(bases)}" if bases else "this manifest has no bases"
+        yield f"{places(*path, 'base')}: {disk['base']!r} is not a base{_hint(disk['base'], bases)}; {accepted}"
+    if "base" not in disk and disk.get("backend") == "reflink":
+        yield f"{places(*path, 'backend')}: 'reflink' is not accepted for a disk without a base"
+    if disk.get("device") == drives.CDROM:
+        if "base" not in disk:
+            yield f"{places(*path, 'device')}: a cdrom needs a base, which is the image in it"
+        for key in ("size_gib", "backend") if "base" in disk else ():
+            if key in disk:
+                yield f"{places(*path, key)}: it is not accepted for a cdrom, which is as large as its image; leave it out"
 
 
 def _source_errors(source: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
@@ -300,18 +347,6 @@ def _source_errors(source: Mapping[str, t.Any], path: Path, places: Places) -> I
     wanted = {"sha256": 64, "sha384": 96, "sha512": 128}.get(algorithm)
     if wanted and "://" not in digest and len(digest) != wanted:
         yield f"{places(*path, 'checksum')}: {digest!r} is not accepted; a {algorithm} checksum has {wanted} hexadecimal digits"
-
-
-def _seed_errors(cloud_init: Mapping[str, t.Any], path: Path, places: Places) -> Iterator[str]:
-    """What cloud-init would not understand; it says nothing itself."""
-    for key in ("user_data", "vendor_data"):
-        for problem in user_data_problems(cloud_init.get(key)):
-            yield f"{places(*path, key)}: {problem}"
-    if "instance-id" in (cloud_init.get("meta_data") or {}):
-        yield f"{places(*path, 'meta_data', 'instance-id')}: it is derived from tenant, service and machine and cannot be chosen"
-    network = cloud_init.get("network_config")
-    if network is not None and not {"version", "network"} & set(network):
-        yield f"{places(*path, 'network_config')}: a mapping with the key version (network configuration version 2) is expected"
 
 
 def _placement_errors(document: dict[str, t.Any], group: dict[str, t.Any], path: Path, places: Places) -> Iterator[str]:
@@ -343,15 +378,42 @@ def _twice(names: Sequence[str], path: Path, places: Places) -> Iterator[str]:
 
 
 def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) -> dict[str, t.Any]:
+    machines = [_group(group, ("machines", index), places, differencing) for index, group in enumerate(document["machines"])]
     return {
         "format": 1,
         "service": document["service"],
         "tenant": document.get("tenant", "default"),
         "origin": places.origin,
         "placement": _placement(document.get("placement")),
+        "on_failure": document.get("on_failure", "keep"),
         "bases": [_base(base, ("bases", index), places) for index, base in enumerate(document.get("bases", []))],
-        "machines": [_group(group, ("machines", index), places, differencing) for index, group in enumerate(document["machines"])],
+        "machines": machines,
+        # What hosts are asked about before a plan is made.
+        **_sources(document, differencing),
+        **({"xml": asked} if (asked := [_xml_of(group, document) for group in machines if "xml" in group["hardware"]]) else {}),
     }
+
+
+def _sources(document: Document, differencing: bool) -> dict[str, t.Any]:
+    """What hosts are asked for of groups that are made from a machine, and what with_templates makes the whole manifest from."""
+    service = document["service"]
+    found = []
+    for group in document["machines"]:
+        source = group.get("source")
+        if source is not None:
+            asked = {"name": group["name"], "template": template_name(source, service), "version": source.get("version", "1")}
+            if "machine" in source:
+                asked.update(machine=source["machine"], service=source.get("service", service))
+            if "domain" in source:
+                asked.update(domain=source["domain"], host=source["host"])
+            found.append(asked)
+    return {"sources": found, "document": document, "differencing": differencing} if found else {}
+
+
+def _xml_of(group: Mapping[str, t.Any], document: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """As it will be for some machine."""
+    hardware = machine_values.hardware_of(group["hardware"], machine_values.sample_of(group["name"], document))
+    return {**{key: group[key] for key in ("name", "cpus", "memory_mib")}, "hardware": hardware}
 
 
 def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
@@ -384,7 +446,8 @@ def _base(base: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any
 def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bool) -> dict[str, t.Any]:
     hosts = group.get("hosts")
     count = group.get("count")
-    cloud_init = group.get("cloud_init")
+    customized = customization.normalised(group)
+    told = customization.told(customized)
     return {
         "name": group["name"],
         "hosts": [hosts] if isinstance(hosts, str) else hosts,
@@ -393,20 +456,20 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         "cpus": group.get("cpus", 1),
         "memory_mib": group.get("memory_mib", 1024),
         "hardware": table.of_group(group),
-        "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group["disks"])],
+        # The machines have what their source has: see with_templates.
+        **({"from_source": True} if "source" in group else {}),
+        "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group.get("disks", []))],
         "networks": [{"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])],
-        "cloud_init": cloud_init,
+        **customized,
+        **scale_rules.normalised(group),
         "placement": _placement(group.get("placement")),
+        "after": list(group.get("after", [])),
+        "health": group.get("health"),
         # Not the content: user data holds passwords, and this stands in the domain's description.
-        "seed_digest": None if cloud_init is None else digest_of(_seed_of(cloud_init)),
+        "seed_digest": None if told is None else digest_of(told),
         "place": places(*path),
         "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks", *table.NAMES)},
     }
-
-
-def _seed_of(cloud_init: dict[str, t.Any]) -> dict[str, t.Any]:
-    """What of it stands on the machine's seed."""
-    return {key: value for key, value in cloud_init.items() if key != "allow_degraded"}
 
 
 def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool) -> dict[str, t.Any]:
@@ -421,7 +484,7 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool
         "pool": disk["pool"] if isinstance(disk.get("pool"), str) else None,
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
-        **{name: disk[name] for name in drives.NAMES if name in disk},
+        **{name: disk[name] for name in drives.NAMES if name in disk and disk[name] != drives.DISK},
         "place": places(*path),
     }
 

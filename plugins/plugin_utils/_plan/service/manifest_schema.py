@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ....module_utils._machine import health
 from ....module_utils._machine.hardware import cards, drives, table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 from ....module_utils._urls import COMPRESSIONS
+from . import addresses, customization, scale_rules
 
 # "$" alone would let a line end pass: Python's stands before the last one too.
 _END = r"$(?!\n)"
@@ -215,7 +217,8 @@ _NETWORK = {
     "examples": ["{network: default}"],
     "properties": {
         **cards.schemas(),
-        "model": {**_LINE, "description": "the model of a network card, such as virtio, is wanted"},
+        **addresses.SCHEMAS,
+        "model": cards.MODEL,
         "macs": {
             "type": "object",
             "description": "macs is a mapping of machines and their addresses",
@@ -223,7 +226,7 @@ _NETWORK = {
             "additionalProperties": {
                 "type": "string",
                 "pattern": cards.MAC_PATTERN,
-                "description": "a MAC address of one card, such as '52:54:00:12:34:56' (in quotes), is wanted",
+                "description": "a MAC address of one card, such as '52:54:00:12:34:56' (in quotes), is wanted; none that begins with fe",
             },
         },
     },
@@ -233,7 +236,7 @@ _NETWORK = {
 
 _CLOUD_INIT = {
     "type": "object",
-    "description": "cloud_init is a mapping of user_data, vendor_data, meta_data, network_config and allow_degraded",
+    "description": "cloud_init is a mapping of user_data, vendor_data, meta_data, network_config, templates and allow_degraded",
     "examples": ["{user_data: {hostname: web}}"],
     "properties": {
         "user_data": {
@@ -244,7 +247,28 @@ _CLOUD_INIT = {
         "vendor_data": {"type": "string", "description": "vendor data is a string"},
         "meta_data": {"type": "object", "description": "meta data is a mapping", "examples": ["{local-hostname: web}"]},
         "network_config": {"type": "object", "description": "a network configuration is a mapping", "examples": ["{version: 2}"]},
+        "templates": {
+            "type": "boolean",
+            "description": "true ({{ host }} and the like are filled in) or false (all braces are the guest's) is expected",
+        },
         "allow_degraded": {"type": "boolean", "description": "true or false is expected"},
+    },
+    "additionalProperties": False,
+}
+
+# Of a group of machines: a machine is copied as a whole.
+GROUP_SOURCE_RULE = "a group's source has machine, or domain and host, or template and version"
+_GROUP_SOURCE = {
+    "type": "object",
+    "description": GROUP_SOURCE_RULE,
+    "examples": ["{machine: web-1, service: shop}"],
+    "properties": {
+        "machine": {**_LABEL, "description": f"the name of a machine has {HOST_LABEL_RULE}"},
+        "service": _LABEL,
+        "domain": {**_LINE, "description": "the name of a libvirt domain, one line without a slash, is wanted"},
+        "host": {"type": "string", "minLength": 1, "description": "the inventory name of the host with the domain is wanted"},
+        "template": {**_NAME, "description": f"the name of a template has {NAME_RULE}"},
+        "version": {**_NAME, "description": f"a version is a string (quote it) that has {NAME_RULE}"},
     },
     "additionalProperties": False,
 }
@@ -293,10 +317,24 @@ _MACHINE = {
             "description": "a list of networks is wanted",
             "examples": ["[{network: default}]"],
         },
+        "source": _GROUP_SOURCE,
+        "customize": customization.SCHEMA,
         "cloud_init": _CLOUD_INIT,
+        "ignition": customization.IGNITION_SCHEMA,
+        "cloudbase": customization.CLOUDBASE_SCHEMA,
+        "health": health.SCHEMA,
+        "after": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "minLength": 1, "description": "the name of a group of machines of this manifest is wanted"},
+            "description": "after is a list of groups whose machines have to be there and healthy before these start",
+            "examples": ["[db]"],
+        },
         "placement": _GROUP_PLACEMENT,
+        "scale": scale_rules.SCHEMA,
     },
-    "required": ["name", "disks"],
+    "required": ["name"],
+    "anyOf": [{"required": ["disks"]}, {"required": ["source"]}],
     "additionalProperties": False,
 }
 
@@ -345,6 +383,10 @@ MANIFEST: dict[str, t.Any] = {
             },
         },
         "placement": _SERVICE_PLACEMENT,
+        "on_failure": {
+            "enum": ["keep", "roll_back"],
+            "description": "keep (what has come up stays) or roll_back (what this run made is removed if a machine fails) is wanted",
+        },
         "machines": {
             "type": "array",
             "minItems": 1,

@@ -13,11 +13,12 @@ what a deployment of it would find, by the same code.
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from ....module_utils._machine.owner import Owner
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label, is_name
-from ..placement import Observed, Settings, answers
+from ..placement import Observed, Settings, answers, storage_of
+from ..placement.fleet import usable_bytes
 from ..placement.one_more import place_one_more
 from ..types import Manifest
 from .manifest import parse_manifest
@@ -28,6 +29,9 @@ from .service_plan import service_plan
 from .user_options import flag, flag_mistakes
 
 Machine = Mapping[str, t.Any]
+Plan = Mapping[str, t.Any]
+Facts = Mapping[str, t.Any]
+Seen = Mapping[str, Mapping[str, t.Any]]
 
 
 class Context(t.NamedTuple):
@@ -99,22 +103,20 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
         all machines of a host.
     :param ended: keys of machines whose earlier migration was finished just now: these have moved.
     :returns: ``{"format", "moves": […], "records", "relays", "relay_hosts", "claims", "references": {host: [{"tenant",
-        "references"}]}, "addresses", "hosts", "stays", "problems", "text"}``.
+        "references"}]}, "addresses", "hosts", "stays", "problems", "text"}``; a move to another pool of its host has that pool as
+        ``within``.
     """
     seen = seen_of(looks)
     problems: list[str] = []
     found = _wanted(request, context, looks, problems, {tuple(key) for key in ended})
     there = [one for source, one in found if source == request.get("to")]
-    problems += [
-        f"to_pool: {one['machine']} is on {request['to']} already; its disks do not move to another pool of the same host"
-        for one in (there if request.get("to_pool") else ())
-    ]
+    within = [_within(one, request, context, looks, problems) for one in there if not _is_there(one, request)]
     wanted = [(source, one) for source, one in found if source != request.get("to")]
     moves = [_move(source, machine, request, seen, problems) for source, machine in wanted]
     plan: dict[str, t.Any] = {
         "format": FORMAT,
-        "service": moves[0]["service"] if moves else _service(request, context),
-        "tenant": moves[0]["tenant"] if moves else _tenant(request, context),
+        "service": next((move["service"] for move in moves), _service(request, context)),
+        "tenant": next((move["tenant"] for move in moves), _tenant(request, context)),
         "moves": moves,
         "records": records_of(looks),
         "relays": [],
@@ -123,11 +125,13 @@ def migration_plan(looks: Looks, request: Request, context: Context, ended: Sequ
         "references": {},
         "addresses": {},
         "hosts": {},
-        "stays": [*_stays(request, seen), *(f"{one['machine']} on {request['to']}, where it is to be" for one in there)],
+        "stays": [*_stays(request, seen), *(_where(one, request) for one in there if _is_there(one, request))],
         "problems": problems,
     }
     if moves and not problems:
         _place(plan, wanted, request, context, looks)
+    plan["moves"] = [*plan["moves"], *within]
+    problems += _full_places(within, context)
     return {**plan, "text": list(_plan_text(plan))}
 
 
@@ -169,19 +173,21 @@ def _wanted(
     return found
 
 
-def _move(
-    source: str, machine: Machine, request: Request, seen: Mapping[str, Mapping[str, t.Any]], problems: list[str]
-) -> dict[str, t.Any]:
-    name = machine["machine"]
-    for problem in machine["problems"]:
+def _is_live(machine: Machine, request: Request) -> bool:
+    return machine["state"] == "running" and flag(request.get("live")) is not False
+
+
+def _move(source: str, machine: Machine, request: Request, seen: Seen, problems: list[str], within: bool = False) -> dict[str, t.Any]:
+    name, live = machine["machine"], _is_live(machine, request)
+    bound = [*(machine.get("bound") or ()), *(() if live else machine.get("bound_off") or ())]
+    for problem in [*machine["problems"], *(() if within else bound)]:
         problems.append(f"{name} on {source}: {problem}")
     if machine["state"] == "paused":
         problems.append(f"{name} on {source}: it is paused; let it go on (virsh resume), or stop it")
     if flag(request.get("live")) and machine["state"] == "off":
         problems.append(f"live: {name} is off; it can only move with live=false, or without live")
-    live = machine["state"] == "running" and flag(request.get("live")) is not False
     for disk in machine["disks"] if live else ():
-        if disk.get("snapshots"):
+        if disk.get("snapshots") and not (within and disk["pool"] == request["to_pool"]):
             problems.append(
                 f"{name} on {source}: its disk {disk['path']} has {disk['snapshots']} snapshots inside, which would be lost while it runs;"
                 " move it off (live=false), or delete them (qemu-img snapshot -d)"
@@ -206,7 +212,75 @@ def _move(
     }
 
 
-def _stays(request: Request, seen: Mapping[str, Mapping[str, t.Any]]) -> list[str]:
+# --- to another pool of the same host ------------------------------------------------------------
+
+
+def _is_there(machine: Machine, request: Request) -> bool:
+    """Whether a machine of the target has nothing that moves. What a guest that runs has open beside its disks does not."""
+    pool = request.get("to_pool")
+    home = machine["home"] if not _is_live(machine, request) else None
+    return not pool or all(place in (None, pool) for place in (home, *(disk["pool"] for disk in machine["disks"])))
+
+
+def _where(machine: Machine, request: Request) -> str:
+    pool, home = request.get("to_pool"), machine["home"]
+    text = f"{machine['machine']} on {request['to']}{f' in the pool {pool}' if pool else ''}, where it is to be"
+    rest = f"; its seed and logs are in {home}, and follow it while it is off (live=false)"
+    return text + (rest if pool and home not in (None, pool) else "")
+
+
+def _within(machine: Machine, request: Request, context: Context, looks: Looks, problems: list[str]) -> dict[str, t.Any]:
+    host, pool = request["to"], request["to_pool"]
+    move = _move(host, machine, request, seen_of(looks), problems, within=True)
+    facts = context.observed.get(host) or {}
+    pools = (facts.get("capacity") or {}).get("pools") or {}
+    usable = [name for name, about in pools.items() if about.get("exists") and about.get("writable")]
+    if pool not in usable:
+        problems.append(f"{machine['machine']}: {host}: it has no usable pool {pool!r}; it has: {', '.join(usable) or 'none'}")
+    going = [disk for disk in machine["disks"] if disk["pool"] != pool]
+    titles = _titles(looks)
+    return {
+        **move,
+        "target": host,
+        "within": pool,
+        "from": list(dict.fromkeys(disk["pool"] for disk in going)) or [machine["home"]],
+        "bytes": sum(disk["allocated_bytes"] for disk in going),
+        "bases": [{**base, "title": titles.get(base["sha256"], base["sha256"][:16])} for base in _missing(going, facts, pool)],
+    }
+
+
+def _missing(disks: Sequence[Machine], facts: Facts, pool: str) -> list[dict[str, t.Any]]:
+    """Bases of the disks, with their parents, that the pool lacks and another one of the host has."""
+    pools = facts.get("pools") or {}
+    known = {base["sha256"]: base for content in pools.values() for base in content.get("bases") or []}
+    there = {base["sha256"] for base in (pools.get(pool) or {}).get("bases") or []}
+    chains = [(known.get(disk["base"]) or {}).get("chain") or [disk["base"]] for disk in disks if disk["base"]]
+    missing = dict.fromkeys(sha256 for chain in chains for sha256 in chain if sha256 not in there)
+    return [{"sha256": sha256, "size_bytes": (known.get(sha256) or {}).get("size_bytes") or 0} for sha256 in missing]
+
+
+def _full_places(moves: Sequence[Plan], context: Context) -> Iterator[str]:
+    """All that moves to a pool has to fit there, each base once."""
+    needed: dict[tuple[str, str], dict[str, int]] = {}
+    for number, move in enumerate(moves):
+        mine = needed.setdefault((move["target"], move["within"]), {})
+        mine[f"disks of {number}"] = move["bytes"]
+        mine.update({base["sha256"]: base["size_bytes"] for base in move["bases"]})
+    for (host, pool), sizes in needed.items():
+        free = _free_bytes(context, host, pool)
+        if free is not None and sum(sizes.values()) > free:
+            yield (
+                f"{host}: the pool {pool!r} has {free / 2**30:.3f} GiB free; the disks that move there, with bases that it lacks, have"
+                f" {sum(sizes.values()) / 2**30:.3f} GiB"
+            )
+
+
+def _free_bytes(context: Context, host: str, pool: str) -> int | None:
+    capacity = (context.observed.get(host) or {}).get("capacity") or {}
+    return usable_bytes((capacity.get("pools") or {}).get(pool) or {})
+
+
+def _stays(request: Request, seen: Seen) -> list[str]:
     """Domains of a host that is evacuated, and that are not ours."""
     host = str(request.get("host") or "")
     others = seen[host]["others"] if host in seen else []
@@ -227,7 +301,7 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
             return
         manifest = _manifest(plan, wanted, targets, request, context)
         found = service_plan(
-            t.cast(Manifest, manifest), _as_empty(context.observed), context.groups, quotas={}, fleet=list(context.observed)
+            t.cast(Manifest, manifest), _as_empty(context.observed, wanted), context.groups, quotas={}, fleet=list(context.observed)
         )
         bad = {machine["machine"]: machine for machine in found["machines"] if machine["state"] != "create"}
         problems = [*found["problems"], *(one["reason"] for one in bad.values())]
@@ -243,7 +317,7 @@ def _place(plan: dict[str, t.Any], wanted: Sequence[tuple[str, Machine]], reques
         if problems:
             plan["problems"] += list(dict.fromkeys(_said(str(problem), wanted) for problem in problems))
             return
-        _take(plan, found, wanted, looks, context)
+        _take(plan, found, wanted, looks, context, request.get("to_pool"))
         return
 
 
@@ -266,9 +340,29 @@ def _best_by_rules(source: str, machine: Machine, context: Context) -> str | Non
     return next((move["to"] for move in group["moves"] if (move["machine"], move["from"]) == (machine["machine"], source)), None)
 
 
-def _as_empty(observed: Observed) -> dict[str, dict[str, t.Any]]:
-    """The hosts without numbers that are taken: their domains still take room. Other machines may be on their way."""
-    return {host: {**facts, "machines": [], "record": None, "moves": []} for host, facts in observed.items()}
+def _as_empty(observed: Observed, wanted: Sequence[tuple[str, Machine]]) -> dict[str, dict[str, t.Any]]:
+    """The hosts without numbers that are taken: their domains still take room. Other machines may be on their way.
+
+    What disks on shared storage may grow by is promised there already, and would count twice.
+    """
+    promised: dict[str, int] = {}
+    for source, one in wanted:
+        for disk in one["disks"]:
+            storage = _storage(observed, source, disk["pool"])
+            promised[storage] = promised.get(storage, 0) + max(0, disk["size_bytes"] - disk["allocated_bytes"])
+    return {
+        host: {**facts, "machines": [], "record": None, "moves": [], **_less_promised(observed, host, facts, promised)}
+        for host, facts in observed.items()
+    }
+
+
+def _less_promised(observed: Observed, host: str, facts: Facts, promised: Mapping[str, int]) -> dict[str, t.Any]:
+    capacity = facts.get("capacity") or {}
+    pools = {
+        name: {**pool, "promised_bytes": max(0, (pool.get("promised_bytes") or 0) - promised.get(_storage(observed, host, name), 0))}
+        for name, pool in (capacity.get("pools") or {}).items()
+    }
+    return {"capacity": {**capacity, "pools": pools}} if pools else {}
 
 
 def _slug(index: int) -> str:
@@ -280,7 +374,7 @@ def _base_name(sha256: str) -> str:
 
 
 def _manifest(
-    plan: Mapping[str, t.Any], wanted: Sequence[tuple[str, Machine]], targets: Sequence[Sequence[str]], request: Request, context: Context
+    plan: Plan, wanted: Sequence[tuple[str, Machine]], targets: Sequence[Sequence[str]], request: Request, context: Context
 ) -> dict[str, t.Any]:
     """The machines as if they were to be deployed anew, each a group of its own."""
     digests = dict.fromkeys(disk["base"] for _source, one in wanted for disk in one["disks"] if disk["base"])
@@ -312,7 +406,7 @@ def _manifest(
     return parsed
 
 
-def _wanted_disk(disk: Mapping[str, t.Any], targets: Sequence[str], request: Request, context: Context) -> dict[str, t.Any]:
+def _wanted_disk(disk: Machine, targets: Sequence[str], request: Request, context: Context) -> dict[str, t.Any]:
     """In the pool that the user names, else in one of the same name where every host has it."""
     wanted: dict[str, t.Any] = {"name": disk["name"], "size_gib": 1}
     if disk["base"]:
@@ -335,7 +429,7 @@ def _said(problem: str, wanted: Sequence[tuple[str, Machine]]) -> str:
 
 
 def _take(
-    plan: dict[str, t.Any], found: Mapping[str, t.Any], wanted: Sequence[tuple[str, Machine]], looks: Looks, context: Context
+    plan: dict[str, t.Any], found: Plan, wanted: Sequence[tuple[str, Machine]], looks: Looks, context: Context, to_pool: str | None
 ) -> None:
     """What the deployment's planner has found, as a migration needs it."""
     placed = {machine["machine"]: machine for machine in found["machines"]}
@@ -345,8 +439,14 @@ def _take(
         host = entry["host"]
         move["target"] = host
         pools = {name: disk["pool"] for name, disk in entry["spec"]["disks"].items()}
-        home = next(iter(pools.values()), one["home"])
+        homes = _same_pools(context.observed, source, one["home"], host)
+        home = one["home"] if one["home"] in homes and not to_pool else next(iter(pools.values()), one["home"])
+        kept = {disk["pool"] for disk in one["disks"] if pools[disk["name"]] in _same_pools(context.observed, source, disk["pool"], host)}
+        kept |= {one["home"]} if home in homes else set()
+        move["shared"] = sorted(kept)
+        theirs = {one["home"], *(disk["pool"] for disk in one["disks"])}
         move["arrival"] = {
+            "shared": sorted({there for pool in theirs for there in _same_pools(context.observed, source, pool, host)}),
             "source": source,
             "live": move["live"],
             "running": one["state"] != "off",
@@ -363,19 +463,20 @@ def _take(
                     "image_format": disk["image_format"],
                     "size_bytes": disk["size_bytes"],
                     "base": disk["base"],
+                    "shared": disk["pool"] in kept,
                 }
                 for disk in one["disks"]
             ],
         }
-        move["bytes"] = sum(disk["allocated_bytes"] for disk in one["disks"])
+        move["bytes"] = sum(disk["allocated_bytes"] for disk in one["disks"] if disk["pool"] not in kept)
+        plan["problems"] += _apart(one, source, host, kept)
         plan["problems"] += _conflicts(one, host, seen, context)
     plan["problems"] += _full_pools(plan, wanted, context)
-    plan["problems"] += _shared(plan, wanted, context)
     _note_bases(plan, found, wanted, looks)
     plan["addresses"] = {move["target"]: context.observed[move["target"]].get("address") for move in plan["moves"]}
 
 
-def _conflicts(machine: Machine, host: str, seen: Mapping[str, Mapping[str, t.Any]], context: Context) -> Iterator[str]:
+def _conflicts(machine: Machine, host: str, seen: Seen, context: Context) -> Iterator[str]:
     """A domain of the target that has the machine's name or UUID."""
     owner = Owner(machine["tenant"], machine["service"], machine["machine"])
     for domain in context.observed[host].get("domains") or []:
@@ -386,37 +487,44 @@ def _conflicts(machine: Machine, host: str, seen: Mapping[str, Mapping[str, t.An
         yield f"{machine['machine']}: {host} has a domain {owner.domain} already, which this collection has not made; rename it"
 
 
-def _full_pools(plan: Mapping[str, t.Any], wanted: Sequence[tuple[str, Machine]], context: Context) -> Iterator[str]:
+def _full_pools(plan: Plan, wanted: Sequence[tuple[str, Machine]], context: Context) -> Iterator[str]:
     """Disks have to fit as they are; what they may grow by is the placement's business."""
     needed: dict[tuple[str, str], int] = {}
     for move, (_source, one) in zip(plan["moves"], wanted, strict=True):
         for disk, there in zip(one["disks"], move["arrival"]["disks"], strict=True):
+            if there["shared"]:
+                continue
             place = (move["target"], there["pool"])
             needed[place] = needed.get(place, 0) + disk["allocated_bytes"]
     for (host, pool), size in needed.items():
-        free = (((context.observed[host].get("capacity") or {}).get("pools") or {}).get(pool) or {}).get("free_bytes")
+        free = _free_bytes(context, host, pool)
         if free is not None and size > free:
             yield f"{host}: the pool {pool!r} has {free / 2**30:.3f} GiB free; the disks that move there have {size / 2**30:.3f} GiB"
 
 
-def _shared(plan: Mapping[str, t.Any], wanted: Sequence[tuple[str, Machine]], context: Context) -> Iterator[str]:
-    """A disk that the target sees in the same place is not copied onto itself."""
-    for move, (source, one) in zip(plan["moves"], wanted, strict=True):
-        for disk, there in zip(one["disks"], move["arrival"]["disks"], strict=True):
-            here = _storage(context.observed[source], disk["pool"])
-            if here is not None and here == _storage(context.observed[move["target"]], there["pool"]):
-                yield (
-                    f"{move['machine']}: its disk {disk['name']} is on storage that {source} and {move['target']} share; "
-                    "virsh migrate moves such a machine without its disks, or name a pool of its own with to_pool"
-                )
+def _storage(observed: Observed, host: str, pool: str) -> str:
+    """The storage of a pool as marks have proved it: two that only look alike are two."""
+    return storage_of(host, pool, (observed[host].get("pools") or {}).get(pool) or {})
 
 
-def _storage(facts: Mapping[str, t.Any], pool: str) -> t.Any:
-    content = (facts.get("pools") or {}).get(pool) or {}
-    return content.get("storage") or (content.get("filesystem") or {}).get("identity")
+def _same_pools(observed: Observed, source: str, pool: str, target: str) -> list[str]:
+    """Pools of the target that are the same storage as one of the source."""
+    storage = _storage(observed, source, pool)
+    return [name for name in observed[target].get("pools") or {} if _storage(observed, target, name) == storage]
 
 
-def _note_bases(plan: dict[str, t.Any], found: Mapping[str, t.Any], wanted: Sequence[tuple[str, Machine]], looks: Looks) -> None:
+def _apart(machine: Machine, source: str, target: str, kept: Container[str]) -> Iterator[str]:
+    """A disk on shared storage stays as it is; so its base has to be beside it, where the target finds it as well."""
+    for disk in machine["disks"]:
+        if disk["pool"] in kept and disk["based"] and not disk.get("beside", True):
+            yield (
+                f"{machine['machine']}: its disk {disk['name']} is on storage that {source} and {target} share, and its base is in another"
+                f" pool of {source}; bring the base beside it (migrate with to={source} and to_pool, to another pool and back), or name a"
+                " pool of the target with to_pool"
+            )
+
+
+def _note_bases(plan: dict[str, t.Any], found: Plan, wanted: Sequence[tuple[str, Machine]], looks: Looks) -> None:
     """What is relayed, claimed and referred to."""
     names = {f"{_slug(index)}-1": one["machine"] for index, (_source, one) in enumerate(wanted)}
     titles = _titles(looks)
@@ -460,14 +568,21 @@ def _titles(looks: Looks) -> dict[str, str]:
     }
 
 
-def _plan_text(plan: Mapping[str, t.Any]) -> Iterator[str]:
+def _plan_text(plan: Plan) -> Iterator[str]:
     moves = plan["moves"]
     yield f"{len(moves)} machine{'' if len(moves) == 1 else 's'} to move"
     width = max((len(move["machine"]) for move in moves), default=0)
     for move in moves:
         how = "live, while it runs" if move["live"] else "off"
-        size = move.get("bytes", 0) / 2**20
-        yield f"  {move['machine']:<{width}}  {move['source']} > {move['target'] or '?'}  {how}, disks with {size:.1f} MiB"
+        what = f"disks with {move.get('bytes', 0) / 2**20:.1f} MiB"
+        if move.get("shared"):
+            what += f"; what is in the pool {' and '.join(move['shared'])} stays there, as both hosts have it"
+        way = f"{move['source']} > {move['target'] or '?'}"
+        if move.get("within"):
+            way = f"{move['source']}, from the pool {' and '.join(move['from'])} to {move['within']}"
+        yield f"  {move['machine']:<{width}}  {way}  {how}, {what}"
+        for base in move.get("bases") or ():
+            yield f"  the base {base['title']} is copied first to the pool {move['within']}, {base['size_bytes'] / 2**20:.1f} MiB"
     for relay in plan["relays"]:
         size = f", {relay['size_bytes'] / 2**20:.1f} MiB" if relay["size_bytes"] else ""
         yield f"  the base {relay['base']} goes first to {', '.join(relay['targets'])}{size}"

@@ -15,6 +15,8 @@ from .migration_looks import FORMAT, Looks, Request, records_of, seen_of, unknow
 from .migration_steps import FINISHED, HANDED_OVER, REMOVED, key_of
 from .removal_plan import names_of
 
+Seen = Mapping[str, Mapping[str, t.Any]]
+
 
 class _Journaled(t.NamedTuple):
     """What both hosts say of one machine that is on its way."""
@@ -35,6 +37,9 @@ def migration_recovery(looks: Looks, request: Request | None = None) -> dict[str
     seen, unknown = seen_of(looks), unknown_of(looks)
     moves: list[dict[str, t.Any]] = []
     problems: list[str] = []
+    for move, problem in _relocations(seen, request):
+        moves += [move] if move else []
+        problems += [problem] if problem else []
     for found in _journaled(seen):
         if request is not None and not _is_meant(found, request):
             continue
@@ -52,25 +57,44 @@ def migration_recovery(looks: Looks, request: Request | None = None) -> dict[str
     }
 
 
+def _relocations(seen: Seen, request: Request | None) -> Iterator[tuple[dict[str, t.Any] | None, str | None]]:
+    """Moves to another pool of a host. What the machine's definition names there, stays; the host itself sees to that."""
+    for host, look in seen.items():
+        for entry in look["journal"]:
+            found = _Journaled(key_of(entry), host, host, entry, None)
+            if entry["side"] != "within" or (request is not None and not _is_meant(found, request)):
+                continue
+            if entry.get("process") is not None:
+                yield (
+                    None,
+                    f"{found.key[2]}: its migration to the pool {entry['peer']} of {host} has not ended: process {entry['process']} of"
+                    f" {host} is still at work on it; run again when that has ended",
+                )
+                continue
+            names = dict(zip(("tenant", "service", "machine"), found.key, strict=True))
+            ways = {"source": host, "target": host, "live": entry["live"], "within": entry["peer"]}
+            yield {**names, **ways, "group": None, "number": None, "undo": True}, None
+
+
 def _is_meant(found: _Journaled, request: Request) -> bool:
     if request.get("host"):
         return request["host"] in (found.source, found.target)
     return found.key[2] in names_of(request.get("machine"))
 
 
-def _journaled(seen: Mapping[str, Mapping[str, t.Any]]) -> Iterator[_Journaled]:
+def _journaled(seen: Seen) -> Iterator[_Journaled]:
     ends: dict[tuple[tuple[str, ...], str, str], dict[str, t.Any]] = {}
     for host, look in seen.items():
         for entry in look["journal"]:
+            if entry["side"] == "within":
+                continue
             source, target = (host, entry["peer"]) if entry["side"] == "source" else (entry["peer"], host)
             ends.setdefault((key_of(entry), source, target), {})[entry["side"]] = entry
     for (key, source, target), sides in ends.items():
         yield _Journaled(key, source, target, sides.get("source"), sides.get("target"))
 
 
-def _decision(
-    found: _Journaled, seen: Mapping[str, Mapping[str, t.Any]], unknown: Mapping[str, str]
-) -> tuple[dict[str, t.Any] | None, str | None]:
+def _decision(found: _Journaled, seen: Seen, unknown: Mapping[str, str]) -> tuple[dict[str, t.Any] | None, str | None]:
     """What ends it, or why that cannot be known."""
     name, source, target = found.key[2], found.source, found.target
     begun = f"{name}: its migration from {source} to {target} has not ended"
@@ -130,7 +154,7 @@ def _decision(
     return None, by_hand
 
 
-def _is_surely_here(found: _Journaled, seen: Mapping[str, Mapping[str, t.Any]]) -> bool:
+def _is_surely_here(found: _Journaled, seen: Seen) -> bool:
     """Whether the source has the machine whatever the target says: it was not handed over, and if it moved live, it still runs here."""
     if found.source not in seen or found.source_says is None or found.source_says["phase"] != "leaving":
         return False
@@ -144,6 +168,12 @@ def _state(look: Mapping[str, t.Any], key: tuple[str, ...]) -> str:
 
 def _recovery_text(moves: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
     for move in moves:
+        if move.get("within"):
+            yield (
+                f"An earlier migration of {move['machine']} to the pool {move['within']} of {move['source']} had not ended; it is ended,"
+                " and what the machine's definition names is kept."
+            )
+            continue
         what = "is undone" if move.get("undo") else "is finished"
         if move.get("target_lost"):
             what += f", on {move['source']} alone since {move['target']} cannot be asked; what has come there goes when it can"

@@ -18,10 +18,12 @@ FORMAT = 1
 PREPARED, SENT, RECEIVED, HANDED_OVER, FINISHED, REMOVED = "prepared", "sent", "received", "handed_over", "finished", "removed"
 FORWARD = (PREPARED, SENT, RECEIVED, HANDED_OVER, FINISHED, REMOVED)
 UNDONE_THERE, UNDONE_HERE = "undone_there", "undone_here"
+RELOCATED = "relocated"  # the one step of a machine that stays on its host and moves to another pool
 RECORDED = "recorded"
-_ON_SOURCE = (SENT, HANDED_OVER, REMOVED, UNDONE_HERE)
+_ON_SOURCE = (SENT, HANDED_OVER, REMOVED, UNDONE_HERE, RELOCATED)
 _KEYS = ("tenant", "service", "machine")
 
+Plan = Mapping[str, t.Any]
 Move = Mapping[str, t.Any]
 Results = Mapping[str, Mapping[str, Mapping[str, t.Any]]]
 
@@ -30,7 +32,7 @@ def key_of(machine: Mapping[str, t.Any]) -> tuple[str, ...]:
     return tuple(machine[key] for key in _KEYS)
 
 
-def migration_steps(plan: Mapping[str, t.Any], results: Results, step: str) -> dict[str, list[dict[str, t.Any]]]:
+def migration_steps(plan: Plan, results: Results, step: str) -> dict[str, list[dict[str, t.Any]]]:
     """``{host: machines}``, as the module of the step takes them.
 
     :param plan: as migration_plan returns it.
@@ -47,6 +49,8 @@ def migration_steps(plan: Mapping[str, t.Any], results: Results, step: str) -> d
 
 
 def _is_next(move: Move, results: Results, step: str) -> bool:
+    if move.get("within") or step == RELOCATED:
+        return bool(move.get("within")) and step == RELOCATED
     if step in FORWARD:
         first = FORWARD.index(move.get("from_step", PREPARED))
         earlier = FORWARD[first : FORWARD.index(step)] if FORWARD.index(step) >= first else None
@@ -90,18 +94,20 @@ def _is_done(move: Move, results: Results, step: str) -> bool:
     return found is not None and not found["problem"]
 
 
-def _arguments(plan: Mapping[str, t.Any], move: Move, results: Results, step: str) -> dict[str, t.Any]:
+def _arguments(plan: Plan, move: Move, results: Results, step: str) -> dict[str, t.Any]:
     told: dict[str, t.Any] = {key: move[key] for key in _KEYS}
     begun_by = (move.get("begun_by") or {}).get("source" if step in _ON_SOURCE else "target")
     if begun_by:
         told["begun_by"] = begun_by
+    if step == RELOCATED:
+        return told if move.get("undo") else {**told, "pool": move["within"], "live": move["live"]}
     if step in (PREPARED, RECEIVED):
         return {**told, **move["arrival"]}
     if step == SENT:
         prepared = _result(move, results, PREPARED) or {}
         port = results[move["target"]][PREPARED].get("port")
         peer = {"host": move["target"], "address": plan["addresses"].get(move["target"]), "port": port}
-        return {**told, "live": move["live"], "peer": peer, "place": prepared.get("place")}
+        return {**told, "live": move["live"], "peer": peer, "place": prepared.get("place"), "shared": move.get("shared") or []}
     if step in (FINISHED, REMOVED):
         return {**told, **_numbers(plan, results, move["tenant"], move["service"])}
     if step == UNDONE_HERE:
@@ -109,7 +115,7 @@ def _arguments(plan: Mapping[str, t.Any], move: Move, results: Results, step: st
     return told
 
 
-def _numbers(plan: Mapping[str, t.Any], results: Results, tenant: str, service: str) -> dict[str, t.Any]:
+def _numbers(plan: Plan, results: Results, tenant: str, service: str) -> dict[str, t.Any]:
     """Where the machines of the service are, when those have left that were handed over."""
     record = next((one for one in plan["records"] if (one["tenant"], one["service"]) == (tenant, service)), None)
     assignments = dict(record["assignments"]) if record else {}
@@ -121,12 +127,12 @@ def _numbers(plan: Mapping[str, t.Any], results: Results, tenant: str, service: 
 
 
 def is_handed_over(move: Move, results: Results) -> bool:
-    if move.get("undo"):
+    if move.get("undo") or move.get("within"):
         return False
     return move.get("from_step") in (FINISHED, REMOVED) or _is_done(move, results, HANDED_OVER)
 
 
-def _recorded(plan: Mapping[str, t.Any], results: Results) -> dict[str, list[dict[str, t.Any]]]:
+def _recorded(plan: Plan, results: Results) -> dict[str, list[dict[str, t.Any]]]:
     """The other hosts of the services, whose records name the hosts of all machines."""
     found: dict[str, list[dict[str, t.Any]]] = {}
     for record in plan["records"]:
@@ -147,18 +153,14 @@ def _recorded(plan: Mapping[str, t.Any], results: Results) -> dict[str, list[dic
 # --- what became of it -------------------------------------------------------------------------
 
 
-def migration_report(plan: Mapping[str, t.Any], results: Results, predicted: bool = False) -> dict[str, t.Any]:
+def migration_report(plan: Plan, results: Results, predicted: bool = False) -> dict[str, t.Any]:
     """
     :returns: ``{"format", "predicted", "ok", "machines": [{"tenant", "service", "machine", "source", "target", "live", "state",
         "bytes", "seconds", "downtime_ms", "memory_bytes", "disk_bytes", "reason"}], "failures": [str], "text": [str]}``; states are
         moved, as before, unfinished, unknown.
     """
     machines = [_outcome(move, results, predicted) for move in plan["moves"]]
-    failures = [
-        f"{one['machine']} from {one['source']} to {one['target']}: {one['reason']}"
-        for one in machines
-        if one["state"] not in ("moved", "undone")
-    ]
+    failures = [f"{one['machine']} {_way(one)}: {one['reason']}" for one in machines if one["state"] not in ("moved", "undone")]
     failures += [
         f"{host}: the record of the service was not changed: {one_line(told[RECORDED].get('msg'))}"
         for host, told in results.items()
@@ -175,21 +177,37 @@ def migration_report(plan: Mapping[str, t.Any], results: Results, predicted: boo
     return {**report, "text": list(_report_text(report))}
 
 
+def _way(one: Move) -> str:
+    return f"on {one['source']} to the pool {one['pool']}" if one.get("pool") else f"from {one['source']} to {one['target']}"
+
+
 def _outcome(move: Move, results: Results, predicted: bool) -> dict[str, t.Any]:
-    sent = _result(move, results, SENT) or {}
+    sent = _result(move, results, RELOCATED if move.get("within") else SENT) or {}
     state, reason = ("moved", "") if predicted else _end_of(move, results)
     return {
         **{key: move[key] for key in _KEYS},
         "source": move["source"],
         "target": move["target"],
         "live": move["live"],
+        **({"pool": move["within"]} if move.get("within") else {}),
         "state": state,
         **{key: sent.get(key) for key in ("bytes", "seconds", "downtime_ms", "memory_bytes", "disk_bytes")},
         "reason": reason,
     }
 
 
+def _end_within(move: Move, results: Results) -> tuple[str, str]:
+    found = _result(move, results, RELOCATED)
+    if found is None:
+        return "as before", "the run ended before its turn"
+    if not found["problem"]:
+        return ("undone" if move.get("undo") else "moved"), ""
+    return (found["state"], f"{found['problem']} Run again.") if found["state"] == "unknown" else ("as before", str(found["problem"]))
+
+
 def _end_of(move: Move, results: Results) -> tuple[str, str]:
+    if move.get("within"):
+        return _end_within(move, results)
     back = (UNDONE_HERE,) if move.get("target_lost") else (UNDONE_THERE, UNDONE_HERE)
     steps = back if move.get("undo") else FORWARD[FORWARD.index(move.get("from_step", PREPARED)) :]
     failed = next((step for step in steps if not _is_done(move, results, step)), None)
@@ -222,9 +240,10 @@ def _report_text(report: Mapping[str, t.Any]) -> Iterator[str]:
     width = max((len(one["machine"]) for one in machines), default=0)
     for one in machines:
         how = "live" if one["live"] else "off"
-        line = f"  {one['machine']:<{width}}  {one['source']} > {one['target']}  {how}"
+        way = f"{one['source']}, to the pool {one['pool']}" if one.get("pool") else f"{one['source']} > {one['target']}"
+        line = f"  {one['machine']:<{width}}  {way}  {how}"
         if one["state"] == "undone":
-            yield f"{line}  an earlier migration was undone"
+            yield f"{line}  an earlier migration was {'ended' if one.get('pool') else 'undone'}"
         elif one["state"] != "moved":
             yield f"{line}  {one['state'].upper()}: {one['reason']}"
         else:
@@ -232,7 +251,7 @@ def _report_text(report: Mapping[str, t.Any]) -> Iterator[str]:
     yield from (f"  stays: {text}" for text in report["stays"])
 
 
-def _figures(one: Mapping[str, t.Any]) -> str:
+def _figures(one: Move) -> str:
     parts = []
     if one["seconds"] is not None:
         parts.append(f"{one['seconds']:.1f} s")

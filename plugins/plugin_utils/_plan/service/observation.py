@@ -14,19 +14,31 @@ import ipaddress
 import json
 import re
 import typing as t
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from ....module_utils._machine.moves import SOURCE, TARGET, WITHIN
+from ....module_utils._machine.template import LARGEST_TEXT
 from ....module_utils._names import is_host_label, is_name
-from ....module_utils._untrusted import MAX_DEPTH, Malformed, Value
-
-Check = Callable[[Value], object]
-
-# The record of a service may be large, and hold files.
-MAX_TEXT, MAX_VALUES = 1 << 24, 2_000_000
-
-_NAME, _PATH = 255, 4096
-_MOST = 100_000
-_MAX_RATE = 1e9
+from ....module_utils._untrusted import Malformed, Value
+from .answer_checks import (
+    MAX_VALUES,
+    MOST,
+    all_of,
+    bounded,
+    by_name,
+    count,
+    digest,
+    fields,
+    flag,
+    has,
+    line,
+    list_of,
+    mapping,
+    moment,
+    name,
+    path,
+    rate,
+)
 
 
 def checked(observation: object, host: str) -> dict[str, t.Any]:
@@ -36,230 +48,180 @@ def checked(observation: object, host: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", observation)
 
 
-def bounded(observation: object, host: str) -> t.Any:
-    """The same, looked at without recursion. :raises Malformed: it is too large, too deep, or not JSON."""
-    place = f"what {host} tells"
-    waiting, values = [(observation, 1)], 0
-    while waiting:
-        item, depth = waiting.pop()
-        inner: t.Iterable[t.Any] = ()
-        if isinstance(item, Mapping):
-            if not all(isinstance(key, str) for key in item):
-                raise Malformed(place, "a key is no text")
-            inner = [*item, *item.values()]
-        elif isinstance(item, (list, tuple)):
-            inner = item
-        elif isinstance(item, str) and len(item) > MAX_TEXT:
-            raise Malformed(place, f"a text has {len(item)} characters; at most {MAX_TEXT} are accepted")
-        elif isinstance(item, int) and abs(item) >= 1 << 64:
-            raise Malformed(place, "a number has more than 64 bits")
-        elif isinstance(item, float) and not abs(item) < float("inf"):
-            raise Malformed(place, f"{item} is no number")
-        below = [(one, depth + 1) for one in inner]
-        values += len(below)
-        if values > MAX_VALUES or (below and depth > MAX_DEPTH):
-            raise Malformed(place, f"it has more than {MAX_VALUES} values, or is nested more than {MAX_DEPTH} deep")
-        waiting += below
-    return observation
-
-
-def _list(check: Check, most: int = _MOST) -> Check:
-    return lambda value: [check(one) for one in value.items(most)]
-
-
-def _by_name(check: Check, most: int = 1000) -> Check:
-    return lambda value: [check(one) for one in value.entries(most).values()]
-
-
-def _fields(**checks: Check) -> Check:
-    """A mapping in which each of these is null, absent, or as it should be."""
-
-    def check(value: Value) -> None:
-        value.mapping()
-        for key, one in checks.items():
-            found = value.get(key)
-            if found is not None:
-                one(found)
-
-    return check
-
-
-def _all_of(*checks: Check) -> Check:
-    return lambda value: [check(value) for check in checks]
-
-
-def _has(**checks: Check) -> Check:
-    """A mapping in which each of these is there."""
-    return lambda value: [check(value[key]) for key, check in checks.items()]
-
-
-def _line(value: Value) -> None:
-    value.cleaned(MAX_TEXT)
-
-
-def _name(value: Value) -> None:
-    value.text(_NAME)
-
-
-def _path(value: Value) -> None:
-    value.cleaned(_PATH)
-
-
-def _count(value: Value) -> None:
-    value.integer()
-
-
-def _flag(value: Value) -> None:
-    value.flag()
-
-
-def _mapping(value: Value) -> None:
-    value.mapping()
-
-
-def _digest(value: Value) -> None:
-    value.digest()
-
-
-def _rate(value: Value) -> None:
-    value.number(0.0, _MAX_RATE)
-
-
-def _time(value: Value) -> None:
-    value.number(-1e12, 1e12)
-
-
-_BASE = _all_of(
-    _has(sha256=_digest, size_bytes=_count),
-    _fields(
-        source_sha256=_digest,
-        chunks_sha256=_digest,
-        parent=_digest,
-        virtual_size_bytes=_count,
-        chunk_bytes=_count,
+BASE = all_of(
+    has(sha256=digest, size_bytes=count),
+    fields(
+        source_sha256=digest,
+        chunks_sha256=digest,
+        parent=digest,
+        virtual_size_bytes=count,
+        chunk_bytes=count,
         image_format=lambda value: value.choice("raw", "qcow2"),
-        imported_from=_fields(
-            kind=_name, name=_line, image_format=_name, size_bytes=_count, checksum=_name, etag=_line, last_modified=_line
+        imported_from=fields(
+            kind=name, name=line, image_format=name, size_bytes=count, checksum=name, etag=line, last_modified=line, tenant=name
         ),
-        chain=_list(_digest, 1000),
-        names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
-        tenants=_list(_name, 10_000),
-        pins=_list(_line, 10_000),
-        users=_list(_path),
-        sources=_list(_digest, 10_000),
-        path=_path,
+        chain=list_of(digest, 1000),
+        names=list_of(has(tenant=name, name=name, version=name), 10_000),
+        tenants=list_of(name, 10_000),
+        pins=list_of(line, 10_000),
+        users=list_of(path),
+        sources=list_of(digest, 10_000),
+        path=path,
     ),
 )
-_POOL = _fields(
-    path=_path,
-    exists=_flag,
-    writable=_flag,
-    known=_flag,
-    reason=_line,
-    error=_line,
-    filesystem=_fields(type=_name, identity=_path, shared=_flag, reflink=_flag, immutable=_flag),
-    bases=_list(_BASE),
-    partials=_list(_all_of(_has(sha256=_digest), _fields(allocated_bytes=_count, size_bytes=_count))),
-    damaged=_list(_all_of(_has(sha256=_digest), _fields(damage=_line, path=_path, parent=_digest, users=_list(_path)))),
+POOL = fields(
+    path=path,
+    exists=flag,
+    writable=flag,
+    known=flag,
+    reason=line,
+    error=line,
+    filesystem=fields(type=name, identity=path, shared=flag, reflink=flag, immutable=flag),
+    bases=list_of(BASE),
+    partials=list_of(all_of(has(sha256=digest), fields(allocated_bytes=count, size_bytes=count))),
+    damaged=list_of(all_of(has(sha256=digest), fields(damage=line, path=path, parent=digest, users=list_of(path)))),
 )
-_POOL_CAPACITY = _fields(
-    path=_path,
-    exists=_flag,
-    writable=_flag,
-    known=_flag,
-    error=_line,
-    total_bytes=_count,
-    free_bytes=_count,
-    promised_bytes=_count,
-    qemu_problem=_line,
-    write_mbps=_rate,
+_POOL_CAPACITY = fields(
+    path=path,
+    exists=flag,
+    writable=flag,
+    known=flag,
+    error=line,
+    total_bytes=count,
+    free_bytes=count,
+    reserve_bytes=count,
+    promised_bytes=count,
+    qemu_problem=line,
+    write_mbps=rate,
 )
-_CAPACITY = _fields(
+_CAPACITY = fields(
     cpus=lambda value: value.number(0, 1e6),
-    memory_mib=_count,
-    memory_available_mib=_count,
-    load_1m=_rate,
-    pools=_by_name(_POOL_CAPACITY),
+    memory_mib=count,
+    memory_available_mib=count,
+    load_1m=rate,
+    pools=by_name(_POOL_CAPACITY),
 )
-_MACHINE = _all_of(
-    _has(machine=_name),
-    _fields(
-        domain=_name,
-        uuid=_name,
-        running=_flag,
-        number=_count,
-        group=_name,
-        spec=_mapping,
-        memory_mib=_count,
-        cpus=_count,
-        macs=_list(_name, 1000),
-        report=_mapping,
-        report_expected=_flag,
-        problem=_line,
+#: What a host remembers of the numbers of machines.
+SCALED = all_of(
+    has(generation=lambda value: value.integer(0)),
+    has(
+        groups=by_name(
+            has(count=lambda value: value.integer(1, 10_000), of=lambda value: value.integer(1, 10_000), at=moment),
+        )
     ),
 )
-_DOMAIN = _fields(
-    domain=_line,
-    uuid=_name,
-    service=_name,
-    tenant=_name,
-    machine=_name,
-    macs=_list(_name, 1000),
-    memory_mib=_count,
-    cpus=_count,
-    disk_bytes=_count,
-    running=_flag,
-    problem=_line,
+_MACHINE = all_of(
+    has(machine=name),
+    fields(
+        domain=name,
+        uuid=name,
+        running=flag,
+        number=count,
+        group=name,
+        spec=mapping,
+        memory_mib=count,
+        cpus=count,
+        macs=list_of(name, 1000),
+        report=mapping,
+        report_expected=flag,
+        problem=line,
+    ),
 )
-_USED = _by_name(_fields(bytes=_count, growth_bytes=_count))
-_HOST = _fields(
-    reachable=_flag,
-    known=_flag,
-    reason=_line,
+_DOMAIN = fields(
+    domain=line,
+    uuid=name,
+    service=name,
+    tenant=name,
+    machine=name,
+    macs=list_of(name, 1000),
+    addresses=list_of(fields(network=line, address=name), 1000),
+    memory_mib=count,
+    cpus=count,
+    disk_bytes=count,
+    hugepages=name,
+    running=flag,
+    problem=line,
+)
+TEMPLATE = all_of(
+    has(
+        cpus=count,
+        memory_mib=count,
+        hardware=mapping,
+        networks=list_of(mapping, 1000),
+        disks=list_of(has(name=name, base=name, size_bytes=count), 1000),
+    ),
+    fields(seeded=flag, variables=lambda value: value.text(LARGEST_TEXT)),
+)
+_USED = by_name(fields(bytes=count, growth_bytes=count))
+_USE = all_of(has(name=name, cpus=count, memory_mib=count, disk_bytes=count), fields(hugepages=name, pools=_USED))
+_HOST = fields(
+    format=count,
+    reachable=flag,
+    known=flag,
+    reason=line,
     capacity=_CAPACITY,
-    packages=_mapping,
-    missing=_list(_fields(what=_line, package=_line), 100),
-    address=_name,
-    address_local=_flag,
-    port_range=_name,
-    ports_free=_list(lambda value: value.integer(1, 65535)),
-    clock=_fields(utc=_name, controller_utc=_name, ahead_s=_time),
-    clock_s=_time,
-    pools=_by_name(_POOL),
-    machines=_list(_MACHINE),
-    domains=_list(_DOMAIN),
-    networks=_by_name(_flag, 10_000),
-    bridges=_list(_name, 10_000),
-    offers=_fields(
-        firmware=_list(_name, 10),
-        tpm=_list(_name, 10),
-        machine_types=_list(_name, 1000),
-        interfaces=_list(_name, 10_000),
-        open_vswitch=_list(_name, 10_000),
-        disk_buses=_list(_name, 100),
-        graphics=_list(_name, 100),
-        cpu_models=_list(_name, 1000),
-        cpus=_list(_count, 10_000),
-        nodes=_list(_count, 1024),
-        hugepages_mib=_by_name(_count, 10),
+    packages=mapping,
+    missing=list_of(fields(what=line, package=line), 100),
+    address=name,
+    address_local=flag,
+    port_range=name,
+    ports_free=list_of(lambda value: value.integer(1, 65535)),
+    clock=fields(utc=name, controller_utc=name, ahead_s=moment),
+    clock_s=moment,
+    pools=by_name(POOL),
+    machines=list_of(_MACHINE),
+    domains=list_of(_DOMAIN),
+    networks=by_name(flag, 10_000),
+    xml_problems=by_name(line, 10_000),
+    bridges=list_of(name, 10_000),
+    offers=fields(
+        firmware=list_of(name, 10),
+        tpm=list_of(name, 10),
+        machine_types=list_of(name, 1000),
+        interfaces=list_of(name, 10_000),
+        open_vswitch=list_of(name, 10_000),
+        vlan_networks=list_of(line, 10_000),
+        watchdogs=list_of(name, 100),
+        most_cpus=count,
+        disk_buses=list_of(name, 100),
+        graphics=list_of(name, 100),
+        cpu_models=list_of(name, 1000),
+        cpus=list_of(count, 10_000),
+        nodes=list_of(count, 1024),
+        hugepages_mib=by_name(count, 10),
     ),
-    record=_mapping,
-    moves=_list(_has(machine=_name, side=lambda value: value.choice("source", "target"), peer=_line)),
-    own_claims=_list(
-        _all_of(
-            _has(run=_name, uses=_list(_all_of(_has(name=_name, cpus=_count, memory_mib=_count, disk_bytes=_count), _fields(pools=_USED)))),
-            _has(places=_by_name(_has(host=_name, group=_name, number=_count, pools=_by_name(_name)), _MOST)),
+    sources=by_name(fields(stored=TEMPLATE, live=TEMPLATE, problem=line)),
+    record=fields(
+        service=line,
+        generation=lambda value: value.integer(-1),
+        assignments=by_name(has(host=line, group=line, number=count), MOST),
+        scaled=SCALED,
+    ),
+    moves=list_of(has(machine=name, side=lambda value: value.choice(SOURCE, TARGET, WITHIN), peer=line)),
+    claims_generation=count,
+    claims=list_of(
+        all_of(
+            has(cpus=count, memory_mib=count, pools=_USED),
+            fields(hugepages_mib=by_name(count, 10), tenant=name, machines=count, disk_bytes=count),
+        )
+    ),
+    own_claims=list_of(
+        all_of(
+            has(run=name, uses=list_of(_USE)),
+            has(places=by_name(has(host=name, group=name, number=count, pools=by_name(name)), MOST)),
         ),
         1000,
     ),
-    measured=_fields(
-        links=_list(_all_of(_has(**{"from": _name, "to": _name, "mbps": _rate}), _fields(latency_s=_rate, age_s=_time, by=_name))),
-        disks_age_s=_time,
-        cpus=_rate,
-        load_1m=_rate,
-        memory_available_mib=_rate,
+    measured=fields(
+        links=list_of(all_of(has(**{"from": name, "to": name, "mbps": rate}), fields(latency_s=rate, age_s=moment, by=name))),
+        disk_write_mbps=rate,
+        disk_read_mbps=rate,
+        disks_age_s=moment,
+        cpus=rate,
+        load_1m=rate,
+        memory_available_mib=rate,
     ),
-    parts=_mapping,
+    parts=mapping,
 )
 
 
@@ -268,20 +230,20 @@ def _size(value: Value) -> None:
         value.integer()
 
 
-_FILE = _fields(
-    isreg=_flag,
+_FILE = fields(
+    isreg=flag,
     size=_size,
-    problem=_line,
-    note=_line,
-    sha256=_name,
-    checksum=_name,
-    etag=_line,
-    last_modified=_line,
-    listed=_name,
+    problem=line,
+    note=line,
+    sha256=name,
+    checksum=name,
+    etag=line,
+    last_modified=line,
+    listed=name,
 )
 
 
-_CANDIDATES = _list(_has(sha256=_digest, path=_path, size_bytes=_count))
+_CANDIDATES = list_of(has(sha256=digest, path=path, size_bytes=count))
 
 
 def check_candidates(files: object, host: str) -> None:
@@ -316,74 +278,75 @@ def _address(value: Value) -> None:
         raise value.wrong("an IP address") from None
 
 
-_STATUS_MACHINE = _all_of(
-    _has(tenant=_service_name, service=_service_name, machine=_machine_name, running=_flag, disks=_list(_path, 1000)),
-    _fields(
-        domain=_name,
-        number=_count,
-        group=_name,
-        state=_name,
-        spec=_mapping,
-        memory_mib=_count,
-        cpus=_count,
-        macs=_list(_name, 1000),
-        addresses=_list(_has(address=_address, source=_name), 1000),
-        report=_fields(hostname=_line, status=_line),
-        problem=_line,
+_STATUS_MACHINE = all_of(
+    has(tenant=_service_name, service=_service_name, machine=_machine_name, running=flag, disks=list_of(path, 1000)),
+    fields(
+        domain=name,
+        number=count,
+        group=name,
+        state=name,
+        spec=mapping,
+        memory_mib=count,
+        cpus=count,
+        macs=list_of(name, 1000),
+        addresses=list_of(has(address=_address, source=name), 1000),
+        report=fields(hostname=line, status=line),
+        problem=line,
     ),
 )
-_STATUS_DISK = _all_of(
-    _has(path=_path, bytes=_count),
-    _fields(
+_STATUS_DISK = all_of(
+    has(path=path, bytes=count),
+    fields(
         tenant=_service_name,
         service=_service_name,
         machine=_machine_name,
-        name=_line,
-        virtual_bytes=_count,
-        base=_digest,
-        parent=_path,
-        base_path=_path,
-        has_parent=_flag,
+        name=line,
+        virtual_bytes=count,
+        base=digest,
+        parent=path,
+        base_path=path,
+        has_parent=flag,
     ),
 )
-_PLACE = _has(path=_path, bytes=_count, changed_at=_time)
-_STATUS_POOL = _all_of(
-    _POOL,
-    _fields(
-        free_bytes=_count,
-        total_bytes=_count,
-        disks=_list(_STATUS_DISK),
-        others=_has(disks=_count, bytes=_count),
-        unfinished=_list(_PLACE),
-        references=_list(_has(sha256=_digest, names=_list(_line))),
+_PLACE = has(path=path, bytes=count, changed_at=moment)
+_STATUS_POOL = all_of(
+    POOL,
+    fields(
+        free_bytes=count,
+        total_bytes=count,
+        disks=list_of(_STATUS_DISK),
+        others=has(disks=count, bytes=count),
+        unfinished=list_of(_PLACE),
+        references=list_of(has(sha256=digest, names=list_of(line))),
     ),
 )
-_STATUS_SERVICE = _all_of(
-    _has(tenant=_service_name, service=_service_name),
-    _fields(
-        generation=_count,
-        assignments=_by_name(_fields(host=_line, group=_line, number=_count), _MOST),
-        bases=_list(_fields(name=_line, version=_line, sha256=_digest)),
-        problem=_line,
+_STATUS_SERVICE = all_of(
+    has(tenant=_service_name, service=_service_name),
+    fields(
+        generation=count,
+        assignments=by_name(fields(host=line, group=line, number=count), MOST),
+        bases=list_of(fields(name=line, version=line, sha256=digest)),
+        problem=line,
+        scaled=SCALED,
     ),
 )
-_STATUS = _all_of(
-    _has(known=_flag, pools=_by_name(_STATUS_POOL), machines=_list(_STATUS_MACHINE), services=_list(_STATUS_SERVICE)),
-    _fields(
-        reason=_line,
-        seen_at=_time,
-        host=_fields(cpus=_rate, memory_mib=_count, memory_available_mib=_count, load_1m=_rate),
-        others=_has(domains=_count, running=_count, memory_mib=_count, unread=_count),
-        jobs=_list(_has(tenant=_service_name, service=_service_name, run=_service_name)),
+_STATUS = all_of(
+    has(known=flag, pools=by_name(_STATUS_POOL), machines=list_of(_STATUS_MACHINE), services=list_of(_STATUS_SERVICE)),
+    fields(
+        reason=line,
+        seen_at=moment,
+        host=fields(cpus=rate, memory_mib=count, memory_available_mib=count, load_1m=rate),
+        others=has(domains=count, running=count, memory_mib=count, unread=count),
+        jobs=list_of(has(tenant=_service_name, service=_service_name, run=_service_name)),
     ),
 )
 
 
-_VERIFIED_BASE = _all_of(
-    _BASE, _has(damaged=_flag, chain=_list(_digest, 1000), names=_list(_has(tenant=_name, name=_name, version=_name), 10_000))
+_VERIFIED_BASE = all_of(
+    BASE, has(damaged=flag, chain=list_of(digest, 1000), names=list_of(has(tenant=name, name=name, version=name), 10_000))
 )
-_VERIFIED = _has(
-    pools=_by_name(_all_of(_POOL, _has(bases=_list(_VERIFIED_BASE), damaged=_list(_has(sha256=_digest, damage=_line, users=_list(_path))))))
+_VERIFIED = has(
+    pools=by_name(all_of(POOL, has(bases=list_of(_VERIFIED_BASE), damaged=list_of(has(sha256=digest, damage=line, users=list_of(path))))))
 )
 
 
@@ -399,90 +362,94 @@ def checked_status(status: object, host: str) -> dict[str, t.Any]:
     return t.cast("dict[str, t.Any]", status)
 
 
-_PRUNE = _has(
-    unknown=_list(_line),
-    pools=_by_name(
-        _fields(
-            path=_path,
-            known=_flag,
-            error=_line,
-            identity=_path,
-            shared=_flag,
-            free_bytes=_count,
-            total_bytes=_count,
-            bases=_list(
-                _has(
-                    sha256=_digest,
-                    names=_list(_has(tenant=_name, name=_name, version=_name), 10_000),
-                    bytes=_count,
-                    unused_s=_time,
-                    used_at=_time,
-                    usable=_flag,
-                    children=_list(_digest),
-                    kept=_list(_line),
+PRUNE = has(
+    unknown=list_of(line),
+    pools=by_name(
+        fields(
+            path=path,
+            known=flag,
+            error=line,
+            identity=path,
+            shared=flag,
+            free_bytes=count,
+            total_bytes=count,
+            bases=list_of(
+                has(
+                    sha256=digest,
+                    names=list_of(has(tenant=name, name=name, version=name), 10_000),
+                    bytes=count,
+                    unused_s=moment,
+                    used_at=moment,
+                    usable=flag,
+                    children=list_of(digest),
+                    kept=list_of(line),
                 )
             ),
-            left=_list(_all_of(_has(kind=_name, path=_path, bytes=_count, age_s=_time, kept=_list(_line)), _fields(sha256=_digest))),
+            left=list_of(all_of(has(kind=name, path=path, bytes=count, age_s=moment, kept=list_of(line)), fields(sha256=digest))),
         )
     ),
 )
 
 
-def checked_prune(seen: t.Any, host: str) -> dict[str, t.Any]:
+def checked_prune(seen: object, host: str) -> dict[str, t.Any]:
     """The same. :raises Malformed: the first thing that cannot be so, with its place."""
-    _PRUNE(Value(bounded(seen, host), f"what {host} tells"))
+    PRUNE(Value(bounded(seen, host), f"what {host} tells"))
     return t.cast("dict[str, t.Any]", seen)
 
 
 # --- while and after something is done ---------------------------------------------------------
 
-_BASE_STATUS = _fields(
-    state=_line,
-    bytes=_count,
-    size_bytes=_count,
-    received_bytes=_count,
-    rate_mbps=_rate,
-    remaining_s=_time,
-    seconds=_time,
-    parents=_list(_name, 1000),
-    received_from=_by_name(_count, 10_000),
-    attempts=_list(_fields(parent=_line, error=_line), 10_000),
-    msg=_line,
+BASE_STATUS = fields(
+    state=line,
+    bytes=count,
+    size_bytes=count,
+    received_bytes=count,
+    rate_mbps=rate,
+    remaining_s=moment,
+    seconds=moment,
+    parents=list_of(name, 1000),
+    received_from=by_name(count, 10_000),
+    attempts=list_of(fields(parent=line, error=line), 10_000),
+    msg=line,
 )
-_FOLLOWED = _all_of(_has(state=_line, bytes=_count), _BASE_STATUS)
-_DONE_MACHINE = _fields(
-    machine=_name,
-    running=_flag,
-    actions=_list(_line, 1000),
-    problem=_line,
-    report=_fields(hostname=_line, instance_id=_line, status=_line, addresses=_list(_line, 1000), errors=_list(_line, 1000)),
-    report_expected=_flag,
-    console_tail=_list(_line, 10_000),
+_FOLLOWED = all_of(has(state=line, bytes=count), BASE_STATUS)
+_DONE_MACHINE = fields(
+    machine=name,
+    state=name,
+    running=flag,
+    actions=list_of(line, 1000),
+    problem=line,
+    report=fields(hostname=line, instance_id=line, status=line, addresses=list_of(line, 1000), errors=list_of(line, 1000)),
+    report_expected=flag,
+    console_tail=list_of(line, 10_000),
+    new_disks=list_of(fields(name=name, pool=name), 1000),
+    reason=line,
+    health=list_of(fields(check=line, ok=flag, seconds=moment, reason=line), 1000),
 )
-_OUTCOME = _fields(
-    state=_name,
-    step=_line,
-    msg=_line,
-    machines=_list(_DONE_MACHINE),
-    failure=_fields(machines=_list(_DONE_MACHINE)),
-    relay=_fields(bases=_by_name(_BASE_STATUS, 10_000)),
-    bases=_list(_fields(sha256=_line, there_at=_time)),
-    began_at=_time,
-    ended_at=_time,
+OUTCOME = fields(
+    state=name,
+    step=line,
+    msg=line,
+    machines=list_of(_DONE_MACHINE),
+    failure=fields(machines=list_of(_DONE_MACHINE)),
+    relay=fields(bases=by_name(BASE_STATUS, 10_000)),
+    bases=list_of(fields(sha256=line, there_at=moment)),
+    began_at=moment,
+    ended_at=moment,
 )
-_NEWS = _fields(fleet=_by_name(_fields(bases=_by_name(_FOLLOWED, 10_000), stale=_flag), MAX_VALUES))
+_NEWS = fields(fleet=by_name(fields(bases=by_name(_FOLLOWED, 10_000), stale=flag), MAX_VALUES))
 
 
-def checked_outcome(outcome: t.Any, host: str) -> t.Any:
+def checked_outcome(outcome: object, host: str) -> t.Any:
     """What came of a host's work, or, where it cannot be understood, that it failed, and why."""
     try:
-        _OUTCOME(Value(bounded(outcome, host), f"what {host} tells"))
+        OUTCOME(Value(bounded(outcome, host), f"what {host} tells"))
     except Malformed as error:
         return {"state": "failed", "step": "Understand what the host tells", "msg": error.message}
     return outcome
 
 
-def checked_news(news: t.Any, host: str) -> dict[str, t.Any]:
+def checked_news(news: object, host: str) -> dict[str, t.Any]:
     """What a host tells of the progress of all; nothing where it cannot be understood, as of one that does not answer."""
     try:
         _NEWS(Value(bounded(news, host), f"what {host} tells"))
@@ -492,7 +459,7 @@ def checked_news(news: t.Any, host: str) -> dict[str, t.Any]:
 
 
 def unpacked(look: Mapping[str, object]) -> dict[str, object]:
-    """What host_status_info tells with its option packed. A text that is no JSON stays one, which is no status."""
+    """What host_status_info tells with its option packed. A text that is not JSON stays one, which is no status."""
     status = look.get("status")
     try:
         return {**look, "status": json.loads(status) if isinstance(status, str) else status}

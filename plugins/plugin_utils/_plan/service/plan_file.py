@@ -20,7 +20,7 @@ def saved_plan_changes(saved: object, plan: ServicePlan) -> list[str]:
     :param plan: service_plan's plan of now.
     """
     if not isinstance(saved, Mapping) or not isinstance(saved.get("service"), Mapping) or not isinstance(saved.get("relay"), list):
-        raise InvalidOption("plan_file", type(saved).__name__, "a file that the playbook plan wrote with basecast_plan_file is")
+        raise InvalidOption("plan_file", type(saved).__name__, "a file that the playbook plan wrote with basecast_plan_file is wanted")
     before = saved["service"]
     changes = []
     if (before.get("service"), before.get("tenant")) != (plan["service"], plan["tenant"]):

@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
-import textwrap
 import typing as t
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import cards
 from ..types import PlannedMachine, ServicePlan
+from . import addresses
 from .drift import drift_text, in_short
+from .wrapped_text import wrapped
 
 _GIB = 1024**3
-WIDTH = 100
+_MOST_ADDRESSES = 20
 
 _STATES = {
     "create": "to be made",
@@ -45,6 +46,11 @@ def plan_text(plan: ServicePlan, updated: Collection[str] = ()) -> list[str]:
     for name in dict.fromkeys(machine["group"] for machine in plan["machines"]):
         lines += _group(name, [machine for machine in plan["machines"] if machine["group"] == name], plan)
     lines += _unplaced(plan)
+    order = plan.get("order") or {}
+    if order.get("stages"):
+        lines += _wrapped("start order: ", "; then ".join(", ".join(stage) for stage in order["stages"]))
+    if order.get("on_failure") == "roll_back":
+        lines += _wrapped("", "if a machine fails, what the run made is removed again; bases and what was there before stay")
     for base in plan["bases"].values():
         lines += _base(base, plan)
     lines += _parents(plan)
@@ -71,6 +77,10 @@ def _group(name: str, machines: Sequence[PlannedMachine], plan: ServicePlan) -> 
     lines = [f"  {name}: {_hardware(machines[0]['spec'])}"]
     for disk_name, disk in machines[0]["spec"]["disks"].items():
         lines.append(f"    disk {disk_name}: {_disk(disk)}")
+    told = [f"{machine['machine']} {', '.join(found)}" for machine in machines if (found := _addresses(machine["spec"]))]
+    if told:
+        more = f"; and {len(told) - _MOST_ADDRESSES} more" if len(told) > _MOST_ADDRESSES else ""
+        lines += _wrapped("  addresses: ", "; ".join(told[:_MOST_ADDRESSES]) + more)
     for state, word in _STATES.items():
         by_reason: dict[tuple[str, str], list[str]] = {}
         for machine in machines:
@@ -81,11 +91,16 @@ def _group(name: str, machines: Sequence[PlannedMachine], plan: ServicePlan) -> 
     return [*lines, *_reasons(machines, plan)]
 
 
+def _addresses(spec: Mapping[str, t.Any]) -> list[str]:
+    """Those that the manifest gives it."""
+    return [card[key] for card in spec["networks"] for key, _gateway in addresses.VERSIONS.values() if card.get(key)]
+
+
 def _hardware(spec: Mapping[str, t.Any]) -> str:
     cpus = f"{spec['cpus']} CPU" + ("s" if spec["cpus"] != 1 else "")
     kinds = [(cards.kind_of(card), card) for card in spec["networks"]]
     connected = ", ".join(f"{kind.word} {card[kind.name]}" for kind, card in kinds if kind)
-    seed = ", cloud-init" if spec["seed"] else ""
+    seed = f", {spec.get('customize', 'cloud-init')}" if spec["seed"] else ""
     return f"{cpus}, {spec['memory_mib']} MiB, {connected or 'no network'}{seed}"
 
 
@@ -187,8 +202,9 @@ def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
             "url": source["url"],
             "controller": f"{source['path']} of the controller",
             "machine": f"machine {source['machine']} of service {source['service']}",
+            "domain": f"the domain {source.get('domain')}",
         }
-        origin = origins[source["kind"]]
+        origin = origins["domain" if source.get("domain") else source["kind"]]
         yield from _wrapped("  ", f"would be imported on {base['import_on']}, pool {base['import_pool']}, from {origin}")
     stays = [host for host, pool in present.items() if base.get("pool") not in (None, pool)]
     if stays:
@@ -232,7 +248,4 @@ def _parents(plan: ServicePlan) -> Iterator[str]:
 
 def _wrapped(prefix: str, text: str) -> list[str]:
     # Further lines stand deeper than the first.
-    further = " " * (len(prefix) + 5 if len(prefix) > 3 and prefix.isspace() else 6)
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=f"  {prefix}", subsequent_indent=further, break_long_words=False, break_on_hyphens=False
-    )
+    return wrapped(text, f"  {prefix}", " " * (len(prefix) + 5 if len(prefix) > 3 and prefix.isspace() else 6))

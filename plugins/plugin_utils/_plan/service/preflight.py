@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import cards, drives, table
 from ..placement import Observed, disks_of
-from ..placement.fleet import memory_of
+from ..placement.fleet import hugepages_of, memory_of, pages_of, size_of_pages, usable_bytes
+from .grants import refusals
 
 _GIB = 1024**3
 
@@ -79,13 +81,33 @@ def host_problems(
             *_base_pools(host, facts, bases, work.get(host) or {}),
             *_memory(host, facts, mine, groups, memory_overcommit),
             *_hardware(host, facts, mine, groups),
+            *_hugepages(host, facts, mine, groups),
             *_networks(host, facts, mine, groups),
+            *_xml(host, facts, mine, groups),
+            *_granted(host, facts, mine, groups),
             *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
             *(_clock(host, facts) if host in relay_hosts else []),
         ]
         if problems:
             found[host] = list(dict.fromkeys(problems))
+    return found
+
+
+def unfit_hosts(manifest: Mapping[str, t.Any], hosts: Observed) -> dict[str, dict[str, str]]:
+    """Hosts that cannot give what the machines of a group ask for, wherever there is room: ``{group: {host: why}}``."""
+    groups = {group["name"]: group for group in manifest["machines"]}
+    found: dict[str, dict[str, str]] = {}
+    for host, facts in hosts.items():
+        asked = {**facts, "asked_by": manifest["tenant"]}
+        for name in groups if facts.get("reachable") else ():
+            one = [{"group": name, "host": host}]
+            told = [sentence for check in (_hardware, _networks, _xml, _granted) for sentence in check(host, asked, one, groups)]
+            if told:
+                # Without the place in the manifest, as the list of hosts says it once.
+                found.setdefault(name, {})[host] = "; ".join(
+                    dict.fromkeys(re.sub(rf"^.*?: {re.escape(host)}:? ", "it ", sentence) for sentence in told)
+                )
     return found
 
 
@@ -161,6 +183,27 @@ def _memory(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: G
         promised += group["memory_mib"]
 
 
+def _hugepages(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """All new machines of a host together; one that the host has no pages for at all is told of as its hardware."""
+    left, reserved = hugepages_of(facts), (facts.get("offers") or {}).get("hugepages_mib") or {}
+    if left is None:
+        return
+    for machine in creating:
+        group = groups[machine["group"]]
+        pages = pages_of(group)
+        size = size_of_pages(pages, reserved) if pages else ""
+        if not pages or reserved.get(size, 0) < group["memory_mib"]:
+            continue
+        if left.get(size, 0) < group["memory_mib"]:
+            yield (
+                f"{group.get('places', {}).get('memory', group['place'])}: {machine['machine']} with {group['memory_mib']} MiB does not fit"
+                f" on {host}: of its {reserved[size]} MiB of huge pages of {size}, {left.get(size, 0)} MiB are left by its machines,"
+                " other runs and others of this service"
+            )
+            return
+        left[size] -= group["memory_mib"]
+
+
 def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
     """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
     for name in dict.fromkeys(machine["group"] for machine in creating):
@@ -168,6 +211,32 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
         hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(group["disks"])}
         for key, problem in table.lacks(hardware, facts.get("offers"), group):
             yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
+
+
+def _xml(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """XML that is added to machines: only where an administrator has allowed it, and libvirt's schema accepts it."""
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        if "xml" not in (groups[name].get("hardware") or {}):
+            continue
+        place = groups[name].get("places", {}).get("xml", groups[name]["place"])
+        if not facts.get("machine_xml"):
+            yield f"{place}: {host} takes no XML of a manifest; an administrator may allow it (basecast_machine_xml: true)"
+            continue
+        problems = facts.get("xml_problems")
+        problem = "it is not known whether libvirt accepts it" if problems is None else problems.get(name)
+        if problem:
+            yield f"{place}: {host}: {problem}"
+
+
+def _granted(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
+    """What the host's administrator does not let the tenant use; a machine that is copied has what it had."""
+    if facts.get("asked_by") is None:
+        return
+    for name in dict.fromkeys(machine["group"] for machine in creating):
+        tenant = facts["asked_by"]
+        for key, what in refusals(groups[name], tenant, facts.get("grants")):
+            place = groups[name].get("places", {}).get(key, groups[name]["place"])
+            yield f"{place}: {host} does not let the tenant {tenant} use {what}; its administrator may allow that (basecast_grants)"
 
 
 def _networks(host: str, facts: Mapping[str, t.Any], creating: Machines, groups: Groups) -> Iterator[str]:
@@ -197,7 +266,7 @@ def crowded(wanted: Mapping[tuple[str, str], int], hosts: Observed, what: str) -
     notes = []
     for (host, name), size in wanted.items():
         pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
-        free, promised = pool.get("free_bytes"), pool.get("promised_bytes") or 0
+        free, promised = usable_bytes(pool), pool.get("promised_bytes") or 0
         if free is not None and size + promised > free:
             before = f" on top of the {_gib(promised)} that existing disks may grow by" if promised else ""
             notes.append(
@@ -253,7 +322,7 @@ def _space(
         if disk["base"] in by_digest and not disk["differencing"] and not _clones_cost_nothing(facts, disk["pool"]):
             add(disk["pool"], f"copies of {by_digest[disk['base']]['title']}", bytes_of(by_digest[disk["base"]], hosts))
     for name, wanted in needed.items():
-        free = (pools.get(name) or {}).get("free_bytes")
+        free = usable_bytes(pools.get(name) or {})
         claimed = sum(((claim.get("pools") or {}).get(name) or {}).get("bytes") or 0 for claim in facts.get("claims") or [])
         free = None if free is None else max(0, free - claimed)
         if free is not None and sum(wanted.values()) > free:

@@ -9,14 +9,15 @@
 from __future__ import annotations
 
 import re
-import textwrap
+import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._untrusted import Malformed
 from .observation import checked_prune
 from .report import one_line
-from .status_text import WIDTH, size
+from .status_text import size
+from .wrapped_text import NARROW, wrapped
 
 FORMAT = 1
 
@@ -43,10 +44,11 @@ class Policy(t.TypedDict):
     left_hours: float
 
 
-def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str]) -> Entry:
+def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str], now: float | None = None) -> Entry:
     """
     :param looks: ``{host: {"prune": base_disk_prune's in check mode}}``, or ``{"msg": why it could not be asked}``.
     :param fleet: all hosts that may see a storage, whether this run asks them or not.
+    :param now: seconds since 1970 by the controller's clock.
     :returns: ``{"format", "hosts": {host: what base_disk_prune takes}, "bases": [{"sha256", "title", "host", "pool", "hosts", "bytes",
         "unused_s", "goes", "reasons"}], "left": […], "unknown": {host: why}, "outside": [hosts], "text"}``.
     """
@@ -56,7 +58,7 @@ def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str]) -> Entry:
     left: list[Entry] = []
     hosts: dict[str, Entry] = {}
     for storage in _storages(seen):
-        bases += _decide(storage, policy, unknown)
+        bases += _decide(storage, policy, unknown, time.time() if now is None else now)
         left += _left(storage, policy)
     for kind, entries, key in (("bases", bases, "sha256"), ("left", left, "what")):
         for entry in entries:
@@ -120,7 +122,7 @@ def _storages(seen: Looks) -> list[_Storage]:
 # --- deciding --------------------------------------------------------------------------------------
 
 
-def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str]) -> list[Entry]:
+def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str], now: float) -> list[Entry]:
     first_host, first_pool, told = storage.views[0]
     entries: dict[str, Entry] = {}
     for host, _name, pool in storage.views:
@@ -145,6 +147,9 @@ def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str]) -> li
             )
             entry["unused_s"] = min(entry["unused_s"], base["unused_s"])
             entry["reasons"] += [f"{host}: {reason}" if len(storage.views) > 1 else reason for reason in base["kept"]]
+            ahead = base["used_at"] + base["unused_s"] - now
+            if base["unused_s"] > 0 and ahead > _DAY:
+                entry["reasons"].append(f"the clock of {host} is {ahead / _DAY:.0f} days ahead, so how long it was unused is not known")
             if not base["usable"]:
                 entry["reasons"].append("it is damaged; run basecast.fleet.verify")
     if storage.shared:
@@ -282,7 +287,7 @@ def _short(what: str) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="         ", break_long_words=True, break_on_hyphens=False)
+    return wrapped(text, "  ", "         ", NARROW, cut=True)
 
 
 # --- what became of it -------------------------------------------------------------------------------

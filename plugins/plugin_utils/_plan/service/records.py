@@ -14,8 +14,11 @@ from collections.abc import Mapping, Sequence
 from ..placement import Observed, answers
 from ..placement.numbering import witnesses
 from ..types import Manifest
+from . import customization
 
 FORMAT = 1
+
+Record = Mapping[str, t.Any]
 
 
 def records_of(
@@ -47,14 +50,18 @@ def witness_records(
     return {
         host: record
         for host in found
-        if host not in work and answers(hosts[host]) and (hosts[host].get("record") or {}).get("assignments") != record["assignments"]
+        if host not in work and answers(hosts[host]) and not _tells_the_same(hosts[host].get("record") or {}, record)
     }
+
+
+def _tells_the_same(old: Record, new: Record) -> bool:
+    return all(old.get(key) == new.get(key) for key in ("assignments", "scaled"))
 
 
 def _numbers(manifest: Manifest, placement: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any]:
     """The part of a service's record that is the same on all hosts."""
     records = [facts["record"] for facts in hosts.values() if (facts.get("record") or {}).get("service") == manifest["service"]]
-    newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation", 0), default={})
+    newest: Mapping[str, t.Any] = max(records, key=lambda record: record.get("generation") or 0, default={})
     # What hosts may have that cannot be asked stays in the record, whether the manifest still asks for it or not.
     hidden = {name: entry for name, entry in (newest.get("assignments") or {}).items() if not answers(hosts.get(entry["host"], {}))}
     placed = {
@@ -65,8 +72,9 @@ def _numbers(manifest: Manifest, placement: Mapping[str, t.Any], hosts: Observed
         "format": FORMAT,
         "service": manifest["service"],
         "tenant": manifest["tenant"],
-        "generation": newest.get("generation", 0) + (0 if newest.get("assignments") == assignments else 1),
+        "generation": (newest.get("generation") or 0) + (0 if newest.get("assignments") == assignments else 1),
         "assignments": assignments,
+        **({"scaled": manifest["scaled"]} if manifest.get("scaled") else {}),
     }
 
 
@@ -94,7 +102,9 @@ def host_manifest(
         "machines": [
             {
                 **{key: group[key] for key in ("name", "cpus", "memory_mib", "networks", "cloud_init")},
+                **{key: group[key] for key in customization.OTHERS if key in group},
                 **({"hardware": group["hardware"]} if group.get("hardware") else {}),
+                **({"after": group["after"]} if group.get("after") else {}),
                 "disks": [
                     {
                         **{key: value for key, value in disk.items() if key not in ("place", "pool_labels")},

@@ -16,6 +16,7 @@ from .drift import drift_text
 from .next_steps import problems_of
 from .run_details import Run, machine_details, run_details
 from .ticket import ticket
+from .wrapped_text import wrapped
 
 FORMAT = 1
 
@@ -45,7 +46,7 @@ def deploy_report(
     :param fail_on_drift: a machine that differs from the manifest makes the run fail.
     :param run: how the run went; with it the report tells that too, see ``run_details``.
     :returns: ``{"format", "service", "ok", "predicted", "machines": [{"machine", "host", "state", "reason", "report",
-        "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
+        "health", "drift"}], "missing": [names], "failures": [sentences], "hosts": {host: {"state", "step", "msg", "missing": [...]}},
         "surplus", "relay", "text": [lines]}``.
     """
     machines = [_machine_outcome(machine, outcomes, predicted) for machine in plan["machines"]]
@@ -61,7 +62,15 @@ def deploy_report(
             host["state"] = machine["state"]
             host["msg"] = host["msg"] or machine["reason"]
     machines += [
-        {"machine": left["machine"], "host": "", "state": UNPLACED, "reason": " ".join(left["reasons"]), "report": None, "drift": []}
+        {
+            "machine": left["machine"],
+            "host": "",
+            "state": UNPLACED,
+            "reason": " ".join(left["reasons"]),
+            "report": None,
+            "health": [],
+            "drift": [],
+        }
         for left in plan.get("unplaced") or []
     ]
     missing = [machine["machine"] for machine in machines if machine["state"] not in THERE]
@@ -126,6 +135,7 @@ def _machine_outcome(machine: PlannedMachine, outcomes: Mapping[str, Outcome], p
         "state": state,
         "reason": reason,
         "report": found.get("report"),
+        "health": list(found.get("health") or ()),
         "drift": machine["drift"],
     }
 
@@ -166,7 +176,7 @@ def _reason(outcome: Outcome) -> str:
     return f"{outcome['step']}: {message}" if outcome.get("step") else message
 
 
-def one_line(message: t.Any) -> str:
+def one_line(message: object) -> str:
     """The first line of a failure; Ansible's own messages bring ssh's whole talk along."""
     lines = [line.strip() for line in str(message or "").splitlines() if line.strip()] or ["no reason given"]
     return lines[0].removeprefix("Task failed: ")
@@ -188,8 +198,9 @@ def _report_text(report: Mapping[str, t.Any]) -> list[str]:
     width = max((len(m["machine"]) for m in machines), default=0)
     host_width = max((len(m["host"]) for m in machines), default=0)
     for machine in machines:
-        lines.append(f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  {_machine_text(machine, report['predicted'])}")
-    lines += [f"  {line}; nothing was rebuilt" for line in drift_text(machines)]
+        who = f"  {machine['machine']:<{width}}  {machine['host']:<{host_width}}  "
+        lines += wrapped(_machine_text(machine, report["predicted"]), who, "      ")
+    lines += [line for drift in drift_text(machines) for line in wrapped(f"{drift}; nothing was rebuilt", "  ", "      ")]
     for surplus in report["surplus"]:
         lines.append(f"  surplus: {surplus['machine']} on {surplus['host']} is no longer asked for; it was left alone")
     return lines
@@ -203,5 +214,8 @@ def _machine_text(machine: PlannedMachine, predicted: bool) -> str:
         if seen:
             addresses = ", ".join(seen.get("addresses") or [])
             text += f", came up as {seen.get('hostname')}" + (f" ({addresses})" if addresses else "")
+        healthy = [str(one.get("check")) for one in machine.get("health") or () if one.get("ok")]
+        if healthy:
+            text += f", healthy: {', '.join(healthy)}"
         return text
     return f"MISSING, {machine['state']}: {machine['reason']}"

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ....module_utils._urls import public_url
 from ..relay.fleet import shares_of
-from ..relay.plan_format import moves_of
+from ..relay.plan_format import guessed_links, moves_of
 from ..types import Plan
 from .preflight import CLOCK_NOTE_S
 
@@ -73,7 +73,7 @@ class _Clock:
         ahead = self._ahead.get(host, 0.0)
         return ahead if abs(ahead) > CLOCK_NOTE_S else 0.0
 
-    def of_host(self, host: str, at: t.Any) -> float | None:
+    def of_host(self, host: str, at: float | str | None) -> float | None:
         return None if not at else round(float(at) - self._off(host) - self.zero, 1)
 
     def of_controller(self, at: float) -> float:
@@ -210,6 +210,7 @@ def _foreseen(plan: Plan | None) -> dict[str, t.Any] | None:
         "mode": plan.get("mode"),
         "strategy": plan.get("strategy"),
         "assumed": bool(plan.get("assumed")),
+        "estimated_links": [list(pair) for pair in sorted(guessed_links(plan))],
         "predicted_s": plan.get("predicted_s"),
         "lower_bound_s": plan.get("lower_bound_s"),
         "unreachable": list(plan.get("unreachable") or []),

@@ -20,16 +20,22 @@ from ..placement.numbering import silent_witnesses
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
+from . import customization
+from .addresses import address_problems
 from .adoption import Candidates, adoptions, sound, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
 from .claims import claims_of, with_rivals
 from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
-from .networks import networks_of
-from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools
+from .machine_values import left_alone, sample_of, seed_of
+from .networks import mac_problems, networks_of
+from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools, unfit_hosts
 from .records import records_of, witness_records
 from .report import one_line
+from .scaled import Scaled, with_counts
+from .start_order import add_turns, order_of
+from .yaml_text import dotted
 
 FORMAT = 1
 
@@ -56,7 +62,9 @@ class Options(t.TypedDict, total=False):
     :param memory_overcommit: how much of a host's memory its machines may be promised, where its facts do not say; 1.0 is all of it.
     :param fleet: all hosts that may have machines of the service, whether this run sees them or not; ``hosts`` by default.
     :param quotas: what each tenant may have altogether.
+    :param links: that the user states, as deployment_matrix takes them, instead of those that hosts have measured.
     :param skip_bad_hosts: plan without hosts that cannot do their part, instead of refusing.
+    :param scaled: how many machines groups are to have from now on, as scale_plan returns it.
     """
 
     memory_overcommit: float
@@ -68,6 +76,8 @@ class Options(t.TypedDict, total=False):
     files: Mapping[str, Mapping[str, t.Any]]
     candidates: Candidates
     adopted: Mapping[str, Sequence[Mapping[str, t.Any]]]
+    links: t.Any
+    scaled: Scaled | None
 
 
 def service_plan(
@@ -83,16 +93,28 @@ def service_plan(
        ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
         ``witnesses[h]`` is the record that a host without a part keeps, where it has to be written.
+        ``order`` is what ``order_of`` tells, with ``turns``: roles of which hosts have to hear from others.
         ``claims[h]`` is what the plan is about to use of a host, as host_claim takes it.
         ``hosts[h]`` has ``fetch`` (bases that must cross the network to it), ``clones`` (bases that must be copied to
         another of its pools), ``references``, ``disks``, ``seeds``, ``machines`` and ``record``, each what the module of
-        that step takes.
+        that step takes, and, where machines of it wait for others, ``turns`` as host_job takes it.
     """
     bad = _Bad({}, set())
+    counted, scale_notes = with_counts(manifest, hosts, options.get("scaled"))
+    manifest = t.cast("Manifest", counted)
     candidates, notes = sound(options.get("candidates") or {})
     known = Known(options.get("imported") or {}, options.get("files") or {}, candidates, options.get("adopted") or {})
-    skip_bad_hosts, fleet = options.get("skip_bad_hosts", True), options.get("fleet") or list(hosts)
-    settings = Settings(groups or {}, options.get("memory_overcommit", 1.0), quotas=options.get("quotas") or {}, fleet=fleet)
+    # Of a service that is there as a whole or not at all, no part is begun that cannot become the whole.
+    skip_bad_hosts = options.get("skip_bad_hosts", True) and order_of(manifest)["on_failure"] != "roll_back"
+    fleet = options.get("fleet") or list(hosts)
+    settings = Settings(
+        groups or {},
+        options.get("memory_overcommit", 1.0),
+        quotas=options.get("quotas") or {},
+        fleet=fleet,
+        links=options.get("links"),
+        unfit=unfit_hosts(manifest, hosts),
+    )
     hosts = with_rivals(manifest, hosts, settings.groups)
     while True:
         plan, found = _plan_without(bad, manifest, hosts, settings, known, options.get("relaying", AS_USUAL))
@@ -111,7 +133,7 @@ def service_plan(
         *_without_hosts(manifest, groups or {}, hosts),
         *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet),
     ]
-    return {**plan, "problems": list(dict.fromkeys(problems)), "notes": [*plan["notes"], *notes], "bad_hosts": bad.reasons}
+    return {**plan, "problems": list(dict.fromkeys(problems)), "notes": [*scale_notes, *plan["notes"], *notes], "bad_hosts": bad.reasons}
 
 
 class _Bad(t.NamedTuple):
@@ -142,6 +164,9 @@ def _plan_without(
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
     machines = [_machine(entry, groups_by_name[entry["group"]], manifest, hosts) for entry in placement["assignments"]]
+    problems += address_problems(manifest, machines, hosts)
+    of_cards, card_notes = mac_problems(manifest, machines, hosts)
+    problems += of_cards
     for machine in machines:
         if machine["state"] == "create" and machine["host"] in bad.reasons:
             machine.update(state="unfit", reason="; ".join(bad.reasons[machine["host"]]))
@@ -150,6 +175,7 @@ def _plan_without(
         host: {**facts, "reachable": False, "msg": "; ".join(bad.reasons[host]), "pools": {}} if host in bad.out else facts
         for host, facts in hosts.items()
     }
+    able = {host: {**facts, "asked_by": manifest["tenant"]} for host, facts in able.items()}
     able = with_held(able, {host: [(base["pool"], base) for base in bases] for host, bases in known.adopted.items()})
     # With their chains: what a host lacks of the parents has to come too.
     for base in known.imported.values():
@@ -184,6 +210,7 @@ def _plan_without(
         "binds": placement["binds"],
         "surplus": placement["surplus"],
         "witnesses": witness_records(manifest, placement, hosts, settings.groups, work) if creating else {},
+        "order": {**order_of(manifest), "turns": add_turns(work, machines, manifest, hosts, placement["unplaced"])},
         "claims": claims_of(creating, groups_by_name, bases, work, hosts, relays, bool((settings.quotas or {}).get(manifest["tenant"]))),
         "wanted_files": wanted,
         "adoptions": {
@@ -194,6 +221,7 @@ def _plan_without(
             *_misspelt(manifest),
             *overcommitted_pools(creating, groups_by_name, bases, hosts),
             *clock_notes(relay_hosts, hosts),
+            *card_notes,
         ],
         "problems": problems,
     }
@@ -201,11 +229,15 @@ def _plan_without(
 
 
 def _misspelt(manifest: Manifest) -> Iterator[str]:
-    """cloud-init passes over keys that it does not know."""
+    """cloud-init passes over keys that it does not know, and so does the guest over braces."""
     for group in manifest["machines"]:
+        cloud_init = group["cloud_init"] or {}
+        seed = seed_of(cloud_init, sample_of(group["name"], manifest))
         for part in ("user_data", "vendor_data"):
-            for sentence in unknown_keys((group["cloud_init"] or {}).get(part)):
+            for sentence in unknown_keys(seed[part]):
                 yield f"{group['place']}.cloud_init.{part}: {sentence}"
+        for path, sentence in left_alone(customization.content_of(group) or {}):
+            yield f"{group['place']}.{customization.kind_of(group)}.{dotted(path)}: {sentence}"
 
 
 class _Needs(t.NamedTuple):
@@ -300,7 +332,7 @@ def _without_hosts(manifest: Manifest, groups: Mapping[str, Sequence[str]], host
             yield f"{place}: {', '.join(names)} has no host in the inventory; expected at least one host for {group['name']}"
 
 
-def unknown_relays(relays: t.Any, hosts: Observed) -> Iterator[str]:
+def unknown_relays(relays: object, hosts: Observed) -> Iterator[str]:
     """What is wrong with the permission to relay, as sentences."""
     if relays in ("targets", "all"):
         return

@@ -30,7 +30,10 @@ def shown(source: Mapping[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
-def is_packed(source: Mapping[str, t.Any]) -> bool:
+Source = Mapping[str, t.Any]  # of a base of the manifest
+
+
+def is_packed(source: Source) -> bool:
     """Whether a file is compressed: then its size and its digest are not the image's."""
     if str(source.get("url") or "").startswith("oci://"):
         return True
@@ -41,7 +44,8 @@ def recorded(held: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
     """What is known of the source of a base, from what its holders tell.
 
     ``digests``: of all files that gave the base, its own first. ``sizes``: of these files; empty if one is not known.
-    ``url``: without its query, with the ``etag`` and ``last_modified`` of then. ``checksum``: of the file as it came.
+    ``url``: without its query, with the ``etag`` and ``last_modified`` of then. ``checksum``: of the file as it came; empty
+    where another tenant has imported the base, whose file is not told of.
     """
     if not held:
         return None
@@ -50,7 +54,8 @@ def recorded(held: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
     checksum = str(origin.get("checksum") or "")
     own = [one["sha256"], one.get("source_sha256") or one["sha256"]]
     further = [sha256 for base in held for sha256 in base.get("sources") or [] if sha256 not in own]
-    size = origin.get("size_bytes") or (one["size_bytes"] if own[0] == own[1] else None)
+    hidden = origin.get("kind") == "hidden"
+    size = origin.get("size_bytes") or (one["size_bytes"] if own[0] == own[1] and not hidden else None)
     sizes = [] if further or not size else list(dict.fromkeys([size, one["size_bytes"]]))
     return {
         "digests": list(dict.fromkeys([*own, *further, *([checksum[7:]] if checksum.startswith("sha256:") else [])])),
@@ -58,7 +63,7 @@ def recorded(held: Sequence[Mapping[str, t.Any]]) -> dict[str, t.Any] | None:
         "url": origin.get("name") if origin.get("kind") == "url" else None,
         "etag": origin.get("etag"),
         "last_modified": origin.get("last_modified"),
-        "checksum": checksum or f"sha256:{own[1]}",
+        "checksum": checksum or ("" if hidden else f"sha256:{own[1]}"),
     }
 
 
@@ -74,7 +79,7 @@ def place_to_look(base: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any
         on = None if source["kind"] == "controller" else base["import_on"]
         digest = on is None and bool(base["wanted_sha256"]) and not is_packed(source)
         return {"on": on, "pool": source["pool"] or base["import_pool"], "digest": digest, "size_bytes": None}
-    if known is None or base["wanted_sha256"]:
+    if known is None or base["wanted_sha256"] or _tells_nothing(known, source):
         return None
     on = source["host"]
     if source["kind"] == "url" and not on:
@@ -86,10 +91,15 @@ def place_to_look(base: Mapping[str, t.Any], hosts: Observed) -> dict[str, t.Any
     return {"on": on, "pool": pool, "digest": source["kind"] != "url", "size_bytes": size}
 
 
+def _tells_nothing(known: Mapping[str, t.Any], source: Source) -> bool:
+    """Whether the packed file of then is not known: the image's digest says nothing of it."""
+    return not known["checksum"] and is_packed(source)
+
+
 def difference(base: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> tuple[str, str]:
     """(problem, note) of a source as it is now; both empty if nothing is known to differ."""
     known: Mapping[str, t.Any] | None = base["recorded"]
-    if base["wanted_sha256"] or known is None or not file.get("isreg"):
+    if base["wanted_sha256"] or known is None or not file.get("isreg") or _tells_nothing(known, base["source"]):
         return "", ""
     place, where = _where(base)
     if _floats(base["source"]):
@@ -113,7 +123,7 @@ def _floats(source: Mapping[str, t.Any]) -> bool:
 def _list_says(base: Mapping[str, t.Any], known: Mapping[str, t.Any], file: Mapping[str, t.Any]) -> str:
     """A note where a list of checksums tells another one than at its first use: the base stays what it was."""
     now, then = file.get("listed"), known["checksum"]
-    if not now or now == then:
+    if not now or not then or now == then:
         return ""
     who = base["source"].get("checksum") or base["source"]["url"]
     return (
@@ -126,7 +136,7 @@ def checksum_problem(base: Mapping[str, t.Any], known: Mapping[str, t.Any] | Non
     """Where the manifest gives a checksum that is not that of the file from which a held base was imported."""
     url = str(base["source"].get("url") or "")
     given = url.partition("@")[2] if url.startswith("oci://") else str(base["source"].get("checksum") or "").lower()
-    if known is None or not given or "://" in given:
+    if known is None or not known["checksum"] or not given or "://" in given:
         return ""
     names = {64: "sha256", 96: "sha384", 128: "sha512"}
     wanted = given if ":" in given else f"{names[len(given)]}:{given}"

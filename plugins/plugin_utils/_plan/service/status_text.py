@@ -8,13 +8,11 @@
 
 from __future__ import annotations
 
-import textwrap
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from .drift import drift_text, in_short
-
-WIDTH = 88
+from .wrapped_text import NARROW, wrapped
 
 Entry = Mapping[str, t.Any]
 
@@ -28,15 +26,15 @@ def status_text(status: Entry, wanted: str | None = None, elsewhere: Sequence[st
         lines += _service(service, [one for one in status["machines"] if _is_of(one, service)])
     if not status["services"]:
         others = f"; there are: {', '.join(dict.fromkeys(elsewhere))}" if elsewhere else ""
-        lines += _wrapped("", f"No service{f' {wanted}' if wanted else ''} on the hosts that were asked{others}", indent="")
+        lines += _wrapped(f"No service{f' {wanted}' if wanted else ''} on the hosts that were asked{others}", "")
     lines += _section("Hosts", _hosts(status["hosts"]))
     lines += _section("Bases", _bases(status["bases"]))
     lines += _section("Without an owner", _orphans(status["orphans"]))
     for host, about in status["hosts"].items():
         for one in about["damaged"]:
-            lines += _wrapped("", f"{host}: the base {one['sha256'][:12]} in pool {one['pool']} is damaged: {one.get('damage') or ''}")
+            lines += _wrapped(f"{host}: the base {one['sha256'][:12]} in pool {one['pool']} is damaged: {one.get('damage') or ''}")
     for host, why in status["unknown"].items():
-        lines += _wrapped("", f"{host} cannot be known: {why}")
+        lines += _wrapped(f"{host} cannot be known: {why}")
     return lines
 
 
@@ -48,7 +46,7 @@ def _service(service: Entry, machines: Sequence[Entry]) -> Iterator[str]:
     counts = f"{_count(service['machines'], 'machine')}, {service['running']} running"
     counts += f", {service['unknown']} cannot be known" if service["unknown"] else ""
     counts += f", run {', '.join(service['runs'])} at work" if service["runs"] else ""
-    yield from _wrapped("", f"Service {service['service']} (tenant {service['tenant']}): {counts}", indent="")
+    yield from _wrapped(f"Service {service['service']} (tenant {service['tenant']}): {counts}", "")
     yield from _table(
         ("machine", "host", "state", "address", "cpu", "MiB", "disk", "base"),
         [
@@ -67,14 +65,14 @@ def _service(service: Entry, machines: Sequence[Entry]) -> Iterator[str]:
     )
     for one in machines:
         if one["problem"]:
-            yield from _wrapped("", f"{one['machine']}: {one['problem']}")
+            yield from _wrapped(f"{one['machine']}: {one['problem']}")
     for line in drift_text(machines):
-        yield from _wrapped("", line)
+        yield from _wrapped(line)
     extra = [one["machine"] for one in machines if one["surplus"]]
     if extra:
-        yield from _wrapped("", f"surplus: {in_short(extra)}")
+        yield from _wrapped(f"surplus: {in_short(extra)}")
     for role, missing in service["missing"].items():
-        yield from _wrapped("", f"missing: {_count(missing, 'machine')} of {role}")
+        yield from _wrapped(f"missing: {_count(missing, 'machine')} of {role}")
     if service["compared"] and not service["differs"]:
         yield "  as the manifest wants it"
 
@@ -122,7 +120,7 @@ def _bases(bases: Sequence[Entry]) -> Iterator[str]:
 def _orphans(orphans: Sequence[Entry]) -> Iterator[str]:
     for one in orphans:
         where = f"{one['host']}{' pool ' + one['pool'] if one['pool'] else ''}"
-        yield from _wrapped("", f"{one['kind']} on {where}: {one['what']}{', ' + size(one['bytes']) if one['bytes'] else ''}: {one['why']}")
+        yield from _wrapped(f"{one['kind']} on {where}: {one['what']}{', ' + size(one['bytes']) if one['bytes'] else ''}: {one['why']}")
 
 
 def _section(title: str, lines: Iterator[str]) -> list[str]:
@@ -135,7 +133,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     if not rows:
         return
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    room = WIDTH - 2 - 2 * (len(head) - 1)
+    room = NARROW - 2 - 2 * (len(head) - 1)
     while sum(widths) > room:
         widest = widths.index(max(widths))
         widths[widest] -= 1
@@ -148,13 +146,11 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _wrapped(prefix: str, text: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=f"{indent}{prefix}", subsequent_indent=f"{indent}  ", break_long_words=True, break_on_hyphens=False
-    )
+def _wrapped(text: str, first: str = "  ") -> list[str]:
+    return wrapped(text, first, width=NARROW, cut=True)
 
 
-def _number(value: t.Any) -> str:
+def _number(value: object) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

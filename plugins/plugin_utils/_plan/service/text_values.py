@@ -11,13 +11,14 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from ....module_utils._machine.hardware.processor import SET_PATTERN
 from .user_options import flag
 
 
-def as_meant(value: t.Any, schema: Mapping[str, t.Any]) -> t.Any:
+def as_meant(value: object, schema: Mapping[str, t.Any]) -> t.Any:
     """The same with numbers and truth values where the schema wants them and the text is one; anything else stays as it is.
 
-    A number becomes a text only where that is one of the accepted ones, such as a version without quotes.
+    A number becomes a text only where that is one of the accepted ones, such as a version without quotes, or a set of numbers.
     """
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties")
@@ -28,8 +29,9 @@ def as_meant(value: t.Any, schema: Mapping[str, t.Any]) -> t.Any:
     kind = schema.get("type")
     if isinstance(value, str):
         return _from_text(value, kind)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in schema.get("enum", ()):
-        return str(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        is_set = isinstance(value, int) and value >= 0 and schema.get("pattern") == SET_PATTERN
+        return str(value) if is_set or str(value) in schema.get("enum", ()) else value
     return value
 
 

@@ -8,16 +8,15 @@
 
 from __future__ import annotations
 
-import textwrap
 import time
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ..relay.text import duration, plural, size
+from .wrapped_text import wrapped
 
 Data = Mapping[str, t.Any]
 
-WIDTH = 100
 MOST_PROBLEMS, MOST_NAMES, MOST_EVENTS, MOST_COMMANDS = 10, 8, 10, 4
 
 
@@ -27,14 +26,8 @@ def ticket(report: Data) -> list[str]:
     :param report: as deploy_report makes it, with what run_details and problems_of add.
     """
     commands = list(dict.fromkeys(command for problem in report["problems"] for command in problem["try"]))[:MOST_COMMANDS]
-    lines = [line for paragraph in _told(report) for line in _wrapped(*paragraph)]
+    lines = [line for indent, text in _told(report) for line in wrapped(text, indent)]
     return [*lines, *(["Next:"] if commands else []), *(f"  {command}" for command in commands)]
-
-
-def _wrapped(indent: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False
-    ) or [""]  # fmt: skip
 
 
 def _told(report: Data) -> Iterator[tuple[str, str]]:
@@ -74,7 +67,9 @@ def _relay(relay: Data, report: Data) -> Iterator[tuple[str, str]]:
     ends = [row["ended_s"] for row in report["transfers"] if row["sha256"] == relay["sha256"] and row["ended_s"] is not None]
     told = [f"last host after {duration(max(ends))}"] if ends else []
     if first.get("predicted_s") is not None and not first["assumed"]:
-        told.append(f"predicted {duration(first['predicted_s'])}, lower bound {duration(first['lower_bound_s'])}")
+        known = not first.get("estimated_links")
+        bound = f", lower bound {duration(first['lower_bound_s'])}" if known else " (links of the plan were estimated)"
+        told.append(f"predicted {'' if known else '~'}{duration(first['predicted_s'])}{bound}")
     hosts = plural(len(relay["targets"]), "host")
     yield "", f"Relay of {relay['base']}, {size(relay['size_bytes'])} to {hosts}{': ' if told else ''}{', '.join(told)}."
 

@@ -230,10 +230,13 @@ def update_report(plan: Plan, outcomes: Outcomes, predicted: bool = False) -> di
     machines = []
     for one in plan["machines"]:
         name, outcome = one["machine"], outcomes.get(one["machine"])
-        made = next((m for m in ((outcome or {}).get("job") or {}).get("machines") or [] if m["machine"] == name), None)
-        done = (made is not None and made["state"] in THERE) or "grown" in (outcome or {})
+        job: Mapping[str, t.Any] = (outcome or {}).get("job") or {}
+        made = next((m for m in job.get("machines") or [] if m.get("machine") == name), None)
+        done = (made is not None and made.get("state") in THERE) or "grown" in (outcome or {})
         good = (done and not (outcome or {}).get("msg")) or (predicted and outcome is None)
-        reason = "" if good or outcome is None else str(outcome.get("msg") or (made or {}).get("problem") or "no reason given")
+        reason = (
+            "" if good or outcome is None else str(outcome.get("msg") or (made or {}).get("problem") or job.get("msg") or "no reason given")
+        )
         machines.append(
             {
                 "machine": name,

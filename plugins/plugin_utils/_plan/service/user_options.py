@@ -17,7 +17,7 @@ _TRUE = ("true", "yes", "on", "y", "t", "1")  # what Ansible takes for a boolean
 _FALSE = ("false", "no", "off", "n", "f", "0")
 
 
-def flag(value: t.Any) -> bool | None:
+def flag(value: object) -> bool | None:
     """None for what is neither; Ansible's own filter takes that for false."""
     text = str(value).lower()
     return True if text in _TRUE else False if text in _FALSE else None

@@ -166,7 +166,7 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], origin: str) -> I
     elif node.tag in (_TAG + "int", _TAG + "float") and ":" in node.value:
         yield f"{where}: YAML reads {node.value} as a number in base 60; put it in quotes to make it a string"
     # Permissions are written like this in cloud-config, and cloud-init takes them as numbers.
-    elif node.tag == _TAG + "int" and _OCTAL.fullmatch(node.value) and "cloud_init" not in path:
+    elif node.tag == _TAG + "int" and _OCTAL.fullmatch(node.value) and not {"cloud_init", "ignition"} & set(path):
         yield f"{where}: YAML reads {node.value} as octal; write it without the leading zero, or in quotes to make it a string"
     elif isinstance(node, yaml.MappingNode):
         yield from _walk_mapping(node, path, lines, origin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -26,7 +27,12 @@ MANIFEST: dict[str, t.Any] = {
     "service": "shop",
     "bases": [{"name": "x", "version": "1", "source": {"url": "https://h/x.qcow2?sig=topsecret"}}],
     "machines": [
-        {"name": "web", "count": 1, "disks": [{"name": "root", "base": "x"}], "cloud_init": {"user_data": {"password": "topsecret"}}}
+        {
+            "name": "web",
+            "count": 1,
+            "disks": [{"name": "root", "base": "x"}],
+            "cloud_init": {"user_data": {"write_files": [{"path": "/x", "content": "topsecret"}]}},
+        }
     ],
 }
 
@@ -44,3 +50,29 @@ def test_what_a_manifest_says_is_shown_by_no_task(tmp_path: Path, form: str) -> 
     told = {"wrong": "begins with http://", "no file": "there is no such file on the controller"}.get(form, "It has 1 group")
     assert told in done.stdout, done.stdout + done.stderr
     assert "topsecret" not in done.stdout + done.stderr
+
+
+WRITE = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    basecast_plan: {hosts: {kvm1: {seeds: [{machine: web-1, user_data: "topsecret"}]}}}
+    basecast_relay_plans: []
+    basecast_settings: {plan_file: plan.json}
+  tasks:
+    - ansible.builtin.include_role: {name: basecast.fleet.plan, tasks_from: write, rolespec_validate: false}
+"""
+
+
+@pytest.mark.parametrize("before", [None, '{"service": "topsecret of old"}\n'])
+def test_a_plan_that_is_written_is_not_shown(tmp_path: Path, before: str | None) -> None:
+    """It has the user data of machines, and anybody may ask for differences."""
+    (tmp_path / "play.yml").write_text(WRITE)
+    if before is not None:
+        (tmp_path / "plan.json").write_text(before)
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    done = subprocess.run([*command, "--diff", "-vvv", "play.yml"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "topsecret" not in done.stdout + done.stderr
+    assert json.loads((tmp_path / "plan.json").read_text())["service"]["hosts"]["kvm1"]["seeds"][0]["user_data"] == "topsecret"
+    assert (tmp_path / "plan.json").stat().st_mode & 0o777 == 0o600

@@ -8,7 +8,7 @@ import io
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.callback.progress import fleet_of, is_live
+from ansible_collections.basecast.fleet.plugins.callback.progress import CallbackModule, fleet_of, is_live, job_of
 
 
 class Terminal(io.StringIO):
@@ -60,3 +60,44 @@ def test_other_results_are_none_of_its_business(result: dict[str, t.Any]) -> Non
 def test_results_that_carry_a_fleet() -> None:
     found = fleet_of({"changed": False, "fleet": {"a": {}}, "fleet_settled": False, "node": {"run": "nightly"}})
     assert found == ("nightly", {"a": {}}, False)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [{}, {"job": None}, {"job": {"state": "done"}}, {"job": {"state": "done", "machines": {}}}, {"job": {"machines": []}}],
+    ids=str,
+)
+def test_a_result_without_a_job(result: dict[str, t.Any]) -> None:
+    assert job_of(result) is None
+
+
+def test_a_result_that_carries_a_job() -> None:
+    assert job_of({"job": {"state": "running", "machines": []}}) == {"state": "running", "machines": []}
+
+
+class Task:
+    """A task of a role: the line of a retry names it without the role."""
+
+    name = "Follow the relay"
+    resolved_action = action = "basecast.fleet.relay_progress"
+    until: t.ClassVar[list[str]] = ["done"]
+
+    def get_name(self, include_role_fqcn: bool = True) -> str:
+        return f"{'basecast.fleet.relay' if include_role_fqcn else 'relay'} : {self.name}"
+
+
+@pytest.mark.parametrize(
+    ("line", "hidden"),
+    [
+        ("FAILED - RETRYING: [kvm1]: Follow the relay (3 retries left).", True),
+        ("FAILED - RETRYING: [kvm1]: relay : Follow the relay (3 retries left).", True),
+        ("FAILED - RETRYING: [kvm1]: basecast.fleet.relay : Follow the relay (3 retries left).", True),
+        ("FAILED - RETRYING: [kvm1]: Wait for the database (3 retries left).", False),
+        ("ok: [kvm1]: Follow the relay (3 retries left).", False),
+    ],
+)
+def test_only_retries_of_the_task_that_watches_are_left_out(line: str, hidden: bool) -> None:
+    callback = CallbackModule()
+    assert not callback._is_retry(line)
+    callback.v2_playbook_on_task_start(Task(), False)
+    assert callback._is_retry(line) is hidden

@@ -26,7 +26,8 @@ def harmless(value: t.Any) -> bool:
 def test_what_hosts_say_is_fit_for_a_terminal(module: t.Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said = [FORGED] if name == "plan_text" else {"problems": [FORGED], "notes": [FORGED]}
     monkeypatch.setattr(module, name, lambda *_arguments, **_options: said)
-    arguments: tuple[t.Any, ...] = ({},) if name == "plan_text" else ({}, {})
+    plan = dict.fromkeys(["service", "tenant", "machines", "bases", "hosts", "relays"])
+    arguments: tuple[t.Any, ...] = (plan,) if name == "plan_text" else (plan, {})
     filters = module.FilterModule().filters()
     (result,) = [function(*arguments) for function in filters.values()]
     assert harmless(result)

@@ -24,7 +24,9 @@ def deep() -> t.Any:
     return value
 
 
-@pytest.mark.parametrize("bad", [5, None, [], "x", {"pools": 5}, {"record": deep()}, deep(), {"machines": [5]}])
+@pytest.mark.parametrize(
+    "bad", [5, None, [], "x", {"pools": 5}, {"record": deep()}, {"record": {"assignments": {"web-1": {}}}}, deep(), {"machines": [5]}]
+)
 def test_what_is_not_is_this_hosts_failure(bad: t.Any) -> None:
     with pytest.raises(AnsibleFilterError, match=r"what kvm1 tells"):
         host_observation(bad, "kvm1")

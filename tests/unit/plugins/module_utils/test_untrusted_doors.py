@@ -44,7 +44,17 @@ from ansible_collections.basecast.fleet.plugins.module_utils._errors import Flee
 from ansible_collections.basecast.fleet.plugins.module_utils._job import claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claims
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
-from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain, domain_disks, records, reports, seed_images, user_data
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import (
+    domain,
+    domain_disks,
+    health,
+    records,
+    reports,
+    seed_images,
+    template,
+    user_data,
+)
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import fragments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._move import tunnel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.link_history import LinkHistory
@@ -280,7 +290,36 @@ def disks_of_domains(place: pathlib.Path, data: bytes) -> t.Any:
     return unknown
 
 
+def stored_template(place: pathlib.Path, data: bytes) -> t.Any:
+    found = template.from_text(data.decode("utf-8", "surrogateescape"), "the template")
+    return [(disk["name"] + "", disk["base"] + "") for disk in found["disks"]] and None  # what it says is cleaned where it is shown
+
+
+def user_data_of_manifest(place: pathlib.Path, data: bytes) -> t.Any:
+    text = data[:100_000].decode("utf-8", "replace")  # PyYAML takes 20 s for a megabyte of short values
+    return user_data.user_data_problems("#cloud-config\n" + text)
+
+
+def added_xml(place: pathlib.Path, data: bytes) -> t.Any:
+    text = data.decode("utf-8", "surrogateescape")
+    return [*fragments.fragment_mistakes({"xml": [{"path": "devices", "add": text}, {"path": ".", "add": text}]})]
+
+
 # By name: how something comes in, and an example of what should.
+class Agent:
+    """A guest agent that gives the same answer to everything."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def agent_command(self, command: str, timeout_s: int) -> str:
+        return self._data.decode("utf-8", "replace")
+
+
+def guest_agent(_place: pathlib.Path, data: bytes) -> None:
+    health.attempt(health.Check("command", command=("true",)), [], Agent(data), answer_s=0.0)
+
+
 DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "base.json": (
         base_json,
@@ -290,6 +329,7 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
             "imported_from": {"kind": "url", "name": "x", "image_format": "raw", "etag": "x", "checksum": "x", "size_bytes": 1},
         },
     ),
+    "guest agent": (guest_agent, {"return": {"pid": 1, "exited": True, "exitcode": 0, "out-data": "eA==", "err-data": "eA=="}, "id": "x"}),
     "reference": (reference, {"format": 1, "kind": "name", "tenant": "blue", "name": "debian", "version": "12"}),
     "record of an import": (
         imports,
@@ -357,7 +397,9 @@ DOORS: dict[str, tuple[t.Callable[[pathlib.Path, bytes], t.Any], Json]] = {
     "disks of domains": (disks_of_domains, {}),
     "definition of a domain": (definition, {}),
     "fields of a definition": (fields_of_definition, {}),
-    "user data": (lambda _place, data: [*user_data.user_data_problems("#cloud-config\n" + data.decode("utf-8", "replace"))], {"runcmd": ["x"], "users": []}),
+    "added XML": (added_xml, {}),
+    "template of a machine": (stored_template, {"cpus": 1, "disks": [{"name": "root", "base": "golden", "size_bytes": 5}], "variables": None}),
+    "user data": (user_data_of_manifest, {"runcmd": ["x"], "users": []}),
 }  # fmt: skip
 
 
@@ -471,15 +513,16 @@ def test_what_should_come_in_does(name: str) -> None:
 # Their tests try them with the names of peers.
 ELSEWHERE = {
     "_relay/node/process.py", "_relay/node/control_socket.py", "_relay/wire/protocol.py", "_relay/wire/messages.py", "_relay/status/table.py",
-    "_move/door.py",
+    "_move/door.py", "_move/far_room.py",
 }  # fmt: skip
 # They hand on what comes in by another one of these.
 HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
     "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_machine/records.py",
-    "_disk/oci.py",
+    "_disk/oci.py", "_machine/health.py",
     "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
-    "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py",
+    "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py", "_machine/hardware/fragments.py",
+    "_machine/template.py",
 }  # fmt: skip
 
 
@@ -490,4 +533,4 @@ def test_no_door_is_left_out() -> None:
     assert using - HANDED_ON - ELSEWHERE - TRIED == set()
     by_themselves = {str(path.relative_to(sources)) for path in sources.rglob("*.py") if "json.load" in path.read_text()}
     # What a process of this module's own says, and what the user wrote.
-    assert by_themselves == {"_untrusted.py", "_job/questions.py", "_machine/user_data.py"}
+    assert by_themselves == {"_untrusted.py", "_job/questions.py", "_machine/ignition.py", "_machine/user_data.py"}

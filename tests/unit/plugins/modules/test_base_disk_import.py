@@ -35,6 +35,23 @@ def test_import_check_import_again(run: Run, tmp_path: t.Any) -> None:
     assert run(**wanted)["base"] == real["base"]
 
 
+def test_what_another_tenant_imported_tells_nothing_of_it(run: Run, tmp_path: t.Any) -> None:
+    """Both have the same bytes, from files of their own."""
+    results = {}
+    for tenant, name in (("acme", "secretos"), ("zeta", "plainos"), ("acme", "secretos")):
+        source = tmp_path / tenant / f"{name}.raw"
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes(bytes(4096))
+        wanted = {"pool": "one", "src": str(source), "source_dirs": [str(tmp_path)], "name": name, "version": "1", "tenant": tenant}
+        predicted = run(True, **wanted)
+        results[tenant] = run(**wanted)
+        assert tenant == "acme" or ("acme" not in f"{predicted} {results[tenant]}" and "secretos" not in f"{predicted} {results[tenant]}")
+    assert results["zeta"]["base"]["imported_from"]["kind"] == "hidden"
+    assert results["zeta"]["diff"]["after"]["references"] == ["name zeta plainos 1", "tenant zeta"]
+    assert results["acme"]["base"]["imported_from"]["name"] == str(tmp_path / "acme" / "secretos.raw")
+    assert "zeta" not in f"{results['acme']}"
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_the_run_holds_what_it_imports(run: Run, tmp_path: t.Any, there: bool) -> None:
     """Nothing else needs it until machines are made from it, however little else keeps it."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import yaml
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.reference_options import reference_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._job import bases, boot
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import libvirt_host
-from ansible_collections.basecast.fleet.plugins.modules import host_job
+from ansible_collections.basecast.fleet.plugins.modules import base_disk_reference, diff_disk, host_job, machine, seed_image
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
@@ -49,6 +51,11 @@ def test_a_failed_machine_fails_the_module_with_all_data(run: t.Any) -> None:
     result = run(**machines(GONE))
     assert result["failed"] and result["failure"]["kind"] == "job_failed" and GONE in result["msg"]
     assert result["job"]["machines"][0]["state"] == "failed" and SECRET not in str(result)
+
+
+def test_firmware_variables_and_templates_are_not_logged() -> None:
+    assert host_job.variables_argument()["content"]["no_log"] is True
+    assert reference_arguments(template=True)["options"]["template"]["no_log"] is True
 
 
 def test_a_host_without_libvirt_makes_disks_and_says_so(run: t.Any, disk_pools: dict[str, str]) -> None:
@@ -131,3 +138,27 @@ def test_a_plans_work_is_taken_as_it_is(run: t.Any, disk_pools: dict[str, str]) 
     made = run(**given)
     assert made["job"]["machines"][0]["disks_at"] and SECRET not in str(made)
     assert Store(disk_pools["two"]).find(base.sha256) is not None
+
+
+# Ansible merges fragments of documentation one level deep, so these stand in both modules.
+SAME = {"machines": machine, "disks": diff_disk, "seeds": seed_image, "references": base_disk_reference}
+
+
+def suboptions(module: t.Any, option: str) -> dict[str, dict[str, t.Any]]:
+    found = yaml.safe_load(module.DOCUMENTATION)["options"][option]["suboptions"]
+    return t.cast("dict[str, dict[str, t.Any]]", found)
+
+
+def without(entry: dict[str, t.Any], keys: set[str]) -> dict[str, t.Any]:
+    return {key: value for key, value in entry.items() if key not in keys}
+
+
+@pytest.mark.parametrize("option", sorted(SAME))
+def test_what_a_job_takes_is_what_the_small_modules_take(option: str) -> None:
+    job, small = suboptions(host_job, option), suboptions(SAME[option], option)
+    both = job.keys() & small.keys()
+    assert len(both) >= 4
+    # How a job tells of a machine is what the module does; of the others it is shorter.
+    told: set[str] = set() if option == "machines" else {"description"}
+    differ = {name: (one, small[name]) for name, one in job.items() if name in both and without(one, told) != without(small[name], told)}
+    assert not differ

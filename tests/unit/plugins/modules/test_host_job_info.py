@@ -84,3 +84,21 @@ def test_a_broken_file_is_an_error(run: t.Any, journal: Journal) -> None:
         file.write("{")
     result = run(run="a")
     assert result["failed"] and "a.json" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("role", "states", "ended"),
+    [
+        ("db", {"db": "deployed", "web": "waiting"}, True),
+        ("db", {"db": "checking"}, False),
+        ("db", {"web": "waiting"}, True),
+        (None, {}, False),
+    ],
+)
+def test_the_end_of_a_role_suffices(journal: Journal, role: str | None, states: dict[str, str], ended: bool) -> None:
+    machines = [{"machine": f"{name}-1", "group": name, "state": state} for name, state in states.items()]
+    journal.write("a", {**told("running"), "machines": machines})
+    now = [0.0]
+    params = {"run": "a", "service": "shop", "tenant": "default", "timeout_s": 3.0, "begin_s": 0.0, "role": role}
+    host_job_info.collected(journal, params, lambda: now[0], lambda seconds: now.__setitem__(0, now[0] + seconds))
+    assert (now[0] < 1) == ended

@@ -18,6 +18,8 @@ class _Library:
 
     VIR_ERR_NO_DOMAIN = 42
 
+    VIR_ERR_MIGRATE_UNSAFE = 81
+
     class libvirtError(Exception):
         def get_error_message(self) -> str:
             return "Failed to connect \x1b]0;owned\x07socket"

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
+from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import process
 from ansible_collections.basecast.fleet.plugins.modules import relay_node
 
 METADATA = {"sha256": "1" * 64, "chunks_sha256": "2" * 64, "size_bytes": 10, "chunk_bytes": 4096}
@@ -80,3 +83,36 @@ def test_limits_that_are_not_given_are_left_alone() -> None:
 def test_options_of_the_node_are_checked(change: dict[str, t.Any], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         relay_node.command({**PARAMS, **change})
+
+
+def test_a_run_that_is_given_up_while_its_node_waits_to_start_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = process.RunDirectory(str(tmp_path), "r")
+    runtime.give_up()
+    monkeypatch.setattr(process, "authority_of", lambda credentials: "")
+    monkeypatch.setattr(process, "_start", lambda *_parts: pytest.fail("a node was started"))
+    with pytest.raises(FleetError, match="the run was stopped by its name"):
+        process.listening(runtime, t.cast("t.Any", types.SimpleNamespace(credentials={})), t.cast("t.Any", None))
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+def test_a_run_that_was_given_up_gets_no_new_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given_up: bool) -> None:
+    """A controller that still works on it takes the node's end for a crash and starts another one."""
+    tmp_path /= "run"  # gone since the host was started anew
+    runtime = process.RunDirectory(str(tmp_path), "r")
+    started: list[str] = []
+    monkeypatch.setattr(process, "listening", lambda runtime, wanted, shelf: (started.append(wanted.run) or {}, True))
+    module: t.Any = types.SimpleNamespace(
+        params={**PARAMS, "pools": {"default": str(tmp_path)}, "reserve_percent": 5.0, "discard": False, "give_up": given_up},
+        check_mode=False,
+    )
+    relay_node.stop(module, runtime)
+    if given_up:
+        with pytest.raises(FleetError, match="the run was stopped by its name"):
+            relay_node.listen(module, runtime)
+    else:
+        relay_node.listen(module, runtime)
+    assert started == ([] if given_up else ["r"])
+    # Other runs are not concerned, and the mark goes with what ended runs leave.
+    relay_node.listen(module, process.RunDirectory(str(tmp_path), "r2"))
+    assert all(path.name.endswith(",ended.json") for path in (tmp_path.iterdir() if given_up else ()))

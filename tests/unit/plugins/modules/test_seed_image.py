@@ -21,7 +21,7 @@ def _run(capsys: t.Any, **args: t.Any) -> dict[str, t.Any]:
 
 @pytest.fixture
 def request_(tmp_path: t.Any) -> dict[str, t.Any]:
-    secret = {"password": "hunter2", "users": [{"name": "default", "passwd": "web-1"}]}
+    secret = {"write_files": [{"path": "/x", "content": "hunter2"}], "bootcmd": ["web-1"]}
     return {
         "pools": {"default": str(tmp_path)},
         "service": "shop",
@@ -45,7 +45,7 @@ def test_neither_result_nor_diff_nor_invocation_has_a_secret_or_hides_a_name(cap
     assert result["invocation"]["module_args"]["seeds"] == "(hidden)"
     # Names that also occur as values of the secret part are still told.
     assert result["seeds"][0]["machine"] == "web-1"
-    assert result["diff"]["after"]["web-1"]["user_data"] == ["password", "users"]
+    assert result["diff"]["after"]["web-1"]["user_data"] == ["bootcmd", "write_files"]
 
 
 @pytest.mark.parametrize("seed", [{"machine": "web-1", "user_data": {"a": "hunter2"}, "pool": "none"}, {"user_data": {"a": "hunter2"}}])

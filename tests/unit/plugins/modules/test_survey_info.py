@@ -23,7 +23,7 @@ def test_an_observation_is_returned(run: t.Any, disk_pools: dict[str, str]) -> N
     seen = result["observation"]
     assert not result["changed"] and seen["format"] == 1 and set(seen["pools"]) == {"one", "two"}
     assert {name: pool["path"] for name, pool in seen["pools"].items()} == disk_pools
-    assert set(seen["parts"]) == {"claims", "host", "machines", "record", "moves", "links", "pool:one", "pool:two"}
+    assert set(seen["parts"]) == {"claims", "host", "machines", "record", "moves", "links", "pool:one", "pool:two", "xml"}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ import pytest
 MAIN = """
 import os, select, signal
 from ansible_collections.basecast.fleet.plugins.plugin_utils import _cancellation as cancellation
+# What runs the tests may ignore them, as nohup does and a shell for what it runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def own(number, frame):
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

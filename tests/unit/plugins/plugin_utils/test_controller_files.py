@@ -156,3 +156,15 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="No space left"):
         files.write(str(path), "after")
     assert path.read_text() == "before" and os.listdir(tmp_path) == ["run.html"]
+
+
+def test_a_relative_directory_is_where_the_run_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, other = tmp_path / "project", tmp_path / "other"
+    for directory in (project, other):
+        directory.mkdir()
+        (directory / "disk").write_bytes(b"1")
+    (project / "link").symlink_to(other / "disk")
+    monkeypatch.chdir(project)
+    found = {name: files.find(name, [str(project)], ["."]) for name in ("disk", "link", "../other/disk", str(other / "disk"))}
+    assert [name for name, one in found.items() if one.isreg] == ["disk"]
+    assert all(one.outside for name, one in found.items() if name != "disk")

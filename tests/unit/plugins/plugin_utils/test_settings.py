@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.basecast.fleet.plugins.plugin_utils import _settings
 
 ROLES = Path(__file__).resolve().parents[4] / "roles"
@@ -21,6 +23,7 @@ def load(path: str) -> t.Any:
     return yaml.safe_load(Path(path).read_text())
 
 
+SITES = "sites: {SITE: {up_mbps, down_mbps}} and between: [[SITE, SITE, mbps]], with numbers above 0"
 QUOTAS = "a mapping of tenants, each with numbers of at least 0 for some of machines, cpus, memory_mib, disk_gib"
 OPTIONS = _settings.options_of("settings", load, ROLES)
 
@@ -52,6 +55,13 @@ def read(**given: t.Any) -> tuple[dict[str, t.Any], list[str]]:
         ("basecast_pool_overcommit", {"fast": "1.5"}, {"fast": 1.5}),
         ("basecast_pool_labels", {"fast": ["ssd"], "big": {"tier": "hdd"}}, {"fast": ["ssd"], "big": ["tier=hdd"]}),
         ("basecast_quotas", {"shop": {"machines": "3", "disk_gib": 1.5}}, {"shop": {"machines": 3.0, "disk_gib": 1.5}}),
+        ("basecast_link_mbps", {"kvm2": "100", "kvm3": 0}, {"kvm2": 100.0, "kvm3": 0.0}),
+        (
+            "basecast_site_limits",
+            {"sites": {"a": {"up_mbps": "100"}}, "between": [["a", "b", "50"]]},
+            {"sites": {"a": {"up_mbps": 100.0}}, "between": [["a", "b", 50.0]]},
+        ),
+        ("basecast_site_limits", {"sites": None}, {"sites": {}, "between": []}),
         ("basecast_differencing", "no", False),
         ("manifest", {"format": 1}, {"format": 1}),
     ],
@@ -91,6 +101,21 @@ def test_values_get_the_type_of_their_option(name: str, value: t.Any, converted:
         ("basecast_pool_overcommit", {"fast": -1}, "a number above 0, or a mapping of pools with one each"),
         ("basecast_pool_overcommit", True, "a number above 0, or a mapping of pools with one each"),
         ("basecast_pool_labels", {"fast": "ssd"}, "a mapping of pools, each with a list of texts, or a mapping of them"),
+        ("basecast_link_mbps", {"kvm2": "x"}, "a mapping of hosts to 10^6 bit/s, each a number of at least 0"),
+        ("basecast_link_mbps", {"kvm2": -1}, "a mapping of hosts to 10^6 bit/s, each a number of at least 0"),
+        *[
+            ("basecast_site_limits", odd, SITES)
+            for odd in (
+                {"site": {"a": {"up_mbps": 1}}},
+                {"sites": ["a"]},
+                {"sites": {"a": 5}},
+                {"sites": {"a": {"up": 5}}},
+                {"sites": {"a": {"up_mbps": 0}}},
+                {"between": [["a", "b"]]},
+                {"between": {"a": "b"}},
+                {"between": [["a", "b", "x"]]},
+            )
+        ],
         ("basecast_quotas", {"shop": 3}, QUOTAS),
         ("basecast_quotas", {"shop": {"machine": 3}}, QUOTAS),
         ("basecast_quotas", {"shop": {"machines": -3}}, QUOTAS),
@@ -174,3 +199,13 @@ def test_every_variable_of_the_roles_is_in_a_spec() -> None:
     for file in [*ROLES.glob("*/tasks/*.yml"), *ROLES.parent.glob("playbooks/**/*.yml")]:
         named |= set(re.findall(r"(?<![\w.])basecast_[a-z_]+", file.read_text()))
     assert named - known == set()
+
+
+@pytest.mark.parametrize(
+    ("variables", "directories"),
+    [({}, []), ({"awx_job_id": 7}, ["."]), ({"tower_job_id": "7"}, ["."]), ({"awx_job_id": 7, "tower_job_id": 7}, ["."])],
+)
+def test_jobs_of_awx_take_files_of_their_project(variables: dict[str, t.Any], directories: list[str]) -> None:
+    loader = DataLoader()
+    option = _settings.options_of("settings", _settings.reader(loader), ROLES)["basecast_controller_dirs"]
+    assert Templar(loader, variables).template(option["default"]) == directories

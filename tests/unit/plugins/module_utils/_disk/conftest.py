@@ -69,6 +69,8 @@ class FakeQemu:
             return self.fail[1], "", self.fail[2]
         if command == "check":
             return self.check_answer
+        if command == "measure":
+            return 0, '{"required": 327680, "fully-allocated": 1310720}', ""
         if command == "convert":
             with open(arguments[-1], "wb") as file:
                 file.write(qcow2() + b"converted".ljust(4096, b"\0"))

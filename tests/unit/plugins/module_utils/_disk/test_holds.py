@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import os
 import time
+import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import holds
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 
@@ -42,3 +45,35 @@ def test_a_hold_that_cannot_be_read_is_not_taken_as_none(content: str, store: St
         file.write(content)
     with pytest.raises(FleetError):
         holds.standing(store)
+
+
+@pytest.mark.parametrize("below", [".held", ""])
+@pytest.mark.parametrize("step", ["hold", "standing", "sweep", "release"])
+def test_a_planted_link_is_not_followed(store: Store, tmp_path: Path, below: str, step: str) -> None:
+    base = put_base(store)
+    victim = tmp_path / "victim"
+    for place in (victim, victim / ".held"):
+        place.mkdir()
+        (place / "run-1.json").write_text("precious")
+    for place in (victim, victim / ".held"):
+        os.utime(place, (1, 1))
+    if below:
+        os.symlink(victim, os.path.join(store.directory, below))
+    else:
+        os.rename(store.directory, store.directory + ".away")
+        os.symlink(victim, store.directory)
+    steps: dict[str, t.Callable[[], object]] = {
+        "hold": lambda: holds.take(store, "run-1", [base.sha256], 100.0),
+        "standing": lambda: holds.standing(store),
+        "sweep": lambda: holds.standing(store, sweep=True),
+        "release": lambda: holds.release(store, "run-1"),
+    }
+    try:
+        with pytest.raises(UnsafePath, match="is a symbolic link"):
+            steps[step]()
+        found = [(path.stat().st_mtime, sorted(os.listdir(path))) for path in (victim, victim / ".held")]
+        assert found == [(1.0, [".held", "run-1.json"]), (1.0, ["run-1.json"])]
+    finally:
+        if not below:
+            os.unlink(store.directory)
+            os.rename(store.directory + ".away", store.directory)

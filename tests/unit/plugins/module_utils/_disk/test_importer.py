@@ -63,7 +63,7 @@ def test_a_raw_file_is_stored_as_it_is(run: Run, image: t.Any, store: Store) -> 
     assert result.changed
     assert result.base is not None
     assert result.base.sha256 == digest(image)
-    origin = {"kind": "path", "name": str(image), "image_format": "raw", "size_bytes": os.path.getsize(image)}
+    origin = {"kind": "path", "name": str(image), "image_format": "raw", "size_bytes": os.path.getsize(image), "tenant": "default"}
     assert result.base.metadata["imported_from"] == origin
     assert transfer.verify(result.base) == ""
     assert result.base.names() == [{"tenant": "default", "name": "debian", "version": "12"}]

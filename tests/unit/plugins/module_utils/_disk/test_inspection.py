@@ -129,7 +129,7 @@ PAGES = [
 def test_a_page_saved_as_an_image_is_told_as_such(tmp_path: t.Any, content: bytes, what: str, wanted: str | None) -> None:
     path = tmp_path / "debian.qcow2"
     path.write_bytes(content)
-    with open(path, "rb") as file, pytest.raises(UnsupportedImage, match=f"debian.qcow2 is no disk image: it is {what}") as raised:
+    with open(path, "rb") as file, pytest.raises(UnsupportedImage, match=f"debian.qcow2 is not a disk image: it is {what}") as raised:
         inspect("debian.qcow2", file.fileno(), wanted, None)
     assert "raw" not in raised.value.message
 

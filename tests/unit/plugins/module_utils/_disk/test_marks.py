@@ -46,6 +46,19 @@ def test_many_hosts_at_once(pool: str) -> None:
     assert os.listdir(pool) == []
 
 
+def test_two_hosts_that_are_the_last_both_know(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = str(marks.leave(pool, RUN))
+    real = marks._remove_looked_at
+
+    def after_another(directory: str) -> None:
+        marks.remove(pool, RUN)
+        real(directory)
+
+    monkeypatch.setattr(marks, "_remove_looked_at", after_another)
+    assert marks.look(pool, RUN, own) == [own]
+    assert os.listdir(pool) == []
+
+
 def test_copies_of_one_directory_see_only_their_own(tmp_path: t.Any) -> None:
     (tmp_path / "a" / "bases").mkdir(parents=True)
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -251,7 +251,7 @@ WRONG: dict[str, tuple[bytes, str, str]] = {
     "a link": (entry("disk/x", tarfile.SYMTYPE), "tar", "a link or a device"),
     "a hard link": (entry("disk/x", tarfile.LNKTYPE), "tar", "a link or a device"),
     "a device": (entry("disk/x", tarfile.BLKTYPE), "tar", "a link or a device"),
-    "no tar": (b"x" * 2000, "tar", "it is no tar"),
+    "no tar": (b"x" * 2000, "tar", "it is not a tar archive"),
     "no gzip": (tar(("disk/x", IMAGE)), "tar+gzip", "cannot be unpacked as gzip"),
     "cut off": (tar(("disk/x", IMAGE))[:50_000], "tar", "it ends early"),
     "cut off, gzip": (gzip.compress(tar(("disk/x", IMAGE)))[:-50], "tar+gzip", "it ends early"),
@@ -306,9 +306,21 @@ def test_a_registry_that_gives_something_else(run: Run, registry: Registry) -> N
 
 def test_a_bomb_beside_the_disk(run: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.image(gzip.compress(tar(("etc/x", bytes(16 << 20)), ("disk/x", IMAGE))), kind="tar+gzip")
-    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: types.SimpleNamespace(f_bavail=2000, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(f_bavail=2000, f_blocks=0, f_frsize=4096, f_flag=0))
     with pytest.raises(NoSpace, match="more than the 8192000 bytes"):
         run(url=f"{registry.name}:latest")
+
+
+def test_files_of_nothing_beside_the_disk_have_a_limit(run: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes time to read, and unpacks to nothing; the limit is one for all layers."""
+    layers = tar(*((f"etc/{n}", b"") for n in range(60))), tar(*((f"usr/{n}", b"") for n in range(60)))
+    registry.image(tar(("disk/x.qcow2", IMAGE)), *layers, tag="v1")
+    monkeypatch.setattr(oci, "_MOST_FILES", 121)
+    assert run(url=f"{registry.name}:v1").base is not None
+    registry.image(tar(("disk/x.qcow2", NEWER)), *layers, tag="v2")
+    monkeypatch.setattr(oci, "_MOST_FILES", 100)
+    with pytest.raises(Undecodable, match="the layers have more than 100 files"):
+        run(url=f"{registry.name}:v2", name="vm", version="2")
 
 
 REFERENCES = {

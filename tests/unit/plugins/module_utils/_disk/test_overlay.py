@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decision
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseMissing, DiskBusy, DiskConflict, NoSpace, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Room
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, put_base, qcow2
@@ -208,7 +209,7 @@ def test_a_copy_of_a_child_is_flattened(present: Present, store: Store, qemu_run
     root = put_base(store, qcow2(), "qcow2")
     child = put_base(store, qcow2(backing=f"../{root.sha256}/disk"), "qcow2", root.sha256)
     (result,) = present(wish(child.sha256, differencing=False, size_bytes=2 << 20))
-    assert qemu_runner.commands() == ["convert", "resize"]
+    assert qemu_runner.commands() == ["measure", "convert", "resize"]
     assert (result["image_format"], result["backing"]) == ("qcow2", None)
 
 
@@ -228,8 +229,8 @@ def test_a_reflink_of_a_child_names_the_grandparent(
     child = put_base(store, qcow2(backing=f"../{root.sha256}/disk"), "qcow2", root.sha256)
     copy = transfer.copy_file
 
-    def clone(source: int, path: str, size: int) -> str:
-        copy(source, path, size)
+    def clone(source: int, path: str, size: int, room: Room) -> str:
+        copy(source, path, size, room)
         return "reflink"
 
     monkeypatch.setattr(transfer, "copy_file", clone)

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import runner
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, ToolMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg, parse_check, parse_info
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Room
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, fixture
 
 
@@ -65,20 +67,20 @@ def test_failures_have_names(qemu_runner: FakeQemu, code: int, errors: str, kind
         QemuImg(qemu_runner).info("/x", "qcow2")
 
 
-def test_an_image_is_read_without_what_its_header_names(qemu_runner: FakeQemu) -> None:
+def test_an_image_is_read_without_what_its_header_names(qemu_runner: FakeQemu, tmp_path: pathlib.Path) -> None:
     qemu = QemuImg(qemu_runner)
     qemu.info("/x", "qcow2")
     qemu.check("/x", "qcow2")
-    qemu.convert("/x", "vmdk", "/y", "qcow2")
-    for call, driver in zip(qemu_runner.calls, ("qcow2", "qcow2", "vmdk"), strict=True):
+    qemu.convert("/x", "vmdk", f"{tmp_path}/y", "qcow2", Room(str(tmp_path)))
+    for call, driver in zip(qemu_runner.calls, ("qcow2", "qcow2", "vmdk", "vmdk"), strict=True):
         node = json.loads(next(word for word in call if word.startswith("json:"))[len("json:") :])
         assert node == {"driver": driver, "file": {"driver": "file", "filename": "/x"}, "backing": None}
 
 
-def test_the_format_is_always_said(qemu_runner: FakeQemu) -> None:
+def test_the_format_is_always_said(qemu_runner: FakeQemu, tmp_path: pathlib.Path) -> None:
     qemu = QemuImg(qemu_runner)
     qemu.check_unused("/x", "raw")
-    qemu.flatten("/x", "qcow2", "/y", "qcow2")
+    qemu.flatten("/x", "qcow2", f"{tmp_path}/y", "qcow2", Room(str(tmp_path)))
     qemu.create("/dev/null", 5)
     for call in qemu_runner.calls:
         assert "-f" in call
@@ -120,5 +122,5 @@ def test_a_damaged_image_has_the_name_that_the_user_knows(alone: bool) -> None:
     image = QemuImg(lambda _arguments: (1, "", f"qemu-img: Could not open '{spoken}': \x1b[2JImage is corrupt\n"))
     assert image.check(staging, "qcow2", "debian.qcow2").problem == "Could not open 'debian.qcow2': \\x1b[2JImage is corrupt"
     with pytest.raises(ToolFailed, match=r"Converting debian.qcow2 from qcow2 to qcow2: .*'debian.qcow2'") as raised:
-        image.convert(staging, "qcow2", "/x", "qcow2", "debian.qcow2")
+        image.convert(staging, "qcow2", "/x", "qcow2", Room("/x"), "debian.qcow2")
     assert ".import" not in raised.value.message

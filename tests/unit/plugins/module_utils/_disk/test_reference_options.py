@@ -19,7 +19,7 @@ def entry(**changes: t.Any) -> dict[str, t.Any]:
 
 def test_a_reference_is_taken_as_it_is() -> None:
     wish = checked_reference(entry(sha256=SHA, name="tiny", version="1", pool="default"), {"default": "/p"})
-    assert tuple(wish) == (SHA, "tiny", "1", None, "default", None)
+    assert tuple(wish) == (SHA, "tiny", "1", None, "default", None, None)
 
 
 @pytest.mark.parametrize(

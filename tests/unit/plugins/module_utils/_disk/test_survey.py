@@ -286,3 +286,15 @@ def test_disks_on_children_of_a_damaged_base_are_named(tmp_path: t.Any) -> None:
     filesystem.remove_file(parent.chunks_path)
     told = {one["sha256"]: one["users"] for one in looked_at(store)["damaged"]}
     assert told == {parent.sha256: [str(disk)], child.sha256: [str(disk)]}
+
+
+def test_many_damaged_bases_are_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    bases = [put_base(store, bytes([number]) * 4096) for number in range(12)]
+    for base in bases:
+        drop("chunks")(base)
+    read: list[str] = []
+    real = filesystem.read_value
+    monkeypatch.setattr(filesystem, "read_value", lambda path, *rest: read.append(path) or real(path, *rest))
+    assert len(survey({"one": store})["pools"]["one"]["damaged"]) == len(bases)
+    # A pass over the store for each of them would be a hundred and more.
+    assert len(read) <= 3 * len(bases)

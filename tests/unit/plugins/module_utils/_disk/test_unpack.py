@@ -11,12 +11,14 @@ import lzma
 import os
 import pathlib
 import subprocess
+import time
 import types
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import unpack
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NoSpace
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Promise, Room
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.unpack import FileSink, HashingSink, UnpackingSink
 
 IMAGE = b"head".ljust(3 << 20, b"\0") + os.urandom(1 << 18) + b"tail".ljust(1 << 20, b"\0")
@@ -29,9 +31,14 @@ def zstd(data: bytes, *options: str) -> bytes:
 PACK: dict[str, t.Callable[[bytes], bytes]] = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd}
 
 
+def promise_in(path: pathlib.Path) -> Promise:
+    return Room(str(path.parent)).begin("disk", [str(path)])
+
+
 def into(path: pathlib.Path, kind: str, packed: bytes, block: int = 65536, again: bool = False) -> bytes:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    sink = UnpackingSink(kind, "disk", FileSink(descriptor, "disk", lambda _end: None))
+    promise = promise_in(path)
+    sink = UnpackingSink(kind, "disk", FileSink(descriptor, promise, lambda _end: None))
     try:
         if again:
             sink.write(packed[: len(packed) // 2])
@@ -41,6 +48,7 @@ def into(path: pathlib.Path, kind: str, packed: bytes, block: int = 65536, again
         sink.finish()
     finally:
         sink.close()
+        promise.close()
         os.close(descriptor)
     return path.read_bytes()
 
@@ -93,10 +101,59 @@ def test_damaged_archives(tmp_path: pathlib.Path, kind: str, name: str) -> None:
 def test_a_bomb_ends_at_the_free_space(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     bomb = PACK[kind](bytes(64 << 20))
     assert len(bomb) < 100_000
-    monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: types.SimpleNamespace(f_bavail=2000, f_frsize=4096))
-    with pytest.raises(NoSpace, match="more than the 8192000 bytes that are free"):
+    monkeypatch.setattr(os, "statvfs", lambda _path: types.SimpleNamespace(f_bavail=2000, f_blocks=0, f_frsize=4096))
+    with pytest.raises(NoSpace, match="8192000 may be written there"):
         into(tmp_path / "x", kind, bomb)
     assert (tmp_path / "x").stat().st_size <= 8192000
+
+
+EMPTY = {**PACK, "zstd, skipped": lambda _nothing: b"\x50\x2a\x4d\x18" + bytes(4)}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+@pytest.mark.parametrize("content", [b"", b"x"])
+def test_streams_that_hold_nothing_have_a_limit(tmp_path: pathlib.Path, name: str, content: bytes) -> None:
+    """Each takes about as long as a page of data, and unpacks to nothing that would fill the pool."""
+    packed = EMPTY[name](content) * 105_000
+    before = time.process_time()
+    with pytest.raises(unpack.Undecodable, match=r"has [0-9]+ streams or blocks by now, which hold [0-9]+ bytes"):
+        into(tmp_path / "x", name.split(",", maxsplit=1)[0], packed, 1 << 20)
+    assert time.process_time() - before < 1
+
+
+def test_blocks_of_nothing_have_a_limit(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(unpack.Undecodable, match="streams or blocks by now, which hold 0 bytes"):
+        into(tmp_path / "x", "zstd", b"\x28\xb5\x2f\xfd\x00\x00" + bytes(3 * 510_000), 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "piece_bytes", "pieces"),
+    [("gzip", 1 << 16, 400), ("xz", 1 << 16, 100), ("bzip2", 1 << 16, 100), ("zstd", 1 << 22, 400), ("gzip", 0, 9999), ("zstd", 0, 9999)],
+)
+def test_archives_of_many_streams_are_unpacked(monkeypatch: pytest.MonkeyPatch, kind: str, piece_bytes: int, pieces: int) -> None:
+    """As bgzip and others make them; zeros have the smallest streams, and the program zstd reads far ahead of what it gives out."""
+    target = Counted()
+    sink = UnpackingSink(kind, "disk", target)
+    monkeypatch.setattr(unpack, "_FREE_STREAMS", max(10, pieces if not piece_bytes else 0))
+    sink.write(PACK[kind](bytes(piece_bytes)) * pieces)
+    sink.finish()
+    sink.close()
+    assert target.size_bytes == piece_bytes * pieces
+
+
+class Counted:
+    size_bytes = 0
+
+    def expect(self, length: int) -> None: ...
+
+    def write(self, block: bytes) -> None:
+        self.size_bytes += len(block)
+
+    def finish(self) -> None: ...
+
+    def restart(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def test_memory_that_an_archive_wants_has_a_limit(tmp_path: pathlib.Path) -> None:
@@ -122,7 +179,9 @@ def test_a_host_without_zstd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_digests_of_what_comes(tmp_path: pathlib.Path) -> None:
     descriptor = os.open(tmp_path / "x", os.O_RDWR | os.O_CREAT)
     packed = lzma.compress(IMAGE)
-    sink = HashingSink(UnpackingSink("xz", "disk", FileSink(descriptor, "disk", lambda _end: None)), {"sha512", "sha256"})
+    sink = HashingSink(
+        UnpackingSink("xz", "disk", FileSink(descriptor, promise_in(tmp_path / "x"), lambda _end: None)), {"sha512", "sha256"}
+    )
     try:
         sink.write(packed[:100])
         sink.restart()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import typing as t
@@ -102,3 +103,54 @@ def test_a_guest_without_a_word_is_silent(site: Site) -> None:
     boot.start(wishes)
     failed = boot.await_reports(wishes, lambda found: None).failed
     assert {name: (one.step, one.reason) for name, one in failed.items()} == {"m-2": ("wait for its report", "silent")}
+
+
+def test_health_is_asked_where_the_manifest_says_or_else_the_guest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that reports other addresses does not turn the question elsewhere."""
+    context, wishes = made(site, 1)
+    boot = site.boot(context)
+    found = boot.start(wishes).values["m-1"]
+    asked: list[list[str]] = []
+    monkeypatch.setattr(boot_module.health, "attempt", lambda check, addresses, guest, begun: asked.append(list(addresses)))
+    found.report = {"addresses": ["198.51.100.1"]}
+    for addresses in (["192.0.2.1"], ["::1"], None):
+        wanted = {"ports": [80], "addresses": addresses}
+        assert boot.check_health(dataclasses.replace(context.work.machines[0], options={"health": wanted}), found)[1] is None
+    assert asked == [["192.0.2.1"], ["198.51.100.1"], ["198.51.100.1"]]
+
+
+def test_health_ends_in_time_however_much_is_asked(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    context, wishes = made(site, 1)
+    found = site.boot(context).start(wishes).values["m-1"]
+    now = [0.0]
+
+    def silent(*_args: t.Any, begun: object) -> t.NoReturn:
+        now[0] += 5.0
+        raise boot_module.health.Unhealthy("no answer")
+
+    monkeypatch.setattr(boot_module.health, "attempt", silent)
+    boot = Boot(context, 600.0, t.cast(t.Any, site.connect), lambda: now[0], lambda seconds: None)
+    asked = {"ports": list(range(1, 65)), "timeout_s": 12, "addresses": ["192.0.2.1"]}
+    results, failure = boot.check_health(dataclasses.replace(context.work.machines[0], options={"health": asked}), found)
+    assert now[0] == 15.0 and failure is not None and "is not healthy within 12 s" in failure.msg
+    assert [one["reason"] for one in results[:4]] == ["no answer"] * 3 + ["it was not asked"]
+
+
+def test_attempts_of_one_check_know_what_earlier_ones_have_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that hangs is not started again beside itself."""
+    context, wishes = made(site, 1)
+    found = site.boot(context).start(wishes).values["m-1"]
+    now = [0.0]
+    left: list[int] = []
+
+    def hanging(check: t.Any, *_args: t.Any, begun: dict[t.Any, int]) -> t.NoReturn:
+        now[0] += 5.0
+        left.append(len(begun))
+        begun[check] = 7
+        raise boot_module.health.Unhealthy("it has not ended within 5 s")
+
+    monkeypatch.setattr(boot_module.health, "attempt", hanging)
+    boot = Boot(context, 600.0, t.cast(t.Any, site.connect), lambda: now[0], lambda seconds: None)
+    for _deployment in range(2):
+        boot.check_health(dataclasses.replace(context.work.machines[0], options={"health": {"command": ["hang"], "timeout_s": 12}}), found)
+    assert left == [0, 1, 1] * 2

@@ -223,7 +223,10 @@ def test_a_sealed_copy_is_what_becomes_the_base(site: Site, monkeypatch: pytest.
     with pytest.raises(FleetError, match=r"virt-sysprep.*guestfs-tools|guestfs-tools.*virt-sysprep"):
         capture(site, seal=True)
     with open(program, "w", encoding="utf-8") as file:
-        file.write('#!/bin/sh\nwhile [ "$1" != -a ]; do shift; done\nexec qemu-io -f qcow2 -c "write -P 85 0 64k" "$2"\n')
+        # Without the format, a guest could have written the header of another one into a raw disk.
+        file.write(
+            '#!/bin/sh\nwhile [ "$1" != --format ]; do shift; done\ntest "$3" = -a && exec qemu-io -f "$2" -c "write -P 85 0 64k" "$4"\n'
+        )
     os.chmod(program, os.stat(program).st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{os.path.dirname(program)}:{os.environ['PATH']}")
     found = capture(site, seal=True)

@@ -17,7 +17,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import 
     Keeper,
     checked_uses,
     totals,
+    without_machines,
 )
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 GROWTH = {"default": {"growth_bytes": 5}}
 ONE = checked_uses([{"name": "web-1", "cpus": 2, "memory_mib": 1024, "disk_bytes": 7, "pools": GROWTH}])
@@ -149,7 +151,7 @@ def test_others_are_told_amounts_and_no_names(host: Host) -> None:
     host.take("red")
     claim = host.claims.read().claims[0]
     told = totals(claim, "blue")
-    assert told == {"cpus": 2, "memory_mib": 1024, "pools": {"default": {"bytes": 0, "growth_bytes": 5}}}
+    assert told == {"cpus": 2, "memory_mib": 1024, "hugepages_mib": {}, "pools": {"default": {"bytes": 0, "growth_bytes": 5}}}
     assert totals(claim, "red") == {**told, "tenant": "red", "machines": 1, "disk_bytes": 7}
 
 
@@ -187,4 +189,20 @@ class TestKeeper:
 
 def test_amounts_default_to_nothing() -> None:
     uses: list[t.Any] = checked_uses([{"name": "x"}])
-    assert uses == [{"name": "x", "cpus": 0, "memory_mib": 0, "disk_bytes": 0, "pools": {}}]
+    assert uses == [{"name": "x", "cpus": 0, "memory_mib": 0, "hugepages": None, "disk_bytes": 0, "pools": {}}]
+
+
+def test_huge_pages_are_told_by_their_size_without_machines_that_are_there(tmp_path: Path) -> None:
+    uses = [
+        {"name": "web-1", "memory_mib": 512, "hugepages": "2M"},
+        {"name": "web-2", "memory_mib": 256, "hugepages": "2M"},
+        {"name": "db-1", "memory_mib": 1024, "hugepages": "1G"},
+        {"name": "ui-1", "memory_mib": 64},
+    ]
+    claims = Claims(str(tmp_path / "state"))
+    for run in ("r1", "r2"):  # of one service: what both are about to make counts once
+        assert claims.take(Claim("red", "shop", run, checked_uses(uses)), 60) == ""
+    (others,) = claims.read().others("blue", "shop")
+    assert totals(others, "blue")["hugepages_mib"] == {"2M": 768, "1G": 1024}
+    started = Owner("red", "shop", "web-1").domain_uuid
+    assert totals(without_machines(others, {started}), "blue")["hugepages_mib"] == {"2M": 256, "1G": 1024}

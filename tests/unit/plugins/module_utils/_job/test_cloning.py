@@ -113,6 +113,20 @@ def test_a_machine_with_a_tpm_is_not_cloned(site: Site) -> None:
     assert files_of(site, "web-9") == []
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_cd_is_cloned_while_its_machine_is_off(site: Site, running: bool) -> None:
+    base = stopped(site, "web-1")
+    (domain,) = site.libvirt.known
+    domain._xml = domain.xml().replace(' device="disk"', ' device="cdrom"')
+    domain.is_running = running
+    if running:
+        with pytest.raises(CloneRefused, match="web-1 runs with the CD root, data, seed; power it off"):
+            clone(site)
+        assert files_of(site, "web-9") == []
+    else:
+        assert [disk["base"] for disk in clone(site).disks] == [base, base]
+
+
 @pytest.mark.parametrize("after", ["note", "one disk"])
 def test_an_interrupted_clone_is_begun_anew(site: Site, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
     """As if the module were killed: nothing is cleaned up."""

@@ -7,16 +7,20 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import socket
 import threading
 import time
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import holds
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._job import bases as job_bases
 from ansible_collections.basecast.fleet.plugins.module_utils._job import job as job_module
+from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claim, Claims, Keeper, checked_uses
 from ansible_collections.basecast.fleet.plugins.module_utils._job.job import predict
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import health
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
 from .conftest import Site
@@ -279,3 +283,153 @@ def test_whatever_ends_a_job_is_told(site: Site, monkeypatch: pytest.MonkeyPatch
     assert told["state"] == "failed" and states(told) == {"m-1": "failed"}
     assert "This is a defect" in told["machines"][0]["problem"] and told["machines"][0]["step"] == "run the job"
     assert (Journal(site.runtime_dir, "default", "shop").read("run-1") or {})["state"] == "failed"
+
+
+# --- health, and whose turn it is ---------------------------------------------------------------
+
+
+@pytest.fixture
+def port() -> t.Iterator[int]:
+    """One that answers on 127.0.0.2."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def near(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests are on this machine, and asked often."""
+    monkeypatch.setattr(health, "usable", list)
+    monkeypatch.setattr(health, "PAUSE_S", 0.05)
+
+
+def roles(site: Site, *groups: str, turns: t.Any = None, checks: t.Mapping[str, t.Any] | None = None) -> t.Any:
+    base = put_base(site.stores["one"], A)
+    machines = [
+        {
+            "machine": f"m-{number}",
+            "group": group,
+            "pool": "one",
+            "memory_mib": 64,
+            "networks": [],
+            "health": (checks or {}).get(group),
+        }
+        for number, group in enumerate(groups, 1)
+    ]
+    return site.work(*[base.sha256] * len(groups), machines=machines, turns=turns)
+
+
+def test_health_is_told_and_a_machine_without_it_has_failed(site: Site, port: int, near: None) -> None:
+    asked = {"ports": [port], "addresses": ["127.0.0.2"], "timeout_s": 1}
+    told = site.job(roles(site, "web", "db", checks={"web": asked, "db": {**asked, "addresses": ["127.0.0.3"]}})).perform()
+    assert states(told) == {"m-1": "deployed", "m-2": "failed"}
+    well, ill = told["machines"]
+    assert [(one["check"], one["ok"]) for one in well["health"]] == [(f"port {port}", True)]
+    assert (ill["reason"], ill["step"], ill["running"]) == ("unhealthy", "check its health", True)
+    assert "m-2 (accelerator" in ill["problem"] and f"port {port}: 127.0.0.3: Connection refused" in ill["problem"], ill["problem"]
+
+
+def test_a_machine_that_stops_is_not_waited_for(site: Site, near: None) -> None:
+    site.libvirt.on_start = lambda domain: (site.report(domain), setattr(domain, "is_running", False))
+    work = roles(site, "web", checks={"web": {"ports": [1], "addresses": ["127.0.0.3"], "timeout_s": 60}})
+    (machine,) = site.job(work).perform()["machines"]
+    assert "has stopped" in machine["problem"]
+
+
+def test_roles_of_one_host_start_in_their_order(site: Site) -> None:
+    told = site.job(roles(site, "web", "db", turns={"after": {"m-1": ["db"]}})).perform()
+    web, db = told["machines"]
+    assert states(told) == {"m-1": "deployed", "m-2": "deployed"} and web["disks_at"] >= db["reported_at"]
+
+
+def test_what_starts_after_a_failed_role_is_not_made(site: Site) -> None:
+    site.silent = {"shop-m-2"}
+    told = site.job(roles(site, "web", "db", "other", turns={"after": {"m-1": ["db"]}})).perform()
+    assert states(told) == {"m-1": "failed", "m-2": "failed", "m-3": "deployed"}
+    assert told["machines"][0]["problem"].startswith("m-1 was not started, as it starts after db: m-2: m-2 (accelerator")
+    assert not os.path.exists(os.path.join(site.pools["one"], "machines", "shop", "m-1"))
+
+
+ELSEWHERE = {"after": {"m-1": ["db"]}, "elsewhere": {"db": [{"machine": "db-1", "host": "kvm2"}]}}
+
+
+@pytest.mark.parametrize(("state", "wanted"), [("ready", "deployed"), ("failed", "failed")])
+def test_the_controller_tells_of_machines_elsewhere(site: Site, state: str, wanted: str) -> None:
+    job = site.job(roles(site, "web", turns=ELSEWHERE))
+    journal = Journal(site.runtime_dir, "default", "shop")
+    waits: list[str] = []
+
+    def tell() -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not waits:
+            waits.extend([msg] if (msg := (journal.read("run-1") or {"msg": ""})["msg"]) else [])
+            time.sleep(0.02)
+        journal.write_turns("run-1", {"db": {"state": state, "msg": "db-1 on kvm2: the disk is full"}})
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    told = job.perform()
+    thread.join()
+    assert waits == ["1 machines wait for db."] and states(told) == {"m-1": wanted}
+    assert wanted == "deployed" or told["machines"][0]["problem"].endswith("starts after db: db-1 on kvm2: the disk is full")
+
+
+def test_a_host_asks_the_ports_of_machines_elsewhere_itself(site: Site, port: int, near: None) -> None:
+    turns = {
+        "after": ELSEWHERE["after"],
+        "elsewhere": {"db": [{"machine": "db-1", "host": "kvm2", "health": {"ports": [port], "addresses": ["127.0.0.2"]}}]},
+    }
+    assert states(site.job(roles(site, "web", turns=turns)).perform()) == {"m-1": "deployed"}
+
+
+def test_a_turn_that_never_comes_is_a_failure(site: Site) -> None:
+    job = site.job(roles(site, "web", turns=ELSEWHERE))
+    job._turns._limit_s = 0.2
+    told = job.perform()
+    assert told["machines"][0]["reason"] == "no_turn" and "nothing was heard of db within 0.2 s" in told["machines"][0]["problem"]
+
+
+def test_whoever_ends_the_run_ends_the_wait(site: Site) -> None:
+    claims = Claims(site.state_dir)
+    assert claims.take(Claim("default", "shop", "run-1", checked_uses([{"name": "m-1"}])), 60) == ""
+    job = site.job(roles(site, "web", turns=ELSEWHERE))
+    job._claim = Keeper(claims, "default", "shop", "run-1", 60)
+    journal = Journal(site.runtime_dir, "default", "shop")
+
+    def stop() -> None:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not (journal.read("run-1") or {"msg": ""})["msg"]:
+            time.sleep(0.02)
+        claims.end("run-1")
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    (machine,) = job.perform()["machines"]
+    thread.join()
+    assert (machine["reason"], machine["problem"]) == ("stopped", "m-1 was not started: the run was ended while it waited for db.")
+
+
+def test_the_end_of_a_run_is_looked_up_once_for_all_that_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = {**ELSEWHERE, "after": {f"m-{number}": ["db"] for number in range(1, 5)}}
+    job = site.job(roles(site, "web", "web", "web", "web", turns=turns))
+    job._turns._limit_s = 1.2
+    job._claim = Keeper(Claims(site.state_dir), "default", "shop", "run-1", 60)
+    asked: list[None] = []
+    looks: list[None] = []
+    look = job._look
+    monkeypatch.setattr(job._claim, "given_back", lambda: bool(asked.append(None)))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(job, "_look", lambda: (looks.append(None), look()))
+    job.perform()
+    assert 0 < len(asked) <= len(looks)
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ({"after": {"m-9": ["db"]}}, "turns.after: 'm-9' is not accepted"),
+        ({"after": {"m-1": ["web"]}}, "turns.after.m-1: 'web' is not accepted"),
+        ({"after": {"m-1": ["nobody"]}}, "turns.after.m-1: 'nobody' is not accepted"),
+    ],
+)
+def test_turns_that_cannot_be_meant_are_refused(site: Site, turns: t.Any, words: str) -> None:
+    with pytest.raises(InvalidOption, match=words):
+        roles(site, "web", turns=turns)

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish as DiskWish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
@@ -15,6 +17,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job import removal
 from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import ServiceBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import RUNNING, Journal, this_process
 from ansible_collections.basecast.fleet.plugins.module_utils._job.removal import Removal, Request
+from ansible_collections.basecast.fleet.plugins.module_utils._job.undo import CannotUndo, made_by
+from ansible_collections.basecast.fleet.plugins.module_utils._job.work import HostWork
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtMissing
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
@@ -41,23 +45,31 @@ def record_of(service: str, *names: str, base: str, version: str = "1") -> dict[
     }
 
 
-def deploy(site: Site, *names: str, service: str = "shop", base: str | None = None) -> str:
-    """Machines of a service, each with a disk on one base; the base's digest."""
-    sha256 = base or put_base(site.stores["one"]).sha256
+def work_of(site: Site, names: t.Sequence[str], service: str, sha256: str, new: t.Sequence[str]) -> HostWork:
+    """
+    :param new: those that are to be made with their disks.
+    """
     machines = [
         {"machine": name, "group": name.rpartition("-")[0], "number": int(name[-1]), "pool": "one", "networks": []} for name in names
     ]
-    work = site.work(
+    return site.work(
         service=service,
         machines=machines,
+        seeds=[{"machine": name, "pool": "one"} for name in new],
         disks=[
             {"machine": name, "name": disk, "pool": pool, "base": sha256}
-            for name in names
+            for name in new
             for disk, pool in (("root", "one"), ("data", "two"))
         ],
         references=[{"sha256": sha256, "name": "tiny", "version": "1", "pin": None, "pool": "one"}],
         record=record_of(service, *names, base=sha256),
     )
+
+
+def deploy(site: Site, *names: str, service: str = "shop", base: str | None = None) -> str:
+    """Machines of a service, each with a disk on one base; the base's digest."""
+    sha256 = base or put_base(site.stores["one"]).sha256
+    work = work_of(site, names, service, sha256, names)
     told = site.job(work, run=f"run-{service}").perform()
     assert told["state"] == "done", told["msg"]
     return sha256
@@ -380,3 +392,143 @@ def test_a_machine_on_its_way_stays(side: str, check: bool, whole: bool, site: S
     kept = record(site)
     assert kept is not None and "web-1" in kept["assignments"]
     assert by_name(remove(site, ["web-1"], moving=True))["web-1"]["problem"] is None
+
+
+@pytest.mark.parametrize("with_domain", [True, False])
+def test_what_another_host_goes_on_with_stays(site: Site, with_domain: bool) -> None:
+    """The pool one is the other host's as well. Its files are not this host's, whether the machine is defined here or not."""
+    deploy(site, "web-1", "web-2")
+    (domain,) = (one for one in site.libvirt.known if one.name == "shop-web-1")
+    if not with_domain:
+        site.libvirt.known.remove(domain)
+    home = os.path.join(site.pools["one"], "machines", "shop", "web-1")
+    before = sorted(os.listdir(home))
+    told = remove(site, ["web-1"], shared=["one"], keep_record=True)
+    assert by_name(told)["web-1"]["problem"] is None and sorted(os.listdir(home)) == before
+    assert not os.path.exists(os.path.join(site.pools["two"], "machines", "shop", "web-1"))
+    assert [one.name for one in site.libvirt.known] == ["shop-web-2"]
+    assert not with_domain or site.libvirt.kept_firmware["shop-web-1"] is True
+
+
+def test_a_run_takes_back_what_it_has_made_and_no_more(site: Site) -> None:
+    """A disk, a machine and names that were there before stay."""
+    sha256 = deploy(site, "web-1")
+    data = os.path.join(site.pools["two"], "machines", "shop", "db-1", "data.qcow2")
+    put = Disks(site.stores, QemuImg(run_command), "default", "shop", False)
+    # That of the other pool has the name of a disk that the run makes.
+    put.present([DiskWish("db-1", "data", "two", sha256)])
+    put.present([DiskWish("db-1", "root", "two", sha256)])
+    before = {path for path in files(site) if "web-1" in path or "bases" in path or "/two/" in path}
+    record_before = record(site)
+    site.libvirt.known[0].is_running = False
+    told = site.job(work_of(site, ["web-1", "db-1"], "shop", sha256, ["db-1"]), run="run-2").perform()
+    assert {name: one["new_disks"] for name, one in by_name(told).items()} == {
+        "web-1": [],
+        "db-1": [{"name": "root", "pool": "one"}],
+    }
+    journal = Journal(site.runtime_dir, "default", "shop")
+    made = made_by(journal, "run-2")
+    assert made == ("run-2", {"db-1": [("root", "one")]}, ["web-1"], ["db-1"])
+    assert made_by(journal, "run-2", ["web-1"]) == ("run-2", {}, ["web-1"], [])
+
+    taken = by_name(remove(site, list(made.machines), undo=made))
+    assert taken["db-1"]["actions"] == ["stopped", "forced", "removed", "disks removed"]
+    assert taken["web-1"]["actions"] == ["stopped", "forced"] and not site.libvirt.known[0].is_running
+    assert [domain.name for domain in site.libvirt.known] == ["shop-web-1"] and os.path.exists(data)
+    assert not os.path.exists(data.replace("two", "one").replace("data", "root"))
+    assert before <= files(site)
+    kept = record(site)
+    assert kept is not None and record_before is not None and list(kept["assignments"]) == ["web-1"]
+
+
+def test_what_another_run_may_rely_on_is_not_taken_back(site: Site) -> None:
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+    told = dict(journal.read("run-shop") or {})
+    later = {"format": 1, "state": "done", **this_process(), "boot": told["boot"], "written_s": told["began_s"] + 1.0}
+    journal.write("later", later)
+    with pytest.raises(CannotUndo, match="the run later has been at work here since the run run-shop began"):
+        made_by(journal, "run-shop")
+    journal.write("run-shop", told)  # the other one has ended before it
+    with pytest.raises(CannotUndo, match="the run later has been at work"):
+        made_by(journal, "run-shop")
+    journal.write("later", {**later, "written_s": told["began_s"] - 1.0})
+    made = made_by(journal, "run-shop")
+    journal.write("later", later)  # at work while the removal waited for the lock
+    before = files(site)
+    with pytest.raises(CannotUndo, match="the run later has been at work"):
+        remove(site, list(made.machines), undo=made)
+    assert files(site) >= before and [domain.name for domain in site.libvirt.known] == ["shop-web-1"]
+    with pytest.raises(CannotUndo, match="the run never has left no record"):
+        made_by(journal, "never")
+
+
+@pytest.mark.parametrize("off_s", [-30 * 3600, 30 * 3600])
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, True),
+        ({"written_s": 0.5}, False),
+        ({"written_s": 0.5, "boot": "another"}, True),
+        ({"written_s": None}, True),
+        ({"written_s": "0.5"}, True),
+        ({"pid": "damaged"}, True),
+    ],
+)
+def test_a_clock_that_is_set_hides_no_other_run(site: Site, off_s: float, changes: dict[str, t.Any], refused: bool) -> None:
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+    told = dict(journal.read("run-shop") or {})
+    journal.write("run-shop", {**told, "began_at": told["began_at"] - off_s})
+    journal.write("later", {**told, "run": "later", "written_s": told["began_s"], **changes})
+    if refused:
+        with pytest.raises(CannotUndo, match="the run later has been at work"):
+            made_by(journal, "run-shop")
+    else:
+        made_by(journal, "run-shop")
+
+
+def test_a_job_that_begins_while_a_removal_waits_is_not_disturbed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+
+    @contextlib.contextmanager
+    def waited(*_args: t.Any) -> t.Iterator[None]:
+        journal.write("later", {"format": 1, "state": RUNNING, **this_process()})
+        yield
+
+    monkeypatch.setattr(removal_module, "alone", waited)
+    with pytest.raises(ServiceBusy, match="by the run later"):
+        remove(site)
+    assert [domain.name for domain in site.libvirt.known] == ["shop-web-1"]
+
+
+def changed(journal: Journal, run: str, name: str, **changes: t.Any) -> None:
+    """As if the job had written something else of a machine."""
+    told = dict(journal.read(run) or {})
+    told["machines"] = [{**one, **changes} if one["machine"] == name else one for one in told["machines"]]
+    journal.write(run, told)
+
+
+@pytest.mark.parametrize(("new", "stays"), [(["root"], True), (["root", "data"], False)])
+def test_a_machine_that_a_run_may_not_have_made_stays(new: list[str], stays: bool, site: Site) -> None:
+    """Killed before it could write down whether it has made the domain: one that has another disk was there before."""
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+    pools = {"root": "one", "data": "two"}
+    changed(journal, "run-shop", "web-1", actions=[], new_disks=[{"name": name, "pool": pools[name]} for name in new])
+    made = made_by(journal, "run-shop")
+    before = {path for path in files(site) if "/web-1/" in path}
+    taken = by_name(remove(site, list(made.machines), undo=made))["web-1"]
+    assert [domain.name for domain in site.libvirt.known] == (["shop-web-1"] if stays else [])
+    assert {path for path in files(site) if "/web-1/" in path} == (before if stays else set())
+    assert stays is ("which the run run-shop has not made" in str(taken["problem"]))
+
+
+def test_a_machine_that_a_run_has_started_is_not_powered_off_on_its_way(site: Site) -> None:
+    deploy(site, "web-1")
+    journal = Journal(site.runtime_dir, "default", "shop")
+    changed(journal, "run-shop", "web-1", actions=["started"], new_disks=[])
+    MoveJournal(site.state_dir, "default", "shop").write(Entry("source", "leaving", "r", "web-1", "b", True, True, True, "one"))
+    taken = by_name(remove(site, [], undo=made_by(journal, "run-shop")))["web-1"]
+    assert taken["problem"].startswith("web-1: its migration") and site.libvirt.known[0].is_running

@@ -24,7 +24,8 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.co
 from .conftest import Site
 
 NOTHING: dict[str, t.Any] = {
-    "known": True, "reason": None, "machines": [], "domains": [], "uuids": [], "networks": {}, "bridges": [], "offers": {"firmware": ["bios"]}
+    "known": True, "reason": None, "machines": [], "domains": [], "uuids": [], "networks": {}, "bridges": [],
+    "offers": {"firmware": ["bios"]}, "memory_mib": None
 }  # fmt: skip
 
 
@@ -60,6 +61,15 @@ def put_disk(pool: str, service: str, base: str, tenant: str = "default") -> str
     with open(path, "wb") as file:
         file.write(qcow2(backing=base, backing_format="raw"))
     return path
+
+
+@pytest.mark.parametrize("counted, told", [(14_336, 14_336), (40_960, 24_576), (None, 24_576), (0, 24_576)])
+def test_the_lesser_of_what_libvirt_and_the_kernel_call_memory_counts(
+    site: Site, libvirt: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch, counted: int | None, told: int
+) -> None:
+    monkeypatch.setattr(survey.capacity, "_memory", lambda: {"MemTotal": 24_576, "MemAvailable": 20_000})
+    libvirt["memory_mib"] = counted
+    assert observe(request(site))["capacity"]["memory_mib"] == told
 
 
 def test_pools_are_told_as_the_small_module_tells_them(site: Site) -> None:
@@ -146,3 +156,10 @@ def test_a_machine_that_is_there_already_is_not_counted_as_claimed(site: Site, l
     (rest,) = observe(request(site))["claims"]
     assert (rest["machines"], rest["cpus"], rest["memory_mib"], rest["disk_bytes"]) == (1, 2, 100, 5)
     assert rest["pools"] == all_of_it["pools"] == {"one": {"bytes": 20, "growth_bytes": 40}}
+
+
+def test_xml_of_a_manifest_is_judged_where_it_is_asked_for(site: Site) -> None:
+    group = {"name": "web", "cpus": 1, "memory_mib": 512, "hardware": {"xml": [{"path": "devices", "add": "<sund/>"}]}}
+    asked = request(site, check_xml=[group], run=lambda command: (1, "", "no such element"))
+    assert "no such element" in observe(asked)["xml_problems"]["web"]
+    assert observe(request(site))["xml_problems"] == {}

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import base64
 import typing as t
+import zlib
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
@@ -21,6 +23,20 @@ def test_each_machine_has_its_own(site: Site) -> None:
     assert [machine.bases for machine in work.machines] == [{A}, {B}]
     assert work.copies == (Copy("two", A),)
     assert all(machine.seed is not None and not machine.copies for machine in work.machines)
+
+
+def test_copies_share_their_firmware_variables(site: Site) -> None:
+    """On aarch64 they have 64 MiB."""
+    packed = base64.b64encode(zlib.compress(b"boot order")).decode()
+    given = [{"groups": ["m"], "firmware": "uefi", "content": packed}]
+    machines = [{"machine": name, "group": "m", "pool": "one", "memory_mib": 64, "networks": []} for name in ("m-1", "m-2")]
+    old, new = ([{**one, "new": new} for one in machines] for new in (False, True))
+    assert [machine.variables for machine in site.work(A, B, machines=old, variables=given).machines] == [None, None]
+    with pytest.raises(InvalidOption, match="a group has the variables of one template"):
+        site.work(A, B, machines=new, variables=given * 2)
+    first, second = (machine.variables for machine in site.work(A, B, machines=new, variables=given).machines)
+    assert first == second == ("uefi", b"boot order") and first is not None and second is not None
+    assert first[1] is second[1]
 
 
 @pytest.mark.parametrize(

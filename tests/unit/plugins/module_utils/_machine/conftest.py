@@ -34,7 +34,8 @@ class FakeDomain:
         self.ended: dict[str, str] = {}
         self.shallow: dict[str, bool] = {}
         self.sizes: dict[str, int] = {}  # bytes by the disk's name in the guest
-        self.agent, self.looks, self.frozen = False, 0, 0
+        self.agent, self.looks, self.frozen, self.stands = False, 0, 0, False
+        self.ended_while: list[bool] = []  # of each copy, whether the guest stood still
 
     @property
     def name(self) -> str:
@@ -64,6 +65,12 @@ class FakeDomain:
     def running(self) -> bool:
         return self.is_running
 
+    def power(self) -> str:
+        return "running" if self.is_running else "off"
+
+    def snapshots(self) -> int:
+        return 0
+
     def autostart(self) -> bool:
         return self.starts_itself
 
@@ -85,7 +92,7 @@ class FakeDomain:
     def destroy(self) -> None:
         self.is_running = False
 
-    def undefine(self, keep_firmware: bool = False) -> None:
+    def undefine(self, keep_firmware: bool = False, drop_tpm: bool = False) -> None:
         self.host.known.remove(self)
         self.host.kept_firmware[self.name] = keep_firmware
 
@@ -100,7 +107,7 @@ class FakeDomain:
                 ET.SubElement(disk, "mirror", file=self.mirrors[target], ready="yes" if self.looks > 2 else "")
         return ET.tostring(root, "unicode")
 
-    def begin_copy(self, target: str, path: str, shallow: bool) -> None:
+    def begin_copy(self, target: str, path: str, shallow: bool, image_format: str = "qcow2") -> None:
         assert os.path.exists(path) and target not in self.mirrors
         self.mirrors[target], self.shallow[target], self.looks = path, shallow, 0
         self.host.on_copy(self, target)
@@ -109,6 +116,17 @@ class FakeDomain:
         if target not in self.mirrors:
             raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
         self.ended[target] = self.mirrors.pop(target)
+        self.ended_while.append(self.stands)
+
+    def go_over(self, target: str) -> None:
+        root = ET.fromstring(self._xml)
+        for disk in root.iterfind("./devices/disk"):
+            if disk.find("target").get("dev") == target:  # type: ignore[union-attr]
+                disk.find("source").set("file", self.mirrors.pop(target))  # type: ignore[union-attr]
+                for chain in disk.findall("backingStore"):
+                    disk.remove(chain)
+        self._xml = ET.tostring(root, "unicode")
+        self.host.on_go_over(self, target)
 
     def disk_bytes(self, target: str) -> int:
         return self.sizes[target]
@@ -137,6 +155,12 @@ class FakeDomain:
     def thaw(self) -> None:
         self.frozen -= 1
 
+    def suspend(self) -> None:
+        self.stands = True
+
+    def resume(self) -> None:
+        self.stands = False
+
 
 class FakeHost:
     """A libvirt in memory, with the time of its guests."""
@@ -157,16 +181,19 @@ class FakeHost:
         self.models = ["none", "dac"]
         self.kept_firmware: dict[str, bool] = {}
         self.offered = OFFERED
+        self.validated: list[bool] = []  # each definition, whether by libvirt's schema
         self.now = 0.0
         self.later: list[tuple[float, t.Callable[[], None]]] = []
         self.on_start: t.Callable[[FakeDomain], None] = lambda domain: None
         self.on_shutdown: t.Callable[[FakeDomain], None] = lambda domain: None
         self.on_copy: t.Callable[[FakeDomain, str], None] = lambda domain, target: None
+        self.on_go_over: t.Callable[[FakeDomain, str], None] = lambda domain, target: None
 
     def domains(self) -> list[FakeDomain]:
         return list(self.known)
 
-    def define(self, xml: str, name: str) -> FakeDomain:
+    def define(self, xml: str, name: str, validated: bool = False) -> FakeDomain:
+        self.validated.append(validated)
         for domain in self.known:
             if domain.name == name:
                 domain._xml = xml
@@ -182,6 +209,9 @@ class FakeHost:
         if (pool, volume) not in self.volumes:
             raise LibvirtError(f"libvirt could not find the volume {volume}: no such thing")
         return self.volumes[pool, volume]
+
+    def vlans(self) -> dict[str, list[str]]:
+        return {"vlan_networks": []}
 
     def networks(self) -> dict[str, bool]:
         return self.active

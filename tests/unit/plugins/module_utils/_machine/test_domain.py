@@ -58,7 +58,14 @@ def _found(wish: MachineWish = WISH, platform: Platform = QEMU) -> Description:
 
 @pytest.mark.parametrize("platform", [QEMU, KVM])
 @pytest.mark.parametrize(
-    "wish", [WISH, replace(WISH, seed=None, cards=(), hardware={"machine_type": "q35"}), replace(WISH, disks=WISH.disks[:1])]
+    "wish",
+    [
+        WISH,
+        replace(WISH, seed="/pool/m/seed.ign"),
+        replace(WISH, seed="/pool/m/seed-cloudbase.iso"),
+        replace(WISH, seed=None, cards=(), hardware={"machine_type": "q35"}),
+        replace(WISH, disks=WISH.disks[:1]),
+    ],
 )
 def test_libvirts_own_schema_accepts_the_xml(platform: Platform, wish: MachineWish, pool: str) -> None:
     program = shutil.which("virt-xml-validate")
@@ -216,6 +223,37 @@ def test_a_moved_machine_is_the_same_but_for_its_paths() -> None:
     assert "append" not in ET.fromstring(new).find("./devices/serial[1]/source").attrib  # type: ignore[union-attr]
     kept = ET.fromstring(moved(old, there(keep_console=True)))
     assert [source.get("append") for source in kept.iterfind("./devices/serial/source")] == ["on", "on"]
+
+
+def test_a_configuration_for_ignition_is_handed_over_by_the_firmware() -> None:
+    wish = replace(WISH, seed="/pool/m/seed.ign")
+    xml = _xml(wish)
+    entry = ET.fromstring(xml).find("./sysinfo[@type='fwcfg']/entry")
+    assert entry is not None and entry.attrib == {"name": "opt/com.coreos/config", "file": "/pool/m/seed.ign"}
+    found = describe(xml)
+    assert found.seed == "/pool/m/seed.ign" and found.seed not in [path for path, _kind in found.files]
+    assert [disk["path"] for disk in found.hardware["disks"]] == [disk.path for disk in WISH.disks]
+    assert drift(found, found, wish) == [] and drift(_found(), found, WISH)
+    to = there(paths={**there().paths, "/pool/m/seed.ign": "/fast/m/seed.ign"})
+    assert describe(moved(xml, to)).seed == "/fast/m/seed.ign"
+    with pytest.raises(Malformed, match=r"the file /pool/m/seed\.ign has no place"):
+        moved(xml, there())
+
+
+def test_a_configuration_drive_is_a_cd_behind_the_disks() -> None:
+    wish = replace(WISH, seed="/pool/m/seed-cloudbase.iso")
+    xml = _xml(wish)
+    drive = ET.fromstring(xml).findall("./devices/disk")[-1]
+    target = drive.find("target")
+    assert target is not None and (drive.get("device"), target.attrib) == ("cdrom", {"dev": "sdc", "bus": "sata"})
+    assert drive.find("readonly") is not None
+    found = describe(xml)
+    assert found.seed == "/pool/m/seed-cloudbase.iso"
+    assert [disk["path"] for disk in found.hardware["disks"]] == [disk.path for disk in WISH.disks]
+    assert sorted(found.hardware["drives"]) == ["data", "root"] and drift(found, found, wish) == []
+    assert "/pool/m/seed-cloudbase.iso" not in disk_targets(xml)
+    to = there(paths={**there().paths, "/pool/m/seed-cloudbase.iso": "/fast/m/seed-cloudbase.iso"})
+    assert describe(moved(xml, to)).seed == "/fast/m/seed-cloudbase.iso"
 
 
 def test_a_file_without_a_place_there_is_refused() -> None:

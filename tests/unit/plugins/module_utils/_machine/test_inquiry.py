@@ -24,6 +24,7 @@ def test_machines_and_everything_beside_them_are_told(host: FakeHost, make_wish:
     assert told["known"] and [machine["machine"] for machine in told["machines"]] == ["web-1"]
     assert "actions" not in told["machines"][0] and "drift" not in told["machines"][0]
     assert [domain["domain"] for domain in told["domains"]] == ["other-db-1", "shop-web-1"]
+    assert told["memory_mib"] == host.memory
     assert (told["networks"], told["bridges"]) == ({"default": True, "lost": False}, ["br0"])
 
 
@@ -38,7 +39,7 @@ def test_no_answer_is_not_taken_as_nothing(error: Exception, may_have: bool, kno
     monkeypatch.setattr(inquiry, "LibvirtHost", refuse)
     monkeypatch.setattr(inquiry, "may_have_domains", lambda uri: may_have)
     told = inquiry.inquire("test:///", {}, "default", None)
-    assert (told["known"], told["reason"], told["machines"]) == (known, "No.", [])
+    assert (told["known"], told["reason"], told["machines"], told["memory_mib"]) == (known, "No.", [], None)
 
 
 def test_the_roster_has_the_machines_of_a_tenant_or_of_all(host: FakeHost, make_wish: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import files
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.backing import Layer
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, MachineWish, Platform, build, describe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machine, Machines, MachinesFailed
@@ -263,6 +264,14 @@ def test_a_chosen_address_that_is_taken(host: t.Any, machines: t.Any, make_wish:
     _refused(host, machines, [make_wish(cards=(card,))], message)
 
 
+def test_who_has_an_address_is_not_told_to_other_tenants(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    card = Card("default", mac="52:54:00:aa:bb:01")
+    machines().ensure([make_wish("web-2", service="secret", owner=Owner("other", "secret", "web-2"), cards=(card,))], start=False)
+    told = machines().every_domain("default", "shop")
+    assert [one["macs"] for one in told] == [["52:54:00:aa:bb:01"]] and "secret" not in str(told)
+    _refused(host, machines, [make_wish(cards=(card,))], "is already used by another machine of this host")
+
+
 # Reports
 
 
@@ -464,6 +473,49 @@ def test_removal_cleans_up_after_an_interrupted_one(machines: t.Any, make_wish: 
     assert not os.path.exists(wish.directory)
 
 
+@pytest.mark.parametrize(("tenant", "actions"), [("other", []), (None, ["cleaned"])])
+def test_removal_leaves_the_files_of_another_tenant(machines: t.Any, make_wish: t.Any, tenant: str | None, actions: list[str]) -> None:
+    """On storage that hosts share, the machine may run on another host."""
+    wish = _seeded(make_wish())
+    service = Path(wish.directory).parent
+    (service / ".owner.json").write_text(json.dumps({"format": 1, "tenant": tenant or wish.owner.tenant}))
+    assert _only(machines().remove([wish.owner], {wish.owner: wish.directory})).actions == actions
+    assert os.path.exists(str(wish.seed)) is not bool(actions)
+
+
+def test_what_a_tpm_held_goes_with_the_machine(
+    host: t.Any, machines: t.Any, make_wish: t.Any, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libvirt leaves it where a later manifest had no TPM, so that the last definition has none."""
+    states = tmp_path / "tpms"
+    monkeypatch.setattr(files, "_TPM_STATES", str(states))
+    wish = make_wish()
+    state = states / wish.owner.domain_uuid / "tpm2"
+    (states / "another").mkdir(parents=True)
+    state.mkdir(parents=True)
+    (state / "tpm2-00.permall").touch()
+    directories = {wish.owner: wish.directory}
+    machines().ensure([wish], start=True)
+    machines().remove([wish.owner], directories, keep_firmware=True)
+    machines(check=True).remove([wish.owner], directories)
+    assert state.exists(), "an update keeps it, and a check changes nothing"
+    assert _only(machines().remove([wish.owner], directories)).actions == ["cleaned"]
+    assert os.listdir(states) == ["another"]
+    assert _only(machines().remove([wish.owner], directories)).actions == []
+
+
+def test_tpm_state_that_stays_is_a_failure(machines: t.Any, make_wish: t.Any, tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "_TPM_STATES", str(tmp_path))
+    monkeypatch.setattr(files.shutil, "rmtree", refuse)
+    wish = make_wish()
+    (tmp_path / wish.owner.domain_uuid).mkdir()
+    failed = _only(machines().remove([wish.owner], {wish.owner: wish.directory}))
+    assert "could not be removed" in str(failed.problem) and "Permission denied" in str(failed.problem)
+
+
 # Looking
 
 
@@ -481,11 +533,11 @@ def test_query_tells_the_tenants_machines_and_all_domains(host: t.Any, machines:
     every = machines().every_domain("default", "shop")
     assert [domain["domain"] for domain in every] == ["data-db-1", None, "shop-web-1", "shop-web-2", None]
     foreign = {
-        "domain": None, "uuid": None, "service": None, "tenant": None, "machine": None, "macs": [], "disk_bytes": None,
+        "domain": None, "uuid": None, "service": None, "tenant": None, "machine": None, "macs": [], "addresses": [], "disk_bytes": None, "hugepages": None,
         "memory_mib": 64, "cpus": 1, "running": False, "problem": None,
     }  # fmt: skip
     assert every[1] == foreign
-    assert every[4] == {**foreign, "memory_mib": theirs.memory_mib, "cpus": theirs.cpus}
+    assert every[4] == {**foreign, "memory_mib": theirs.memory_mib, "cpus": theirs.cpus, "macs": [theirs.owner.mac(0)]}
     assert (every[0]["service"], every[0]["machine"]) == ("data", "db-1")
 
 
@@ -511,6 +563,33 @@ def test_of_strangers_only_collisions_have_names(
 def test_disks_count_as_far_as_they_are_known(size: t.Any, told: int, machines: t.Any, make_wish: t.Any) -> None:
     machines().ensure([make_wish(spec={"disks": {"root": {"size_bytes": size}, "odd": None}})], start=False)
     assert [one["disk_bytes"] for one in machines().every_domain("default")] == [told]
+
+
+@pytest.mark.parametrize(
+    ("networks", "told"),
+    [
+        (
+            [{"network": "lan", "address": "192.0.2.1/24", "address6": "2001:db8::1/64"}, {"network": "default"}],
+            [{"network": "network lan", "address": "192.0.2.1/24"}, {"network": "network lan", "address": "2001:db8::1/64"}],
+        ),
+        (
+            [{"open_vswitch": "br0", "vlan": 7, "address": "192.0.2.1/24"}],
+            [{"network": "open_vswitch br0 vlan 7", "address": "192.0.2.1/24"}],
+        ),
+        ([{"network": "lan", "address": 5}, "odd", {"address": "192.0.2.1/24"}], []),
+        ("odd", []),
+    ],
+)
+def test_fixed_addresses_are_told_to_every_tenant(networks: t.Any, told: list[t.Any], machines: t.Any, make_wish: t.Any) -> None:
+    machines().ensure([make_wish(spec={"networks": networks})], start=False)
+    for tenant in ("default", "another"):
+        assert [one["addresses"] for one in machines().every_domain(tenant)] == [told]
+
+
+def test_added_xml_is_validated_when_it_is_defined(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    xml = [{"path": "devices", "add": "<sound model='ich9'/>"}]
+    machines().ensure([make_wish("web-1"), make_wish("web-2", hardware={"xml": xml})], start=False)
+    assert host.validated == [False, True]
 
 
 def test_problems_come_all_at_once(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:

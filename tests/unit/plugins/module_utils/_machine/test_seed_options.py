@@ -36,6 +36,15 @@ def test_each_seed_belongs_to_its_machine() -> None:
         ([entry(pool="none")], "seeds[0].pool"),
         ([entry(user_data=5)], "seeds[0].user_data"),
         ([entry(meta_data={"instance-id": "x"})], "seeds[0].meta_data"),
+        ([entry(customize="ignition")], "seeds[0].config"),
+        ([entry(customize="ignition", config="variant: fcos")], "seeds[0].config"),
+        ([entry(customize="ignition", config={"ignition": {"version": "3.0.0"}}, user_data={"a": 1})], "seeds[0].user_data"),
+        ([entry(customize="cloudbase", vendor_data="x")], "seeds[0].vendor_data"),
+        ([entry(customize="cloudbase", meta_data={"uuid": "x"})], "seeds[0].meta_data"),
+        ([entry(customize="cloudbase", meta_data={"meta": {"admin_pass": "x"}})], "seeds[0].meta_data"),
+        ([entry(customize="cloudbase", user_data="Install-Module x")], "seeds[0].user_data"),
+        ([entry(network_data={"links": [1]})], "seeds[0].network_data"),
+        ([entry(config={"ignition": {"version": "3.0.0"}})], "seeds[0].config"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(seeds: list[t.Any], option: str) -> None:

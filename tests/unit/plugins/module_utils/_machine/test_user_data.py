@@ -98,6 +98,59 @@ REFUSED = [
 ]
 
 
+HASH = "$6$saltsalt$" + "x" * 86
+
+HASHED: list[t.Any] = [
+    {"password": HASH},
+    {"password": "$2b$05$" + "x" * 53},
+    {"password": "$y$j9T$salt$" + "x" * 43},
+    {"users": [{"name": "a", "passwd": HASH}, {"name": "b", "hashed_passwd": HASH, "lock_passwd": False}, {"name": "c", "passwd": "*"}]},
+    {"users": [{"name": "a", "passwd": "!" + HASH}, {"name": "b", "passwd": None}]},
+    {"user": {"name": "a", "passwd": HASH}},
+    {"chpasswd": {"expire": False, "list": f"root:{HASH}\na:{HASH}\n"}},
+    {"chpasswd": {"list": [f"root:{HASH}"]}},
+    {"chpasswd": {"users": [{"name": "root", "password": HASH}, {"name": "a", "type": "hash", "password": HASH}]}},
+    f"#cloud-config\npassword: {HASH}\n",
+]
+HOW = "'openssl passwd -6' asks for the password and prints its hash"
+UNHASHED = [
+    ({"password": "hunter2"}, f"password: a password that is not hashed is not accepted; {HOW}"),
+    ({"password": ""}, f"password: a password that is not hashed is not accepted; {HOW}"),
+    ({"password": "$6$hunter2"}, "password: a password that is not hashed"),
+    ({"password": "$hunter2$hunter2$x"}, "password: a password that is not hashed"),
+    ({"users": ["default", {"name": "a", "plain_text_passwd": "hunter2"}]}, "users[1].plain_text_passwd: a password that is not hashed"),
+    ({"users": [{"name": "a", "passwd": "hunter2"}]}, f"users[0].passwd: a password that is not hashed is not accepted; {HOW}"),
+    ({"users": [{"name": "a", "hashed_passwd": "hunter2"}]}, "users[0].hashed_passwd: a password that is not hashed"),
+    ({"users": [{"name": "a", "passwd": 4711}]}, "users[0].passwd: a password that is not hashed"),
+    ({"users": {"a": {"passwd": "hunter2"}}}, "users.a.passwd: a password that is not hashed"),
+    ({"user": {"name": "a", "plain_text_passwd": "hunter2"}}, "user.plain_text_passwd: a password that is not hashed"),
+    ({"chpasswd": {"list": "root:hunter2\n"}}, "chpasswd.list[0]: a password that is not hashed"),
+    ({"chpasswd": {"list": [f"a:{HASH}", "root:hunter2"]}}, "chpasswd.list[1]: a password that is not hashed"),
+    (
+        {"chpasswd": {"list": ["root:RANDOM"]}},
+        "chpasswd.list[0]: a random password is not accepted, as cloud-init prints it on the console",
+    ),
+    ({"chpasswd": "root:hunter2"}, "chpasswd.list[0]: a password that is not hashed"),
+    ({"chpasswd": {"users": [{"name": "a", "password": "hunter2"}]}}, "chpasswd.users[0].password: a password that is not hashed"),
+    ({"chpasswd": {"users": [{"name": "a", "password": "hunter2", "type": "text"}]}}, "chpasswd.users[0].type: a password that is not"),
+    ({"chpasswd": {"users": [{"name": "a", "type": "RANDOM"}]}}, "chpasswd.users[0].password: a random password is not accepted"),
+    ("#cloud-config\npassword: hunter2\n", "password: a password that is not hashed"),
+    ("#cloud-config-archive\n- 'password: hunter2'\n", "[0]: password: a password that is not hashed"),
+    (MIME.format("password: hunter2", "text/x-shellscript"), "part 1: password: a password that is not hashed"),
+]
+
+
+@pytest.mark.parametrize("value", HASHED)
+def test_hashed_passwords_are_accepted(value: t.Any) -> None:
+    assert user_data_problems(value) == []
+
+
+@pytest.mark.parametrize(("value", "told"), UNHASHED)
+def test_passwords_that_are_not_hashed_are_refused_and_not_told(value: t.Any, told: str) -> None:
+    problems = "\n".join(user_data_problems(value))
+    assert told in problems and "hunter2" not in problems and "4711" not in problems
+
+
 @pytest.mark.parametrize("value", UNDERSTOOD)
 def test_what_cloud_init_understands(value: t.Any) -> None:
     assert user_data_problems(value) == []

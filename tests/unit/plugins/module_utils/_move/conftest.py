@@ -75,7 +75,8 @@ def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., Kn
             directory.mkdir(exist_ok=True)
         runtime.chmod(0o755)
 
-        def remove(_self: Host, owner: Owner, keep_record: bool = False) -> dict[str, t.Any]:
+        def remove(_self: Host, owner: Owner, keep_record: bool = False, shared: t.Collection[str] = ()) -> dict[str, t.Any]:
+            assert list(shared) == list(entry.shared if entry else ())
             assert keep_record is (entry is not None and entry.side == "target")
             removed.append(owner)
             return {"references": []}

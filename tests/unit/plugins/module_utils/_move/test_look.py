@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import typing as t
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,63 @@ def test_a_disk_of_another_place_stays(tmp_path: Path, home: Path) -> None:
     path.write_bytes(b"")
     told, problems = look(tmp_path, path, "raw")
     assert told is None and "is not in the machine's own directory of a pool; detach it (virsh detach-disk" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "source", "told"),
+    [
+        ("cdrom", "<source file='/x'/>", 1),
+        ("cdrom", "<source file='/m/seed-cloudbase.iso'/>", 0),
+        ("cdrom", "", 0),
+        ("disk", "<source file='/x'/>", 0),
+    ],
+)
+def test_a_cd_stays_while_its_machine_runs(device: str, source: str, told: int) -> None:
+    disk = f"<disk type='file' device='{device}'>{source}<target dev='sdb' bus='sata'/><readonly/></disk>"
+    problems = list(looking._discs(ET.fromstring(f"<domain><devices>{disk}</devices></domain>")))
+    assert len(problems) == told and all("its CD in sdb cannot move while it runs" in problem for problem in problems)
+
+
+def bound(pool: Path, os_parts: str = "", devices: str = "") -> tuple[list[str], list[str]]:
+    """What keeps a machine on its host, whatever it does, and while it is off."""
+    stores = {"default": Store(str(pool), lambda _command: (0, "", ""), "default")}
+    root = ET.fromstring(f"<domain><os>{os_parts}</os><devices>{devices}</devices></domain>")
+    variables = (root.findtext("./os/nvram") or "").strip() or None
+    return list(looking._bound(root, variables, OWNER, stores)), list(looking._bound_off(root))
+
+
+TPM = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+
+
+@pytest.mark.parametrize("name", ["nvram-uefi.fd", "nvram-uefi_secure.fd"])
+def test_firmware_variables_among_its_own_files_move(tmp_path: Path, name: str) -> None:
+    assert bound(tmp_path, f"<nvram>{OWNER.directory(str(tmp_path))}/{name}</nvram>") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("os_parts", "words"),
+    [
+        ("<nvram>/var/lib/libvirt/qemu/nvram/shop-web-1_VARS.fd</nvram>", "are in /var/lib/libvirt/qemu/nvram/shop-web-1_VARS.fd"),
+        ("<nvram>{home}/other.fd</nvram>", "/other.fd, and not in its own directory"),
+        ("<nvram>{home}-2/nvram-uefi.fd</nvram>", "web-1-2/nvram-uefi.fd"),
+        ("<nvram type='network'><source protocol='nbd'/></nvram>", "are in no plain file"),
+    ],
+)
+def test_firmware_variables_elsewhere_are_named(tmp_path: Path, os_parts: str, words: str) -> None:
+    (problem,) = bound(tmp_path, os_parts.format(home=OWNER.directory(str(tmp_path))))[0]
+    assert words in problem and "move them there while it is off" in problem
+
+
+def test_a_tpm_moves_with_a_machine_that_runs(tmp_path: Path) -> None:
+    always, off = bound(tmp_path, devices=TPM)
+    assert always == [] and "it has a TPM" in off[0] and "move it live" in off[0]
+    assert "a device of the host" in bound(tmp_path, devices="<hostdev/>")[0][0]
+
+
+def test_small_files_are_those_that_a_migration_takes(tmp_path: Path, home: Path) -> None:
+    for name in ("seed.iso", "console.log", "console.log.0", "nvram-uefi.fd", ".clone.json", ".root.origin.json", "root.qcow2", "mine"):
+        (home / name).write_bytes(b"")
+    always = {"seed.iso", "console.log", ".root.origin.json"}
+    assert set(looking.small_files(str(home))) == always
+    assert set(looking.small_files(str(home), firmware=True)) == always | {"nvram-uefi.fd"}
+    assert set(looking.small_files(str(home), firmware=True, clone=True)) == always | {"nvram-uefi.fd", ".clone.json"}

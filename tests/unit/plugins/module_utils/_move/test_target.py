@@ -98,3 +98,16 @@ def test_another_run_s_migration_is_not_touched(known: Make, step: str) -> None:
     with pytest.raises(MoveFailed, match="the run r1 migrates it by now, not r2"):
         target.undo(OWNER, "r2") if step == "undo" else target.finish(OWNER, "r2", Numbers(2, {}))
     assert here.entry() == entry() and here.removed == []
+
+
+def test_what_both_hosts_have_stays_when_a_migration_is_undone(known: Make) -> None:
+    """The fixture compares the pools that the removal is told of."""
+    begun = entry()._replace(phase="arriving", shared=("default",))
+    here = known(FakeDomain("off"), begun)
+    home = Path(OWNER.directory(here.host.pools["default"]))
+    home.mkdir(parents=True)
+    (home / "root.qcow2").write_bytes(b"disk")
+    (home / ".domain.xml.tmp").write_bytes(b"sent")
+    assert here.entry() == begun
+    Target(here.host).undo(OWNER, "r1")
+    assert here.removed == [OWNER] and [path.name for path in home.iterdir()] == ["root.qcow2"]

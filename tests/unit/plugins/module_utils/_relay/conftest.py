@@ -44,6 +44,8 @@ class DirectoryClaim:
         self.disk = str(directory / "disk")
         self.map = str(directory / "map")
 
+    def promise(self, size_bytes: int) -> None: ...
+
     def digest(self) -> FileDigest:
         Path(self.disk).touch()
         self._digest = FileDigest(self.disk)
@@ -198,7 +200,10 @@ class Fleet:
         self.nodes[host].close()
         held = socket.socket()
         self._held.append(held)
-        with contextlib.suppress(OSError):  # its broken connections may still have the port
+        try:
+            held.bind(("127.0.0.1", port))
+        except OSError:  # its broken connections still have the port
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.bind(("127.0.0.1", port))
 
     def base(self, host: str, content: Content) -> dict[str, t.Any]:

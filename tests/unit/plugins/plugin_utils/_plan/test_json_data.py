@@ -21,7 +21,7 @@ GOOD: dict[str, t.Any] = {"format": 1, "hosts": ["a", "b"], "seconds": [[0, 10],
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"seconds": [[0, 10]]}, ["matrix.seconds", "2 rows"]),
-    ({"seconds": [[0, 10], [None]]}, ["matrix.seconds[b]", "not square"]),
+    ({"seconds": [[0, 10], [None]]}, ["matrix.seconds[b]", "the matrix is square"]),
     ({"seconds": [[0, -1], [None, 0]]}, ["matrix.seconds[a][b]", "-1", "at least 0"]),
     ({"seconds": [[0, math.nan], [None, 0]]}, ["matrix.seconds[a][b]", "nan"]),
     ({"seconds": [[0, math.inf], [None, 0]]}, ["matrix.seconds[a][b]", "inf", "null for no link"]),

@@ -123,8 +123,7 @@ def run(count: int = 8, per_host: int = 1, failed: t.Collection[int] = (), kind:
     for number in failed:
         fail(outcomes[hosts[number]])
     history = [
-        {"at_s": 6.0, "kind": "replan", "text": f"After 6 s: {hosts[number]} is lost (no answer). The order stays."}
-        for number in list(failed)[:1]
+        {"at_s": 6.0, "kind": "replan", "text": f"{hosts[number]} is lost (no answer). The order stays."} for number in list(failed)[:1]
     ]
     rates = [
         {"from": a, "to": b, "mbps": 100 + 800 * ((i * 7 + j * 3) % 10) / 10}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.ticket import ticket
 from ansible_collections.basecast.fleet.plugins.plugin_utils._report.view import MANY_HOSTS, view_of
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._report.runs import SHA, run
 
@@ -100,6 +101,17 @@ def test_links_taken_as_alike_promise_no_times() -> None:
     view = view_of(report)
     assert "times are unknown" in " ".join(view["relays"][0]["told"])
     assert view["timeline"] is None and not any(one["name"] == "Relay" for one in view["figures"])
+
+
+def test_links_that_are_estimated_promise_no_bound() -> None:
+    report = run(4, kind="plan")
+    for plan in ("first", "last"):
+        report["relays"][0][plan]["estimated_links"] = [["kvm1", "kvm2"]]
+    view = view_of(report)
+    (figure,) = (one["told"] for one in view["figures"] if one["name"] == "Relay")
+    for told in (figure, " ".join(view["relays"][0]["told"])):
+        assert "redicted about" in told and "less than" not in told
+    assert "predicted ~11.0 s (links of the plan were estimated)" in "\n".join(ticket(report))
 
 
 @pytest.mark.parametrize(("hosts", "many"), [(MANY_HOSTS, False), (MANY_HOSTS + 1, True)])

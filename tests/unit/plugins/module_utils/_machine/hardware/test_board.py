@@ -78,6 +78,13 @@ def test_what_libvirt_makes_of_it_is_read_back(xml: str, key: str, value: t.Any)
     assert table.read(ET.fromstring(f"<domain>{xml}</domain>"))[key] == value
 
 
+@pytest.mark.parametrize("machine_type", ["isapc", "microvm", "x-remote", "none"])
+def test_boards_without_pci_are_refused(machine_type: str) -> None:
+    ((key, problem),) = table.combined_mistakes({"cpus": 1, "memory_mib": 512, "machine_type": machine_type})
+    assert key == "machine_type" and problem.startswith(f"'{machine_type}' has no PCI bus")
+    assert not list(table.combined_mistakes({"cpus": 1, "memory_mib": 512, "machine_type": "virt-7.2"}))
+
+
 @pytest.mark.parametrize("machine_type", ["pc", "pc-i440fx-7.2"])
 def test_secure_boot_and_an_old_board_do_not_go_together(machine_type: str) -> None:
     (told,) = table.combined_mistakes({"cpus": 1, "memory_mib": 512, "firmware": "uefi_secure", "machine_type": machine_type})
@@ -92,6 +99,8 @@ def test_secure_boot_and_an_old_board_do_not_go_together(machine_type: str) -> N
         ({"firmware": "uefi_secure"}, {"firmware": ["bios", "uefi"]}, "has no UEFI firmware with Secure Boot"),
         ({"tpm": "2.0"}, {"tpm": []}, "cannot emulate a TPM 2.0; install swtpm"),
         ({"tpm": "2.0"}, {"tpm": ["1.2"]}, "cannot emulate a TPM 2.0; install swtpm"),
+        ({"watchdog": {"model": "diag288"}}, {"watchdogs": ["i6300esb", "ib700"]}, "cannot give machines the watchdog diag288; its"),
+        ({"watchdog": {}}, {"watchdogs": ["diag288"]}, "cannot give machines the watchdog i6300esb; its machines can have diag288"),
         ({"machine_type": "q36"}, {"machine_types": ["pc", "pc-q35-7.2", "q35"]}, "has no machine type 'q36'; it has pc, q35 and versions"),
     ],
 )

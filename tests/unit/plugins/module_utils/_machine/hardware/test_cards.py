@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -27,6 +28,45 @@ def test_cards_that_others_made_are_told_as_they_are() -> None:
     assert cards.read(ET.fromstring("<interface type='user'/>")) == {"user": None, "mac": None, "model": None}
     assert cards.read(ET.fromstring("<interface type='bridge'><source bridge='b'/><mtu size='x'/></interface>"))["bridge"] == "b"
     assert not list(cards.lacks({"user": "x"}, {})) and not list(cards.mistakes({}))
+
+
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [
+        (
+            {"network": "default", "vlan": 5},
+            "has no VLANs on the network 'default', which is not one over Open vSwitch; those that have: ovs",
+        ),
+        ({"network": "ovs", "vlan": 5}, None),
+        ({"network": "default"}, None),
+        ({"network": "none", "vlan": 5}, "has no network 'none'; active are: default, ovs"),
+        ({"bridge": "br-ext"}, "has 'br-ext' as a bridge of Open vSwitch; write open_vswitch: br-ext"),
+        ({"bridge": "br0"}, None),
+        ({"open_vswitch": "br-ext", "vlan": 5}, None),
+    ],
+)
+def test_a_host_that_cannot_connect_a_card_is_told(card: dict[str, t.Any], told: str | None) -> None:
+    facts = {"networks": {"default": True, "ovs": True}, "vlan_networks": ["ovs"], "bridges": ["br-ext", "br0"], "open_vswitch": ["br-ext"]}
+    assert list(cards.lacks(card, facts)) == ([] if told is None else [told])
+    assert not list(cards.lacks(card, {})), "a host that does not tell is not judged"
+
+
+@pytest.mark.parametrize(
+    ("mac", "accepted"),
+    [
+        ("52:54:00:12:34:56", True),
+        ("AA:bb:CC:00:00:00", True),
+        ("00:00:00:00:00:01", True),
+        ("00:00:00:00:00:00", False),
+        ("fe:54:00:12:34:56", False),
+        ("FE:54:00:12:34:56", False),
+        ("53:54:00:12:34:56", False),
+        ("52-54-00-12-34-56", False),
+        ("52:54:00:12:34:56\n", False),
+    ],
+)
+def test_addresses_that_a_card_can_have(mac: str, accepted: bool) -> None:
+    assert (re.search(cards.MAC_PATTERN, mac) is not None) == accepted
 
 
 def wish(**more: t.Any) -> tuple[Card, ...]:

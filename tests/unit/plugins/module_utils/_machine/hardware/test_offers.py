@@ -63,11 +63,17 @@ def enum(name: str, *values: str) -> str:
 def test_offers_are_what_libvirt_lists(told: str, firmware: list[str], tpm: list[str]) -> None:
     offers = offers_of(Libvirt({"kvm": told}), "kvm")
     assert (offers["firmware"], offers["tpm"]) == (firmware, tpm)
-    assert offers["machine_types"] == ["microvm", "pc-q35-7.2", "q35"]
+    assert offers["machine_types"] == ["pc-q35-7.2", "q35"], "boards without PCI are of no use"
+
+
+@pytest.mark.parametrize(("told", "most"), [("<vcpu max='64'/>", 64), ("<vcpu max='288'/>", 255), ("<vcpu/>", None), ("", None)])
+def test_the_most_processors_of_one_machine(told: str, most: int | None) -> None:
+    """More than 255 need an IOMMU that machines do not have."""
+    assert offers_of(Libvirt({"kvm": told})).get("most_cpus") == most
 
 
 def test_what_libvirt_does_not_tell_is_left_out() -> None:
-    assert set(offers_of(Libvirt({}))) == {"machine_types", "nodes", "cpus", "hugepages_mib"}
+    assert set(offers_of(Libvirt({}))) == {"machine_types", "nodes", "cpus", "hugepages_mib", "watchdogs"}
     efi = f"<os>{enum('firmware', 'efi')}</os>"
     offers: dict[str, t.Any] = offers_of(Libvirt({"kvm": "", "qemu": efi}))
     assert offers["firmware"] == ["bios", "uefi"], "either kind of machine counts"

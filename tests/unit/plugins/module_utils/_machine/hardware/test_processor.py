@@ -134,6 +134,34 @@ def test_what_does_not_fit_the_machine_is_told(hardware: dict[str, t.Any], told:
     assert key in hardware and told in problem
 
 
+@pytest.mark.parametrize("text", ["^0", "0,^0", "0-3,^0-3"])
+@pytest.mark.parametrize("place", ["pin", "emulator_pin", "pins[0]", "nodes", "cells[0].cpus"])
+def test_a_set_of_nothing_is_refused(place: str, text: str) -> None:
+    """libvirt would refuse it once the machine is half made, and a cell without a CPU would differ for ever."""
+    told = [problem for _key, problem in table.combined_mistakes({**SIZE, **hardware_with(place, text)})]
+    assert f"{place}: {text!r} leaves no number; a set begins with what is in it, such as 0-7,^2" in told
+
+
+@pytest.mark.parametrize(("text", "wrong"), [("3-1", "3-1 runs backwards; write 1-3"), ("0,9-8", "9-8 runs"), ("0-9,^5-4", "5-4 runs")])
+@pytest.mark.parametrize("place", ["pin", "pins[0]", "nodes"])
+def test_a_run_goes_upwards(place: str, text: str, wrong: str) -> None:
+    ((_key, problem),) = table.combined_mistakes({**SIZE, **hardware_with(place, text)})
+    assert problem.startswith(f"{place}: {wrong}")
+
+
+def hardware_with(place: str, text: str) -> dict[str, t.Any]:
+    if place in ("pin", "emulator_pin"):
+        return {"cpu": {place: text}}
+    if place == "pins[0]":
+        return {"cpu": {"pins": [text]}}
+    return {"memory": {"nodes": text} if place == "nodes" else {"cells": [{"cpus": text, "memory_mib": 1024}]}}
+
+
+def test_more_processors_than_a_host_gives_one_machine() -> None:
+    assert list(table.lacks({}, {"most_cpus": 3}, SIZE)) == [("cpus", "gives a machine at most 3 CPUs, and 4 are wanted")]
+    assert not list(table.lacks({}, {"most_cpus": 4}, SIZE))
+
+
 OFFERS = {"cpu_models": ["EPYC", "EPYC-Rome", "host-model"], "cpus": [0, 1, 2, 3], "nodes": [0], "hugepages_mib": {"2M": 512, "1G": 2048}}
 
 

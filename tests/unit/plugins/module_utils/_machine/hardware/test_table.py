@@ -30,9 +30,10 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware i
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import checked_wishes
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import addresses
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.networks import networks_of
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.networks import hardware_of, networks_of
 
 ROOT = Path(__file__).resolve().parents[6]
 PAGE = (ROOT / "docs" / "hardware.md").read_text()
@@ -72,7 +73,7 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
     program = shutil.which("virt-xml-validate")
     assert program and shutil.which("xmllint"), "tools/setup installs libvirt-clients and libxml2-utils"
     for group in parse_manifest(EXAMPLES[name], name)["machines"]:
-        networks = networks_of(group, f"{group['name']}-1")
+        networks = hardware_of(networks_of(group, f"{group['name']}-1"), [])
         asked = drives.of_disks(group["disks"])
         hardware = {**group["hardware"], **({"drives": asked} if asked else {})}
         wish = wish_of(hardware, group["cpus"], group["memory_mib"], networks, [disk["name"] for disk in group["disks"]])
@@ -102,7 +103,7 @@ def test_every_key_stands_in_an_example_of_the_page() -> None:
         for card in group.get("networks", ())
         for key in card
     }
-    assert {*cards.schemas(), "model", "macs"} <= networks
+    assert {*cards.schemas(), "model", "macs", *addresses.NAMES} <= networks
 
 
 @pytest.mark.parametrize("key", table.KEYS, ids=lambda key: str(key.name))

@@ -46,7 +46,7 @@ def test_weights_that_make_no_stripes(weights: list[float]) -> None:
 def test_a_ledger_gives_each_missing_chunk_once(
     marks: list[int], have: list[bool], weights: list[int], lots: list[tuple[int, bool]]
 ) -> None:
-    """Whatever several feeds take, from the begin or from the end: no chunk twice, none of another stripe, none lost."""
+    """Whatever several connections take, from the begin or from the end: no chunk twice, none of another stripe, none lost."""
     stripes = Stripes([float(weight) for weight in weights])
     ledger = ChunkPicker(bytearray(marks), stripes)
     here = bytearray(have[: len(marks)])

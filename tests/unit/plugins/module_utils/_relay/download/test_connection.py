@@ -98,11 +98,11 @@ def test_what_a_parent_may_not_say(child_of: t.Callable[..., Child], kind: int, 
 def test_a_path_without_end_leads_nowhere(child_of: t.Callable[..., Child], kind: str) -> None:
     child = child_of("p")
     end = child.greet("p")
-    (feed,) = child.fetch.connections()
-    until(lambda: feed.state == ROOTED)
+    (connection,) = child.fetch.connections()
+    until(lambda: connection.state == ROOTED)
     path = [f"kvm{number}" for number in range(MAX_PATH)] if kind == "long" else ["x" * 250] * 100
     end.channel.send_message(protocol.STATE, {"state": FETCHING, "feed": ROOTED, "paths": [path], "turn": True})
-    until(lambda: feed.state == LOST)
+    until(lambda: connection.state == LOST)
 
 
 def test_a_parent_that_cannot_read_so_many_chunks_is_left(child_of: t.Callable[..., Child]) -> None:
@@ -110,11 +110,11 @@ def test_a_parent_that_cannot_read_so_many_chunks_is_left(child_of: t.Callable[.
     end = child.greet("p")
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     assert len(child.wanted(end)) > feed_module.MAX_UNREADABLE
-    (feed,) = child.fetch.connections()
+    (connection,) = child.fetch.connections()
     for index in range(feed_module.MAX_UNREADABLE):
         end.send(protocol.NOT_HERE, index, b"Input/output error")
-    until(lambda: feed.ended)
-    assert "p cannot read chunk 31: Input/output error" in str(feed.error)
+    until(lambda: connection.ended)
+    assert "p cannot read chunk 31: Input/output error" in str(connection.error)
 
 
 def test_who_is_done_takes_the_last_chunks_of_a_stripe_that_nobody_brings(child_of: t.Callable[..., Child]) -> None:
@@ -169,10 +169,10 @@ def test_who_waits_for_its_turn_does_not_call_its_parent_slow(child_of: t.Callab
     end.channel.send_message(protocol.STATE, told)
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     assert child.wanted(end)
-    (feed,) = child.fetch.connections()
-    assert feed._account.busy_since is None
+    (connection,) = child.fetch.connections()
+    assert connection._account.busy_since is None
     end.channel.send_message(protocol.STATE, {**told, "turn": True})
-    until(lambda: feed._account.busy_since is not None)
+    until(lambda: connection._account.busy_since is not None)
 
 
 def test_what_parents_that_are_gone_needed_is_given_back(child_of: t.Callable[..., Child]) -> None:
@@ -198,8 +198,8 @@ def half_a_chunk(child: Child, end: End) -> tuple[list[int], int, bytes]:
     wanted = child.wanted(end)
     frame = protocol.encode(protocol.DATA, wanted[0], DATA[wanted[0] * CHUNK : (wanted[0] + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
-    (feed,) = child.fetch.connections()
-    until(lambda: feed.received_bytes > 0 and feed._buffer is not None)
+    (connection,) = child.fetch.connections()
+    until(lambda: connection.received_bytes > 0 and connection._buffer is not None)
     child.fetch.set_route(route_of([["q"]]))
     return wanted, wanted[0], frame[100:]
 
@@ -255,8 +255,8 @@ def test_what_comes_after_the_end_of_a_fetch_is_not_written(child_of: t.Callable
     end = child.greet("p")
     end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
     child.wanted(end)
-    (feed,) = child.fetch.connections()
+    (connection,) = child.fetch.connections()
     child.close()
     chunk = memoryview(bytearray(DATA[:CHUNK]))
-    child.fetch.take_chunk(0, chunk, chunk, feed)
+    child.fetch.take_chunk(0, chunk, chunk, connection)
     assert not any(child.endpoint.marks())

@@ -161,11 +161,11 @@ def test_a_chunk_on_its_way_counts_as_owed(child_of: t.Callable[..., Child]) -> 
     end = child.greet("p")
     end.send(protocol.HAVE)
     (first, *_rest) = child.wanted(end)
-    (feed,) = child.fetch.connections()
-    assert feed._account.busy_since is None
+    (connection,) = child.fetch.connections()
+    assert connection._account.busy_since is None
     frame = protocol.encode(protocol.DATA, first, DATA[first * CHUNK : (first + 1) * CHUNK])
     end.channel.send_frame(frame[:100])
-    until(lambda: feed._account.busy_since is not None)
+    until(lambda: connection._account.busy_since is not None)
     end.channel.send_frame(frame[100:])
 
 

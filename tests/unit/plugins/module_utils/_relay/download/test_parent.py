@@ -18,14 +18,14 @@ CHUNK = 16 * 1024
 
 
 class Connection:
-    """What a feed shows to its lanes."""
+    """What a connection shows to its lanes."""
 
     def __init__(self) -> None:
         self.parent = "p"
         self.state = "rooted"
         self.paths: list[tuple[str, ...]] = []
         self.asked = 3
-        self.own_hands = False
+        self.inline_store = False
         self.busy_s = 0.0
         self.bytes = 0
         self.rate: float | None = None
@@ -52,7 +52,7 @@ def drive(lanes: Parent, begin: float, seconds: float, bytes_per_s: float, busy:
     now = begin
     while now < begin + seconds:
         now += 0.25
-        for one in t.cast("list[t.Any]", lanes.feeds):
+        for one in t.cast("list[t.Any]", lanes.connections):
             one.bytes += int(bytes_per_s / 4)
             one.busy_s += 0.25 * busy
         lanes.sample(now)
@@ -68,7 +68,7 @@ def test_a_connection_that_is_as_fast_as_a_core_gets_company_as_long_as_there_ar
             lanes.widen(t.cast("t.Any", Connection()), now)
             assert not lanes.worth_another(now)
             now = drive(lanes, now, 3.0, 1.1 * BUSY_LANE_BYTES)
-    assert len(lanes.feeds) == 3
+    assert len(lanes.connections) == 3
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_it_stays_alone(monkeypatch: pytest.MonkeyPatch, rate: float, busy: floa
 def test_together_they_are_one_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     lanes, first = lanes_of(monkeypatch)
     now = drive(lanes, 0.0, 2.0, 4_000_000)
-    assert first.own_hands
+    assert first.inline_store
     second = Connection()
     lanes.widen(t.cast("t.Any", second), now)
     now = drive(lanes, now, 6.0, 4_000_000)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decisions alone: feeds are records, and time is a number."""
+"""Decisions alone: connections are records, and time is a number."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Connection:
 
 
 class World:
-    """A host and its feeds, each with a rate while it is busy, and the part of the time in which it is."""
+    """A host and its connections, each with a rate while it is busy, and the part of the time in which it is."""
 
     def __init__(self, parents: t.Sequence[t.Any], others: t.Sequence[str] = (), **route: t.Any) -> None:
         self.now = 100.0
-        self.feeds: dict[str, Connection] = {}
+        self.connections: dict[str, Connection] = {}
         self.left: list[int] | None = None
         self.rates: dict[str, tuple[float, float]] = {}
         self.states: dict[str, str] = {}
@@ -55,19 +55,19 @@ class World:
 
     def step(self, seconds: float = 0.25) -> dict[str, s.Order]:
         self.now += seconds
-        for host, feed in self.feeds.items():
+        for host, connection in self.connections.items():
             rate, busy = self.rates.get(host, (10 * MIB, 1.0))
-            feed.state = self.states.get(host, ROOTED)
-            if feed.state == ROOTED:
+            connection.state = self.states.get(host, ROOTED)
+            if connection.state == ROOTED:
                 taken = int(rate * busy * seconds)
                 limit = self.orders[host].limit
                 if limit is not None:
-                    taken = max(0, min(taken, limit * CHUNK - feed.bytes))
-                feed.busy_s += taken / rate if limit is not None else busy * seconds
-                feed.bytes += taken
-            feed.pace.note(self.now, feed.busy_s, feed.bytes)
-        self.orders = self.steering.decide(self.now, self.feeds, self.left, CHUNK)
-        self.feeds = {host: self.feeds.get(host) or Connection(host, self.now) for host in self.orders}
+                    taken = max(0, min(taken, limit * CHUNK - connection.bytes))
+                connection.busy_s += taken / rate if limit is not None else busy * seconds
+                connection.bytes += taken
+            connection.pace.note(self.now, connection.busy_s, connection.bytes)
+        self.orders = self.steering.decide(self.now, self.connections, self.left, CHUNK)
+        self.connections = {host: self.connections.get(host) or Connection(host, self.now) for host in self.orders}
         return self.orders
 
     def run(self, seconds: float) -> set[str]:
@@ -78,7 +78,7 @@ class World:
         return used
 
     def end(self, host: str, error: t.Any = None) -> None:
-        del self.feeds[host]
+        del self.connections[host]
         self.steering.ended(host, error or PeerLost(f"{host} is gone"), self.now)
 
     def own(self) -> dict[str, list[int]]:
@@ -322,7 +322,7 @@ def test_who_is_done_helps_only_those_far_behind() -> None:
     assert world.orders["a"].help == frozenset()
     world.rates = {}
     world.left = [400, 400]
-    world.feeds["a"].asked = 0
+    world.connections["a"].asked = 0
     world.step()
     assert world.orders["a"].help == frozenset()
 

@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.stages import hosts_of_stage, stage_has_ended
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.state import STAGED, Watch, watch_of
 
 
-def state(depths: dict[str, int], **more: t.Any) -> dict[str, t.Any]:
+def state(depths: dict[str, int], unplanned: t.Sequence[str] = (), **more: t.Any) -> Watch:
     """A relay in which each host is at a depth."""
     stages: list[list[dict[str, t.Any]]] = [[] for _unused in range(max(depths.values()))]
     for host, depth in depths.items():
         stages[depth - 1].append({"from": "src", "to": host, "start_s": 0.0, "end_s": 1.0})
     plan = {"stages": stages, "targets": list(depths)}
-    return {"relays": [{"sha256": "x", "targets": dict.fromkeys(depths, "p"), "sources": {"src": "p"}}], "plans": [plan], **more}
+    relay = {"sha256": "x", "targets": dict.fromkeys([*depths, *unplanned], "p"), "sources": {"src": "p"}}
+    return watch_of({"relays": [relay], "plans": [plan], **more}, STAGED)
 
 
 def fleet(**states: str) -> dict[str, t.Any]:
@@ -56,10 +59,8 @@ def test_a_stage_ends_when_its_own_hosts_have(told: dict[str, str], ended: bool)
 def test_the_last_stage_ends_with_the_watch() -> None:
     all_there = state({"a": 1}, fleet=fleet(a="holding"))
     assert not stage_has_ended(all_there, 6)
-    assert stage_has_ended({**all_there, "done": True}, 6)
+    assert stage_has_ended(dataclasses.replace(all_there, done=True), 6)
 
 
 def test_a_host_that_a_new_plan_does_not_name_is_waited_for() -> None:
-    new = state({"b": 1})
-    new["relays"][0]["targets"]["a"] = "p"
-    assert sorted(hosts_of_stage(new, 1)) == ["a", "b"]
+    assert sorted(hosts_of_stage(state({"b": 1}, unplanned=["a"]), 1)) == ["a", "b"]

@@ -37,6 +37,12 @@ def star(n: int, mbps: float, **limits: t.Any) -> dict[str, t.Any]:
     return {"format": 1, "hosts": hosts, "seconds": seconds, "size_bytes": SIZE, "limits": limits}
 
 
+@pytest.mark.parametrize("limits", [5, {"hosts": 5}, {"hosts": {"h0": {"mbps": 5}}}], ids=["all", "hosts", "one host"])
+def test_what_limits_look_like_is_said(limits: t.Any) -> None:
+    with pytest.raises(InvalidOption, match=r'is not accepted; .*\{"up_mbps": n, "down_mbps": n, "streams": n\}.* is wanted$'):
+        relay_plan(star(2, 100), ["h0"], limits=limits)
+
+
 def test_several_at_a_time_only_where_the_port_has_room() -> None:
     wide = star(5, 100, hosts={f"h{k}": {"up_mbps": 400} for k in range(5)})
     assert relay_plan(wide, ["h0"])["predicted_s"] == 30

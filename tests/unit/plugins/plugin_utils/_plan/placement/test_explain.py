@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import place_machines
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 
 from tests.placement import __main__ as placement
 from tests.placement import check, convert
@@ -52,3 +54,23 @@ def test_the_limits_that_bind_are_named(case: dict[str, t.Any], binds: list[str]
     assert vector["unplaced"] == left
     assert sorted(answer["binds"]) == sorted(binds)
     assert all(entry["hosts"] for entry in answer["unplaced"])
+
+
+def test_each_group_names_the_limits_that_bind_it() -> None:
+    result = place_machines(
+        parse_manifest(
+            {
+                "format": 1,
+                "service": "shop",
+                "machines": [
+                    {"name": "wide", "count": 1, "cpus": 600, "memory_mib": 64, "disks": [{"name": "root", "size_gib": 1}]},
+                    {"name": "large", "count": 1, "cpus": 1, "memory_mib": 64, "disks": [{"name": "root", "size_gib": 9000}]},
+                ],
+            }
+        ),
+        {"a": {"reachable": True, "capacity": {"cpus": 4, "memory_mib": 4096, "pools": {"default": {"free_bytes": 10**12}}}}},
+    )
+    wide, large = result["problems"]
+    assert "1 machine of wide does not fit; what binds: cpu. a: cpu:" in wide
+    assert "1 machine of large does not fit; what binds: pool. a: pool" in large
+    assert set(result["binds"]) == {"cpu", "pool"}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
@@ -226,6 +227,73 @@ def test_disks_go_to_pools_by_name_label_or_choice() -> None:
     assert result["assignments"][0]["pools"] == {"root": "default", "log": "slow", "db": "fast"}
 
 
+def two_pools(default_gib: int, **others: int) -> dict[str, t.Any]:
+    """A host with several pools, by their free GiB."""
+    pools = {
+        name: {"exists": True, "writable": True, "free_bytes": gib * GIB, "promised_bytes": 0}
+        for name, gib in {**others, "default": default_gib}.items()
+    }
+    return host(capacity={"cpus": 64, "memory_mib": 65536, "pools": pools}, pools={})
+
+
+ROOT = [{"name": "root", "size_gib": 20}]
+
+
+@pytest.mark.parametrize("where", [{"count": 6}, {"per_host": 6, "hosts": ["a"]}], ids=["chosen", "named"])
+@pytest.mark.parametrize(
+    ("default", "others", "placement", "pools"),
+    [
+        (1000, {"fast": 4000}, {}, {"default": 6}),
+        (1, {"slow": 10, "fast": 4000}, {}, {"fast": 6}),
+        (10, {"slow": 6, "fast": 4000}, {}, {"default": 2, "fast": 4}),
+        (1000, {"fast": 4000}, {"pools": ["default", "fast"]}, {"fast": 6}),
+        (1, {"fast": 4000}, {"pools": ["default"]}, {}),
+    ],
+)
+def test_open_disks_go_to_another_pool_where_the_usual_one_is_full(
+    where: dict[str, t.Any], default: int, others: dict[str, int], placement: dict[str, t.Any], pools: dict[str, int]
+) -> None:
+    wanted = manifest(disks=ROOT, memory_mib=256, placement=placement, **where)
+    result = place_machines(wanted, {"a": two_pools(default, **others)})
+    if not pools:
+        assert "pool a:default: 0 GiB of 4 GiB are promised" in result["problems"][0]
+        assert "pool a:fast" not in result["problems"][0]
+        return
+    assert result["problems"] == []
+    assert Counter(machine["pools"]["root"] for machine in result["assignments"]) == pools
+    assert result["ratings"]["web-1"][0]["pool"] in pools
+
+
+@pytest.mark.parametrize(("count", "where"), [(1, ["b"]), (4, ["b"] * 4), (5, [])])
+def test_disks_of_machines_whose_host_is_named_are_promised_too(count: int, where: list[str]) -> None:
+    wanted = parse_manifest({
+        "format": 1, "service": "shop",
+        "machines": [
+            {"name": "db", "hosts": ["a"], "disks": [{"name": "root", "size_gib": 380}]},
+            {"name": "web", "count": count, "disks": [{"name": "root", "size_gib": 100}]},
+        ],
+    })  # fmt: skip
+    result = place_machines(wanted, {name: two_pools(100) for name in "ab"})
+    assert [host for machine, host in sorted(placed(result).items()) if machine.startswith("web")][: len(where)] == where
+    assert bool(result["problems"]) is not bool(where)
+    assert where or "pool a:default: 380 GiB of 400 GiB are promised" in result["problems"][0]
+
+
+def test_a_pool_that_qemu_cannot_enter_is_no_other_choice() -> None:
+    facts = two_pools(1, barred=4000)
+    facts["capacity"]["pools"]["barred"]["qemu_problem"] = "libvirt-qemu cannot enter /srv"
+    result = place_machines(manifest(count=1, disks=ROOT), {"a": facts})
+    assert result["binds"] == ["pool"] and "barred" not in result["problems"][0]
+
+
+def test_what_all_hosts_lack_is_told_beside_the_room() -> None:
+    lacking = {"a": "it has no bridge 'br9'; it has: br0", "b": "it has no bridge 'br9'; it has no bridge"}
+    result = place_machines(
+        manifest(count=1, memory_mib=4096), {name: roomy(memory=1024) for name in "ab"}, None, Settings(unfit={"web": lacking})
+    )
+    assert all(told in result["problems"][0] for told in ("memory: 1024 of 1024", *lacking.values())), result["problems"]
+
+
 def test_a_host_in_maintenance_gets_no_new_machine() -> None:
     result = place_machines(manifest(count=2), {"a": roomy(maintenance=True, held=True), "b": roomy()})
     assert numbers_of(result, "ab") == [0, 2]
@@ -299,6 +367,37 @@ def test_seconds_follow_from_the_relay_over_the_matrix() -> None:
     rated = {rating["host"]: rating for rating in both["ratings"]["web-1"]}
     # b has it from c, 20 seconds after c has it: not after the 100 of its own link.
     assert "needs 1.0 GB of base (30 s from c)" in rated["b"]["reasons"]
+
+
+def links_of(**mbps: float) -> dict[str, t.Any]:
+    """What the holder a has measured."""
+    return {"measured": {"links": [{"from": "a", "to": host, "mbps": rate} for host, rate in mbps.items()]}}
+
+
+@pytest.mark.parametrize(("to_b", "to_c", "wins"), [(100, 130, "b"), (20, 100, "c"), (0, 100, "c")], ids=["alike", "slow", "dead"])
+def test_of_equal_hosts_the_one_wins_that_is_reached_sooner(to_b: float, to_c: float, wins: str) -> None:
+    fleet = {name: roomy() for name in "bc"}
+    fleet["a"] = {**roomy(memory=1024, held=True), **links_of(b=to_b, c=to_c)}
+    fleet["a"]["pools"]["default"]["bases"][0]["size_bytes"] = 10**9
+    result = place_machines(manifest(count=1, memory_mib=2048), fleet)
+    assert placed(result) == {"web-1": wins}
+    assert any(
+        reason.startswith("needs 1.0 GB of base (") and reason.endswith(" from a)") for reason in result["ratings"]["web-1"][0]["reasons"]
+    )
+
+
+def test_no_time_is_told_of_a_base_whose_size_nobody_knows() -> None:
+    fleet = {name: roomy() for name in "bc"}
+    fleet["kvm1"] = {**roomy(memory=1024), "measured": {"links": [{"from": "kvm1", "to": host, "mbps": 100} for host in "bc"]}}
+    reasons = place_machines(manifest(count=1, memory_mib=2048), fleet)["ratings"]["web-1"][0]["reasons"]
+    assert "needs a base of unknown size from kvm1" in reasons
+
+
+def test_measured_links_leave_the_spread_even() -> None:
+    fleet = {name: roomy() for name in "bcd"}
+    fleet["a"] = {**roomy(memory=16384, held=True), **links_of(b=5, c=100, d=1000)}
+    counts = Counter(placed(place_machines(manifest(count=8), fleet)).values())
+    assert set(counts.values()) == {2}
 
 
 def test_a_host_that_no_holder_reaches_is_told() -> None:

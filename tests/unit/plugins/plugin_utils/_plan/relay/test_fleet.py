@@ -147,11 +147,16 @@ def test_limits_of_sites_and_between_them_slow_the_plan() -> None:
         "between": {"between": [["a", "b", 50]]},
     }.items():
         network = Network(links(hosts, lambda _a, _b: 1000), sites, site_limits=limits)
-        (plans[name],) = relay_plans([relay(["a1"], hosts[1:])], network)
+        (plans[name],) = relay_plans([relay(["a1"], hosts[1:])], network, paths=True)
     assert plans["none"]["predicted_s"] < 25
     assert plans["out"]["predicted_s"] == pytest.approx(100, rel=0.05)
     assert plans["in"]["predicted_s"] == pytest.approx(100, rel=0.05)
     assert plans["between"]["predicted_s"] == pytest.approx(200, rel=0.05)
+    # The tables tell what can be reached: nobody carries more between the sites than the limit.
+    for table in ("paths", "whole_paths"):
+        ends = {tuple(row.get("link") or (row["from"], row["to"])): row["seconds"] for row in plans["between"][table]}
+        assert ends["a1", "b1"] == pytest.approx(200, rel=0.05)
+        assert ends["a1", "a2"] < 25
 
 
 @pytest.mark.parametrize("mode", ["staged", "cut_through"])
@@ -205,9 +210,24 @@ def test_times_of_links_that_nobody_measured_are_marked() -> None:
         rows = [row for row in known if (row["from"], row["to"]) != missing]
         (plan,) = relay_plans([relay(["a"], ["b", "c"])], Network(rows), paths=True)
         assert [row["path"] for row in plan["whole_paths"] if row.get("estimated")] == marked
-        told = [line for line in relay_plan_text(plan).splitlines() if "~" in line]
+        tables = relay_plan_text(plan).partition("Preferred paths:")[2]
+        told = [line for line in tables.splitlines() if "~" in line]
         assert bool(told) == bool(marked)
         assert all(" > ".join(marked[0]) in line or line.startswith("~ is estimated") for line in told)
     # Where nothing is known no time is told at all.
     (plan,) = relay_plans([relay(["a"], ["b", "c"])], Network([]), paths=True)
     assert "~" not in relay_plan_text(plan)
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_plan_over_links_that_nobody_measured_promises_no_time_and_no_optimum(mode: str) -> None:
+    known = [row for row in links(["a", "b", "c"], lambda a, b: 300 if a == "c" else 100) if (row["from"], row["to"]) != ("a", "b")]
+    needs = {**relay(["a", "c"], ["b"]), "copies": {"b": {"default": 2}, "a": {"default": 2}}}
+    for rows, guessed in ((known, []), ([row for row in known if row["to"] != "b"], ["b"])):
+        (plan,) = relay_plans([needs], Network(rows), mode=mode)
+        assert [link["to"] for link in plan["links"] if link.get("estimated")] == guessed
+        told = relay_plan_text(plan).splitlines()
+        finish = next(line for line in told if "predicted finish" in line)
+        assert ("proven optimal" in finish, "lower bound" in finish, "~" in finish) == (not guessed, not guessed, bool(guessed))
+        marked = [line.split()[0] for line in told if "~" in line and "predicted" not in line]
+        assert marked == ([plan["links"][0]["from"], "b", "b:", "~"] if guessed else []), told

@@ -55,7 +55,7 @@ def test_a_file_of_a_host_is_looked_at_before_anything_is_changed() -> None:
 
 def test_a_dead_source_host_ends_the_plan_unless_somebody_else_holds_the_base() -> None:
     dead = {"reachable": False, "msg": "no route"}
-    assert "cannot be reached (no route)" in problems(service_plan(manifest(), {"a": dead, "b": host()}))
+    assert "cannot be used (no route)" in problems(service_plan(manifest(), {"a": dead, "b": host()}))
     assert problems(service_plan(manifest(), {"a": dead, "b": host(held())})) == ""
 
 
@@ -203,6 +203,11 @@ def test_a_machine_is_captured_on_its_own_host() -> None:
         ([], {}, "bases[0].source.machine: web-1 of service shop is on no host that could be asked"),
         ([], {"reachable": False, "msg": "timed out"}, "not asked: c"),
         ([WEB_1], {"domains": [WEB_1]}, "web-1 of service shop is on a and on c; remove the wrong one first"),
+        (
+            [WEB_1],
+            {"reachable": False, "msg": "timed out"},
+            "the base golden 1 would be captured, but hosts that could not be asked may have",
+        ),
         ([{**WEB_1, "tenant": None, "service": None, "machine": None}], {}, "is on no host that could be asked"),
     ],
 )

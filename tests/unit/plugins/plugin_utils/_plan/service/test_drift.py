@@ -82,7 +82,11 @@ def test_names_in_short(names: list[str], short: str) -> None:
         ({}, {"autostart": False}, "autostart yes → no"),
         ({}, {"tpm": "2.0"}, "tpm none → 2.0"),
         ({"cpu": {"model": "EPYC"}}, {"cpu": {"model": "host-model"}}, "cpu model EPYC → host-model"),
-        ({"disks": {"a": {"bus": None}}}, {"disks": {"a": {"bus": "sata"}}}, "disk a: bus none → sata"),
+        ({"disks": {"a": {"bus": None}}}, {"disks": {"a": {"bus": "sata"}}}, "disk a: bus not set → sata"),
+        ({"watchdog": {}}, {"watchdog": {"action": "none"}}, "watchdog action not set → none"),
+        ({}, {"watchdog": {"action": "reset"}}, "watchdog none → {action: reset}"),
+        ({"cpu": {"pins": ["0"]}}, {"cpu": {"pins": ["0", "1-3"]}}, "cpu pins [0] → [0, 1-3]"),
+        ({"memory": {"cells": [{"cpus": "0", "memory_mib": 64}]}}, {"memory": {}}, "memory cells [{cpus: 0, memory_mib: 64}] → not set"),
     ],
 )
 def test_hardware_that_nobody_chose_is_told_as_it_usually_is(found: t.Any, wanted: t.Any, line: str) -> None:

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.fleet_status import fleet_status
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.status_text import WIDTH
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import NARROW as WIDTH
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import manifest
 
 TINY, CHILD = "1" * 64, "2" * 64

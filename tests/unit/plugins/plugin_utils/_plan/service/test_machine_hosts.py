@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.basecast.fleet.plugins.filter.machine_hosts import machine_hosts as machine_hosts_filter
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.machine_hosts import Choice, machine_hosts
 
@@ -88,6 +91,21 @@ def test_of_a_machine_on_two_hosts_the_running_one_counts(first: bool) -> None:
 @pytest.mark.parametrize("strange", [7, {}, machine("../x"), machine(service="a b"), machine(tenant=None), machine(host=3)])
 def test_what_is_no_machine_is_left_out(strange: t.Any) -> None:
     assert [host["name"] for host in machine_hosts(status(strange, machine()))] == ["shop-web-1"]
+
+
+@pytest.mark.parametrize("key", ["addresses", "macs", "bases", "role", "number", "state", "running", "cpus", "host_address"])
+@pytest.mark.parametrize(
+    "value", [-1, True, "x", "\ud800", {"a": 1}, [1], [[]], [{}], [None], [{"source": "agent"}], [{"address": {}}], math.nan]
+)
+def test_one_machine_s_oddity_hides_no_other(key: str, value: t.Any) -> None:
+    odd, sound = machine(**{key: value}), machine("web-2")
+    assert "shop-web-2" in [host["name"] for host in machine_hosts(status(odd, sound))]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", '{"format":1,"machines":' + "[" * 100_000])
+def test_a_text_that_is_no_status_is_refused(text: str) -> None:
+    with pytest.raises(AnsibleFilterError):
+        machine_hosts_filter(text)
 
 
 @pytest.mark.parametrize("strange", [{}, {"format": 2, "machines": []}, {"format": 1, "machines": "x"}, []])

@@ -73,6 +73,8 @@ def with_base(facts: dict[str, t.Any], sha256: str, tenant: str = "default") -> 
         ({"a": with_base(HAS, "a" * 64), "b": NOTHING}, ""),
         ({"a": HAS, "b": with_base(NOTHING, "b" * 64, "other")}, ""),
         ({"a": NOTHING}, "web-1 is on no host that could be asked"),
+        ({"a": HAS, "b": AWAY}, "golden 1 would be captured, but hosts that could not be asked may have it already: b; wait until"),
+        ({"a": with_base(HAS, "a" * 64), "b": AWAY}, ""),
     ],
 )
 def test_a_name_stands_for_one_base_in_the_fleet(hosts: dict[str, t.Any], problem: str) -> None:

@@ -9,8 +9,9 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import manifest as module
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan import json_schema
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest_schema import MANIFEST
 
 GOOD = """\
 format: 1
@@ -68,6 +69,13 @@ def test_hardware_may_be_written_as_texts() -> None:
     assert found["hardware"] == {"tpm": "2.0", "autostart": False, "cpu": {"topology": {"cores": 1}}}
 
 
+def test_a_set_of_one_number_may_be_a_number() -> None:
+    keys = "cpu: {pin: 0, pins: [1], emulator_pin: '0-1'}\n    memory: {nodes: 0, cells: [{cpus: 0, memory_mib: 512}]}"
+    (group,) = parse_manifest(GOOD.replace("memory_mib: 512", f"memory_mib: 512\n    {keys}"))["machines"]
+    assert group["hardware"]["cpu"] == {"pin": "0", "pins": ["1"], "emulator_pin": "0-1"}
+    assert group["hardware"]["memory"] == {"nodes": "0", "cells": [{"cpus": "0", "memory_mib": 512}]}
+
+
 def test_one_group_name_is_a_list_of_one() -> None:
     assert parse_manifest(GOOD.replace("[kvm1, kvm2]", "kvm"))["machines"][0]["hosts"] == ["kvm"]
 
@@ -82,6 +90,11 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
     ("old", "new", "place", "words"),
     [
         ("format: 1", "format: 2", "shop.yml:1: format", "reads format 1"),
+        ("base: debian-12, size_gib: 4", "size_gib: 4, device: cdrom", "shop.yml:13: machines[0].disks[0].device", "a cdrom needs a base"),
+        ("size_gib: 4", "size_gib: 4, device: cdrom", "shop.yml:13: machines[0].disks[0].size_gib", "as large as its image"),
+        ("size_gib: 4", "device: cdrom, backend: reflink", "shop.yml:13: machines[0].disks[0].backend", "not accepted for a cdrom"),
+        ("size_gib: 4", "device: cd", "shop.yml:13: machines[0].disks[0].device", "a disk is a disk or a cdrom"),
+        ("size_gib: 4", "device: cdrom, io: threads", "shop.yml:12: machines[0].disks", "io says how a disk is written"),
         ("service: shop", "service: ../shop", "shop.yml:2: service", "lower-case letters"),
         ("service: shop", 'service: "shop\\n"', "shop.yml:2: service", "lower-case letters"),
         ("memory_mib: 512", 'networks: [{bridge: "br0\\n"}]', "shop.yml:11: machines[0].networks[0].bridge", "at most 15 characters"),
@@ -171,7 +184,7 @@ def test_what_is_no_manifest_ends_in_a_message(text: str) -> None:
 
 
 def test_a_missing_jsonschema_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "jsonschema", None)
+    monkeypatch.setattr(json_schema, "jsonschema", None)
     with pytest.raises(FleetError, match=r"^jsonschema: this Python package is missing on the controller; install it: ") as caught:
         parse_manifest("format: 1")
     assert str(caught.value).endswith(f"{sys.executable} -m pip install jsonschema")
@@ -283,13 +296,13 @@ def test_every_example_is_accepted_by_its_own_rule() -> None:
     import jsonschema
     import yaml
 
-    found = [(schema, example) for schema in schemas(module.MANIFEST) for example in schema.get("examples", ())]
+    found = [(schema, example) for schema in schemas(MANIFEST) for example in schema.get("examples", ())]
     assert len(found) > 20
     for schema, example in found:
         bare = {key: value for key, value in schema.items() if key != "required"}
         jsonschema.Draft202012Validator(bare).validate(yaml.safe_load(example))
     # What may be a list or a mapping, or needs one, is shown.
-    for schema in schemas(module.MANIFEST["properties"]):
+    for schema in schemas(MANIFEST["properties"]):
         if schema.get("type") in ("array", "object") and "description" in schema:
             assert "examples" in schema, schema["description"]
 

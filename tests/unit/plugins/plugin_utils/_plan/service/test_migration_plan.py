@@ -71,7 +71,10 @@ def test_a_host_with_the_base_is_chosen_and_nothing_else_moves() -> None:
     assert made["problems"] == []
     (move,) = made["moves"]
     assert (move["source"], move["target"], move["live"], made["relays"]) == ("a", "c", True, [])
-    assert move["arrival"]["disks"] == [{"name": "root", "pool": "default", "image_format": "qcow2", "size_bytes": 2**30, "base": A}]
+    assert move["arrival"]["disks"] == [
+        {"name": "root", "pool": "default", "image_format": "qcow2", "size_bytes": 2**30, "base": A, "shared": False}
+    ]
+    assert (move["shared"], move["arrival"]["shared"]) == ([], [])
     claim = made["claims"]["c"]
     assert [use["name"] for use in claim["uses"]] == ["web-1"] and claim["uses"][0]["memory_mib"] == 512
     assert made["references"] == {
@@ -118,6 +121,64 @@ def test_a_machine_that_is_where_it_is_to_be_stays(changes: dict[str, t.Any]) ->
     assert "  stays: web-1 on a, where it is to be" in made["text"]
 
 
+FAST = {**WEB, "to": "a", "to_pool": "fast"}
+
+
+def within(one: dict[str, t.Any], facts: dict[str, t.Any], **request: t.Any) -> dict[str, t.Any]:
+    return plan({"a": look(one), "b": NOTHING}, {"a": facts, "b": host(held())}, {**FAST, **request})
+
+
+def test_a_machine_moves_to_another_pool_of_its_host() -> None:
+    made = within(machine(), host(held(), pools=["default", "fast"]))
+    (move,) = made["moves"]
+    assert (move["source"], move["target"], move["within"], move["from"], move["live"]) == ("a", "a", "fast", ["default"], True)
+    assert made["problems"] == [] and not any(made[key] for key in ("claims", "references", "relays", "addresses"))
+    assert made["text"][1:] == [
+        "  web-1  a, from the pool default to fast  live, while it runs, disks with 1.0 MiB",
+        "  the base tiny 1 is copied first to the pool fast, 0.0 MiB",
+    ]
+
+
+WITHIN: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], str]] = {
+    "the disk is there, the rest follows": ({"disks": [disk(pool="fast")]}, {}, "its seed and logs are in default, and follow it while"),
+    "all is there": ({"disks": [disk(pool="fast")], "home": "fast", "state": "off"}, {}, "web-1 on a in the pool fast, where it is to be"),
+}
+
+
+@pytest.mark.parametrize(("changes", "request_", "words"), WITHIN.values(), ids=WITHIN)
+def test_what_is_in_its_pool_stays(changes: dict[str, t.Any], request_: dict[str, t.Any], words: str) -> None:
+    made = within(machine(**changes), host(held(), pools=["default", "fast"]), **request_)
+    assert made["problems"] == [] and made["moves"] == [] and words in made["stays"][0]
+    if changes.get("state") != "off":
+        assert within(machine(**changes), host(held(), pools=["default", "fast"]), live=False)["moves"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "request_", "words"),
+    [
+        (
+            {"disks": [disk(allocated_bytes=10**12 - 500)]},
+            {},
+            "a: the pool 'fast' has 931.323 GiB free; the disks that move there, with bases",
+        ),
+        ({"disks": [disk(snapshots=1)]}, {}, "has 1 snapshots inside"),
+        ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
+        ({"state": "paused"}, {}, "it is paused"),
+        ({"state": "off"}, {"live": "yes"}, "live: web-1 is off"),
+    ],
+)
+def test_what_keeps_a_machine_in_its_pool_is_named(changes: dict[str, t.Any], request_: dict[str, t.Any], words: str) -> None:
+    made = within(machine(**changes), host(held(), pools=["default", "fast"]), **request_)
+    assert words in "\n".join(made["problems"])
+
+
+def test_what_binds_a_machine_to_its_host_leaves_it_its_pools() -> None:
+    bound = machine(bound=["it has a TPM with state on the host (<tpm>)"])
+    assert within(bound, host(held(), pools=["default", "fast"]))["problems"] == []
+    made = plan({"a": look(bound), "b": NOTHING}, {"a": host(held()), "b": host(held())})
+    assert "web-1 on a: it has a TPM" in made["problems"][0]
+
+
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
     empty = dict.fromkeys(("tenant", "to", "to_pool", "live", "host"), nothing)
@@ -129,7 +190,7 @@ def test_what_a_form_leaves_empty_was_not_given(nothing: str | None) -> None:
 @pytest.mark.parametrize(
     ("changes", "request_", "words"),
     [
-        ({}, {"to": "a", "to_pool": "fast"}, "to_pool: web-1 is on a already; its disks do not move to another pool"),
+        ({}, {"to": "a", "to_pool": "fast"}, "web-1: a: it has no usable pool 'fast'; it has: default"),
         ({"state": "off"}, {"live": True}, "live: web-1 is off"),
         ({"state": "paused"}, {}, "web-1 on a: it is paused"),
         ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
@@ -178,10 +239,47 @@ def test_a_deployment_at_work_and_a_machine_twice_are_refused() -> None:
     assert twice["problems"] == ["machine: web-1 exists on a and b; remove all but one of them first"]
 
 
-def test_shared_storage_is_not_copied_onto_itself() -> None:
-    shared = {**host(), "pools": {"default": {"bases": [held()], "storage": "nfs1"}}}
-    made = plan({"a": look(machine()), "b": NOTHING}, {"a": shared, "b": shared})
-    assert "is on storage that a and b share" in made["problems"][0]
+def shared_pools(**storages: str | None) -> dict[str, t.Any]:
+    """A host with these pools; those with a storage are other hosts' too."""
+    facts = host(pools=list(storages))
+    facts["pools"] = {name: {"bases": [held()], **({"storage": at} if at else {})} for name, at in storages.items()}
+    return facts
+
+
+SHARED: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], dict[str, t.Any], tuple[list[str], list[str], list[bool], int]]] = {
+    "one storage": ({"default": "nfs"}, {"default": "nfs"}, {}, (["default"], ["default"], [True], 0)),
+    "another name there": ({"default": "nfs"}, {"own": None, "nas": "nfs"}, {"to_pool": "nas"}, (["default"], ["nas"], [True], 0)),
+    "away from it": ({"default": "nfs"}, {"default": "nfs", "own": None}, {"to_pool": "own"}, ([], ["default"], [False], 2**20)),
+    "it only looks alike": ({"default": None}, {"default": None}, {}, ([], [], [False], 2**20)),
+    "two storages": ({"default": "nfs1"}, {"default": "nfs2"}, {}, ([], [], [False], 2**20)),
+}
+
+
+@pytest.mark.parametrize(("here", "there", "request_", "wanted"), SHARED.values(), ids=SHARED)
+def test_what_both_hosts_have_does_not_move(
+    here: dict[str, t.Any], there: dict[str, t.Any], request_: dict[str, t.Any], wanted: tuple[t.Any, ...]
+) -> None:
+    hosts = {"a": shared_pools(**here), "b": shared_pools(**there)}
+    made = plan({"a": look(machine(disks=[disk(beside=True)])), "b": NOTHING}, hosts, {**WEB, "to": "b", **request_})
+    assert made["problems"] == [] and made["relays"] == []
+    (move,) = made["moves"]
+    found = (move["shared"], move["arrival"]["shared"], [one["shared"] for one in move["arrival"]["disks"]], move["bytes"])
+    assert found == wanted
+    assert ("stays there, as both hosts have it" in made["text"][1]) is bool(wanted[0])
+
+
+def test_a_full_shared_pool_takes_a_machine_that_it_has() -> None:
+    """What its disk may grow by is promised there already."""
+    facts = shared_pools(default="nfs")
+    facts["capacity"]["pools"]["default"].update(free_bytes=2**31, promised_bytes=2**32 - 2**30, total_bytes=2**33)
+    big = machine(disks=[disk(size_bytes=2**32, allocated_bytes=2**30, beside=True)])
+    assert plan({"a": look(big), "b": NOTHING}, {"a": facts, "b": facts}, {**WEB, "to": "b"})["problems"] == []
+
+
+def test_a_base_that_is_not_beside_a_shared_disk_is_named() -> None:
+    shared = shared_pools(default="nfs")
+    made = plan({"a": look(machine(disks=[disk(beside=False)])), "b": NOTHING}, {"a": shared, "b": shared})
+    assert "is on storage that a and b share, and its base is in another pool of a" in made["problems"][0]
 
 
 def test_rules_of_the_manifest_choose_the_target() -> None:

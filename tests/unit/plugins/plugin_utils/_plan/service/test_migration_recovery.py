@@ -25,6 +25,21 @@ def entry(side: str, phase: str, live: bool = True) -> dict[str, t.Any]:
 UNDO, HAND, FINISH, REMOVE, REFUSE = "undo", "handed_over", "finished", "removed", "refuse"
 
 
+WITHIN_POOL = {**KEY, "machine": "web-1", "side": "within", "phase": "leaving", "run": "r0", "peer": "fast", "live": True}
+
+
+def test_a_move_to_another_pool_is_ended_by_its_host() -> None:
+    looks = {"a": look(machine(), journal=[WITHIN_POOL]), "b": NOTHING}
+    made = migration_recovery(looks, WEB)
+    (move,) = made["moves"]
+    assert (move["source"], move["target"], move["within"], move["undo"]) == ("a", "a", "fast", True) and made["problems"] == []
+    assert "to the pool fast of a had not ended; it is ended" in made["text"][0]
+    assert migration_recovery(looks, {**WEB, "machine": "web-2"})["moves"] == []
+    assert len(migration_recovery({**looks, "b": SILENT}, {"host": "a"})["moves"]) == 1, "no other host has to be asked"
+    busy = migration_recovery({"a": look(machine(), journal=[{**WITHIN_POOL, "process": 77}])}, WEB)
+    assert busy["moves"] == [] and "process 77 of a is still at work on it" in busy["problems"][0]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "live", "here", "there", "decision"),
     [

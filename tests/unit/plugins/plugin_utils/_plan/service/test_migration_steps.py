@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.migration_steps import (
     FORWARD,
     RECORDED,
+    RELOCATED,
     UNDONE_HERE,
     UNDONE_THERE,
     migration_report,
@@ -20,7 +21,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.migra
 KEY = {"tenant": "default", "service": "shop", "machine": "web-1"}
 MOVE = {**KEY, "source": "a", "target": "b", "live": False, "group": "web", "number": 1, "arrival": {"home": "default"}}
 RECORD = {"tenant": "default", "service": "shop", "generation": 4, "assignments": {"web-1": {"host": "a"}}, "hosts": ["a", "c"]}
-STEPS = (*FORWARD[:3], UNDONE_THERE, UNDONE_HERE, *FORWARD[3:], RECORDED)
+STEPS = (*FORWARD[:3], UNDONE_THERE, UNDONE_HERE, *FORWARD[3:], RELOCATED, RECORDED)
 ON = {"prepared": "b", "received": "b", "finished": "b", UNDONE_THERE: "b"}
 
 
@@ -51,6 +52,27 @@ def run(move: dict[str, t.Any], fails: t.Mapping[str, str]) -> tuple[list[str], 
 def test_all_steps_in_their_order() -> None:
     taken, report = run(MOVE, {})
     assert taken == [*FORWARD, RECORDED] and report["ok"] and report["machines"][0]["state"] == "moved"
+
+
+WITHIN_POOL = {**MOVE, "target": "a", "within": "fast"}
+
+
+@pytest.mark.parametrize(
+    ("move", "ends", "state", "words"),
+    [
+        (WITHIN_POOL, {}, "moved", "web-1  a, to the pool fast  off"),
+        (WITHIN_POOL, {RELOCATED: "failed"}, "as before", "web-1 on a to the pool fast: no"),
+        (WITHIN_POOL, {RELOCATED: "unknown"}, "unknown", "no Run again."),
+        (WITHIN_POOL, {RELOCATED: "lost"}, "unknown", "gone Run again."),
+        ({**WITHIN_POOL, "undo": True}, {}, "undone", "an earlier migration was ended"),
+    ],
+)
+def test_another_pool_of_the_host_is_one_step(move: dict[str, t.Any], ends: dict[str, str], state: str, words: str) -> None:
+    taken, report = run(move, ends)
+    assert taken == [RELOCATED] and report["machines"][0]["state"] == state and report["ok"] is (not ends)
+    assert words in "\n".join([*report["text"], *report["failures"]])
+    (told,) = migration_steps({"moves": [move], "records": []}, {}, RELOCATED)["a"]
+    assert told == {**KEY, **({} if move.get("undo") else {"pool": "fast", "live": False})}
 
 
 @pytest.mark.parametrize(

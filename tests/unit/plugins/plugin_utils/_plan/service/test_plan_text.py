@@ -7,8 +7,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import WIDTH, plan_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import WIDTH
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import held, host, manifest
 
 

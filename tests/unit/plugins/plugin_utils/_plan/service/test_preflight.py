@@ -10,8 +10,10 @@ import functools
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.filter.place_one_more import place_one_more
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import MARGIN_S
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import MARGIN
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import drift_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.plan_text import plan_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.preflight import CLOCK_LIMIT_S
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
@@ -210,3 +212,53 @@ def test_a_host_without_a_part_in_a_relay_may_have_any_clock() -> None:
 
 def test_clocks_may_differ_as_far_as_certificates_allow() -> None:
     assert CLOCK_LIMIT_S == MARGIN.total_seconds() == MARGIN_S
+
+
+XML = [{"path": "devices", "add": "<sound model='ich9'/>"}]
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "a takes no XML of a manifest; an administrator may allow it (basecast_machine_xml: true)"),
+        ({"machine_xml": False, "xml_problems": {}}, "a takes no XML of a manifest"),
+        ({"machine_xml": True, "xml_problems": {}}, ""),
+        ({"machine_xml": True, "xml_problems": {"db": "wrong"}}, ""),
+        ({"machine_xml": True, "xml_problems": {"web": "libvirt's schema says no"}}, "a: libvirt's schema says no"),
+        ({"machine_xml": True, "xml_problems": None}, "a: it is not known whether libvirt accepts it"),
+        ({"machine_xml": True}, "a: it is not known"),
+    ],
+)
+def test_xml_needs_an_administrator_and_libvirt(facts: dict[str, t.Any], told: str) -> None:
+    hosts = {"a": host(held(), **facts)}
+    problems = service_plan(manifest(xml=XML, hosts=["a"]), hosts)["problems"]
+    assert [problem.startswith(f"shop.yml: machines[0].xml: {told}") for problem in problems] == ([True] if told else [])
+    assert service_plan(manifest(hosts=["a"]), hosts)["problems"] == []
+
+
+def test_an_existing_machine_needs_no_permission_for_its_xml() -> None:
+    hosts = {"a": host(held(), machine_xml=True, xml_problems={})}
+    made = service_plan(manifest(xml=XML, hosts=["a"]), hosts)["hosts"]["a"]["machines"]
+    hosts = {"a": host(held(), machines=[{**made[0], "running": True}])}
+    assert service_plan(manifest(xml=XML, hosts=["a"]), hosts)["problems"] == []
+    (machine,) = service_plan(manifest(xml=[{"path": "features", "add": "<hap/>"}], hosts=["a"]), hosts)["machines"]
+    assert drift_text([machine]) == ["drift: web-1: xml has changed"]
+
+
+def test_a_choice_among_hosts_leaves_those_out_that_lack_what_the_machines_ask_for() -> None:
+    wanted = manifest(hosts=["a", "b", "c"], count=2, networks=[{"bridge": "br1"}])
+    seen = {"a": host(held(), bridges=[]), "b": host(held(), bridges=["br1"]), "c": host(held(), grants={"*": {"network": ["*"]}})}
+    plan = service_plan(wanted, seen)
+    assert [machine["host"] for machine in plan["machines"]] == ["b", "b"]
+    assert plan["problems"] == []
+    why = {rating["host"]: rating["reasons"][0] for rating in plan["ratings"]["web-1"] if not rating["fits"]}
+    assert why["a"] == "it has no bridge 'br1'; it has: none"
+    assert why["c"].startswith("it does not let the tenant default use the bridge br1")
+    assert place_one_more(wanted, seen)["web"]["host"] == "b"
+
+
+def test_where_every_host_lacks_it_each_says_so() -> None:
+    wanted = manifest(hosts=["a", "b"], count=2, networks=[{"bridge": "br1"}])
+    text = problems(service_plan(wanted, {name: host(held(), bridges=[]) for name in "ab"}))
+    assert "a has no bridge 'br1'" in text
+    assert "b has no bridge 'br1'" in text

@@ -13,7 +13,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.prune
     prune_report,
     version_key,
 )
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.status_text import WIDTH
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import NARROW as WIDTH
 
 DAY = 86400.0
 POLICY: Policy = {"unused_days": 30, "keep_versions": 0, "free_percent": 0, "grace_s": 3600, "left_hours": 24}
@@ -45,6 +45,20 @@ def going(plan: dict[str, t.Any]) -> list[int]:
 def why(plan: dict[str, t.Any], number: int) -> str:
     (one,) = [one for one in plan["bases"] if int(one["sha256"], 16) == number]
     return "; ".join(one["reasons"])
+
+
+@pytest.mark.parametrize(
+    ("ahead_days", "gone"),
+    [(0, [1]), (0.9, [1]), (1.25, []), (40, []), (3650, []), (-1.25, [1]), (-3650, [1])],
+)
+def test_a_clock_that_is_ahead_makes_no_base_old(ahead_days: float, gone: list[int]) -> None:
+    """As that of a host whose battery is empty, or that believes a wrong server; a captured base is nowhere else."""
+    now = 20_000 * DAY
+    bases = [base(1, 40, used_at=now + (ahead_days - 40) * DAY), base(2, 0, used_at=now + 9 * DAY)]
+    plan = prune_plan({"kvm1": look(*bases)}, POLICY, ["kvm1"], now)
+    assert going(plan) == gone
+    assert gone or f"the clock of kvm1 is {ahead_days:.0f} days ahead" in why(plan, 1)
+    assert why(plan, 2).startswith("used ")
 
 
 SILENT = {"msg": "Connection timed out"}

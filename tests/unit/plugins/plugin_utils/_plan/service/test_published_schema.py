@@ -111,7 +111,15 @@ WHOLE: dict[str, t.Any] = {
             "networks": [{"network": "default", "model": "virtio"}, {"bridge": "br0"}],
             "cloud_init": {"meta_data": {"a": "b"}, "allow_degraded": True},
             "placement": {"anti_affinity": True, "pools": ["fast"]},
-        }
+        },
+        {
+            "name": "core",
+            "count": 1,
+            "disks": [{"name": "root"}],
+            "customize": "ignition",
+            "ignition": {"config": {"ignition": {"version": "3.4.0"}}, "templates": True},
+        },
+        {"name": "win", "count": 1, "disks": [{"name": "root"}], "cloudbase": {"user_data": "rem cmd ", "network_data": {}}},
     ],
 }
 ODD: list[t.Any] = [None, True, 0, 2, -1, 2.0, 1.5, 10**30, "", "a", "1", "a/b", "A_b", "x" * 70, [], {}, ["a"], [1], [None], {"a": "b"}]

@@ -31,8 +31,8 @@ def test_a_host_keeps_its_own_part_of_the_manifest_only() -> None:
             {"name": "big", "version": "2", "source": {"host": "a", "path": "y"}},
         ],
         "machines": [
-            {"name": "web", "hosts": ["a"], "cloud_init": {"user_data": {"password": "of-web"}}, **group},
-            {"name": "db", "hosts": ["b"], "cloud_init": {"user_data": {"password": "of-db"}}, **group},
+            {"name": "web", "hosts": ["a"], "cloud_init": {"user_data": {"runcmd": ["of-web"]}}, **group},
+            {"name": "db", "hosts": ["b"], "cloud_init": {"user_data": {"runcmd": ["of-db"]}}, **group},
         ],
     }
     plan = service_plan(parse_manifest(text), {"a": host(held()), "b": host(held())})

@@ -7,7 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.removal_plan import names_of, removal_plan, removal_report
+from ansible_collections.basecast.fleet.plugins.filter.power_off_report import power_off_report
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.removal_plan import (
+    names_of,
+    removal_plan,
+    removal_report,
+)
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import manifest
 
 
@@ -204,3 +209,126 @@ def test_what_was_done_is_told_apart(actions: list[str], predicted: bool, words:
     looks = {"a": {"removal": {"machines": [machine("web-1", actions=actions)], "recorded": True, "jobs": [], "problem": None}}}
     report = removal_report(removal_plan(looks, {"service": "shop"}), looks, predicted)
     assert report["text"][1] == f"  web-1  a  {words}"
+
+
+WEB_AFTER_DB = {"name": "web", "after": ["db"]}
+
+
+@pytest.mark.parametrize(
+    ("kept", "roles", "request_", "stops"),
+    [
+        ({"web": ["db"]}, None, {}, [{"kvm2": ["web-1", "web-2"]}, {"kvm1": ["db-1"]}]),
+        ({}, None, {}, []),
+        ({}, [WEB_AFTER_DB, {"name": "db"}], {}, [{"kvm2": ["web-1", "web-2"]}, {"kvm1": ["db-1"]}]),
+        ({"db": ["web"]}, [WEB_AFTER_DB, {"name": "db"}], {}, [{"kvm2": ["web-1", "web-2"]}, {"kvm1": ["db-1"]}]),
+        ({"web": ["db"]}, None, {"role": "web"}, []),  # all of them at once
+        ({"web": ["db"], "db": ["web"]}, None, {}, []),  # a host may say anything
+    ],
+)
+def test_what_starts_last_is_powered_off_first(kept: t.Any, roles: t.Any, request_: t.Any, stops: t.Any) -> None:
+    def one(name: str, running: bool = True) -> dict[str, t.Any]:
+        more = {"disks": [], "left": [], "problem": None, "wanted": True, "domain": f"shop-{name}"}
+        return {"machine": name, "group": name.rpartition("-")[0], "number": int(name[-1]), "running": running, **more}
+
+    looks = {
+        "kvm1": {"removal": {"machines": [one("db-1"), one("db-2", running=False)], "jobs": [], "recorded": True, "after": {}}},
+        "kvm2": {"removal": {"machines": [one("web-1"), one("web-2")], "jobs": [], "recorded": True, "after": kept}},
+    }
+    manifest = {"service": "shop", "tenant": "default", "machines": roles} if roles else None
+    plan = removal_plan(looks, {"service": "shop", **request_}, manifest)
+    assert plan["problems"] == [] and plan["stops"] == stops
+    assert ("  stop order: web-1…2; then db-1" in plan["text"]) == bool(stops)
+    assert not roles or len(removal_plan(looks, {"service": "shop", "role": "web", "stop": True}, manifest)["stops"]) == 1
+
+
+def test_a_service_is_powered_off_as_a_whole_and_says_what_is_not() -> None:
+    entries = [("web-1", True, None), ("db-1", True, None), ("db-2", False, None), ("db-3", True, "it moves")]
+    plan = {
+        "service": "shop",
+        "tenant": "default",
+        "hosts": {},
+        "machines": [{"machine": name, "host": "kvm1", "running": runs, "problem": why} for name, runs, why in entries],
+        "unknown": {},
+        "absent": [],
+    }
+    off = {"machines": ["web-1"], "msg": "", "told": [{"machine": "web-1", "running": False}]}
+    done = power_off_report(plan, {"kvm1": [off, {"machines": ["db-1"], "msg": "libvirt is away"}]})
+    assert [one["state"] for one in done["machines"]] == ["off", "unknown", "off_before", "left"] and not done["ok"]
+    assert done["failures"] == ["db-1 on kvm1: libvirt is away", "db-3 on kvm1: it moves"]
+    assert "  db-1  kvm1  NOT KNOWN TO BE OFF: libvirt is away" in done["text"]
+    good = {**plan, "machines": plan["machines"][:1]}
+    for silent in ([], [{"machine": "web-2", "running": False}], [{"machine": "web-1"}]):
+        (found,) = power_off_report(good, {"kvm1": [{**off, "told": silent}]})["machines"]
+        assert (found["state"], found["reason"]) == ("unknown", "the host did not say whether it is off")
+    assert power_off_report(good, {}, predicted=True)["ok"] and not power_off_report(good, {})["ok"]
+    assert not power_off_report({**good, "machines": [], "unknown": {"kvm2": "no route"}}, {})["ok"]
+
+
+def test_of_a_failed_step_each_machine_is_told_as_it_is() -> None:
+    plan = {
+        "service": "shop",
+        "tenant": "default",
+        "machines": [{"machine": f"web-{n}", "host": "kvm1", "group": "web", "running": True, "problem": None} for n in range(1, 5)],
+        "unknown": {},
+        "absent": [],
+    }
+    told = [
+        {"machine": "web-1", "running": False, "problem": None},
+        {"machine": "web-2", "running": True, "problem": "web-2 has not powered off"},
+        {"machine": "web-3", "running": True, "problem": None},
+    ]
+    step = {"machines": ["web-1", "web-2", "web-3", "web-4"], "msg": "1 of 4 machines failed", "told": told}
+    done = power_off_report(plan, {"kvm1": [step]})
+    assert [(one["state"], one["reason"]) for one in done["machines"]] == [
+        ("off", ""),
+        ("failed", "web-2 has not powered off"),
+        ("failed", "1 of 4 machines failed"),
+        ("unknown", "1 of 4 machines failed"),
+    ]
+    assert done["text"][0] == "Service shop: 1 of 4 machines are powered off." and len(done["failures"]) == 3
+
+
+def _stopped(name: str, fails: str) -> dict[str, t.Any]:
+    if name == fails:
+        return {"machines": [name], "msg": "no answer"}
+    return {"machines": [name], "msg": "", "told": [{"machine": name, "running": False}]}
+
+
+@pytest.mark.parametrize(
+    ("fails", "moves", "on", "why"),
+    [
+        ("", "", [], ""),
+        ("proxy-1", "", ["proxy-1", "web-1", "db-1"], "it stays on, as proxy-1 on kvm1, which starts after it, is not known to be off"),
+        ("web-1", "", ["web-1", "db-1"], "it stays on, as web-1 on kvm1, which starts after it, is not known to be off"),
+        ("db-1", "", ["db-1"], ""),
+        ("", "proxy-1", ["proxy-1", "web-1", "db-1"], "it stays on, as proxy-1 on kvm1, which starts after it, is not off"),
+        ("other-1", "", ["other-1"], ""),
+    ],
+)
+def test_what_a_running_machine_relies_on_stays_on(fails: str, moves: str, on: list[str], why: str) -> None:
+    def one(name: str) -> dict[str, t.Any]:
+        group = name.rpartition("-")[0]
+        problem = "it moves" if name == moves else None
+        return {"machine": name, "group": group, "number": 1, "running": True, "disks": [], "left": [], "problem": problem, "wanted": True}
+
+    names = ["proxy-1", "web-1", "db-1", "other-1"]
+    looks = {"kvm1": {"removal": {"machines": [one(name) for name in names], "jobs": [], "recorded": True}}}
+    roles = [{"name": "db"}, {"name": "web", "after": ["db"]}, {"name": "proxy", "after": ["web"]}, {"name": "other"}]
+    manifest = {"service": "shop", "tenant": "default", "machines": roles}
+    plan = removal_plan(looks, {"service": "shop", "stop": True}, manifest)
+    outcomes: dict[str, list[dict[str, t.Any]]] = {"kvm1": []}
+    asked = []
+    for step in plan["stops"]:
+        held = [found for found in power_off_report(plan, outcomes)["held"] if found["machines"][0] in step["kvm1"]]
+        left = [name for name in step["kvm1"] if [name] not in [found["machines"] for found in held]]
+        asked += left
+        outcomes["kvm1"] += [*held, *(_stopped(name, fails) for name in left)]
+    report = power_off_report(plan, outcomes)
+    assert [entry["machine"] for entry in report["machines"] if entry["state"] != "off"] == on
+    assert not why or next(entry["reason"] for entry in report["machines"] if entry["machine"] == "db-1") == why
+    assert set(asked) == set(names) - set(on) | ({fails} - {""})
+
+
+def test_a_removal_leaves_no_machine_on_for_the_order() -> None:
+    plan = removal_plan({}, {"service": "shop"})
+    assert plan["after"] == {} and list(power_off_report(plan, {})["held"]) == []

@@ -16,6 +16,8 @@ URL: dict[str, t.Any] = {"url": "http://x/y.qcow2?sig=secret"}
 CONTROLLER: dict[str, t.Any] = {"controller": "tiny.qcow2"}
 FROM_URL: dict[str, t.Any] = {"imported_from": {"kind": "url", "name": "http://x/y.qcow2", "etag": '"1"', "size_bytes": 1000}}
 CONVERTED: dict[str, t.Any] = {"source_sha256": B, "imported_from": {"kind": "path", "name": "t.vmdk", "size_bytes": 700}}
+# Another tenant has imported the base, from a file of its own.
+HIDDEN: dict[str, t.Any] = {"imported_from": {"kind": "hidden", "name": "", "image_format": "raw"}}
 
 
 def plan_of(source: dict[str, t.Any], base: dict[str, t.Any], file: dict[str, t.Any], sha256: str | None = None) -> dict[str, t.Any]:
@@ -36,6 +38,11 @@ SAME = [
     (URL, held(**FROM_URL), {"size": None, "note": "no answer"}),
     (URL, held(), {"size": 1000, "etag": '"2"'}),
     ({"url": "http://mirror/y.qcow2"}, held(**FROM_URL), {"size": 1000, "etag": '"2"'}),
+    (PATH, held(**HIDDEN), {"size": 700}),
+    (PATH, held(**HIDDEN), {"size": 1000, "sha256": A}),
+    ({**PATH, "path": "tiny.qcow2.xz"}, held(**HIDDEN), {"size": 300, "sha256": B}),
+    ({**URL, "url": "http://x/y.qcow2.xz", "checksum": f"sha256:{B}"}, held(**HIDDEN), {"size": 300}),
+    ({**URL, "checksum": "http://x/SHA256SUMS"}, held(**HIDDEN), {"size": 1000, "listed": f"sha256:{B}"}),
 ]
 
 
@@ -54,6 +61,7 @@ OTHER = [
     (PATH, held(**CONVERTED), {"size": 701}, ["701 bytes", "700 bytes"]),
     (PATH, held(**CONVERTED), {"size": 700, "sha256": "c" * 64}, ["c" * 64, B]),
     (PATH, held(source_sha256=B), {"size": 5, "sha256": "c" * 64}, ["c" * 64, B]),
+    (PATH, held(**HIDDEN), {"size": 1000, "sha256": B}, [B, A]),
 ]
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.processor import SET_PATTERN
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.text_values import as_meant
 
+SET = {"type": "string", "pattern": SET_PATTERN}
 INTEGER, NUMBER, TRUTH, TEXT = ({"type": kind} for kind in ("integer", "number", "boolean", "string"))
 
 
@@ -29,6 +31,11 @@ INTEGER, NUMBER, TRUTH, TEXT = ({"type": kind} for kind in ("integer", "number",
         ("4", TEXT, "4"),
         (4, TEXT, 4),
         (2.0, {"enum": ["2.0"]}, "2.0"),
+        (3, SET, "3"),
+        (-3, SET, -3),
+        (3.0, SET, 3.0),
+        (True, SET, True),
+        ([0, "1-3"], {"items": SET}, ["0", "1-3"]),
         (2.1, {"enum": ["2.0"]}, 2.1),
         (True, {"enum": ["True"]}, True),
         ({"a": "1", "b": "1"}, {"properties": {"a": INTEGER}}, {"a": 1, "b": "1"}),

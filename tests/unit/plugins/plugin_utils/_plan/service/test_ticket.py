@@ -7,7 +7,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.ticket import WIDTH, ticket
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.ticket import ticket
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import WIDTH
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._report.runs import run
 
 
@@ -21,7 +22,7 @@ def test_a_failed_run_says_what_is_missing_and_why() -> None:
         "kvm003: machines could not be made (web-3)",
         "  Make machines: 1 of 1 machines failed: the base did not arrive",
         "5.0 s: kvm003 was lost: no answer",
-        "6.0 s: After 6 s: kvm003 is lost (no answer). The order stays.",
+        "6.0 s: kvm003 is lost (no answer). The order stays.",
         "Next:",
         "  ansible -i INVENTORY kvm003 -m ansible.builtin.ping",
         "  ansible-playbook -i INVENTORY basecast.fleet.deploy -e manifest=shop.yml",

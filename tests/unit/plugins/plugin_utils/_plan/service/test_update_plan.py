@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.filter.update_report import update_report as checked_report
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.update_plan import update_plan, update_report
@@ -183,6 +184,22 @@ def test_the_report_says_what_became_of_each() -> None:
     sick = update_report(plan, {"web-1": DONE("web-1", msg="port 80 does not answer")})
     assert sick["machines"][0] == {"machine": "web-1", "host": "a", "state": "failed", "reason": "port 80 does not answer"}
     assert update_report(plan, {}, predicted=True)["text"][0] == "Service shop: 4 of 4 machines would be updated."
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        ({"machines": [{"machine": "web-1", "state": ["deployed"]}]}, "what web-1 tells: "),
+        ({"machines": [{"machine": "web-1"}]}, "no reason given"),
+        ({"machines": [{"state": "deployed"}]}, "no reason given"),
+        ({"machines": [], "msg": "libvirt is away"}, "libvirt is away"),
+        ("x", "what web-1 tells: "),
+    ],
+)
+def test_what_a_host_tells_wrongly_fails_its_machine_and_not_the_report(job: t.Any, reason: str) -> None:
+    told = checked_report(update_plan(shop("2"), deployed(), {}), {"web-1": {"job": job}, "web-2": DONE("web-2")})
+    assert [one["state"] for one in told["machines"][:2]] == ["failed", "updated"]
+    assert told["machines"][0]["reason"].startswith(reason), told["machines"][0]
 
 
 def test_machines_that_are_not_there_are_not_as_the_manifest_says() -> None:

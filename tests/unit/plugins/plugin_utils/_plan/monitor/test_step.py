@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.filter import relay_rescue as relay_rescue_module
+from ansible_collections.basecast.fleet.plugins.filter.relay_rescue import relay_rescue
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.recover import Measured, decide
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.watch import Answers, look
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor import state as values
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.step import step
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 
 DIGEST = "1" * 64
@@ -20,6 +23,39 @@ BEGAN = 1000.0
 # Minutes, as in the examples; here they count as seconds.
 EXAMPLE_1 = {"S>1": 10, "S>2": 30, "S>3": 45, "1>2": 10, "2>1": 10, "1>3": 15, "3>1": 15, "2>3": 5, "3>2": 5}
 SETTINGS = {"patience_s": 5.0, "retry_s": 10.0, "measure_s": 1.0, "timeout_s": 500.0}
+
+
+class Answers(t.NamedTuple):
+    """What came of asking hosts."""
+
+    alive: dict[str, t.Any]
+    lost: dict[str, str]
+
+
+class Measured(t.NamedTuple):
+    """What was measured."""
+
+    links: t.Sequence[t.Mapping[str, t.Any]] = ()
+    hosts: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+
+
+NOTHING_MEASURED = Measured()
+
+
+def stepped(state: dict[str, t.Any], event: values.Event) -> dict[str, t.Any]:
+    """A step as between two tasks: the watch is plain data before and after, and what it was made from stays as it is."""
+    before = json.dumps(state)
+    after = json.loads(json.dumps(values.data_of(*step(values.watch_of(state), event))))
+    assert json.dumps(state) == before
+    return t.cast("dict[str, t.Any]", after)
+
+
+def look(state: dict[str, t.Any], told: dict[str, t.Any], at: float) -> dict[str, t.Any]:
+    return stepped(state, values.News(told.get("fleet") or {}, at))
+
+
+def decide(state: dict[str, t.Any], answers: Answers, at: float, measured: Measured = NOTHING_MEASURED) -> dict[str, t.Any]:
+    return stepped(state, values.Answers(*answers, at, *measured))
 
 
 def mbps(seconds: float) -> float:
@@ -127,7 +163,7 @@ def test_example_3_a_link_fails_and_its_child_is_resumed_from_another() -> None:
     assert "the link between 1 and 2 is lost" in state["lines"][0]
     assert state["history"] == [
         {"at_s": 18.0, "kind": "stall", "text": "2 fetches from S instead of 1."},
-        {"at_s": state["plans"][0]["at_s"], "kind": "replan", "text": state["lines"][0]},
+        {"at_s": state["plans"][0]["at_s"], "kind": "replan", "text": state["lines"][0].removeprefix("After 18 s: ")},
     ]
     assert table(state) == {"S>2": "no -", "S>3": "no -", "1>3": "yes -", "2>3": "no -", "3>2": "yes after 3"}
     # The same news again is no reason to do anything.
@@ -174,6 +210,44 @@ def test_example_4_the_source_dies_before_anybody_has_it() -> None:
     state = decide(state, Answers({}, {"S": "no route"}), BEGAN + 11)
     assert state["done"]
     assert "no host that can still be reached holds the base" in state["failed"]
+
+
+def all_lost(at: float) -> dict[str, t.Any]:
+    """Every host has stopped answering, the watcher first."""
+    state = look(begin(EXAMPLE_1), {"unreachable": True, "msg": "no route"}, at)
+    return decide(state, Answers({}, dict.fromkeys("S123", "it has ended")), at)
+
+
+def test_a_relay_of_which_every_host_is_lost_is_given_up() -> None:
+    state = all_lost(BEGAN + 5)
+    assert (state["done"], state["failed"], state["watcher"]) == (False, None, None)
+    state = look(state, {"unreachable": True, "msg": "no route"}, BEGAN + 8)
+    assert state["ask"], "they are asked again before that"
+    state = decide(state, Answers({}, dict.fromkeys(state["ask"], "it has ended")), BEGAN + 8)
+    assert not state["done"]
+    state = look(state, {"unreachable": True, "msg": "no route"}, BEGAN + 12)
+    state = decide(state, Answers({}, dict.fromkeys(state["ask"], "it has ended")), BEGAN + 12)
+    assert state["done"] and "no host that can still be reached holds the base (lost: S, 1, 2, 3)" in state["failed"]
+
+
+def test_a_relay_goes_on_with_a_host_that_is_back_in_time() -> None:
+    state = look(all_lost(BEGAN + 5), {"unreachable": True, "msg": "no route"}, BEGAN + 8)
+    state = decide(state, Answers({"S": node()}, dict.fromkeys("123", "it has ended")), BEGAN + 8)
+    state = look(state, news({"S": base("holding"), "1": base("fetching", 0.5, "S")}), BEGAN + 9)
+    state = decide(state, Answers({"1": node("S")}, {}), BEGAN + 9)
+    state = decide(state, Answers({}, {}), BEGAN + 30)
+    assert (state["done"], state["failed"]) == (False, None)
+
+
+def test_the_patience_begins_anew_each_time_that_every_host_is_lost() -> None:
+    silence = {"unreachable": True, "msg": "no route"}
+    state = all_lost(BEGAN + 5)
+    state = {**state, "settings": {**state["settings"], "most_plans": 0}}
+    state = decide(look(state, silence, BEGAN + 8), Answers({"S": node()}, dict.fromkeys("123", "it has ended")), BEGAN + 8)
+    state = look(state, news({"S": base("holding"), "1": base("fetching", 0.5, "S")}), BEGAN + 9)
+    state = decide(state, Answers({}, {}), BEGAN + 9)
+    state = decide(look(state, silence, BEGAN + 60), Answers({}, {"S": "it has ended"}), BEGAN + 60)
+    assert (state["done"], state["failed"], state["watcher"]) == (False, None, None)
 
 
 @pytest.mark.parametrize("holder", ["", "3"], ids=["nobody", "a target"])
@@ -328,6 +402,8 @@ def test_a_lost_link_is_measured_again_and_used(mode: str) -> None:
     assert state["rounds"][0][0] == ["S", "1"]
     still = decide(state, Answers({}, {}), BEGAN + 3, rows_of(("S>1", 0)))
     assert (still["lines"], len(still["lost_links"])) == ([], 2)
+    crawls = decide(state, Answers({}, {}), BEGAN + 3, rows_of(("S>1", 3000)))
+    assert "the link between S and 1 is back (1.6 Mbit/s)" in crawls["lines"][0]
     back = decide(state, Answers({}, {}), BEGAN + 3, rows_of(("S>1", 10)))
     assert back["lost_links"] == []
     assert "the link between S and 1 is back" in back["lines"][0]
@@ -363,7 +439,7 @@ def test_what_a_probe_reads_of_a_host_counts_from_then_on() -> None:
     "settings", [{"patience": 3}, {"retry_s": -1}, {"retry_s": "soon"}, {"changed_factor": 0.5}, {"worth_s": True}, "fast"]
 )
 def test_settings_that_a_watch_does_not_have(settings: t.Any) -> None:
-    with pytest.raises(InvalidOption, match="settings"):
+    with pytest.raises(InvalidOption, match=r"^settings.* is not accepted; .* is wanted$"):
         look({**begin(EXAMPLE_1), "settings": settings}, news({}), BEGAN)
 
 
@@ -403,3 +479,21 @@ def test_a_stall_is_remembered_once_for_the_report() -> None:
     state = look(state, news(told), BEGAN + 8)
     state = look(state, news(told, stale="1"), BEGAN + 9)
     assert [entry["at_s"] for entry in state["history"]] == [5.0, 9.0]
+
+
+@pytest.mark.parametrize("why", [{"a": [1]}, ["no", "way"], 7, None])
+def test_a_host_that_fails_in_its_own_words_ends_no_relay(why: object) -> None:
+    """What a module says of its failure is the host's own, of any form."""
+    state = relay_rescue(begin(EXAMPLE_1), {}, {"2": why}, BEGAN + 5)
+    assert state["lost"]["2"]["why"] == str(why) and not state["done"]
+
+
+def test_a_long_sentence_is_told_in_lines_that_a_terminal_shows_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "After 30 s: " + "; ".join(f"the link from kvm{n} to kvm{n + 1} is lost" for n in range(9)) + ". The order stays."
+    tables = ["Preferred paths:", "  " + "kvm1   kvm2 " * 20]
+    monkeypatch.setattr(relay_rescue_module, "step", lambda watch, _answers: (watch, values.Actions(lines=[sentence, *tables])))
+    lines = relay_rescue(begin(EXAMPLE_1), {}, {}, BEGAN + 5)["lines"]
+    assert lines[-2:] == tables and len(lines) > 4 and max(map(len, lines[:-2])) <= 100
+    assert " ".join(line.strip() for line in lines[:-2]) == sentence
+    monkeypatch.setattr(relay_rescue_module, "step", lambda watch, _answers: (watch, values.Actions()))
+    assert relay_rescue(begin(EXAMPLE_1), {}, {}, BEGAN + 5)["lines"] == []

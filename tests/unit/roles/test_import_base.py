@@ -1,0 +1,50 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host that imports several bases tells of each that failed, not of the last one alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    __import_base_upload: ''
+    basecast_imported: {}
+  tasks:
+    - ansible.builtin.include_tasks: {file: one.yml}
+      loop: ['login.qcow2 is no image', 'half.qcow2 is damaged', '']
+    - ansible.builtin.debug: {msg: "{{ basecast_import_error.split('\\n') | to_json }}"}
+"""
+ONE = """
+- vars:
+    __import_base: {name: "{{ item }}", import_pool: default, place: "of {{ item }}"}
+  block:
+    - name: Import the base
+      ansible.builtin.fail: {msg: "{{ item }}"}
+      when: item is truthy
+    - vars:
+        __import_base_step: {unreachable: true, msg: no route}
+      ansible.builtin.include_role: {name: basecast.fleet.import_base, tasks_from: keep, rolespec_validate: false}
+  rescue:
+    - ansible.builtin.include_role: {name: basecast.fleet.import_base, tasks_from: failed, rolespec_validate: false}
+"""
+
+
+def test_every_import_that_failed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    (tmp_path / "one.yml").write_text(ONE)
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "play.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    told = [
+        "of login.qcow2 is no image: Import the base on localhost: login.qcow2 is no image",
+        "of half.qcow2 is damaged: Import the base on localhost: half.qcow2 is damaged",
+        "of : Import the base on localhost: no route",
+    ]
+    assert json.dumps(json.dumps(told)) in done.stdout, done.stdout + done.stderr
