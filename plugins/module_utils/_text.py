@@ -42,7 +42,7 @@ def clean(text: t.Any, limit: int = LIMIT, lines: bool = False) -> str:
     left_out = len(text) - limit
     if left_out > 0:
         text = text[:limit]
-    if text.isprintable() and not _MARKS.search(text):
+    if text.isprintable() and (text.isascii() or not _MARKS.search(text)):
         shown = text
     else:
         shown = _MARKS.sub(r"\1", _COLOUR.sub("", text))
