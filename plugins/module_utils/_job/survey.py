@@ -179,8 +179,7 @@ def _sources(answer: Answer | None) -> dict[str, t.Any] | None:
 
 
 def _template_sources(request: Request) -> dict[str, t.Any]:
-    # Only where machines are made from others: it needs what captures machines, and a module compiles anew all that it imports.
-    from .template_sources import Asked, template_sources  # noqa: PLC0415
+    from .template_sources import Asked, template_sources  # noqa: PLC0415 - a host compiles all that is imported, and few need this
 
     asked = Asked(request.pools, request.tenant, request.uri, request.source_domains, request.run)
     return template_sources(request.sources, asked)
