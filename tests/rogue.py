@@ -591,7 +591,7 @@ def says_what_cannot_be_read(one: Serving) -> None:
     one.alive()
 
 
-def says_what_is_no_state(one: Serving) -> None:
+def says_what_is_not_a_state(one: Serving) -> None:
     one.line.message(protocol.STATE, {"state": one.rogue.random.choice(NUMBERS), "feed": ESCAPES, "paths": [[None]]})
     one.alive()
 
@@ -621,6 +621,6 @@ PARENTS: dict[str, Behave] = {
     "floods pings": floods_pings,
     "says goodbye in colours": says_goodbye_in_colours,
     "says what cannot be read": says_what_cannot_be_read,
-    "says what is no state": says_what_is_no_state,
+    "says what is not a state": says_what_is_not_a_state,
     "sends what children send": sends_what_children_send,
 }

@@ -25,8 +25,9 @@ _STRANGE = re.compile("[^\x20-\x7e]")
 _JOINERS = "\u200c\u200d"  # Persian and Indian scripts, and emoji, need them inside of words
 _COLOUR = re.compile("(?:\x1b\\[|\x9b)[0-9;:]{0,40}m")
 _LINE_ENDS = re.compile("\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
-_MARKS = re.compile(f"({_MARK}{{4}}){_MARK}+")  # marks upon marks reach into the lines above and below
+# Marks of any script upon marks reach into the lines above and below.
+_MOST_MARKS = 4
+_MAYBE_MARKS = re.compile(f"[^\x20-\x7e]{{{_MOST_MARKS + 1},}}")
 
 
 def clean(text: t.Any, limit: int = LIMIT, lines: bool = False) -> str:
@@ -42,10 +43,10 @@ def clean(text: t.Any, limit: int = LIMIT, lines: bool = False) -> str:
     left_out = len(text) - limit
     if left_out > 0:
         text = text[:limit]
-    if text.isprintable() and (text.isascii() or not _MARKS.search(text)):
-        shown = text
+    if text.isprintable():
+        shown = text if text.isascii() else _MAYBE_MARKS.sub(_few_marks, text)
     else:
-        shown = _MARKS.sub(r"\1", _COLOUR.sub("", text))
+        shown = _MAYBE_MARKS.sub(_few_marks, _COLOUR.sub("", text))
         shown = shown.replace("\r\n", "\n") if lines else _LINE_ENDS.sub(" ", shown).replace("\t", " ")
         shown = _STRANGE.sub(_kept_in_lines if lines else _written_out, shown)
     return f"{shown} … ({left_out} more characters)" if left_out > 0 else shown
@@ -81,6 +82,18 @@ def shown(value: t.Any, limit: int = 100) -> str:
     if isinstance(value, int) and value.bit_length() > 128:
         return f"a number of {value.bit_length()} bits"
     return clean(repr(value), limit)
+
+
+def _few_marks(match: re.Match[str]) -> str:
+    text = match.group()
+    if text.isalpha():
+        return text  # most of what is written in other scripts, at once
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if character in _JOINERS or unicodedata.category(character) in ("Mn", "Me") else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -26,8 +26,9 @@ COMPRESSIONS = ("auto", "none", *PACKED_SUFFIXES.values())
 
 _SAFE = "/%:@!$&'()*+,;=~"
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")
-# A user's name and password, also one that has / or ? in it as it is. A number behind a colon is a port.
-_USER = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/+(?P<user>(?!\[)[^/?#@:\s]*:(?![0-9]*(?:[/?#]|$)).*@)", re.DOTALL)
+# A user's name, which may be an address of mail, and password, also one that has / or ? in it as it is; also where the slashes are
+# missing, or the @ is encoded. A number behind a colon is a port.
+_USER = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/*(?P<user>(?!\[)[^/?#:\s]*:(?![0-9]*(?:[/?#]|$)).*(?:@|%40))", re.DOTALL)
 
 # A shorter part of a path may be a common word, which would be hidden wherever it occurs.
 _SHORTEST_SECRET_PART = 16

@@ -26,6 +26,8 @@ from ansible_collections.basecast.fleet.tests.lab import Lab
 CHECKOUT = Path(__file__).resolve().parents[2]
 ANSIBLE_PLAYBOOK = CHECKOUT / ".venv" / "bin" / "ansible-playbook"
 HOSTS = ("kvm1", "kvm 2", "kvm3")
+# Nodes take the first free port of their address: with the same addresses, another worker's node would take one that was given back.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 
 PLAYBOOK = """
 - hosts: all
@@ -209,7 +211,7 @@ class Site:
             hosts[host] = {
                 "ansible_connection": "local",
                 "ansible_python_interpreter": "/usr/bin/python3",
-                "basecast_address": f"127.0.0.{number + 11}",
+                "basecast_address": f"127.0.{WORKER}.{number + 11}",
                 "basecast_pools": {"default": str(directory / f"pool{number}")},
                 "runtime_dir": str(directory / f"run{number}"),
             }

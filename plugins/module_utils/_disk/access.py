@@ -22,6 +22,7 @@ _ACL = "system.posix_acl_access"
 _ENTRY = struct.Struct("<HHI")
 _OWNER, _USER, _GROUP, _NAMED_GROUP, _MASK, _OTHER = 1, 2, 4, 8, 16, 32
 _EXECUTE = 1
+_MOST_STEPS = 4096  # links may lead in circles
 
 
 class User(t.NamedTuple):
@@ -34,12 +35,13 @@ def qemu_user() -> User | None:
     """The user of libvirt's QEMU on this host; None where it is not known here, as before libvirt is installed."""
     name, group = packages.qemu_user()
     try:
+        gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
         entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
-        groups = set(os.getgrouplist(entry.pw_name, entry.pw_gid))
-        groups.add(int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
     except (KeyError, OSError):
+        if name.isdigit() and group.isdigit():
+            return User(name, int(name), frozenset({int(group)}))  # libvirt takes numbers that no user has
         return None
-    return User(entry.pw_name, entry.pw_uid, frozenset(groups))
+    return User(entry.pw_name, entry.pw_uid, frozenset({*os.getgrouplist(entry.pw_name, entry.pw_gid), gid}))
 
 
 def may_enter(status: os.stat_result, acl: bytes | None, user: User) -> bool:
@@ -74,9 +76,7 @@ def problem(path: str, user: User | None) -> str:
     """Why the user cannot come to the directory, and what to do; empty when it can, or when there is no such user yet."""
     if user is None:
         return ""
-    place = "/"
-    for part in ["", *filter(None, os.path.realpath(path).split("/"))]:
-        place = os.path.join(place, part) if part else place
+    for place in _way(os.path.abspath(path)):
         try:
             status = os.stat(place)
         except OSError:
@@ -87,6 +87,29 @@ def problem(path: str, user: User | None) -> str:
                 f"allow it with: setfacl -m u:{user.name}:x {place}"
             )
     return ""
+
+
+def _way(path: str) -> list[str]:
+    """Every directory that the kernel enters on the way to a path, the places of symbolic links on it included."""
+    found: dict[str, None] = {"/": None}
+    waiting = path.split("/")[::-1]
+    place = "/"
+    for _step in range(_MOST_STEPS):
+        if not waiting:
+            break
+        part = waiting.pop()
+        if part == "..":
+            place = os.path.dirname(place)
+        elif part not in ("", "."):
+            there = os.path.join(place, part)
+            if os.path.islink(there):
+                target = os.readlink(there)
+                waiting += target.split("/")[::-1]
+                place = "/" if target.startswith("/") else place
+            else:
+                place = there
+        found[place] = None
+    return list(found)
 
 
 def let_pass(path: str) -> bool:

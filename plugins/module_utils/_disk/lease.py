@@ -153,7 +153,7 @@ class Watch:
                 os.link(aside, path)
             filesystem.remove_file(aside)
             return False
-        filesystem.remove_file(aside)
+        filesystem.remove_tree_or_file(aside)  # whatever stood in its place
         self._seen.pop(path, None)
         return True
 

@@ -143,13 +143,20 @@ def _service(tenant: str, service: str, records: ServiceRecords) -> dict[str, t.
         told["scaled"] = scaled
     manifest, assignments = record.get("manifest"), record.get("assignments")
     for name, entry in assignments.items() if isinstance(assignments, dict) else ():
-        if is_host_label(name) and isinstance(entry, dict):
-            told["assignments"][name] = {key: entry.get(key) for key in ("host", "group", "number")}
+        if is_host_label(name) and _is_place(entry):
+            told["assignments"][name] = {key: entry[key] for key in ("host", "group", "number")}
     bases = manifest.get("bases") if isinstance(manifest, dict) else None
     for base in bases if isinstance(bases, list) else ():
         if isinstance(base, dict):
             told["bases"].append({key: base.get(key) for key in ("name", "version", "sha256")})
     return told
+
+
+def _is_place(entry: t.Any) -> bool:
+    """The controller counts on all of it: one entry that is damaged must not make the host's whole answer useless."""
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("host", "group")):
+        return False
+    return isinstance(entry.get("number"), int) and entry["number"] >= 0
 
 
 def _running(request: Request, tenant: str, service: str) -> list[str]:

@@ -109,6 +109,13 @@ def read_tail(path: str, limit_bytes: int) -> bytes:
         return b""
 
 
+def check_way(path: str) -> None:
+    """UnsafePath where the way from the pool to a file in a machine's directory leads over a link."""
+    folder = os.path.dirname(path)
+    if _below_pool(folder) is not None:
+        open_machine_directory(folder).close()
+
+
 def check_log(path: str | None) -> None:
     """UnsafePath where libvirt, which writes a guest's output as root, would write into something else than a file."""
     if path is None:

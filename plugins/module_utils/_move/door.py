@@ -22,7 +22,7 @@ from .._disk import filesystem
 from .._disk.errors import UnsafePath
 from .._disk.room import Room
 from .._errors import FleetError
-from .._machine.files import SECRET_MODE
+from .._machine.files import SECRET_MODE, check_way
 from .._names import check_name
 from .._relay.node.daemon import Process, spawn, stay_small
 from .._relay.node.node import bind
@@ -230,8 +230,10 @@ class Door:
             promise = None
             if slot.room is not None:
                 promise = stack.enter_context(contextlib.closing(slot.room.begin(subject, [slot.temporary])))
+            check_way(slot.path)
             digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE, promise)
         if not slot.keep:
+            check_way(slot.path)  # a large file takes a while
             os.rename(slot.temporary, slot.path)
         filesystem.sync_directory(os.path.dirname(slot.path))
         tunnel.send_message(secure, {"sha256": digest})

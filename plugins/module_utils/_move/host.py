@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
+from .._disk import layout
 from .._disk.runner import Runner
 from .._disk.store import stores_of
 from .._errors import FleetError
@@ -18,7 +19,7 @@ from .._job.job import Gate
 from .._job.journal import Journal
 from .._job.removal import Removal
 from .._job.removal import Request as RemovalRequest
-from .._machine.libvirt_host import LibvirtHost
+from .._machine.libvirt_host import OFF, Domain, LibvirtHost
 from .._machine.moves import Entry, MoveJournal
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
@@ -43,6 +44,12 @@ def check_run(entry: Entry, run: str, machine: str) -> None:
     """:raises MoveFailed: what is on its way here was begun by another run than the one that is meant; it is not touched."""
     if entry.run != run:
         raise MoveFailed(f"{machine}: the run {entry.run} migrates it by now, not {run}; wait until that has ended, and run again.")
+
+
+def check_off(domain: Domain, machine: str) -> None:
+    """:raises MoveFailed: somebody has started the machine since it was looked at."""
+    if domain.power() != OFF:
+        raise MoveFailed(f"{machine} was started before it could be moved; it was not moved. Run again.")
 
 
 Record = t.Mapping[str, t.Any]
@@ -77,7 +84,13 @@ class Host:
         return MoveJournal(self.state_dir, owner.tenant, owner.service)
 
     def alone(self, owner: Owner) -> Gate:
-        """Nobody else changes machines of the service on this host; threads of this process may, each its own machine."""
+        """Nobody else changes machines of the service on this host; threads of this process may, each its own machine.
+
+        :raises UnsafePath: a link stands where the machine's directory in a pool is or would be: what is removed, renamed and written
+            there by its name would be somebody else's.
+        """
+        for pool in self.pools.values():
+            layout.refuse_links(pool, "machines", owner.service, owner.machine)
         key = (owner.tenant, owner.service)
         with self._guard:
             if key not in self._gates:

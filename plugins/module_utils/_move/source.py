@@ -36,7 +36,7 @@ from . import look as looking
 from . import tunnel
 from .door import LOCAL, PORTS
 from .far_room import FarRoom, RoomLost
-from .host import Host, MoveFailed, Numbers, check_run, part_of
+from .host import Host, MoveFailed, Numbers, check_off, check_run, part_of
 from .look import Seen
 from .target import DEFINITION, OLD_CONSOLE, RECORD
 from .tunnel import LocalDoor, Peer
@@ -157,8 +157,7 @@ class Source:
                 descriptor = filesystem.open_regular(disk["path"])
                 held.callback(os.close, descriptor)
                 held.enter_context(in_use.reading(descriptor, disk["path"], "moved"))
-            if seen.domain.power() != OFF:
-                raise MoveFailed(f"Somebody has started {seen.owner.machine} meanwhile; it was not moved.")
+            check_off(seen.domain, seen.owner.machine)
             yield
 
     def _find(self, libvirt: LibvirtHost, owner: Owner, live: bool) -> Seen:

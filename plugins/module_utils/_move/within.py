@@ -36,7 +36,7 @@ from .._machine.moves import LEAVING, WITHIN, Entry
 from .._machine.owner import Owner
 from .._machine.starting import checked_chains
 from . import look as looking
-from .host import Host, MoveFailed
+from .host import Host, MoveFailed, check_off
 from .incoming import Disk, Incoming
 from .look import Seen
 
@@ -192,8 +192,7 @@ class Within:
             paths = {disk["path"]: incoming.path(there) for disk, there in zip(disks, _wanted(wish, disks))}
             paths = {**{path: path for path, _kind in seen.about.files}, **paths, **self._copy_small(wish, seen, disks)}
             security = ("dac", *(model for model in ("selinux",) if model in libvirt.security_models()))
-            if seen.domain.power() != OFF:
-                raise MoveFailed(f"Somebody has started {owner.machine} meanwhile; it was not moved.")
+            check_off(seen.domain, owner.machine)
             libvirt.define(moved(seen.domain.xml(), Moved(paths, incoming.chains(), security)), owner.domain)
 
     def _copy_small(self, wish: Wish, seen: Seen, disks: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, str]:

@@ -111,5 +111,10 @@ def rate(value: Value) -> None:
     value.number(0.0, _MAX_RATE)
 
 
+def speed(value: Value) -> None:
+    """By which something is divided."""
+    value.number(1e-6, _MAX_RATE)
+
+
 def moment(value: Value) -> None:
     value.number(-1e12, 1e12)

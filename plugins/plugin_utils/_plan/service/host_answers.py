@@ -29,6 +29,7 @@ from .answer_checks import (
     name,
     path,
     rate,
+    speed,
 )
 from .manifest import plain
 
@@ -84,8 +85,8 @@ KINDS: dict[str, Check] = {
     "job": fields(job=seen.OUTCOME),
     "measured": fields(
         links=list_of(_LINK),
-        disk_write_mbps=rate,
-        disk_read_mbps=rate,
+        disk_write_mbps=speed,
+        disk_read_mbps=speed,
         disks_age_s=moment,
         cpus=lambda value: value.number(0, 1e6),
         load_1m=lambda value: value.number(0, 1e9),

@@ -23,6 +23,7 @@ from ....module_utils._untrusted import Malformed, Value
 from .answer_checks import (
     MAX_VALUES,
     MOST,
+    Check,
     all_of,
     bounded,
     by_name,
@@ -38,6 +39,7 @@ from .answer_checks import (
     name,
     path,
     rate,
+    speed,
 )
 
 
@@ -154,6 +156,14 @@ TEMPLATE = all_of(
 )
 _USED = by_name(fields(bytes=count, growth_bytes=count))
 _USE = all_of(has(name=name, cpus=count, memory_mib=count, disk_bytes=count), fields(hugepages=name, pools=_USED))
+
+
+def _clock(value: Value) -> None:
+    """Whoever tells how far the clocks are apart tells both."""
+    both = has if value.get("ahead_s") is not None else fields
+    all_of(both(utc=name, controller_utc=name), fields(ahead_s=moment))(value)
+
+
 _HOST = fields(
     format=count,
     reachable=flag,
@@ -166,7 +176,7 @@ _HOST = fields(
     address_local=flag,
     port_range=name,
     ports_free=list_of(lambda value: value.integer(1, 65535)),
-    clock=fields(utc=name, controller_utc=name, ahead_s=moment),
+    clock=_clock,
     clock_s=moment,
     pools=by_name(POOL),
     machines=list_of(_MACHINE),
@@ -214,8 +224,8 @@ _HOST = fields(
     ),
     measured=fields(
         links=list_of(all_of(has(**{"from": name, "to": name, "mbps": rate}), fields(latency_s=rate, age_s=moment, by=name))),
-        disk_write_mbps=rate,
-        disk_read_mbps=rate,
+        disk_write_mbps=speed,
+        disk_read_mbps=speed,
         disks_age_s=moment,
         cpus=rate,
         load_1m=rate,
@@ -308,9 +318,23 @@ _STATUS_DISK = all_of(
         has_parent=flag,
     ),
 )
+
+
+def _if_known(**checks: Check) -> Check:
+    """Of a pool that is known, each of these is."""
+    every = has(**checks)
+    return lambda value: every(value) if value.get("known") is not None and value["known"].flag() else None
+
+
+def _listed(value: Value) -> None:
+    """What is in it is checked elsewhere."""
+    value.items(MAX_VALUES)
+
+
 _PLACE = has(path=path, bytes=count, changed_at=moment)
 _STATUS_POOL = all_of(
     POOL,
+    _if_known(bases=_listed, disks=_listed),
     fields(
         free_bytes=count,
         total_bytes=count,
@@ -324,7 +348,7 @@ _STATUS_SERVICE = all_of(
     has(tenant=_service_name, service=_service_name),
     fields(
         generation=count,
-        assignments=by_name(fields(host=line, group=line, number=count), MOST),
+        assignments=by_name(has(host=line, group=line, number=count), MOST),
         bases=list_of(fields(name=line, version=line, sha256=digest)),
         problem=line,
         scaled=SCALED,
@@ -365,27 +389,30 @@ def checked_status(status: object, host: str) -> dict[str, t.Any]:
 PRUNE = has(
     unknown=list_of(line),
     pools=by_name(
-        fields(
-            path=path,
-            known=flag,
-            error=line,
-            identity=path,
-            shared=flag,
-            free_bytes=count,
-            total_bytes=count,
-            bases=list_of(
-                has(
-                    sha256=digest,
-                    names=list_of(has(tenant=name, name=name, version=name), 10_000),
-                    bytes=count,
-                    unused_s=moment,
-                    used_at=moment,
-                    usable=flag,
-                    children=list_of(digest),
-                    kept=list_of(line),
-                )
+        all_of(
+            _if_known(bases=_listed, left=_listed, free_bytes=count, total_bytes=count),
+            fields(
+                path=path,
+                known=flag,
+                error=line,
+                identity=path,
+                shared=flag,
+                free_bytes=count,
+                total_bytes=count,
+                bases=list_of(
+                    has(
+                        sha256=digest,
+                        names=list_of(has(tenant=name, name=name, version=name), 10_000),
+                        bytes=count,
+                        unused_s=moment,
+                        used_at=moment,
+                        usable=flag,
+                        children=list_of(digest),
+                        kept=list_of(line),
+                    )
+                ),
+                left=list_of(all_of(has(kind=name, path=path, bytes=count, age_s=moment, kept=list_of(line)), fields(sha256=digest))),
             ),
-            left=list_of(all_of(has(kind=name, path=path, bytes=count, age_s=moment, kept=list_of(line)), fields(sha256=digest))),
         )
     ),
 )

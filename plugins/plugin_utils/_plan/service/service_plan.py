@@ -295,7 +295,7 @@ def _unseen(
     That holds for ``per_host`` too: numbers are given over all hosts of a group, and to whom depends on what was there before.
     """
     newest: Mapping[str, t.Any] = max(
-        (facts.get("record") or {} for facts in hosts.values()), key=lambda record: record.get("generation", 0), default={}
+        (facts.get("record") or {} for facts in hosts.values()), key=lambda record: record.get("generation") or 0, default={}
     )
     recorded = newest.get("assignments") or {}
     for group in manifest["machines"]:
@@ -349,6 +349,7 @@ def unknown_relays(relays: object, hosts: Observed) -> Iterator[str]:
 
 def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: Manifest, hosts: Observed) -> dict[str, t.Any]:
     facts = hosts.get(entry["host"])
+    found = next((one for one in (facts or {}).get("machines") or () if one["machine"] == entry["machine"]), None)
     if facts is None:
         state, reason = "outside", "the host is outside this run (--limit, or the fleet's pattern)"
     elif not facts.get("reachable"):
@@ -357,6 +358,8 @@ def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: M
         state, reason = "unknown", one_line(facts.get("reason"))
     elif hidden := unreadable(facts, manifest, entry["machine"]):
         state, reason = "unknown", hidden
+    elif entry["exists"] and found is None:
+        state, reason = "unknown", f"the host has its number under another name than {entry['machine']}; see virsh list --all there"
     elif entry["exists"]:
         state, reason = "exists", ""
     else:
@@ -365,7 +368,6 @@ def _machine(entry: Mapping[str, t.Any], group: Mapping[str, t.Any], manifest: M
         {**group, "disks": disks_of(entry, {entry["group"]: group}), "networks": networks_of(group, entry["machine"])}, manifest
     )
     machine = {**entry, "state": state, "reason": reason, "spec": spec, "drift": []}
-    if state == "exists":
-        found = next(m for m in (facts or {})["machines"] if m["machine"] == entry["machine"])
+    if state == "exists" and found is not None:
         machine["drift"] = drift(found.get("spec") or {}, spec)
     return machine

@@ -37,6 +37,11 @@ LINES = {
     "surrogate": ("a\ud800b", "a\\ud800b"),
     "surrogate of a file name": (b"\xff".decode("utf-8", "surrogateescape"), "\\udcff"),
     "marks upon marks": ("e" + "\u0301" * 50, "e" + "\u0301" * 4),
+    "Thai marks": ("\u0e01" + "\u0e47" * 50, "\u0e01" + "\u0e47" * 4),
+    "Arabic marks": ("\u0628" + "\u064b" * 50, "\u0628" + "\u064b" * 4),
+    "marks of other planes": ("a" + "\U000e0100" * 50, "a" + "\U000e0100" * 4),
+    "marks and joiners": ("e" + "\u0301\u200d" * 50, "e" + "\u0301\u200d" * 2),
+    "scripts with many marks": ("ที่นี่ བརྒྱུད שָׁלוֹם क्षत्रिय", "ที่นี่ བརྒྱུད שָׁלוֹם क्षत्रिय"),
     "as it is": ("Grüße, 世界, שלום, نام‌ها 😀", "Grüße, 世界, שלום, نام‌ها 😀"),
 }
 
@@ -57,12 +62,14 @@ def test_a_long_text_says_what_was_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["\x1b[" * 500_000, "\x1b[" + "1;" * 500_000, "\x1b]" * 500_000, "\u0301" * 1_000_000], ids=["CSI", "numbers", "OSC", "accents"]
+    "text",
+    ["\x1b[" * 500_000, "\x1b[" + "1;" * 500_000, "\x1b]" * 500_000, "\u0301" * 1_000_000, "世" * 1_000_000, "。世" * 500_000],
+    ids=["CSI", "numbers", "OSC", "accents", "Chinese", "sentences"],
 )
 def test_no_text_takes_long(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     clean(text, limit=len(text))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pathlib
 import struct
+import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import access, layout, packages
@@ -66,6 +67,37 @@ def test_the_directory_in_the_way_is_named(tmp_path: pathlib.Path) -> None:
     assert told.endswith(f"setfacl -m u:libvirt-qemu:x {pool.parent}")
     assert access.problem(str(pool), None) == ""
     assert access.problem(str(pool / "none"), QEMU) != ""
+
+
+def test_a_pool_behind_a_link_is_reached_by_both_ways(tmp_path: pathlib.Path) -> None:
+    """QEMU opens the path that the domain names, not where that leads in the end."""
+    private, pool = tmp_path / "private", tmp_path / "srv" / "pool"
+    pool.mkdir(parents=True)
+    private.mkdir()
+    (private / "pool").symlink_to("../srv/pool")
+    (tmp_path / "circle").symlink_to("circle")
+    for directory in (pool, pool.parent, *private.parents):
+        if directory.is_relative_to("/tmp") and directory != pathlib.Path("/tmp"):
+            directory.chmod(0o711)
+    private.chmod(0o711)
+    assert access.problem(str(private / "pool"), QEMU) == ""
+    private.chmod(0o700)
+    assert f"cannot enter {private} (mode 0700)" in access.problem(str(private / "pool"), QEMU)
+    assert access.problem(str(pool), QEMU) == ""
+    private.chmod(0o711)
+    pool.parent.chmod(0o700)
+    assert f"cannot enter {pool.parent} (mode 0700)" in access.problem(str(private / "pool"), QEMU)
+    access.problem(str(tmp_path / "circle"), QEMU)
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "wanted"),
+    [("64999", "64998", User("64999", 64999, frozenset({64998}))), ("0", "0", "root"), ("64999", "none", None), ("nobody-here", "0", None)],
+)
+def test_a_number_that_no_user_has_is_qemus_user(name: str, group: str, wanted: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "qemu_user", lambda: (name, group))
+    found = access.qemu_user()
+    assert (found.name if found and isinstance(wanted, str) else found) == wanted
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])

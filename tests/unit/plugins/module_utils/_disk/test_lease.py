@@ -98,6 +98,22 @@ def test_a_lease_that_cannot_be_read_is_somebodys(tmp_path: pathlib.Path, conten
     lock.take(str(tmp_path / "lock"), "it").close()
 
 
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_what_is_no_lease_is_out_of_the_way_in_the_end(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path, kept = tmp_path / "lock.lease", tmp_path / "kept"
+    kept.write_text("x")
+    if kind == "directory":
+        path.mkdir()
+        (path / "x").symlink_to(kept)
+    elif kind == "link":
+        path.symlink_to(kept)
+    else:
+        os.mkfifo(path)
+    monkeypatch.setattr(lease, "STALE_S", -10.0)
+    assert lease.Watch().is_free(str(path))
+    assert os.listdir(tmp_path) == ["kept"] and kept.read_text() == "x"
+
+
 def test_a_beat_keeps_it_alive_and_its_standstill_does_not(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
     monkeypatch.setattr(lease, "STALE_S", 1.0)

@@ -59,11 +59,19 @@ def test_disks_are_told_with_what_they_are_based_on(site: Site) -> None:
     assert [disk["tenant"] for disk in every["disks"]] == ["other", "default"] and every["others"] == {"disks": 0, "bytes": 0}
 
 
+HALF: dict[str, t.Any] = {
+    "m-2": {"host": "a", "group": "m"},
+    "m-3": {"host": None, "group": "m", "number": 3},
+    "m-4": {"host": "a", "group": "m", "number": -1},
+    "m-5": {"host": "a", "group": "m", "number": "5"},
+}
+
+
 def test_records_are_told_without_what_may_be_secret(site: Site) -> None:
     for tenant in ("default", "other"):
         record = {
             "generation": 3,
-            "assignments": {"m-1": {"host": "a", "group": "m", "number": 1, "x": "secret"}, "../x": {}},
+            "assignments": {"m-1": {"host": "a", "group": "m", "number": 1, "x": "secret"}, "../x": {}, **HALF},
             "manifest": {"bases": [{"name": "tiny", "version": "1", "sha256": "0" * 64}], "machines": [{"cloud_init": "secret"}]},
         }
         ServiceRecords(os.path.join(site.directory, "state"), tenant).write("shop", record)

@@ -8,9 +8,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
-from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Target
+from ansible_collections.basecast.fleet.plugins.module_utils._move.incoming import Disk
+from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Arrival, Target
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
 Make = t.Callable[..., Known]
@@ -111,3 +113,23 @@ def test_what_both_hosts_have_stays_when_a_migration_is_undone(known: Make) -> N
     assert here.entry() == begun
     Target(here.host).undo(OWNER, "r1")
     assert here.removed == [OWNER] and [path.name for path in home.iterdir()] == ["root.qcow2"]
+
+
+@pytest.mark.parametrize("link", ["machines", "machines/shop", "machines/shop/web-1"])
+def test_a_second_attempt_removes_nothing_behind_a_link(known: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str) -> None:
+    """The first has seen to it that the place is free; a link is put there in between."""
+    here = known(None, entry(running=False)._replace(phase="arriving"))
+    monkeypatch.setattr(Target, "_check_libvirt", lambda *_unused: None)
+    others = tmp_path / "others" / "machines" / "shop" / "web-1"
+    others.mkdir(parents=True)
+    disk = others / "root.raw"
+    disk.write_bytes(b"not ours")
+    place = tmp_path / "pool" / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "others" / link)
+    arrival = Arrival(OWNER, "r1", "kvm1", False, False, False, "default", [Disk("root", "default", "raw", 512, None)], "", None, "", "")
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        Target(here.host).prepare(arrival)
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        Target(here.host).undo(OWNER, "r1")
+    assert disk.read_bytes() == b"not ours"

@@ -49,6 +49,7 @@ def door(tmp_path: Path) -> t.Iterator[Open]:
     listener = socket.create_server((LOCAL, 0))
     disk, seed = tmp_path / "root.qcow2", tmp_path / "seed.iso"
     slots = {"web-1": {"root.qcow2": Slot(str(disk), True, 2**31), "seed.iso": Slot(str(seed), False, 2**22)}}
+    slots["web-1"]["machine.xml"] = Slot(str(tmp_path / "machines" / "shop" / "web-1" / "machine.xml"), False, 2**22)
     made = Door(listener, B, Guests({"a": ["web-1"]}, slots), str(tmp_path / "libvirt"))
     thread = threading.Thread(target=made.serve, args=(time.monotonic() + 60,), daemon=True)
     thread.start()
@@ -141,6 +142,21 @@ def test_a_file_arrives_as_it_was(door: Open, tmp_path: Path, size: int) -> None
     path.write_bytes(os.urandom(size))
     send(door, path, "seed.iso")
     assert door.seed.read_bytes() == path.read_bytes() and not list(tmp_path.glob(".*"))
+
+
+def test_no_file_arrives_behind_a_link(door: Open, tmp_path: Path) -> None:
+    service, others = tmp_path / "machines" / "shop", tmp_path / "others"
+    (others / "web-1").mkdir(parents=True)
+    (tmp_path / "sent").write_bytes(b"x")
+    service.parent.mkdir()
+    service.symlink_to(others)
+    with pytest.raises(TunnelError, match="shop is a symbolic link"):
+        send(door, tmp_path / "sent", "machine.xml")
+    assert not list((others / "web-1").iterdir())
+    service.unlink()
+    (service / "web-1").mkdir(parents=True)
+    send(door, tmp_path / "sent", "machine.xml")
+    assert (service / "web-1" / "machine.xml").read_bytes() == b"x"
 
 
 def test_holes_are_not_sent_and_a_disk_waits_to_be_looked_at(door: Open, tmp_path: Path) -> None:

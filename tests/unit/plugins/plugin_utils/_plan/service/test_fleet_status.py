@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.fleet_status import fleet_status
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import NARROW as WIDTH
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_observation import variants
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import manifest
 
 TINY, CHILD = "1" * 64, "2" * 64
@@ -76,6 +77,30 @@ def look(*names: str, pool: t.Any = None, bases: t.Any = None, **more: t.Any) ->
 def record(*names: str, host: str = "b", generation: int = 1) -> list[dict[str, t.Any]]:
     entries = {name: {"host": host, "group": name.rpartition("-")[0], "number": int(name.rpartition("-")[2])} for name in names}
     return [{"tenant": "default", "service": "shop", "generation": generation, "assignments": entries, "bases": [], "problem": None}]
+
+
+def all_told() -> dict[str, t.Any]:
+    two = [base(), base(CHILD, "app 2", [TINY])]
+    services = record("web-1", "web-3")
+    services[0]["bases"] = [{"name": "tiny", "version": "1", "sha256": TINY}]
+    services[0]["scaled"] = {"generation": 1, "groups": {"web": {"count": 2, "of": 2, "at": 1.0}}}
+    told = look("web-1", "web-2", bases=two, services=services, jobs=[{"tenant": "default", "service": "shop", "run": "r"}], seen_at=1.0)
+    told["status"]["machines"][0].update(uuid="x", macs=["52:54:00:00:00:01"], report={"hostname": "x", "status": "done"}, problem=None)
+    told["status"]["pools"]["default"].update(
+        partials=[{"sha256": CHILD, "allocated_bytes": 5}],
+        damaged=[{"sha256": "3" * 64, "damage": "gone", "path": "/x", "users": ["/y"]}],
+        unfinished=[{"path": "/z", "bytes": 1, "changed_at": 1.0}],
+        references=[{"sha256": TINY, "names": ["x"]}],
+        others={"disks": 1, "bytes": 1},
+    )
+    return told
+
+
+def test_what_a_host_leaves_out_hides_no_neighbour() -> None:
+    wanted = manifest()
+    for told in variants(all_told()):
+        status = fleet_status({"a": look("db-1"), "b": told}, manifest=wanted)
+        assert "db-1" in [one["machine"] for one in status["machines"]]
 
 
 SILENT = {"msg": "Connection timed out"}

@@ -141,6 +141,63 @@ def places(value: t.Any, way: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any,
 
 
 PLACES = list(places(whole()))
+OTHER_VALUES: list[t.Any] = [..., None, 0, "b", {}]
+
+
+def variants(full: dict[str, t.Any]) -> t.Iterator[dict[str, t.Any]]:
+    """The same with each value left out, and replaced by others, one at a time."""
+    for *way, last in places(full):
+        for value in OTHER_VALUES:
+            changed = copy.deepcopy(full)
+            at: t.Any = changed
+            for step in way:
+                at = at[step]
+            if value is ...:
+                del at[last]
+            else:
+                at[last] = value
+            yield changed
+
+
+def all_told() -> dict[str, t.Any]:
+    """What a host can tell at the most."""
+    seen = whole()
+    disk = {"name": "root", "base": "a" * 64, "size_bytes": 5}
+    template = {"cpus": 1, "memory_mib": 1, "hardware": {}, "networks": [{}], "disks": [disk], "seeded": True, "variables": ""}
+    use = {"name": "x", "cpus": 1, "memory_mib": 1, "disk_bytes": 1, "pools": {"default": {"bytes": 1}}}
+    place = {"host": "b", "group": "web", "number": 1}
+    scaled = {"generation": 1, "groups": {"web": {"count": 2, "of": 2, "at": 1.0}}}
+    seen["measured"].update(disk_write_mbps=1.0, disk_read_mbps=1.0, disks_age_s=1.0, cpus=1.0, load_1m=1.0, memory_available_mib=1.0)
+    return {
+        **seen,
+        "clock": {"utc": "x", "controller_utc": "y", "ahead_s": 1e6},
+        "sources": {"x": {"stored": template, "problem": ""}},
+        "moves": [{"machine": "web-9", "side": "source", "peer": "a"}],
+        "own_claims": [{"run": "r", "uses": [use], "places": {"web-1": {**place, "pools": {"root": "default"}}}}],
+        "record": {"service": "shop", "generation": 1, "assignments": {"web-1": place}, "scaled": scaled},
+        "xml_problems": {"web": "no"},
+    }
+
+
+def planned_beside(told: dict[str, t.Any], **wanted: t.Any) -> None:
+    try:
+        told = checked(bounded(told, "b"), "b")
+    except Malformed as error:
+        told = {"reachable": False, "msg": error.message}
+    plan = service_plan(manifest(**wanted), {"a": host(held()), "b": told})
+    assert [machine["state"] for machine in plan["machines"] if machine["host"] == "a"] != []
+
+
+def test_what_a_host_leaves_out_or_puts_in_its_place_stops_no_plan() -> None:
+    for told in variants(all_told()):
+        planned_beside(told)
+
+
+@pytest.mark.parametrize("clock", [{"ahead_s": 1e6}, {"ahead_s": -90.0, "utc": None, "controller_utc": "x"}, {"ahead_s": 90.0, "utc": "x"}])
+def test_a_clock_that_is_told_by_half_is_that_hosts_failure(clock: dict[str, t.Any]) -> None:
+    with pytest.raises(Malformed, match=r"^what b tells: clock: (controller_)?utc: "):
+        checked(bounded(host(clock=clock), "b"), "b")
+    planned_beside(host(clock=clock))
 
 
 @settings(max_examples=300, deadline=None)

@@ -14,6 +14,7 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.prune
     version_key,
 )
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.wrapped_text import NARROW as WIDTH
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_observation import variants
 
 DAY = 86400.0
 POLICY: Policy = {"unused_days": 30, "keep_versions": 0, "free_percent": 0, "grace_s": 3600, "left_hours": 24}
@@ -36,6 +37,13 @@ def base(number: int, unused_days: float = 40, name: str = "", **more: t.Any) ->
 def look(*bases: dict[str, t.Any], left: t.Sequence[t.Any] = (), unknown: t.Sequence[str] = (), **pool: t.Any) -> dict[str, t.Any]:
     told = {"path": "/p", "known": True, "error": None, "identity": None, "shared": False, "free_bytes": 500, "total_bytes": 1000}
     return {"prune": {"unknown": list(unknown), "pools": {"default": {**told, "bases": list(bases), "left": list(left), **pool}}}}
+
+
+def test_what_a_host_leaves_out_keeps_the_plan_of_others() -> None:
+    left = [{"kind": "partial", "path": "/p/x", "bytes": 1, "age_s": 1e6, "kept": [], "sha256": "a" * 64}]
+    for told in variants(look(base(1, name="x 1"), base(2, children=[f"{1:064x}"]), left=left)):
+        plan = prune_plan({"a": look(base(7)), "b": told}, POLICY, ["a", "b"])
+        assert 7 in [int(one["sha256"], 16) for one in plan["bases"]]
 
 
 def going(plan: dict[str, t.Any]) -> list[int]:
