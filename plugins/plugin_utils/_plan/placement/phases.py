@@ -21,6 +21,7 @@ from .place import Settings
 from .pool_choices import is_second
 from .ranking import HOST, Key, Ranking
 from .rating import reasons
+from .relay_cost import cost_of
 
 Manifest = Mapping[str, t.Any]
 
@@ -32,6 +33,9 @@ class _Request:
         self.group = manifest["machines"][0]
         fleet = read_fleet(hosts, settings.memory_overcommit)
         layers = Layers(manifest, hosts, fleet, settings.bring, settings.beside)
+        cost = cost_of(hosts, settings.bring, settings.matrix, settings.links)
+        if cost is not None:
+            layers.bring = cost.direct(layers)
         members = list(hosts)
         if self.group["hosts"]:
             members, unknown = candidates(self.group, hosts, settings.groups)

@@ -76,6 +76,23 @@ def test_one_machine_goes_to_the_pool_of_a_deployment(
     assert (assigned["host"], assigned["pools"]) == ("a", {"root": pool})
 
 
+def test_what_hosts_have_measured_decides_as_in_a_deployment() -> None:
+    """The third host's link was never measured, and counts as an ordinary one."""
+    links = [{"from": "d", "to": name, "mbps": mbps} for name, mbps in (("a", 100), ("b", 10_000))]
+    holder = host(65536, 900, held=True, maintenance=True, measured={"links": links})
+    hosts = {"a": host(65536, 900), "b": host(65536, 900), "c": host(65536, 900), "d": holder}
+    chosen = choose_storage(REQUEST, hosts)
+    assert [rating["storage"] for rating in chosen["ratings"]] == ["b:default", "c:default", "a:default", "d:default"]
+    assert chosen["ratings"][0]["reasons"][0] == "needs 1.0 GB of base (1 s from d)"
+    assert choose_storage(REQUEST, hosts, bring={"d" * 64: {"a": 1, "b": 2, "c": 3}})["storage"] == "a:default", "what is given counts"
+    (assigned,) = place.place_machines(parse_request(REQUEST), hosts)["assignments"]
+    assert assigned["host"] == "b"
+    for facts in hosts.values():
+        facts["pools"]["default"]["storage"] = "san"
+    hosts["d"]["pools"]["default"]["bases"] = []
+    assert choose_host(REQUEST, hosts, "san")["host"] == "a", "nobody has it, so no way is shorter"
+
+
 def test_a_host_that_cannot_be_asked_is_told_as_such() -> None:
     hosts = {"a": host(65536, 900, maintenance=True), "b": {"reachable": False, "msg": "no route to host"}}
     told = {rating["host"]: rating["reasons"] for rating in choose_host(REQUEST, hosts, "a:default")["ratings"]}
