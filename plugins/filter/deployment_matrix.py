@@ -36,7 +36,7 @@ options:
     description: "Limits to be kept with the matrix: C(hosts) by name with C(up_mbps) and C(down_mbps), C(links) as [from, to, mbps]."
     type: dict
   sites:
-    description: The site of each host. Unmeasured links get the median of their pair of sites and are listed as uncertain.
+    description: The site of each host. Unmeasured links get the median of their pair of sites and are listed as C(uncertain).
     type: dict
   previous:
     description: An earlier matrix that fills what was not measured this time.
@@ -45,7 +45,8 @@ options:
     description: When it was measured; kept as it is.
     type: str
   hierarchical:
-    description: Whether the result has the hierarchical form. By default it has from 257 hosts on, if O(sites) is given.
+    description: Whether the result has the hierarchical form. By default it has from 257 hosts on, if O(sites) is given. It lists in
+      C(measured) which links beside its C(exceptions) were measured; all others are uncertain.
     type: bool
   estimate:
     description: Whether a link that was not measured is estimated from what else leaves the one and reaches the other end. It is

@@ -69,6 +69,7 @@ _value:
       C(parents): for each host and stripe whom to ask, best first. C(unreachable): targets that no path leads to.
       C(shares), if there are any: hosts that have the same pool as another, and which. C(local): copies that stay on a host."
     - "How good it is: C(predicted_s), C(lower_bound_s), C(bound_by) (what proves the bound), C(gap), C(proven_optimal);
+      C(estimated_links), if there are any: links of the plan that were not measured, or not lately, so that nothing is proven;
       of a cut-through plan also C(depth), the links to the last host, and C(relays), on how many others a host depends on
       average. The options are kept for a new plan."
   type: dict

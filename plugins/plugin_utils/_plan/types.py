@@ -78,6 +78,7 @@ class Plan(t.TypedDict, total=False):
     limits: Mapping[str, t.Any]
     assumed: bool
     estimated: bool
+    estimated_links: Sequence[Sequence[str]]
     proven_optimal: bool
     predicted_s: float
     lower_bound_s: float

@@ -109,10 +109,13 @@ def _key_figures(report: Data, hosts: Sequence[Data]) -> list[dict[str, str]]:
     foreseen = [relay["first"] for relay in report["relays"] if relay["first"] and not relay["first"]["assumed"]]
     if foreseen:
         predicted, bound = (max(plan[key] or 0.0 for plan in foreseen) for key in ("predicted_s", "lower_bound_s"))
-        ends = [row["ended_s"] for row in report["transfers"] if row["ended_s"] is not None]
+        ends = [relay["ended_s"] for relay in report["relays"] if relay["ended_s"] is not None]
         told = f"predicted {texts.seconds(predicted)}, no plan can take less than {texts.seconds(bound)}"
         if any(plan.get("estimated_links") for plan in foreseen):
             told = f"predicted about {texts.seconds(predicted)} from links that are estimated, not measured"
+        moving = [relay["moving_s"] for relay in report["relays"] if relay["moving_s"] is not None]
+        if moving:
+            told = f"{texts.seconds(max(moving))} after the first transfer began; {told}"
         found.append({"name": "Relay", "value": texts.seconds(max(ends)) if ends else texts.seconds(predicted), "told": told})
     return found
 

@@ -15,7 +15,7 @@ from ....module_utils._errors import FleetError
 from ..network import matrix as mx
 from ..relay.fleet import copies_of, matrix_of, overview, paths_of, with_copy_times, with_standbys
 from ..relay.parts import members, relay_parts
-from ..relay.plan_format import moves_of
+from ..relay.plan_format import guessed_links, moves_of
 from ..relay.replan import relay_replan
 from ..relay.text import paths_text
 from ..types import Part, Plan, Relay
@@ -142,7 +142,7 @@ def _order(before: Sequence[Plan], plans: Sequence[Plan], moved: Sequence[str]) 
     told = f"Planned again: {', '.join(moved)}" if moved else "The order stays"
     if any(plan.get("assumed") for plan in plans):
         return told
-    return f"{told}; the last host is predicted to have its bases after {_finish(plans):.0f} s (before: {_finish(before):.0f} s)"
+    return f"{told}; the last host is predicted to have its bases after {_finish(plans)} (before: {_finish(before)})"
 
 
 def _remembered(watch: Watch, at: float, line: str) -> list[Mapping[str, t.Any]]:
@@ -177,8 +177,10 @@ def _concerned(fleet: Fleet, host: str, before: Sequence[Part], after: Sequence[
     return False
 
 
-def _finish(plans: Sequence[Plan]) -> float:
-    return max((plan["predicted_s"] for plan in plans), default=0.0)
+def _finish(plans: Sequence[Plan]) -> str:
+    """When the last plan ends; a time that depends on links that nobody measured is marked, as in tables."""
+    guessed = "~" if any(map(guessed_links, plans)) else ""
+    return f"{guessed}{max((plan['predicted_s'] for plan in plans), default=0.0):.0f} s"
 
 
 def _hopeless(watch: Watch, now: float) -> tuple[Watch, Actions]:
@@ -199,14 +201,9 @@ def _matrix(watch: Watch, relay: Relay, plan: Plan) -> dict[str, t.Any]:
     """What was measured, and over it what was observed since. Fixed paths over what was lost are given up."""
     hosts = members(relay, plan)
     gone = {(link[0], link[1]) for link in watch.lost_links} | {(a, b) for a in watch.lost for b in hosts}
-    matrix = matrix_of(watch.measured, relay, hosts, watch.sites, gone)
-    if "seconds" in matrix:
-        index = {host: number for number, host in enumerate(hosts)}
-        for a, b, mbps in watch.rates:
-            if a in index and b in index:
-                matrix["seconds"][index[a]][index[b]] = mx.mbps_seconds(relay["size_bytes"], mbps)
+    matrix = matrix_of(watch.measured, relay, hosts, watch.sites, gone, watch.rates)
     lost = [[a, b, None] for a, b in watch.lost_links if a in hosts and b in hosts]
-    return {**matrix, "exceptions": [*matrix.get("exceptions", []), *lost]}
+    return {**matrix, "exceptions": [*matrix["exceptions"], *lost]}
 
 
 def _expected(plan: Plan, relay: Relay, matrix: mx.Matrix) -> dict[str, float]:

@@ -188,7 +188,8 @@ def deployment_matrix(
     may have ``latency_s``. A row without any of them, or with 0 mbps, says that there is no link. Of several rows
     for a link the last counts. With ``sites`` ({host: site}) links that nobody measured are estimated by the
     median of their pair of sites and listed as uncertain; from 257 hosts on (or ``hierarchical``) the result then
-    has the hierarchical form. ``previous`` fills what was not measured this time. With ``estimate`` and without sites,
+    has the hierarchical form, which lists what was ``measured`` instead.
+    ``previous`` fills what was not measured this time. With ``estimate`` and without sites,
     a link that nobody measured is taken for as slow as the slower of what usually leaves the one and reaches the other
     end, and is uncertain; so are rows older than ``max_age_s``. ``shared_pools``: groups of hosts, kept with the matrix.
     """
@@ -234,7 +235,7 @@ def deployment_matrix(
     if measured_at is not None:
         more["measured_at"] = mx.plain(measured_at)
     if before is not None:
-        _fill_from(before, matrix, known, size)
+        old |= _fill_from(before, matrix, known, size)
     if sites is None:
         dense = [[mx.INF] * len(listed) for _unused in listed]
         for (i, j), seconds in known.items():
@@ -263,7 +264,9 @@ def _guess(dense: list[list[float]], known: set[tuple[int, int]]) -> list[tuple[
     return guessed
 
 
-def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int], float], size: int) -> None:
+def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int], float], size: int) -> set[tuple[int, int]]:
+    """Fill in what was known before; which of it was estimated."""
+    estimated = set()
     scale = size / before.size_bytes if before.size_bytes else 1.0
     for a, host in enumerate(before.hosts):
         i = matrix.index.get(host)
@@ -271,6 +274,9 @@ def _fill_from(before: mx.Matrix, matrix: mx.Matrix, known: dict[tuple[int, int]
             j = matrix.index.get(other)
             if i is not None and j is not None and i != j and (i, j) not in known:
                 known[i, j] = before.seconds(a, b) * scale
+                if before.is_estimated(a, b):
+                    estimated.add((i, j))
+    return estimated
 
 
 def _estimated(
@@ -298,18 +304,15 @@ def _estimated(
             if i != j and seconds < mx.INF and ((i, j) not in known or (i, j) in old)
         ]
         return mx.as_dict(listed, dense, uncertain=uncertain, **more)
-    exceptions = [
-        [listed[i], listed[j], None if seconds == mx.INF else seconds]
-        for (i, j), seconds in sorted(known.items())
-        if not math.isclose(seconds, table[class_of[i]][class_of[j]], rel_tol=0.1)
-    ]
+    other = {pair: s for pair, s in sorted(known.items()) if not math.isclose(s, table[class_of[pair[0]]][class_of[pair[1]]], rel_tol=0.1)}
     return {
         "format": mx.FORMAT,
         "hosts": listed,
         "class_of": class_of,
         "class_seconds": [[None if x == mx.INF else x for x in row] for row in table],
         "classes": classes,
-        "exceptions": exceptions,
-        "uncertain": [],
+        "exceptions": [[listed[i], listed[j], None if seconds == mx.INF else seconds] for (i, j), seconds in other.items()],
+        "uncertain": [[listed[i], listed[j]] for i, j in sorted(old)],
+        "measured": [[listed[i], listed[j]] for i, j in sorted(known) if (i, j) not in other and (i, j) not in old],
         **more,
     }

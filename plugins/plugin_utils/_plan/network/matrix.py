@@ -32,6 +32,8 @@ class Matrix:
 
     ``rows`` is None for the hierarchical form, which has ``class_of``, ``class_seconds`` and ``exceptions``.
     ``site`` names each host's site ("" where none is known); ``shared_pools`` are groups of hosts whose pool is the same storage.
+    ``uncertain`` are links whose seconds are estimated. ``measured``, if a hierarchical matrix has it: the only links beside its
+    exceptions whose seconds are not.
     """
 
     def __init__(self, hosts: list[str]) -> None:
@@ -45,6 +47,7 @@ class Matrix:
         self.site = [""] * len(hosts)
         self.shared_pools: list[list[str]] = []
         self.uncertain: set[tuple[int, int]] = set()
+        self.measured: set[tuple[int, int]] | None = None
         self.size_bytes: int | None = None
 
     @property
@@ -94,6 +97,12 @@ class Matrix:
             raise InvalidOption(option, shown(value), "[from, to] is wanted")
         found = names(option, value, self.index)
         return self.index[found[0]], self.index[found[1]]
+
+    def is_estimated(self, i: int, j: int) -> bool:
+        """Whether a link's seconds were estimated from those of others, or measured long ago."""
+        if (i, j) in self.uncertain:
+            return True
+        return self.measured is not None and (i, j) not in self.measured and (i, j) not in self.exceptions
 
     def set_seconds(self, i: int, j: int, seconds: float) -> None:
         """Overwrite one link (``inf`` removes it)."""
@@ -220,6 +229,8 @@ def parse(value: object, option: str = "matrix") -> Matrix:
     matrix.set_shared_pools(value.get("shared_pools") or [], f"{option}.shared_pools")
     for entry in value.get("uncertain") or []:
         matrix.uncertain.add(matrix.pair(f"{option}.uncertain", entry))
+    if value.get("measured") is not None:
+        matrix.measured = {matrix.pair(f"{option}.measured", entry) for entry in value["measured"]}
     if value.get("size_bytes") is not None:
         matrix.size_bytes = int(number(f"{option}.size_bytes", value["size_bytes"], zero=False, integer=True))
     return matrix

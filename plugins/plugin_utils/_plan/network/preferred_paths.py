@@ -55,7 +55,7 @@ def preferred_paths(matrix: object, sources: object, targets: object = None, siz
                     "preferred": yes,
                     "tie": yes and into[j] > 1,
                     "precondition": hosts[i] if yes and i not in ready else None,
-                    **({"estimated": True} if (chosen[i], chosen[j]) in parsed.uncertain else {}),
+                    **({"estimated": True} if parsed.is_estimated(chosen[i], chosen[j]) else {}),
                 }
             )
     return table

@@ -52,7 +52,7 @@ def whole_paths(
                     "path": [parsed.hosts[k] for k in path],
                     "seconds": found.seconds[end],
                     "tie": any(_ways_in(seen, found.seconds, k) > 1 for k in path[1:]),
-                    **({"estimated": True} if parsed.uncertain.intersection(pairwise(path)) else {}),
+                    **({"estimated": True} if any(parsed.is_estimated(i, j) for i, j in pairwise(path)) else {}),
                 }
             )
     return out

@@ -18,7 +18,7 @@ from ..network.preferred_paths import preferred_paths
 from ..network.whole_paths import whole_paths
 from ..types import Plan, Relay
 from . import fixed_paths
-from .plan_format import moves_of
+from .plan_format import guessed_links, moves_of
 from .planner import relay_plan
 
 # What an unmeasured link is taken for: only the order of hosts follows from it, never a promise of time.
@@ -74,7 +74,7 @@ def relay_plans(
         plan = with_copy_times(with_standbys(plan, matrix), network.links)
         known = {"assumed": not _has_links(network.links), "estimated": relay.get("estimated", False)}
         tables = paths_of(plan, matrix) if paths else {}
-        plans.append(t.cast("Plan", {**plan, **known, **overview(plan, matrix), **tables}))
+        plans.append(t.cast("Plan", {**plan, **known, **overview(plan), **tables}))
     return plans
 
 
@@ -202,12 +202,12 @@ def shares_of(plan: Plan) -> dict[tuple[str, str], float]:
     return carried
 
 
-def overview(plan: Plan, matrix: Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+def overview(plan: Plan) -> dict[str, t.Any]:
     """What the plan's text says: ``links`` [{"from", "to", "bytes", "seconds"}] and ``arrivals`` {host: {"at_s", "from"}}.
 
-    ``seconds`` are from the receiver's first chunk to its last. ``estimated`` stands at links that the matrix lists as uncertain.
+    ``seconds`` are from the receiver's first chunk to its last. ``estimated`` stands at links that nobody measured, or not lately.
     """
-    unsure = {tuple(pair) for pair in (matrix or {}).get("uncertain") or []}
+    unsure = guessed_links(plan)
     moves, size = moves_of(plan), plan.get("size_bytes") or 0
     carried = {pair: share * size for pair, share in shares_of(plan).items()}
     senders: dict[str, list[str]] = {}
@@ -253,17 +253,25 @@ def matrix_of(
     hosts: Sequence[str],
     sites: Mapping[str, str] | None,
     lost_links: Collection[tuple[str, str]] = (),
+    rates: Sequence[Sequence[t.Any]] = (),
 ) -> dict[str, t.Any]:
     """The matrix of a relay: of what is known, with estimates for the rest, so that no host is left out for want of a probe.
 
-    Fixed paths are in it as links that are missing.
+    ``rates``: [from, to, 10^6 bit/s] that were observed since. Fixed paths are in it as links that are missing.
     """
     if not _has_links(links):
         links = [{"from": a, "to": b, "mbps": ASSUMED_MBPS} for a in hosts for b in hosts if a != b]
     shared = [mates for group in relay.get("shared_pools") or [] if len(mates := [h for h in group if h in hosts]) > 1]
     matrix = deployment_matrix(links, relay["size_bytes"], hosts=list(hosts), sites=sites or None, estimate=True, shared_pools=shared)
+    known = set(hosts)
+    seen = {(a, b): mx.mbps_seconds(relay["size_bytes"], mbps) for a, b, mbps in rates if a in known and b in known}
+    observed = [[a, b, seconds] for (a, b), seconds in seen.items()]
     refused = fixed_paths.refused(relay.get("fixed") or [], hosts, lost_links)
-    return {**matrix, "exceptions": [*matrix.get("exceptions", []), *refused]} if refused else matrix
+    return {
+        **matrix,
+        "exceptions": [*matrix.get("exceptions", []), *observed, *refused],
+        "uncertain": [pair for pair in matrix["uncertain"] if tuple(pair) not in seen],
+    }
 
 
 def _has_links(links: object) -> bool:

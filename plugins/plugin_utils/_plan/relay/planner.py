@@ -239,11 +239,23 @@ def with_best_streams(request: Request, solve: Callable[[Request], tuple[Solved,
     return solved, unreachable
 
 
+def _estimated_links(request: Request, body: Mapping[str, t.Any]) -> list[list[str]]:
+    """Links that the plan uses and whose speed is a guess: what is proven of the plan is proven of that guess."""
+    matrix = request.matrix
+    if not matrix.uncertain and matrix.measured is None:
+        return []
+    used = dict.fromkeys((edge["from"], edge["to"]) for tree in body["trees"] for edge in tree["edges"])
+    return [[a, b] for a, b in used if matrix.is_estimated(matrix.index[a], matrix.index[b])]
+
+
 def described(request: Request, solved: Solved) -> dict[str, t.Any]:
     """What every plan says of itself, with its body."""
     predicted = float(solved.body["predicted_s"])
     bound = min(float(solved.bound), predicted)
     more = {key: solved.body[key] for key in ("depth", "relays") if key in solved.body}
+    estimated = _estimated_links(request, solved.body)
+    if estimated:
+        more["estimated_links"] = estimated
     return {
         "format": plan_format.FORMAT,
         **request.described(),
@@ -251,7 +263,7 @@ def described(request: Request, solved: Solved) -> dict[str, t.Any]:
         "lower_bound_s": bound,
         "bound_by": solved.bound_by,
         "gap": (predicted - bound) / bound if bound > 0 else 0.0,
-        "proven_optimal": predicted <= bound * (1 + EPSILON) + EPSILON,
+        "proven_optimal": not estimated and predicted <= bound * (1 + EPSILON) + EPSILON,
         **more,
         **{key: solved.body[key] for key in ("stages", "trees", "parents")},
     }

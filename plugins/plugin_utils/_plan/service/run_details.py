@@ -107,7 +107,7 @@ def run_details(plan: Data, outcomes: Mapping[str, Data], relay_plans: Sequence[
         "took_s": round(run.now - clock.began, 1),
         "bases": [_base(base) for base in plan["bases"].values()],
         "fleet": {host: _host(facts, outcomes.get(host) or {}, clock, host) for host, facts in run.observed.items()},
-        "relays": [_relay(number, relay, plans, run) for number, relay in enumerate(plan["relays"])],
+        "relays": [{**_relay(number, relay, plans, run), **_took(relay, transfers)} for number, relay in enumerate(plan["relays"])],
         "transfers": transfers,
         "digests": list(_digests(outcomes, transfers)),
         "traffic": _traffic(plan["relays"], transfers),
@@ -200,6 +200,17 @@ def _relay(number: int, relay: Data, plans: Sequence[Data], run: Run) -> dict[st
         "last": _foreseen(t.cast("Plan | None", last)),
         "replanned": bool(last and last.get("at_s")),
     }
+
+
+def _took(relay: Data, transfers: Sequence[Data]) -> dict[str, float | None]:
+    """When the last host had the base, and how long bases moved until then, which is what a plan predicts.
+
+    What the controller did before is in the first of them alone: it connects, starts nodes and gives them their parts.
+    """
+    rows = [row for row in transfers if row["sha256"] == relay["sha256"] and row["ended_s"] is not None]
+    ended = max((row["ended_s"] for row in rows), default=None)
+    began = min((row["started_s"] if row["started_s"] is not None else row["ended_s"] for row in rows), default=None)
+    return {"ended_s": ended, "moving_s": None if ended is None or began is None else round(ended - began, 1)}
 
 
 def _foreseen(plan: Plan | None) -> dict[str, t.Any] | None:

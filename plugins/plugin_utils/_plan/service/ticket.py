@@ -64,8 +64,9 @@ def _crossed(received: int | None, minimum: int) -> str:
 
 def _relay(relay: Data, report: Data) -> Iterator[tuple[str, str]]:
     first = relay["first"] or {}
-    ends = [row["ended_s"] for row in report["transfers"] if row["sha256"] == relay["sha256"] and row["ended_s"] is not None]
-    told = [f"last host after {duration(max(ends))}"] if ends else []
+    told = []
+    if relay["ended_s"] is not None:
+        told = [f"last host after {duration(relay['ended_s'])}", f"{duration(relay['moving_s'])} after the first transfer began"]
     if first.get("predicted_s") is not None and not first["assumed"]:
         known = not first.get("estimated_links")
         bound = f", lower bound {duration(first['lower_bound_s'])}" if known else " (links of the plan were estimated)"

@@ -128,6 +128,14 @@ def test_deployment_matrix_by_sites_marks_what_is_estimated() -> None:
     assert ["a", "b"] not in made["uncertain"]
     flat = deployment_matrix(links, 1_000_000, hosts=["a", "b", "c", "d"], sites=sites, hierarchical=True)
     assert flat["class_seconds"] == [[1, 2], [None, None]]
+    for matrix in (made, flat):
+        parsed = mx.parse(matrix)
+        assert [parsed.is_estimated(0, 1), parsed.is_estimated(1, 0), parsed.is_estimated(0, 2), parsed.is_estimated(1, 2)] == [
+            False, True, False, True,
+        ]  # fmt: skip
+    # What was estimated once is not measured because it was written down.
+    again = mx.parse(deployment_matrix([], 1_000_000, hosts=["a", "b"], previous=made))
+    assert [again.is_estimated(0, 1), again.is_estimated(1, 0)] == [False, True]
     assert relay_plan(flat, ["a"])["unreachable"] == []
 
 

@@ -13,8 +13,10 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.filter import relay_rescue as relay_rescue_module
 from ansible_collections.basecast.fleet.plugins.filter.relay_rescue import relay_rescue
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor import recover
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor import state as values
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.monitor.step import step
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.network import matrix as mx
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.relay.fleet import Network, relay_plans
 
 DIGEST = "1" * 64
@@ -408,6 +410,50 @@ def test_a_lost_link_is_measured_again_and_used(mode: str) -> None:
     assert back["lost_links"] == []
     assert "the link between S and 1 is back" in back["lines"][0]
     assert "S" in {edge["from"] for tree in back["plans"][0]["trees"] for edge in tree["edges"] if edge["to"] == "1"}
+
+
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+def test_a_new_plan_over_links_that_nobody_measured_promises_no_time(mode: str) -> None:
+    """Until a link of it is measured; then what was measured counts."""
+    links = {link: seconds for link, seconds in EXAMPLE_1.items() if link not in ("1>3", "2>3", "3>2")}
+    state = begin({**links, "S>2": 12}, mode=mode, contention="port", strategy="best")
+    at_2 = {
+        "S": base("holding"),
+        "1": base("fetching", 0.2, "S", mbps(10)),
+        "2": base("fetching", 0.0, "1"),
+        "3": base("fetching", 0.0, "1"),
+    }
+    state = look(state, news(at_2), BEGAN + 2)
+    guessed = decide(state, Answers({}, {}), BEGAN + 2, rows_of(("S>3", 500)) if mode == "staged" else rows_of(("S>2", 5)))
+    (plan,) = guessed["plans"]
+    used = {tuple(link) for link in plan["estimated_links"]}
+    assert used and used <= {("1", "3"), ("2", "3"), ("3", "2")}
+    assert {(link["from"], link["to"]) for link in plan["links"] if link.get("estimated")} == used
+    assert not plan["proven_optimal"]
+    assert "after ~" in guessed["lines"][0], guessed["lines"]
+    ((a, b),) = used
+    known = decide({**guessed, "rates": [*guessed["rates"], [a, b, mbps(4)]], "pending": ["news"]}, Answers({}, {}), BEGAN + 2.5)
+    assert "estimated_links" not in known["plans"][0], known["plans"][0]["estimated_links"]
+    assert "after ~" not in known["lines"][0]
+
+
+def test_what_was_measured_on_the_way_counts_in_large_fleets_too() -> None:
+    hosts = [f"h{k}" for k in range(300)]
+    relay = {"base": "x", "sha256": DIGEST, "size_bytes": SIZE, "metadata": {"sha256": DIGEST}, "sources": {"h0": "p"},
+             "targets": dict.fromkeys(hosts[1:], "p")}  # fmt: skip
+    known = {h: {"links": [{"from": h, "to": hosts[(k + d) % 300], "mbps": 800 + d} for d in (1, 2, 7)]} for k, h in enumerate(hosts)}
+    sites = {h: f"site {k % 3}" for k, h in enumerate(hosts)}
+    plans = relay_plans([relay], Network(known, sites), mode="staged")
+    assert not plans[0]["proven_optimal"]
+    assert ["h0", "h1"] not in plans[0]["estimated_links"]
+    assert len(plans[0]["estimated_links"]) > 100
+    state = {"relays": [relay], "plans": plans, "began": BEGAN, "measured": known, "sites": sites, "settings": SETTINGS, "watcher": "h0"}
+    watch = values.watch_of({**state, "rates": [["h0", "h1", 5.0]]})
+    matrix = recover._matrix(watch, watch.relays[0], watch.plans[0])
+    parsed = mx.parse(matrix)
+    assert parsed.seconds(0, 1) == pytest.approx(mx.mbps_seconds(SIZE, 5.0))
+    assert not parsed.is_estimated(0, 1)
+    assert parsed.is_estimated(0, 100)
 
 
 def test_of_many_idle_links_each_is_measured_in_turn() -> None:
