@@ -284,12 +284,17 @@ class _Builder:
             return f"it lacks the label{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}"
         if avoided and self.dropped != "labels":
             return f"it is to be avoided ({', '.join(avoided)})"
-        for what, used, limit, needed, unit in (
-            ("cpu", limits.cpu_used, limits.cpu_limit, group["cpus"], "virtual processors"),
-            ("memory", limits.memory_used, limits.memory_limit, group["memory_mib"], "MiB"),
-        ):
-            if used + needed > limit:
-                return f"{what}: {max(0, limit - used)} of {limit} {unit} are free, {needed} are needed"
+        # All of them: whoever makes room for one of two would only be told of the other.
+        short = [
+            f"{what}: {max(0, limit - used)} of {limit} {unit} are free, {needed} are needed"
+            for what, used, limit, needed, unit in (
+                ("cpu", limits.cpu_used, limits.cpu_limit, group["cpus"], "virtual processors"),
+                ("memory", limits.memory_used, limits.memory_limit, group["memory_mib"], "MiB"),
+            )
+            if used + needed > limit
+        ]
+        if short:
+            return "; ".join(short)
         if bond in self.pinned and self.problem.bonds[bond].domain[at] != self.pinned[bond]:
             return f"affinity: the machines that it has to be with are on another {self.problem.bonds[bond].by}"
         return ""

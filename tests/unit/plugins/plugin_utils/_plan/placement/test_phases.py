@@ -120,6 +120,13 @@ def test_a_storage_whose_hosts_are_full_is_not_chosen() -> None:
     assert chosen["ratings"][-1]["reasons"] == ["full: memory: 1024 of 1024 MiB are free, 4096 are needed"]
 
 
+def test_a_host_that_lacks_two_things_is_told_to_lack_both() -> None:
+    (rating,) = choose_storage({**REQUEST, "cpus": 200}, {"a": host(1024, 900)})["ratings"]
+    assert rating["reasons"] == [
+        "a: cpu: 128 of 128 virtual processors are free, 200 are needed; memory: 1024 of 1024 MiB are free, 4096 are needed"
+    ]
+
+
 def test_no_room_anywhere_is_a_problem_with_reasons() -> None:
     hosts = {"a": host(1024, 900), "b": host(65536, 4), "c": host(65536, 900, maintenance=True)}
     chosen = choose_storage(REQUEST, hosts)
