@@ -16,6 +16,8 @@ description:
     has to be brought, by bytes and seconds, then the one that would have most room left, by its share, then the one whose hosts are
     emptiest, then the inventory's order.
   - All pools of a host count, unless the request names a pool of each disk, or some with C(pools) of its C(placement).
+  - A deployment prefers the pool V(default) of a host to its others, whichever has more room. With O(prefer_default) both choose
+    alike.
   - Free space, what disks there may still grow by, and the explicit over-commitment bound it.
 positional: hosts
 extends_documentation_fragment:
@@ -30,6 +32,12 @@ options:
         C(bases), a list of C(name), C(version) and, where no host holds it, C(size_bytes) and C(virtual_size_bytes).
     type: dict
     required: true
+  prefer_default:
+    description:
+      - Whether the pool V(default) of a host goes before its other pools while it has room, as in a deployment. Pools that the request
+        names go by their room all the same.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -102,12 +110,13 @@ def choose_storage(
     bring: object = None,
     memory_overcommit: float | None = None,
     base_beside_disk: bool = False,
+    prefer_default: bool = False,
 ) -> dict[str, t.Any]:
     try:
         observed, known, seconds = plain(hosts), plain(groups or {}), plain(bring)
         check_request(observed, known, seconds, memory_overcommit=memory_overcommit)
         settings = Settings(known, memory_overcommit, seconds, beside=bool(base_beside_disk))
-        return choose(parse_request(plain(request)), observed, settings)
+        return choose(parse_request(plain(request)), observed, settings, bool(prefer_default))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -14,9 +14,10 @@ import typing as t
 from urllib.request import Request
 
 from .unpack import Sink
-from .web import MAX_VALIDATOR, Answer, BrokenOff, DownloadFailed, Opened, Terms, answer_of
+from .validators import Validators
+from .web import Answer, BrokenOff, DownloadFailed, Opened, Terms, answer_of
 
-__all__ = ["MAX_VALIDATOR", "Answer", "DownloadFailed", "Terms", "Validators", "ask", "fetch", "read_text"]
+__all__ = ["Answer", "DownloadFailed", "Terms", "ask", "fetch", "read_text"]
 
 # How often a transfer goes on without any byte in between, and how long it waits before, in seconds.
 _IDLE_ATTEMPTS = 4
@@ -27,14 +28,6 @@ _ATTEMPTS = 100
 
 # How servers answer to HEAD that give a file to GET only.
 _ONLY_GET = (http.client.FORBIDDEN, http.client.METHOD_NOT_ALLOWED, http.client.NOT_IMPLEMENTED)
-
-
-class Validators(t.NamedTuple):
-    """By which a server can say that a file has not changed; empty strings where it does not tell."""
-
-    etag: str = ""
-    last_modified: str = ""
-    length: int = -1
 
 
 class _Changed(Exception):

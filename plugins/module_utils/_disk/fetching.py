@@ -17,11 +17,12 @@ from .._text import clean
 from .._urls import shown_name, unpacked_name
 from . import download, filesystem, oci
 from .checksum import Checksum
-from .download import MAX_VALIDATOR, DownloadFailed, Terms, Validators
+from .download import DownloadFailed, Terms
 from .errors import NoSpace
 from .import_request import Digested, Request, check_digest, finished
 from .store import Store
 from .unpack import FileSink, HashingSink, Sink, UnpackingSink, check_unpacker
+from .validators import MAX_VALIDATOR, Validators
 
 _BLOCK_BYTES = 1 << 20
 

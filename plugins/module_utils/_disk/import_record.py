@@ -20,8 +20,8 @@ from .._errors import FleetError
 from .._names import is_sha256
 from .._untrusted import Value
 from . import filesystem
-from .download import MAX_VALIDATOR, Validators
 from .store import Store
+from .validators import MAX_VALIDATOR, Validators
 
 FORMAT = 1
 _LARGEST = 64 * 1024

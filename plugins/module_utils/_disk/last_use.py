@@ -19,7 +19,7 @@ import os
 import typing as t
 
 from .._names import check_sha256
-from . import filesystem
+from . import filesystem, layout
 
 _DIRECTORY = ".used"
 
@@ -33,6 +33,7 @@ def stamp_path(directory: str, sha256: str) -> str:
 
 def note(directory: str, bases: t.Iterable[str]) -> None:
     """These bases were of use just now. A stamp that cannot be written keeps nobody from using a base."""
+    layout.refuse_links(*os.path.split(directory))
     with contextlib.suppress(OSError):
         filesystem.ensure_directory(os.path.join(directory, _DIRECTORY))
         for sha256 in bases:

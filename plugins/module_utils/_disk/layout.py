@@ -111,4 +111,4 @@ def refuse_links(pool_path: str, *parts: str) -> None:
         except FileNotFoundError:
             return
         if not stat.S_ISDIR(mode):
-            raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the pool is expected.", path=path)
+            raise UnsafePath(f"{path} is a symbolic link or a file where a directory of the pool is expected; remove it.", path=path)

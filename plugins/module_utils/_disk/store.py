@@ -147,7 +147,7 @@ class Store:
             directory=self.base_directory(sha256),
             chain=chain,
             references=tuple(self.references(sha256)),
-            verified_at=(verification.recorded(self.record_path(sha256)) or {}).get("at"),
+            verified_at=(self._recorded(sha256) or {}).get("at"),
         )
 
     def problem(self, sha256: str) -> str:
@@ -216,6 +216,9 @@ class Store:
                 found.setdefault(parent.raw, []).append(candidate)
         return found
 
+    def _recorded(self, sha256: str) -> dict[str, t.Any] | None:
+        return verification.recorded(self.record_path(sha256))
+
     def _metadata(self, sha256: str, changed: bool = False) -> tuple[dict[str, t.Any], str]:
         """What base.json says, and why the base cannot be used: what is damaged, or which of its files is missing."""
         directory = self.base_directory(sha256)
@@ -234,7 +237,7 @@ class Store:
                 if status.st_size != size_bytes:
                     return {}, f"{name} has {status.st_size} bytes instead of {size_bytes}"
                 if name == "disk" and not changed:
-                    problem = verification.problem(self.record_path(sha256), status)
+                    problem = verification.problem(self._recorded(sha256), status)
                     if problem:
                         return {}, problem
         except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from .._errors import FleetError
 from .._text import clean
 from . import disk_records, filesystem, import_record, transfer, users
 from .base import Base
+from .glance import Glance
 from .listing import listable, listing_problem
 from .store import Store
 
@@ -141,6 +142,8 @@ def pool_contents(
     """
     :param wanted: digests that the tenant names itself: such bases are reported whichever tenant needs them.
     """
+    if not verify:  # to hash takes long enough for others to change something
+        store = Glance(store)
     bases, damaged = [], []
     families: dict[str, list[str]] | None = None  # read once, and only where something is damaged
     secrets = _Secrets(store, tenant, {*only, *wanted})

@@ -48,9 +48,8 @@ def recorded(path: str) -> dict[str, t.Any] | None:
         return None
 
 
-def problem(path: str, disk: os.stat_result) -> str:
+def problem(record: t.Mapping[str, t.Any] | None, disk: os.stat_result) -> str:
     """What the record says against the disk; empty if nothing. A base without one was never compared with its name here."""
-    record = recorded(path)
     if record is None or record["mtime_ns"] == disk.st_mtime_ns:
         return ""
     changed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(disk.st_mtime))

@@ -31,8 +31,8 @@ from .._urls import check_url, expired, public_url
 from . import server_access, sources
 from .server_access import Access
 from .sources import Rules, SourceRefused
+from .validators import MAX_VALIDATOR
 
-MAX_VALIDATOR = 1024
 BLOCK_BYTES = 1024 * 1024
 
 # A server that gets on more slowly only keeps the host waiting: what is read at once within this time, in seconds.

@@ -14,22 +14,16 @@ import time
 import typing as t
 
 from .._disk import capacity, users
-from .._disk.qemu_img import QemuImg
-from .._disk.references import name_of
 from .._disk.room import RESERVE_PERCENT
 from .._disk.runner import Runner
-from .._disk.store import Store, stores_of
+from .._disk.store import Store
 from .._disk.survey import pool_contents
-from .._errors import FleetError
-from .._machine import inquiry, template
-from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine import inquiry
 from .._machine.moves import MoveJournal
 from .._machine.records import ServiceRecords
 from .._machine.xml_check import xml_problems
 from .._relay.measure.link_history import LinkHistory
-from . import machine_source
 from .claims import Claim, Claims, totals, without_machines
-from .machine_source import Wanted
 from .questions import Answer, Question, ask_all
 
 FORMAT = 1
@@ -156,7 +150,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     if request.sources:
-        questions["sources"] = lambda: template_sources(request)
+        questions["sources"] = lambda: _template_sources(request)
     for name, path in request.pools.items():
         questions[f"pool:{name}"] = functools.partial(_pool, name, path, request)
     return questions
@@ -178,61 +172,17 @@ def _host(request: Request) -> dict[str, t.Any]:
     }
 
 
-def template_sources(request: Request) -> dict[str, dict[str, t.Any]]:
-    """What this host has of the templates from which machines are made, by the group's name.
-
-    :returns: ``stored`` is the template, where a pool has it; ``live`` what the machine would give that it is made of, where it is here
-        and no pool has it; ``problem`` why it cannot be made here.
-    """
-    stores = stores_of(request.pools)
-    told: dict[str, dict[str, t.Any]] = {}
-    for source in request.sources:
-        found = told.setdefault(source["name"], {"stored": None, "live": None, "problem": None})
-        try:
-            found["stored"] = _stored(stores, request.tenant, source)
-            if found["stored"] is None and (source.get("machine") or source.get("domain")):
-                found["live"] = _live(stores, request, source)
-        except (FleetError, OSError) as error:
-            found["problem"] = error.message if isinstance(error, FleetError) else str(error)
-    return told
-
-
 def _sources(answer: Answer | None) -> dict[str, t.Any] | None:
     if answer is None:
         return {}  # nothing was asked
     return answer.value if answer.known else None
 
 
-def _stored(stores: t.Mapping[str, Store], tenant: str, source: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-    name = name_of(tenant, source["template"], source["version"])
-    for store in stores.values():
-        base = store.find_by_name(*name[1:4])
-        text = None if base is None else store.template(base.sha256, name)
-        if text is not None:
-            return template.from_text(text, f"the template {source['template']} {source['version']}")
-        if base is not None:
-            raise FleetError(
-                f"{source['template']} {source['version']} is a base disk and no template; name it as the base of a disk, or give another"
-                " version."
-            )
-    return None
+def _template_sources(request: Request) -> dict[str, t.Any]:
+    from .template_sources import Asked, template_sources  # noqa: PLC0415 - a host compiles all that is imported, and few need this
 
-
-def _live(stores: t.Mapping[str, Store], request: Request, source: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
-    wanted = Wanted(request.tenant, source.get("service"), source.get("machine"), source.get("domain"), request.source_domains)
-    try:
-        with LibvirtHost(request.uri) as host:
-            found = machine_source.find(host, wanted, stores, QemuImg(request.run or nothing_runs))
-            return None if found is None else found.template(source["template"]).content
-    except LibvirtMissing:
-        if may_have_domains(request.uri):
-            raise
-        return None
-
-
-def nothing_runs(arguments: t.Sequence[str]) -> tuple[int, str, str]:
-    """A runner for what only looks."""
-    raise NotImplementedError(arguments[0])
+    asked = Asked(request.pools, request.tenant, request.uri, request.source_domains, request.run)
+    return template_sources(request.sources, asked)
 
 
 def _claims(request: Request) -> dict[str, t.Any]:

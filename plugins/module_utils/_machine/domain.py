@@ -20,6 +20,7 @@ from .hardware import cards, table
 from .hardware.board import nvram_of
 from .hardware.drives import is_seed
 from .hardware.key import Place, there
+from .hardware.processor import hugepages_of
 from .hardware.screen import log_of, serial_path
 from .media import CLOUDBASE, FW_CFG_NAME, IGNITION, kind_of_image
 from .owner import Owner
@@ -115,6 +116,7 @@ class Description:
     number: int | None
     group: str | None
     hardware: t.Mapping[str, t.Any]  # comparable; see differences
+    hugepages: str | None = None  # their size
     files: tuple[tuple[str, str | None], ...] = ()  # path and format of each disk that is a file
     nvram: str | None = None  # the file of its firmware's variables
     problem: str | None = None  # why nothing more is known
@@ -295,34 +297,61 @@ def describe(xml: str) -> Description:
         owner = _owner(ours)
         number, group = _number(ours, owner), ours.get("group", "")
         spec = _spec(ours.findtext(_SPEC, ""))
-    disks, seed = _disks(root)
-    cpus = decimal(root.findtext("vcpu", "1").strip(), "its definition: vcpu")
-    found_cards = [cards.read(element) for element in root.iterfind("./devices/interface")]
+    macs = (cards.mac_of(element) for element in root.iterfind("./devices/interface"))
     return Description(
         domain=root.findtext("name", ""),
         uuid=root.findtext("uuid", ""),
         owner=owner,
         memory_mib=_memory_mib(root),
-        cpus=cpus,
-        macs=tuple(card["mac"] for card in found_cards if card["mac"]),
+        cpus=_cpus(root),
+        macs=tuple(mac for mac in macs if mac),
         console=serial_path(root, 0),
         report=serial_path(root, 1),
-        seed=seed,
+        seed=_disks(root)[1],
         spec=spec,
         number=number,
         group=group,
-        hardware={
-            "domain_type": root.get("type"),
-            "cpus": cpus,
-            "memory_mib": _memory_mib(root),
-            "disks": disks,
-            "seed": seed,
-            "networks": found_cards,
-            **table.read(root),
-        },
+        hardware=_Hardware(xml),
+        hugepages=hugepages_of(root),
         files=tuple(_files(root)),
         nvram=nvram_of(root),
     )
+
+
+class _Hardware(t.Mapping[str, t.Any]):
+    """Read when it is first asked for: of most domains of a host nobody asks. Trees of all of them would take long to collect."""
+
+    def __init__(self, xml: str) -> None:
+        self._xml = xml
+        self._found: dict[str, t.Any] | None = None
+
+    def _whole(self) -> dict[str, t.Any]:
+        if self._found is None:
+            root = parse_xml(self._xml, "its definition")
+            disks, seed = _disks(root)
+            self._found = {
+                "domain_type": root.get("type"),
+                "cpus": _cpus(root),
+                "memory_mib": _memory_mib(root),
+                "disks": disks,
+                "seed": seed,
+                "networks": [cards.read(element) for element in root.iterfind("./devices/interface")],
+                **table.read(root),
+            }
+        return self._found
+
+    def __getitem__(self, name: str) -> t.Any:
+        return self._whole()[name]
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+
+def _cpus(root: ET.Element) -> int:
+    return decimal(root.findtext("vcpu", "1").strip(), "its definition: vcpu")
 
 
 def drift(wanted: Description, found: Description, wish: MachineWish) -> list[dict[str, t.Any]]:
@@ -468,7 +497,7 @@ def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
             seed = path
         else:
             disks.append({"path": path, "image_format": None if driver is None else driver.get("type")})
-    config = root.find(f"./sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']")
+    config = None if root.find("sysinfo") is None else root.find(f"./sysinfo[@type='fwcfg']/entry[@name='{FW_CFG_NAME}']")
     return disks, seed if config is None else config.get("file")
 
 

@@ -164,6 +164,10 @@ class Domain:
     def running(self) -> bool:
         return bool(_call(f"look at {self.name}", self._handle.isActive))
 
+    def was_running(self) -> bool:
+        """Whether it ran when it was listed, or was started since by way of this object. libvirt is not asked again."""
+        return bool(self._handle.ID() >= 0)
+
     def state(self) -> str:
         """What libvirt calls it: running, paused, shut off, crashed and the like; unknown for what came after this version."""
         state, _reason = _call(f"look at {self.name}", self._handle.state)

@@ -26,7 +26,7 @@ from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .moves import unended
 from .owner import Owner
 from .reports import console_tail, read_report
-from .seed_images import SeedRecord, read_record
+from .seed_records import SeedRecord, read_record
 
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
@@ -146,7 +146,7 @@ class Machines:
 
     def uuids(self) -> list[str]:
         """Of all domains of the host, whose they may be, as they were last seen."""
-        return [about.uuid for _running, about in self._running(anew=False)]
+        return [about.uuid for _domain, about in self._found]
 
     def every_domain(self, tenant: str, service: str | None = None, anew: bool = True) -> list[dict[str, t.Any]]:
         """All domains of the host: the tenant's own as they are, all others as what they take, without names.
@@ -171,7 +171,7 @@ class Machines:
                     "memory_mib": about.memory_mib,
                     "cpus": about.cpus,
                     "disk_bytes": _disk_bytes(about) if mine else None,
-                    "hugepages": (about.hardware.get("memory") or {}).get("hugepages"),
+                    "hugepages": about.hugepages,
                     "running": running,
                     "problem": about.problem if named or not about.problem else "it cannot be read",
                 }
@@ -190,11 +190,9 @@ class Machines:
         return told
 
     def _running(self, anew: bool) -> t.Iterator[tuple[bool, Description]]:
+        """As they were listed: to ask of each of hundreds again would take longer, and give a picture of no one moment."""
         for domain, about in self._survey() if anew else self._found:
-            try:
-                yield domain.running(), about
-            except DomainGone:
-                pass
+            yield domain.was_running(), about
 
     def disks_elsewhere(self, directories: t.Collection[str]) -> list[tuple[str, str]]:
         """Domain and path of each disk that a domain of the host has, whoever made it, outside these directories."""

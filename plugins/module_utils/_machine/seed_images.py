@@ -12,57 +12,14 @@ import os
 import secrets
 import tempfile
 import typing as t
-from dataclasses import dataclass
 
 from .._disk import filesystem
-from .._disk.safe_directory import SafeDirectory
-from .._untrusted import Malformed, read
+from .._untrusted import Malformed
 from .files import SECRET_MODE, check_pool, open_machine_directory
 from .iso import CONFIG_DRIVE_ID, VOLUME_ID, Runner, find_tool, write_iso
 from .media import CLOUDBASE, IGNITION, RECORD
 from .seed import SeedWish, seed_digest, seed_files, seed_outline
-
-_LARGEST_RECORD = 1 << 20
-
-
-@dataclass(frozen=True)
-class SeedRecord:
-    """What the file ``seed.json`` says about the image beside it."""
-
-    digest: str
-    token: str | None  # None: this seed asks for no report
-    hostname: str
-    instance_id: str
-    outline: t.Mapping[str, t.Any]
-
-
-def read_record(directory: str) -> SeedRecord | None:
-    """None where there is no record.
-
-    :raises Malformed: what is wrong with it.
-    :raises UnsafePath: a link or the like stands in its place.
-    """
-    try:
-        with open_machine_directory(directory) as opened:
-            return _record(opened)
-    except FileNotFoundError:
-        return None
-
-
-def _record(directory: SafeDirectory) -> SeedRecord | None:
-    try:
-        data = directory.read(RECORD, _LARGEST_RECORD)
-    except FileNotFoundError:
-        return None
-    said = read(data, os.path.join(directory.path, RECORD), max_bytes=_LARGEST_RECORD)
-    token = said.get("token")
-    return SeedRecord(
-        digest=said["digest"].digest(),
-        token=None if token is None else token.text(pattern="[0-9a-f]{1,64}", what="hexadecimal digits"),
-        hostname=said["hostname"].cleaned(300),
-        instance_id=said["instance_id"].text(200),
-        outline=said["outline"].mapping(),
-    )
+from .seed_records import SeedRecord, record_in
 
 
 class SeedImages:
@@ -135,7 +92,7 @@ def _found(path: str, image: str) -> tuple[SeedRecord | None, bool]:
     try:
         with open_machine_directory(path) as directory:
             try:
-                found = _record(directory)
+                found = record_in(directory)
             except Malformed:
                 return None, False
             return found, found is not None and directory.has(image)

@@ -191,16 +191,21 @@ def write(kind_name: str, source_name: str, more: Card, mac: str, model: str) ->
     return element
 
 
+def mac_of(element: ET.Element) -> str | None:
+    mac = element.find("mac")
+    return None if mac is None else mac.get("address", "").lower()
+
+
 def read(element: ET.Element) -> dict[str, t.Any]:
     """What it is connected to, by the kind's name, ``mac``, ``model``, and what is not as usual of the other keys."""
-    source, mac, model, port = (element.find(tag) for tag in ("source", "mac", "model", "virtualport"))
+    source, model, port = (element.find(tag) for tag in ("source", "model", "virtualport"))
     kind_type, port_type = element.get("type", ""), None if port is None else port.get("type")
     kind = next((one for one in KINDS if one.element == kind_type and one.virtualport in (None, port_type)), None)
     name, attribute = (kind.name, kind.attribute) if kind is not None else (kind_type, kind_type)
     others = {key.name: key.read(element) for key in KEYS}
     return {
         name: None if source is None else source.get(attribute),
-        "mac": None if mac is None else mac.get("address", "").lower(),
+        "mac": mac_of(element),
         "model": None if model is None else model.get("type"),
         **{key: value for key, value in others.items() if value is not None},
     }

@@ -187,13 +187,20 @@ def _kib(text: str | None, unit: str | None) -> int:
     return int(whole(text) * scale.get(unit or "KiB", 1))
 
 
+def hugepages_of(root: ET.Element) -> str | None:
+    """The size of the pages that its memory has; None where these are not huge."""
+    backing = root.find("memoryBacking")
+    if backing is None or backing.find("hugepages") is None:
+        return None
+    page = backing.find("./hugepages/page")
+    if page is None:
+        return "default"
+    size = _kib(page.get("size"), page.get("unit"))
+    return next((name for name, kib in PAGES_KIB.items() if kib == size), f"{size}K")
+
+
 def _read_memory(root: ET.Element) -> dict[str, t.Any]:
-    current, page = root.find("currentMemory"), root.find("./memoryBacking/hugepages/page")
-    balloon, nodes = root.find("./devices/memballoon"), root.find("./numatune/memory")
-    pages = "default" if root.find("./memoryBacking/hugepages") is not None else None
-    if page is not None:
-        size = _kib(page.get("size"), page.get("unit"))
-        pages = next((name for name, kib in PAGES_KIB.items() if kib == size), f"{size}K")
+    current, balloon, nodes = root.find("currentMemory"), root.find("./devices/memballoon"), root.find("./numatune/memory")
     tied = {one.get("cellid"): one.get("nodeset", "") for one in root.iterfind("./numatune/memnode")}
     cells = []
     for cell in root.iterfind("./cpu/numa/cell"):
@@ -205,7 +212,7 @@ def _read_memory(root: ET.Element) -> dict[str, t.Any]:
     return {
         "at_start_mib": None if current is None else _kib((current.text or "").strip(), current.get("unit")) // 1024,
         "balloon": balloon is None or balloon.get("model") != "none",
-        "hugepages": pages,
+        "hugepages": hugepages_of(root),
         "nodes": _set_of(nodes, "nodeset"),
         "nodes_mode": None if nodes is None else nodes.get("mode", "strict"),
         "cells": cells,

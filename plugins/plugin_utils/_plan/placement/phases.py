@@ -18,8 +18,10 @@ from .layers import Layers
 from .numbering import candidates
 from .observed import Observed, answers
 from .place import Settings
+from .pool_choices import is_second
 from .ranking import HOST, Key, Ranking
 from .rating import reasons
+from .relay_cost import cost_of
 
 Manifest = Mapping[str, t.Any]
 
@@ -31,6 +33,9 @@ class _Request:
         self.group = manifest["machines"][0]
         fleet = read_fleet(hosts, settings.memory_overcommit)
         layers = Layers(manifest, hosts, fleet, settings.bring, settings.beside)
+        cost = cost_of(hosts, settings.bring, settings.matrix, settings.links)
+        if cost is not None:
+            layers.bring = cost.direct(layers)
         members = list(hosts)
         if self.group["hosts"]:
             members, unknown = candidates(self.group, hosts, settings.groups)
@@ -48,6 +53,7 @@ class _Request:
         rules = placement_of(manifest, self.group)
         mine = sorted({pool.name for host in fleet for pool in host.pools.values() if storage in (None, pool.storage)})
         allowed = [name for name in rules.get("pools") or mine if storage is None or name in mine]
+        self.rules = rules
         self.group = {**self.group, "placement": {**rules, "pools": allowed or mine}}
         manifest = {**manifest, "machines": [self.group]}
         self.fleet = fleet
@@ -83,26 +89,42 @@ class _Request:
         told = why_not(self.built, self.ranking.arrays, 0, options, list(connected))
         return {name: why for name, host in connected.items() if (why := (name in self.asked and _unusable(host)) or told.get(name, ""))}
 
-    def key_of_storage(self, key: Key) -> tuple[int, ...]:
+    def key_of_storage(self, key: Key, prefer_default: bool) -> tuple[int, ...]:
         """What has to be brought decides about storages, whatever stands on their hosts; then their room, then the host's own key."""
         *_counts, size, seconds, use, load, host, _second, _fullness, option = key
-        return (size, seconds, self.ranking.fullness(option), use, load, host, option)
+        return (
+            size,
+            seconds,
+            int(prefer_default and self._is_second(host, option)),
+            self.ranking.fullness(option),
+            use,
+            load,
+            host,
+            option,
+        )
+
+    def _is_second(self, host: int, option: int) -> bool:
+        """Whether a deployment would rather take another pool of the host."""
+        facts = self.fleet[host]
+        pools = tuple(facts.pools[name] for name in self.ranking.option(0, option).pools)
+        return is_second(self.group, facts, self.rules.get("pools"), pools)
 
 
 def _unusable(host: HostFacts) -> str:
     return f"it cannot be used: {host.why_not}" if host.why_not else ""
 
 
-def choose_storage(manifest: Manifest, hosts: Observed, settings: Settings | None = None) -> dict[str, t.Any]:
+def choose_storage(manifest: Manifest, hosts: Observed, settings: Settings | None = None, prefer_default: bool = False) -> dict[str, t.Any]:
     """Phase one: the storage for a machine's disks.
 
     :param manifest: parsed, with one group of one machine.
+    :param prefer_default: whether the pool that a deployment prefers goes before others of its host that have more room.
     :returns: ``{"storage": identity | None, "ratings": [{"storage", "pools", "hosts", "rating", "fits", "reasons"}], "problems"}``.
         ``hosts`` of a rating are those that are connected and have room for the machine, best first.
     """
     request = _Request(manifest, hosts, settings or Settings())
     best: dict[str, list[Key]] = {}
-    for key in sorted(request.keys, key=request.key_of_storage):
+    for key in sorted(request.keys, key=lambda key: request.key_of_storage(key, prefer_default)):
         best.setdefault(request.storage_of(key[-1]), []).append(key)
     ratings: list[dict[str, t.Any]] = []
     for place, (storage, keys) in enumerate(best.items()):

@@ -15,7 +15,6 @@ from .explain import binding, sentences, why_not
 from .fleet import HostFacts, claimed_text, read_fleet
 from .greedy import even_out, place_greedily
 from .layers import Bring, Layers
-from .measured_links import measured_matrix
 from .model import Assignment
 from .named import place_named
 from .numbering import Numbers, candidates, claimed_places, known_numbers
@@ -24,7 +23,7 @@ from .pool_choices import first_pools
 from .quota import within_quota
 from .ranking import Ranking
 from .rating import group_ratings, ratings
-from .relay_cost import RelayCost, receivers_of
+from .relay_cost import cost_of, receivers_of
 from .search import place_all, solve
 
 # How reasons begin that another deployment's claim can be the cause of.
@@ -71,7 +70,7 @@ class _Placing:
         self.fleet = read_fleet(hosts, settings.memory_overcommit)
         self.facts: dict[str, HostFacts] = {host.name: host for host in self.fleet}
         self.layers = Layers(manifest, hosts, self.fleet, settings.bring, settings.beside)
-        self.cost = self._cost()
+        self.cost = cost_of(hosts, settings.bring, settings.matrix, settings.links)
         if self.cost is not None:
             self.layers.bring = self.cost.direct(self.layers)
         self.numbers: dict[str, Numbers] = {}
@@ -82,13 +81,6 @@ class _Placing:
         self.result: dict[str, t.Any] = {
             "assignments": [], "ratings": {}, "group_ratings": [], "unplaced": [], "binds": [], "surplus": [], "problems": []
         }  # fmt: skip
-
-    def _cost(self) -> RelayCost | None:
-        """What links cost: by the matrix that is given, else by what hosts have measured; None where neither is known."""
-        matrix = self.settings.matrix
-        if matrix is None and self.settings.bring is None:
-            matrix = measured_matrix(self.hosts, self.settings.links)
-        return None if matrix is None else RelayCost(matrix)
 
     def run(self) -> dict[str, t.Any]:
         known = known_numbers(self.manifest["service"], self.hosts)

@@ -15,8 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from ..network.matrix import INF, Matrix, parse
 from ..network.shortest_paths import shortest
-from .layers import Layer, Layers
+from .layers import Bring, Layer, Layers
+from .measured_links import measured_matrix
 from .model import Assignment, Problem
+from .observed import Observed
 
 Times = dict[str, dict[str, float]]  # {layer: {host: seconds}}
 
@@ -62,6 +64,17 @@ class RelayCost:
 
     def _holders(self, layer: Layer, layers: Layers) -> list[str]:
         return [host for host in self.matrix.hosts if host in layers.holders.get(layer.id, ())]
+
+
+def cost_of(hosts: Observed, bring: Bring | None, matrix: object = None, stated: object = None) -> RelayCost | None:
+    """What links cost: by the matrix that is given, else by what hosts have measured; None where neither is known.
+
+    :param bring: seconds that are given; then nothing that was measured counts.
+    :param stated: links that the user states.
+    """
+    if matrix is None and bring is None:
+        matrix = measured_matrix(hosts, stated)
+    return None if matrix is None else RelayCost(matrix)
 
 
 def _all(layers: Layers) -> list[Layer]:

@@ -150,7 +150,7 @@ def _is_there(found: Mapping[str, t.Any], predicted: bool) -> bool:
     """It runs, nothing is wrong with it, and its guest has reported if its seed asks for that."""
     if not found.get("running") or found.get("problem"):
         return False
-    return predicted or found.get("report") is not None or not found.get("report_expected")
+    return predicted or bool(found.get("report")) or not found.get("report_expected")
 
 
 def _what_was_done(found: Mapping[str, t.Any]) -> str:

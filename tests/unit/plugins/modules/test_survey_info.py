@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -42,3 +44,16 @@ def test_an_observation_is_returned(run: t.Any, disk_pools: dict[str, str]) -> N
 def test_what_cannot_be_meant_is_refused(options: dict[str, t.Any], option: str, run: t.Any) -> None:
     result = run(**options)
     assert result["failed"] and result["failure"]["option"] == option, result
+
+
+def test_a_survey_imports_nothing_of_what_it_does_not_do() -> None:
+    """A host compiles anew all that a module imports; downloads, seeds and captures would take longer than the look itself."""
+    name, others = survey_info.__name__, "ansible.module_utils.basic"
+    program = f"import sys, {others}; before = set(sys.modules); import {name}; print(*sorted(set(sys.modules) - before))"
+    told = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    own = name.rpartition(".modules.")[0] + ".module_utils."
+    needless = {"asyncio", "email", "http", "ssl", "urllib.request", "yaml", "html"}
+    needless |= {
+        own + room for room in ("_disk.web", "_disk.importer", "_disk.overlay", "_machine.seed", "_machine.user_data", "_job.capture")
+    }
+    assert name in told and not needless & set(told)

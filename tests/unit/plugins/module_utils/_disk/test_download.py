@@ -14,10 +14,11 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import download, web
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.download import DownloadFailed, Terms, Validators
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.download import DownloadFailed, Terms
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Room
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules, SourceRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.unpack import FileSink
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.validators import Validators
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.web_server import File, Server
 

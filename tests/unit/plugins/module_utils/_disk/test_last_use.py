@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import last_use, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
@@ -45,6 +47,17 @@ def test_the_latest_sign_counts(store: Store) -> None:
     assert time.time() - last_use.at(store.directory, base.sha256) < 60
     store.remove(base.sha256)
     assert last_use.at(store.directory, base.sha256) == 0.0
+
+
+@pytest.mark.parametrize("link", ["bases", "bases/.used"])
+def test_no_stamp_is_put_behind_a_link(tmp_path: pathlib.Path, link: str) -> None:
+    (tmp_path / "outside").mkdir()
+    place = tmp_path / "pool" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "outside")
+    with pytest.raises(UnsafePath, match="is a symbolic link"):
+        last_use.note(str(tmp_path / "pool" / "bases"), ["a" * 64])
+    assert os.listdir(tmp_path / "outside") == []
 
 
 @pytest.mark.usefixtures("times")

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey as pools_survey
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
@@ -128,7 +129,7 @@ def test_what_cannot_be_known_is_said_and_hides_nothing(
             "host": (survey.capacity, "packages"),
         }[part]
         monkeypatch.setattr(target, name, how)
-    seen = observe(request(site, limit_s=1.0))
+    seen = observe(request(site, limit_s=1.0 if how is _hang else 10.0))
     assert not seen["known"] and reason in seen["reason"]
     assert [one["sha256"] for one in seen["pools"]["one"]["bases"]] == [base.sha256]
     if part == "pool":
@@ -163,3 +164,14 @@ def test_xml_of_a_manifest_is_judged_where_it_is_asked_for(site: Site) -> None:
     asked = request(site, check_xml=[group], run=lambda command: (1, "", "no such element"))
     assert "no such element" in observe(asked)["xml_problems"]["web"]
     assert observe(request(site))["xml_problems"] == {}
+
+
+def test_no_base_costs_a_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each part, and no program."""
+    for number in range(5):
+        put_disk(site.pools["one"], f"s{number}", put_base(Store(site.pools["one"], pool="one"), b"%d" % number).path)
+    began: list[int] = []
+    fork = os.fork
+    monkeypatch.setattr(survey.os, "fork", lambda: began.append(1) or fork())
+    seen = observe(request(site, run=lambda arguments: pytest.fail(arguments[0])))
+    assert len(seen["pools"]["one"]["bases"]) == 5 and len(began) == len(seen["parts"])

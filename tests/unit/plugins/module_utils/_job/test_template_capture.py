@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NameTaken
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.references import name_of
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
+from ansible_collections.basecast.fleet.plugins.module_utils._job import template_sources
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import CaptureRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._job.machine_source import SourceRefused, Wanted
 from ansible_collections.basecast.fleet.plugins.module_utils._job.template_capture import Captured, Request, TemplateCapture
@@ -259,15 +259,15 @@ def test_variables_that_a_guest_has_filled_or_that_are_not_raw(site: Site) -> No
 
 def test_a_survey_tells_what_is_stored_and_what_could_be(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped(site, "web-1")
-    monkeypatch.setattr(survey, "LibvirtHost", site.connect)
+    monkeypatch.setattr(template_sources, "LibvirtHost", site.connect)
     source = {"name": "twin", "template": "golden", "version": "1", "machine": "web-1", "service": "shop"}
-    request = survey.Request(site.pools, "default", "twins", "qemu:///system", site.state_dir, None, (1, 2), "1-2", sources=[source])
-    told = survey.template_sources(request)["twin"]
+    asked = template_sources.Asked(site.pools, "default", "qemu:///system")
+    told = template_sources.template_sources([source], asked)["twin"]
     assert (told["stored"], told["problem"]) == (None, None) and told["live"]["disks"][0]["base"] == "golden"
     found = capture(site)
-    told = survey.template_sources(request)["twin"]
+    told = template_sources.template_sources([source], asked)["twin"]
     assert told == {"stored": found.content, "live": None, "problem": None}
-    missing = survey.template_sources(request._replace(sources=[{**source, "machine": "web-9", "version": "2"}]))["twin"]
+    missing = template_sources.template_sources([{**source, "machine": "web-9", "version": "2"}], asked)["twin"]
     assert missing == {"stored": None, "live": None, "problem": None}
 
 

@@ -65,6 +65,9 @@ class FakeDomain:
     def running(self) -> bool:
         return self.is_running
 
+    def was_running(self) -> bool:
+        return self.is_running
+
     def power(self) -> str:
         return "running" if self.is_running else "off"
 

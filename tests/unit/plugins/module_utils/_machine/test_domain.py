@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import domain
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.backing import Layer
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import (
     Card,
@@ -260,3 +261,12 @@ def test_a_file_without_a_place_there_is_refused() -> None:
     xml = build(WISH, KVM, ["52:54:00:aa:bb:00", "52:54:00:aa:bb:01"], {})
     with pytest.raises(Malformed, match=r"the file /pool/m/root\.qcow2 has no place on the other host"):
         moved(xml, there(paths={}))
+
+
+def test_hardware_is_read_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    xml, reads = _xml(), []
+    whole = domain.table.read
+    monkeypatch.setattr(domain.table, "read", lambda root: reads.append(1) or whole(root))
+    found = describe(xml)
+    assert found.macs and found.cpus == WISH.cpus and found.hugepages is None and not reads
+    assert found.hardware["cpus"] == WISH.cpus and len({**found.hardware}) > 5 and reads == [1]

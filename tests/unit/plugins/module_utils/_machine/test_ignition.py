@@ -15,7 +15,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.files impo
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.ignition import ignition_problems
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages, read_record
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_records import read_record
 
 VERSION = {"ignition": {"version": "3.4.0"}}
 HASH = "$6$saltsalt$" + "x" * 86

@@ -541,6 +541,15 @@ def test_query_tells_the_tenants_machines_and_all_domains(host: t.Any, machines:
     assert (every[0]["service"], every[0]["machine"]) == ("data", "db-1")
 
 
+def test_libvirt_is_not_asked_for_each_domain_again(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    machines().ensure([make_wish("web-1"), make_wish("web-2")], start=True)
+    found = machines()
+    for domain in host.known:
+        domain.running = lambda: pytest.fail("asked")
+    assert [one["running"] for one in found.every_domain("default", anew=False)] == [True, True]
+    assert found.others("other")["running"] == 2 and len(found.uuids()) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "uuid", "service", "told"),
     [

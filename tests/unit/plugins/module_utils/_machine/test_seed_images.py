@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed import SeedWish
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages, read_record
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_images import SeedImages
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_records import read_record
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.basecast.fleet.plugins.filter.choose_host import choose_host
 from ansible_collections.basecast.fleet.plugins.filter.choose_storage import choose_storage
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import phases
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.placement import phases, place
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_request
 
 GIB = 1024**3
 REQUEST = {
@@ -42,6 +43,54 @@ def test_the_storage_that_holds_the_base_is_chosen_then_its_host() -> None:
     assert (found["host"], found["pools"]) == ("c", {"root": "default"})
     assert [rating["host"] for rating in found["ratings"]] == ["c", "b", "a"]
     assert (found["ratings"][-1]["fits"], found["ratings"][-1]["reasons"]) == (False, ["it is not connected to this storage"])
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+@pytest.mark.parametrize(
+    ("default", "fast", "held", "placement", "pool"),
+    [
+        (100, 900, None, {}, "default"),
+        (100, 900, "fast", {}, "default"),  # a disk may have its base in another pool of the host
+        (100, 900, "default", {}, "default"),
+        (4, 900, None, {}, "fast"),
+        (None, 900, None, {}, "fast"),
+        (100, 900, None, {"pools": ["default", "fast"]}, "fast"),
+        (900, 100, None, {"pools": ["fast", "default"]}, "default"),
+        (900, 100, None, {"pools": ["fast"]}, "fast"),
+    ],
+)
+def test_one_machine_goes_to_the_pool_of_a_deployment(
+    default: int | None, fast: int, held: str | None, placement: dict[str, t.Any], pool: str, names: list[str]
+) -> None:
+    rooms = {name: free for name, free in (("default", default), ("fast", fast)) if free is not None}
+    facts = host(65536, 1)
+    facts["capacity"]["pools"] = {
+        name: {"exists": True, "writable": True, "free_bytes": free * GIB, "promised_bytes": 0} for name, free in rooms.items()
+    }
+    facts["pools"] = {name: {"bases": [HELD] if name == held else []} for name in rooms}
+    hosts = dict.fromkeys(names, facts)
+    request = {**REQUEST, "placement": placement}
+    chosen = choose_storage(request, hosts, prefer_default=True)["storage"]
+    assert chosen == f"a:{pool}" and choose_host(request, hosts, chosen)["pools"] == {"root": pool}
+    (assigned,) = place.place_machines(parse_request(request), hosts)["assignments"]
+    assert (assigned["host"], assigned["pools"]) == ("a", {"root": pool})
+
+
+def test_what_hosts_have_measured_decides_as_in_a_deployment() -> None:
+    """The third host's link was never measured, and counts as an ordinary one."""
+    links = [{"from": "d", "to": name, "mbps": mbps} for name, mbps in (("a", 100), ("b", 10_000))]
+    holder = host(65536, 900, held=True, maintenance=True, measured={"links": links})
+    hosts = {"a": host(65536, 900), "b": host(65536, 900), "c": host(65536, 900), "d": holder}
+    chosen = choose_storage(REQUEST, hosts)
+    assert [rating["storage"] for rating in chosen["ratings"]] == ["b:default", "c:default", "a:default", "d:default"]
+    assert chosen["ratings"][0]["reasons"][0] == "needs 1.0 GB of base (1 s from d)"
+    assert choose_storage(REQUEST, hosts, bring={"d" * 64: {"a": 1, "b": 2, "c": 3}})["storage"] == "a:default", "what is given counts"
+    (assigned,) = place.place_machines(parse_request(REQUEST), hosts)["assignments"]
+    assert assigned["host"] == "b"
+    for facts in hosts.values():
+        facts["pools"]["default"]["storage"] = "san"
+    hosts["d"]["pools"]["default"]["bases"] = []
+    assert choose_host(REQUEST, hosts, "san")["host"] == "a", "nobody has it, so no way is shorter"
 
 
 def test_a_host_that_cannot_be_asked_is_told_as_such() -> None:

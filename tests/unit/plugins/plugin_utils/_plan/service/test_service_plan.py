@@ -178,6 +178,7 @@ def made(name: str, *actions: str, **more: t.Any) -> dict[str, t.Any]:
         ({**made("web-1"), "actions": []}, "present", ""),
         (made("web-1", report_expected=True, report={"hostname": "web-1"}), "deployed", ""),
         (made("web-1", report_expected=True), "failed", "its guest has not reported"),
+        (made("web-1", report_expected=True, report={}), "failed", "its guest has not reported"),
         (made("web-1", running=False), "failed", "it is not running"),
         (made("web-1", problem="web-1 is silent"), "failed", "web-1 is silent"),
         (made("web-1", problem="wrong name", report={"hostname": "x"}), "failed", "wrong name"),
