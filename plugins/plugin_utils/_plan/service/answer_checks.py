@@ -79,6 +79,17 @@ def has(**checks: Check) -> Check:
     return lambda value: [check(value[key]) for key, check in checks.items()]
 
 
+def there(*names: str) -> Check:
+    """A mapping in which each of these is told, be it as null."""
+
+    def check(value: Value) -> None:
+        missing = [name for name in names if name not in value.mapping()]
+        if missing:
+            raise value[missing[0]].wrong("it, or null")
+
+    return check
+
+
 def line(value: Value) -> None:
     value.cleaned(MAX_TEXT)
 

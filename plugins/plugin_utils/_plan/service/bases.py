@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ....module_utils._untrusted import Malformed
 from ..placement import Observed, answers, disks_of, held_base
+from ..placement.fleet import usable_bytes
 from ..relay.needs import base_metadata
 from ..types import Manifest
 from .machine_search import maybe_elsewhere
@@ -96,9 +97,15 @@ def note_demand(
     creating: Machines,
     hosts: Observed,
     manifest: Manifest,
+    files: Files,
     problems: list[str],
 ) -> None:
     """Who needs which base, and where a base that nobody holds has to be imported."""
+    tenant = manifest["tenant"]
+
+    def usual_pool(base: Base, host: str) -> str:
+        return _import_pool(base, host, hosts, creating, groups)
+
     groups = {group["name"]: group for group in manifest["machines"]}
     for machine in creating:
         for disk in disks_of(machine, groups):
@@ -107,9 +114,22 @@ def note_demand(
     for base in bases.values():
         base["look"] = place_to_look(base, hosts)
         if base["needed_on"] and not base["holders"]:
-            problems += _place_import(
-                base, bases, hosts, manifest["tenant"], lambda base, host: _import_pool(base, host, hosts, creating, groups)
-            )
+            _with_room_first(base, hosts, files.get(base["name"]), usual_pool)
+            problems += _place_import(base, bases, hosts, tenant, usual_pool)
+
+
+def _with_room_first(base: dict[str, t.Any], hosts: Observed, file: object, usual_pool: Callable[[Base, str], str]) -> None:
+    """Hosts whose pool has no room for the source come last among those that need the base: the first one imports it."""
+    size = file.get("size") if isinstance(file, Mapping) else None
+    if not isinstance(size, int):
+        return
+
+    def is_full(host: str) -> bool:
+        pools = (hosts[host].get("capacity") or {}).get("pools") or {}
+        free = usable_bytes(pools.get(usual_pool(base, host)) or {})
+        return free is not None and free < size
+
+    base["needed_on"].sort(key=is_full)
 
 
 def _place_import(
@@ -267,6 +287,9 @@ def look_at_files(bases: Bases, files: Files, notes: list[str]) -> Iterator[str]
             where = f"put it there; a relative path starts at the directory of the pool {source['pool'] or base['import_pool']}"
             yield f"{place}.source.path: there is no file {path} on {base['import_on']}; {where}"
             continue
+        if file.get("note"):
+            # Such as a server that does not answer, or not with the file: it may when the deployment asks.
+            notes.append(f"{place}.source: {base['import_on']}: {' '.join(str(file['note']).split())}")
         if is_packed(source):
             continue  # neither its size nor its digest is the image's
         base["source_bytes"] = int(file.get("size") or 0) or None

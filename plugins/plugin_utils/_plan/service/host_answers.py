@@ -19,6 +19,7 @@ from .answer_checks import (
     bounded,
     by_name,
     count,
+    digest,
     fields,
     flag,
     has,
@@ -30,6 +31,7 @@ from .answer_checks import (
     path,
     rate,
     speed,
+    there,
 )
 from .manifest import plain
 
@@ -51,15 +53,40 @@ _REMOVED = all_of(
         disks=list_of(fields(path=path, name=line, action=line, pool=name)),
     ),
 )
+
+
+def _recorded_base(value: Value) -> None:
+    """Of a manifest as its user wrote it; what has a digest is shown by its name and version, and that may be a number."""
+    if value.get("sha256") is not None:
+        has(sha256=digest, name=line)(value)
+        if isinstance(value["version"].raw, str):
+            line(value["version"])
+        else:
+            value["version"].number(-1e12, 1e12)
+
+
+_MOVING_DISK = all_of(
+    has(name=line, pool=name, path=path, image_format=name, allocated_bytes=count, size_bytes=count),
+    there("base"),
+    fields(base=digest),
+)
 _MOVING = all_of(
     _MACHINE,
-    has(tenant=name, service=name),
+    has(tenant=name, service=name, state=name, problems=_TEXTS, networks=list_of(mapping, 1000), disks=list_of(_MOVING_DISK)),
+    there("group", "number", "autostart", "cpus", "memory_mib", "domain_type", "machine_type", "arch", "home"),
     fields(
-        state=name,
+        group=name,
+        number=count,
+        autostart=flag,
+        cpus=count,
+        memory_mib=count,
+        domain_type=name,
+        machine_type=name,
+        arch=name,
+        home=name,
         problem=line,
-        problems=_TEXTS,
         bound=_TEXTS,
-        disks=list_of(fields(name=line, pool=name, path=path, allocated_bytes=count, size_bytes=count)),
+        bound_off=_TEXTS,
     ),
 )
 # The names of what was moved stand in ``disks``.
@@ -100,13 +127,14 @@ KINDS: dict[str, Check] = {
                 others=_TEXTS,
                 services=list_of(
                     all_of(
-                        has(tenant=name, service=name, assignments=mapping),
+                        has(tenant=name, service=name, assignments=mapping, jobs=_TEXTS, bases=list_of(_recorded_base)),
                         has(generation=lambda value: value.integer(-1)),
                     )
                 ),
                 journal=list_of(_MACHINE),
             ),
-            fields(arch=name),
+            there("cpu"),
+            fields(arch=name, cpu=lambda value: value.cleaned(MAX_TEXT)),
         )
     ),
     "moved": fields(machines=list_of(_MOVED), port=lambda value: value.integer(1, 65535)),

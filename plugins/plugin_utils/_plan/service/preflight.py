@@ -258,6 +258,26 @@ def overcommitted_pools(creating: Machines, groups: Groups, bases: Bases, hosts:
     return crowded(wanted, hosts, "new disks may grow to")
 
 
+def tight_pools(work: Mapping[str, Mapping[str, t.Any]], bases: Bases, hosts: Observed) -> list[str]:
+    """Sentences for pools that may have no room for bases that are still to be imported.
+
+    How much a base takes is known once it is there: its source may be sparse, packed or of another format.
+    """
+    coming = {(host, fetch["pool"], fetch["base"]) for host, mine in work.items() for fetch in mine["fetch"]}
+    coming |= {(base["import_on"], base["import_pool"], name) for name, base in bases.items() if base["import_on"]}
+    notes = []
+    for host, name, wanted in sorted((host, pool, base) for host, pool, base in coming if host and pool):
+        pool = (((hosts.get(host) or {}).get("capacity") or {}).get("pools") or {}).get(name) or {}
+        base, free = bases[wanted], usable_bytes(pool)
+        size = 0 if base["sha256"] else base.get("source_bytes") or 0
+        if free is not None and size > free:
+            notes.append(
+                f"{host}: the pool {name!r}, {pool['path']}, has {_gib(free)} free, and the source of {base['title']} {_gib(size)};"
+                " if the imported base takes that much, the host cannot have it"
+            )
+    return notes
+
+
 def crowded(wanted: Mapping[tuple[str, str], int], hosts: Observed, what: str) -> list[str]:
     """Sentences for the pools, by host and name, that have no room for so much on top of what their disks may grow by.
 

@@ -30,7 +30,7 @@ from .host_work import work_of
 from .identity import identity_problems, unreadable
 from .machine_values import left_alone, sample_of, seed_of
 from .networks import mac_problems, networks_of
-from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools, unfit_hosts
+from .preflight import clock_notes, host_problems, manifest_problems, overcommitted_pools, tight_pools, unfit_hosts
 from .records import records_of, witness_records
 from .report import one_line
 from .scaled import Scaled, with_counts
@@ -220,6 +220,7 @@ def _plan_without(
             *needs.notes,
             *_misspelt(manifest),
             *overcommitted_pools(creating, groups_by_name, bases, hosts),
+            *tight_pools(work, bases, hosts),
             *clock_notes(relay_hosts, hosts),
             *card_notes,
         ],
@@ -263,7 +264,7 @@ def _needs(
     notes: list[str] = []
     bases = {base["name"]: base_of(base, manifest, hosts, known.imported.get(base["name"]), problems) for base in manifest["bases"]}
     creating = [machine for machine in machines if machine["state"] == "create"]
-    note_demand(bases, creating, hosts, manifest, problems)
+    note_demand(bases, creating, hosts, manifest, known.files, problems)
     problems += look_at_files(bases, known.files, notes)
     work = {
         host: work_of(host, [m for m in machines if m["host"] == host], bases, groups, hosts, manifest)

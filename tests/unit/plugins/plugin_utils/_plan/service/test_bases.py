@@ -95,6 +95,26 @@ def test_a_source_that_the_host_refuses_is_told_before_anything(source: dict[str
     assert plan["problems"] == ["shop.yml: bases[0].source: a: it lies outside of what is allowed"]
 
 
+@pytest.mark.parametrize("source", [{"url": "http://x/y"}, {"controller": "y"}])
+def test_a_host_without_room_is_not_the_one_that_imports(source: dict[str, str]) -> None:
+    def of_pool(free: int) -> dict[str, t.Any]:
+        pool = {"path": "/p", "exists": True, "writable": True, "free_bytes": free}
+        return host(capacity={"memory_mib": 4096, "pools": {"default": pool}})
+
+    for free, on in (({"a": 10, "b": 10**9}, "b"), ({"a": 10**9, "b": 10}, "a"), ({"a": 10, "b": 10}, "a")):
+        hosts = {name: of_pool(count) for name, count in free.items()}
+        plan = service_plan(manifest(source=source), hosts, files={"tiny": {"isreg": True, "size": 3000}})
+        assert plan["bases"]["tiny"]["import_on"] == on
+        assert plan["problems"] == []
+
+
+def test_a_server_that_does_not_answer_is_told_before_anything() -> None:
+    said = "http://x/y: the server answers 404 Not Found."
+    seen = {"isreg": True, "size": None, "problem": "", "note": said}
+    plan = service_plan(manifest(source={"url": "http://x/y"}), {"a": host(), "b": host()}, files={"tiny": seen})
+    assert problems(plan) == "" and f"shop.yml: bases[0].source: a: {said}" in plan["notes"]
+
+
 # --- parents -----------------------------------------------------------------------------------
 
 APP = {"name": "app", "version": "7"}

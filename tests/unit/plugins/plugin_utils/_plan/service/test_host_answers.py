@@ -17,6 +17,34 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.host_
 SHA, OTHER = "a" * 64, "b" * 64
 BASE = {"sha256": SHA, "size_bytes": 1, "pool": "default"}
 MACHINE = {"machine": "web-1", "tenant": "t", "service": "s"}
+MOVING: dict[str, t.Any] = {
+    "tenant": "default",
+    "service": "shop",
+    "machine": "web-1",
+    "state": "off",
+    "problems": [],
+    "networks": [],
+    "autostart": False,
+    "group": "web",
+    "number": 1,
+    "cpus": 1,
+    "memory_mib": 128,
+    "domain_type": "kvm",
+    "machine_type": None,
+    "arch": None,
+    "home": None,
+    "disks": [
+        {"name": "root", "pool": "p", "path": "/p", "image_format": "raw", "allocated_bytes": 1, "size_bytes": 1, "base": None},
+    ],
+}
+SERVICE: dict[str, t.Any] = {
+    "tenant": "default",
+    "service": "shop",
+    "generation": 1,
+    "assignments": {},
+    "jobs": [],
+    "bases": [{"name": "tiny", "version": 1.5, "sha256": "a" * 64}, {"name": "image", "sha256": None}],
+}
 GOOD: dict[str, dict[str, t.Any]] = {
     "captured": {"base": BASE, "disk": {"name": "root"}, "running": True, "quiesced": False, "actions": ["x"]},
     "grown": {"disks": [{"machine": "web-1", "name": "root", "path": "/x", "before_bytes": 1, "size_bytes": 2}]},
@@ -24,7 +52,7 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "job": {"job": {"state": "done", "machines": [{"machine": "web-1", "report": {"addresses": ["10.0.0.1"]}}]}},
     "measured": {"links": [{"from": "kvm1", "to": "kvm2", "mbps": 900.5, "age_s": 0.0}], "cpus": 4, "load_1m": 0.1},
     "mended": {"actions": ["remove x"]},
-    "migration": {"migration": {"machines": [MACHINE], "others": [], "services": [], "journal": [], "arch": "x86_64"}},
+    "migration": {"migration": {"machines": [MOVING], "others": [], "services": [SERVICE], "journal": [], "arch": "x86_64", "cpu": ""}},
     "moved": {
         "machines": [
             {**MACHINE, "state": "moved", "problem": None, "disks": ["root"], "bases": [], "bytes": 5242880, "seconds": 1.2},
@@ -82,6 +110,9 @@ BAD: list[tuple[str, t.Any]] = [
     ("removal", {"removal": {}}),
     ("migration", {"migration": {"machines": [{"machine": "web-1"}], "others": [], "services": [], "journal": []}}),
     ("migration", {"migration": {"machines": [], "others": "no", "services": [], "journal": []}}),
+    ("migration", {"migration": {"machines": [], "others": [], "services": [{**SERVICE, "bases": 5}], "journal": [], "cpu": ""}}),
+    ("migration", {"migration": {"machines": [], "others": [], "services": [{**SERVICE, "jobs": None}], "journal": [], "cpu": ""}}),
+    ("migration", {"migration": {"machines": [], "others": [], "services": [], "journal": []}}),
     ("moved", {"machines": [{**MACHINE, "problem": {"a": 1}}]}),
     ("moved", {"machines": [], "port": 0}),
     ("job", {"job": {"machines": [{"report": {"addresses": [["10.0.0.1"]]}}]}}),

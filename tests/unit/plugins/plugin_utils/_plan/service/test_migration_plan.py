@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Malformed
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.host_answers import checked_answer
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.migration_plan import (
     Context,
     migration_plan,
     mistakes,
 )
+from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_observation import variants
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.service.test_service_plan import A, held, host, manifest
 
 KEY = {"tenant": "default", "service": "shop"}
@@ -64,6 +69,16 @@ WEB = {"service": "shop", "machine": "web-1"}
 
 def plan(looks: dict[str, t.Any], hosts: dict[str, t.Any], request: dict[str, t.Any] | None = None, **context: t.Any) -> dict[str, t.Any]:
     return migration_plan(looks, request or WEB, Context(hosts, **context))
+
+
+def test_what_a_host_leaves_out_is_that_hosts_failure() -> None:
+    """It is refused at the door, or named as a mistake; nothing else ends the plan of a machine on another host."""
+    hosts = {"a": host(held()), "b": host(held())}
+    for told in variants(look(machine("web-2"))):
+        with contextlib.suppress(Malformed, ManifestError):
+            answer = checked_answer(told, "migration", "b")
+            plan({"a": look(machine()), "b": answer, "c": NOTHING}, {**hosts, "c": host(held())})
+            plan({"a": NOTHING, "b": answer, "c": NOTHING}, {**hosts, "c": host(held())}, {**WEB, "machine": "web-2"})
 
 
 def test_a_host_with_the_base_is_chosen_and_nothing_else_moves() -> None:

@@ -45,6 +45,17 @@ def test_too_much_memory_names_the_place_and_what_is_left() -> None:
     assert problems(service_plan(manifest(memory_mib=3000, per_host=2), {"a": host(held()), "b": host(held())}, memory_overcommit=2)) == ""
 
 
+def test_a_pool_too_small_for_what_is_to_be_imported_is_a_note() -> None:
+    given = manifest(source={"host": "a", "path": "y"})
+    hosts = {"a": host(capacity=pool(free_bytes=8 * GIB)), "b": host(capacity=pool(free_bytes=GIB))}
+    for size, full in ((GIB // 2, []), (2 * GIB, ["b"]), (9 * GIB, ["a", "b"])):
+        plan = service_plan(given, hosts, files={"tiny": {"isreg": True, "size": size}})
+        told = [note for note in plan["notes"] if "the source of tiny 1" in note]
+        assert [note.partition(":")[0] for note in told] == full
+        assert plan["problems"] == []
+    assert "has 1 GiB free, and the source of tiny 1 9 GiB" in told[1]
+
+
 def test_everything_that_is_missing_is_told_for_every_host_at_once() -> None:
     hosts = {
         "a": host(held(), missing=[QEMU_IMG], capacity=pool(exists=False)),
