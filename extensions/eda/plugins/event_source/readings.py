@@ -21,6 +21,7 @@ import asyncio
 import http.client
 import json
 import math
+import re
 import time
 import typing as t
 import urllib.error
@@ -55,8 +56,12 @@ def checked(args: t.Mapping[str, t.Any]) -> tuple[dict[str, Metric], float, floa
     for name, metric in metrics.items():
         keys = set(metric) if isinstance(metric, dict) else set()
         if keys not in ({"url", "path"}, {"prometheus", "query"}):
-            raise ValueError(f"metrics.{name}: invalid value {metric!r}; expected url and path, or prometheus and query")
+            # Not its values: a URL may have a password in it.
+            told = sorted(map(str, keys)) if isinstance(metric, dict) else type(metric).__name__
+            raise ValueError(f"metrics.{name}: invalid value, {told}; expected url and path, or prometheus and query")
         url = str(metric.get("url") or metric.get("prometheus"))
+        if "@" in re.split("[?#]", url, maxsplit=1)[0]:
+            raise ValueError(f"metrics.{name}: invalid URL, it has an @; expected one without a user's name and password, which are not sent")
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"metrics.{name}: invalid URL {url!r}; expected one that begins with http:// or https://")
         if "path" in metric and not isinstance(metric["path"], list):
@@ -107,7 +112,9 @@ def _fetch(url: str, timeout_s: float) -> t.Any:
     except urllib.error.HTTPError as error:
         error.close()
         raise Unreadable(f"it answers with status {error.code}") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (ValueError, http.client.InvalidURL) as error:
+        raise Unreadable("there is no answer: the URL cannot be used") from error
+    except (OSError, http.client.HTTPException) as error:
         raise Unreadable(f"there is no answer: {getattr(error, 'reason', error)}") from error
     if len(text) > MOST_BYTES:
         raise Unreadable(f"the answer has more than {MOST_BYTES} bytes")
@@ -133,6 +140,8 @@ def _read_until(answer: http.client.HTTPResponse, deadline: float) -> bytes:
 def _at(value: t.Any, path: t.Sequence[t.Any]) -> t.Any:
     for step in path:
         try:
+            if isinstance(value, str):  # a character of a number is another number
+                raise TypeError(step)
             value = value[step]
         except (KeyError, IndexError, TypeError) as error:
             raise Unreadable(f"the answer has nothing at {'.'.join(map(str, path))}") from error

@@ -156,6 +156,8 @@ def _meant(manifest: scaled_.Manifest, request: Request) -> list[Group]:
 def _mistakes(manifest: scaled_.Manifest, request: Request, meant: Sequence[Group], readings: Mapping[str, float | None]) -> Iterator[str]:
     names = [group["name"] for group in manifest["machines"]]
     role, count = request.get("role"), request.get("count")
+    # Of a single group with a count, machines would go that nobody has named.
+    yield from empty_mistakes(request, ("role",), "every role that the call can mean is meant")
     yield from empty_mistakes(request, ("count", "readings"), "nothing is decided")
     if role and role not in names:
         yield f"role: {role!r} is not a role of the manifest; these are: {', '.join(names)}"

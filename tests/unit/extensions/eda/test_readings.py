@@ -24,6 +24,7 @@ SOURCE = runpy.run_path(str(EDA / "plugins/event_source/readings.py"))
 
 ANSWERS: dict[str, tuple[int, bytes]] = {
     "/stats": (200, b'{"web": [{"requests": 290}]}'),
+    "/quoted": (200, b'{"web": "57.3"}'),
     "/text": (200, b"many"),
     "/deep": (200, b"[" * 100_000),
     "/large": (200, b" " * ((1 << 20) + 1)),
@@ -67,6 +68,8 @@ def server() -> t.Iterator[str]:
     [
         ({"url": "/stats", "path": ["web", 0, "requests"]}, 290.0, ""),
         ({"url": "/stats", "path": ["web", 1, "requests"]}, None, "the answer has nothing at web.1.requests"),
+        ({"url": "/quoted", "path": ["web"]}, 57.3, ""),
+        ({"url": "/quoted", "path": ["web", 0]}, None, "the answer has nothing at web.0"),
         ({"url": "/text", "path": []}, None, "the answer is not JSON"),
         ({"url": "/deep", "path": []}, None, "the answer is not JSON"),
         ({"url": "/large", "path": []}, None, "the answer has more than 1048576 bytes"),
@@ -113,6 +116,16 @@ def test_a_server_that_speaks_otherwise_or_never_ends_is_told(answer: bytes | No
         assert event["readings"] == {"load": None} and event["problems"]["load"].startswith("there is no answer: ")
         assert time.monotonic() - began < 3
         thread.join(10)
+
+
+def test_no_password_of_a_url_is_told() -> None:
+    url = "http://me:sec@host/"
+    for metric in ({"url": url, "path": []}, {"prometheus": url, "query": "x"}, {"url": url, "pth": []}):
+        with pytest.raises(ValueError, match=r"metrics\.load: invalid") as error:
+            SOURCE["checked"]({"metrics": {"load": metric}})
+        assert "sec@" not in str(error.value)
+    told = SOURCE["read_all"]({"load": {"url": "http://me:sec/ret", "path": []}}, 1.0)
+    assert told == {"readings": {"load": None}, "problems": {"load": "there is no answer: the URL cannot be used"}}
 
 
 def test_events_come_at_each_interval(server: str) -> None:

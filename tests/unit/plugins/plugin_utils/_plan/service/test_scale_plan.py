@@ -105,6 +105,8 @@ def test_machines_that_cannot_go_now_are_not_decided_away() -> None:
     [
         ({}, "count: none given; expected how many machines"),
         ({"count": ""}, "count: given and empty; without it, nothing is decided"),
+        ({"role": "", "count": "1"}, "role: given and empty; without it, every role that the call can mean is meant"),
+        ({"role": None, "readings": {"requests": 1}}, "role: given and empty"),
         ({"role": "wbe", "count": "3"}, "role: 'wbe' is not a role of the manifest; these are: web, db"),
         ({"role": "db", "count": "3"}, "has no count in the manifest, but per_host"),
         ({"role": "web", "count": "0"}, "count: invalid value '0'; expected a whole number from 1 to 10000"),
