@@ -72,12 +72,12 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import choose_host as choose
-from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.placement.request_schema import FLAG, check_request
 from ..plugin_utils._plan.schemas import ANY_MAPPING, TEXT
 from ..plugin_utils._plan.service.manifest import parse_request, plain
 
 
-@door("choose_host", request=ANY_MAPPING, storage=TEXT)
+@door("choose_host", request=ANY_MAPPING, storage=TEXT, base_beside_disk=FLAG)
 def choose_host(
     request: object,
     hosts: object,

@@ -97,12 +97,12 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import choose_storage as choose
-from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.placement.request_schema import FLAG, check_request
 from ..plugin_utils._plan.schemas import ANY_MAPPING
 from ..plugin_utils._plan.service.manifest import parse_request, plain
 
 
-@door("choose_storage", request=ANY_MAPPING)
+@door("choose_storage", request=ANY_MAPPING, base_beside_disk=FLAG, prefer_default=FLAG)
 def choose_storage(
     request: object,
     hosts: object,

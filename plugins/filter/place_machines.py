@@ -92,12 +92,12 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._door import door
 from ..plugin_utils._plan.placement import Settings
 from ..plugin_utils._plan.placement import place_machines as place
-from ..plugin_utils._plan.placement.request_schema import check_request
+from ..plugin_utils._plan.placement.request_schema import FLAG, check_request
 from ..plugin_utils._plan.schemas import MANIFEST
 from ..plugin_utils._plan.service.manifest import plain
 
 
-@door("place_machines", manifest=MANIFEST)
+@door("place_machines", manifest=MANIFEST, base_beside_disk=FLAG)
 def place_machines(
     manifest: object,
     hosts: object,

@@ -111,7 +111,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
     ),
     "lines of a play, around texts that are read": (
         "Not measured: …",
-        "… does not remember the numbers: …",
         "The plan in … cannot be run:",
         "… The plan above says why.",
         "… The result above says why.",

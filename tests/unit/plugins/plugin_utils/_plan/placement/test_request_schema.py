@@ -128,6 +128,16 @@ def test_the_other_arguments_are_checked(arguments: dict[str, t.Any], message: s
     assert message in str(error.value)
 
 
+def test_a_text_is_no_flag() -> None:
+    for ask, option in (
+        (lambda: choose_storage(REQUEST, {"kvm1": HOST}, prefer_default="false"), "prefer_default"),  # type: ignore[arg-type]
+        (lambda: choose_storage(REQUEST, {"kvm1": HOST}, base_beside_disk="false"), "base_beside_disk"),  # type: ignore[arg-type]
+        (lambda: choose_host(REQUEST, {"kvm1": HOST}, "s1", base_beside_disk="false"), "base_beside_disk"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(AnsibleFilterError, match=f"{option}: 'false' is not accepted; true or false is wanted"):
+            ask()
+
+
 @pytest.mark.parametrize(
     "manifest", [None, [], "x", {}, {"format": 1}, {"service": "s", "tenant": "t", "bases": [], "machines": ["web"]}, {"machines": [{}]}]
 )
