@@ -135,6 +135,11 @@ def test_a_false_answer_is_an_error_with_its_place(kind: str, answer: t.Any) -> 
         checked_answer(answer, kind, "kvm1")
 
 
+def test_what_may_be_null_and_is_left_out_is_told() -> None:
+    with pytest.raises(Malformed, match=r"cpu: missing; expected it, or null"):
+        checked_answer({"migration": {"machines": [], "others": [], "services": [], "journal": []}}, "migration", "kvm1")
+
+
 def look(name: str, on: str) -> dict[str, t.Any]:
     return {"name": name, "look": {"on": on}}
 
