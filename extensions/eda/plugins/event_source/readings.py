@@ -61,7 +61,7 @@ def checked(args: t.Mapping[str, t.Any]) -> tuple[dict[str, Metric], float, floa
             raise ValueError(f"metrics.{name}: invalid value, {told}; expected url and path, or prometheus and query")
         url = str(metric.get("url") or metric.get("prometheus"))
         if "@" in re.split("[?#]", url, maxsplit=1)[0]:
-            raise ValueError(f"metrics.{name}: invalid URL, it has an @; expected one without a user's name and password, which are not sent")
+            raise ValueError(f"metrics.{name}: invalid URL, it has an @; expected one without a user and a password, which are not sent")
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"metrics.{name}: invalid URL {url!r}; expected one that begins with http:// or https://")
         if "path" in metric and not isinstance(metric["path"], list):
