@@ -32,7 +32,7 @@ test: setup ## static checks, unit, browser, integration, kills, molecule; every
 
 .PHONY: test-all
 test-all: setup ## the same with all variants: single configurations, both modes of each example, Debian guests, twenty kills
-	@tools/run-tests lint unit browser integration kills molecule
+	@BASECAST_THOROUGH=1 tools/run-tests lint unit browser integration kills molecule
 
 .PHONY: lint test-unit test-browser test-integration test-kills test-molecule sanity
 lint: setup ## static checks: ansible-test sanity, ansible-lint, docs, ruff, mypy

@@ -116,20 +116,21 @@ def test_a_stopped_machine_gives_a_base_without_parent(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_chains_grow_deep(lab: Lab) -> None:
-    """Each machine is captured, and the next one made of that: six layers, whose last machine comes up."""
-    base, version = "golden", "1"
-    for depth in range(3, 6):
-        service = f"deep{depth}"
+@pytest.mark.parametrize("layers", [4, pytest.param(8, marks=pytest.mark.variant)])
+def test_chains_grow_deep(lab: Lab, layers: int) -> None:
+    """Each machine is captured, and the next one made of that; the last machine comes up."""
+    base, version, deep, last = "golden", "1", f"deep{layers}", f"last{layers}"
+    for depth in range(3, layers):
+        service = f"{deep}-{depth}"
         made = deploy(lab, from_base(service, base, version, "kvm1"))
         assert made.code == 0, made
-        base, version = "deep", str(depth)
+        base, version = deep, str(depth)
         done = capture(lab, base=base, version=version, machine="copy-1", service=service)
         assert done.code == 0, done
-    last = deploy(lab, from_base("last", base, version, "kvm2"))
-    assert last.code == 0 and len(chain(lab, "kvm2", f"{POOL}/machines/last/copy-1/root.qcow2")) == 6, last
-    taken = capture(lab, base="deep", version="3", machine="copy-1", service="last")
-    assert taken.code != 0 and "base: deep 3 is a base disk on kvm1" in taken.out and "give another version" in taken.out, taken
+    made = deploy(lab, from_base(last, base, version, "kvm2"))
+    assert made.code == 0 and len(chain(lab, "kvm2", f"{POOL}/machines/{last}/copy-1/root.qcow2")) == layers, made
+    taken = capture(lab, base=deep, version="3", machine="copy-1", service=last)
+    assert taken.code != 0 and f"base: {deep} 3 is a base disk on kvm1" in taken.out and "give another version" in taken.out, taken
 
 
 @pytest.mark.timeout(600)

@@ -553,6 +553,7 @@ def test_a_relaying_host_dies_and_its_child_goes_on_with_the_source(fresh_lab_fa
     assert [attempt["parent"] for attempt in arrived["attempts"]][:1] == ["kvm2"]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_the_source_dies_before_anything_was_delivered(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=2, libvirt=True, rate_mbps=20)
@@ -577,6 +578,7 @@ def test_the_source_dies_before_anything_was_delivered(fresh_lab_factory: t.Call
     assert bases(lab.hosts["kvm2"]) == []
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_two_controllers_at_once_share_what_they_bring(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=2, libvirt=True, rate_mbps=60)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
 
-# How long an example takes says more of what else the machine does.
-settings.register_profile("unit", deadline=None)
+# How long an example takes says more of what else the machine does. `make test-all` tries more of them.
+settings.register_profile("unit", deadline=None, max_examples=100 if os.environ.get("BASECAST_THOROUGH") else 40)
 settings.load_profile("unit")
