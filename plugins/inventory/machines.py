@@ -202,7 +202,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return _read(written)
 
     def _call(self, command: t.Sequence[str]) -> subprocess.CompletedProcess[str]:
-        paths = [str(PLAYBOOK.parents[4]), *AnsibleCollectionConfig.collection_paths]
+        own = [str(place.parent) for place in PLAYBOOK.parents if place.name == "ansible_collections"][:1]
+        paths = [*own, *AnsibleCollectionConfig.collection_paths]
         environment = {
             **os.environ,
             "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(dict.fromkeys(paths)),

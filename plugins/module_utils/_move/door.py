@@ -224,13 +224,13 @@ class Door:
     def _receive(self, host: str, header: Value, secure: t.Any) -> None:
         subject, slot = self._expected(host, header)
         size = self._size(header, subject, slot, host)
+        check_way(slot.path)  # before anything is sent: who sends does not read why it was cut off
         tunnel.send_message(secure, {"ready": True})
         secure.settimeout(None)
         with contextlib.ExitStack() as stack:
             promise = None
             if slot.room is not None:
                 promise = stack.enter_context(contextlib.closing(slot.room.begin(subject, [slot.temporary])))
-            check_way(slot.path)
             digest = tunnel.receive_file(secure, slot.temporary, size, SECRET_MODE, promise)
         if not slot.keep:
             check_way(slot.path)  # a large file takes a while
