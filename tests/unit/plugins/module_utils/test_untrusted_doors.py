@@ -50,7 +50,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine import (
     health,
     records,
     reports,
-    seed_images,
+    seed_records,
     template,
     user_data,
 )
@@ -138,7 +138,7 @@ def service_record(place: pathlib.Path, data: bytes) -> t.Any:
 
 def seed(place: pathlib.Path, data: bytes) -> t.Any:
     put(place, "machines", "shop", "web-1", "seed.json", data=data)
-    found = seed_images.read_record(str(place / "machines" / "shop" / "web-1"))
+    found = seed_records.read_record(str(place / "machines" / "shop" / "web-1"))
     return None if found is None else [found.digest, found.token, found.hostname, found.instance_id]
 
 
@@ -516,11 +516,11 @@ ELSEWHERE = {
     "_move/door.py", "_move/far_room.py",
 }  # fmt: skip
 # They hand on what comes in by another one of these.
-HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/xml_document.py", "_untrusted.py"}
+HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/seed_images.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
     "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_machine/records.py",
     "_disk/oci.py", "_machine/health.py",
-    "_machine/domain.py", "_machine/seed_images.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
+    "_machine/domain.py", "_machine/seed_records.py", "_machine/reports.py", "_relay/measure/link_history.py", "_relay/node/run_directory.py",
     "_disk/needs.py", "_machine/moves.py", "_move/tunnel.py", "_machine/domain_disks.py", "_machine/hardware/fragments.py",
     "_machine/template.py",
 }  # fmt: skip
