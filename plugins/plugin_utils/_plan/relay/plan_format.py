@@ -27,7 +27,7 @@ def moves_of(plan: Plan) -> dict[str, Move]:
 
 def guessed_links(plan: Mapping[str, t.Any]) -> set[tuple[str, str]]:
     """Links that the plan uses and nobody measured, or not lately."""
-    return {(a, b) for a, b in plan.get("estimated_links") or []}
+    return {(link[0], link[1]) for link in plan.get("estimated_links") or []}
 
 
 def local_copies(copies: object, hosts: Mapping[str, int], has: Mapping[str, float], depth: Mapping[str, int]) -> list[dict[str, t.Any]]:
