@@ -226,10 +226,10 @@ class Source:
             domain = libvirt.domain(owner.domain_uuid)
             state = domain.power() if domain else OFF
             if state != OFF:
-                raise MoveFailed(f"{owner.machine} is {state} here after it was sent; somebody has started it.")
+                raise MoveFailed(f"{owner.machine} is {state} here after it was sent: it was started meanwhile.")
             for path, when in entry.sent.items():
                 if not os.path.lexists(path) or os.lstat(path).st_mtime_ns != when:
-                    raise MoveFailed(f"{path} has changed after it was sent; somebody has started {owner.machine}. Run again.")
+                    raise MoveFailed(f"{path} has changed after it was sent: {owner.machine} was started meanwhile. Run again.")
             journal.write(entry._replace(phase=HANDED))
         return {"state": "handed over"}
 

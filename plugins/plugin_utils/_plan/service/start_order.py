@@ -131,7 +131,7 @@ def add_turns(
 ) -> list[str]:
     """Note in the work of each host which of its machines wait for which roles, and what of those other hosts have.
 
-    A machine that runs waits for nobody.
+    A machine that runs already does not wait.
 
     :param machines: the plan's.
     :param unplaced: machines for which no host has room: a role that lacks one is not there.

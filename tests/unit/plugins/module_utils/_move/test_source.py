@@ -69,7 +69,7 @@ def test_what_is_not_certain_stays_as_it_is(known: Make, domain: FakeDomain | No
 @pytest.mark.parametrize("power", ["running", "paused"])
 def test_a_machine_that_somebody_started_is_not_handed_over(known: Make, power: str) -> None:
     here = known(FakeDomain(power), entry())
-    with pytest.raises(MoveFailed, match="somebody has started it"):
+    with pytest.raises(MoveFailed, match="here after it was sent: it was started meanwhile"):
         Source(here.host).hand_over(OWNER, "r1")
     assert here.entry() == entry()
 
@@ -225,7 +225,7 @@ def test_what_was_written_after_it_was_sent_is_not_lost(site: Site, monkeypatch:
         write(disk, 0x33)
     else:
         os.rename(disk, disk + ".away")
-    with pytest.raises(MoveFailed, match=r"data\.qcow2 has changed after it was sent; somebody has started web-1"):
+    with pytest.raises(MoveFailed, match=r"data\.qcow2 has changed after it was sent: web-1 was started meanwhile"):
         Source(host).hand_over(OWNER, "r1")
     found = host.journal(OWNER).read("web-1")
     assert found is not None and found.phase == "leaving"
