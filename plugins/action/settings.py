@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
         host = str(variables.get("inventory_hostname"))
         load = _settings.reader(self._loader)
         options = {name: self._templated(option) for name, option in _settings.options_of("settings", load).items()}
-        known = _settings.known_names(load)
+        known = _settings.known_names()
         errors = _settings.unknown_names(variables, known, options, host)
         errors += _settings.misspelt_names(load_extra_vars(self._loader), known)
         settings, wrong = _settings.read(options, lambda name: self._value(name, variables), host)

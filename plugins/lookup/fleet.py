@@ -93,7 +93,8 @@ class LookupModule(LookupBase):
         """
         last = max(module.name for module in pkgutil.iter_modules(filters.__path__))
         filter_loader.get(f"basecast.fleet.{last}")
-        _settings.known_names(_settings.reader(self._loader))
+        _settings.known_names()
+        _settings.options_of("settings", _settings.reader(self._loader))
 
     def _pattern(self, given: dict[str, t.Any], groups: dict[str, t.Any]) -> str:
         """A play knows variables of the command line and of an import; those of the inventory belong to its hosts."""
@@ -104,7 +105,7 @@ class LookupModule(LookupBase):
             first = next((host for host in groups.get("all") or [] if host not in machines), None)
             value = hostvars[first].get(NAME) if first is not None and first in hostvars else None
         if value is None:
-            return str(_settings.options_of("settings", _settings.reader(self._loader))[NAME]["default"])
+            return str(_settings.options_of("settings")[NAME]["default"])
         value = self._templar.template(value)
         return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 

@@ -70,6 +70,7 @@ def test_files_of_other_names_are_adopted(lab: Lab) -> None:
     assert (again.code, set(again.changed.values())) == (0, {0}), again
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_what_was_imported_is_looked_for_and_what_is_gone_is_fetched(lab: Lab) -> None:
     """Without a digest in the manifest it is known after the import; kvm3 has a file of the size only."""
@@ -128,6 +129,7 @@ def vaulted(lab: Lab, variables: dict[str, t.Any]) -> list[str]:
     return ["-e", f"@{file}", "--vault-password-file", str(password)]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_packed_image_of_a_server_with_a_password(lab: Lab) -> None:
     """The whole way: mirror, list of checksums, vaulted password, hidden path; then the list tells another file."""

@@ -259,38 +259,46 @@ def test_an_edited_manifest_is_drift_and_rebuilds_nothing(lab: Lab, deployed: Ou
         assert any(words in line for line in drift), (words, done.out)
 
 
+def one_more(change: t.Callable[[t.Any], None], words: str, name: str) -> t.Any:
+    return pytest.param(change, words, id=name, marks=pytest.mark.variant)
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m["machines"][0].update(hots=[]), "machines[0].hots: unknown key (did you mean hosts?)"),
-        (lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base"),
-        (lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000"),
-        (lambda m: other_base(m, __file__, sha256="0" * 64), "bases[1].sha256: the manifest says 0000"),
-        (lambda m: other_base(m, "nowhere.qcow2"), "bases[1].source.controller: there is no file nowhere.qcow2 on the controller"),
-        (
-            lambda m: m["machines"][0]["disks"][0].update(pool="fast"),
-            "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default",
-        ),
-        (
+        pytest.param(lambda m: m["machines"][0].update(hots=[]), "machines[0].hots: unknown key (did you mean hosts?)", id="unknown-key"),
+        pytest.param(lambda m: m["bases"][0].update(sha256="0" * 64), "bases[0].sha256: the manifest says 0000", id="wrong-digest"),
+        pytest.param(
             lambda m: m["machines"][0]["disks"][0].update(size_gib=0.03),
             "machines[0].disks[0].size_gib: 0.03 GiB is less than tiny 1 itself has; at least 0.047 GiB",
+            id="too-small-disk",
         ),
-        (lambda m: m["machines"][0].update(memory_mib=2**26), "machines[0].memory_mib: web-4 with 67108864 MiB does not fit on kvm1"),
-        (lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted"),
-        (lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]), "'kvm9' is neither a host nor a group of the inventory"),
-    ],
-    ids=[
-        "unknown-key",
-        "missing-base",
-        "wrong-digest",
-        "wrong-file",
-        "missing-file",
-        "missing-pool",
-        "too-small-disk",
-        "too-much-memory",
-        "escaping-name",
-        "unknown-host",
+        one_more(
+            lambda m: m["machines"][0]["disks"][0].update(base="nope"), "machines[0].disks[0].base: 'nope' is not a base", "missing-base"
+        ),
+        one_more(lambda m: other_base(m, __file__, sha256="0" * 64), "bases[1].sha256: the manifest says 0000", "wrong-file"),
+        one_more(
+            lambda m: other_base(m, "nowhere.qcow2"),
+            "bases[1].source.controller: there is no file nowhere.qcow2 on the controller",
+            "missing-file",
+        ),
+        one_more(
+            lambda m: m["machines"][0]["disks"][0].update(pool="fast"),
+            "machines[0].disks[0].pool: 'fast' is not a pool of kvm1; its pools are: default",
+            "missing-pool",
+        ),
+        one_more(
+            lambda m: m["machines"][0].update(memory_mib=2**26),
+            "machines[0].memory_mib: web-4 with 67108864 MiB does not fit on kvm1",
+            "too-much-memory",
+        ),
+        one_more(lambda m: m["machines"][0].update(name="../web"), "machines[0].name: '../web' is not accepted", "escaping-name"),
+        one_more(
+            lambda m: m["machines"][0].update(hosts=["kvm1", "kvm9"]),
+            "'kvm9' is neither a host nor a group of the inventory",
+            "unknown-host",
+        ),
     ],
 )
 def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outcome, change: t.Callable[[t.Any], None], words: str) -> None:
@@ -362,6 +370,7 @@ def test_a_dead_host_is_a_result_and_everybody_else_is_served(fresh_lab_factory:
     assert again.changed["kvm3"] == 0
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_hosts_that_mount_the_same_pool_get_a_base_once(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=4, libvirt=True)
@@ -412,6 +421,7 @@ class WebServer:
         self._server.server_close()
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True)
@@ -451,6 +461,7 @@ def test_plan_foresees_the_relay_of_bases_that_are_still_to_be_imported(fresh_la
     assert refused.out.count("[ERROR]") == 1, refused
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     lab = fresh_lab_factory(hosts=2, libvirt=True)
@@ -516,8 +527,9 @@ CHAIN = [
 ]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("mode", [pytest.param("staged", marks=pytest.mark.variant), "cut_through"])
+@pytest.mark.parametrize("mode", ["staged", "cut_through"])
 def test_a_relaying_host_dies_and_its_child_goes_on_with_the_source(fresh_lab_factory: t.Callable[..., Lab], mode: str) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=60)
     give(lab.hosts["kvm1"])

@@ -90,10 +90,11 @@ def test_a_run_that_is_stopped_by_its_name_is_over_for_its_controller_too(fresh_
     assert bases(lab.hosts["kvm3"]) == []
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("number", "on_cancel"),
-    [(signal.SIGKILL, "end"), pytest.param(signal.SIGTERM, "finish", marks=pytest.mark.variant)],
+    [(signal.SIGKILL, "end"), (signal.SIGTERM, "finish")],
     ids=["killed", "finish"],
 )
 def test_a_base_arrives_without_its_controller(fresh_lab_factory: t.Callable[..., Lab], number: int, on_cancel: str) -> None:

@@ -44,6 +44,7 @@ def folder() -> Iterator[Path]:
     _linux.remove_tree(made)
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_the_readmes_lab(folder: Path) -> None:
     # A clone of this checkout, as far as the commands can tell.

@@ -71,7 +71,7 @@ def pinned(sha256: str, hosts: list[str]) -> dict[str, t.Any]:
     ("fields", "said"),
     [
         ({"virtual_size_bytes": 512}, "virtual_size_bytes 512, but the disk has"),
-        ({"image_format": "raw"}, "its record says virtual_size_bytes"),
+        pytest.param({"image_format": "raw"}, "its record says virtual_size_bytes", marks=pytest.mark.variant),
     ],
 )
 def test_a_record_that_lies_reaches_nobody(lab: Lab, fields: dict[str, t.Any], said: str) -> None:
@@ -84,6 +84,7 @@ def test_a_record_that_lies_reaches_nobody(lab: Lab, fields: dict[str, t.Any], s
     assert said in json.dumps(done.report), done
 
 
+@pytest.mark.variant
 def test_changed_bytes_reach_nobody(lab: Lab) -> None:
     """The last with this lab: the bytes stay changed. What kvm2 fetched before is whole, so it is not asked."""
     one, _two, three, four = lab.hosts.values()
@@ -100,6 +101,7 @@ def test_changed_bytes_reach_nobody(lab: Lab) -> None:
         assert word in told
 
 
+@pytest.mark.variant
 def test_holders_that_differ_are_named_before_anything_moves(fresh_lab_factory: Callable[..., Lab]) -> None:
     lab = holding(fresh_lab_factory(hosts=3, libvirt=True))
     one, two, three = lab.hosts.values()

@@ -94,6 +94,7 @@ def test_tiny_guest_tells_of_failed_commands(tmp_path: Path) -> None:
         assert report_of(guest.wait_for(guest.report, "BASECAST-REPORT", 40))["status"] == "error"
 
 
+@pytest.mark.variant
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_debian_guest_follows_its_seed(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_machine_starts_when_its_own_base_is_there(fleet: Fleet, base: str) ->
     assert job["machines"][1]["started_at"] - job["machines"][1]["base_there_at"] < 3
 
 
+@pytest.mark.variant
 def test_a_base_that_nobody_brings_fails_its_machines_only(fleet: Fleet, base: str) -> None:
     absent = "ab" * 32
     now, never = work(base, "fine-1"), work(absent, "lost-1")
@@ -186,6 +187,7 @@ def test_a_job_that_is_killed_goes_on_when_run_again(fleet: Fleet, base: str) ->
     assert again["state"] == "done" and set(states(again).values()) <= {"deployed", "started", "present"}
 
 
+@pytest.mark.variant
 def test_two_jobs_of_one_service_both_end_well(fleet: Fleet, base: str) -> None:
     wanted = {**work(base, "twin-1", "twin-2", "twin-3"), "service": "twins"}
     runs = [fleet.hand_over(**wanted), fleet.hand_over(**wanted)]
@@ -201,6 +203,7 @@ def test_no_job_is_told_as_none(fleet: Fleet) -> None:
     assert told["state"] == "absent" and "never started" in told["msg"]
 
 
+@pytest.mark.variant
 def test_no_host_waits_for_a_crawling_one(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     """Two hosts get a base from a third, one of them at 5 Mbit/s. Every controller is gone as soon as the jobs were handed over."""
     lab = fresh_lab_factory(hosts=3, libvirt="debian")

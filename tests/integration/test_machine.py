@@ -144,6 +144,7 @@ def test_an_edited_seed_keeps_token_and_instance(fleet: Fleet) -> None:
     assert before["token"] not in json.dumps(result)
 
 
+@pytest.mark.variant
 def test_stopped_and_started_again(fleet: Fleet) -> None:
     stopped = fleet.machine("stopped", "web-1", "web-2")
     assert stopped["changed"] and "web" not in fleet.run("virsh list --name")
@@ -338,6 +339,7 @@ def test_a_network_that_is_not_active_is_named_before_anything_changes(fleet: Fl
     assert "shop-web-3" not in fleet.run("virsh list --all --name")
 
 
+@pytest.mark.variant
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_real_cloud_init_reports_too(fleet: Fleet) -> None:

@@ -173,6 +173,7 @@ def _sent(lab: Lab, name: str) -> int:
     return int(lab.hosts[name].run("cat /sys/class/net/eth0/statistics/tx_bytes").stdout)
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_link_that_breaks_leaves_the_guest_where_it_was(lab: Lab) -> None:
     """Silence, no answer: the deadline ends the migration, the guest has not noticed anything."""
@@ -202,7 +203,7 @@ def _await_move(lab: Lab, source: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("step", ["sent", "handed_over"])
+@pytest.mark.parametrize("step", [pytest.param("sent", marks=pytest.mark.variant), "handed_over"])
 def test_the_next_run_ends_what_a_killed_one_began(lab: Lab, step: str) -> None:
     """Killed as soon as the step begins. The module on the host may go on; the machine never runs on both."""
     (source,) = list(where(lab))
@@ -240,6 +241,7 @@ def _nobody_else_touches_it(lab: Lab) -> None:
     assert where(lab) == before
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_another_pool_of_the_host_live_killed_and_off(lab: Lab) -> None:
     (source,) = list(where(lab))
@@ -277,6 +279,7 @@ def disks_of(host: t.Any) -> list[str]:
     return [line.split()[1].rpartition("/")[0] for line in listed.splitlines() if ".qcow2" in line]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_evacuate_moves_all_and_names_what_stays(lab: Lab) -> None:
     (source,) = list(where(lab))

@@ -37,6 +37,7 @@ def test_probe_measures_every_link_and_what_it_writes_can_be_used(lab_factory: t
     assert "kvm2" in groups["relay_stage_1"]["hosts"]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(300)
 def test_verify_finds_a_damaged_base_and_names_it(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=2)

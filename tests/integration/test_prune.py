@@ -158,6 +158,7 @@ def test_what_cannot_be_meant_is_refused(lab: Lab, options: list[str], words: st
     assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(900)
 def test_pruning_beside_deployments_loses_nothing(lab: Lab) -> None:
     """Bases come and go in turns, while everything that is not needed is removed as soon as it may be."""

@@ -323,6 +323,7 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
         assert os.listdir(pools[name] / "bases" / ".partial") == []
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(150)
 def test_two_controllers_at_once_and_the_death_of_one(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     """Both run the whole playbook, from measuring to the end; the first is killed while bases arrive."""

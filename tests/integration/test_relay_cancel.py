@@ -86,7 +86,7 @@ def ending(site: Site, host: str) -> str:
     return str(json.loads(path.read_text())["ended"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.variant)], ids=["term", "int"])
 def test_a_cancelled_run_s_nodes_end_in_time(site: Site, number: int) -> None:
     metadata = begin(site, 0.5)
     process = controller(site)

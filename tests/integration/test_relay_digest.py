@@ -53,7 +53,7 @@ def published(site: Site, host: str, sha256: str) -> bool:
     return found is not None
 
 
-@pytest.mark.parametrize("mode", ["staged", "cut_through"])
+@pytest.mark.parametrize("mode", [pytest.param("staged", marks=pytest.mark.variant), "cut_through"])
 def test_a_holder_that_rebuilt_its_list_spreads_nothing(site: Site, mode: str) -> None:
     metadata = site.put_base("kvm1", SIZE)
     changed = falsify(site.pool("kvm1"), metadata, SIZE // 3)

@@ -192,6 +192,7 @@ def test_a_parent_of_another_disk_stays_and_is_named(lab: Lab) -> None:
     host.run(["rm", child])
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_a_service_leaves_beside_a_deployment_of_another(lab: Lab) -> None:
     """Two module runs per host; nothing of the service is left, its base and the other service are."""

@@ -154,6 +154,7 @@ def test_a_lease_of_a_living_host_stays_and_one_of_a_dead_host_goes(lab: Lab) ->
     assert leftovers(two) == []
 
 
+@pytest.mark.variant
 def test_a_deployment_goes_on_after_a_host_that_died_with_its_lease(lab: Lab) -> None:
     one, two = lab.hosts["kvm2"], lab.hosts["kvm3"]
     give(lab.hosts["kvm1"])
@@ -249,6 +250,7 @@ class TestStorageIsRecognised:
         assert [fleet.hosts[name].run(f"ls -A {POOL}/machines").stdout for name in ("kvm3", "kvm4")] == ["", ""]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_a_machine_on_shared_storage_moves_without_its_disks(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     """Live, back while it is off, and after a migration that was killed: what is in the shared pool is touched by nobody.

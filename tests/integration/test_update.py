@@ -184,6 +184,7 @@ def test_a_failed_machine_stops_the_update(lab: Lab) -> None:
     assert back.code == 0 and states(back) == {"web-1": "updated"} and base_of(lab, "kvm1", "web-1") == old, back
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_several_machines_at_a_time_go_back_together(lab: Lab) -> None:
     done = update(lab, shop("1", 112), "-e", "serial=100%")

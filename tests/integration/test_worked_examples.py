@@ -218,6 +218,7 @@ def test_example_2_a_link_gets_quicker_while_another_transfer_runs(lab: Lab, mod
         assert example.order() == ["1", "3", "2"]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_example_2_cut_through_turns_to_a_link_that_serves_sooner(lab: Lab) -> None:
     """In the example itself the chain over 1 and 2 is as good as the link that got quicker; here it is not."""
@@ -272,6 +273,7 @@ def test_example_4_the_source_dies_and_who_has_the_base_serves(lab: Lab, mode: s
         assert received(report, host) <= 1.1 * SIZE
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", MODES)
 def test_example_4_the_source_dies_too_early_and_nothing_is_left(lab: Lab, mode: str) -> None:

@@ -4,8 +4,8 @@
 
 """The controller is killed with SIGKILL at random moments of a deployment; the next run goes on from there.
 
-Chains of five kills, then one run to the end each: four of them, or as many as BASECAST_KILL_CHAINS says. The moments are
-drawn from a seed, as shares of the time that an undisturbed run took in this very test.
+Twenty kills, or as many as BASECAST_KILLS says, in chains of up to five with one run to the end each. The moments are drawn from
+a seed, as shares of the time that an undisturbed run took in this very test.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ HOSTS = 3
 # Longer than a busy controller needs from one task of a host to the next.
 LINGER_S = 20
 SEED = 20261101
+KILLS = int(os.environ.get("BASECAST_KILLS", "20"))
+CHAIN = min(KILLS, 5)
 POOL = "/var/lib/libvirt/images"
 
 MANIFEST: dict[str, t.Any] = {
@@ -147,14 +149,14 @@ def undisturbed() -> t.Iterator[tuple[dict[str, t.Any], float, float]]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("chain", range(int(os.environ.get("BASECAST_KILL_CHAINS", "4"))))
-def test_killed_five_times_then_run_to_the_end(chain: int, undisturbed: tuple[dict[str, t.Any], float, float]) -> None:
+@pytest.mark.parametrize("chain", range(KILLS // CHAIN))
+def test_killed_again_and_again_then_run_to_the_end(chain: int, undisturbed: tuple[dict[str, t.Any], float, float]) -> None:
     expected, cold, warm = undisturbed
     moments = random.Random(SEED + chain)
     lab = prepared()
     try:
         killed, whole = 0, cold
-        while killed < 5:
+        while killed < CHAIN:
             if run_and_kill(lab, whole * moments.uniform(0.05, 0.95)):
                 killed += 1
             else:

@@ -24,6 +24,7 @@ from pathlib import Path
 from . import _linux
 from ._host import Host, LabError, Pair, Rate, both_ways, check_pool
 from ._network import CONGESTION_CONTROL, permit_congestion_control
+from ._pace import patience
 from ._state import claim, claim_subnet, is_stale, lab_root, remove_stale
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ class Lab:
     :param pools: pools of every host: name -> file system, or (file system, MiB).
     :param state_dir: where the lab keeps its files; by default a folder of `lab_root()` named `name`.
     :param detached: lives on when this process ends, until `down` (what `lab up` does).
-    :param slowness: ssh waits this many times longer for an answer.
+    :param slowness: ssh waits this many times longer for an answer; by default as the machine is.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class Lab:
         state_dir: str | os.PathLike[str] | None = None,
         name: str | None = None,
         detached: bool = False,
-        slowness: float = 1.0,
+        slowness: float | None = None,
     ) -> None:
         self.names = list(names) if names is not None else [f"kvm{number}" for number in range(1, hosts + 1)]
         self.name = name or f"t{os.getpid()}-{next(_counter)}"
         self.state = Path(state_dir).absolute() if state_dir else lab_root() / self.name
         self.detached = detached
-        self.slowness = slowness
+        self.slowness = patience() if slowness is None else slowness
         self.supervisor = 0
         self.status: dict[str, t.Any] = {}
         self.hosts: dict[str, Host] = {}
@@ -370,11 +371,14 @@ class Lab:
         check: bool = False,
         cwd: str | os.PathLike[str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a program on this machine, but in the lab's network; it ends with the lab at the latest."""
+        """Runs a program on this machine, but in the lab's network; it ends with the lab at the latest.
+
+        :param timeout: seconds on a machine that does nothing else; twice as long, and longer on a slow one.
+        """
         return subprocess.run(
             self.controller_argv(argv),
             env=self.environment(extra_env),
-            timeout=timeout,
+            timeout=2 * timeout * patience(),
             check=check,
             cwd=cwd,
             text=True,

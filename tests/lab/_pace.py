@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import time
@@ -22,3 +23,9 @@ def slowness() -> float:
     for process in running:
         process.wait()
     return max(1.0, (time.monotonic() - began) / REFERENCE_S)
+
+
+@functools.cache
+def patience() -> float:
+    """How many times longer time limits of this process hold than they say: what this machine was like when one was first asked for."""
+    return slowness()

@@ -10,6 +10,7 @@ All imports count, those inside functions and those for type checkers as well.
 from __future__ import annotations
 
 import ast
+import functools
 import typing as t
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -108,8 +109,13 @@ def room_of(file: str) -> str:
     return "/".join(parts[:2]) if nested else parts[0]
 
 
-def names_in(file: str, source: str) -> Iterator[str]:
+@functools.cache
+def names_in(file: str, source: str) -> tuple[str, ...]:
     """What the source imports: full names, those of the collection as paths below ``plugins``."""
+    return tuple(_names(file, source))
+
+
+def _names(file: str, source: str) -> Iterator[str]:
     package = file.split("/")[:-1]
     for found in ast.walk(ast.parse(source)):
         if isinstance(found, ast.Import):

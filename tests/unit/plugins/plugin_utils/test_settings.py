@@ -148,7 +148,7 @@ def test_what_is_not_set_has_its_default() -> None:
     ],
 )
 def test_unknown_names_are_told_with_the_nearest(name: str, near: str) -> None:
-    known = _settings.known_names(load, ROLES)
+    known = _settings.known_names(ROLES)
     assert _settings.unknown_names([name, "basecast_pools", "other"], known, OPTIONS, "kvm1") == [
         f"{name}: unknown variable of kvm1; {near}"
     ]
@@ -163,7 +163,7 @@ def test_unknown_names_are_told_with_the_nearest(name: str, near: str) -> None:
     ],
 )  # fmt: skip
 def test_extra_variables_that_are_nearly_ours_are_told(name: str, near: str) -> None:
-    told = _settings.misspelt_names({name, "machine"}, _settings.known_names(load, ROLES))
+    told = _settings.misspelt_names({name, "machine"}, _settings.known_names(ROLES))
     assert told == ([f"{name}: unknown variable; did you mean {near}?"] if near else [])
 
 
@@ -194,7 +194,7 @@ def test_defaults_stand_in_the_settings_only() -> None:
 
 def test_every_variable_of_the_roles_is_in_a_spec() -> None:
     """Else a second deployment in the same run of Ansible would find it unknown."""
-    known = _settings.known_names(load, ROLES)
+    known = _settings.known_names(ROLES)
     named: set[str] = set()
     for file in [*ROLES.glob("*/tasks/*.yml"), *ROLES.parent.glob("playbooks/**/*.yml")]:
         named |= set(re.findall(r"(?<![\w.])basecast_[a-z_]+", file.read_text()))
