@@ -18,10 +18,13 @@ Redirects are not followed, and of an answer no more than 1 MiB is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import math
 import re
+import socket
+import threading
 import time
 import typing as t
 import urllib.error
@@ -29,7 +32,6 @@ import urllib.parse
 import urllib.request
 
 MOST_BYTES = 1 << 20
-_AT_ONCE = 1 << 16
 _SHOWN = 200
 
 Metric = t.Mapping[str, t.Any]
@@ -44,6 +46,37 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_args: t.Any, **_kwargs: t.Any) -> None:
         return None
+
+
+class _Timed(http.client.HTTPConnection):
+    """A socket's own time limit counts from byte to byte: a server that sends one now and then would never be left."""
+
+    _used: socket.socket | None = None  # whoever asks forgets the socket once the headers are there
+
+    def connect(self) -> None:
+        end = threading.Timer(t.cast("float", self.timeout), self._end)
+        end.daemon = True
+        end.start()
+        super().connect()
+        self._used = self.sock
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            (self._used or self.sock).shutdown(socket.SHUT_RDWR)
+
+
+class _TimedTLS(_Timed, http.client.HTTPSConnection):
+    pass
+
+
+class _TimedHTTP(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Timed, req)
+
+
+class _TimedHTTPS(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_TimedTLS, req)
 
 
 def checked(args: t.Mapping[str, t.Any]) -> tuple[dict[str, Metric], float, float]:
@@ -105,36 +138,27 @@ def _read(metric: Metric, timeout_s: float) -> float:
 
 
 def _fetch(url: str, timeout_s: float) -> t.Any:
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(_NoRedirect, _TimedHTTP, _TimedHTTPS)
+    deadline = time.monotonic() + timeout_s
     try:
         with opener.open(url, timeout=timeout_s) as answer:
-            text = _read_until(answer, time.monotonic() + timeout_s)
+            text = answer.read(MOST_BYTES + 1)
+        if time.monotonic() >= deadline:
+            raise TimeoutError
     except urllib.error.HTTPError as error:
         error.close()
         raise Unreadable(f"it answers with status {error.code}") from error
     except (ValueError, http.client.InvalidURL) as error:
         raise Unreadable("there is no answer: the URL cannot be used") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreadable(f"there is no answer: {getattr(error, 'reason', error)}") from error
+        reason = "timed out" if time.monotonic() >= deadline else getattr(error, "reason", error)
+        raise Unreadable(f"there is no answer: {reason}") from error
     if len(text) > MOST_BYTES:
         raise Unreadable(f"the answer has more than {MOST_BYTES} bytes")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Unreadable("the answer is not JSON") from error
-
-
-def _read_until(answer: http.client.HTTPResponse, deadline: float) -> bytes:
-    """No more than what shows that it is too long. A server that sends a little now and then is not waited for."""
-    text = b""
-    while len(text) <= MOST_BYTES:
-        part = answer.read1(_AT_ONCE)
-        if not part:
-            return text
-        text += part
-        if time.monotonic() > deadline:
-            raise TimeoutError("timed out")
-    return text
 
 
 def _at(value: t.Any, path: t.Sequence[t.Any]) -> t.Any:

@@ -96,24 +96,33 @@ def test_a_server_that_is_not_there_is_told() -> None:
     assert event["readings"] == {"load": None} and "there is no answer: " in event["problems"]["load"]
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", None])
-def test_a_server_that_speaks_otherwise_or_never_ends_is_told(answer: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("answer", "endless", "reason"),
+    [
+        (b"SSH-2.0-x\r\n", b"", "SSH-2.0-x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx", b"", ""),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b" ", "timed out"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", "timed out"),
+        (b"HTTP/1.1 200 OK\r\nA: ", b"x", "timed out"),
+    ],
+)
+def test_a_server_that_speaks_otherwise_or_never_ends_is_told(answer: bytes, endless: bytes, reason: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             connection, _address = listener.accept()
             with connection, contextlib.suppress(OSError):
                 connection.recv(4096)
-                connection.sendall(answer or b"HTTP/1.1 200 OK\r\n\r\n")
-                for _turn in range(0 if answer else 200):
-                    connection.sendall(b" ")
-                    time.sleep(0.02)
+                connection.sendall(answer)
+                for _turn in range(80 if endless else 0):
+                    connection.sendall(endless)
+                    time.sleep(0.05)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         began = time.monotonic()
         event = SOURCE["read_all"]({"load": {"url": f"http://127.0.0.1:{listener.getsockname()[1]}/", "path": []}}, 0.5)
-        assert event["readings"] == {"load": None} and event["problems"]["load"].startswith("there is no answer: ")
+        assert event["readings"] == {"load": None} and event["problems"]["load"].startswith(f"there is no answer: {reason}")
         assert time.monotonic() - began < 3
         thread.join(10)
 
