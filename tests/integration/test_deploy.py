@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import copy
 import hashlib
 import http.server
@@ -563,6 +564,30 @@ def test_a_relaying_host_dies_and_its_child_goes_on_with_the_source(fresh_lab_fa
     # What had come from the dead host was kept.
     assert arrived["received_bytes"] <= 1.05 * arrived["size_bytes"]
     assert [attempt["parent"] for attempt in arrived["attempts"]][:1] == ["kvm2"]
+
+
+@pytest.mark.timeout(400)
+def test_another_host_imports_when_one_dies_at_it(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=20)
+    wanted, image = manifest(per_host=1), tmp_path / "other.qcow2"
+    shutil.copy(images.tiny(version="v1", pad_mib=PAD_MIB), image)
+    other_base(wanted, str(image))
+    coming = lab.hosts["kvm1"].path("/root/.ansible/tmp")
+    died = threading.Event()
+
+    def kill() -> None:
+        wait_for(lambda: any(file.stat().st_size for file in coming.glob("*/.source*")), 120, "nothing came to kvm1")
+        lab.hosts["kvm1"].crash()
+        died.set()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        killing = pool.submit(kill)
+        done = deploy(lab, wanted)
+        killing.result()
+    assert died.is_set() and done.code != 0
+    assert done.states == {"web-1": "unreachable", "web-2": "deployed", "web-3": "deployed"}, done
+    assert re.search(r"Lost: .*bases\[1\]: Import the base on kvm1: .* The plan is made again\.", done.out)
+    assert [bases(lab.hosts[name]) for name in ("kvm2", "kvm3")] == [[hashlib.sha256(image.read_bytes()).hexdigest()]] * 2
 
 
 @pytest.mark.variant

@@ -103,7 +103,10 @@ def service_plan(
     counted, scale_notes = with_counts(manifest, hosts, options.get("scaled"))
     manifest = t.cast("Manifest", counted)
     candidates, notes = sound(options.get("candidates") or {})
-    known = Known(options.get("imported") or {}, options.get("files") or {}, candidates, options.get("adopted") or {})
+    # What a host has imported and taken with it when it was lost has to be imported once more.
+    silent = {host for host, facts in hosts.items() if not facts.get("reachable")}
+    imported = {name: base for name, base in (options.get("imported") or {}).items() if base.get("host") not in silent}
+    known = Known(imported, options.get("files") or {}, candidates, options.get("adopted") or {})
     # Of a service that is there as a whole or not at all, no part is begun that cannot become the whole.
     skip_bad_hosts = options.get("skip_bad_hosts", True) and order_of(manifest)["on_failure"] != "roll_back"
     fleet = options.get("fleet") or list(hosts)

@@ -31,6 +31,18 @@ def test_a_url_and_a_file_of_the_controller_go_to_the_first_host_that_needs_them
         assert service_plan(manifest(source=source), {"a": host(), "b": host()})["bases"]["tiny"]["import_on"] == "a"
 
 
+def test_what_a_lost_host_has_imported_another_one_imports_again() -> None:
+    wanted = manifest(source={"url": "http://x/y"}, hosts=["a", "b", "c"])
+    hosts = {name: host() for name in ("a", "b", "c")}
+    assert service_plan(wanted, hosts)["bases"]["tiny"]["import_on"] == "a"
+    lost = {**hosts, "a": {"reachable": False, "msg": "bases[0]: Import the base on a: no answer"}}
+    plan = service_plan(wanted, lost, imported={"tiny": {**held(), "host": "a", "pool": "default"}}, fleet=list(hosts))
+    assert (plan["problems"], plan["bases"]["tiny"]["import_on"], plan["bases"]["tiny"]["sha256"]) == ([], "b", None)
+    assert {machine["host"]: machine["state"] for machine in plan["machines"]} == {"a": "unreachable", "b": "create", "c": "create"}
+    after = service_plan(wanted, lost, imported={"tiny": {**held(), "host": "b", "pool": "default"}}, fleet=list(hosts))
+    assert [(relay["sources"], list(relay["targets"])) for relay in after["relays"]] == [({"b": "default"}, ["c"])]
+
+
 @pytest.mark.parametrize(
     ("file", "problem"),
     [
