@@ -356,6 +356,7 @@ def test_hosts_outside_the_limit_are_missing_and_make_the_exit_code_say_so(lab: 
     assert done.states == {"web-1": "outside", "web-2": "present", "web-3": "present"}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_dead_host_is_a_result_and_everybody_else_is_served(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True)

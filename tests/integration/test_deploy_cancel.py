@@ -72,6 +72,7 @@ def test_a_cancelled_deployment_leaves_no_node(fresh_lab_factory: t.Callable[...
     assert verified_chunks(lab.hosts["kvm3"]) > 4, "".join(output)[-2000:]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_run_that_is_stopped_by_its_name_is_over_for_its_controller_too(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps=2)

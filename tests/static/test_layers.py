@@ -193,6 +193,18 @@ def circles(arrows: Mapping[str, Iterable[str]]) -> set[frozenset[str]]:
     return found
 
 
+def sent_with(module: str, arrows: Mapping[str, Iterable[str]]) -> set[str]:
+    """What Ansible reads, packs and sends with a module at each run: all that it imports, for type checkers too."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += arrows[file]
+    return found
+
+
 def with_ansible(sources: Mapping[str, str]) -> list[str]:
     """Files that import Ansible in rooms that are used without it."""
     found = []
@@ -220,6 +232,15 @@ def test_no_circles_but_the_listed_ones(sources: dict[str, str]) -> None:
 def test_exceptions_are_still_needed(sources: dict[str, str]) -> None:
     arrows = arrows_of(sources)
     assert [pair for pair in EXCEPTIONS if pair[1] not in arrows.get(pair[0], ())] == []
+
+
+def test_only_the_node_is_sent_with_the_node(sources: dict[str, str]) -> None:
+    arrows = arrows_of(sources)
+    carried = {file: sent_with(file, arrows) for file in sources if file.startswith("modules/")}
+    assert {file for file, found in carried.items() if "module_utils/_relay/node/node" in found} == {"modules/relay_node"}
+    # Those that talk to a node while it works run again and again.
+    talking = ("relay_info", "relay_transfer", "relay_guard")
+    assert {name: len(found) for name in talking if len(found := carried[f"modules/{name}"]) > 16} == {}
 
 
 def test_rooms_below_plugins_do_without_ansible(sources: dict[str, str]) -> None:

@@ -25,8 +25,7 @@ from .._errors import FleetError
 from .._machine.files import SECRET_MODE, check_way
 from .._names import check_name
 from .._relay.node.daemon import Process, spawn, stay_small
-from .._relay.node.node import bind
-from .._relay.wire.socket_stream import tune
+from .._relay.wire.socket_stream import listen, tune
 from .._relay.wire.tls import Contexts, agree, identity
 from .._untrusted import Malformed, Value
 from . import tunnel
@@ -262,7 +261,7 @@ def start(runtime_dir: str, run: str, address: str, ports: tuple[int, int], tls:
     stop(runtime_dir, run)
     _sweep(runtime_dir)
     path = _path(runtime_dir, run)
-    listener = bind(address, *ports)
+    listener = listen(address, *ports)
 
     def main() -> None:
         stay_small()

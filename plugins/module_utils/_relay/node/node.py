@@ -17,7 +17,7 @@ from ..._text import clean
 from ..clock import Clock
 from ..download.transfer import Attempt
 from ..endpoints import Endpoint
-from ..errors import Cancelled, PeerLost, RelayError, describe
+from ..errors import Cancelled, PeerLost
 from ..measure.prober import Prober
 from ..states import FAILED, FOREIGN, LOST, PENDING, WAITING
 from ..status import table
@@ -355,24 +355,3 @@ class Node:
         if not self.settings.compression:
             return None
         return next((name for name in codecs() if name in theirs), None)
-
-
-def bind(address: str, first: int, last: int, preferred: int | None = None) -> socket.socket:
-    """Listen on the first free port of a range. :raises RelayError: if there is none."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    ports = list(range(first, last + 1))
-    if preferred in ports:
-        ports.insert(0, preferred)
-    reason = "the range is empty"
-    for port in ports:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            # A connection of an earlier node in TIME_WAIT is no reason to take another port.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, port))
-            listener.listen(256)
-            return listener
-        except OSError as error:
-            listener.close()
-            reason = describe(error)
-    raise RelayError(f"No port of {first}-{last} on {address} can be bound: {reason}.")

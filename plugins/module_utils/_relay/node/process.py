@@ -29,12 +29,13 @@ from ..states import MACHINES
 from ..status.table import machine_counts
 from ..upload.link_meter import rows_of
 from ..wire import protocol
+from ..wire.socket_stream import listen
 from ..wire.tls import contexts
 from ..wire.transport import Address
 from . import control_socket
 from .base_store import BaseRequest, BaseStore
 from .daemon import Process, spawn, start_time, stay_small, yield_to_others
-from .node import STOPPED, THREAD_STACK_BYTES, Identity, Node, bind
+from .node import STOPPED, THREAD_STACK_BYTES, Identity, Node
 from .run_directory import Json, RunDirectory
 from .settings import CUT_THROUGH, STAGED, Settings
 
@@ -104,7 +105,7 @@ def _start(runtime: RunDirectory, command: Command, shelf: BaseStore, authority:
     # Errors of credentials, address and ports belong to the module, so all that happens before the fork.
     pem = command.credentials
     tls_contexts = contexts(pem["ca"], pem["certificate"], pem["key"], command.encryption)
-    listener = bind(command.address, *command.ports, preferred=port)
+    listener = listen(command.address, *command.ports, preferred=port)
     server = control_socket.listen(runtime.socket)
 
     def main() -> None:

@@ -21,9 +21,6 @@ from ..errors import ControlFailed, RelayError
 from . import control_socket
 from .daemon import Process, start_time
 
-if t.TYPE_CHECKING:
-    from .node import Node
-
 # How long the last words of a node are kept, in seconds, and the end of their name: no run has a name with it.
 ENDING, ENDING_S = ",ended.json", 86400.0
 
@@ -31,6 +28,15 @@ _LARGEST_PIDFILE = 4096
 
 # Settings as they arrive in JSON.
 Json = t.Dict[str, t.Any]
+
+
+class Listening(t.Protocol):
+    """What is noted of a node. Its own class is not named: Ansible sends a module's imports along, those for type checkers too."""
+
+    run_id: str
+    host: str
+    address: str
+    port: int
 
 
 class RunDirectory:
@@ -135,7 +141,7 @@ class RunDirectory:
             return None
         return process if process.alive else None
 
-    def write_pidfile(self, node: Node) -> None:
+    def write_pidfile(self, node: Listening) -> None:
         noted = {
             "pid": os.getpid(),
             "start_time": start_time(os.getpid()),

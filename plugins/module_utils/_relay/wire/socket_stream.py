@@ -16,6 +16,7 @@ import socket
 import ssl
 
 from ..endpoints import StreamTimeout
+from ..errors import RelayError, describe
 
 # The kernel gives up on unacknowledged bytes after this time. Longer than the heartbeats' limit: a peer whose disk
 # stalls keeps its window closed, and the kernel counts that too.
@@ -33,6 +34,27 @@ def tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def listen(address: str, first: int, last: int, preferred: int | None = None) -> socket.socket:
+    """Listen on the first free port of a range. :raises RelayError: if there is none."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    ports = list(range(first, last + 1))
+    if preferred in ports:
+        ports.insert(0, preferred)
+    reason = "the range is empty"
+    for port in ports:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # A connection of an earlier node in TIME_WAIT is no reason to take another port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(256)
+            return listener
+        except OSError as error:
+            listener.close()
+            reason = describe(error)
+    raise RelayError(f"No port of {first}-{last} on {address} can be bound: {reason}.")
 
 
 class SocketStream:

@@ -25,9 +25,10 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints im
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialInUse, WrongDigest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.base_store import BaseRequest, Held
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Identity, Node, bind
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.node import Identity, Node
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import listen
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.tls import contexts
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
@@ -162,7 +163,7 @@ class Fleet:
         lines = self.logs.setdefault(host, [])
         node = Node(
             Identity("test", host),
-            bind("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
+            listen("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
             contexts(pem["ca"], pem["certificate"], pem["key"], encryption),
             DirectoryShelf(),
             time.monotonic,
