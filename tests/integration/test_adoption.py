@@ -91,6 +91,7 @@ def test_what_was_imported_is_looked_for_and_what_is_gone_is_fetched(lab: Lab) -
     assert not any(base.get("received_bytes") for base in arrived)
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_changed_source_needs_another_version(lab: Lab) -> None:
     """Of a host and of the controller, by size and by digest; a time alone is settled by reading the file."""

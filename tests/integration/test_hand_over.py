@@ -28,6 +28,7 @@ def jobs(lab: Lab) -> dict[str, dict[str, t.Any]]:
     return found
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_a_ready_host_does_not_wait_for_one_that_crawls(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=3, libvirt=True, rate_mbps={"kvm1": 200, "kvm2": 200, "kvm3": 5})
