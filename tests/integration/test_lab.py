@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 import typing as t
@@ -431,7 +432,8 @@ def test_a_users_configuration_reaches_its_own_lab(
     own = {key: value.format(shared=shared) for key, value in environment.items()}
     for each in (lab, other):
         for used in (each.state / "cp").iterdir():
-            used.unlink()
+            # A connection whose socket was only unlinked would unlink the next one's when its time is over.
+            subprocess.run(["ssh", "-S", used, "-O", "exit", "kvm1"], check=True, capture_output=True)
         done = each.exec_in_controller(
             ["ansible", "kvm1", "-i", each.inventory, "-m", "ansible.builtin.command", "-a", "hostname -I"],
             {"ANSIBLE_CONFIG": str(config), "HOME": str(folder), **own},

@@ -144,7 +144,6 @@ def test_an_edited_seed_keeps_token_and_instance(fleet: Fleet) -> None:
     assert before["token"] not in json.dumps(result)
 
 
-@pytest.mark.variant
 def test_stopped_and_started_again(fleet: Fleet) -> None:
     stopped = fleet.machine("stopped", "web-1", "web-2")
     assert stopped["changed"] and "web" not in fleet.run("virsh list --name")
