@@ -44,6 +44,7 @@ def relayed(done: Outcome) -> set[str]:
     return {name for name, host in done.report["hosts"].items() if (host["relay"] or {}).get("bases")}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_files_of_other_names_are_adopted(lab: Lab) -> None:
     digest = hashlib.sha256(image("v1")).hexdigest()

@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, bases, deploy, give, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 ROLE: dict[str, t.Any] = {"memory_mib": 96, "networks": [], "cloud_init": {}}
@@ -56,18 +57,22 @@ def chain(lab: Lab, host: str, path: str) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"machine": "web-9"}, "machine: web-9 is on no host that could be asked; the machines of shop are: web-1"),
-        ({"machine": "../x"}, "machine: invalid value '../x'"),
-        ({"version": ""}, "version: none given; expected a name (-e version=NAME)"),
-        ({"base": "tiny"}, "tiny 1 is a base disk already"),
-    ],
+    few(
+        [
+            ({"machine": "web-9"}, "machine: web-9 is on no host that could be asked; the machines of shop are: web-1"),
+            ({"machine": "../x"}, "machine: invalid value '../x'"),
+            ({"version": ""}, "version: none given; expected a name (-e version=NAME)"),
+            ({"base": "tiny"}, "tiny 1 is a base disk already"),
+        ],
+        1,
+    ),
 )
 def test_what_cannot_be_captured_changes_nothing(lab: Lab, options: dict[str, str], words: str) -> None:
     done = nothing_changed_by(lab, lambda: capture(lab, **options))
     assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_check_mode_tells_what_would_be_captured(lab: Lab) -> None:
     done = nothing_changed_by(lab, lambda: capture(lab, "--check", "--diff"))
@@ -92,6 +97,7 @@ def test_a_running_machine_becomes_a_base_and_goes_on(lab: Lab) -> None:
     assert again.code == 0 and "golden 1 is a base disk already" in again.out and again.changed["kvm1"] == 0, again
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_machines_of_a_captured_base_come_up_on_other_hosts(lab: Lab) -> None:
     """The base and its parent cross the network once; kvm2 had neither."""
@@ -199,17 +205,21 @@ def clone(lab: Lab, *options: str, machine: str = "copy-1", service: str = "fork
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        (["-e", "name=copy-2"], "name: copy-2 is a machine on kvm2; choose another name, the next one is copy-3"),
-        (["-e", "name=other"], "name: invalid value 'other'; a clone of copy-1 is called copy-NUMBER"),
-        (["-e", "name=../x"], "name: invalid value '../x'"),
-    ],
+    few(
+        [
+            (["-e", "name=copy-2"], "name: copy-2 is a machine on kvm2; choose another name, the next one is copy-3"),
+            (["-e", "name=other"], "name: invalid value 'other'; a clone of copy-1 is called copy-NUMBER"),
+            (["-e", "name=../x"], "name: invalid value '../x'"),
+        ],
+        1,
+    ),
 )
 def test_a_clone_that_cannot_be_changes_nothing(lab: Lab, options: list[str], words: str) -> None:
     done = nothing_changed_by(lab, lambda: clone(lab, *options))
     assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_check_mode_tells_what_the_clone_would_be(lab: Lab) -> None:
     done = nothing_changed_by(lab, lambda: clone(lab, "--check", "--diff"))
@@ -231,6 +241,7 @@ def test_a_running_machine_is_cloned_and_goes_on(lab: Lab) -> None:
     assert seen.code == 0 and "surplus: copy-9" in seen.out and set(seen.changed.values()) == {0}, seen
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_a_clone_leaves_with_its_machine_staying(lab: Lab) -> None:
     done = lab.playbook(

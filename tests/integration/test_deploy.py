@@ -205,6 +205,7 @@ def test_plan_shows_what_is_there_and_changes_nothing(lab: Lab, deployed: Outcom
     assert json.loads(file.read_text())["service"]["machines"][3]["machine"] == "web-4"
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_place_tells_hosts_in_order_and_changes_nothing(lab: Lab, deployed: Outcome) -> None:
     file = lab.state / "place.json"
@@ -312,6 +313,7 @@ def test_a_bad_manifest_ends_before_anything_is_changed(lab: Lab, deployed: Outc
     assert set(done.changed.values()) == {0}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_of_a_file_that_cannot_be_imported_no_upload_is_left(lab: Lab, deployed: Outcome, tmp_path: Path) -> None:
     image = tmp_path / "half.qcow2"
@@ -349,6 +351,7 @@ def test_what_the_hosts_lack_is_told_for_all_of_them_at_once_before_anything_is_
     assert set(done.changed.values()) == {0}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_hosts_outside_the_limit_are_missing_and_make_the_exit_code_say_so(lab: Lab, deployed: Outcome) -> None:
     done = deploy(lab, MANIFEST, "--limit", "kvm2,kvm3")
@@ -487,6 +490,7 @@ def test_a_url_is_fetched_once_and_a_wrong_digest_leaves_nothing(fresh_lab_facto
         assert len([line for line in server.asked if "GET" in line]) == 1
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_file_of_the_controller_goes_to_one_host_and_copies_and_clones_work_without_guests(
     fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path

@@ -114,6 +114,7 @@ def test_debian_guest_follows_its_seed(tmp_path: Path) -> None:
         assert guest.process.wait(timeout=60) == 0
 
 
+@pytest.mark.variant
 def test_builds_are_reproducible_and_versions_differ_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Same recipe, same bytes; another version differs in the chunk that names it; padding does not compress."""
 

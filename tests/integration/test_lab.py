@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, LabError, LabTimeout, _lab
 
 LAB = Path(_lab.HERE) / "lab"
@@ -410,15 +411,18 @@ def test_two_labs_do_not_meet(lab: Lab, fresh_lab_factory: Callable[..., Lab]) -
 
 @pytest.mark.parametrize(
     ("settings", "environment"),
-    [
-        ("", {}),
-        ("control_path_dir = {shared}", {}),
-        ("control_path = {shared}/one-for-all", {}),
-        ("ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={shared}/%%C", {}),
-        ("ssh_extra_args = -o ControlPath={shared}/%%C", {}),
-        ("", {"ANSIBLE_SSH_CONTROL_PATH": "{shared}/%%h"}),
-        ("", {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={shared}/x"}),
-    ],
+    few(
+        [
+            ("", {}),
+            ("control_path_dir = {shared}", {}),
+            ("control_path = {shared}/one-for-all", {}),
+            ("ssh_args = -o ControlMaster=auto -o ControlPersist=60s -o ControlPath={shared}/%%C", {}),
+            ("ssh_extra_args = -o ControlPath={shared}/%%C", {}),
+            ("", {"ANSIBLE_SSH_CONTROL_PATH": "{shared}/%%h"}),
+            ("", {"ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={shared}/x"}),
+        ],
+        2,
+    ),
     ids=["default", "folder", "path", "arguments", "extra-arguments", "environment", "environment-arguments"],
 )
 def test_a_users_configuration_reaches_its_own_lab(

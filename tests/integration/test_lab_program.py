@@ -165,6 +165,7 @@ def lab_program(folder: Path, *arguments: str, check: bool = True) -> subprocess
     )
 
 
+@pytest.mark.variant
 def test_the_program_in_the_background(folder: Path) -> None:
     up = lab_program(folder, "up", "--hosts", "2", "--rate-mbps", "50", "--pool", "default=ext4:64")
     assert "kvm1, kvm2 are up" in up.stdout

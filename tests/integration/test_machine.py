@@ -11,6 +11,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
 POOL = "/var/lib/libvirt/images"
@@ -160,6 +161,7 @@ def test_stopped_and_started_again(fleet: Fleet) -> None:
     assert fleet.run(f"stat -c %U {fleet.directory('web-1')}/seed.iso").strip() == "libvirt-qemu"
 
 
+@pytest.mark.variant
 def test_uefi_and_tpm_stay_through_an_update_and_go_with_the_machine(fleet: Fleet) -> None:
     name, base = "uefi-1", f"../../../bases/{'0' * 64}/disk"
     assert not fleet.module("seed_image", service=SERVICE, seeds=[{"machine": name}])["failed"]
@@ -239,7 +241,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("kind", few(PLANTED, 3))
 def test_what_was_planted_keeps_one_machine_off(fleet: Fleet, kind: str) -> None:
     command, told = PLANTED[kind]
     folder = fleet.directory("web-2")

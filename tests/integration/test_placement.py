@@ -41,6 +41,7 @@ def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
     return made
 
 
+@pytest.mark.variant
 class TestManifestWithoutHosts:
     @pytest.fixture(scope="class")
     def deployed(self, lab: Lab) -> Outcome:
@@ -127,6 +128,7 @@ class TestTwoTenantsAtOnce:
         assert json.loads(host.path("/var/lib/basecast/claims.json").read_text())["claims"] == []
 
 
+@pytest.mark.variant
 def test_three_services_share_a_quota_on_different_hosts(lab: Lab) -> None:
     """There is room for two machines; none uses a host of another one, and all three claim at once."""
     commands = {}
@@ -201,6 +203,7 @@ class TestRules:
         assert "2 machines of web would pass the quota of tenant default" in told and "MiB of memory are used, 128 are needed" in told, done
 
 
+@pytest.mark.variant
 class TestPartial:
     """Two of three machines fit, as kvm2 is in maintenance: they are placed, and the exit code says that it was not all."""
 

@@ -42,6 +42,7 @@ def test_prepare_makes_what_is_missing_once(fresh_lab_factory: t.Callable[..., L
     assert [counts(again.stdout, name)["changed"] for name in ("kvm1", "kvm2")] == [0, 0]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(120)
 def test_prepare_says_that_libvirt_does_not_answer(fresh_lab_factory: t.Callable[..., Lab]) -> None:
     lab = fresh_lab_factory(hosts=1)

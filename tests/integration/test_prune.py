@@ -113,6 +113,7 @@ def test_everything_that_needs_a_base_keeps_it(lab: Lab) -> None:
     assert again.code == 0 and set(again.changed.values()) == {0}, again
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_what_cannot_be_known_keeps_everything(lab: Lab) -> None:
     host = lab.hosts["kvm1"]
@@ -132,6 +133,7 @@ def test_what_cannot_be_known_keeps_everything(lab: Lab) -> None:
     assert needed(lab.hosts["kvm2"]) in bases(lab.hosts["kvm2"])
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_leftovers_go(lab: Lab) -> None:
     host = lab.hosts["kvm2"]
@@ -144,6 +146,7 @@ def test_leftovers_go(lab: Lab) -> None:
     assert done.code == 0 and not host.path(partial).exists() and not host.path(upload).exists(), done
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),

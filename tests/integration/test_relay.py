@@ -277,7 +277,7 @@ def test_pools_that_fail_cost_their_own_hosts_and_nobody_else(fresh_lab_factory:
 
 
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize("killed", [False, True], ids=["both live", "the first is killed"])
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.variant)], ids=["both live", "the first is killed"])
 def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh_lab_factory: t.Callable[..., Lab], killed: bool) -> None:
     """The second run finds the first one fetching at kvm2; its kvm3 has no other way than over that host."""
     size = 24 * 1024 * 1024

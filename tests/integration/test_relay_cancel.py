@@ -104,6 +104,7 @@ def test_a_cancelled_run_s_nodes_end_in_time(site: Site, number: int) -> None:
     assert not partial["in_use"]
 
 
+@pytest.mark.variant
 def test_a_killed_controller_s_nodes_finish(site: Site) -> None:
     metadata = begin(site, 2)
     process = controller(site)
@@ -115,6 +116,7 @@ def test_a_killed_controller_s_nodes_finish(site: Site) -> None:
         assert Store(str(site.pool(host))).find(metadata["sha256"]) is not None
 
 
+@pytest.mark.variant
 def test_an_unguarded_run_s_nodes_finish(site: Site) -> None:
     begin(site, 4)
     end(controller(site, guarded=False), signal.SIGTERM)
@@ -122,6 +124,7 @@ def test_an_unguarded_run_s_nodes_finish(site: Site) -> None:
     assert alive(site) == list(HOSTS)
 
 
+@pytest.mark.variant
 def test_with_everything_on_the_controller_killed_nodes_end(site: Site) -> None:
     begin(site, 0.5)
     process = controller(site)

@@ -13,6 +13,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, bases, deploy, give, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 ROLE: dict[str, t.Any] = {
@@ -65,16 +66,19 @@ def traces(lab: Lab, service: str) -> list[str]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ([], "service: none given; expected the name of a service"),
-        (["-e", "service=../shop"], "service: invalid value '../shop'; expected a name"),
-        (["-e", "service=shop", "-e", "remove=all"], "remove: invalid value 'all'; expected surplus, or nothing"),
-        (["-e", "service=shop", "-e", "remove=surplus"], "remove: surplus needs the manifest"),
-        (["-e", "service=shop", "-e", "role=web", "-e", "machines=db-1"], "role: given together with machines; expected one of them"),
-        (["-e", "service=shop", "-e", "machines=web-1,WEB"], "machines: invalid value 'WEB'; a machine's name has lower-case letters"),
-        (["-e", "service=shop", "-e", "basecast_shutdown_timeout_s=soon"], "basecast_shutdown_timeout_s: invalid value 'soon'"),
-        (["-e", "service=shop", "--skip-tags", "all"], "Nothing was done, or not all of it"),
-    ],
+    few(
+        [
+            ([], "service: none given; expected the name of a service"),
+            (["-e", "service=../shop"], "service: invalid value '../shop'; expected a name"),
+            (["-e", "service=shop", "-e", "remove=all"], "remove: invalid value 'all'; expected surplus, or nothing"),
+            (["-e", "service=shop", "-e", "remove=surplus"], "remove: surplus needs the manifest"),
+            (["-e", "service=shop", "-e", "role=web", "-e", "machines=db-1"], "role: given together with machines; expected one of them"),
+            (["-e", "service=shop", "-e", "machines=web-1,WEB"], "machines: invalid value 'WEB'; a machine's name has lower-case letters"),
+            (["-e", "service=shop", "-e", "basecast_shutdown_timeout_s=soon"], "basecast_shutdown_timeout_s: invalid value 'soon'"),
+            (["-e", "service=shop", "--skip-tags", "all"], "Nothing was done, or not all of it"),
+        ],
+        1,
+    ),
     ids=["nothing", "path", "remove", "no-manifest", "two-at-once", "name", "setting", "tags"],
 )
 def test_what_cannot_be_meant_removes_nothing(lab: Lab, options: list[str], words: str) -> None:
@@ -140,6 +144,7 @@ def farm(lab: Lab) -> dict[str, str]:
     return {name.removeprefix("farm-"): host for host, names in domains(lab).items() for name in names if name.startswith("farm-")}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(900)
 def test_a_group_grows_and_shrinks_by_its_rule_and_by_hand(lab: Lab) -> None:
     def scale(*options: str, manifest: dict[str, t.Any] | None = None) -> Outcome:
@@ -179,6 +184,7 @@ def test_a_group_grows_and_shrinks_by_its_rule_and_by_hand(lab: Lab) -> None:
     assert remove(lab, "-e", "service=farm").code == 0 and farm(lab) == {}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_parent_of_another_disk_stays_and_is_named(lab: Lab) -> None:
     host = lab.hosts["kvm1"]
@@ -247,6 +253,7 @@ def details(done: Outcome) -> dict[str, t.Any]:
     return {machine["machine"]: machine for machine in done.report["machines"]}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_an_appliance_starts_in_its_order_and_is_checked(lab: Lab) -> None:
     # One host at a time, the one that waits first.
@@ -268,6 +275,7 @@ def test_an_appliance_starts_in_its_order_and_is_checked(lab: Lab) -> None:
     assert gone.code == 0 and "stop order: page-1; then db-1" in gone.out and "stack" not in str(domains(lab)), gone
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_of_a_failed_appliance_is_kept_or_rolled_back_what_the_run_made(lab: Lab) -> None:
     before, bases_before = domains(lab), bases(lab.hosts["kvm2"])
@@ -295,6 +303,7 @@ def test_of_a_failed_appliance_is_kept_or_rolled_back_what_the_run_made(lab: Lab
     assert sorted(file.name for file in folder.iterdir() if file.suffix == ".qcow2") == ["data.qcow2"]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_an_unreachable_host_is_told_and_its_machines_stay(lab: Lab) -> None:
     lab.hosts["kvm2"].cut_link()

@@ -69,6 +69,7 @@ def test_a_plan_check_mode_and_a_run_write_pages(lab: Lab, tmp_path: Path) -> No
     assert data["traffic"]["minimum_bytes"] == 0
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", ["plan", "deploy"])
 def test_a_plan_that_cannot_be_has_a_page_with_the_reason(lab: Lab, tmp_path: Path, name: str) -> None:
@@ -81,6 +82,7 @@ def test_a_plan_that_cannot_be_has_a_page_with_the_reason(lab: Lab, tmp_path: Pa
     assert json.loads((tmp_path / "run.json").read_text())["problems"]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(200)
 def test_any_other_name_is_the_data_alone(lab: Lab, tmp_path: Path) -> None:
     assert play(lab, tmp_path, "plan", MANIFEST, file="run.json").returncode == 0

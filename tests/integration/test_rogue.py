@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkList
 from ansible_collections.basecast.fleet.tests.integration.relay_site import Site, wait_until
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.rogue import ATTACKS, PARENTS, Rogue
 
 ATTACK_S = 6.0
@@ -38,7 +39,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("attack", ["none", *ATTACKS])
+@pytest.mark.parametrize("attack", few(["none", *ATTACKS], 6))
 def test_a_node_stays_small_and_serves_others(site: Site, attack: str) -> None:
     metadata = site.put_base("kvm1", SIZE)
     for host in ("kvm1", "kvm3"):
@@ -75,7 +76,7 @@ def test_a_node_stays_small_and_serves_others(site: Site, attack: str) -> None:
 LEFT_S = 25.0
 
 
-@pytest.mark.parametrize("behaviour", PARENTS)
+@pytest.mark.parametrize("behaviour", few(PARENTS, 6))
 def test_a_child_leaves_a_rogue_parent(site: Site, behaviour: str) -> None:
     metadata = site.put_base("kvm1", 4 * 1024 * 1024)
     for host in ("kvm1", "kvm3"):

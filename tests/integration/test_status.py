@@ -126,6 +126,7 @@ def test_hosts_that_cannot_be_asked_are_told(lab: Lab) -> None:
     assert states == {"web-1": "running", "web-2": "unknown"}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -157,6 +158,7 @@ CONFIGURE = """
 """
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_deploy_then_configure_in_one_run(lab: Lab) -> None:
     play = lab.state / "site.yml"

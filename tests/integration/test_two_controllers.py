@@ -59,6 +59,7 @@ def left_behind(lab: Lab) -> list[str]:
     return [*map(str, files), *[json.dumps(claim) for told in claims for claim in told]]
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_two_controllers_want_other_numbers_of_machines(lab_factory: t.Callable[..., Lab]) -> None:
     lab = lab_factory(hosts=3, rate_mbps=200, libvirt=True)

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import deploy, give, manifest, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab
 
 RECORD = "/var/lib/basecast/services/default/shop.json"
@@ -57,7 +58,7 @@ def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("way", [way if at == 0 else pytest.param(way, marks=pytest.mark.variant) for at, way in enumerate(WAYS)])
+@pytest.mark.parametrize("way", few(WAYS))
 def test_nothing_is_made_where_it_cannot_be_known(lab: Lab, way: str) -> None:
     spoil, mend, told = WAYS[way]
     wanted = manifest(hosts=["kvm1", "kvm2"])

@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, deploy, give, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 ADDRESSES = "192.0.2.11-192.0.2.12/24"
@@ -94,10 +95,13 @@ def test_guests_come_up_with_values_of_their_own(lab: Lab) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        (["-e", "serial=none"], "serial: invalid value 'none'; expected a number of machines, or a share of them such as 25%"),
-        (["-e", "role=db"], "role: 'db' is not a role of the manifest; these are: web"),
-    ],
+    few(
+        [
+            (["-e", "serial=none"], "serial: invalid value 'none'; expected a number of machines, or a share of them such as 25%"),
+            (["-e", "role=db"], "role: 'db' is not a role of the manifest; these are: web"),
+        ],
+        1,
+    ),
 )
 def test_what_cannot_be_meant_updates_nothing(lab: Lab, options: list[str], words: str) -> None:
     done = nothing_changed_by(lab, lambda: update(lab, shop("2"), *options))
@@ -110,6 +114,7 @@ def test_check_mode_says_what_an_update_would_do(lab: Lab) -> None:
     assert done.code == 0 and "disk root: base tiny 1 → tiny 2" in done.out and "2 of 2 machines would be updated" in done.out, done
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_disk_with_a_child_keeps_its_machine(lab: Lab) -> None:
     """The child may be a snapshot's or somebody's copy: without its parent its data are lost."""
@@ -126,6 +131,7 @@ def test_a_disk_with_a_child_keeps_its_machine(lab: Lab) -> None:
     assert again.code == 0 and again.states["web-1"] == "started", again
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_one_machine_gets_other_hardware_and_keeps_its_disks(lab: Lab) -> None:
     before, base = data_of(lab), base_of(lab, "kvm1", "web-1")
@@ -172,6 +178,7 @@ def test_a_new_version_rolls_over_the_machines(lab: Lab) -> None:
     assert deploy(lab, shop("2", 112)).states == {"web-1": "present", "web-2": "present"}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_a_failed_machine_stops_the_update(lab: Lab) -> None:
     """The next machine runs on, over the old base; the manifest of before brings the first one back."""
@@ -196,6 +203,7 @@ def id_of(lab: Lab, number: int) -> str:
     return lab.hosts[f"kvm{number}"].run(f"virsh domid shop-web-{number}").stdout.strip()
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(400)
 def test_a_disk_grows_while_its_machine_runs(lab: Lab) -> None:
     larger = shop("1", 112)

@@ -97,6 +97,7 @@ def test_what_is_wrong_comes_from_another_host_under_a_running_machine(lab: Lab)
     assert set(deploy(lab, SHOP).states.values()) == {"present"}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(300)
 def test_what_nobody_has_whole_is_told_and_kept(lab: Lab) -> None:
     for host in lab.hosts.values():
@@ -114,6 +115,7 @@ def test_what_nobody_has_whole_is_told_and_kept(lab: Lab) -> None:
     assert deploy(lab, SHOP).states == {"web-1": "present", "web-2": "present"}
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(300)
 def test_a_base_that_is_gone_comes_back_to_the_disks_on_it(lab: Lab) -> None:
     kvm2 = lab.hosts["kvm2"]

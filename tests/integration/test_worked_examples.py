@@ -203,6 +203,7 @@ def test_example_1_the_plan_is_what_happens(lab: Lab, mode: str) -> None:
     assert all(SIZE <= received(report, NAMES[short]) <= 1.02 * SIZE for short in "123")
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", MODES)
 def test_example_2_a_link_gets_quicker_while_another_transfer_runs(lab: Lab, mode: str) -> None:
@@ -291,6 +292,7 @@ def test_example_4_the_source_dies_too_early_and_nothing_is_left(lab: Lab, mode:
         assert not example.left(host)
 
 
+@pytest.mark.variant
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", MODES)
 def test_example_5_local_copies_run_side_by_side(fresh_lab_factory: t.Callable[..., Lab], mode: str) -> None:
