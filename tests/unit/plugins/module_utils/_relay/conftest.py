@@ -35,6 +35,8 @@ from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates impor
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import Child, Parent
 
 CHUNK = 16 * 1024
+# Each worker has ports of its own, below those that the kernel gives: that of a killed node stays free.
+FIRST_PORT = 20000 + 3000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 QUICK = Settings(ttl_s=60, linger_s=30, silence_s=0.9, patience=Patience(pending=3.0, lost=0.5, alone=3.0))
 
 
@@ -163,7 +165,7 @@ class Fleet:
         lines = self.logs.setdefault(host, [])
         node = Node(
             Identity("test", host),
-            listen("127.0.0.1", 20000 + os.getpid() % 20000, 60000),
+            listen("127.0.0.1", FIRST_PORT, FIRST_PORT + 2999),
             contexts(pem["ca"], pem["certificate"], pem["key"], encryption),
             DirectoryShelf(),
             time.monotonic,
