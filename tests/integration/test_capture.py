@@ -97,7 +97,6 @@ def test_a_running_machine_becomes_a_base_and_goes_on(lab: Lab) -> None:
     assert again.code == 0 and "golden 1 is a base disk already" in again.out and again.changed["kvm1"] == 0, again
 
 
-@pytest.mark.variant
 @pytest.mark.timeout(600)
 def test_machines_of_a_captured_base_come_up_on_other_hosts(lab: Lab) -> None:
     """The base and its parent cross the network once; kvm2 had neither."""
