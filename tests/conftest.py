@@ -7,12 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.basecast.fleet.tests.lab import patience
+from ansible_collections.basecast.fleet.tests.lab import limit_s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A limit says how long a test may take on an idle machine; beside other tests it gets twice as long, and more on a slow one."""
     for item in items:
         own = item.get_closest_marker("timeout")
         if own is not None:
-            item.add_marker(pytest.mark.timeout(2 * patience() * own.args[0]), append=False)
+            item.add_marker(pytest.mark.timeout(limit_s(own.args[0])), append=False)

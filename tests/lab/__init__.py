@@ -15,6 +15,6 @@ from __future__ import annotations
 
 from ._host import Host, LabError, LabTimeout, Pair, Result
 from ._lab import Lab
-from ._pace import patience, slowness
+from ._pace import limit_s, slowness
 
-__all__ = ["Host", "Lab", "LabError", "LabTimeout", "Pair", "Result", "patience", "slowness"]
+__all__ = ["Host", "Lab", "LabError", "LabTimeout", "Pair", "Result", "limit_s", "slowness"]

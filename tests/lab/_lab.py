@@ -24,7 +24,7 @@ from pathlib import Path
 from . import _linux
 from ._host import Host, LabError, Pair, Rate, both_ways, check_pool
 from ._network import CONGESTION_CONTROL, permit_congestion_control
-from ._pace import patience
+from ._pace import limit_s, patience
 from ._state import claim, claim_subnet, is_stale, lab_root, remove_stale
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -373,12 +373,12 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Runs a program on this machine, but in the lab's network; it ends with the lab at the latest.
 
-        :param timeout: seconds on a machine that does nothing else; twice as long, and longer on a slow one.
+        :param timeout: seconds, as `limit_s` takes them.
         """
         return subprocess.run(
             self.controller_argv(argv),
             env=self.environment(extra_env),
-            timeout=2 * timeout * patience(),
+            timeout=limit_s(timeout),
             check=check,
             cwd=cwd,
             text=True,

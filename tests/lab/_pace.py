@@ -29,3 +29,8 @@ def slowness() -> float:
 def patience() -> float:
     """How many times longer time limits of this process hold than they say: what this machine was like when one was first asked for."""
     return slowness()
+
+
+def limit_s(seconds: float) -> float:
+    """The limit of what takes at most `seconds` on an idle machine: beside other tests twice as long, and longer on a slow machine."""
+    return 2 * seconds * patience()

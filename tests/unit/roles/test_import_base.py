@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A host that imports several bases tells of each that failed, not of the last one alone; of one that was lost the plan hears."""
+"""A host reports every import that failed, not only the last one. A lost host is reported to the plan."""
 
 from __future__ import annotations
 

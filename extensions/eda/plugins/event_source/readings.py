@@ -51,7 +51,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Timed(http.client.HTTPConnection):
     """A socket's own time limit counts from byte to byte: a server that sends one now and then would never be left."""
 
-    _used: socket.socket | None = None  # whoever asks forgets the socket once the headers are there
+    _used: socket.socket | None = None  # urllib drops its own reference after the headers
 
     def connect(self) -> None:
         end = threading.Timer(t.cast("float", self.timeout), self._end)
