@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 
 import pytest
@@ -42,12 +43,16 @@ def test_what_was_there_is_used_in_place_and_never_removed(lab_factory: t.Callab
     host = lab.hosts["kvm1"]
     give(host)
     host.run(f"mkdir -p {POOL}/kept && truncate -s 8M {VOLUME} /var/lib/device.img")
-    device = host.run("losetup -f --show /var/lib/device.img").stdout.strip()
-    permits = ["-e", f'{{"basecast_volumes": ["{POOL}/kept/*.raw"], "basecast_block_devices": ["/dev/loop*"]}}']
+    image = host.path("/var/lib/device.img")
+    # Devices are the machine's, and hosts have nodes of their own for them.
+    loop = subprocess.run(["losetup", "-f", "--show", str(image)], check=True, capture_output=True, text=True).stdout.strip()
+    permits = ["-e", f'{{"basecast_volumes": ["{POOL}/kept/*.raw"], "basecast_block_devices": ["/dev/giv*"]}}']
     try:
-        _walk(lab, device, permits)
+        host.run(f"mknod /dev/given b 7 {loop[len('/dev/loop') :]}")
+        _walk(lab, "/dev/given", permits)
     finally:
-        host.run(f"virsh destroy shop-web-1; losetup -d {device}", check=False)
+        host.run("virsh destroy shop-web-1", check=False)
+        subprocess.run(["losetup", "-d", loop], check=True)
 
 
 def _walk(lab: Lab, device: str, permits: list[str]) -> None:
