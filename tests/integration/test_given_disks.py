@@ -66,7 +66,7 @@ def _walk(lab: Lab, device: str, permits: list[str]) -> None:
     host.run(f"for _ in $(seq 60); do grep -q WRITTEN {POOL}/machines/shop/web-1/console.log && break; sleep 0.5; done")
     assert host.run(f"head -c 10 {VOLUME}; head -c 10 {device}").stdout == "from-web-1" * 2
     again = deploy(lab, shop(device), *permits)
-    assert again.code == 0 and again.states == {"web-1": "unchanged"} and not any(again.changed.values()), again
+    assert again.code == 0 and again.states == {"web-1": "present"} and not any(again.changed.values()), again
 
     other = nothing_changed_by(lab, lambda: deploy(lab, shop(device, "crm"), *permits))
     assert other.code != 0 and "is in use by another machine or program" in " ".join(other.out.split()), other
@@ -74,9 +74,7 @@ def _walk(lab: Lab, device: str, permits: list[str]) -> None:
     assert clone.returncode != 0 and "which a clone would share with it" in " ".join(clone.stdout.split()), clone.stdout
 
     removed = Outcome(
-        lab.playbook(
-            ["basecast.fleet.remove", "-e", "service=shop", "-e", "confirm=shop", "-e", "basecast_shutdown_timeout_s=1"], timeout=240
-        ),
+        lab.playbook(["basecast.fleet.remove", "-e", "service=shop", "-e", "basecast_shutdown_timeout_s=1"], timeout=240),
         lab.state / "none.json",
     )
     assert removed.code == 0 and VOLUME in removed.out and device in removed.out, removed

@@ -106,6 +106,12 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
                     yield f"{at} would give the {_title(need)} to {first} and to {name}: {need['disk']}; it is one disk of one machine"
 
 
+def without_users(found: Sequence[Mapping[str, t.Any]], domains: set[str]) -> list[dict[str, t.Any]]:
+    """The host's resources when these domains have been stopped."""
+    gone = {f"domain {domain}" for domain in domains}
+    return [{**one, "used_by": [user for user in one.get("used_by") or () if user not in gone]} for one in found]
+
+
 def _place(group: Mapping[str, t.Any], need: Need) -> str:
     return str(next((disk["place"] for disk in group["hardware"]["attached"] if disk["name"] == need["disk"]), group["place"]))
 

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import drift_text
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.update_plan import update_plan
 
 from .test_service_plan import held, host, manifest
 
@@ -67,6 +68,15 @@ def test_a_machine_may_have_what_it_has_already() -> None:
     assert drift_text([machine]) == [f"drift: web-1: disk data: block {DEVICE['block']} → {EACH['block']}"]
     (machine,) = service_plan(wanted(), hosts)["machines"]
     assert drift_text([machine]) == ["drift: web-1: disk data is no longer in the manifest"]
+
+
+def test_an_updated_machine_gets_back_what_it_had() -> None:
+    hosts = {"a": host(held(), resources=[there(DEVICE["block"])])}
+    made = service_plan(wanted(DEVICE), hosts)["hosts"]["a"]["machines"]
+    used = [there(DEVICE["block"], used_by=["domain shop-web-1", "another machine or program"])]
+    hosts = {"a": host(held(), resources=used, machines=[{**made[0], "running": True, "domain": "shop-web-1"}])}
+    seen = update_plan(wanted(DEVICE, memory_mib=600), hosts, {})["seen"]
+    assert seen["a"]["machines"] == [] and seen["a"]["resources"][0]["used_by"] == ["another machine or program"]
 
 
 def test_each_machine_has_one_of_its_own() -> None:
