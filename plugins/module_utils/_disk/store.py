@@ -459,7 +459,8 @@ class Partial:
         base = self.store.find(self.sha256)
         if base is None:
             raise FleetError(
-                f"The base disk {self.sha256} was published but cannot be used: {self.store.problem(self.sha256)}.",
+                f"The base disk {self.sha256} was published but cannot be used: {self.store.problem(self.sha256)}; something else changes "
+                "files of the store: end it, and run again.",
                 sha256=self.sha256,
             )
         return base

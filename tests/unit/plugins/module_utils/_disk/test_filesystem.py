@@ -87,8 +87,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: t.Any) -> No
 def test_links_and_devices_are_not_opened(tmp_path: t.Any) -> None:
     os.symlink("/etc/hostname", tmp_path / "link")
     os.mkfifo(tmp_path / "fifo")
-    for name in ("link", "fifo"):
-        with pytest.raises(UnsafePath):
+    for name, told in (("link", "is a symbolic link where a file of the store is expected; remove it"), ("fifo", "is not a regular file")):
+        with pytest.raises(UnsafePath, match=f"/{name} {told}"):
             filesystem.open_regular(str(tmp_path / name))
 
 

@@ -241,3 +241,16 @@ def test_a_shared_lock_keeps_removal_out(store: Store) -> None:
         store.changing(wait_s=0.0)
     with store.changing(wait_s=0.0):
         assert lock.is_held(os.path.join(store.directory, ".lock"))
+
+
+def test_a_base_that_is_spoilt_as_it_appears_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def spoil(source: str, target: str) -> None:
+        rename(source, target)
+        if os.path.dirname(target) == store.directory:
+            os.unlink(os.path.join(target, "chunks"))
+
+    monkeypatch.setattr(os, "rename", spoil)
+    with pytest.raises(FleetError, match="was published but cannot be used: chunks is missing; something else changes files of the store"):
+        put_base(store, DATA)
