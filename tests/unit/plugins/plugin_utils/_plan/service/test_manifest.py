@@ -150,7 +150,7 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("memory_mib: 512", "memory_mib: true", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
         ("base: debian-12,", "base: debian-13,", "shop.yml:13: machines[0].disks[0].base", "bases of this manifest are: debian-12"),
         ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "at least one of base and size_gib"),
-        ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "stands twice"),
+        ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "'root' stands twice; names are unique here"),
         ("name: data,", "name: ../../etc,", "shop.yml:14: machines[0].disks[1].name", "a name has"),
         ('version: "20261101"', "version: 20261101", "shop.yml:5: bases[0].version", "quote it"),
         ("host: kvm1, path: images/debian-12.qcow2", "host: kvm1", "shop.yml:6: bases[0].source", "the key path is missing"),
