@@ -245,6 +245,6 @@ def test_the_server_of_a_storage_takes_leases_as_its_clients_do(
 def test_a_link_where_a_lock_is_expected_is_not_followed(tmp_path: pathlib.Path) -> None:
     (tmp_path / "victim").write_bytes(b"precious")
     os.symlink(tmp_path / "victim", tmp_path / "lock")
-    with pytest.raises(UnsafePath, match="/lock is a symbolic link where a lock file is expected; remove it"):
+    with pytest.raises(UnsafePath, match="/lock is a symbolic link where a file of the store is expected; remove it"):
         lock.take(str(tmp_path / "lock"), "it")
     assert (tmp_path / "victim").read_bytes() == b"precious"
