@@ -448,7 +448,7 @@ _OF_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, 
 def storage_failed(error: OSError, attempt: str, path: str) -> NoSpace | StorageFailed | None:
     """The named failure when the error is one of this host's storage, full or out of order, and not of what was brought."""
     if error.errno in _OF_STORAGE:
-        return StorageFailed(f"{attempt}: {path}: {error.strerror}; look at the host's storage.", path=path)
+        return StorageFailed(f"{attempt}: the storage of {path} is out of order ({error.strerror}); look at the host's storage.", path=path)
     return no_space(error, attempt, path)
 
 

@@ -137,5 +137,8 @@ def test_failures_of_the_storage_are_named() -> None:
     assert isinstance(filesystem.storage_failed(OSError(errno.EDQUOT, ""), "Copying", "/p"), NoSpace)
     failed = filesystem.storage_failed(OSError(errno.EIO, "Input/output error"), "Copying", "/p")
     assert failed is not None
-    assert (failed.message, failed.kind) == ("Copying: /p: Input/output error; look at the host's storage.", "storage")
+    assert (failed.message, failed.kind) == (
+        "Copying: the storage of /p is out of order (Input/output error); look at the host's storage.",
+        "storage",
+    )
     assert filesystem.storage_failed(OSError(errno.ECONNRESET, ""), "Copying", "/p") is None
