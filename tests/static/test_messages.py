@@ -76,7 +76,6 @@ UNREAD: dict[str, tuple[str, ...]] = {
         "… changed while it was read; import it when no program writes it.",
         "… is a symbolic link or a file where a directory is expected; remove it.",
         "… is a symbolic link where a file of the store is expected; remove it.",
-        "… is a symbolic link where a lock file is expected; remove it.",
         "… is damaged or cut off: qemu-img check finds ….",
         "… is no … image although format says so; its content looks like ….",
         "… is not a hold of a run; remove it.",

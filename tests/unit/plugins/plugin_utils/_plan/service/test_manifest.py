@@ -359,6 +359,30 @@ def test_mistakes_do_not_tell_secrets(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        f"{key}: {value}"
+        for key in ("cloud_init", "ignition", "cloudbase")
+        for value in ("topsecret", "[topsecret]", "[{passwd: topsecret}]")
+    ]
+    + [
+        f"cloud_init: {{{key}: {value}}}"
+        for key in ("user_data", "vendor_data", "meta_data")
+        for value in ("[topsecret]", "[{a: topsecret}]")
+    ]
+    + ["cloud_init: {network_config: topsecret}", "ignition: {config: topsecret}", "cloudbase: {meta_data: [topsecret]}"],
+)
+def test_mistakes_do_not_tell_what_machines_are_given(written: str) -> None:
+    found = errors(GOOD.replace("cloud_init: {user_data: {hostname: x}}", written, 1))
+    assert found and "topsecret" not in str(found)
+
+
+def test_machines_that_are_no_list_do_not_tell_it_either() -> None:
+    found = errors(GOOD.split("machines:", 1)[0] + "machines: {web: {cloud_init: {password: topsecret}}}\n")
+    assert "cloud_init" in str(found) and "topsecret" not in str(found)
+
+
+@pytest.mark.parametrize(
     ("written", "key", "read"),
     [("count: 2.0", "count", 2), ("per_host: 3.0", "per_host", 3), ("cpus: 2.0", "cpus", 2), ("memory_mib: 64.0", "memory_mib", 64)],
 )
