@@ -37,7 +37,7 @@ def test_the_playbooks_of_the_project_can_be_read() -> None:
 @pytest.mark.timeout(300)
 def test_ansible_builder_takes_the_environment(tmp_path: Path) -> None:
     builder = environment("builder", sys.executable, *BUILDER) / "ansible-builder"
-    options = ["-f", AWX / "execution-environment.yml", "-c", tmp_path / "context", "--output-filename", "Containerfile"]
+    options: list[str | Path] = ["-f", AWX / "execution-environment.yml", "-c", tmp_path / "context", "--output-filename", "Containerfile"]
     run(builder, "create", *options, cwd=AWX)
     made = {path.name: path for path in (tmp_path / "context").rglob("*") if path.is_file()}
     assert {"Containerfile", "requirements.yml", "requirements.txt", "bindep.txt"} <= set(made)
@@ -54,6 +54,6 @@ def test_the_packages_of_the_environment_resolve() -> None:
     wanted = yaml.safe_load((AWX / "execution-environment.yml").read_text())["dependencies"]
     packages = [wanted[key]["package_pip"] for key in ("ansible_core", "ansible_runner")]
     pip = environment("builder", sys.executable, *BUILDER) / "pip"
-    requirements = ["-r", CHECKOUT / "meta/ee-requirements.txt", *packages, *wanted["python"]]
+    requirements: list[str | Path] = ["-r", CHECKOUT / "meta/ee-requirements.txt", *packages, *wanted["python"]]
     said = run(pip, "install", "--dry-run", "--ignore-installed", *requirements, cwd=CHECKOUT)
     assert "Would install" in said and "ansible-core-2." in said and "jsonschema-4" in said

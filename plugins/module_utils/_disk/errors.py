@@ -142,6 +142,12 @@ class NoSpace(FleetError):
     kind = "no_space"
 
 
+class StorageFailed(FleetError):
+    """The host's own storage does not do what it is asked for."""
+
+    kind = "storage"
+
+
 class DiskConflict(FleetError):
     """A disk that exists is not the one that was asked for, and was left alone."""
 

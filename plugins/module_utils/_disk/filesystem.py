@@ -20,7 +20,7 @@ import struct
 import typing as t
 
 from .._untrusted import MAX_BYTES, Malformed, Value, parse
-from .errors import NoSpace, UnsafePath
+from .errors import NoSpace, StorageFailed, UnsafePath
 
 DIRECTORY_MODE = 0o711
 BASE_MODE = 0o444
@@ -476,6 +476,16 @@ def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
     return NoSpace(f"{attempt}: no space left in {path}; nothing incomplete was kept.", path=path)
+
+
+_OF_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EUCLEAN)
+
+
+def storage_failed(error: OSError, attempt: str, path: str) -> NoSpace | StorageFailed | None:
+    """The named failure when the error is one of this host's storage, full or out of order, and not of what was brought."""
+    if error.errno in _OF_STORAGE:
+        return StorageFailed(f"{attempt}: the storage of {path} is out of order ({error.strerror}); look at the host's storage.", path=path)
+    return no_space(error, attempt, path)
 
 
 # -- identity ---------------------------------------------------------------------------------------------------

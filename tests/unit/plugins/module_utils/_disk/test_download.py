@@ -161,6 +161,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000, "cannot be fetched"),
     "500 headers": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "cannot be fetched"),
     "escapes": (b"HTTP/1.1 404 \x1b]0;owned\x07\x1b[2K\r\nContent-Length: 0\r\n\r\n", "404 .x1b]0;owned.x07.x1b.2K"),
+    "what was asked for": (b"HTTP/1.1 404 No /x?sig=secret-1 or secret-1\r\nContent-Length: 0\r\n\r\n", "404 No /x"),
     "redirect to a file": (b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd?sig=secret-2\r\n\r\n", "302 and redirects"),
     "redirect to ftp": (b"HTTP/1.1 302 x\r\nLocation: ftp://8.8.8.8/x?sig=secret-2\r\n\r\n", "not followed|and redirects"),
     "redirect to metadata": (b"HTTP/1.1 302 x\r\nLocation: http://169.254.169.254/latest?sig=secret-2\r\n\r\n", "link-local address"),

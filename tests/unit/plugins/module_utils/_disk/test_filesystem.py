@@ -133,3 +133,14 @@ def test_removing_a_tree_follows_no_links(tmp_path: t.Any) -> None:
 def test_a_full_disk_has_a_name() -> None:
     assert isinstance(filesystem.no_space(OSError(errno.ENOSPC, ""), "Copying", "/p"), NoSpace)
     assert filesystem.no_space(OSError(errno.EIO, ""), "Copying", "/p") is None
+
+
+def test_failures_of_the_storage_are_named() -> None:
+    assert isinstance(filesystem.storage_failed(OSError(errno.EDQUOT, ""), "Copying", "/p"), NoSpace)
+    failed = filesystem.storage_failed(OSError(errno.EIO, "Input/output error"), "Copying", "/p")
+    assert failed is not None
+    assert (failed.message, failed.kind) == (
+        "Copying: the storage of /p is out of order (Input/output error); look at the host's storage.",
+        "storage",
+    )
+    assert filesystem.storage_failed(OSError(errno.ECONNRESET, ""), "Copying", "/p") is None
