@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
                 "within": {"type": "list", "elements": "str", "default": []},
                 "state": {"type": "str", "choices": ["info", "read", "writable", "written"], "default": "read"},
                 "content": {"type": "str"},
+                "public": {"type": "bool", "default": False},
                 "checksum": {"type": "bool", "default": False},
                 "size_bytes": {"type": "int"},
             }
@@ -47,7 +48,7 @@ class ActionModule(ActionBase):
             why = files.why_not_writable(path)
             if why:
                 raise AnsibleActionFail(f"{option}: {why}")
-            changed = state == "written" and self._write(path, arguments["content"], option)
+            changed = state == "written" and self._write(path, arguments["content"], option, arguments["public"])
             return {**result, "changed": changed, "file": {"path": path}}
         # Not playbook_dir: of an imported playbook that is a directory of this collection.
         called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
@@ -70,7 +71,7 @@ class ActionModule(ActionBase):
         hidden = {} if content is None else {"_ansible_no_log": True}
         return {**result, "changed": False, "file": file, "content": content, **hidden}
 
-    def _write(self, path: str, content: str | None, option: str) -> bool:
+    def _write(self, path: str, content: str | None, option: str, public: bool) -> bool:
         """Whether the file was another one before; in check mode it stays that."""
         if content is None:
             raise AnsibleActionFail("content: it is missing; with state=written it is what the file is to hold")
@@ -78,7 +79,7 @@ class ActionModule(ActionBase):
             if files.holds(path, content):
                 return False
             if not self._task.check_mode:
-                files.write(path, content)
+                files.write(path, content, public)
             return True
         except OSError as error:
             raise AnsibleActionFail(f"{option}: {path} cannot be written: {error.strerror}; name another file") from None

@@ -61,6 +61,11 @@ options:
   content:
     description: The text to write, with O(state=written).
     type: str
+  public:
+    description:
+      - With O(state=written), everybody can read the file, or, where there was one, who could read that.
+    type: bool
+    default: false
   checksum:
     description:
       - Return the SHA-256 of the file. A file that was not touched is not read again. What was read is kept below

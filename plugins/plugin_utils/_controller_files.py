@@ -140,9 +140,10 @@ def holds(path: str, text: str) -> bool:
         return False
 
 
-def write(path: str, text: str) -> None:
+def write(path: str, text: str, public: bool = False) -> None:
     """Replaces the file as a whole, or not at all. Only its owner can read it.
 
+    :param public: everybody can read it, or who could read the file that was there; it keeps its owner.
     :raises OSError: it cannot be written.
     """
     descriptor, name = tempfile.mkstemp(prefix=".basecast-", dir=os.path.dirname(path))
@@ -151,7 +152,20 @@ def write(path: str, text: str) -> None:
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+            if public:
+                _as_before(path, file.fileno())
         os.replace(name, path)
     except BaseException:  # an interrupt must not leave the temporary file either
         os.unlink(name)
         raise
+
+
+def _as_before(path: str, descriptor: int) -> None:
+    try:
+        before = os.stat(path)
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+        return
+    if os.geteuid() == 0:
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))

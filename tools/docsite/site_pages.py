@@ -39,6 +39,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "Run it well": [
         ("tuning", "every setting, with its default"),
+        ("awx", "templates, surveys, a workflow and schedules as code"),
         ("measuring", "measured links, and planning again"),
         ("planning", "how relays are planned, and how good the plans are"),
         ("scaling", "fleets of thousands of hosts"),
@@ -52,6 +53,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     "Compare": [
         ("comparison", "beside rsync, BitTorrent, multicast and others"),
         ("bench", "how that was measured"),
+        ("other-tools", "names of Terraform, kcli, virt-lightning, OneFlow and oVirt, and ours"),
     ],
     "Change it": [
         ("contributing", "tests, rooms, style"),

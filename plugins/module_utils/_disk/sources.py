@@ -102,7 +102,7 @@ def open_source(path: str, stores: t.Mapping[str, Store], rules: Rules, follow: 
         place = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except ValueError as error:
         raise InvalidOption("src", path, f"a path is expected ({error})")
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # whatever it is: of other places not even that is told
         _check_place(os.path.realpath(path), path, stores, rules)
         raise
     try:

@@ -206,7 +206,7 @@ def _told(error: t.Any, prefix: Path, places: Places, secret: bool = False) -> I
         examples = schema.get("examples") if error.validator in ("type", "oneOf", "minItems") else None
         written = f"; for example {_written(path, examples[0])}" if examples else ""
         hint = _hint(error.instance, error.validator_value) if error.validator == "enum" else ""
-        yield f"{places(*path)}: {_shown(error.instance, secret)} is not accepted{hint}; {accepted}{written}"
+        yield f"{places(*path)}: {_shown(error.instance, secret, path)} is not accepted{hint}; {accepted}{written}"
 
 
 def _mapping_form(error: t.Any) -> int | None:
@@ -226,7 +226,13 @@ def _written(path: Path, example: str) -> str:
     return f"- {example}" if isinstance(path[-1], int) else f"{path[-1]}: {example}"
 
 
-def _shown(value: object, secret: bool = False) -> str:
+#: What machines are customised with: passwords, keys and tokens may stand anywhere in it.
+_CONFIDENTIAL = frozenset(("cloud_init", "cloudbase", "ignition"))
+
+
+def _shown(value: object, secret: bool = False, path: Path = ()) -> str:
+    if isinstance(value, (str, list, Mapping)) and not _CONFIDENTIAL.isdisjoint(path):
+        return "a text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
     text = repr(_without_secrets(value, secret))
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -234,7 +240,8 @@ def _shown(value: object, secret: bool = False) -> str:
 def _without_secrets(value: object, secret: bool = False) -> object:
     """The value with what is shown of the URLs in it."""
     if isinstance(value, Mapping):
-        return {key: _without_secrets(item, secret or bool(value.get("secret"))) for key, item in value.items()}
+        hidden = secret or bool(value.get("secret"))
+        return {key: "…" if key in _CONFIDENTIAL else _without_secrets(item, hidden) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_secrets(item, secret) for item in value]
     # Also of what was meant as one, such as https:/host.

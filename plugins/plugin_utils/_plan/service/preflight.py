@@ -76,6 +76,7 @@ def host_problems(
             continue
         problems = [
             *_packages(host, facts, bool(mine), host in importers),
+            *(_import_failed(facts) if mine or host in importers else []),
             *(_libvirt(host, facts) if mine else []),
             *_pools(host, facts, mine, groups),
             *_base_pools(host, facts, bases, work.get(host) or {}),
@@ -116,6 +117,12 @@ def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, impor
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
         if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _import_failed(facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """What this run has seen: such a host neither imports nor makes machines; what it holds it may still serve."""
+    if facts.get("import_failed"):
+        yield str(facts["import_failed"])
 
 
 def _libvirt(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:

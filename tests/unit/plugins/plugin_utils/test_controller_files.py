@@ -168,3 +168,12 @@ def test_a_relative_directory_is_where_the_run_was_started(tmp_path: Path, monke
     found = {name: files.find(name, [str(project)], ["."]) for name in ("disk", "link", "../other/disk", str(other / "disk"))}
     assert [name for name, one in found.items() if one.isreg] == ["disk"]
     assert all(one.outside for name, one in found.items() if name != "disk")
+
+
+def test_a_public_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    files.write(str(path), "one", public=True)
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o664)
+    files.write(str(path), "two", public=True)
+    assert path.read_text() == "two" and path.stat().st_mode & 0o777 == 0o664
