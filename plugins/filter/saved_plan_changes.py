@@ -12,6 +12,7 @@ short_description: Whether a saved plan still fits
 description:
   - Compares a plan that P(basecast.fleet.service_plan#filter) made now with one that was saved. Other hosts, other machines, or
     other holders of a base mean that the saved one must not be run.
+  - A host that cannot be used any more costs the saved plan no more than what was planned with that host.
 positional: plan
 options:
   _input:
@@ -27,7 +28,7 @@ options:
 EXAMPLES = r"""
 - name: A saved plan fits itself
   ansible.builtin.assert:
-    that: (saved | basecast.fleet.saved_plan_changes(saved.service)) | length == 0
+    that: (saved | basecast.fleet.saved_plan_changes(saved.service)).problems | length == 0
   vars:
     # written by basecast.fleet.plan, with basecast_plan_file=plan.json
     saved: "{{ lookup('ansible.builtin.file', 'plan.json') | from_json }}"
@@ -35,11 +36,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What has changed, one sentence each; empty if the saved plan can be run.
-  type: list
-  elements: str
+  description:
+    - C(problems) are what has changed, one sentence each; if there are none the saved plan can be run.
+    - C(notes) are changes that follow from hosts that cannot be used any more.
+    - C(relay) is the relay that was saved. It is empty where such a host had a part in it; the relay is planned again then.
+  type: dict
   sample:
-    - The machine web-2 was on kvm2, missing, and is on kvm3, missing now.
+    problems: []
+    notes: ["The machine web-1 was on kvm1, create, and is on kvm1, unreachable now."]
+    relay: []
 """
 
 import json
@@ -51,7 +56,7 @@ from ..module_utils._errors import FleetError
 from ..plugin_utils._door import door
 from ..plugin_utils._plan.schemas import SERVICE_PLAN
 from ..plugin_utils._plan.service.manifest import plain
-from ..plugin_utils._plan.service.plan_file import saved_plan_changes
+from ..plugin_utils._plan.service.plan_file import fit_of
 
 
 def _content(saved: object) -> t.Any:
@@ -62,10 +67,10 @@ def _content(saved: object) -> t.Any:
 
 
 @door("saved_plan_changes", plan=SERVICE_PLAN)
-def changes_of(saved: object, plan: object) -> list[str]:
+def changes_of(saved: object, plan: object) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        return saved_plan_changes(_content(saved), plain(plan))
+        return fit_of(_content(saved), plain(plan))._asdict()
     except (FleetError, KeyError, TypeError, ValueError) as error:
         raise AnsibleFilterError(f"basecast.fleet.saved_plan_changes: {error}") from None
 

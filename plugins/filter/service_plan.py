@@ -147,7 +147,8 @@ _value:
       machines that are no longer asked for. C(wanted_files): by host, what it is to look for, as
       M(basecast.fleet.base_disk_source_info) takes it in C(wanted). C(adoptions): by host, the files that become base disks
       there. C(claims): by host, what M(basecast.fleet.host_claim)
-      is to be given. C(notes) and C(problems): sentences, of which only the latter stand in the way."
+      is to be given. C(bad_hosts): by host, why it cannot do its part. C(silent): hosts that could not be asked. C(notes) and
+      C(problems): sentences, of which only the latter stand in the way."
   type: dict
   sample:
     format: 1

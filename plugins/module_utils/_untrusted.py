@@ -136,7 +136,7 @@ class Value:
         if not isinstance(self.raw, dict):
             raise self.wrong("a mapping")
         if len(self.raw) > limit:
-            raise self.wrong(f"at most {limit} keys")
+            raise Malformed(self.place, f"it has {len(self.raw)} keys; at most {limit} are accepted")
         return self.raw
 
     def entries(self, limit: int) -> dict[str, Value]:
@@ -150,7 +150,7 @@ class Value:
         if not isinstance(self.raw, (list, tuple)):
             raise self.wrong("a list")
         if len(self.raw) > limit:
-            raise self.wrong(f"at most {limit} entries")
+            raise Malformed(self.place, f"it has {len(self.raw)} entries; at most {limit} are accepted")
         return [Value(item, f"{self.place}[{number}]") for number, item in enumerate(self.raw)]
 
     def text(self, limit: int = 1024, pattern: str | None = None, what: str = "") -> str:

@@ -28,7 +28,9 @@ _SAFE = "/%:@!$&'()*+,;=~"
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,8}){1,2}$")
 # A user's name, which may be an address of mail, and password, also one that has / or ? in it as it is; also where the slashes are
 # missing, or the @ is encoded. A number behind a colon is a port.
-_USER = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/*(?P<user>(?!\[)[^/?#:\s]*:(?![0-9]*(?:[/?#]|$)).*(?:@|%40))", re.DOTALL)
+_USER = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:/*(?P<user>(?!\[)[^/?#:\s]*:(?![0-9]*(?:[/?#]|$)).*(?:@|%40|＠|%EF%BC%A0))", re.DOTALL)
+# The same without a scheme, or behind one with a wide colon, as keyboards for Chinese and Japanese give them. A digest is no host.
+_BARE_USER = re.compile(r"\s*(?P<user>[^/?#\s:：]+[:：](?![0-9]+(?:[/?#]|$)).*(?:@|%40|＠|%EF%BC%A0))(?!sha256:)", re.DOTALL)
 
 # A shorter part of a path may be a common word, which would be hidden wherever it occurs.
 _SHORTEST_SECRET_PART = 16
@@ -80,7 +82,7 @@ def public_url(url: str, secret: bool = False) -> str:
 
     :param secret: also without its path, of which only the suffix stays, such as ``….qcow2.xz``.
     """
-    user = _USER.match(url)
+    user = _USER.match(url) or (_BARE_USER.match(url) if "://" not in url else None)
     if user is not None:
         url = url[: user.start("user")] + url[user.end("user") :]
     try:

@@ -19,7 +19,7 @@ from pathlib import Path
 import jsonschema
 from ansible_collections.basecast.fleet.tests.lab import LabError
 
-from . import machine, results
+from . import deployment, machine, results
 from .field import Field
 from .results import Run, ToolResult
 from .scenarios import Scenario, UnknownName, select
@@ -27,6 +27,8 @@ from .tools import TOOLS, Tool
 
 # When the relaying host dies, as a part of the time that the physical limit is.
 KILL_AT = 0.4
+
+OURS = ("relay", "deploy")  # how names of tools begin
 
 OUTPUT = machine.CHECKOUT / "tests/output/bench"
 PLOT_PYTHON = machine.CHECKOUT / ".venv-plot/bin/python"
@@ -69,21 +71,42 @@ def once(field: Field, tool: Tool, size: int, incident_s: float | None) -> Run:
 def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
     """The scenario's results after each tool, so that a run that is broken off leaves what it has."""
     say(f"{scenario.title}:")
+    if scenario.kind == "deploy":
+        yield from deployed(scenario)
+        return
     with Field(scenario) as field:
-        whole: dict[str, t.Any] = {
-            "name": scenario.name,
-            "title": scenario.title,
-            "kind": scenario.kind,
-            "receivers": scenario.receivers,
-            "rate_mbps": scenario.rate_mbps,
-            "between_mbps": scenario.between_mbps,
-            "file_system": field.fs,
-            "congestion_control": field.congestion_control,
-            "results": [],
-        }
+        whole = described(scenario, file_system=field.fs, congestion_control=field.congestion_control)
         for name in scenario.tools:
             whole["results"].append(results.as_json(measure(field, TOOLS[name])))
             yield whole
+
+
+def described(scenario: Scenario, **facts: str) -> dict[str, t.Any]:
+    """The scenario's results before the first one."""
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "kind": scenario.kind,
+        "receivers": scenario.receivers,
+        "rate_mbps": scenario.rate_mbps,
+        "between_mbps": scenario.between_mbps,
+        **facts,
+        "results": [],
+    }
+
+
+def deployed(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
+    """Whole deployments, by each way."""
+    with deployment.Ground(scenario) as ground:
+        whole = described(scenario, congestion_control=ground.congestion_control)
+        for way in deployment.WAYS:
+            if way.name not in scenario.tools:
+                continue
+            for result in deployment.measured(ground, way):
+                (run,) = result.runs
+                say(f"  {result.title}: {results.shown(run.seconds, '.1f')} s{'' if run.complete else f': exit {run.exit}: {run.said}'}")
+                whole["results"].append(results.as_json(result))
+                yield whole
 
 
 def main(argv: list[str]) -> int:
@@ -98,13 +121,13 @@ def main(argv: list[str]) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     begin = time.monotonic()
-    used = {name for scenario in scenarios for name in scenario.tools}
+    used = {name for scenario in scenarios for name in scenario.tools if name in TOOLS}
     found: dict[str, t.Any] = {
         "format": results.FORMAT,
         "command": shlex.join(["python", "-m", "tests.bench", *argv]),
         "started_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
-        "machine": machine.facts(),
+        "machine": {**machine.facts(), **machine.calibration()},
         "versions": dict(sorted(one for name in used for one in TOOLS[name].versions().items())),
         "scenarios": [],
     }
@@ -121,8 +144,10 @@ def main(argv: list[str]) -> int:
     say(results.text(found))
     say(f"{found['seconds']:.0f} s in all; results in {options.output}")
     say(plotted(options.output))
+    if told := results.busy(found):
+        say(told)
     # A peer's failure is a result; ours is an error.
-    own = [results.from_json(one) for scenario in found["scenarios"] for one in scenario["results"] if one["tool"].startswith("relay")]
+    own = [results.from_json(one) for scenario in found["scenarios"] for one in scenario["results"] if one["tool"].startswith(OURS)]
     return 0 if all(one.complete for one in own) else 1
 
 

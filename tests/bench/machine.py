@@ -7,13 +7,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import mmap
 import os
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
+import time
 import typing as t
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ansible_collections.basecast.fleet.tests.lab import Lab
@@ -42,6 +47,67 @@ def facts() -> dict[str, t.Any]:
         "python": platform.python_version(),
         "load_1m": round(os.getloadavg()[0], 2),
     }
+
+
+def calibration() -> dict[str, float | None]:
+    """How fast one core does what the relay and Ansible spend their time with."""
+    block = os.urandom(1 << 20)
+    target = bytearray(64 << 20)
+    source = memoryview(bytes(64 << 20))
+
+    def copy() -> None:
+        target[:] = source
+
+    return {
+        "sha256_gib_s": round(_rate(lambda: hashlib.sha256(block), len(block)), 3),
+        "aes_gcm_gib_s": _aes_gib_s(),
+        "memory_gib_s": round(_rate(copy, len(source)), 2),
+        "empty_task_s": _empty_task_s(),
+    }
+
+
+def _rate(work: Callable[[], object], size: int, least_s: float = 0.5) -> float:
+    """GiB per processor second of work on so many bytes."""
+    begin, done = time.process_time(), 0
+    while (took := time.process_time() - begin) < least_s or not done:
+        work()
+        done += size
+    return done / 2**30 / took
+
+
+def _aes_gib_s() -> float | None:
+    """As OpenSSL tells it, for records of TLS; None without its program."""
+    try:
+        told = subprocess.run(
+            ["openssl", "speed", "-mr", "-seconds", "1", "-bytes", "16384", "-evp", "aes-256-gcm"],
+            text=True,
+            capture_output=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(r"^\+F:\d+:aes-256-gcm:([\d.]+)", told, re.I | re.M)
+    return round(float(found[1]) / 2**30, 3) if found else None
+
+
+def _empty_task_s(tasks: int = 40) -> float:
+    """Seconds that Ansible needs for a task that does nothing, on one host of this machine."""
+
+    def play(number: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "play.yml")
+            path.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.meta": "noop"}] + [
+                {"ansible.builtin.set_fact": {"nothing": 1}}] * number}]))  # fmt: skip
+            begin = time.monotonic()
+            subprocess.run(
+                [CHECKOUT / ".venv/bin/ansible-playbook", "-i", "localhost,", "-c", "local", path],
+                capture_output=True,
+                check=True,
+                cwd=folder,
+            )
+            return time.monotonic() - begin
+
+    return round(max(0.0, play(tasks) - play(0)) / tasks, 4)
 
 
 def available_bytes() -> int:

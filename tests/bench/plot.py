@@ -26,7 +26,11 @@ WHAT = {
     "sites": "time over the physical limit (file size / rate of the link between the sites)",
     "kill": "time over the same tool's undisturbed time",
     "single": "GB/s",
+    "deploy": "seconds since the command",
 }
+
+# Of the phases of a deployment, in their order.
+SHADES = ("#0b3c5d", "#1b6ca8", "#6fa8d0", "#c9b458", "#9aa5b1")
 
 
 def value(kind: str, result: dict[str, t.Any]) -> float | None:
@@ -68,6 +72,28 @@ def draw(axes: t.Any, scenario: dict[str, t.Any]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def draw_phases(axes: t.Any, scenario: dict[str, t.Any]) -> None:
+    """A bar for each deployment, cut into its phases."""
+    told = [result for result in scenario["results"] if result["runs"]]
+    names = list(dict.fromkeys(name for result in told for name in result["runs"][0]["phases"]))
+    for place, result in enumerate(told):
+        run, at = result["runs"][0], 0.0
+        for name, shade in zip(names, SHADES, strict=False):
+            seconds = run["phases"].get(name, 0.0)
+            axes.barh(place, seconds, left=at, color=shade, label=name if not place else None)
+            at += seconds
+        failed = run["seconds"] is None
+        axes.text(at, place, " failed" if failed else f" {at:.1f}", va="center", fontsize=8, color=LIMIT if failed else "black")
+    axes.set_yticks(range(len(told)), [result["title"] for result in told], fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.legend(fontsize=7, loc="lower right", frameon=False)
+    axes.set_title(scenario["title"], fontsize=10, loc="left")
+    axes.set_xlabel(WHAT["deploy"], fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def main(source: str, target: str) -> None:
     with open(source, encoding="utf-8") as file:
         found = json.load(file)
@@ -79,7 +105,7 @@ def main(source: str, target: str) -> None:
     heights = [1.2 + 0.26 * len(one["results"]) for one in scenarios]
     figure, all_axes = plt.subplots(len(scenarios), 1, figsize=(8, sum(heights)), height_ratios=heights, squeeze=False)
     for axes, scenario in zip(all_axes[:, 0], scenarios, strict=True):
-        draw(axes, scenario)
+        (draw_phases if scenario["kind"] == "deploy" else draw)(axes, scenario)
     figure.tight_layout()
     figure.savefig(target, metadata={"Date": None})
 

@@ -17,6 +17,15 @@ STATES = ("complete", "truncated", "missing", "wrong", "dead")
 
 GIB = 1024**3
 
+# Of a whole deployment, one after another.
+PHASES = ("until the copy begins", "the copy", "until all machines are started", "until all guests are up", "the rest")
+
+# A tool whose processor time others are compared with: a chain that neither encrypts nor verifies; one to one, the usual copy.
+PLAIN = {"spread": "mbuffer", "sites": "mbuffer", "single": "scp"}
+
+# Of the machine's processor time; with more of it elsewhere, figures of a run are not worth keeping.
+BUSY = 0.05
+
 _number = {"type": ["number", "null"]}
 
 SCHEMA: dict[str, t.Any] = {
@@ -63,6 +72,8 @@ SCHEMA: dict[str, t.Any] = {
                 "exit": {"type": ["integer", "null"]},
                 "cpu_s": {"type": "number"},
                 "other_cpu_s": {"type": "number"},
+                "controller_cpu_s": _number,
+                "phases": {"type": "object", "additionalProperties": {"type": "number"}},
                 "wire_ratio": _number,
                 "payload_ratio": _number,
                 "resident_mib": _number,
@@ -86,6 +97,8 @@ class Run:
     :param payload_ratio: the most that a receiver's node counted as received, over the bytes of the file.
     :param resident_mib: the most that a node of the relay ever had resident.
     :param undisturbed_s: the same without the kill.
+    :param controller_cpu_s: of a deployment: processor seconds outside of the hosts, the controller's among them.
+    :param phases: of a deployment: seconds of each of PHASES.
     :param said: the last of what the tool had to say, if it failed.
     """
 
@@ -98,6 +111,8 @@ class Run:
     payload_ratio: float | None = None
     resident_mib: float | None = None
     undisturbed_s: float | None = None
+    controller_cpu_s: float | None = None
+    phases: dict[str, float] = field(default_factory=dict)
     said: str = ""
 
     @property
@@ -146,6 +161,9 @@ class ToolResult:
         if not self.complete:
             return None
         return statistics.median(run.cpu_s / len(run.hosts) for run in self.runs) / (self.size_bytes / GIB)
+
+    def phase(self, name: str) -> float | None:
+        return statistics.median(run.phases.get(name, 0.0) for run in self.runs) if self.complete else None
 
     def most(self, name: str) -> float | None:
         found = [value for run in self.runs if (value := getattr(run, name)) is not None]
@@ -197,12 +215,14 @@ _SECONDS: Column = ("seconds", lambda one: shown(one.seconds, ".2f"))
 _CPU: Column = ("CPU s per GiB", lambda one: shown(one.cpu_s_per_gib, ".2f"))
 _END: list[Column] = [("runs", lambda one: str(len(one.runs))), ("", _remark)]
 
+_CPU_OF = {"spread": "CPU s per GiB and host", "sites": "CPU s per GiB and host", "single": _CPU[0]}
+
 _SPREAD: list[Column] = [
     _TOOL,
     ("file, MiB", lambda one: f"{one.size_bytes / 1024**2:g}"),
     _SECONDS,
     ("over limit", lambda one: shown(one.ratio, ".3f")),
-    ("CPU s per GiB and host", _CPU[1]),
+    (_CPU_OF["spread"], _CPU[1]),
     ("on the wire", lambda one: shown(one.most("wire_ratio"), ".3f")),
     ("received", lambda one: shown(one.most("payload_ratio"), ".4f")),
     *_END,
@@ -218,6 +238,14 @@ COLUMNS: dict[str, list[Column]] = {
         ("exit", _exits),
         *_END,
     ],
+    "deploy": [
+        _TOOL,
+        _SECONDS,
+        *((name, lambda one, name=name: shown(one.phase(name), ".1f")) for name in PHASES),
+        ("CPU s, hosts", lambda one: shown(one.most("cpu_s"), ".1f")),
+        ("controller", lambda one: shown(one.most("controller_cpu_s"), ".1f")),
+        ("", _remark),
+    ],
     "memory": [_TOOL, _SECONDS, ("most resident, MiB", lambda one: shown(one.most("resident_mib"), ".1f")), *_END],
     "spread": _SPREAD,
     "sites": _SPREAD,
@@ -227,9 +255,30 @@ COLUMNS: dict[str, list[Column]] = {
 def rows(scenario: Mapping[str, t.Any]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of a scenario's table, best first."""
     found = [from_json(result) for result in scenario["results"]]
-    found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
-    columns = COLUMNS[scenario["kind"]]
+    if scenario["kind"] != "deploy":  # whose order tells a story
+        found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
+    columns = [*COLUMNS[scenario["kind"]]]
+    plain = next((one for one in found if one.tool == PLAIN.get(scenario["kind"])), None)
+    if plain is not None and plain.cpu_s_per_gib:
+        place = next(at for at, (name, _cell) in enumerate(columns) if name == _CPU_OF[scenario["kind"]])
+        columns.insert(place + 1, (f"over {plain.tool}", lambda one: shown(_over(one, plain), ".2f")))
     return [name for name, _cell in columns], [[cell(one) for _name, cell in columns] for one in found]
+
+
+def _over(one: ToolResult, plain: ToolResult) -> float | None:
+    """Processor time per byte and host over that of the plain tool in the same run."""
+    mine, other = one.cpu_s_per_gib, plain.cpu_s_per_gib
+    return mine / other if mine is not None and other else None
+
+
+def busy(results: Mapping[str, t.Any]) -> str:
+    """A sentence where other processes took a good part of the machine while something was measured; empty where not."""
+    runs = [run for scenario in results["scenarios"] for one in scenario["results"] for run in one["runs"] if run["seconds"]]
+    taken = sum(run.get("other_cpu_s", 0.0) for run in runs)
+    there = sum(run["seconds"] for run in runs) * results["machine"].get("cpus", 1)
+    if not there or taken <= BUSY * there:
+        return ""
+    return f"This machine was busy with something else: {taken:.0f} of {there:.0f} CPU s went there. Measure again on an idle machine."
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -243,12 +292,24 @@ def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 def text(results: Mapping[str, t.Any]) -> str:
     """The tables, for a terminal."""
-    out: list[str] = []
+    out: list[str] = [_speeds(results["machine"])]
     for scenario in results["scenarios"]:
         out += ["", scenario["title"]]
         heading, cells = rows(scenario)
         out += ["  " + line for line in aligned([heading, *cells])]
     return "\n".join(out).lstrip("\n") + "\n"
+
+
+def _speeds(facts: Mapping[str, t.Any]) -> str:
+    """How fast the machine is, so that runs on different ones can be compared."""
+    told = {
+        "sha256_gib_s": "SHA-256 {:.2f} GiB/s",
+        "aes_gcm_gib_s": "AES-256-GCM {:.2f} GiB/s",
+        "memory_gib_s": "memory copied at {:.1f} GiB/s",
+        "empty_task_s": "an empty task of Ansible {:.3f} s",
+    }
+    known = [form.format(facts[key]) for key, form in told.items() if facts.get(key) is not None]
+    return f"This machine, one core: {', '.join(known)}" if known else ""
 
 
 def markdown(results: Mapping[str, t.Any]) -> str:

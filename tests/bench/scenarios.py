@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 MIB = 1024 * 1024
 
-Kind = t.Literal["spread", "sites", "kill", "single", "memory"]
+Kind = t.Literal["spread", "sites", "kill", "single", "memory", "deploy"]
 
 OURS = ("relay", "relay-staged")
 PEERS = (
@@ -97,6 +97,9 @@ FULL = (
     Scenario(
         "memory", "200 GiB, 256 MiB of which are not zero, from one host to 16 at once", "memory", 16, None, 200 * 1024,
         ("relay-large",), data_mib=256,
+    ),
+    Scenario(
+        "deploy", "16 machines on 8 hosts, from an image of 16 MiB, 200 Mbit/s each", "deploy", 8, 200, 16, ("deploy", "plain"),
     ),
 )  # fmt: skip
 

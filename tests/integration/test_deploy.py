@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import gzip
 import hashlib
 import http.server
 import json
@@ -591,8 +592,31 @@ def test_another_host_imports_when_one_dies_at_it(fresh_lab_factory: t.Callable[
         killing.result()
     assert died.is_set() and done.code != 0
     assert done.states == {"web-1": "unreachable", "web-2": "deployed", "web-3": "deployed"}, done
-    assert re.search(r"Lost: .*bases\[1\]: Import the base on kvm1: .* The plan is made again\.", done.out)
+    assert re.search(r"Not imported: .*bases\[1\]: Import the base on kvm1: .* The plan is made again\.", done.out)
     assert [bases(lab.hosts[name]) for name in ("kvm2", "kvm3")] == [[hashlib.sha256(image.read_bytes()).hexdigest()]] * 2
+
+
+@pytest.mark.variant
+@pytest.mark.timeout(400)
+def test_another_host_imports_when_one_has_no_room(fresh_lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
+    lab = fresh_lab_factory(hosts=3, libvirt=True, pools={"default": ("ext4", 160)})
+    packed, saved = tmp_path / "text.raw.gz", tmp_path / "plan.json"
+    packed.write_bytes(gzip.compress(b"basecast" * (5 << 20)))  # its size shows as it is unpacked
+    disk = {"name": "root", "base": "text", "differencing": True}
+    wanted = {
+        "format": 1,
+        "service": "room",
+        "bases": [{"name": "text", "version": "1", "source": {"controller": str(packed)}}],
+        "machines": [{"name": "web", "hosts": list(lab.hosts), "per_host": 1, "memory_mib": 32, "networks": [], "disks": [disk]}],
+    }
+    lab.hosts["kvm1"].fill_pool("default", leave_bytes=30 << 20)
+    assert deploy(lab, wanted, "-e", f"basecast_plan_file={saved}", playbook="plan").code == 0
+    done = deploy(lab, wanted, "-e", f"plan_file={saved}")
+    assert (done.code, done.states) == (2, {"web-1": "unfit", "web-2": "deployed", "web-3": "deployed"}), done
+    assert re.search(r"Not imported: .*bases\[0\]: Import the base on kvm1: .* The plan is made again\.", done.out)
+    assert "is run, except for hosts that cannot be used now:" in done.out
+    assert [bases(lab.hosts[name]) for name in ("kvm2", "kvm3")] == [[hashlib.sha256(gzip.decompress(packed.read_bytes())).hexdigest()]] * 2
+    assert bases(lab.hosts["kvm1"]) == []
 
 
 @pytest.mark.variant

@@ -15,6 +15,7 @@ import tempfile
 import typing as t
 
 from .._relay.errors import BadChunkList
+from .regular_file import open_regular
 
 CHUNK_BYTES = 256 * 1024
 MAGIC = b"BCCHUNK1"
@@ -43,7 +44,7 @@ class FileBytes:
 
     @classmethod
     def open(cls, path: str) -> FileBytes:
-        file = open(path, "rb", buffering=0)
+        file = os.fdopen(open_regular(path), "rb", buffering=0)
         return cls(t.cast(t.BinaryIO, file), os.fstat(file.fileno()).st_size)
 
     @classmethod

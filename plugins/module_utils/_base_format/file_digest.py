@@ -23,12 +23,12 @@ import hashlib
 import importlib
 import os
 import signal
-import stat
 import struct
 import time
 import typing as t
 
 from .chunk_list import ChunkHasher, ChunkList
+from .regular_file import open_regular
 
 # What is read at once: it stays in the processor's cache until it is hashed.
 READ_BYTES = 1024 * 1024
@@ -141,10 +141,8 @@ class FileDigest:
         # Size and time of change of the file when all of it had been read.
         self._finished: tuple[int, int] | None = None
         self._listed: ChunkList | None = None
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._descriptor = open_regular(path)
         try:
-            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
             self._watch = WriteWatch(self._descriptor)
         except BaseException:  # an interrupt must not leave the descriptor open either
             os.close(self._descriptor)

@@ -164,12 +164,15 @@ def _check_metadata(metadata: Value, sha256: str) -> None:
     metadata["signatures"].items(64)
 
 
-def record_problem(path: str, metadata: t.Mapping[str, t.Any]) -> str:
+def record_problem(path: str, metadata: t.Mapping[str, t.Any], parent_format: str | None = None) -> str:
     """Where a record contradicts the bytes that it describes, empty where it does not. A machine would get another disk than
-    was meant, or another file of the host as its parent."""
+    was meant, or another file of the host as its parent.
+
+    :param parent_format: of the base that is the parent. Read as qcow2, a raw one may itself name any file of the host.
+    """
     size, parent = metadata["virtual_size_bytes"], metadata.get("parent")
     if metadata["image_format"] == "raw":
-        found, backing = os.lstat(path).st_size, None
+        found, backing, backing_format = os.lstat(path).st_size, None, None
     else:
         try:
             header = image_header.read_qcow2(path)
@@ -177,9 +180,11 @@ def record_problem(path: str, metadata: t.Mapping[str, t.Any]) -> str:
             return f"image_format qcow2, but the file is none: {error}"
         if header.external_data:
             return "nothing of the other file in which the image keeps its data"
-        found, backing = header.virtual_size_bytes, header.backing
+        found, backing, backing_format = header.virtual_size_bytes, header.backing, header.backing_format
     if size != found:
         return f"virtual_size_bytes {size}, but the disk has {found}"
     if backing != (f"../{parent}/disk" if parent else None):
         return f"parent {parent or 'none'}, but the file names {clean(backing or 'none', 300)}"
+    if parent and backing_format != parent_format:
+        return f"parent {parent}, which is {parent_format}, but the file names the format {clean(backing_format or 'none', 300)} for it"
     return ""

@@ -193,7 +193,9 @@ class _Fetch:
             if not block:
                 break
             if answer.length >= 0 and self._position + len(block) > answer.length:
-                raise DownloadFailed(f"{self._public}: more came than the {answer.length} bytes that were announced.", url=self._public)
+                raise DownloadFailed(
+                    f"{self._public}: more came than the {answer.length} bytes that were announced; nothing was kept.", url=self._public
+                )
             self._sink.write(block)
             self._position += len(block)
         if answer.length >= 0 and self._position != answer.length:

@@ -108,7 +108,8 @@ class BaseInUse(FleetError):
     def __init__(self, sha256: str, pool: str, needed_by: t.Mapping[str, t.Sequence[str]]) -> None:
         reasons = "; ".join(f"{what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}" for what, names in needed_by.items())
         super().__init__(
-            f"The base disk {sha256} in pool {pool} is still needed by {reasons}.",
+            f"The base disk {sha256} in pool {pool} is still needed by {reasons}. Remove such machines and disks first, and "
+            "drop references with base_disk_reference.",
             sha256=sha256,
             pool=pool,
             needed_by={what: list(names) for what, names in needed_by.items()},
@@ -139,6 +140,12 @@ class UnsafePath(FleetError):
 
 class NoSpace(FleetError):
     kind = "no_space"
+
+
+class StorageFailed(FleetError):
+    """The host's own storage does not do what it is asked for."""
+
+    kind = "storage"
 
 
 class DiskConflict(FleetError):

@@ -20,7 +20,7 @@ import struct
 import typing as t
 
 from .._untrusted import MAX_BYTES, Malformed, Value, parse
-from .errors import NoSpace, UnsafePath
+from .errors import NoSpace, StorageFailed, UnsafePath
 
 DIRECTORY_MODE = 0o711
 BASE_MODE = 0o444
@@ -44,6 +44,9 @@ _UNSUPPORTED = (
     errno.ENOSYS,
     errno.ETXTBSY,
 )
+
+#: Errors by which a name, or a directory on the way to it, stands for nothing that the store has made.
+NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 #: File systems that one kernel alone works on. Any other may be mounted elsewhere too, however it is called.
 _LOCAL_TYPES = frozenset(
@@ -90,6 +93,20 @@ def ensure_directory(path: str, mode: int = DIRECTORY_MODE) -> bool:
         return False
     os.chmod(path, mode)
     return True
+
+
+def names_in(path: str) -> list[str]:
+    """What is in a directory of the store; nothing where none is, or where something else has its name."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return []
+        raise
+    try:
+        return sorted(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: str) -> None:
@@ -168,8 +185,10 @@ def json_bytes(value: t.Any) -> bytes:
 def remove_file(path: str) -> bool:
     try:
         os.unlink(path)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return False
+        raise
     return True
 
 
@@ -247,14 +266,31 @@ def remove_tree_or_file(path: str) -> None:
     """Remove a directory with its content, or a file or link."""
     try:
         mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
+    except OSError as error:
+        if error.errno in NOTHING_THERE:
+            return
+        raise
     if stat.S_ISDIR(mode):
         remove_tree(path)
         return
     if stat.S_ISREG(mode):
         set_immutable(path, False)
     remove_file(path)
+
+
+def own_file_or_none(path: str) -> None:
+    """Make sure that what has the name can be written to, or nothing has it: a file that has further names is somebody else's too,
+    and anything but a file is nothing of ours. A writer that died may have left it immutable."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        remove_tree_or_file(path)
+        return
+    set_immutable(path, False)
+    if status.st_nlink > 1:
+        remove_file(path)
 
 
 def protect(path: str) -> None:
@@ -442,13 +478,23 @@ def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
     return NoSpace(f"{attempt}: no space left in {path}; nothing incomplete was kept.", path=path)
 
 
+_OF_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EUCLEAN)
+
+
+def storage_failed(error: OSError, attempt: str, path: str) -> NoSpace | StorageFailed | None:
+    """The named failure when the error is one of this host's storage, full or out of order, and not of what was brought."""
+    if error.errno in _OF_STORAGE:
+        return StorageFailed(f"{attempt}: the storage of {path} is out of order ({error.strerror}); look at the host's storage.", path=path)
+    return no_space(error, attempt, path)
+
+
 # -- identity ---------------------------------------------------------------------------------------------------
 
 
 def parse_mounts(text: str) -> list[Mount]:
     """Mounts in the order of /proc/self/mountinfo; later ones cover earlier ones at the same point."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # other ends of lines may be in the name of a mount point, which a user may choose
         before, _separator, after = line.partition(" - ")
         fields, details = before.split(" "), after.split(" ")
         if len(fields) > 4 and len(details) > 1:

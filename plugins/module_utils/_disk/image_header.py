@@ -182,7 +182,7 @@ def vmdk_problem(head: bytes, file_name: str) -> str:
     if head[:4] == _VMDK_OLD:
         return "it is of the old ESX format (COWD)"
     if head[:4] != _VMDK_SPARSE:
-        return "it is only a description; its data lies in other files. Convert it to one file first (qemu-img convert)"
+        return "it is only a description; its data lies in other files"
     if len(head) < _SECTOR:
         return "its header is cut off"
     version, _flags, capacity = struct.unpack_from("<IIQ", head, 4)

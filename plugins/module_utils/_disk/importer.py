@@ -96,8 +96,7 @@ class Importer:
                 return self._import_path(request, self.resolve(request.src))
             return self._import_image(request) if oci.is_reference(t.cast(str, request.url)) else self._import_url(request)
         except OSError as error:
-            full = filesystem.no_space(error, "Importing the base disk", self._target.pool_path)
-            raise full or error
+            raise filesystem.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
 
     def run_own(self, request: Request, path: str) -> Result:
         """Make sure that a machine's disk, or a copy that was made of it, is a base. The caller knows that it may be read."""
@@ -111,7 +110,7 @@ class Importer:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise filesystem.no_space(error, "Importing the base disk", self._target.pool_path) or error
+            raise filesystem.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
 
     def resolve(self, src: str) -> str:
         """An absolute path; a relative one is resolved against the pool, and cannot leave it."""

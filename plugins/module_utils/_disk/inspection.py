@@ -44,7 +44,8 @@ def decide_format(name: str, head: bytes, tail: bytes, wanted: str | None) -> st
         if wanted not in ("raw", seen):
             looks = seen or image_header.foreign(head) or "raw"
             raise FormatUnclear(
-                f"{name} is no {wanted} image although format says so; its content looks like {looks}.",
+                f"{name} is no {wanted} image although format says so; its content looks like {looks}. Correct format, or give another"
+                " file.",
                 name=name,
                 format=wanted,
                 looks_like=looks,
@@ -104,7 +105,9 @@ def inspect(name: str, descriptor: int, wanted: str | None, parent: str | None) 
     elif image_format == "vpc":
         problem = image_header.vpc_problem(head, tail)
     if problem:
-        raise UnsafeImage(f"{name} cannot be imported: {problem}.", name=name)
+        raise UnsafeImage(
+            f"{name} cannot be imported: {problem}. Convert the original to one file first (qemu-img convert -O qcow2).", name=name
+        )
     return Inspection(image_format, size, False, None, ())
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import time
 import types
 
@@ -80,7 +81,9 @@ def take(path: str, subject: str, wait_s: float = 0.0, shared: bool = False, cre
             _wait(descriptor, shared, deadline, subject, path)
             if _is_current(descriptor, path):
                 held = _lease(path, shared, deadline, subject) if _other_hosts_may_come(path) else None
-                named = not shared and not os.path.isdir(path)
+                status = os.fstat(descriptor)
+                # What has another name too is somebody's file, to which nothing is written.
+                named = not shared and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
                 if named:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
@@ -175,8 +178,8 @@ def is_held(path: str) -> bool:
     if owner is not None and not lease.is_stale(alone, owner):
         return True
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+        descriptor = filesystem.open_regular(path)
+    except (OSError, UnsafePath):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -191,13 +194,16 @@ def is_held(path: str) -> bool:
 def _open(path: str, create: bool) -> int:
     if os.path.isdir(path):
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    try:
-        return os.open(path, flags, 0o600)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise UnsafePath(f"{path} is a symbolic link where a lock file is expected; remove it.", path=path)
-        raise
+    while True:
+        try:
+            return filesystem.open_regular(path, os.O_RDWR)
+        except FileNotFoundError:
+            if not create:
+                raise
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            continue
 
 
 def _is_current(descriptor: int, path: str) -> bool:

@@ -93,7 +93,7 @@ class Needs:
                 continue
             found.append(layer)
             if len(found) > _LONGEST_CHAIN:
-                raise Unknown(f"the chain under {path} has more than {_LONGEST_CHAIN} layers")
+                raise Unknown(f"the chain under {path} has more than {_LONGEST_CHAIN} layers; flatten it")
             waiting += self._parents(layer)
         return found
 

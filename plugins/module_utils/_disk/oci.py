@@ -182,7 +182,10 @@ def _admitted(reference: Reference, terms: Terms) -> Terms:
     except FleetError:
         found = ""
     if not found or not found.isascii() or not found.isprintable():
-        raise DownloadFailed(f"{reference}: the registry's token service gives no token.", url=str(reference))
+        raise DownloadFailed(
+            f"{reference}: the registry's token service gives no token; check the credentials for it (basecast_source_auth).",
+            url=str(reference),
+        )
     host = urllib.parse.urlsplit(reference.address).netloc
     return terms._replace(access=terms.access.adding(Credential(host, token=found, is_public=own is None)))
 

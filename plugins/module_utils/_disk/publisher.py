@@ -70,7 +70,12 @@ class Publisher:
     def check_sound(self, path: str, name: str, seen: Inspection) -> None:
         result = self._qemu.check(path, seen.image_format, name)
         if result.problem:
-            raise DamagedImage(f"{name} is damaged or cut off: qemu-img check finds {result.problem}.", name=name, detail=result.problem)
+            raise DamagedImage(
+                f"{name} is damaged or cut off: qemu-img check finds {result.problem}. Get it again, or repair the original"
+                " (qemu-img check -r all).",
+                name=name,
+                detail=result.problem,
+            )
 
     def publish(self, request: Request, seen: Inspection, digested: Digested, source_sha256: str, origin: t.Mapping[str, t.Any]) -> Base:
         name = str(origin["name"])

@@ -190,13 +190,19 @@ def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, digest: 
         filesystem.protect(disk)
         # Now that nobody can write it any more: nobody has since it was read.
         if not digest.is_of(disk) or digest.finish() != sha256:
-            raise FleetError(f"The base disk {sha256} in pool {store.pool} was changed while it was mended.", sha256=sha256)
+            raise FleetError(
+                f"The base disk {sha256} in pool {store.pool} was changed while it was mended; end what writes to it, and run again.",
+                sha256=sha256,
+            )
         store.prepare()
         verification.remember(store.record_path(sha256), disk)
         filesystem.sync_directory(directory)
     trouble = store.trouble(sha256)
     if trouble.text and trouble.parent is None:
-        raise FleetError(f"The base disk {sha256} in pool {store.pool} is still not usable: {trouble.text}.", sha256=sha256)
+        raise FleetError(
+            f"The base disk {sha256} in pool {store.pool} is still not usable: {trouble.text}; remove it, or import it again.",
+            sha256=sha256,
+        )
 
 
 def _new_record(directory: str, sha256: str, chunks: ChunkList) -> dict[str, t.Any]:

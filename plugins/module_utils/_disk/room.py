@@ -22,7 +22,7 @@ import os
 import typing as t
 
 from .._errors import FleetError, InvalidOption
-from . import filesystem, lock
+from . import filesystem, layout, lock
 from .errors import NoSpace
 
 DIRECTORY = ".room"
@@ -237,6 +237,7 @@ class _Found(t.NamedTuple):
 def _promises(pool_path: str) -> list[_Found]:
     """:raises FleetError: nobody knows how much a writer will need."""
     directory = os.path.join(pool_path, "bases", DIRECTORY)
+    layout.refuse_links(pool_path, "bases", DIRECTORY)
     try:
         names = sorted(os.listdir(directory))
     except FileNotFoundError:
@@ -264,6 +265,6 @@ def _found(path: str, pool_path: str) -> _Found | None:
 def _allocated(files: t.Iterable[str], pool_path: str) -> int:
     found = 0
     for name in files:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):  # where nothing is, nothing is taken
             found += filesystem.allocated_bytes(os.path.join(pool_path, name))
     return found

@@ -62,10 +62,7 @@ class Staging:
 def places(store: Store) -> list[dict[str, t.Any]]:
     """``[{"path", "bytes", "changed_at"}]`` of imports that no process is at work on, and of what was being deleted."""
     parent = os.path.join(store.directory, ".partial")
-    try:
-        names = sorted(os.listdir(parent))
-    except FileNotFoundError:
-        return []
+    names = filesystem.names_in(parent)
     left = [name for name in names if name.startswith(_DOOMED)]
     left += [name for name in names if name.startswith(_PREFIX) and not lock.is_held(os.path.join(parent, name, "lock"))]
     return [filesystem.tree_about(os.path.join(parent, name)) for name in left]
@@ -74,8 +71,7 @@ def places(store: Store) -> list[dict[str, t.Any]]:
 def sweep(store: Store) -> None:
     """Remove what imports that were killed have left."""
     parent = os.path.join(store.directory, ".partial")
-    if os.path.isdir(parent):
-        _sweep(parent)
+    _sweep(parent)
 
 
 def _discard(parent: str, directory: str, held: Lock) -> None:
@@ -92,7 +88,7 @@ def _discard(parent: str, directory: str, held: Lock) -> None:
 
 def _sweep(parent: str) -> None:
     """Remove what runs that were killed have left."""
-    for name in os.listdir(parent):
+    for name in filesystem.names_in(parent):
         directory = os.path.join(parent, name)
         if name.startswith(_DOOMED):
             filesystem.remove_tree_or_file(directory)

@@ -121,10 +121,7 @@ class Store:
 
     def ids(self) -> list[str]:
         """Digests of the directories of bases, whole or not."""
-        try:
-            return sorted(name for name in os.listdir(self.directory) if is_sha256(name))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return [name for name in filesystem.names_in(self.directory) if is_sha256(name)]
 
     def bases(self) -> list[Base]:
         return [base for base in (self.find(sha256) for sha256 in self.ids()) if base is not None]
@@ -195,10 +192,7 @@ class Store:
 
     def referred_ids(self) -> list[str]:
         """Digests that references were written for, whether the base is there or not."""
-        try:
-            return sorted(name for name in os.listdir(os.path.join(self.directory, ".refs")) if is_sha256(name))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        return [name for name in filesystem.names_in(os.path.join(self.directory, ".refs")) if is_sha256(name)]
 
     def children(self, sha256: str) -> list[str]:
         """Digests of bases whose parent this is, damaged ones included."""
@@ -303,18 +297,18 @@ class Store:
                 held = lock.take(os.path.join(directory, "lock"), f"The base disk {sha256}", left)
             except FileNotFoundError:
                 continue  # published or discarded between the two steps
-            return Partial(self, sha256, directory, held)
+            try:
+                return Partial(self, sha256, directory, held)
+            except BaseException:  # an interrupt must not leave the lock held either
+                held.close()
+                raise
 
     def partials(self) -> list[dict[str, t.Any]]:
         """[{"sha256","bytes_verified","size_bytes","allocated_bytes","in_use"}] as info modules show it; nothing is locked
         for longer than an instant."""
         directory = os.path.join(self.directory, ".partial")
         found = []
-        try:
-            names = sorted(name for name in os.listdir(directory) if is_sha256(name))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        for name in names:
+        for name in filter(is_sha256, filesystem.names_in(directory)):
             place = os.path.join(directory, name)
             disk = os.path.join(place, "disk")
             try:
@@ -343,8 +337,8 @@ class Store:
         filesystem.sync_directory(self.directory)
         filesystem.remove_tree_or_file(doomed)
         filesystem.remove_tree_or_file(self.references_directory(sha256))
-        filesystem.remove_file(self.record_path(sha256))
-        filesystem.remove_file(last_use.stamp_path(self.directory, sha256))
+        filesystem.remove_tree_or_file(self.record_path(sha256))
+        filesystem.remove_tree_or_file(last_use.stamp_path(self.directory, sha256))
         filesystem.sync_directory(self.directory)
 
     def sweep(self) -> None:
@@ -393,9 +387,8 @@ class Partial:
         self._lock = held
         self._digest: FileDigest | None = None
         self._promise: Promise | None = None
-        # A writer that died between setting the attribute and the rename leaves an immutable disk.
-        if os.path.lexists(self.disk):
-            filesystem.set_immutable(self.disk, False)
+        for path in (self.disk, self.map):
+            filesystem.own_file_or_none(path)
 
     def promise(self, size: int) -> None:
         """Room for the whole disk, until this hold ends. :raises NoSpace:"""
@@ -459,7 +452,8 @@ class Partial:
         base = self.store.find(self.sha256)
         if base is None:
             raise FleetError(
-                f"The base disk {self.sha256} was published but cannot be used: {self.store.problem(self.sha256)}.",
+                f"The base disk {self.sha256} was published but cannot be used: {self.store.problem(self.sha256)}; something else changes "
+                "files of the store: end it, and run again.",
                 sha256=self.sha256,
             )
         return base
@@ -480,7 +474,8 @@ class Partial:
 
     def _compare_record(self, metadata: t.Mapping[str, t.Any]) -> None:
         """What the record says of the bytes with the bytes, which no digest covers: whoever sent it may lie. :raises FleetError:"""
-        problem = record_problem(self.disk, metadata)
+        parent = None if metadata["parent"] is None else self.store.find(metadata["parent"])
+        problem = record_problem(self.disk, metadata, None if parent is None else parent.image_format)
         if problem:
             raise FleetError(
                 f"The base disk {self.sha256} cannot be published: its record says {problem}; compare the records of its holders.",
@@ -498,7 +493,8 @@ class Partial:
             # What stands there is no usable base (see publish): make way for one that is.
             with contextlib.suppress(UnsafePath, FileNotFoundError, NotADirectoryError):  # no disk that a machine could have open
                 record = self.store.record_path(self.sha256)
-                if in_place.put_right(target, self.sha256, self.directory, record, self.store.file_digest):
+                # Behind a link stands a file of somebody else.
+                if not os.path.islink(target) and in_place.put_right(target, self.sha256, self.directory, record, self.store.file_digest):
                     return False
             doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{filesystem.unique()}")
             os.rename(target, doomed)

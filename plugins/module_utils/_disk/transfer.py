@@ -13,6 +13,7 @@ import typing as t
 
 from .._base_format.chunk_list import ChunkHasher, ChunkList
 from .._base_format.file_digest import FileDigest
+from .._errors import FleetError
 from . import filesystem, references, verification
 from .base import Base
 from .errors import DigestMismatch
@@ -124,7 +125,7 @@ def missing_in(base: Base, target: Store) -> list[str]:
 def clone_base(base: Base, source: Store, target: Store, wanted: t.Sequence[references.Reference], wait_s: float) -> Base:
     """Bring a base and what its chain lacks into another pool of this host. References are written first.
 
-    A source that turns out damaged is a DigestMismatch, and nothing of it is kept.
+    A source that turns out damaged is a DigestMismatch, and nothing of it is kept. :raises FleetError: it is there no more.
     """
     written = target.refer(base.sha256, wanted)
     try:
@@ -132,13 +133,15 @@ def clone_base(base: Base, source: Store, target: Store, wanted: t.Sequence[refe
             original = source.find(sha256)
             if original is not None:
                 _clone_one(original, target, wait_s)
+        copied = target.find(base.sha256)
+        if copied is None:
+            raise FleetError(
+                f"The base disk {base.sha256} was removed from pool {source.pool} while it was copied; run again.", sha256=base.sha256
+            )
     except BaseException:  # an interrupt must not leave references to nothing either
         if target.find(base.sha256) is None:
             target.unrefer(base.sha256, written)
         raise
-    copied = target.find(base.sha256)
-    if copied is None:
-        raise DigestMismatch(f"The copy of {base.path}", base.sha256, "none, it has vanished")
     return copied
 
 

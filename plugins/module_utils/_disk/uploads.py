@@ -62,11 +62,7 @@ def remove(store: Store, path: str) -> bool:
 def places(store: Store) -> list[dict[str, t.Any]]:
     """``[{"path", "bytes", "changed_at"}]`` of what was uploaded and not taken yet, or never."""
     parent = os.path.join(store.directory, UPLOADS)
-    try:
-        names = sorted(os.listdir(parent))
-    except FileNotFoundError:
-        return []
-    return [filesystem.tree_about(os.path.join(parent, name)) for name in names]
+    return [filesystem.tree_about(os.path.join(parent, name)) for name in filesystem.names_in(parent)]
 
 
 def leave(path: str) -> None:

@@ -71,9 +71,13 @@ def _files(directory: str, depth: int) -> t.Iterator[str]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     for entry in entries:
-        if entry.is_file():
+        try:
+            is_file, is_directory = entry.is_file(), entry.is_dir()
+        except OSError:
+            continue  # a link in a circle, or behind which nothing can be looked at
+        if is_file:
             yield os.path.realpath(entry.path) if entry.is_symlink() else entry.path
-        elif depth > 1 and entry.is_dir():
+        elif depth > 1 and is_directory:
             yield from _files(entry.path, depth - 1)
 
 

@@ -34,6 +34,8 @@ def remember(path: str, disk: str) -> None:
         "mtime_ns": status.st_mtime_ns,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+    if os.path.isdir(path):
+        filesystem.remove_tree_or_file(path)  # a file cannot take its place
     filesystem.replace_file(path, filesystem.json_bytes(record), filesystem.BASE_MODE)
 
 

@@ -27,7 +27,7 @@ import urllib.request
 from .._errors import FleetError
 from .._text import clean
 from .._untrusted import Malformed, decimal
-from .._urls import check_url, expired, public_url
+from .._urls import check_url, expired, public_url, secrets_of
 from . import server_access, sources
 from .server_access import Access
 from .sources import Rules, SourceRefused
@@ -125,6 +125,7 @@ class Opened:
         self._request = request
         self._url = request.full_url
         self._public = terms.public(self._url)
+        self._secret = terms.secret
         self._timeout_s = terms.timeout_s
         self._expected = expected
         self._opener = urllib.request.OpenerDirector()
@@ -196,7 +197,13 @@ class Opened:
             raise DownloadFailed(f"{public}: {self._patience.ended}; nothing was kept.", url=public) from None
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-            reason = clean(error.reason, 200)
+            reason = str(error.reason)
+            # A server may repeat what it was asked for, a redirect may have added a signature of its own.
+            for hidden in sorted(
+                secrets_of(self._url, self._secret) | secrets_of(str(error.filename), self._secret), key=len, reverse=True
+            ):
+                reason = reason.replace(hidden, "…")
+            reason = clean(reason, 200)
             if error.code in (301, 302, 303, 307, 308):  # its reason may show the query of where it leads
                 reason = "and redirects in circles, or to what is neither http nor https"
             kind = BrokenOff if error.code in _PASSING else DownloadFailed

@@ -149,7 +149,9 @@ class Claims:
                 path=self._path,
             )
         except OSError as error:
-            raise ClaimsUnreadable(f"The claims in {self._path} cannot be read: {error.strerror}.", path=self._path)
+            raise ClaimsUnreadable(
+                f"The claims in {self._path} cannot be read: {error.strerror}. Check the disk under it.", path=self._path
+            )
         boot, now = self._boot_id(), self._clock()
         return Book(generation, [claim for claim in claims if claim.boot == boot and claim.until > now])
 

@@ -31,4 +31,8 @@ def seal(run_command: Runner, formats: t.Mapping[str, str]) -> None:
     code, _output, errors = run_command([require(), "--quiet", "--operations", _SEALED, *disks])
     if code != 0:
         last = errors.strip().splitlines()[-1:] or [f"exit code {code}"]
-        raise FleetError(f"virt-sysprep could not seal {', '.join(formats)}: {last[0]}", kind="seal_failed", code=code)
+        raise FleetError(
+            f"virt-sysprep could not seal {', '.join(formats)}: {last[0]}. Try libguestfs-test-tool on this host, or capture without seal.",
+            kind="seal_failed",
+            code=code,
+        )

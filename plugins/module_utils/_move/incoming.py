@@ -108,7 +108,8 @@ class Incoming:
         if fresh is None or come.virtual_size_bytes != disk.size_bytes:
             raise MoveFailed(f"What has come as {path} is not a {disk.image_format} disk of {disk.size_bytes} bytes.")
         if (come.backing is None) != (disk.base is None) or (come.backing is None) != (fresh.backing is None):
-            raise MoveFailed(f"What has come as {path} has {'no' if come.backing is None else 'a'} parent; expected the opposite.")
+            found = "no" if come.backing is None else "a"
+            raise MoveFailed(f"What has come as {path} has {found} parent; expected the opposite. Migrate it again.")
         if fresh.backing is not None and (come.backing, come.backing_format) != (fresh.backing, fresh.backing_format):
             self._qemu.set_backing(slot.temporary, fresh.backing, fresh.backing_format or "qcow2", path)
         check = self._qemu.check(slot.temporary, disk.image_format, path)

@@ -434,7 +434,9 @@ class _Live:
             except OSError:
                 pass
             listener.close()
-        raise MoveFailed(f"{_PORTS_TRIED} ports from {PORTS[0]} to {PORTS[1]} were tried, and none is free on {LOCAL} of both hosts.")
+        raise MoveFailed(
+            f"{_PORTS_TRIED} ports from {PORTS[0]} to {PORTS[1]} were tried, and none is free on {LOCAL} of both hosts. Run again."
+        )
 
     def _is_free_there(self, port: int) -> bool:
         return tunnel.ask(self._departure.peer, self._tls, {"to": tunnel.PROBE, "port": port})["free"].flag()

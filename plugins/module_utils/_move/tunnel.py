@@ -276,7 +276,9 @@ def send_file(peer: Peer, tls: Contexts, machine: str, name: str, descriptor: in
                 while offset < end:
                     data = os.pread(descriptor, min(_PIECE_BYTES, end - offset), offset)
                     if not data:
-                        raise TunnelError(f"The file {name} of {machine} became shorter while it was read.")
+                        raise TunnelError(
+                            f"The file {name} of {machine} became shorter while it was read; see what writes to it, and run again."
+                        )
                     head = _PIECE.pack(offset, len(data))
                     digest.update(head)
                     digest.update(data)

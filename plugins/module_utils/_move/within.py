@@ -272,7 +272,10 @@ class Within:
             raise MoveFailed(f"{owner.machine} is not defined on this host any more.")
         missing = [pool for pool in {entry.peer, entry.home, *entry.origins.values()} if pool not in self._host.pools]
         if missing:
-            raise MoveFailed(f"{owner.machine} was to move between pools, and this host no longer has the pool {missing[0]}.")
+            raise MoveFailed(
+                f"{owner.machine} was to move between pools, and this host no longer has the pool {missing[0]}; "
+                "give it that pool again (basecast_pools), and run again."
+            )
         about = describe(domain.xml())
         places = self._places(owner, about)
         if domain.power() != OFF:

@@ -159,6 +159,7 @@ class ServicePlan(t.TypedDict, total=False):
     notes: Sequence[str]
     problems: Sequence[str]
     bad_hosts: Mapping[str, Sequence[str]]
+    silent: Sequence[str]
     order: Mapping[str, t.Any]
     wanted_files: Mapping[str, t.Any]
     adoptions: Mapping[str, Sequence[Mapping[str, t.Any]]]

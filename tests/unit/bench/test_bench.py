@@ -12,7 +12,8 @@ import typing as t
 
 import jsonschema
 import pytest
-from ansible_collections.basecast.fleet.tests.bench import machine, results
+import yaml
+from ansible_collections.basecast.fleet.tests.bench import deployment, machine, results
 from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
 from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
 from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
@@ -57,6 +58,9 @@ def test_a_star_gets_a_smaller_file_where_it_would_take_for_ever() -> None:
 
 @pytest.mark.parametrize("one", [*FULL, *QUICK], ids=lambda one: f"{one.name}-{one.size_mib}")
 def test_scenarios_name_tools_that_exist(one: Scenario) -> None:
+    if one.kind == "deploy":
+        assert set(one.tools) == {way.name for way in deployment.WAYS}
+        return
     assert set(one.tools) <= set(TOOLS)
     for name in one.tools:
         assert TOOLS[name].copies(one.receivers) >= 1
@@ -153,3 +157,60 @@ def test_a_machine_that_cannot_keep_its_memory_is_measured_all_the_same(tmp_path
     with machine.keeping_memory(tmp_path / "none") as kept:
         assert not kept
     assert not list(tmp_path.iterdir())
+
+
+# --- whole deployments, and what makes runs on different machines comparable
+
+REPORT = {
+    "zero_s": 10.0,
+    "transfers": [{"started_s": 0.5, "ended_s": 2.0}, {"started_s": None, "ended_s": None}, {"started_s": 0.2, "ended_s": 3.5}],
+    "machines": [{"times": {"started_s": 4.0, "reported_s": 12.0}}, {"times": {"started_s": 6.0, "reported_s": 11.0}}],
+}
+
+
+def test_phases_of_our_deployment_come_from_its_report() -> None:
+    times = deployment.times_of_report(REPORT)
+    assert times == {"copying": 10.2, "copied": 13.5, "started": 16.0, "up": 22.0}
+    assert [round(one, 1) for one in deployment.phases(times, 25.0).values()] == [10.2, 3.3, 2.5, 6.0, 3.0]
+
+
+def test_what_did_not_happen_took_no_time() -> None:
+    nothing = deployment.times_of_report({"zero_s": 5.0, "transfers": [], "machines": [{"times": {"started_s": None, "reported_s": None}}]})
+    assert nothing == {}
+    assert list(deployment.phases(nothing, 8.0).values()) == [0.0, 0.0, 0.0, 0.0, 8.0]
+
+
+def test_phases_of_the_plain_playbook_are_its_tasks() -> None:
+    plain = yaml.safe_load((deployment.PLAIN / "deploy.yml").read_text())
+    lines = [(float(at), f"TASK [{task['name']}] ****") for at, task in enumerate(plain[0]["tasks"])]
+    times = deployment.times_of_tasks([*lines, (40.0, "PLAY RECAP ****")])
+    assert list(times) == ["copying", "copied", "started", "up"]
+    assert times["copying"] < times["copied"] < times["started"] < times["up"] == 40.0
+
+
+def test_processor_time_is_told_beside_a_plain_chain_of_the_same_run() -> None:
+    heading, cells = results.rows(found(tool(ran(6.0)), tool(ran(5.5), name="mbuffer"))["scenarios"][0])
+    at = heading.index("over mbuffer")
+    assert {line[0]: line[at] for line in cells} == {"Relay": "1.00", "Mbuffer": "1.00"}
+    assert "over mbuffer" not in results.rows(found(tool(ran(6.0)))["scenarios"][0])[0]
+
+
+def test_deployments_stay_in_their_order_with_their_phases() -> None:
+    runs = {f"deploy-{kind}": ran(seconds, phases=dict.fromkeys(results.PHASES, 1.0)) for kind, seconds in (("cold", 30.0), ("warm", 20.0))}
+    heading, cells = results.rows(found(*(tool(run, name=name) for name, run in runs.items()), kind="deploy")["scenarios"][0])
+    assert [line[0] for line in cells] == ["Deploy-Cold", "Deploy-Warm"]
+    assert cells[0][heading.index("the copy")] == "1.0"
+
+
+def test_a_busy_machine_is_told() -> None:
+    quiet, loud = (found(tool(ran(10.0, other_cpu_s=other))) | {"machine": {"cpus": 2}} for other in (0.9, 5.0))
+    assert results.busy(quiet) == ""
+    assert results.busy(loud) == (
+        "This machine was busy with something else: 5 of 20 CPU s went there. Measure again on an idle machine."
+    )  # fmt: skip
+
+
+def test_the_speed_of_the_machine_is_told() -> None:
+    speeds = machine.calibration()
+    assert all(value is None or value >= 0 for value in speeds.values())
+    assert "SHA-256" in results.text({**found(tool(ran(6.0))), "machine": speeds}).splitlines()[0]

@@ -78,8 +78,8 @@ REPLAN = "plugin_utils._plan.relay.replan:relay_replan"
 DATA: list[tuple[str, Callable[[], t.Any]]] = [
     ("base.json: key: missing; expected a list", read("items", NAMES, 1)),
     ("base.json: key: 5 is not accepted; expected a list", read("items", 5, 1)),
-    ("base.json: key: a list of 2 is not accepted; expected at most 1 entries", read("items", [1, 2], 1)),
-    ("expected at most 1 keys", read("mapping", {"a": 1, "b": 2}, 1)),
+    ("base.json: key: it has 2 entries; at most 1 are accepted", read("items", [1, 2], 1)),
+    ("base.json: key: it has 2 keys; at most 1 are accepted", read("mapping", {"a": 1, "b": 2}, 1)),
     ("base.json: key: 'AB' is not accepted; expected 64 lower-case hexadecimal digits", read("digest", "AB")),
     ("base.json: key: missing; expected 64 lower-case hexadecimal digits", read("digest", NAMES)),
     ("base.json: key: 1 is not accepted; expected true or false", read("flag", 1)),

@@ -435,7 +435,7 @@ class Fetch:
         except OSError as error:
             transfer.fail(storage_failure(error))
         except Exception as error:  # connections wait for this thread: it must not die in silence
-            transfer.fail(RelayError(f"Unexpected {type(error).__name__} while storing chunk {index}: {error}"))
+            transfer.fail(RelayError(f"Unexpected {type(error).__name__} while storing chunk {index}: {error}. This is a defect."))
         else:
             picker.done(index)
             if self._terms.share:

@@ -15,6 +15,7 @@ import typing as t
 
 from ..._base_format.chunk_list import chunk_count
 from ..._base_format.file_digest import FileDigest
+from ..._base_format.regular_file import open_regular
 from ..errors import PartialContent
 from .page_cache import PageCache
 
@@ -32,7 +33,7 @@ class WholeFile:
     """
 
     def __init__(self, path: str, received: bool = False, readers: t.Callable[[], int] = lambda: 0) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_regular(path)
         self.size_bytes = os.fstat(self._descriptor).st_size
         self._footprint = PageCache(self._descriptor, received, readers)
 
@@ -84,12 +85,12 @@ class PartialFile:
         self._disk = self._map = -1
         self._footprint: PageCache | None = None
         try:
-            self._disk = os.open(disk, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._disk = open_regular(disk, os.O_RDWR | os.O_CREAT)
             if digest is None:
                 self._footprint = PageCache(self._disk, True, readers)
             else:
                 self._footprint = PageCache(self._disk, True, readers, lambda: digest.position)
-            self._map = os.open(map_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            self._map = open_regular(map_path, os.O_RDWR | os.O_CREAT, 0o644)
             found = os.pread(self._map, len(header) + count + _BOOT_BYTES, 0)
             marks = found[len(header) : len(header) + count]
             usable = (
@@ -128,7 +129,7 @@ class PartialFile:
 
     def seal(self) -> None:
         """Give up the access for writing. Under the same number, as other threads read from it at this moment."""
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = open_regular(self._path)
         try:
             if not os.path.samestat(os.fstat(descriptor), os.fstat(self._disk)):
                 raise OSError(errno.ESTALE, f"{self._path} was replaced while the base arrived")

@@ -356,7 +356,9 @@ class Job:
         file = WholeFile(held.disk, received, self.offer.readers)
         if file.size_bytes != chunks.size_bytes:
             file.close()
-            raise RelayError(f"{held.disk} has {file.size_bytes} bytes, the base {chunks.size_bytes}.")
+            raise RelayError(
+                f"{held.disk} has {file.size_bytes} bytes, the base {chunks.size_bytes}. Run basecast.fleet.verify on this host."
+            )
         self._bytes = chunks.size_bytes
         self.offer.set_whole(chunks, self._node.wrap_endpoint(file))
         self._settle(HOLDING)

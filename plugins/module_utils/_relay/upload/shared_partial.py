@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from ..._base_format.chunk_list import ChunkList, chunk_count, parts
+from ..._base_format.regular_file import open_regular
 from ..clock import Clock
 from ..endpoints import Endpoint
 from ..endpoints.files import WholeFile, marks_of
@@ -96,7 +98,7 @@ class SharedPartial:
             if self._map >= 0 and not self._is_current():
                 self._retract()
             if self._map < 0:
-                self._map = os.open(self._place.map, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._map = open_regular(self._place.map)
             return marks_of(self._map, chunk_count(self._size_bytes, self._chunk_bytes))
         except OSError:
             # Not begun yet, or just published.
@@ -149,7 +151,9 @@ class SharedPartial:
 def keep_list(path: str, chunks: ChunkList) -> None:
     """Put a verified chunk list where followers look for it. :raises OSError:"""
     temporary = path + ".new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # of a run that was killed
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     with open(descriptor, "wb") as file:
         file.writelines(parts(chunks.serialised))
     os.replace(temporary, path)

@@ -83,6 +83,7 @@ def base_of(
         # Of a file that would be adopted, as long as nobody holds the base.
         "source_bytes": next((held["size_bytes"] for held in found), None),
         "place": base["place"],
+        "anywhere": _is_anywhere(source),
         "holders": holders,
         "needed_on": [],
         "import_on": None,
@@ -90,6 +91,11 @@ def base_of(
         "recorded": origin,
         "look": None,
     }
+
+
+def _is_anywhere(source: Mapping[str, t.Any]) -> bool:
+    """Whether any host can import it: where one cannot, another one may."""
+    return source["kind"] == "controller" or (source["kind"] == "url" and not source["host"])
 
 
 def note_demand(
@@ -157,7 +163,7 @@ def _place_import(
         base["parent_sha256"], parents = _parent_of(base, bases, hosts, tenant)
         if not parents:
             return
-    if source["kind"] == "controller" or (source["kind"] == "url" and not source["host"]):
+    if base["anywhere"]:
         # The first host that needs it gets it; the relay does the rest.
         first = base["needed_on"][0]
         on = first if parents is None or first in parents else next(iter(parents), first)

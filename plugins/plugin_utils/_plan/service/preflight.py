@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ....module_utils._machine.hardware import cards, drives, table
 from ..placement import Observed, disks_of
 from ..placement.fleet import hugepages_of, memory_of, pages_of, size_of_pages, usable_bytes
+from . import resources
 from .grants import refusals
 
 _GIB = 1024**3
@@ -76,6 +77,7 @@ def host_problems(
             continue
         problems = [
             *_packages(host, facts, bool(mine), host in importers),
+            *(_import_failed(facts) if mine or host in importers else []),
             *(_libvirt(host, facts) if mine else []),
             *_pools(host, facts, mine, groups),
             *_base_pools(host, facts, bases, work.get(host) or {}),
@@ -85,6 +87,7 @@ def host_problems(
             *_networks(host, facts, mine, groups),
             *_xml(host, facts, mine, groups),
             *_granted(host, facts, mine, groups),
+            *resources.problems(host, facts, mine, groups),
             *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
             *(_clock(host, facts) if host in relay_hosts else []),
@@ -102,7 +105,8 @@ def unfit_hosts(manifest: Mapping[str, t.Any], hosts: Observed) -> dict[str, dic
         asked = {**facts, "asked_by": manifest["tenant"]}
         for name in groups if facts.get("reachable") else ():
             one = [{"group": name, "host": host}]
-            told = [sentence for check in (_hardware, _networks, _xml, _granted) for sentence in check(host, asked, one, groups)]
+            checks = (_hardware, _networks, _xml, _granted, resources.problems)
+            told = [sentence for check in checks for sentence in check(host, asked, one, groups)]
             if told:
                 # Without the place in the manifest, as the list of hosts says it once.
                 found.setdefault(name, {})[host] = "; ".join(
@@ -116,6 +120,12 @@ def _packages(host: str, facts: Mapping[str, t.Any], makes_machines: bool, impor
         # An import needs nothing but qemu-img, a host that only relays needs no package at all.
         if makes_machines or (imports and missing["what"] == "qemu-img"):
             yield f"{host}: {missing['what']} is missing; install the package {missing['package']}"
+
+
+def _import_failed(facts: Mapping[str, t.Any]) -> Iterator[str]:
+    """What this run has seen: such a host neither imports nor makes machines; what it holds it may still serve."""
+    if facts.get("import_failed"):
+        yield str(facts["import_failed"])
 
 
 def _libvirt(host: str, facts: Mapping[str, t.Any]) -> Iterator[str]:
@@ -208,7 +218,7 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
     """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
     for name in dict.fromkeys(machine["group"] for machine in creating):
         group = groups[name]
-        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(group["disks"])}
+        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(resources.all_disks(group))}
         for key, problem in table.lacks(hardware, facts.get("offers"), group):
             yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
 

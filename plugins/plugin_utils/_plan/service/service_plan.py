@@ -89,7 +89,7 @@ def service_plan(
     """The whole deployment as data.
 
     :returns: ``format, service, tenant, bases {name: …}, machines [...], hosts {host: work}, surplus, notes, problems,
-        bad_hosts {host: sentences}, wanted_files {host: files}, adoptions {host: files}``.
+        bad_hosts {host: sentences}, silent [hosts that could not be asked], wanted_files {host: files}, adoptions {host: files}``.
        ``problems`` are sentences for the user; while there is one, nothing may be changed.
         ``machines[].state`` is exists, create, unreachable, unknown (whether it exists), unfit (its host) or outside.
         ``witnesses[h]`` is the record that a host without a part keeps, where it has to be written.
@@ -136,7 +136,13 @@ def service_plan(
         *_without_hosts(manifest, groups or {}, hosts),
         *_unseen(plan["machines"], manifest, hosts, groups or {}, fleet),
     ]
-    return {**plan, "problems": list(dict.fromkeys(problems)), "notes": [*scale_notes, *plan["notes"], *notes], "bad_hosts": bad.reasons}
+    return {
+        **plan,
+        "problems": list(dict.fromkeys(problems)),
+        "notes": [*scale_notes, *plan["notes"], *notes],
+        "bad_hosts": bad.reasons,
+        "silent": [host for host, facts in hosts.items() if not answers(facts)],
+    }
 
 
 class _Bad(t.NamedTuple):

@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleActionFail
+from ansible_collections.basecast.fleet.plugins.action.controller_file import ActionModule
+from ansible_collections.basecast.fleet.plugins.plugin_utils import _controller_files
 
 PLAYBOOK = """
 - hosts: localhost
@@ -76,3 +80,18 @@ def test_a_plan_that_is_written_is_not_shown(tmp_path: Path, before: str | None)
     assert "topsecret" not in done.stdout + done.stderr
     assert json.loads((tmp_path / "plan.json").read_text())["service"]["hosts"]["kvm1"]["seeds"][0]["user_data"] == "topsecret"
     assert (tmp_path / "plan.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: path.mkdir(), "manifest: .*/shop.yml is a directory; expected a file"),
+        (os.mkfifo, "manifest: .*/shop.yml is a pipe; expected a file"),
+        (lambda path: path.write_bytes(b"name: caf\xe9"), r"manifest: .*/shop.yml is not UTF-8 text \(byte 9\); save it as UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, make: t.Callable[[Path], t.Any], told: str) -> None:
+    make(tmp_path / "shop.yml")
+    found = _controller_files.find("shop.yml", [str(tmp_path)])
+    with pytest.raises(AnsibleActionFail, match=told):
+        ActionModule._content(found, "manifest")

@@ -10,6 +10,7 @@ import types
 import typing as t
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.basecast.fleet.plugins.action.relay_progress import ActionModule
 from ansible_collections.basecast.fleet.tests.unit.plugins.plugin_utils._plan.monitor import test_step as watched
@@ -61,3 +62,13 @@ def test_a_watcher_that_tells_nonsense_counts_as_silent(monkeypatch: pytest.Monk
     told = action.run(task_vars={})
     assert told["act"] and told["watch"]["ask"] == ["1"] and told["watch"]["watcher"] != "1"
     assert "fleet" not in told
+
+
+@pytest.mark.parametrize("watch", [{}, {"watcher": "1"}, {"watcher": 5, "plan": []}])
+def test_a_watch_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, watch: dict[str, t.Any]) -> None:
+    given = {"watch": watch, "run": "r", "stage": 0, "collected": [], "poll_s": 1, "answer_s": 1, "once": True}
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
+    action = ActionModule.__new__(ActionModule)
+    monkeypatch.setattr(action, "validate_argument_spec", lambda argument_spec: (None, given))
+    with pytest.raises(AnsibleActionFail, match=r"watch: invalid state: .*; expected what the filter relay_watch returns"):
+        action.run(task_vars={})

@@ -118,3 +118,8 @@ def test_the_variable_of_a_host_counts_not_that_of_a_machine(monkeypatch: pytest
     hostvars: dict[str, t.Any] = {"shop-web-1": {}, **{host: {"basecast_fleet": "rack"} for host in GROUPS["all"]}}
     groups = {**GROUPS, "all": names, "basecast_machines": ["shop-web-1"]}
     assert look(monkeypatch, "hosts", groups=groups, hostvars=hostvars) == ["kvm2"]
+
+
+def test_another_term_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AnsibleError, match=r"fleet: invalid value \['machines'\]; expected hosts, or nothing"):
+        look(monkeypatch, "machines")

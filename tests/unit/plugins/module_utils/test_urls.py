@@ -46,7 +46,7 @@ BAD_URLS = [
     [*BAD_URLS, "ftp://h/a", "/etc/passwd", "https://user:secret@h/a", "nbd://h", "http://[secret:secret@/?secret"]
     + ["https://user:x/secret@h/a", "https://user:secret?@h/a", "https:/user:secret@h"]
     + ["http://me@example.org:secret/1@h/x", "https://me@corp:secret?x@h/y", "http:user:secret@h/x", "http:\\\\user:secret@h/x"]
-    + ["http://user:secret%40h/x"],
+    + ["http://user:secret%40h/x", "user:secret@h/x", "user:8secret@h", "http://user:secret＠h/x", "https：//user:secret@h/x"],
 )
 def test_refused_urls(url: str) -> None:
     with pytest.raises(InvalidOption) as error:
@@ -64,6 +64,7 @@ def test_what_is_shown_of_a_url() -> None:
     assert public_url("https://me@example.org:p/q@h:1/x?y") == "https://h:1/x"
     assert public_url("https://h:8080/a%40b") == "https://h:8080/a%40b"
     assert public_url("oci://h:5000/a@sha256:0") == "oci://h:5000/a@sha256:0"
+    assert public_url("a:12@sha256:0") == "a:12@sha256:0"
     assert file_name("https://h/a/b%20c.qcow2?x=y") == "b c.qcow2"
 
 

@@ -139,3 +139,11 @@ def test_a_damaged_list_is_refused(damage: object, message: str) -> None:
     raw = hasher.finish()[1].to_bytes()
     with pytest.raises(BadChunkList, match=message):
         ChunkList.from_bytes(damage(raw))  # type: ignore[operator]
+
+
+def test_a_list_that_became_shorter_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "chunks").write_bytes(bytes(100))
+    listed = FileBytes.open(str(tmp_path / "chunks"))
+    os.truncate(tmp_path / "chunks", 60)
+    with pytest.raises(BadChunkList, match="The chunk list ends after 60 of 100 bytes"):
+        listed[50:100]

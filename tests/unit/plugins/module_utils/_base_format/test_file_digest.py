@@ -192,3 +192,16 @@ def test_it_knows_which_file_it_is_of(path: Path) -> None:
     assert not digest.is_of(str(path))
     assert not digest.is_of(str(path.parent / "gone"))
     digest.close()
+
+
+class Disturbed(FileDigest):
+    """Somebody writes to it each time that it is read."""
+
+    def advance(self, end: int, reading: t.Callable[[int, int], None] = lambda _offset, _count: None) -> None:
+        super().advance(end, reading)
+        by_name(Path(self.path))
+
+
+def test_who_does_not_stop_writing_is_an_error(path: Path) -> None:
+    with pytest.raises(FileChanging, match=f"Another process writes to {path}; end it, and try again"):
+        Disturbed(str(path)).finish()

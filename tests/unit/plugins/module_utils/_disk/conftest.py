@@ -159,7 +159,9 @@ def put_base(
 ) -> Base:
     if parent is not None or (image_format == "qcow2" and not data.startswith(b"QFI")):
         image_format = "qcow2"
-        data = qcow2(backing=f"../{parent}/disk" if parent else None, backing_format="raw" if parent else None) + data
+        below = store.find(parent) if parent is not None else None
+        backing_format = "raw" if below is None else below.image_format
+        data = qcow2(backing=f"../{parent}/disk" if parent else None, backing_format=backing_format if parent else None) + data
     metadata = metadata_of(data, image_format, parent, **other)
     store.refer(metadata["sha256"], refer)
     partial = store.partial(metadata["sha256"])

@@ -70,6 +70,21 @@ def test_a_record_that_contradicts_its_bytes_is_not_published(store: Store, data
     partial.discard()
 
 
+@pytest.mark.parametrize("named", ["qcow2", "vmdk", None])
+def test_a_parent_is_read_in_its_own_format(store: Store, named: str | None) -> None:
+    """A raw parent whose bytes look like an image could name any file of the host, if its child had it read as one."""
+    parent = put_base(store, as_qcow2(backing="/etc/shadow", backing_format="raw"))
+    assert parent.image_format == "raw"
+    data = as_qcow2(backing=f"../{parent.sha256}/disk", backing_format=named)
+    metadata = metadata_of(data, "qcow2", parent.sha256)
+    partial = store.partial(metadata["sha256"])
+    pathlib.Path(partial.disk).write_bytes(data)
+    with pytest.raises(FleetError, match=f"which is raw, but the file names the format {named or 'none'}"):
+        partial.publish(metadata, chunks_of(data))
+    assert store.find(metadata["sha256"]) is None
+    partial.discard()
+
+
 def record_problem_of(store: Store, data: bytes, metadata: dict[str, t.Any]) -> str:
     path = pathlib.Path(store.pool_path) / "looked-at"
     path.write_bytes(data)

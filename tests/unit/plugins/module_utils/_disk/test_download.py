@@ -95,6 +95,7 @@ def test_what_has_not_changed_is_not_sent_again(server: str, tmp_path: t.Any) ->
     assert get(f"{server}/a", tmp_path, Validators('"v0"'))[1] == CONTENT
 
 
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(
     ("path", "word"), [("/short", "ended after"), ("/missing", "404"), ("/to-file", "302 and redirects .* to what is neither http")]
 )
@@ -147,10 +148,10 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "part": (OK + b"Content-Length: 5\r\nContent-Range: bytes 0-4/5000\r\n\r\nhello", "Content-Range"),
     "206": (b"HTTP/1.1 206 Part\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\nhello", "answers 206"),
     "204": (b"HTTP/1.1 204 No Content\r\n\r\n", "answers 204"),
-    "short": (OK + b"Content-Length: 10\r\n\r\nhello", "after 5 of 10 bytes|broke off"),
+    "short": (OK + b"Content-Length: 10\r\n\r\nhello", "the transfer ended after 5 of 10 bytes; nothing was kept|broke off"),
     "no length": (OK + b"\r\nhello", "does not say how long"),
     "HTTP/1.0 without length": (b"HTTP/1.0 200 OK\r\n\r\nhello", "does not say how long"),
-    "chunks end early": (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "broke off"),
+    "chunks end early": (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "the transfer broke off; nothing was kept"),
     "a chunk ends early": (OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nhello", "broke off"),
     "chunk of nonsense": (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello", "broke off|cannot be fetched"),
     "negative chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n", "broke off|cannot be fetched"),
@@ -160,6 +161,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000, "cannot be fetched"),
     "500 headers": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n", "cannot be fetched"),
     "escapes": (b"HTTP/1.1 404 \x1b]0;owned\x07\x1b[2K\r\nContent-Length: 0\r\n\r\n", "404 .x1b]0;owned.x07.x1b.2K"),
+    "what was asked for": (b"HTTP/1.1 404 No /x?sig=secret-1 or secret-1\r\nContent-Length: 0\r\n\r\n", "404 No /x"),
     "redirect to a file": (b"HTTP/1.1 302 x\r\nLocation: file:///etc/passwd?sig=secret-2\r\n\r\n", "302 and redirects"),
     "redirect to ftp": (b"HTTP/1.1 302 x\r\nLocation: ftp://8.8.8.8/x?sig=secret-2\r\n\r\n", "not followed|and redirects"),
     "redirect to metadata": (b"HTTP/1.1 302 x\r\nLocation: http://169.254.169.254/latest?sig=secret-2\r\n\r\n", "link-local address"),
@@ -472,3 +474,26 @@ def test_other_answers_to_a_question_stand(head: int) -> None:
         with pytest.raises(DownloadFailed, match=str(head)):
             download.ask(f"{server.url}/x", Terms(Rules(hosts=("127.0.0.1",))))
         assert [asked.method for asked in server.asked] == ["HEAD"]
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_what_breaks_off_too_often_is_left(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_ATTEMPTS", 2)
+    with Server({"/x": File(LONG, cut=CUT)}) as server:
+        with pytest.raises(DownloadFailed, match="/x: the transfer broke off 2 times; nothing was kept"):
+            get(f"{server.url}/x", tmp_path)
+        assert len(server.asked) == 2
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_part_longer_than_the_file_is_refused(tmp_path: t.Any) -> None:
+    begin = OK + b'ETag: "1"\r\nContent-Length: 10\r\n\r\nhello'
+    part = b'HTTP/1.1 206 Part\r\nETag: "1"\r\nContent-Range: bytes 5-9/10\r\nTransfer-Encoding: chunked\r\n\r\n7\r\nworld!!\r\n0\r\n\r\n'
+    with pytest.raises(DownloadFailed, match="more came than the 10 bytes that were announced; nothing was kept"):
+        get(Raw(begin, part).url, tmp_path, hosts=("127.0.0.1",))
+
+
+def test_a_text_that_ends_early_is_not_read() -> None:
+    server = Raw(OK + b"Content-Length: 10\r\n\r\nhello")
+    with pytest.raises(DownloadFailed, match=r"the transfer ended after 5 of 10 bytes\.|broke off"):
+        download.read_text(server.url, Terms(Rules(hosts=("127.0.0.1",))), 100)

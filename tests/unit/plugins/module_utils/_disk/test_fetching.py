@@ -147,7 +147,8 @@ def test_zstd_is_refused_before_anything_is_fetched(run: Run, server: Server, mo
     assert server.asked == []
 
 
-def test_a_transfer_that_breaks_off_is_unpacked_on(run: Run, server: Server) -> None:
+def test_a_transfer_that_breaks_off_is_unpacked_on(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_FIRST_WAIT_S", 0.0)
     image = qcow2() + os.urandom(3 << 20)
     server.files["/x.qcow2.xz"] = File(lzma.compress(image), cut=1 << 20)
     assert t.cast(t.Any, run(url=f"{server.url}/x.qcow2.xz").base).sha256 == sha256(image)

@@ -19,6 +19,7 @@ MOUNTS = """\
 31 25 0:27 / /proc rw shared:2 - proc proc rw
 40 25 7:0 / /var/lib/libvirt/images rw - xfs /dev/mapper/vg-images rw
 41 40 0:40 / /var/lib/libvirt/images/with\\040space rw - nfs4 filer:/export/a rw
+44 25 0:43 / /srv/eve\x0c rw - fuse.evil eve rw
 42 25 0:41 / /mnt rw - tmpfs tmpfs rw
 43 42 0:42 / /mnt rw - btrfs /dev/vdb rw
 """
@@ -32,6 +33,7 @@ MOUNTS = """\
         ("/var/lib/libvirt/images/bases", Mount("xfs", "/dev/mapper/vg-images", "/var/lib/libvirt/images")),
         ("/var/lib/libvirt/images/with space", Mount("nfs4", "filer:/export/a", "/var/lib/libvirt/images/with space")),
         ("/mnt", Mount("btrfs", "/dev/vdb", "/mnt")),
+        ("/srv/eve\x0c/pool", Mount("fuse.evil", "eve", "/srv/eve\x0c")),
     ],
 )
 def test_mount_of_a_path(path: str, wanted: Mount) -> None:
@@ -87,8 +89,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: t.Any) -> No
 def test_links_and_devices_are_not_opened(tmp_path: t.Any) -> None:
     os.symlink("/etc/hostname", tmp_path / "link")
     os.mkfifo(tmp_path / "fifo")
-    for name in ("link", "fifo"):
-        with pytest.raises(UnsafePath):
+    for name, told in (("link", "is a symbolic link where a file of the store is expected; remove it"), ("fifo", "is not a regular file")):
+        with pytest.raises(UnsafePath, match=f"/{name} {told}"):
             filesystem.open_regular(str(tmp_path / name))
 
 
@@ -131,3 +133,14 @@ def test_removing_a_tree_follows_no_links(tmp_path: t.Any) -> None:
 def test_a_full_disk_has_a_name() -> None:
     assert isinstance(filesystem.no_space(OSError(errno.ENOSPC, ""), "Copying", "/p"), NoSpace)
     assert filesystem.no_space(OSError(errno.EIO, ""), "Copying", "/p") is None
+
+
+def test_failures_of_the_storage_are_named() -> None:
+    assert isinstance(filesystem.storage_failed(OSError(errno.EDQUOT, ""), "Copying", "/p"), NoSpace)
+    failed = filesystem.storage_failed(OSError(errno.EIO, "Input/output error"), "Copying", "/p")
+    assert failed is not None
+    assert (failed.message, failed.kind) == (
+        "Copying: the storage of /p is out of order (Input/output error); look at the host's storage.",
+        "storage",
+    )
+    assert filesystem.storage_failed(OSError(errno.ECONNRESET, ""), "Copying", "/p") is None

@@ -77,3 +77,11 @@ def test_a_planted_link_is_not_followed(store: Store, tmp_path: Path, below: str
         if not below:
             os.unlink(store.directory)
             os.rename(store.directory + ".away", store.directory)
+
+
+def test_a_file_that_no_run_has_made_is_named(store: Store) -> None:
+    holds.hold([store], "run-1", [put_base(store).sha256], 100.0)
+    directory = os.path.join(store.directory, ".held")
+    os.rename(os.path.join(directory, "run-1.json"), os.path.join(directory, "my hold.json"))
+    with pytest.raises(FleetError, match=r"\.held/my hold\.json is not a hold of a run; remove it"):
+        holds.standing(store)

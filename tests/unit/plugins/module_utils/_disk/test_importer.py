@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -206,7 +207,9 @@ def test_a_damaged_qcow2_is_refused(run: Run, tmp_path: t.Any, store: Store, qem
     (tmp_path / "a.qcow2").write_bytes(qcow2())
     qemu_runner.check_answer = (2, '{"corruptions": 5}', "ERROR beyond the end\n")
     for check_mode in (True, False):
-        with pytest.raises(DamagedImage, match="5 corruptions: ERROR beyond the end"):
+        with pytest.raises(
+            DamagedImage, match=r"is damaged or cut off: qemu-img check finds 5 corruptions: ERROR beyond the end. Get it again"
+        ):
             run(check_mode, src=tmp_path / "a.qcow2")
     assert store.ids() == leftovers(store) == []
 
@@ -372,3 +375,56 @@ def test_only_regular_files(run: Run, tmp_path: t.Any) -> None:
         run(src=tmp_path / "fifo.raw")
     with pytest.raises(FleetError, match="does not exist"):
         run(src=tmp_path / "none.raw")
+
+
+@pytest.mark.parametrize("more", [{"mirrors": ("https://h/x",)}, {"checksum": "a" * 64}])
+def test_what_a_file_url_goes_without(run: Run, image: t.Any, more: dict[str, t.Any]) -> None:
+    with pytest.raises(InvalidOption, match=r"url: .* mirrors and checksum belong to http and https; of a file give sha256"):
+        run(url=f"file://{image}", **more)
+
+
+METHODS = {
+    "hard_link": (os, "link", "disk.raw cannot be hard linked into pool one .Invalid cross-device link.; that needs one file system"),
+    "reflink": (fcntl, "ioctl", "cannot be reflinked into pool one .file system .*.; set method to auto or copy, or use XFS or Btrfs"),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_the_storage_cannot(run: Run, image: t.Any, store: Store, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    module, name, told = METHODS[method]
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(module, name, refuse)
+    with pytest.raises(FleetError, match=told):
+        run(src=image, method=method)
+    assert store.ids() == leftovers(store) == []
+
+
+def test_a_source_that_is_exchanged_is_not_taken(run: Run, image: t.Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def exchange(source: str, target: str, **options: t.Any) -> None:
+        os.rename(source, f"{source}.old")
+        image.write_bytes(b"other".ljust(300 * 1024, b"\0"))
+        link(source, target, **options)
+
+    monkeypatch.setattr(os, "link", exchange)
+    with pytest.raises(UnsafePath, match=r"disk.raw was replaced while it was imported"):
+        run(src=image, method="hard_link")
+    assert store.ids() == leftovers(store) == []
+
+
+def test_a_source_that_changes_meanwhile_is_refused(run: Run, image: t.Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = os.preadv
+
+    def change(descriptor: int, *rest: t.Any) -> int:
+        with open(image, "r+b") as file:
+            file.write(b"other")
+        return read(descriptor, *rest)
+
+    monkeypatch.setattr(os, "preadv", change)
+    with pytest.raises(DamagedImage, match=r"disk.raw changed while it was read; import it when no program writes it"):
+        run(src=image)
+    assert store.ids() == leftovers(store) == []

@@ -61,6 +61,9 @@ def test_the_format_is_not_guessed(tmp_path: t.Any, name: str, data: bytes, want
     with pytest.raises(FormatUnclear) as error:
         look(tmp_path, name, data, wanted)
     assert "format" in error.value.message
+    if wanted is not None:
+        assert f"is no {wanted} image although format says so; its content looks like" in error.value.message
+        assert "Correct format, or give another file" in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,18 @@ def test_qcow2_that_cannot_become_a_base(tmp_path: t.Any, data: bytes, kind: typ
     [
         ("a.raw", bytes(1000), DamagedImage, "cut off"),
         ("a.raw", b"", DamagedImage, "empty"),
-        ("a.vmdk", b"# Disk DescriptorFile\n".ljust(512, b"\0"), UnsafeImage, "other files"),
+        (
+            "a.vmdk",
+            b"# Disk DescriptorFile\n".ljust(512, b"\0"),
+            UnsafeImage,
+            "cannot be imported: it is only a description; its data lies in other files. Convert",
+        ),
+        (
+            "a.vpc",
+            b"conectix".ljust(60, b"\0") + b"\0\0\0\4".ljust(452, b"\0"),
+            UnsafeImage,
+            "it has a parent. Convert the original to one file",
+        ),
         ("a.qcow2.xz", b"\xfd7zXZ\0".ljust(512, b"\0"), UnsupportedImage, "xz"),
         ("a.img", b"\x1f\x8b".ljust(512, b"\0"), UnsupportedImage, "gzip"),
     ],

@@ -18,7 +18,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, in_use, lease, lock, removal
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import LockLost, StoreBusy
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import LockLost, StoreBusy, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
 from .conftest import chunks_of, metadata_of, put_base
@@ -240,3 +240,11 @@ def test_the_server_of_a_storage_takes_leases_as_its_clients_do(
     with lock.take(str(path), "it"):
         assert path.with_name(f"{path.name}.lease").exists()
     assert not path.with_name(f"{path.name}.lease").exists()
+
+
+def test_a_link_where_a_lock_is_expected_is_not_followed(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "victim").write_bytes(b"precious")
+    os.symlink(tmp_path / "victim", tmp_path / "lock")
+    with pytest.raises(UnsafePath, match="/lock is a symbolic link where a file of the store is expected; remove it"):
+        lock.take(str(tmp_path / "lock"), "it")
+    assert (tmp_path / "victim").read_bytes() == b"precious"

@@ -148,3 +148,12 @@ def test_what_cannot_be_read_is_said(what: str, store: Store, monkeypatch: pytes
     found = Needs()
     found.add_pool(store, [store])
     assert len(found.unknown) == 1 and "Input/output error" in found.unknown[0]
+
+
+def test_a_chain_without_end_is_not_followed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "_LONGEST_CHAIN", 3)
+    for number in range(6):
+        put(tmp_path / f"{number}", qcow2(backing=f"{number + 1}", backing_format="qcow2"))
+    found = Needs()
+    found.add(str(tmp_path / "0"), "a domain")
+    assert found.unknown == [f"a domain: the chain under {tmp_path}/0 has more than 3 layers; flatten it"]

@@ -57,6 +57,7 @@ class Registry(Server):
     def __init__(self, certificate: pathlib.Path, guarded: bool = False, away: Server | None = None) -> None:
         super().__init__(certificate=certificate)
         self.guarded, self.away = guarded, away
+        self.token = json.dumps({"token": TOKEN}).encode()
         self.challenge = f'Bearer realm="{self.url}/token",service="registry",scope="repository:team/vm:pull"'
 
     @property
@@ -71,7 +72,7 @@ class Registry(Server):
         elif self.guarded and request.path.startswith("/token?") and given != BASIC:
             self._short(request, 401)
         elif self.guarded and request.path.startswith("/token?"):
-            self.files[request.path] = File(json.dumps({"token": TOKEN}).encode())
+            self.files[request.path] = File(self.token)
             super().answer(request)
         else:
             super().answer(request)
@@ -210,6 +211,15 @@ def test_tokens(run: Run, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
             run(url=f"{registry.name}:latest", credentials=(alice,), sha256="0" * 64)
 
 
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"token": ""}', '{"token": "a\u00e4"}'.encode(), b'{"token": "a\\nb"}'])
+def test_an_answer_without_a_token(run: Run, pem: tuple[pathlib.Path, pathlib.Path], answer: bytes) -> None:
+    with Registry(pem[1], guarded=True) as registry:
+        registry.image(tar(("disk/x.qcow2", IMAGE)))
+        registry.token = answer
+        with pytest.raises(DownloadFailed, match="token service gives no token; check the credentials for it"):
+            run(url=f"{registry.name}:latest", credentials=(Credential("127.0.0.1", "alice", "sesame"),))
+
+
 def test_credentials_get_no_token_for_strangers(run: Run, pem: tuple[pathlib.Path, pathlib.Path]) -> None:
     """A registry names the token service of another one, as realm or behind a redirect; what is got there would be shown to it."""
     with Registry(pem[1], guarded=True) as own, Registry(pem[1], guarded=True) as stranger:
@@ -247,7 +257,7 @@ def entry(name: str, kind: bytes) -> bytes:
 WRONG: dict[str, tuple[bytes, str, str]] = {
     "no disk": (tar(("etc/x", b"y")), "tar", "none of its 1 layers has a file in /disk"),
     "deeper": (tar(("disk/sub/x", b"y"), ("x/disk/y", b"z")), "tar", "none of its 1 layers"),
-    "two": (tar(("disk/a", IMAGE), ("disk/b", b"y")), "tar", "several files, a and b"),
+    "two": (tar(("disk/a", IMAGE), ("disk/b", b"y")), "tar", "a layer is of no use: /disk has several files, a and b; one is expected"),
     "a link": (entry("disk/x", tarfile.SYMTYPE), "tar", "a link or a device"),
     "a hard link": (entry("disk/x", tarfile.LNKTYPE), "tar", "a link or a device"),
     "a device": (entry("disk/x", tarfile.BLKTYPE), "tar", "a link or a device"),

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import ownership, references, removal
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseInUse
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
 TENANTS = ("blue", "green", "red")
@@ -40,7 +41,7 @@ def test_a_tenant_drops_no_reference_of_another(pools: dict[str, Store]) -> None
 @pytest.mark.parametrize(
     ("tenant", "told", "hidden"),
     [
-        (None, "names: debian 12 of tenant red; tenants: red", "other tenants"),
+        (None, "is still needed by names: debian 12 of tenant red; tenants: red. Remove such machines and disks first", "other tenants"),
         ("red", "names: debian 12 of tenant red; tenants: red", "other tenants"),
         ("blue", "other tenants: 2 references and disks", "red"),
     ],
@@ -62,3 +63,15 @@ def test_children_of_others_are_a_number(pools: dict[str, Store]) -> None:
     assert own.sha256 in error.value.message
     assert theirs.sha256 not in str((error.value.message, error.value.fields))
     assert "other tenants: 1 references and disks" in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("wish", "expected", "told"),
+    [
+        (ownership.Wish(name="debian", version="12"), False, "to add a reference, sha256 is needed"),
+        (ownership.Wish("a" * 64), True, "with expected: true, each entry needs a pool"),
+    ],
+)
+def test_a_reference_needs_its_base_and_its_pool(wish: ownership.Wish, expected: bool, told: str, pools: dict[str, Store]) -> None:
+    with pytest.raises(InvalidOption, match=told):
+        ownership.plan_present(pools, "blue", [wish], expected, False)

@@ -9,7 +9,14 @@ import pathlib
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import runner
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DamagedImage, DiskBusy, NoSpace, ToolFailed, ToolMissing
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
+    DamagedImage,
+    DiskBusy,
+    NoSpace,
+    ToolFailed,
+    ToolMissing,
+    UnsupportedImage,
+)
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg, parse_check, parse_info
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Room
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import FakeQemu, fixture
@@ -58,7 +65,6 @@ def test_formats_without_check_pass() -> None:
         (1, 'qemu-img: Could not open: Failed to get shared "write" lock\nIs another process using the image?', DiskBusy),
         (-9, "", DamagedImage),
         (137, "", DamagedImage),
-        (1, "qemu-img: nonsense", ToolFailed),
     ],
 )
 def test_failures_have_names(qemu_runner: FakeQemu, code: int, errors: str, kind: type[Exception]) -> None:
@@ -111,7 +117,20 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(runner.shutil, "which", lambda name, path: None)
     with pytest.raises(ToolMissing) as error:
         QemuImg(lambda arguments: (0, "", "")).info("/x", "raw")
+    assert error.value.message == "The program qemu-img is not on this host; install the package qemu-utils."
     assert error.value.fields["package"] == "qemu-utils"
+
+
+def test_what_the_program_says_is_told(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(ToolFailed, match="Looking at /x: qemu-img ended with 1: nonsense"):
+        QemuImg(lambda _arguments: (1, "", "qemu-img: nonsense")).info("/x", "raw")
+    odd = QemuImg(lambda _arguments: (0, "[]", ""))
+    with pytest.raises(UnsupportedImage, match="/x: qemu-img's answer cannot be understood: the output of qemu-img info"):
+        odd.info("/x", "raw")
+    with pytest.raises(
+        ToolFailed, match="Measuring /x: qemu-img ended with 0: its answer cannot be understood: the output of qemu-img meas"
+    ):
+        odd.measure("/x", "raw")
 
 
 @pytest.mark.parametrize("alone", [False, True])

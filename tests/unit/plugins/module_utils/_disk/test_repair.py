@@ -192,3 +192,28 @@ def test_a_child_of_a_lost_parent_is_read_itself(pools: Pools) -> None:
     flip(child)
     assert repair(pools, "one", child.sha256, False).action == "set_aside"
     assert repair(pools, "one", grand.sha256, False).action == "waits"
+
+
+def test_a_disk_that_is_exchanged_meanwhile_is_not_taken(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = put_base(pools["one"])
+    DAMAGES["chunks missing"][0](base)
+    protect = filesystem.protect
+
+    def exchange(path: str) -> None:
+        filesystem.set_immutable(path, False)
+        os.rename(path, f"{path}.old")
+        filesystem.write_file(path, b"other", 0o644)
+        protect(path)
+
+    monkeypatch.setattr(filesystem, "protect", exchange)
+    with pytest.raises(FleetError, match="was changed while it was mended; end what writes to it"):
+        repair(pools, "one", base.sha256, False)
+
+
+def test_parents_in_a_loop_cannot_be_mended(pools: Pools) -> None:
+    parent, child, _grand = family(pools["one"])
+    record = filesystem.json_bytes({**parent.metadata, "parent": child.sha256})
+    filesystem.replace_file(os.path.join(parent.directory, "base.json"), record, 0o644)
+    DAMAGES["chunks missing"][0](child)
+    with pytest.raises(FleetError, match="is still not usable: its chain of parents is a loop; remove it, or import it again"):
+        repair(pools, "one", child.sha256, False)

@@ -292,3 +292,13 @@ def test_an_upload_keeps_its_room_until_its_end(tmp_path: pathlib.Path, space: o
     uploads.remove(store, path)
     assert store.room.free_bytes() == 50 * MIB
     assert left_in(store.pool_path) == []
+
+
+@pytest.mark.parametrize("note", [b"", b"[]", b'{"bytes": -1, "files": []}'])
+def test_a_note_that_cannot_be_read_is_named(tmp_path: pathlib.Path, note: bytes) -> None:
+    room = Room(a_pool(tmp_path))
+    room.free_bytes()
+    path = os.path.join(room.pool_path, "bases", DIRECTORY, "x.json")
+    pathlib.Path(path).write_bytes(note)
+    with pytest.raises(FleetError, match=f"{path}, which says what a writer will need, cannot be used: .*. Remove it"):
+        room.free_bytes()

@@ -290,8 +290,12 @@ def test_detours_lead_where_they_lead(tree: pathlib.Path, pools: dict[str, Store
         opened(detour.replace("one", "other").format(tree), pools)
 
 
-@pytest.mark.parametrize("nothing", ["{}/other/nothing", "{}/other/x.raw/more", "/root/nothing", "/proc/self/root/nothing"])
+@pytest.mark.parametrize(
+    "nothing",
+    ["{}/other/nothing", "{}/other/x.raw/more", "/root/nothing", "/proc/self/root/nothing", "{}/other/" + "x" * 300, "{}/other/circle"],
+)
 def test_whether_a_file_is_there_is_told_of_own_places_only(tree: pathlib.Path, pools: dict[str, Store], nothing: str) -> None:
+    os.symlink("circle", tree / "other" / "circle")
     with pytest.raises(SourceRefused, match="outside of the directories"):
         opened(nothing.format(tree), pools)
     with pytest.raises(FileNotFoundError):

@@ -5,15 +5,26 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkList, FileBytes
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, lock, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    filesystem,
+    in_use,
+    lock,
+    references,
+    staging,
+    transfer,
+    uploads,
+    verification,
+)
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NameTaken, StoreBusy, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import MAP_HEADER_BYTES, Store, map_bytes
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import chunks_of, metadata_of, put_base
 
@@ -241,3 +252,105 @@ def test_a_shared_lock_keeps_removal_out(store: Store) -> None:
         store.changing(wait_s=0.0)
     with store.changing(wait_s=0.0):
         assert lock.is_held(os.path.join(store.directory, ".lock"))
+
+
+def test_a_base_that_is_spoilt_as_it_appears_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def spoil(source: str, target: str) -> None:
+        rename(source, target)
+        if os.path.dirname(target) == store.directory:
+            os.unlink(os.path.join(target, "chunks"))
+
+    monkeypatch.setattr(os, "rename", spoil)
+    with pytest.raises(FleetError, match="was published but cannot be used: chunks is missing; something else changes files of the store"):
+        put_base(store, DATA)
+
+
+SECRET = b"of somebody else" * 1000
+PLANTED: dict[str, t.Callable[[str, pathlib.Path], object]] = {
+    "hard link": lambda place, victim: os.link(victim, place),
+    "link": lambda place, victim: os.symlink(victim, place),
+    "link in a circle": lambda place, _victim: os.symlink(place, place),
+    "pipe": lambda place, _victim: os.mkfifo(place),
+    "directory": lambda place, _victim: os.mkdir(place),
+}
+
+
+@pytest.fixture
+def victim(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "victim"
+    path.write_bytes(SECRET)
+    return path
+
+
+@pytest.mark.parametrize("name", ["disk", "map"])
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_was_planted_in_a_partial_makes_way(store: Store, victim: pathlib.Path, name: str, kind: str) -> None:
+    with store.partial("a" * 64) as partial:
+        place = getattr(partial, name)
+    PLANTED[kind](place, victim)
+    with store.partial("a" * 64) as again:
+        assert not os.path.lexists(place)
+        for path in (again.disk, again.map):
+            with open(path, "wb") as file:
+                file.write(b"ours")
+        again.discard()
+    assert victim.read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_was_planted_as_a_lock_is_not_written_to(store: Store, victim: pathlib.Path, kind: str) -> None:
+    """Nor does it keep anybody waiting, or what is held from being given back."""
+    partial = store.partial("a" * 64)
+    partial.close()
+    place = os.path.join(partial.directory, "lock")
+    os.unlink(place)
+    PLANTED[kind](place, victim)
+    assert store.partials()[0]["in_use"] is False
+    if kind in ("link", "link in a circle", "pipe"):
+        with pytest.raises(UnsafePath, match="lock"):
+            store.partial("a" * 64)
+    else:
+        store.partial("a" * 64).close()
+    assert victim.read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.parametrize("place", [f".partial/{'a' * 64}", ".partial", ".incoming", ".room", f".refs/{'b' * 64}", ".used", "../circle"])
+def test_what_was_planted_in_a_store_hides_nothing(store: Store, victim: pathlib.Path, place: str, kind: str) -> None:
+    base = put_base(store, DATA)
+    path = os.path.join(store.directory, place)
+    filesystem.remove_tree_or_file(path)
+    PLANTED[kind](path, victim)
+    assert [one["sha256"] for one in survey({store.pool: store})["pools"][store.pool]["bases"]] == [base.sha256]
+    assert (staging.places(store), uploads.places(store)) == ([], [])
+    assert store.unrefer("b" * 64, [references.tenant_of("blue")]) == []
+    assert victim.read_bytes() == SECRET
+
+
+@pytest.mark.parametrize("record", [".verified", ".used"])
+def test_a_directory_in_place_of_a_record_goes(store: Store, record: str) -> None:
+    base = put_base(store, DATA)
+    path = os.path.join(store.directory, record, base.sha256)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    filesystem.remove_file(path)
+    os.makedirs(os.path.join(path, "more"))
+    verification.remember(store.record_path(base.sha256), base.path)
+    assert store.find(base.sha256, changed=False) is not None
+    store.remove(base.sha256)
+    assert not os.path.lexists(path)
+
+
+def test_a_base_behind_a_link_is_not_put_right(store: Store, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link to a directory whose disk is open looks like a damaged base that machines read."""
+    data = DATA[:4096]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "disk").write_bytes(bytes(4096))
+    (foreign / "chunks").write_bytes(b"mine")
+    store.prepare()
+    monkeypatch.setattr(in_use, "look", lambda _descriptor: in_use.Use(False, ("domain web-1",)))
+    os.symlink(foreign, store.base_directory(metadata_of(data)["sha256"]))
+    assert transfer.verify(put_base(store, data)) == ""
+    assert ((foreign / "disk").read_bytes(), (foreign / "chunks").read_bytes()) == (bytes(4096), b"mine")

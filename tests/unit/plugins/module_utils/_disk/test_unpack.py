@@ -191,3 +191,14 @@ def test_digests_of_what_comes(tmp_path: pathlib.Path) -> None:
     finally:
         sink.close()
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("takes", [0, 100])
+def test_a_program_that_ends_before_its_input_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+    program = tmp_path / "zstd"
+    program.write_text(f"#!/bin/sh\nexec head -c {takes}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(unpack, "find_program", lambda _name: str(program))
+    monkeypatch.setattr(unpack, "_zstd_module", lambda: None)
+    with pytest.raises(unpack.Undecodable, match="disk cannot be unpacked as zstd: something follows its end"):
+        into(tmp_path / "x", "zstd", zstd(os.urandom(1 << 20)))

@@ -167,6 +167,12 @@ def test_damage_is_never_taken_for_no_claims(host: Host, tmp_path: Path, text: s
         host.take("blue")
 
 
+def test_claims_that_cannot_be_read_are_not_taken_for_none(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file in place of the directory")
+    with pytest.raises(ClaimsUnreadable, match=r"The claims in .*/claims\.json cannot be read: Not a directory\. Check the disk under it"):
+        host.claims.read()
+
+
 class TestKeeper:
     def test_a_job_gives_its_claim_back_at_the_end(self, host: Host) -> None:
         host.take()

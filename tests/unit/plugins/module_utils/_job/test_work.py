@@ -76,3 +76,4 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, t.Any], option: str,
     with pytest.raises(InvalidOption) as caught:
         site.work(A, **changes)
     assert caught.value.fields["option"] == option
+    assert ("is not accepted; each needs sha256 and pool" in caught.value.message) is (option == "references")

@@ -119,7 +119,7 @@ def test_a_loop_of_several_and_a_chain_without_end(disk: str, chain: t.Any) -> N
     for number in range(210):
         with open(f"{folder}/{number:03}", "wb") as file:
             file.write(content.replace(b"two", f"{number + 1:03}".encode(), 1))
-    with pytest.raises(FleetError, match="has more than 200 layers"):
+    with pytest.raises(FleetError, match="has more than 200 layers; flatten it"):
         chain(f"{folder}/000")
 
 

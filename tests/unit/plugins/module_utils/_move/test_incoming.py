@@ -66,3 +66,13 @@ def test_a_disk_that_both_hosts_have_is_not_touched(tmp_path: Path) -> None:
     found.make()
     found.take()
     assert path.read_bytes() == before and found.chains() == {str(path): []}
+
+
+def test_what_came_with_a_parent_instead_of_none_is_refused(tmp_path: Path) -> None:
+    one = disk()
+    found = incoming(tmp_path, one)
+    found.make()
+    temporary = found.slot(one).temporary
+    subprocess.run(["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", "/etc/shadow", "-F", "raw", temporary, "1M"], check=True)
+    with pytest.raises(MoveFailed, match=r"root\.qcow2 has a parent; expected the opposite\. Migrate it again"):
+        found.take()

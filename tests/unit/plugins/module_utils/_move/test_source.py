@@ -20,6 +20,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._move import source
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import Host, MoveFailed, Numbers
 from ansible_collections.basecast.fleet.plugins.module_utils._move.source import Departure, Limits, Place, Source
 from ansible_collections.basecast.fleet.plugins.module_utils._move.tunnel import Peer
+from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Value
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.test_in_use import OPEN, process
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.conftest import Site, run_command
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.test_capture import stopped, write
@@ -229,3 +230,28 @@ def test_what_was_written_after_it_was_sent_is_not_lost(site: Site, monkeypatch:
         Source(host).hand_over(OWNER, "r1")
     found = host.journal(OWNER).read("web-1")
     assert found is not None and found.phase == "leaving"
+
+
+def test_a_machine_that_is_gone_is_not_sent(site: Site) -> None:
+    host, departure = departing(site)
+    with pytest.raises(MoveFailed, match="web-1 is not on this host any more; run again"):
+        Source(host).send(departure, t.cast(t.Any, None), Limits())
+
+
+def test_what_does_not_leave_is_not_handed_over(known: Make) -> None:
+    with pytest.raises(MoveFailed, match="web-1 does not leave this host; run again"):
+        Source(known(FakeDomain("off"), None).host).hand_over(OWNER, "r1")
+
+
+def test_without_a_port_on_both_hosts_it_is_said(known: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PORTS_TRIED", 2)
+    asked: list[dict[str, t.Any]] = []
+    monkeypatch.setattr(module.tunnel, "ask", lambda _peer, _tls, question: asked.append(question) or Value({"free": False}, "b"))
+    departure = t.cast(Departure, type("Leaving", (), {"peer": Peer("b", "192.0.2.2", 1)}))
+    live = module._Live(t.cast(t.Any, None), departure, t.cast(t.Any, None), Limits(), known(FakeDomain("running"), None).host, 0)
+    with (
+        contextlib.ExitStack() as held,
+        pytest.raises(MoveFailed, match=r"2 ports from 61000 to 65535 were tried, and none is free on 127"),
+    ):
+        live._port_door(held)
+    assert len(asked) == 2

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 from pathlib import Path
 
@@ -133,3 +134,42 @@ def test_a_second_attempt_removes_nothing_behind_a_link(known: Make, tmp_path: P
     with pytest.raises(UnsafePath, match="symbolic link"):
         Target(here.host).undo(OWNER, "r1")
     assert disk.read_bytes() == b"not ours"
+
+
+ARRIVAL = Arrival(OWNER, "r1", "kvm1", False, False, False, "default", [], "x86_64", "pc-q35-7.2", "kvm", "")
+
+
+@pytest.mark.parametrize("kept", [None, entry(side="source")])
+def test_what_nobody_has_announced_is_not_taken(known: Make, kept: Entry | None) -> None:
+    here = known(None, kept)
+    with pytest.raises(MoveFailed, match="web-1 is not expected here; run again"):
+        Target(here.host).receive(ARRIVAL)
+    assert here.entry() == kept
+
+
+class Offering:
+    """A libvirt with these domains, and QEMU of these kinds."""
+
+    def __init__(self, *names: str, offers: bool = True) -> None:
+        self._names, self._offers = names, offers
+
+    def domains(self) -> list[t.Any]:
+        return [types.SimpleNamespace(name=name, uuid="1") for name in self._names]
+
+    def offers(self, *_kind: object) -> bool:
+        return self._offers
+
+
+@pytest.mark.parametrize(
+    ("libvirt", "words"),
+    [
+        (Offering("other", "shop-web-1"), r"The target has a domain shop-web-1 \(UUID 1\) already; undefine or rename it"),
+        (
+            Offering("other", offers=False),
+            r"QEMU does not offer the machine type pc-q35-7\.2 for x86_64 \(kvm\); choose another host, or install the QEMU that the source",
+        ),
+    ],
+)
+def test_a_libvirt_that_cannot_take_the_machine_says_why(known: Make, libvirt: Offering, words: str) -> None:
+    with pytest.raises(MoveFailed, match=words):
+        Target(known(None, None).host)._check_libvirt(ARRIVAL, t.cast(t.Any, libvirt))

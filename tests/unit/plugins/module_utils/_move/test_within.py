@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Promise
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import describe
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import MoveJournal, unended
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import LEAVING, WITHIN, Entry, MoveJournal, unended
 from ansible_collections.basecast.fleet.plugins.module_utils._move import within as module
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import Host, MoveFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._move.incoming import Incoming
@@ -204,6 +204,32 @@ def test_what_stands_in_the_way_leaves_all_as_it_is(site: Site, monkeypatch: pyt
             move(site, "two")
     assert before == (files(site), the_domain(site).xml())
     whole(site)
+
+
+def test_a_machine_that_is_gone_does_not_move(site: Site) -> None:
+    with pytest.raises(MoveFailed, match="web-1 is not on this host any more; run again"):
+        move(site, "two")
+
+
+def test_a_pool_that_is_gone_keeps_all_as_it_is(site: Site) -> None:
+    stopped(site, "web-1")
+    before = files(site)
+    host_of(site).journal(OWNER).write(Entry(WITHIN, LEAVING, "r1", "web-1", "gone", False, False, False, "one", {"root": "one"}))
+    with pytest.raises(MoveFailed, match="this host no longer has the pool gone; give it that pool again"):
+        end(site)
+    assert files(site) == before
+
+
+def test_disks_that_the_definition_does_not_name_are_kept(site: Site) -> None:
+    """QEMU has gone over to a copy, and somebody has changed the definition since."""
+    deploy(site, "web-1", base=real_base(site))
+    domain = the_domain(site)
+    site.libvirt.living[domain.name] = domain.xml().replace(path_of(site, "root", "one"), path_of(site, "root", "two"))
+    before = files(site)
+    host_of(site).journal(OWNER).write(Entry(WITHIN, LEAVING, "r1", "web-1", "two", True, True, False, "one", {"root": "one"}))
+    with pytest.raises(MoveFailed, match="web-1 runs with other disks than its definition names; nothing was removed"):
+        end(site)
+    assert files(site) == before
 
 
 def test_a_copy_that_outgrows_its_room_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download import fetcher as fetch_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.parent_selection import BALANCE, route_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import Stripes
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import Cancelled, PeerLost
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, MAX_PATH, ROOTED
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, COUNT, DATA, Child, End, until
@@ -260,3 +260,28 @@ def test_what_comes_after_the_end_of_a_fetch_is_not_written(child_of: t.Callable
     chunk = memoryview(bytearray(DATA[:CHUNK]))
     child.fetch.take_chunk(0, chunk, chunk, connection)
     assert not any(child.endpoint.marks())
+
+
+def test_what_is_stopped_asks_for_nothing_more(child_of: t.Callable[..., Child]) -> None:
+    child = child_of("p")
+    child.greet("p")
+    (connection,) = child.fetch.connections()
+    connection.stop()
+    with pytest.raises(Cancelled, match="Not needed any more"):
+        connection._check()
+    until(lambda: connection.ended)
+    assert connection.error is None
+
+
+def test_what_nobody_thought_of_ends_one_connection(child_of: t.Callable[..., Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    child = child_of("p")
+    end = child.greet("p")
+    (connection,) = child.fetch.connections()
+
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(connection, "_take_announced", broken)
+    end.send(protocol.HAVE, 0, protocol.encode_whole(COUNT))
+    until(lambda: connection.ended)
+    assert str(connection.error) == "Unexpected ZeroDivisionError while fetching from p: by nothing. This is a defect."

@@ -313,3 +313,15 @@ def test_the_bucket_keeps_the_rate_and_allows_a_small_burst() -> None:
     assert bucket.take(500) == pytest.approx(0.5)
     bucket.set_rate(None)
     assert bucket.take(1 << 40) == 0.0
+
+
+def test_what_nobody_thought_of_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site({"p0": {}})
+
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(site.endpoint, "write", broken)
+    with pytest.raises(RelayError, match=r"Unexpected ZeroDivisionError while storing chunk \d+: by nothing\. This is a defect"):
+        site.fetch().run()
+    site.close()

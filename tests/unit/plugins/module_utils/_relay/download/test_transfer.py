@@ -49,7 +49,7 @@ def test_the_first_failure_counts() -> None:
     with pytest.raises(RelayError, match="first"):
         one.check()
     one.cancel.set()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled, match="The node is being stopped"):
         one.check()
 
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, PeerRefused
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, PeerRefused, RelayError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure import prober
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.measure.prober import Prober, Settings, Turn, rate_of, turns_of
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
@@ -180,3 +181,34 @@ def test_turns_that_are_not_in_the_plan_are_not_remembered(fleet: t.Any) -> None
     assert measured.wait(10)
     assert measured._left <= {(0, "B")}
     assert measured._arrived <= {(0, "B")}
+
+
+def refuse(host: str, _seconds: float) -> t.NoReturn:
+    raise PeerLost(f"{host} cannot be reached.")
+
+
+def test_other_rounds_wait_until_these_are_over() -> None:
+    measured = Prober("A", refuse, time.monotonic, threading.Event())
+    assert measured.start([Turn(0, "B", False)], Settings(deadline_s=0.2), dict)
+    with pytest.raises(RelayError, match="Other rounds are being measured on this host; collect them first"):
+        measured.start([Turn(0, "C", False)], Settings(), dict)
+    assert measured.wait(5)
+
+
+def test_turns_behind_the_deadline_are_left_out() -> None:
+    measured = Prober("A", refuse, time.monotonic, threading.Event())
+    measured.start([Turn(0, "B", True), Turn(1, "C", False)], Settings(deadline_s=0.0), dict)
+    assert measured.wait(5)
+    assert [(one["msg"], one["lost"]) for one in measured.result()["unmeasured"]] == [("The time for measuring was over.", False)] * 2
+
+
+def test_a_partner_that_is_further_on_is_not_waited_for(fleet: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prober, "KNOCK_EVERY_S", 0.05)
+    for host in "AB":
+        fleet.add(host)
+    nodes = probers(fleet, "AB")
+    nodes["B"].start([Turn(0, "A", True)], Settings(deadline_s=0.0), dict)
+    assert nodes["B"].wait(5)
+    nodes["A"].start([Turn(0, "B", False)], SMALL, dict)
+    assert nodes["A"].wait(5)
+    assert [one["msg"] for one in nodes["A"].result()["unmeasured"]] == ["B has left this turn out."]

@@ -126,6 +126,32 @@ def test_what_cannot_be_believed_is_not_offered(partial: Partial, content_of: t.
     follower.close()
 
 
+@pytest.mark.parametrize("name", Place._fields)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_was_planted_is_offered_to_nobody(partial: Partial, tmp_path: Path, name: str, kind: str) -> None:
+    """A link to a file of this host, or a pipe that keeps its reader waiting for ever."""
+    partial.store(1)
+    keep_list(partial.place.chunks, partial.content.chunks)
+    path = getattr(partial.place, name)
+    if kind == "link":
+        os.rename(path, tmp_path / "elsewhere")
+        os.symlink(tmp_path / "elsewhere", path)
+    else:
+        os.unlink(path)
+        os.mkfifo(path)
+    follower = partial.follower()
+    follower.look("waits")
+    assert (partial.announced(), partial.offer.chunks) == ([], None)
+    follower.close()
+
+
+def test_keeping_the_list_writes_to_no_file_of_others(tmp_path: Path, content: t.Any) -> None:
+    (tmp_path / "victim").write_bytes(b"mine")
+    os.link(tmp_path / "victim", tmp_path / "chunks.new")
+    keep_list(str(tmp_path / "chunks"), content.chunks)
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
 def test_what_was_offered_outlives_the_names(partial: Partial) -> None:
     keep_list(partial.place.chunks, partial.content.chunks)
     partial.store(1)

@@ -421,3 +421,20 @@ def test_a_child_gets_its_chunks_no_faster_than_it_wants(fleet: t.Any, content: 
     channel.send(protocol.PACE, 0)
     assert comes(protocol.DATA).number == 1
     channel.close()
+
+
+def test_who_does_not_speak_tls_is_named(fleet: t.Any) -> None:
+    node = fleet.add("A")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            connection, _address = server.accept()
+            with connection:
+                connection.sendall(b"220 mail.example.org ESMTP\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(PeerLost, match=rf"S \(127\.0\.0\.1:{port}\): the TLS handshake failed: "):
+            node.transport.connect("S", Address("127.0.0.1", port))
+        thread.join()

@@ -128,7 +128,10 @@ RANGE = "192.0.2.10-192.0.2.19/24"
         ({"address": RANGE, "dns": ["192.0.2.999"]}, "dns: '192.0.2.999' is not accepted; the address of a name server"),
         ({"address": RANGE, "dns": "192.0.2.3"}, "dns: '192.0.2.3' is not accepted"),
         ({"address": RANGE, "search": ["-x"]}, "search[0]: '-x' is not accepted"),
-        ({"address": RANGE, "routes": [{"to": "198.51.100.7/24", "via": "192.0.2.1"}]}, "routes: '198.51.100.7/24' is not accepted"),
+        (
+            {"address": RANGE, "routes": [{"to": "198.51.100.7/24", "via": "192.0.2.1"}]},
+            "routes: '198.51.100.7/24' is not accepted; a network such as 198.51.100.0/24 is expected",
+        ),
         (
             {"address": RANGE, "routes": [{"to": "198.51.100.0/24", "via": "192.0.9.1"}]},
             "routes: '192.0.9.1' is not accepted; it is outside of the network",

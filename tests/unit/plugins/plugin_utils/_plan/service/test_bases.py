@@ -43,6 +43,21 @@ def test_what_a_lost_host_has_imported_another_one_imports_again() -> None:
     assert [(relay["sources"], list(relay["targets"])) for relay in after["relays"]] == [({"b": "default"}, ["c"])]
 
 
+def test_what_a_host_failed_to_import_another_one_imports() -> None:
+    why = "bases[0]: Import the base on a: no space left in /p."
+    hosts = {**{name: host() for name in ("a", "b", "c")}, "a": host(import_failed=why)}
+    plan = service_plan(manifest(source={"url": "http://x/y"}, hosts=["a", "b", "c"]), hosts)
+    assert (plan["problems"], plan["bases"]["tiny"]["import_on"], plan["bad_hosts"]) == ([], "b", {"a": [why]})
+    assert {machine["host"]: (machine["state"], machine["reason"]) for machine in plan["machines"]} == {
+        "a": ("unfit", why), "b": ("create", ""), "c": ("create", ""),
+    }  # fmt: skip
+    # What it holds it serves all the same, and where no host is left that is a problem.
+    assert service_plan(manifest(hosts=["a", "b"]), {**hosts, "a": host(held(), import_failed=why)})["relays"][0]["sources"] == {
+        "a": "default"
+    }
+    assert service_plan(manifest(source={"url": "http://x/y"}, hosts=["a"]), hosts)["problems"] == [why]
+
+
 @pytest.mark.parametrize(
     ("file", "problem"),
     [

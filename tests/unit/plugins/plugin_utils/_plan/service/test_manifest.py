@@ -149,8 +149,8 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("memory_mib: 512", "memory: {cells: [{cpus: '0'}]}", "shop.yml:11: machines[0].memory.cells[0]", "memory_mib is missing"),
         ("memory_mib: 512", "memory_mib: true", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
         ("base: debian-12,", "base: debian-13,", "shop.yml:13: machines[0].disks[0].base", "bases of this manifest are: debian-12"),
-        ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "at least one of base and size_gib"),
-        ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "stands twice"),
+        ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "one of base, size_gib, block and volume"),
+        ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "'root' stands twice; names are unique here"),
         ("name: data,", "name: ../../etc,", "shop.yml:14: machines[0].disks[1].name", "a name has"),
         ('version: "20261101"', "version: 20261101", "shop.yml:5: bases[0].version", "quote it"),
         ("host: kvm1, path: images/debian-12.qcow2", "host: kvm1", "shop.yml:6: bases[0].source", "the key path is missing"),
@@ -356,6 +356,30 @@ def test_mistakes_in_sources(source: str, place: str, words: str) -> None:
 def test_mistakes_do_not_tell_secrets(source: str) -> None:
     found = errors(GOOD.replace("host: kvm1, path: images/debian-12.qcow2", source, 1))
     assert found and "topsecret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"{key}: {value}"
+        for key in ("cloud_init", "ignition", "cloudbase")
+        for value in ("topsecret", "[topsecret]", "[{passwd: topsecret}]")
+    ]
+    + [
+        f"cloud_init: {{{key}: {value}}}"
+        for key in ("user_data", "vendor_data", "meta_data")
+        for value in ("[topsecret]", "[{a: topsecret}]")
+    ]
+    + ["cloud_init: {network_config: topsecret}", "ignition: {config: topsecret}", "cloudbase: {meta_data: [topsecret]}"],
+)
+def test_mistakes_do_not_tell_what_machines_are_given(written: str) -> None:
+    found = errors(GOOD.replace("cloud_init: {user_data: {hostname: x}}", written, 1))
+    assert found and "topsecret" not in str(found)
+
+
+def test_machines_that_are_no_list_do_not_tell_it_either() -> None:
+    found = errors(GOOD.split("machines:", 1)[0] + "machines: {web: {cloud_init: {password: topsecret}}}\n")
+    assert "cloud_init" in str(found) and "topsecret" not in str(found)
 
 
 @pytest.mark.parametrize(

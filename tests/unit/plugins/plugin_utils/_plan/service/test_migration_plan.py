@@ -179,7 +179,7 @@ def test_what_is_in_its_pool_stays(changes: dict[str, t.Any], request_: dict[str
         ({"disks": [disk(snapshots=1)]}, {}, "has 1 snapshots inside"),
         ({"problems": ["its disk x is the parent of y"]}, {}, "web-1 on a: its disk x is the parent of y"),
         ({"state": "paused"}, {}, "it is paused"),
-        ({"state": "off"}, {"live": "yes"}, "live: web-1 is off"),
+        ({"state": "off"}, {"live": "yes"}, "live: web-1 is off; it can only move with live=false, or without live"),
     ],
 )
 def test_what_keeps_a_machine_in_its_pool_is_named(changes: dict[str, t.Any], request_: dict[str, t.Any], words: str) -> None:
@@ -228,7 +228,10 @@ def test_what_stands_in_the_way_is_named(changes: dict[str, t.Any], request_: di
 @pytest.mark.parametrize(
     ("there", "words"),
     [
-        ({"domains": [{"domain": "shop-web-1", "uuid": "x", "memory_mib": 1, "cpus": 1}]}, "b has a domain shop-web-1"),
+        (
+            {"domains": [{"domain": "shop-web-1", "uuid": "x", "memory_mib": 1, "cpus": 1}]},
+            "web-1: b has a domain shop-web-1 or one with its UUID already; undefine or rename it",
+        ),
         ({"reachable": False, "msg": "Connection timed out"}, "web-1"),
         ({"known": False, "reason": "libvirt does not answer"}, "web-1"),
         ({"maintenance": True}, "web-1"),
