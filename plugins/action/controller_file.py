@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
                 "within": {"type": "list", "elements": "str", "default": []},
                 "state": {"type": "str", "choices": ["info", "read", "writable", "written"], "default": "read"},
                 "content": {"type": "str"},
+                "before": {"type": "str"},
                 "public": {"type": "bool", "default": False},
                 "checksum": {"type": "bool", "default": False},
                 "size_bytes": {"type": "int"},
@@ -48,8 +49,8 @@ class ActionModule(ActionBase):
             why = files.why_not_writable(path)
             if why:
                 raise AnsibleActionFail(f"{option}: {why}")
-            changed = state == "written" and self._write(path, arguments["content"], option, arguments["public"])
-            return {**result, "changed": changed, "file": {"path": path}}
+            outcome = self._write(path, arguments, option) if state == "written" else {"changed": False}
+            return {**result, **outcome, "file": {"path": path}}
         # Not playbook_dir: of an imported playbook that is a directory of this collection.
         called = [path for path in context.CLIARGS.get("args") or () if os.path.isfile(path)]
         places = arguments["directories"] or files.directories(os.getcwd(), called)
@@ -71,16 +72,18 @@ class ActionModule(ActionBase):
         hidden = {} if content is None else {"_ansible_no_log": True}
         return {**result, "changed": False, "file": file, "content": content, **hidden}
 
-    def _write(self, path: str, content: str | None, option: str, public: bool) -> bool:
-        """Whether the file was another one before; in check mode it stays that."""
+    def _write(self, path: str, arguments: t.Mapping[str, t.Any], option: str) -> dict[str, t.Any]:
+        """Whether the file was another one before; in check mode it stays that. Nor is it changed when it is not the one to replace."""
+        content, before = arguments["content"], arguments["before"]
         if content is None:
             raise AnsibleActionFail("content: it is missing; with state=written it is what the file is to hold")
         try:
             if files.holds(path, content):
-                return False
-            if not self._task.check_mode:
-                files.write(path, content, public)
-            return True
+                return {"changed": False, "late": False}
+            if self._task.check_mode:
+                return {"changed": True, "late": False}
+            late = not files.write(path, content, arguments["public"], before)
+            return {"changed": not late, "late": late}
         except OSError as error:
             raise AnsibleActionFail(f"{option}: {path} cannot be written: {error.strerror}; name another file") from None
 

@@ -11,8 +11,8 @@ version_added: 0.1.0
 short_description: Deployed machines as lines of a hosts file
 description:
   - Returns the text of a file such as C(/etc/hosts) with a marked block for each service of a status. All other lines stay as they are.
-  - Machines have the name of their domain, and their own name with the service behind it. Those that do not run, or whose address is not
-    known, have no line. While a host cannot be asked, lines that were there before stay.
+  - Machines have the name of their domain, and their own name with the service and C(internal) behind it. Those that do not run, or
+    whose address is not known, have no line. While a host cannot be asked, lines that were there before stay.
 positional: text
 options:
   _input:
@@ -46,7 +46,7 @@ _value:
     127.0.0.1 localhost
 
     # BEGIN basecast.fleet default/shop
-    192.168.122.17 shop-web-1 web-1.shop
+    192.168.122.17 shop-web-1 web-1.shop.internal
     # END basecast.fleet default/shop
 """
 

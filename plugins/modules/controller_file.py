@@ -61,9 +61,15 @@ options:
   content:
     description: The text to write, with O(state=written).
     type: str
+  before:
+    description:
+      - With O(state=written), what the file holds that is to be replaced; empty if there is none. If it holds something else by now,
+        it stays as it is, and RV(late) is true. Runs that change one file this way take turns.
+    type: str
   public:
     description:
       - With O(state=written), everybody can read the file, or, where there was one, who could read that.
+      - A symbolic link stays one; the file behind it is replaced.
     type: bool
     default: false
   checksum:
@@ -131,6 +137,11 @@ file:
     other: ""
     isreg: true
     size: 812
+late:
+  description: Whether the file was not the one to replace, and stays as it is.
+  returned: with O(state=written)
+  type: bool
+  sample: false
 content:
   description: The text of the file.
   returned: with O(state=read)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -123,6 +124,8 @@ def why_not_writable(path: str) -> str | None:
     folder = os.path.dirname(path)
     if os.path.isdir(path):
         return f"{path} is a directory; expected a file"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return f"{path} is {_KINDS.get(stat.S_IFMT(os.stat(path).st_mode), 'a device')}; expected a file"
     if not os.path.isdir(folder):
         return f"the directory {folder} does not exist; make it, or name another file"
     if not os.access(path if os.path.exists(path) else folder, os.W_OK):
@@ -140,12 +143,32 @@ def holds(path: str, text: str) -> bool:
         return False
 
 
-def write(path: str, text: str, public: bool = False) -> None:
+def write(path: str, text: str, public: bool = False, before: str | None = None) -> bool:
     """Replaces the file as a whole, or not at all. Only its owner can read it.
 
-    :param public: everybody can read it, or who could read the file that was there; it keeps its owner.
+    :param public: everybody can read it, or who could read the file that was there; it keeps its owner, and a link stays a link.
+    :param before: what the file holds that is to be replaced, empty for none; any if it is None.
+    :returns: whether it was that file. Otherwise somebody else was first, and nothing is written.
     :raises OSError: it cannot be written.
     """
+    if public:
+        path = os.path.realpath(path)
+    if before is None:
+        _replace(path, text, public)
+        return True
+    # Runs of this collection that change one file take turns. The file itself cannot be locked, since each replaces it.
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not holds(path, before) and (before or os.path.exists(path)):
+            return False
+        _replace(path, text, public)
+        return True
+    finally:
+        os.close(folder)
+
+
+def _replace(path: str, text: str, public: bool) -> None:
     descriptor, name = tempfile.mkstemp(prefix=".basecast-", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -34,15 +34,18 @@ def hosts_file(status: object, text: str, tenant: str | None = None, service: st
     # What cannot be known stays as it was.
     unknown = bool(status.get("unknown")) if isinstance(status, Mapping) else True
     kept, blocks = _read(text)
+    if not blocks and not told:
+        return text
     for key, lines in blocks.items():
         if tenant not in (None, key[0]) or service not in (None, "", key[1]):
             told[key] = lines
         elif unknown:
             told[key] = {**lines, **told.get(key, {})}
-    while kept and not kept[-1]:
+    while kept and not kept[-1].strip():
         kept.pop()
     new = [line for key in sorted(told) if told[key] for line in _block(key, told[key])]
-    return "".join(f"{line}\n" for line in [*kept, *([""] if kept and new else []), *new])
+    end = "\r\n" if text.partition("\n")[0].endswith("\r") else "\n"
+    return "".join([*(f"{line}\n" for line in kept), *(f"{line}{end}" for line in [*([""] if kept and new else []), *new])])
 
 
 def _told(status: object) -> dict[Key, Lines]:
@@ -50,29 +53,30 @@ def _told(status: object) -> dict[Key, Lines]:
     for host in machine_hosts(status):
         about = host["variables"]
         if about["machine_address"] is not None:
-            names = f"{host['name']} {about['machine_name']}.{about['machine_service']}"
+            # Hosts say what services and machines are called: no machine may take a name such as github.com on the controller.
+            names = f"{host['name']} {about['machine_name']}.{about['machine_service']}.internal"
             block = found.setdefault((about["machine_tenant"], about["machine_service"]), {})
             block[host["name"]] = f"{about['machine_address']} {names}"
     return found
 
 
 def _read(text: str) -> tuple[list[str], dict[Key, Lines]]:
-    """Lines of others, and our blocks."""
+    """Lines of others, each as it is, and our blocks."""
     kept: list[str] = []
     blocks: dict[Key, Lines] = {}
     open_: Key | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        mark = _MARK.match(line)
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: a form feed may stand in a line
+        mark = _MARK.match(line.rstrip())
         if mark:
             key = (mark[2], mark[3])
             if (open_ is None) != (mark[1] == "BEGIN") or (open_ or key) != key:
-                _refuse(f"line {number}: {line}")
+                _refuse(f"line {number}: {line.rstrip()}")
             open_ = key if mark[1] == "BEGIN" else None
             blocks.setdefault(key, {})
         elif open_ is None:
             kept.append(line)
         elif len(words := line.split()) > 1:
-            blocks[open_][words[1]] = line
+            blocks[open_][words[1]] = line.rstrip()
     if open_ is not None:
         _refuse(f"# BEGIN basecast.fleet {'/'.join(open_)}")
     return kept, blocks

@@ -177,3 +177,27 @@ def test_a_public_file_keeps_its_mode(tmp_path: Path) -> None:
     path.chmod(0o664)
     files.write(str(path), "two", public=True)
     assert path.read_text() == "two" and path.stat().st_mode & 0o777 == 0o664
+
+
+def test_a_public_file_behind_a_link_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "real" / "hosts", tmp_path / "hosts"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    files.write(str(link), "one", public=True, before="")
+    assert link.is_symlink() and real.read_text() == "one"
+
+
+def test_what_another_run_has_written_stays(tmp_path: Path) -> None:
+    path = tmp_path / "hosts"
+    path.write_text("theirs")
+    assert not files.write(str(path), "ours", before="") and not files.write(str(path), "ours", before="older")
+    assert path.read_text() == "theirs"
+    assert files.write(str(path), "both", before="theirs") and path.read_text() == "both"
+    path.unlink()
+    assert not files.write(str(path), "ours", before="theirs") and not path.exists()
+
+
+def test_only_files_are_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert files.why_not_writable(str(tmp_path / "pipe")) == f"{tmp_path}/pipe is a pipe; expected a file"
+    assert files.why_not_writable("/dev/null") == "/dev/null is a device; expected a file"
