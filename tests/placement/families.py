@@ -21,7 +21,7 @@ def instance(machines: int, hosts: int, seed: int, load: float = 0.72) -> dict[s
     roles = _roles(rng, machines, max(3, min(60, machines // 12 + 3)), bases, fleet)
     _size(fleet, roles, load)
     pools = _pools(rng, fleet, roles, bases)
-    rate = {site: rng.choice(RATES) for site in {host["site"] for host in fleet}}
+    rate = {site: rng.choice(RATES) for site in dict.fromkeys(host["site"] for host in fleet)}
     where = {host["id"]: host["site"] for host in fleet}
     bring = {base["id"]: {pool["id"]: -(-base["bytes"] // (1_000_000 * rate[where[pool["hosts"][0]]])) for pool in pools} for base in bases}
     presence = {base["id"]: sorted(rng.sample([pool["id"] for pool in pools], rng.randint(0, max(1, len(pools) // 6)))) for base in bases}

@@ -15,18 +15,22 @@ PLAYBOOK = """
 - hosts: localhost
   gather_facts: false
   vars:
-    __import_base_upload: ''
+    __import_base_upload: "{{ upload if item == upload_said else '' }}"
+    upload: "{{ playbook_dir }}/bases/.incoming/0a1b/own.qcow2"
+    upload_said: "No room for {{ upload }}."
+    basecast_settings: {pools: {default: "{{ playbook_dir }}"}}
+    basecast_files: "{{ {upload_said: {'path': '/home/me/own.qcow2'}} }}"
     basecast_imported: {}
   tasks:
     - ansible.builtin.include_tasks: {file: one.yml}
-      loop: ['login.qcow2 is no image', 'half.qcow2 is damaged', '', 'full', 'full, and its file is here']
+      loop: ['login.qcow2 is no image', 'half.qcow2 is damaged', '', 'full', 'full, and its file is here', "{{ upload_said }}"]
     - ansible.builtin.debug: {msg: "{{ basecast_import_error.split('\\n') | to_json }}"}
     - ansible.builtin.debug: {msg: "{{ basecast_import_lost | to_json }}"}
     - ansible.builtin.debug: {msg: "{{ basecast_import_failed | to_json }}"}
 """
 ONE = """
 - vars:
-    __import_base: {name: "{{ item }}", import_pool: default, place: "of {{ item }}", anywhere: "{{ 'here' not in item }}"}
+    __import_base: {name: "{{ item }}", import_pool: default, place: "of {{ item }}", anywhere: "{{ 'here' not in item and item != upload_said }}"}
   block:
     - name: Import the base
       full: {}
@@ -58,6 +62,7 @@ def test_every_import_that_failed_is_told(tmp_path: Path) -> None:
         "of login.qcow2 is no image: Import the base on localhost: login.qcow2 is no image",
         "of half.qcow2 is damaged: Import the base on localhost: half.qcow2 is damaged",
         "of full, and its file is here: Import the base on localhost: no room",
+        f"of No room for {tmp_path}/bases/.incoming/0a1b/own.qcow2.: Import the base on localhost: No room for /home/me/own.qcow2.",
     ]
     lost, full = "of : Import the base on localhost: no route", "of full: Import the base on localhost: no room"
     for facts in (told, lost, full):

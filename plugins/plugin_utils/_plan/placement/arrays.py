@@ -21,8 +21,8 @@ from .model import Assignment, Problem, Role, Vector
 
 # What ``improve`` calls: compiled together with it.
 _INNER = (
-    "draw", "pick", "missing", "allowed", "of_part", "put", "take", "change", "change_part", "uses", "out_of_host", "drop",
-    "out_of_storage", "out_of_copy", "out_of_bonds", "out_of_bond", "ruin", "ruin_near", "burden", "room_for", "waiting",
+    "draw", "pick", "blink", "missing", "allowed", "to_bring", "of_part", "put", "take", "change", "change_part", "uses", "out_of_host",
+    "drop", "out_of_storage", "out_of_copy", "out_of_bonds", "out_of_bond", "ruin", "ruin_near", "burden", "room_for", "waiting",
     "key", "better_of", "choose", "sort_out", "order", "recreate", "among", "undo", "value_of", "insist", "keep",
 )  # fmt: skip
 
@@ -70,14 +70,22 @@ class Arrays:
         self.adopt([int(option) for option in self.state.best])
         return value
 
-    def reset(self, options: Sequence[int], seed: int) -> None:
-        """Another state, with fresh weights and random numbers."""
-        for role in range(len(self.world.weight)):
-            self.world.weight[role] = self.weights[role]
-        self.adopt([-1] * len(options))
-        self.state.total[0] = sum(self.weights[role] for role in self.problem.machines)
-        self.state.random[0] = seed
-        self.adopt(options)
+    def save(self) -> list[t.Any]:
+        """The state as it is now."""
+        return [values[:] if self.engine is None else values.copy() for values in self.state]
+
+    def restore(self, saved: Sequence[t.Any]) -> None:
+        """The state as it was saved."""
+        for values, before in zip(self.state, saved, strict=True):
+            values[:] = before
+
+    def anew(self, seed: int) -> None:
+        """The same state, with fresh weights and random numbers."""
+        world, state = self.world, self.state
+        for role in range(len(world.weight)):
+            world.weight[role] = self.weights[role]
+        state.total[0] = sum(self.weights[role] for role, option in zip(self.problem.machines, state.at, strict=True) if option < 0)
+        state.random[0] = seed
 
     def adopt(self, options: Sequence[int]) -> None:
         """Makes the state this one: an option by its position among all, or -1, for each machine."""

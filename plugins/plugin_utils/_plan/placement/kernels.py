@@ -22,6 +22,7 @@ NEVER = 1 << 60
 PATIENCE = 50
 MORE = 50
 BLINK = 0.02  # the share of options passed over, so that equal steps do not repeat each other
+BLINKS = 1 / math.log(1 - BLINK)
 TURN = 2.0**31
 
 
@@ -115,6 +116,11 @@ def pick(random: t.Any, count: int) -> int:
     return min(count - 1, int(draw(random) * count))
 
 
+def blink(random: t.Any) -> int:
+    """How many options are looked at before one is passed over."""
+    return int(math.log(1.0 - draw(random)) * BLINKS)
+
+
 def missing(w: World, s: State, role: int, option: int, deadline: int) -> int:
     """The bytes that would have to be brought for one more machine of the role there; -1 if it does not fit."""
     host = w.option_host[option]
@@ -122,6 +128,11 @@ def missing(w: World, s: State, role: int, option: int, deadline: int) -> int:
         return -1
     if not allowed(w, s, role, host):
         return -1
+    return to_bring(w, s, option, deadline)
+
+
+def to_bring(w: World, s: State, option: int, deadline: int) -> int:
+    """The bytes that would have to be brought for one more machine there; -1 if a storage has no room or no time for it."""
     size = 0
     for at in range(w.option_part_from[option], w.option_part_from[option + 1]):
         more = of_part(w, s, w.option_part[at], deadline)
@@ -408,10 +419,21 @@ def better_of(w: World, s: State, role: int, span: tuple[int, int], goal: Goal, 
     best = -1
     least = math.inf
     room = goal.size - s.total[1]
+    # One number tells how many options are looked at before one is passed over.
+    skip = span[0] + blink(s.random)
+    cpus = w.cpu[role]
+    memory = w.memory[role]
+    ruled = w.rule_from[role] < w.rule_from[role + 1] or w.bond_from[role] < w.bond_from[role + 1]
     for option in range(span[0], span[1]):
-        if draw(s.random) < BLINK:
+        if option == skip:
+            skip += 1 + blink(s.random)
             continue
-        size = missing(w, s, role, option, goal.deadline)
+        host = w.option_host[option]
+        if s.cpu[host] + cpus > w.cpu_limit[host] or s.memory[host] + memory > w.memory_limit[host]:
+            continue
+        if ruled and not allowed(w, s, role, host):
+            continue
+        size = to_bring(w, s, option, goal.deadline)
         if size < 0 or size > room:
             continue
         value = key(w, s, role, option, burden(w, s, option, size, goal) if size > 0 else 0.0, style)

@@ -34,6 +34,8 @@ def pools_for(group: Group, host: HostFacts, placement: Rules | None = None) -> 
     Of choices that take the same of each pool, since only disks alike have changed places, the first.
     """
     ways = list(_ways(group, host, placement))
+    if all(len(pools) == 1 for chances in ways for pools in chances):
+        return [tuple(pools[0] for pools in chances) for chances in ways]
     before = _alike(group["disks"])
     found: list[Chosen] = []
     if sum(_count(chances, before) for chances in ways) <= MOST:

@@ -44,10 +44,11 @@ def ratings(built: Built, ranking: Ranking, role: int, chosen: str) -> list[dict
         }
         for place, host in enumerate(order)
     ]
+    able = {entry["host"] for entry in rated}
     rated += [
         {"host": host, "pool": None, "rating": 0.0, "fits": False, "reasons": [why], "lost_by": "it does not fit"}
         for host, why in why_not(built, ranking.arrays, role).items()
-        if host not in {entry["host"] for entry in rated}
+        if host not in able
     ]
     if taken is not None:
         ranking.put(*taken)

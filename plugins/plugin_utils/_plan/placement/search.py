@@ -15,6 +15,7 @@ import typing as t
 
 from . import kernels
 from .arrays import Arrays
+from .bounds import Finishes, least_finish, least_size
 from .kernels import NEVER, Goal
 from .model import Assignment, Problem, Vector
 
@@ -22,7 +23,7 @@ from .model import Assignment, Problem, Vector
 SMALL = 24
 GB = 1e9
 TRIES = 10  # of a bisection
-LOWER = 24  # further tries, each a little below what was reached
+LOWER = 12  # further tries, each a little below what was reached
 
 
 class Effort(t.NamedTuple):
@@ -32,7 +33,7 @@ class Effort(t.NamedTuple):
     finish: int  # of one try
     size: int
     level: int
-    tries: int = LOWER
+    tries: int = LOWER  # further ones, each twice as long
     window: int = 100
     most: int = 12
 
@@ -49,19 +50,19 @@ def effort_for(problem: Problem, compiled: bool) -> Effort:
     machines = len(problem.machines)
     if not compiled:
         if machines <= SMALL:
-            return Effort(place=1500, finish=300, size=900, level=700, tries=4)
+            return Effort(place=1000, finish=300, size=1000, level=1500, tries=2)
         if machines <= 60:
-            return Effort(place=1500, finish=350, size=1200, level=800, tries=5)
+            return Effort(place=1500, finish=350, size=1200, level=800, tries=2)
         if machines <= 600:
-            return Effort(place=1500, finish=400, size=600, level=400, tries=6)
-        return Effort(place=1000, finish=350 if machines <= 4000 else 100, size=100, level=60, tries=2)
+            return Effort(place=1500, finish=400, size=600, level=400, tries=2)
+        return Effort(place=1000, finish=350 if machines <= 4000 else 100, size=100, level=60, tries=1)
     if machines <= 60:
-        return Effort(place=20000, finish=1500, size=12000, level=8000, tries=6)
+        return Effort(place=20000, finish=1500, size=12000, level=8000, tries=3)
     if machines <= 600:
-        return Effort(place=30000, finish=4000, size=8000, level=6000, tries=7)
+        return Effort(place=30000, finish=4000, size=8000, level=5000, tries=2)
     if machines <= 4000:
-        return Effort(place=10000, finish=2500, size=5000, level=3000, tries=4)
-    return Effort(place=10000, finish=1500, size=2000, level=1000, tries=2)
+        return Effort(place=10000, finish=2000, size=3500, level=2000, tries=1)
+    return Effort(place=10000, finish=1500, size=2000, level=1000, tries=1)
 
 
 def solve(problem: Problem, effort: Effort | None = None, seed: int = 1) -> Solution:
@@ -88,7 +89,7 @@ def place_all(problem: Problem, start: Assignment | None = None, steps: int | No
     effort = effort_for(problem, arrays.engine is not None)
     if start is not None:
         roles = problem.machines
-        arrays.reset([arrays.first[roles[m]] + option if option >= 0 else -1 for m, option in enumerate(start)], 1)
+        arrays.adopt([arrays.first[roles[m]] + option if option >= 0 else -1 for m, option in enumerate(start)])
     _Search(arrays, effort._replace(place=steps or effort.place), 1).place()
     return Solution(arrays.assignment, arrays.vector)
 
@@ -108,9 +109,9 @@ class _Search:
         )  # fmt: skip
         return goal._replace(**change)
 
-    def restart(self, options: list[int]) -> None:
+    def restart(self) -> None:
         self.seed += 1
-        self.arrays.reset(options, self.seed)
+        self.arrays.anew(self.seed)
 
     def place(self) -> None:
         """As few as possible are left out."""
@@ -119,36 +120,42 @@ class _Search:
 
     def finish(self) -> None:
         """The soonest finish at which as few are left out."""
-        reached, low = self.arrays.vector.finish, 0
-        for attempt in range(TRIES + self.effort.tries):
-            if reached <= 0:
-                return
-            if low < reached and attempt < TRIES:
-                deadline = (low + reached) // 2
-            else:
-                deadline = reached - max(1, reached // (30 if attempt % 2 else 100))
-            if self._before(deadline):
+        reached = self.arrays.vector.finish
+        finishes = Finishes(self.arrays.problem, reached)
+        # Of the machines that are left out nobody knows whether they have to be.
+        bound = low = 0 if self.unplaced else least_finish(self.arrays.problem, finishes, reached)
+        for _attempt in range(TRIES):
+            if low >= reached:
+                break
+            deadline = max(low, finishes.up_to((low + reached) // 2))
+            if self._before(deadline, self.effort.finish):
                 reached = self.arrays.vector.finish
-            elif attempt < TRIES:
-                low = deadline + 1
+            else:
+                low = finishes.not_before(deadline + 1)
+        for attempt in range(self.effort.tries):
+            if reached <= bound:
+                return
+            deadline = max(bound, finishes.up_to(reached - max(1, reached // (30 if attempt % 2 else 100))))
+            if self._before(deadline, 2 * self.effort.finish):
+                reached = self.arrays.vector.finish
 
-    def _before(self, deadline: int) -> bool:
+    def _before(self, deadline: int, steps: int) -> bool:
         """One try; where it fails, all is as it was."""
-        options = self.arrays.options
-        self.restart(options)
+        saved = self.arrays.save()
+        self.restart()
         relax(self.arrays, deadline)
-        self.arrays.improve(self.goal(deadline=deadline, steps=self.effort.finish))
+        self.arrays.improve(self.goal(deadline=deadline, steps=steps))
         if self.arrays.vector.unplaced <= self.unplaced:
             return True
-        self.restart(options)
+        self.arrays.restore(saved)
         return False
 
     def size(self) -> None:
         """The fewest bytes at that finish."""
         vector = self.arrays.vector
-        if vector.size == 0:
+        if vector.size <= (0 if self.unplaced else least_size(self.arrays.problem)):
             return
-        self.restart(self.arrays.options)
+        self.restart()
         brought = [copy.size / GB for copy in self.arrays.problem.copies]
         mean = sum(brought) / max(1, len(brought))
         self.arrays.improve(
@@ -167,7 +174,7 @@ class _Search:
         vector = self.arrays.vector
         if vector.over == 0:
             return
-        self.restart(self.arrays.options)
+        self.restart()
         roles = self.arrays.problem.roles
         mean = sum(role.memory for role in roles) / len(roles)
         self.arrays.improve(
@@ -194,6 +201,10 @@ def relax(arrays: Arrays, deadline: int) -> None:
         while state.seconds[storage] > deadline:
             needed = [copy for copy in there if state.users[copy] > 0]
             worst = min(needed, key=lambda copy: (state.users[copy] / max(1, copies[copy].seconds), copy))
-            for machine, option in enumerate(state.at):
-                if option >= 0 and kernels.uses(arrays.world, option, storage, worst):
-                    kernels.take(arrays.world, state, machine)
+            for host in arrays.problem.storages[storage].hosts:
+                machine = int(state.head[host])
+                while machine >= 0:
+                    following = int(state.after[machine])
+                    if kernels.uses(arrays.world, state.at[machine], storage, worst):
+                        kernels.take(arrays.world, state, machine)
+                    machine = following
