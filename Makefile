@@ -13,6 +13,7 @@ BIN := $(CURDIR)/.venv/bin
 PYTEST := $(BIN)/python -m pytest
 LAB_HOSTS ?= 4
 LAB_OPTIONS ?= --libvirt
+EXAMPLE ?= three-tiers
 
 .PHONY: help
 help: ## list the targets
@@ -81,6 +82,14 @@ lab-up: setup ## a lab of LAB_HOSTS hosts that stays up (LAB_OPTIONS: --libvirt 
 	@tests/lab/lab up --hosts $(LAB_HOSTS) $(LAB_OPTIONS)
 lab-down: setup ## end it
 	@tests/lab/lab down
+
+.PHONY: example example-down
+example: setup ## docs/examples/EXAMPLE (three-tiers) on a lab of its own, and again after you have changed it
+	@lab="tests/lab/lab --name example"
+	$$lab status >/dev/null 2>&1 || { $$lab up --hosts 3 --libvirt; $$lab put kvm1 "$$(tests/lab/image tiny)" /var/lib/libvirt/images/images/tiny.qcow2; }
+	$$lab playbook basecast.fleet.deploy -e manifest=docs/examples/$(EXAMPLE)/shop.yml
+example-down: setup ## end its lab
+	@tests/lab/lab --name example down
 
 .PHONY: clean
 clean: ## remove what was built in this checkout (caches elsewhere stay)

@@ -200,6 +200,33 @@ options:
           - restart
           - destroy
           - preserve
+      attached:
+        description: Disks that were there before the machine, and stay when it is removed.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the disk.
+            type: str
+            required: true
+          kind:
+            description: V(block) is a block device of the host, V(volume) a file.
+            type: str
+            required: true
+            choices:
+              - block
+              - volume
+          path:
+            description: Where it is.
+            type: str
+            required: true
+          image_format:
+            description: How it is opened. A block device is V(raw).
+            type: str
+            required: true
+            choices:
+              - qcow2
+              - raw
       drives:
         description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
         type: list

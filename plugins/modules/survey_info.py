@@ -94,6 +94,45 @@ options:
     type: list
     elements: str
     default: []
+  resources:
+    description:
+      - What machines would use in place, as P(basecast.fleet.service_manifest#filter) returns it in C(resources). A star in C(name) stands
+        for what differs from machine to machine.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      kind:
+        description: V(block) is a block device, V(volume) a file that the collection has not made.
+        type: str
+        required: true
+        choices: [block, volume]
+      name:
+        description: Path of the device, or of the file below its pool.
+        type: str
+        required: true
+      pool:
+        description: The pool of the file.
+        type: str
+      format:
+        description: The format of the file.
+        type: str
+        choices: [qcow2, raw]
+        default: raw
+  permitted:
+    description:
+      - Which O(resources) machines may use. Each kind is a list of patterns of paths, in which a star stands for a part of one name, or a
+        mapping of tenants (V(*) for every one) and such lists.
+      - What is not permitted is not told of either.
+    type: dict
+    default: {}
+    suboptions:
+      block:
+        description: Block devices.
+        type: raw
+      volume:
+        description: Files in pools, with symbolic links resolved.
+        type: raw
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
     type: float
@@ -281,6 +320,13 @@ observation:
           what its machine would give now, C(problem) why it cannot be made here.
       type: dict
       sample: {}
+    resources:
+      description:
+        - What is there of O(resources) and permitted; V(null) if that is not known. C(problem) says why no machine may use it, and is empty
+          where one may. C(used_by) names the service's own domains, and others without their names.
+      type: list
+      elements: dict
+      sample: [{kind: block, name: /dev/sdb, pool: null, path: /dev/sdb, size_bytes: 1000204886016, problem: "", used_by: []}]
     record:
       description: The record of the service, V(null) if there is none. It may hold secrets.
       type: dict
@@ -317,6 +363,7 @@ from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._errors import InvalidOption
+from ..module_utils._job.resources import checked_permits
 from ..module_utils._job.survey import Request, observe
 from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
@@ -343,6 +390,8 @@ def _request(params: t.Mapping[str, t.Any], run: t.Any) -> Request:
         check_xml=params["check_xml"],
         sources=params["sources"],
         source_domains=tuple(params["source_domains"]),
+        resources=params["resources"],
+        permits=checked_permits(params["permitted"], params["tenant"]),
         run=run,
     )
 
@@ -398,6 +447,18 @@ def main() -> None:
                 "mutually_exclusive": [("machine", "domain")],
             },
             "source_domains": {"type": "list", "elements": "str", "default": []},
+            "resources": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "kind": {"type": "str", "required": True, "choices": ["block", "volume"]},
+                    "name": {"type": "str", "required": True},
+                    "pool": {"type": "str"},
+                    "format": {"type": "str", "choices": ["qcow2", "raw"], "default": "raw"},
+                },
+            },
+            "permitted": {"type": "dict", "default": {}, "options": {"block": {"type": "raw"}, "volume": {"type": "raw"}}},
             "part_timeout_s": {"type": "float", "default": 30},
             "hidden": {"type": "bool", "default": False},
         },

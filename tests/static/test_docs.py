@@ -28,7 +28,7 @@ from ansible_collections.basecast.fleet.tests.demo import recording
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]}
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]}
 KINDS = ("action", "callback", "filter", "inventory", "lookup", "modules")
 BLOCK = re.compile(r"^```([\w]*)\n(.*?)^```", re.S | re.M)
 # What stands after ``basecast.fleet.`` and is no plugin, role or playbook.
@@ -85,7 +85,7 @@ def test_the_sites_index_names_pages_that_exist() -> None:
     # Pages that it does not name stand below "More".
     listed = {page for section in tool("site_pages").SECTIONS.values() for page, _purpose in section}
     made = {"readme", "contributing", "manifest", "tuning"}
-    assert listed - made <= {path.stem for path in DOCS.glob("*.md")}
+    assert listed - made <= {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
 
 
 # ---- names

@@ -56,7 +56,8 @@ def placed(text: str, folder: str) -> str:
 
     def target(found: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(folder, found[1]))
-        return PLACES.get(path, path.removeprefix("docs/"))
+        place = PLACES.get(path, path.removeprefix("docs/"))
+        return posixpath.relpath(place, folder.removeprefix("docs/")) if folder.startswith("docs/") else place
 
     return LINK.sub(target, text)
 
@@ -67,7 +68,7 @@ def pages(source: Path) -> None:
             copy = source / path.relative_to(ROOT / "docs")
             copy.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".md":
-                copy.write_text(placed(path.read_text(), "docs"))
+                copy.write_text(placed(path.read_text(), path.parent.relative_to(ROOT).as_posix()))
             else:
                 shutil.copyfile(path, copy)
     (source / "readme.md").write_text(placed((ROOT / "README.md").read_text(), ""))

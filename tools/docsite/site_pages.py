@@ -13,6 +13,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
         ("first-deployment", "from an empty directory to running machines"),
         ("how-it-works", "the floors, a relay and a plan, as pictures"),
         ("second-day", "a walk through the life of a service"),
+        ("examples/three-tiers/README", "a data base, pages and a proxy, in a lab, with one command"),
     ],
     "Deploy": [
         ("deploy", "the manifest, bad hosts, whole runs, the result"),

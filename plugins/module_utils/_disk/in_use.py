@@ -163,7 +163,7 @@ def _holders(status: os.stat_result, every: bool) -> list[tuple[str, bool]]:
         if not entry.isdigit() or int(entry) == os.getpid() or not (every or _is_qemu(entry)):
             continue
         for writes in _opened(entry, status):
-            found.append((_title(entry), writes))
+            found.append((title_of(entry), writes))
     return found
 
 
@@ -201,7 +201,7 @@ def _is_qemu(process: str) -> bool:
     return name.startswith(("qemu-system", "qemu-kvm", "qemu-nbd", "qemu-storage", "kvm"))
 
 
-def _title(process: str) -> str:
+def title_of(process: str) -> str:
     """ "domain web-1" of a QEMU that libvirt has started."""
     try:
         with open(f"/proc/{process}/cmdline", "rb") as file:

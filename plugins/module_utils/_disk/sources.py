@@ -135,7 +135,7 @@ def check_path(descriptor: int, name: str, stores: t.Mapping[str, Store], rules:
     owner = _machine_of(status, stores)
     if owner:
         raise SourceRefused(f"src: {name} is a disk of {owner}; machines' files are never imported.", path=name)
-    if not inside and _is_of_store(status, stores):
+    if not inside and is_of_store(status, stores):
         raise SourceRefused(f"src: {name} is a file of the base store, seen through another mount; name its base disk instead.", path=name)
     _check_place(path, name, stores, rules)
     return path
@@ -168,24 +168,29 @@ def directories(stores: t.Mapping[str, Store], rules: Rules) -> list[str]:
 
 def _machine_of(status: os.stat_result, stores: t.Mapping[str, Store]) -> str:
     """Whose disk a file is, whatever name it was reached by; empty where it is nobody's."""
-    same = (status.st_dev, status.st_ino)
-    # By its identity, since hard links and bind mounts give a file further names.
-    for path in _files(os.path.join(store.pool_path, "machines") for store in stores.values()):
-        if _identity(path) == same:
-            return f"a machine ({path})"
+    path = is_of_machine(status, stores)
+    if path:
+        return f"a machine ({path})"
     for definition, path in libvirt_disks():
-        if _identity(path) == same:
+        if identity(path) == (status.st_dev, status.st_ino):
             return f"the domain {definition}"
     return ""
 
 
-def _is_of_store(status: os.stat_result, stores: t.Mapping[str, Store]) -> bool:
+def is_of_machine(status: os.stat_result, stores: t.Mapping[str, Store]) -> str:
+    """The path among machines' files under which a file is one of them; empty where it is none."""
+    # By its identity, since hard links and bind mounts give a file further names.
+    files = _files(os.path.join(store.pool_path, "machines") for store in stores.values())
+    return next((path for path in files if identity(path) == (status.st_dev, status.st_ino)), "")
+
+
+def is_of_store(status: os.stat_result, stores: t.Mapping[str, Store]) -> bool:
     """Whether a file that does not lie below a store is one of its files all the same, as behind a bind mount. What has been
     imported as a hard link is its user's file too, and has two names."""
     if status.st_nlink > 1:
         return False
     same = (status.st_dev, status.st_ino)
-    return any(_identity(path) == same for path in _files((store.directory for store in stores.values()), leave_out=UPLOADS))
+    return any(identity(path) == same for path in _files((store.directory for store in stores.values()), leave_out=UPLOADS))
 
 
 def _files(directories: t.Iterable[str], leave_out: str = "") -> t.Iterator[str]:
@@ -213,7 +218,7 @@ def libvirt_disks() -> t.Iterator[tuple[str, str]]:
                 yield clean(name[:-4], 100), html.unescape(match.group(2))
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def identity(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

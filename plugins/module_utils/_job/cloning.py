@@ -128,6 +128,7 @@ class Cloning:
                 raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
             _refuse_foreign_files(source, disks)
             _refuse_tpm(source)
+            _refuse_attached(source)
             _refuse_discs(source)
             pairs = [self._pair(disk) for disk in disks]
             running = source.domain if source.running else None
@@ -304,6 +305,17 @@ def _refuse_tpm(source: Machine) -> None:
         raise CloneRefused(
             f"{source.owner.machine} has a TPM, and what is sealed by it would not open in a clone, whose TPM is another. Deploy a"
             " machine from a base instead."
+        )
+
+
+def _refuse_attached(source: Machine) -> None:
+    """Two machines would write on one disk."""
+    attached = source.found.hardware["attached"] if source.found is not None else None
+    if attached:
+        told = ", ".join(f"{name} ({disk['path']})" for name, disk in attached.items())
+        raise CloneRefused(
+            f"{source.owner.machine} has {told} from outside of the pools' machines, which a clone would share with it. Take that out of"
+            " the manifest and update the machine, and clone it then."
         )
 
 

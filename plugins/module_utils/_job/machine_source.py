@@ -21,6 +21,7 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine import template
 from .._machine.domain import Description, describe
+from .._machine.hardware.attached import name_of as attached_name
 from .._machine.hardware.drives import CDROM, name_of
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machines
@@ -110,7 +111,9 @@ def find(host: LibvirtHost, wanted: Wanted, stores: t.Mapping[str, Store], qemu:
         path = os.path.realpath(_file_of(element))
         if path == seed:
             continue  # copies get their own
-        if element.get("device") == CDROM:
+        if (attached := attached_name(element)) is not None:
+            notes.append(f"{owner.machine}: the disk {attached} ({path}) is not part of the template, since it is none of its own.")
+        elif element.get("device") == CDROM:
             notes.append(f"{owner.machine}: the CD {name_of(element)} is not part of the template.")
         elif path in known:
             one = known[path]

@@ -200,6 +200,7 @@ class Removal:
                 leaving.directories.append(machine.directory)
             own = [layout.machines_directory(store.pool_path) + os.sep for store in self._stores.values()]
             leaving.left += [path for path, _format in found.files if not any(path.startswith(pool) for pool in own)]
+            leaving.left += [disk["path"] for disk in (found.hardware["attached"] or {}).values()]
         self._machines[owner.machine] = leaving
 
     def _is_shared(self, directory: str) -> bool:

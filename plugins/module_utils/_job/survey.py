@@ -25,6 +25,7 @@ from .._machine.xml_check import xml_problems
 from .._relay.measure.link_history import LinkHistory
 from .claims import Claim, Claims, totals, without_machines
 from .questions import Answer, Question, ask_all
+from .resources import Permits, resources
 
 FORMAT = 1
 
@@ -38,6 +39,7 @@ class Request(t.NamedTuple):
     :param reserve_percent: so much of each pool's file system stays free.
     :param limit_s: how long one part may take.
     :param sources: what machines are made from, see template_sources.
+    :param resources: what machines would use in place, see resources; ``permits`` says what of it they may.
     :param check_xml: groups of machines to which XML is added, see xml_problems; ``run`` runs what checks it.
     """
 
@@ -55,6 +57,8 @@ class Request(t.NamedTuple):
     check_xml: t.Sequence[t.Mapping[str, t.Any]] = ()
     sources: t.Sequence[t.Mapping[str, t.Any]] = ()
     source_domains: tuple[str, ...] = ()
+    resources: t.Sequence[t.Mapping[str, t.Any]] = ()
+    permits: Permits = Permits({})
     run: Runner | None = None
 
 
@@ -89,6 +93,7 @@ def observe(request: Request) -> dict[str, t.Any]:
         "offers": _of(machines, "offers", None),
         "xml_problems": answers["xml"].value if answers["xml"].known else None,
         "sources": _sources(answers.get("sources")),
+        "resources": answers["resources"].value if answers["resources"].known else None,
         "record": answers["record"].value,
         "moves": answers["moves"].value if answers["moves"].known else [],
         "claims": [
@@ -147,6 +152,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
         "moves": lambda: _moves(request),
         "xml": lambda: xml_problems(request.check_xml, request.run) if request.run is not None else {},
+        "resources": lambda: _resources(request),
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     if request.sources:
@@ -183,6 +189,11 @@ def _template_sources(request: Request) -> dict[str, t.Any]:
 
     asked = Asked(request.pools, request.tenant, request.uri, request.source_domains, request.run)
     return template_sources(request.sources, asked)
+
+
+def _resources(request: Request) -> list[dict[str, t.Any]]:
+    stores = {name: Store(path, pool=name) for name, path in request.pools.items()} if request.resources else {}
+    return resources(request.resources, request.permits, stores, request.service)
 
 
 def _claims(request: Request) -> dict[str, t.Any]:

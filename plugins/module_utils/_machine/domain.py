@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from .._names import is_host_label, is_name
 from .._untrusted import Malformed, decimal, parse
 from .backing import Layer
-from .hardware import cards, table
+from .hardware import attached, cards, table
 from .hardware.board import nvram_of
 from .hardware.drives import is_seed
 from .hardware.key import Place, there
@@ -117,7 +117,7 @@ class Description:
     group: str | None
     hardware: t.Mapping[str, t.Any]  # comparable; see differences
     hugepages: str | None = None  # their size
-    files: tuple[tuple[str, str | None], ...] = ()  # path and format of each disk that is a file
+    files: tuple[tuple[str, str | None], ...] = ()  # path and format of each disk of its own that is a file
     nvram: str | None = None  # the file of its firmware's variables
     problem: str | None = None  # why nothing more is known
 
@@ -239,7 +239,7 @@ def moved(xml: str, to: Moved) -> str:
     root = parse_xml(xml, "its definition")
     for disk in root.iterfind("./devices/disk"):
         source = disk.find("source")
-        if source is None:
+        if source is None or attached.name_of(disk) is not None:
             continue
         source.set("file", _moved_path(source.get("file", ""), to))
         source.attrib.pop("index", None)  # libvirt's own number of a running machine's disk
@@ -271,10 +271,13 @@ def _moved_path(path: str, to: Moved) -> str:
 
 
 def disk_targets(xml: str) -> dict[str, str]:
-    """The target (vda) of each disk that is a file, by path; those that the guest only reads are left out."""
+    """The target (vda) of each disk that is a file, by path; those that the guest only reads, or has
+    from elsewhere, are left out."""
     found = {}
     for disk in parse_xml(xml, "its definition").iterfind("./devices/disk"):
         source, target = disk.find("source"), disk.find("target")
+        if attached.name_of(disk) is not None:
+            continue
         if source is not None and target is not None and source.get("file") and disk.find("readonly") is None:
             found[source.get("file", "")] = target.get("dev", "")
     return found
@@ -465,7 +468,7 @@ def _spec(text: str) -> dict[str, t.Any]:
 def _files(root: ET.Element) -> t.Iterator[tuple[str, str | None]]:
     for element in root.iterfind("./devices/disk"):
         source, driver = element.find("source"), element.find("driver")
-        if source is not None and source.get("file"):
+        if source is not None and source.get("file") and attached.name_of(element) is None:
             yield source.get("file", ""), None if driver is None else driver.get("type")
 
 
@@ -488,9 +491,11 @@ def _serial(devices: ET.Element, port: int, path: str, append: bool) -> None:
 
 
 def _disks(root: ET.Element) -> tuple[list[dict[str, t.Any]], str | None]:
-    """Disks in the order of their targets, and the seed."""
+    """Its own disks in the order of their targets, and the seed."""
     disks, seed = [], None
     for element in root.iterfind("./devices/disk"):
+        if attached.name_of(element) is not None:
+            continue
         source, target, driver = element.find("source"), element.find("target"), element.find("driver")
         path = None if source is None else source.get("file") or next(iter(source.attrib.values()), None)
         if is_seed(element) or (target is not None and target.get("dev") == "vdz" and element.find("readonly") is not None):

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
+from .._disk import outside
+from .._disk.errors import UnsafeImage
+from .._disk.store import Store
 from .backing import Layer, Places, backing_chain
 from .domain import Description
 from .files import check_log
@@ -26,4 +29,30 @@ def checked_chains(about: Description, owner: Owner, pools: t.Iterable[str]) -> 
     chains = {path: backing_chain(path, kind, places) for path, kind in about.files}
     for path in (about.console, about.report, about.nvram):
         check_log(path)
+    check_attached(about, pools)
     return chains
+
+
+def check_attached(about: Description, pools: t.Iterable[str]) -> None:
+    """:raises UnsafeImage: a disk from outside of the store is not as the machine needs it, or somebody else has it."""
+    named = [{"name": name, **disk} for name, disk in (about.hardware["attached"] or {}).items()]
+    for problem in attached_problems(named, about.domain, pools):
+        raise UnsafeImage(problem)
+
+
+def attached_problems(disks: t.Iterable[t.Mapping[str, t.Any]], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:
+    """
+    :param disks: in the form of the option ``attached``.
+    :param domain: of the machine, which may have them itself.
+    """
+    stores = {path: Store(path, pool=path) for path in pools}
+    for disk in disks:
+        found = outside.look(disk["kind"], disk["path"], disk["image_format"], stores)
+        what = f"The disk {disk['name']} of {domain}, {disk['path']},"
+        others = [user for user in found.used_by if user != f"domain {domain}"] if found is not None else []
+        if found is None:
+            yield f"{what} is not there; attach or mount it."
+        elif found.problem:
+            yield f"{what} {found.problem}."
+        elif others:
+            yield f"{what} is in use by {', '.join(others)}; one machine at a time has it."

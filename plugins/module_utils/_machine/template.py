@@ -34,7 +34,7 @@ LARGEST_TEXT = 192 * 1024
 _QCOW2 = b"QFI\xfb"
 
 # What says on which host a machine is, who it is, or in which words libvirt keeps what was added.
-_LEFT_OUT = ("description", "drives", "xml")
+_LEFT_OUT = ("attached", "description", "drives", "xml")
 _OF_A_HOST = {"cpu": ("pin", "pins", "emulator_pin"), "memory": ("nodes", "nodes_mode")}
 # What every disk and card has anyway.
 _USUAL_DRIVE = {"bus": "virtio", "discard": "unmap"}

@@ -52,8 +52,9 @@ def _wish(options: t.Mapping[str, t.Any], owner: Owner, directory: str, option: 
     if options["memory_mib"] < _LEAST_MEMORY_MIB:
         raise InvalidOption(f"{option}.memory_mib", options["memory_mib"], f"at least {_LEAST_MEMORY_MIB} are needed")
     disks = options["disks"]
-    if len(disks) > MOST_DISKS:
-        raise InvalidOption(f"{option}.disks", f"{len(disks)} disks", f"1 to {MOST_DISKS} disks are possible")
+    count = len(disks) + len(options.get("attached") or ())
+    if count > MOST_DISKS:
+        raise InvalidOption(f"{option}.disks", f"{count} disks", f"1 to {MOST_DISKS} disks are possible")
     for number, disk in enumerate(disks):
         _check_absolute(f"{option}.disks[{number}].path", disk["path"])
     if options["seed"] is not None:

@@ -25,7 +25,7 @@ from .._machine import domain as domains
 from .._machine import media
 from .._machine.domain import Description
 from .._machine.files import leftovers
-from .._machine.hardware import cards
+from .._machine.hardware import attached, cards
 from .._machine.hardware.board import NVRAM_PATTERN
 from .._machine.hardware.drives import is_cdrom, is_seed
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
@@ -224,6 +224,10 @@ def _bound(root: ET.Element, variables: str | None, owner: Owner, stores: t.Mapp
     for tag, what in _BOUND.items():
         if root.find(f"./devices/{tag}") is not None:
             yield f"it has {what} (<{tag}>), which cannot move with it; detach that first"
+    for element in root.iterfind("./devices/disk"):
+        name = attached.name_of(element)
+        if name is not None:
+            yield f"its disk {name} is {attached.path_of(element)} of this host, which cannot move with it; detach that first (update)"
     own = {owner.directory(store.pool_path) for store in stores.values()}
     if root.find("./os/nvram") is not None and not (
         variables and os.path.dirname(variables) in own and re.fullmatch(NVRAM_PATTERN, os.path.basename(variables))
@@ -242,7 +246,7 @@ def _bound_off(root: ET.Element) -> t.Iterator[str]:
 
 def _no_files(root: ET.Element) -> t.Iterator[str]:
     for element in root.iterfind("./devices/disk"):
-        if element.get("type") != "file":
+        if element.get("type") != "file" and attached.name_of(element) is None:
             target = element.find("target")
             yield f"its disk {'' if target is None else target.get('dev')} is of the type {element.get('type')}; only files are moved"
 

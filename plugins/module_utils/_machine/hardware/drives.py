@@ -13,6 +13,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..media import CLOUDBASE, IMAGES
+from . import attached
 from .key import Group, Key, Offers, Place, Problems, child, there
 
 _END = r"$(?!\n)"
@@ -67,7 +68,9 @@ def _bus(drive: t.Mapping[str, t.Any]) -> str | None:
 
 
 def name_of(disk: ET.Element) -> str | None:
-    """A disk is called as its file is; the seed has no name."""
+    """A disk is called as its file is; the seed has no name. One that is attached is called as the manifest does."""
+    if (known := attached.name_of(disk)) is not None:
+        return known
     source, target = disk.find("source"), disk.find("target")
     path = None if source is None else source.get("file")
     if path is None or target is None or is_seed(disk) or (disk.find("readonly") is not None and not is_cdrom(disk)):

@@ -65,6 +65,12 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         problems.append(
             f"{found['host']}: it keeps no record of how {request['machine']} was made; deploy {request['service']} with its manifest"
         )
+    if source["spec"].get("attached"):
+        names = ", ".join(source["spec"]["attached"])
+        problems.append(
+            f"{found['host']}: {request['machine']} has the disk {names} from outside of the pools' machines, which a clone would share"
+            " with it; take that out of the manifest and update the machine, and clone it then"
+        )
     if problems or group is None:
         return plan
     work = _work(plan, source, group, hosts, bool(flag(request.get("flatten"))))

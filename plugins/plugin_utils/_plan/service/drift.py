@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import cards, drives, table
 from ..types import Manifest
-from . import addresses, customization
+from . import addresses, customization, resources
 
 Difference = dict[str, t.Any]
 
@@ -33,6 +33,7 @@ def machine_spec(group: Mapping[str, t.Any], manifest: Manifest) -> dict[str, t.
         "cpus": group["cpus"],
         "memory_mib": group["memory_mib"],
         **group.get("hardware", {}),
+        **resources.spec_of(group),
         "disks": {
             disk["name"]: {
                 "base": f"{disk['base']} {versions[disk['base']]}" if disk["base"] else None,
@@ -131,9 +132,12 @@ def _sentence(difference: Difference) -> str:
         what = "customization" if "config" in keys or "cloudbase" in keys else "cloud-init"
         return f"{what} has changed: {keys}" if keys else "cloud-init has changed"
     *above, key = path.split(".")
-    if above[:1] == ["disks"] and len(above) == 1:
+    if path == "attached":  # the first of them, or the last
+        names = ", ".join(difference["found"] or difference["wanted"])
+        return f"disk {names} is {'missing' if difference['found'] is None else 'no longer in the manifest'}"
+    if above[:1] in (["disks"], ["attached"]) and len(above) == 1:
         return f"disk {key} is {'missing' if difference['found'] is None else 'no longer in the manifest'}"
-    owner = f"disk {above[1]}: " if above[:1] == ["disks"] else "".join(f"{one} " for one in above)
+    owner = f"disk {above[1]}: " if above[:1] in (["disks"], ["attached"]) else "".join(f"{one} " for one in above)
     unit = f" {_UNITS[key]}" if key in _UNITS else ""
     usual = None if above else _USUAL.get(key)
     found, wanted = (usual if value is None else value for value in (difference["found"], difference["wanted"]))

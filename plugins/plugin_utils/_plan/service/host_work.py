@@ -18,7 +18,7 @@ from ....module_utils._machine.owner import Owner
 from ....module_utils._names import UNKNOWN_SHA256
 from ..placement import Observed, disks_of
 from ..types import Manifest
-from . import machine_values
+from . import machine_values, resources
 from .addresses import network_config, network_data
 from .customization import content_of, kind_of, seed_of
 from .networks import hardware_of, macs_of, networks_of
@@ -52,6 +52,8 @@ def work_of(
         networks = networks_of(group, machine["machine"])
         macs = macs_of(networks, Owner(manifest["tenant"], manifest["service"], machine["machine"]))
         hardware = machine_values.hardware_of(group.get("hardware", {}), values)
+        if "attached" in hardware:
+            hardware["attached"] = resources.attached_of(group, machine["machine"], hosts.get(host) or {})
         for disk in disks if new else []:
             base = bases[disk["base"]] if disk["base"] else None
             if base is not None:
@@ -95,7 +97,7 @@ def work_of(
                 "cpus": group["cpus"],
                 "memory_mib": group["memory_mib"],
                 **hardware,
-                **({"drives": asked} if (asked := drives.of_disks(group["disks"])) else {}),
+                **({"drives": asked} if (asked := drives.of_disks(resources.all_disks(group))) else {}),
                 "networks": hardware_of(networks, macs),
                 "seeded": content_of(group) is not None,
                 "allow_degraded": bool((group["cloud_init"] or {}).get("allow_degraded")),

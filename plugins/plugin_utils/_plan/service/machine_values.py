@@ -168,6 +168,10 @@ def hardware_mistakes(group: Mapping[str, t.Any]) -> Iterator[tuple[Path, str]]:
     texts += [(("xml", index, "add"), fragment["add"]) for index, fragment in enumerate(group.get("xml") or ())]
     for path, text in texts:
         yield from ((path, problem) for problem in mistakes(text, LASTING))
+    for at, disk in enumerate(group.get("disks") or ()):
+        for inner, part in (("block",), disk), (("volume", "path"), disk.get("volume") or {}):
+            text = part.get(inner[-1]) or ""
+            yield from ((("disks", at, *inner), problem) for problem in mistakes(text, OF_ADDRESS))
 
 
 def hardware_of(hardware: Mapping[str, t.Any], values: Values) -> dict[str, t.Any]:

@@ -19,12 +19,12 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._errors import FleetError
-from ....module_utils._machine.hardware import drives, table
+from ....module_utils._machine.hardware import attached, drives, table
 from ....module_utils._names import NAME_RULE, is_name
 from ....module_utils._urls import public_url
 from ..json_data import number
 from ..json_schema import mistakes
-from . import customization, machine_values, scale_rules, yaml_text
+from . import customization, machine_values, resources, scale_rules, yaml_text
 from .manifest_schema import GROUP_SOURCE_RULE, MANIFEST, SOURCE_FORMS, SOURCE_RULE
 from .networks import network_mistakes
 from .start_order import after_mistakes
@@ -289,6 +289,8 @@ def _meaning_errors(document: dict[str, t.Any], places: Places) -> Iterator[str]
         yield from (f"{places(*path, *inner)}: {problem}" for inner, problem in customization.errors(group, sample))
         for at, disk in enumerate(group.get("disks", [])):
             yield from _disk_errors(disk, bases, (*path, "disks", at), places)
+        if "disks" in group and all(attached.kind_of(disk) for disk in group["disks"]):
+            yield f"{places(*path, 'disks')}: a machine needs a disk of its own beside them; give it one with a base or size_gib"
 
 
 def _group_source_errors(group: Document, service: str, path: Path, places: Places) -> Iterator[str]:
@@ -330,6 +332,12 @@ def _disk_errors(disk: Mapping[str, t.Any], bases: Sequence[str], path: Path, pl
     if "base" in disk and disk["base"] not in bases:
         accepted = f"the bases of this manifest are: {', '.join(bases)}" if bases else "this manifest has no bases"
         yield f"{places(*path, 'base')}: {disk['base']!r} is not a base{_hint(disk['base'], bases)}; {accepted}"
+    kind = attached.kind_of(disk)
+    for key in ("base", "size_gib", "differencing", "pool", "backend", "device", "block", "volume") if kind else ():
+        if key in disk and key != kind:
+            yield f"{places(*path, key)}: it is not accepted beside {kind}, which is used as it is; leave it out"
+    if kind:
+        return
     if "base" not in disk and disk.get("backend") == "reflink":
         yield f"{places(*path, 'backend')}: 'reflink' is not accepted for a disk without a base"
     if disk.get("device") == drives.CDROM:
@@ -397,6 +405,7 @@ def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) 
         "machines": machines,
         # What hosts are asked about before a plan is made.
         **_sources(document, differencing),
+        **({"resources": asked} if (asked := resources.asked_of(machines)) else {}),
         **({"xml": asked} if (asked := [_xml_of(group, document) for group in machines if "xml" in group["hardware"]]) else {}),
     }
 
@@ -419,7 +428,8 @@ def _sources(document: Document, differencing: bool) -> dict[str, t.Any]:
 
 def _xml_of(group: Mapping[str, t.Any], document: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """As it will be for some machine."""
-    hardware = machine_values.hardware_of(group["hardware"], machine_values.sample_of(group["name"], document))
+    own = {key: value for key, value in group["hardware"].items() if key != "attached"}
+    hardware = machine_values.hardware_of(own, machine_values.sample_of(group["name"], document))
     return {**{key: group[key] for key in ("name", "cpus", "memory_mib")}, "hardware": hardware}
 
 
@@ -455,6 +465,8 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
     count = group.get("count")
     customized = customization.normalised(group)
     told = customization.told(customized)
+    disks = [(index, disk) for index, disk in enumerate(group.get("disks", []))]
+    given = [_given(disk, (*path, "disks", index), places) for index, disk in disks if attached.kind_of(disk)]
     return {
         "name": group["name"],
         "hosts": [hosts] if isinstance(hosts, str) else hosts,
@@ -462,14 +474,15 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         "count": count,
         "cpus": group.get("cpus", 1),
         "memory_mib": group.get("memory_mib", 1024),
-        "hardware": table.of_group(group),
+        "hardware": {**table.of_group(group), **({"attached": given} if given else {})},
         # The machines have what their source has: see with_templates.
         **({"from_source": True} if "source" in group else {}),
-        "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in enumerate(group.get("disks", []))],
+        "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in disks if not attached.kind_of(disk)],
         "networks": [{"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])],
         **customized,
         **scale_rules.normalised(group),
-        "placement": _placement(group.get("placement")),
+        # Two machines of a host cannot have one disk.
+        "placement": {**({"anti_affinity": True} if resources.are_the_same(given) else {}), **_placement(group.get("placement"))},
         "after": list(group.get("after", [])),
         "health": group.get("health"),
         # Not the content: user data holds passwords, and this stands in the domain's description.
@@ -492,6 +505,17 @@ def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool
         "pool_labels": _labels(disk["pool"]["labels"]) if isinstance(disk.get("pool"), dict) else [],
         "backend": disk.get("backend", "qcow2"),
         **{name: disk[name] for name in drives.NAMES if name in disk and disk[name] != drives.DISK},
+        "place": places(*path),
+    }
+
+
+def _given(disk: dict[str, t.Any], path: Path, places: Places) -> dict[str, t.Any]:
+    """A disk that the machine is given, as it is."""
+    kind = str(attached.kind_of(disk))
+    return {
+        "name": disk["name"],
+        kind: disk[kind],
+        **{name: disk[name] for name in drives.NAMES if name in disk},
         "place": places(*path),
     }
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import typing as t
 
 from ....module_utils._machine import health
-from ....module_utils._machine.hardware import cards, drives, table
+from ....module_utils._machine.hardware import attached, cards, drives, table
 from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE
 from ....module_utils._urls import COMPRESSIONS
 from . import addresses, customization, scale_rules
@@ -204,10 +204,12 @@ _DISK = {
             ],
         },
         "backend": {"enum": ["qcow2", "reflink"], "description": "a backend is qcow2 or reflink"},
+        "block": attached.BLOCK_SCHEMA,
+        "volume": attached.VOLUME_SCHEMA,
         **drives.SCHEMAS,
     },
     "required": ["name"],
-    "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}],
+    "anyOf": [{"required": ["base"]}, {"required": ["size_gib"]}, {"required": ["block"]}, {"required": ["volume"]}],
     "additionalProperties": False,
 }
 

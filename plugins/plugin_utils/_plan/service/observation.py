@@ -183,6 +183,13 @@ _HOST = fields(
     domains=list_of(_DOMAIN),
     networks=by_name(flag, 10_000),
     xml_problems=by_name(line, 10_000),
+    resources=list_of(
+        all_of(
+            has(kind=name, name=path, path=path, size_bytes=count, problem=line, used_by=list_of(line, 1000)),
+            fields(pool=name),
+        ),
+        100_000,
+    ),
     bridges=list_of(name, 10_000),
     offers=fields(
         firmware=list_of(name, 10),

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ....module_utils._machine.hardware import cards, drives, table
 from ..placement import Observed, disks_of
 from ..placement.fleet import hugepages_of, memory_of, pages_of, size_of_pages, usable_bytes
+from . import resources
 from .grants import refusals
 
 _GIB = 1024**3
@@ -86,6 +87,7 @@ def host_problems(
             *_networks(host, facts, mine, groups),
             *_xml(host, facts, mine, groups),
             *_granted(host, facts, mine, groups),
+            *resources.problems(host, facts, mine, groups),
             *(_space(host, facts, work[host], bases, hosts, (adopting or {}).get(host, ())) if host in work else []),
             *(_ports(host, facts) if host in relay_hosts else []),
             *(_clock(host, facts) if host in relay_hosts else []),
@@ -103,7 +105,8 @@ def unfit_hosts(manifest: Mapping[str, t.Any], hosts: Observed) -> dict[str, dic
         asked = {**facts, "asked_by": manifest["tenant"]}
         for name in groups if facts.get("reachable") else ():
             one = [{"group": name, "host": host}]
-            told = [sentence for check in (_hardware, _networks, _xml, _granted) for sentence in check(host, asked, one, groups)]
+            checks = (_hardware, _networks, _xml, _granted, resources.problems)
+            told = [sentence for check in checks for sentence in check(host, asked, one, groups)]
             if told:
                 # Without the place in the manifest, as the list of hosts says it once.
                 found.setdefault(name, {})[host] = "; ".join(
@@ -215,7 +218,7 @@ def _hardware(host: str, facts: Mapping[str, t.Any], creating: Machines, groups:
     """What the host's libvirt and QEMU cannot give to machines; a host that did not tell is not judged."""
     for name in dict.fromkeys(machine["group"] for machine in creating):
         group = groups[name]
-        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(group["disks"])}
+        hardware = {**(group.get("hardware") or {}), "drives": drives.of_disks(resources.all_disks(group))}
         for key, problem in table.lacks(hardware, facts.get("offers"), group):
             yield f"{group.get('places', {}).get(key, group['place'])}: {host} {problem}"
 

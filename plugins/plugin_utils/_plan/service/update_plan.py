@@ -21,6 +21,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from ..placement import Observed
 from ..placement.observed import disks_of
 from ..types import Manifest, PlannedMachine
+from . import resources
 from .drift import drift_text
 from .machine_search import Request
 from .preflight import crowded
@@ -178,6 +179,7 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
             **facts,
             **({"machines": [one for one in facts["machines"] if one["machine"] not in going]} if facts.get("machines") else {}),
             **({"domains": [one for one in facts["domains"] if one.get("domain") not in domains]} if facts.get("domains") else {}),
+            **({"resources": resources.without_users(facts["resources"], domains)} if facts.get("resources") else {}),
         }
     return seen
 

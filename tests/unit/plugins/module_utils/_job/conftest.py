@@ -21,6 +21,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.job import Job
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._job.steps import Context
 from ansible_collections.basecast.fleet.plugins.module_utils._job.work import HostWork, Secrets, checked_work
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.key import Place
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.table import write as write_hardware
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.seed_options import seed_arguments
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain, FakeHost
@@ -105,3 +107,12 @@ def site(tmp_path: t.Any) -> t.Iterator[Site]:
     yield found
     filesystem.remove_tree(str(tmp_path / "one"))
     filesystem.remove_tree(str(tmp_path / "two"))
+
+
+def give_disk(site: Site, path: str = "/dev/disk/by-id/data") -> None:
+    """The one machine of the site gets a block device of the host."""
+    (domain,) = site.libvirt.known
+    root = ET.fromstring(domain.xml())
+    given = [{"name": "data-1", "kind": "block", "path": path, "image_format": "raw"}]
+    write_hardware(root, {"attached": given}, Place("/nowhere", "x86_64", "qemu"))
+    site.libvirt.definitions[domain.name] = ET.tostring(root, "unicode")

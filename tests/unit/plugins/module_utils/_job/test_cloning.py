@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirro
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
-from .conftest import Site, run_command
+from .conftest import Site, give_disk, run_command
 from .test_capture import copying, has, real_base, root_of, stopped, with_firmware, write
 from .test_removal import deploy
 
@@ -109,6 +109,14 @@ def test_a_clone_has_the_firmware_variables_of_the_machine(site: Site, monkeypat
 def test_a_machine_with_a_tpm_is_not_cloned(site: Site) -> None:
     with_firmware(site, tpm=True)
     with pytest.raises(CloneRefused, match="web-1 has a TPM"):
+        clone(site)
+    assert files_of(site, "web-9") == []
+
+
+def test_a_disk_that_was_given_is_not_shared_with_a_clone(site: Site) -> None:
+    stopped(site, "web-1")
+    give_disk(site)
+    with pytest.raises(CloneRefused, match=r"web-1 has data-1 .*from outside of the pools' machines, which a clone would share with it"):
         clone(site)
     assert files_of(site, "web-9") == []
 

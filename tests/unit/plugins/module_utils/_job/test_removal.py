@@ -25,7 +25,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves impo
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
 
-from .conftest import Site, run_command
+from .conftest import Site, give_disk, run_command
 
 
 def record_of(service: str, *names: str, base: str, version: str = "1") -> dict[str, t.Any]:
@@ -215,6 +215,12 @@ def test_an_unreadable_record_goes_with_the_service(site: Site) -> None:
     whole = remove(site)
     assert (whole["record"], whole["problem"]) == ("removed", None) and "are not known" in whole["warnings"][0]
     assert record(site) is None
+
+
+def test_a_disk_that_was_given_stays_and_is_told(site: Site) -> None:
+    deploy(site, "web-1")
+    give_disk(site, "/dev/sdq")
+    assert by_name(remove(site))["web-1"]["left"] == ["/dev/sdq"]
 
 
 def test_files_of_others_stay_and_are_told(site: Site) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import survey
 from ansible_collections.basecast.fleet.plugins.module_utils._job.claims import Claim, Claims
+from ansible_collections.basecast.fleet.plugins.module_utils._job.resources import Permits
 from ansible_collections.basecast.fleet.plugins.module_utils._job.survey import Request, observe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
@@ -51,6 +52,16 @@ def request(site: Site, **changes: t.Any) -> Request:
         "limit_s": 10.0,
     }
     return Request(**{**asked, **changes})
+
+
+def test_what_is_there_already_is_looked_at_where_that_is_permitted(site: Site) -> None:
+    path = os.path.realpath(site.pools["one"]) + "/mine.raw"
+    with open(path, "wb") as file:
+        file.write(bytes(512))
+    asked = [{"kind": "volume", "name": "mine.raw", "pool": "one", "format": "raw"}]
+    permits = Permits({"volume": (path,)})
+    assert [one["path"] for one in observe(request(site, resources=asked, permits=permits))["resources"]] == [path]
+    assert observe(request(site, resources=asked))["resources"] == observe(request(site))["resources"] == []
 
 
 def put_disk(pool: str, service: str, base: str, tenant: str = "default") -> str:

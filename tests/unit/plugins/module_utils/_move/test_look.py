@@ -106,6 +106,15 @@ def test_a_tpm_moves_with_a_machine_that_runs(tmp_path: Path) -> None:
     assert "a device of the host" in bound(tmp_path, devices="<hostdev/>")[0][0]
 
 
+@pytest.mark.parametrize(("kind", "source"), [("block", "dev='/dev/sdb'"), ("file", "file='/dev/sdb'")])
+def test_a_disk_that_was_given_stays_on_its_host(tmp_path: Path, kind: str, source: str) -> None:
+    disk = f"<disk type='{kind}'><source {source}/><target dev='vdb'/><alias name='ua-attached-data'/></disk>"
+    assert bound(tmp_path, devices=disk)[0] == [
+        "its disk data is /dev/sdb of this host, which cannot move with it; detach that first (update)"
+    ]
+    assert list(looking._no_files(ET.fromstring(f"<domain><devices>{disk}</devices></domain>"))) == []
+
+
 def test_small_files_are_those_that_a_migration_takes(tmp_path: Path, home: Path) -> None:
     for name in ("seed.iso", "console.log", "console.log.0", "nvram-uefi.fd", ".clone.json", ".root.origin.json", "root.qcow2", "mine"):
         (home / name).write_bytes(b"")

@@ -30,7 +30,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware i
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import checked_wishes
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import addresses
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import addresses, resources
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.networks import hardware_of, networks_of
@@ -74,8 +74,9 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
     assert program and shutil.which("xmllint"), "tools/setup installs libvirt-clients and libxml2-utils"
     for group in parse_manifest(EXAMPLES[name], name)["machines"]:
         networks = hardware_of(networks_of(group, f"{group['name']}-1"), [])
-        asked = drives.of_disks(group["disks"])
-        hardware = {**group["hardware"], **({"drives": asked} if asked else {})}
+        asked = drives.of_disks(resources.all_disks(group))
+        attached = resources.attached_of(group, f"{group['name']}-1", {})
+        hardware = {**group["hardware"], **({"attached": attached} if attached else {}), **({"drives": asked} if asked else {})}
         wish = wish_of(hardware, group["cpus"], group["memory_mib"], networks, [disk["name"] for disk in group["disks"]])
         assert wish.hardware == hardware
         xml = build(
@@ -95,7 +96,7 @@ def test_every_key_stands_in_an_example_of_the_page() -> None:
     used = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for key in group}
     assert {key.name for key in table.KEYS if key.of_machine} <= used
     disks = {key for text in EXAMPLES.values() for group in yaml.safe_load(text)["machines"] for disk in group["disks"] for key in disk}
-    assert set(drives.NAMES) <= disks
+    assert {*drives.NAMES, "block", "volume"} <= disks
     networks = {
         key
         for text in EXAMPLES.values()

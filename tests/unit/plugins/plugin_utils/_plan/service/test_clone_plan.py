@@ -58,6 +58,16 @@ def test_a_clone_has_the_hardware_of_its_machine_and_not_of_the_manifest() -> No
     assert (machine["firmware"], machine["cpu"], "tpm" in machine) == ("uefi", {"model": "EPYC"}, False)
 
 
+def test_a_machine_with_a_disk_that_was_given_is_not_cloned() -> None:
+    hosts = deployed()
+    given = {"data": {"block": "/dev/sdb"}}
+    hosts["a"]["machines"][0]["spec"] = {**hosts["a"]["machines"][0]["spec"], "attached": given}
+    (told,) = clone_plan(hosts, REQUEST)["problems"]
+    assert told.startswith(
+        "a: web-1 has the disk data from outside of the pools' machines, which a clone would share with it; take that out"
+    )
+
+
 def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
     hosts = deployed()
     new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}

@@ -149,7 +149,7 @@ def test_seed_digest_follows_the_content_and_nothing_else() -> None:
         ("memory_mib: 512", "memory: {cells: [{cpus: '0'}]}", "shop.yml:11: machines[0].memory.cells[0]", "memory_mib is missing"),
         ("memory_mib: 512", "memory_mib: true", "shop.yml:11: machines[0].memory_mib", "MiB from 16"),
         ("base: debian-12,", "base: debian-13,", "shop.yml:13: machines[0].disks[0].base", "bases of this manifest are: debian-12"),
-        ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "at least one of base and size_gib"),
+        ("name: data, size_gib: 0.5", "name: data", "shop.yml:14: machines[0].disks[1]", "one of base, size_gib, block and volume"),
         ("name: data,", "name: root,", "shop.yml:14: machines[0].disks[1].name", "'root' stands twice; names are unique here"),
         ("name: data,", "name: ../../etc,", "shop.yml:14: machines[0].disks[1].name", "a name has"),
         ('version: "20261101"', "version: 20261101", "shop.yml:5: bases[0].version", "quote it"),

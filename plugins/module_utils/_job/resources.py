@@ -1,0 +1,107 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection; may change at any time.
+
+"""What the host has of the things that a manifest wants to use in place: disks from outside of the store.
+
+Only what its administrator permits is told of, so that who writes a manifest does not learn what else there is.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import typing as t
+
+from .._disk import outside
+from .._disk.store import Store
+from .._errors import InvalidOption
+from .._machine.hardware.attached import BLOCK, VOLUME
+
+#: The variable of the inventory with which an administrator permits each kind.
+VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes"}
+KINDS = tuple(VARIABLES)
+EVERYBODY = "*"
+
+_MOST_MATCHES = 1000
+
+Asked = t.Mapping[str, t.Any]
+
+
+class Permits(t.NamedTuple):
+    """Patterns by kind, of one tenant."""
+
+    patterns: t.Mapping[str, tuple[str, ...]]
+
+    def allows(self, kind: str, *names: str) -> bool:
+        return any(outside.is_permitted(name, self.patterns.get(kind, ())) for name in names)
+
+
+def checked_permits(permitted: t.Mapping[str, t.Any], tenant: str) -> Permits:
+    """
+    :param permitted: by kind, patterns for every tenant, or by the tenant's name (``*`` for every one).
+    """
+    return Permits({kind: tuple(_patterns(kind, permitted.get(kind), tenant)) for kind in KINDS})
+
+
+def _patterns(kind: str, given: t.Any, tenant: str) -> list[str]:
+    by_tenant = given if isinstance(given, t.Mapping) else {EVERYBODY: given or []}
+    for one in by_tenant.values():
+        if not isinstance(one, (list, tuple)) or not all(isinstance(text, str) and text.startswith("/") for text in one):
+            wanted = "a list of patterns of absolute paths, or a mapping of tenants and such lists, is needed"
+            raise InvalidOption(f"permitted.{kind}", given, f"{wanted} (the host variable {VARIABLES[kind]})")
+    return [text for name, one in by_tenant.items() if name in (tenant, EVERYBODY) for text in one]
+
+
+def resources(asked: t.Sequence[Asked], permits: Permits, stores: t.Mapping[str, Store], service: str) -> list[dict[str, t.Any]]:
+    """``[{"kind", "name", "pool", "path", "size_bytes", "problem", "used_by"}]`` of all that is there and permitted.
+
+    :param asked: ``kind``, ``name`` (in which a star stands for what differs from machine to machine), and ``pool`` and ``format`` of
+        a volume.
+    :param service: whose domains are told by name.
+    """
+    found = []
+    for one in asked:
+        pool = stores.get(one.get("pool") or "")
+        if one["kind"] == VOLUME and pool is None:
+            continue  # told as what is not there
+        top = pool.pool_path if one["kind"] == VOLUME and pool is not None else ""
+        for path in _matches(os.path.join(top, one["name"])):
+            told = _one(one, path, permits, stores, service)
+            if told is not None:
+                found.append({**told, "name": os.path.relpath(path, top) if top else path})
+    return found
+
+
+def _matches(path: str) -> list[str]:
+    if "*" not in path:
+        return [path] if os.path.lexists(path) else []
+    return sorted(itertools.islice(glob.iglob(path), _MOST_MATCHES))
+
+
+def _one(asked: Asked, path: str, permits: Permits, stores: t.Mapping[str, Store], service: str) -> dict[str, t.Any] | None:
+    true = os.path.realpath(path)
+    # A link in a pool may be anybody's, one below /dev is the kernel's or the administrator's.
+    names = (os.path.normpath(path), true) if asked["kind"] == BLOCK else (true,)
+    if not permits.allows(asked["kind"], *names):
+        return None
+    look = outside.look(asked["kind"], path, asked.get("format") or "raw", stores)
+    if look is None:
+        return None
+    return {
+        "kind": asked["kind"],
+        "pool": asked.get("pool"),
+        # A device keeps its name when it is found at another place after a reboot.
+        "path": path if asked["kind"] == BLOCK else look.path,
+        "size_bytes": look.size_bytes,
+        "problem": look.problem,
+        "used_by": sorted({_user(user, service) for user in look.used_by}),
+    }
+
+
+def _user(user: str, service: str) -> str:
+    """Names of other services' machines are theirs."""
+    return user if user.startswith(f"domain {service}-") else "another machine or program"

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import outside
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.outside import Outside
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
+from ansible_collections.basecast.fleet.plugins.module_utils._job.resources import checked_permits, resources
+
+from .conftest import Site
+
+ALL = {"volume": ["/*", "/*/*", "/*/*/*", "/*/*/*/*", "/*/*/*/*/*", "/*/*/*/*/*/*", "/*/*/*/*/*/*/*", "/*/*/*/*/*/*/*/*"]}
+
+
+def ask(site: Site, name: str, permitted: t.Any, tenant: str = "default", **more: t.Any) -> list[dict[str, t.Any]]:
+    asked = {"kind": "volume", "name": name, "pool": "one", "format": "raw", **more}
+    return resources([asked], checked_permits(permitted, tenant), site.stores, "shop")
+
+
+def put(site: Site, name: str) -> str:
+    path = os.path.join(site.pools["one"], name)
+    with open(path, "wb") as file:
+        file.write(bytes(512))
+    return os.path.realpath(path)
+
+
+def test_what_is_permitted_and_there_is_told(site: Site) -> None:
+    path = put(site, "a.raw")
+    told = {"kind": "volume", "name": "a.raw", "pool": "one", "path": path, "size_bytes": 512, "problem": "", "used_by": []}
+    assert ask(site, "a.raw", {"volume": [path]}) == [told]
+    assert ask(site, "a.raw", {"volume": {"shop": [path]}}, tenant="shop") == [told]
+    assert ask(site, "a.raw", {"volume": {"*": [path]}}, tenant="shop") == [told]
+
+
+@pytest.mark.parametrize("permitted", [{}, {"block": ["/*"]}, {"volume": ["/a.raw"]}, {"volume": {"other": ["{}"]}}, {"volume": None}])
+def test_nothing_is_told_of_what_is_not_permitted(site: Site, permitted: t.Any) -> None:
+    path = put(site, "a.raw")
+    given = {kind: {"other": [path]} if isinstance(one, dict) else one for kind, one in permitted.items()}
+    assert ask(site, "a.raw", given) == []
+
+
+def test_a_link_is_judged_by_where_it_leads(site: Site) -> None:
+    path = put(site, "a.raw")
+    link = os.path.join(site.pools["one"], "link.raw")
+    os.symlink(path, link)
+    assert ask(site, "link.raw", {"volume": [link]}) == []
+    assert ask(site, "link.raw", {"volume": [path]})[0]["path"] == path
+
+
+def test_a_star_finds_what_each_machine_has(site: Site) -> None:
+    for number in (1, 2):
+        put(site, f"web-{number}.raw")
+    put(site, "db-1.raw")
+    assert [one["name"] for one in ask(site, "web-*.raw", ALL)] == ["web-1.raw", "web-2.raw"]
+    assert ask(site, "no-*.raw", ALL) == ask(site, "none", ALL) == ask(site, "a.raw", ALL, pool="no-pool") == []
+
+
+def test_a_device_keeps_the_name_that_lasts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.path.join(site.directory, "by-id")
+    os.symlink("/dev/null", link)
+    users = ("domain shop-web-1", "domain crm-db-1", "process 7 (dd)")
+    monkeypatch.setattr(outside, "look", lambda *_: Outside("/dev/null", 7, "is odd", users))
+    for pattern in (link, "/dev/null"):
+        (told,) = ask(site, link, {"block": [pattern]}, kind="block", pool=None)
+        assert (told["name"], told["path"], told["problem"]) == (link, link, "is odd")
+        assert told["used_by"] == ["another machine or program", "domain shop-web-1"], "others keep their names to themselves"
+    monkeypatch.setattr(outside, "look", lambda *_: None)
+    assert ask(site, link, {"block": [link]}, kind="block", pool=None) == []
+
+
+@pytest.mark.parametrize("given", ["/dev/*", [1], ["dev/sda"], {"a": "/dev/*"}, {"a": [None]}])
+def test_permits_that_are_no_patterns_are_refused(given: t.Any) -> None:
+    with pytest.raises(InvalidOption, match="a list of patterns of absolute paths, or a mapping of tenants") as caught:
+        checked_permits({"block": given}, "default")
+    assert "basecast_block_devices" in caught.value.message

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import outside
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafeImage
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.outside import Outside
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.starting import check_attached
+
+from .hardware.test_attached import BLOCK, describe, xml_of
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Outside("/dev/sdb"), None),
+        (Outside("/dev/sdb", used_by=("domain shop-web-1",)), None),
+        (None, "The disk data of shop-web-1, /dev/disk/by-id/x, is not there; attach or mount it."),
+        (Outside("/dev/sdb", problem="is odd"), "The disk data of shop-web-1, /dev/disk/by-id/x, is odd."),
+        (Outside("/dev/sdb", used_by=("domain crm",)), "is in use by domain crm; one machine at a time has it."),
+    ],
+)
+def test_what_a_machine_was_given_is_looked_at(found: t.Any, words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "look", lambda *_: found)
+    if words is None:
+        check_attached(describe(xml_of(BLOCK)), [])
+    else:
+        with pytest.raises(UnsafeImage) as caught:
+            check_attached(describe(xml_of(BLOCK)), [])
+        assert words in caught.value.message

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, basecast.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import functools
+import typing as t
+
+import pytest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import drift_text
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import ManifestError, parse_manifest
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan as any_service_plan
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.update_plan import update_plan
+
+from .test_service_plan import held, host, manifest
+
+service_plan = functools.partial(any_service_plan, skip_bad_hosts=False)
+
+ROOT = {"name": "root", "base": "tiny"}
+DEVICE = {"name": "data", "block": "/dev/disk/by-id/data"}
+EACH = {"name": "data", "block": "/dev/disk/by-id/data-{{ machine.number }}"}
+VOLUME = {"name": "archive", "volume": {"path": "{{ machine.name }}.qcow2"}, "cache": "none"}
+
+
+def there(name: str, kind: str = "block", **more: t.Any) -> dict[str, t.Any]:
+    pool = None if kind == "block" else "default"
+    return {"kind": kind, "name": name, "pool": pool, "path": name, "size_bytes": 1, "problem": "", "used_by": [], **more}
+
+
+def wanted(*disks: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
+    return manifest(**{"hosts": ["a"], "disks": [ROOT, *disks], **more})
+
+
+def problems(asked: dict[str, t.Any], found: t.Any, **facts: t.Any) -> list[str]:
+    return list(service_plan(asked, {"a": host(held(), resources=found, **facts)})["problems"])
+
+
+@pytest.mark.parametrize(
+    ("disk", "found", "told"),
+    [
+        (DEVICE, [there(DEVICE["block"])], None),
+        (EACH, [there("/dev/disk/by-id/data-1")], None),
+        (VOLUME, [there("web-1.qcow2", "volume")], None),
+        (DEVICE, None, "a did not tell whether it has the block device /dev/disk/by-id/data"),
+        (DEVICE, [], "a has no block device /dev/disk/by-id/data that machines may use; attach it, and permit it (basecast_block_devices)"),
+        (VOLUME, [there("web-2.qcow2", "volume")], "a has no volume web-1.qcow2 of the pool default that machines may use; put it there"),
+        (VOLUME, [there("web-1.qcow2", "volume", pool="fast")], "a has no volume web-1.qcow2 of the pool default"),
+        (DEVICE, [there(DEVICE["block"], problem="is in use by the host itself")],
+         "a cannot give the block device /dev/disk/by-id/data to a machine: it is in use by the host itself"),
+        (DEVICE, [there(DEVICE["block"], used_by=["domain shop-web-9"])], "to a machine: it is in use by domain shop-web-9"),
+    ],
+)  # fmt: skip
+def test_a_disk_is_there_permitted_and_free(disk: t.Any, found: t.Any, told: str | None) -> None:
+    place = "shop.yml: machines[0].disks[1]: "
+    assert [one.startswith(place) and (told or "") in one for one in problems(wanted(disk), found)] == ([True] if told else [])
+
+
+def test_a_machine_may_have_what_it_has_already() -> None:
+    found = [there(DEVICE["block"], used_by=["domain shop-web-1"])]
+    hosts = {"a": host(held(), resources=[there(DEVICE["block"])])}
+    made = service_plan(wanted(DEVICE), hosts)["hosts"]["a"]["machines"]
+    assert made[0]["attached"] == [{"name": "data", "kind": "block", "path": DEVICE["block"], "image_format": "raw"}]
+    standing = [{**made[0], "running": True, "domain": "shop-web-1"}]
+    hosts = {"a": host(held(), resources=found, machines=standing)}
+    assert service_plan(wanted(DEVICE), hosts)["problems"] == []
+    (machine,) = service_plan(wanted(EACH), hosts)["machines"]
+    assert drift_text([machine]) == [f"drift: web-1: disk data: block {DEVICE['block']} → {EACH['block']}"]
+    (machine,) = service_plan(wanted(), hosts)["machines"]
+    assert drift_text([machine]) == ["drift: web-1: disk data is no longer in the manifest"]
+
+
+def test_an_updated_machine_gets_back_what_it_had() -> None:
+    hosts = {"a": host(held(), resources=[there(DEVICE["block"])])}
+    made = service_plan(wanted(DEVICE), hosts)["hosts"]["a"]["machines"]
+    used = [there(DEVICE["block"], used_by=["domain shop-web-1", "another machine or program"])]
+    hosts = {"a": host(held(), resources=used, machines=[{**made[0], "running": True, "domain": "shop-web-1"}])}
+    seen = update_plan(wanted(DEVICE, memory_mib=600), hosts, {})["seen"]
+    assert seen["a"]["machines"] == [] and seen["a"]["resources"][0]["used_by"] == ["another machine or program"]
+
+
+def test_each_machine_has_one_of_its_own() -> None:
+    found = [there(f"/dev/disk/by-id/data-{number}") for number in (1, 2)]
+    work = service_plan(wanted(EACH, per_host=2), {"a": host(held(), resources=found)})["hosts"]["a"]["machines"]
+    assert [one["attached"][0]["path"] for one in work] == [one["path"] for one in found]
+    same = [there(f"/dev/disk/by-id/data-{number}", path="/dev/sdb") for number in (1, 2)]
+    (told,) = problems(wanted(EACH, per_host=2), same)
+    assert "to web-1: data and to web-2: data; it is one disk of one machine" in told
+
+
+def test_how_it_is_connected_reaches_the_host() -> None:
+    hosts = {"a": host(held(), resources=[there("web-1.qcow2", "volume", path="/srv/web-1.qcow2")])}
+    (machine,) = service_plan(wanted(VOLUME), hosts)["hosts"]["a"]["machines"]
+    assert machine["drives"] == [{"name": "archive", "cache": "none"}]
+    assert machine["attached"] == [{"name": "archive", "kind": "volume", "path": "/srv/web-1.qcow2", "image_format": "qcow2"}]
+
+
+def test_a_host_without_it_gets_no_machine_and_others_one_each() -> None:
+    asked = wanted(DEVICE, hosts=["a", "b", "c"], count=2)
+    hosts = {name: host(held(), resources=[there(DEVICE["block"])] if name != "b" else []) for name in "abc"}
+    plan = service_plan(asked, hosts)
+    assert plan["problems"] == [] and {machine["host"] for machine in plan["machines"]} == {"a", "c"}
+
+
+def test_hosts_are_asked_with_a_star_for_the_machine() -> None:
+    assert wanted(EACH, VOLUME)["resources"] == [
+        {"kind": "block", "name": "/dev/disk/by-id/data-*", "pool": None, "format": "raw"},
+        {"kind": "volume", "name": "*.qcow2", "pool": "default", "format": "qcow2"},
+    ]
+    assert "resources" not in wanted()
+
+
+@pytest.mark.parametrize(
+    ("disk", "place", "words"),
+    [
+        ({"name": "d", "block": "/etc/passwd"}, "block", "a path below /dev"),
+        ({"name": "d", "block": "/dev/../etc"}, "block", "without .., * and ?"),
+        ({"name": "d", "block": "/dev/sd*"}, "block", "without .., * and ?"),
+        ({"name": "d", "block": "/dev/sdb", "size_gib": 1}, "size_gib", "it is not accepted beside block, which is used as it is"),
+        ({"name": "d", "block": "/dev/sdb", "device": "cdrom"}, "device", "not accepted beside block"),
+        ({"name": "d", "block": "/dev/sdb", "pool": "fast"}, "pool", "not accepted beside block"),
+        ({"name": "d", "block": "/dev/{{ host }}"}, "block", "'{{ host }}' is not accepted"),
+        ({"name": "d", "block": "/dev/a", "volume": {"path": "b"}}, "volume", "not accepted beside block"),
+        ({"name": "d", "volume": {"path": "/etc/x"}}, "volume.path", "the path of a file below its pool"),
+        ({"name": "d", "volume": {"path": "a/../../x"}}, "volume.path", "the path of a file below its pool"),
+        ({"name": "d", "volume": {"pool": "fast"}}, "volume", "the key path is missing"),
+        ({"name": "d", "volume": "x.qcow2"}, "volume", "a volume is a mapping of pool, path and format"),
+    ],
+)
+def test_mistakes_are_told_with_their_place(disk: t.Any, place: str, words: str) -> None:
+    group = {"name": "web", "count": 1, "disks": [{"name": "root", "size_gib": 1}, disk]}
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest({"format": 1, "service": "s", "machines": [group]}, "s.yml")
+    (told,) = caught.value.message.split("\n")
+    assert told.startswith(f"s.yml: machines[0].disks[1].{place}: ") and words in told, told
+
+
+def test_a_machine_has_a_disk_of_its_own() -> None:
+    group = {"name": "web", "count": 1, "disks": [DEVICE]}
+    with pytest.raises(ManifestError, match="a machine needs a disk of its own beside them; give it one with a base or size_gib"):
+        parse_manifest({"format": 1, "service": "s", "machines": [group]})
