@@ -10,7 +10,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, deploy, give, nothing_changed_by
+from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 # On a loop device two files are seen as one disk is elsewhere.
@@ -38,7 +38,7 @@ def shop(device: str | None, service: str = "shop") -> dict[str, t.Any]:
 
 
 @pytest.mark.timeout(500)
-def test_what_was_there_is_used_in_place(lab_factory: t.Callable[..., Lab]) -> None:
+def test_what_was_there_is_used_in_place_and_never_removed(lab_factory: t.Callable[..., Lab]) -> None:
     lab = lab_factory(hosts=1, libvirt=True)
     host = lab.hosts["kvm1"]
     give(host)
@@ -67,3 +67,16 @@ def _walk(lab: Lab, device: str, permits: list[str]) -> None:
     assert host.run(f"head -c 10 {VOLUME}; head -c 10 {device}").stdout == "from-web-1" * 2
     again = deploy(lab, shop(device), *permits)
     assert again.code == 0 and again.states == {"web-1": "present"} and not any(again.changed.values()), again
+
+    other = nothing_changed_by(lab, lambda: deploy(lab, shop(device, "crm"), *permits))
+    assert other.code != 0 and "is in use by another machine or program" in " ".join(other.out.split()), other
+    clone = lab.playbook(["basecast.fleet.clone", "-e", "service=shop", "-e", "machine=web-1"], timeout=240)
+    assert clone.returncode != 0 and "which a clone would share with it" in " ".join(clone.stdout.split()), clone.stdout
+
+    removed = Outcome(
+        lab.playbook(["basecast.fleet.remove", "-e", "service=shop", "-e", "basecast_shutdown_timeout_s=1"], timeout=240),
+        lab.state / "none.json",
+    )
+    assert removed.code == 0 and VOLUME in removed.out and device in removed.out, removed
+    assert host.run(f"head -c 10 {VOLUME}; head -c 10 {device}").stdout == "from-web-1" * 2
+    assert host.run("virsh -q list --all --name").stdout.strip() == ""

@@ -23,7 +23,7 @@ from .model import Assignment, Problem, Vector
 SMALL = 24
 GB = 1e9
 TRIES = 10  # of a bisection
-LOWER = 12  # further tries, each a little below what was reached
+LOWER = 12  # further tries at most, each a little below what was reached
 
 
 class Effort(t.NamedTuple):
@@ -33,7 +33,7 @@ class Effort(t.NamedTuple):
     finish: int  # of one try
     size: int
     level: int
-    tries: int = LOWER  # further ones, each twice as long
+    tries: int = LOWER  # further ones that may fail, each twice as long
     window: int = 100
     most: int = 12
 
@@ -59,9 +59,9 @@ def effort_for(problem: Problem, compiled: bool) -> Effort:
     if machines <= 60:
         return Effort(place=20000, finish=1500, size=12000, level=8000, tries=3)
     if machines <= 600:
-        return Effort(place=30000, finish=4000, size=8000, level=5000, tries=2)
+        return Effort(place=30000, finish=3000, size=8000, level=5000, tries=2)
     if machines <= 4000:
-        return Effort(place=10000, finish=2000, size=3500, level=2000, tries=1)
+        return Effort(place=10000, finish=2000, size=3500, level=2000, tries=2)
     return Effort(place=10000, finish=1500, size=2000, level=1000, tries=1)
 
 
@@ -132,12 +132,15 @@ class _Search:
                 reached = self.arrays.vector.finish
             else:
                 low = finishes.not_before(deadline + 1)
-        for attempt in range(self.effort.tries):
-            if reached <= bound:
+        failed = 0
+        for _attempt in range(LOWER):
+            if reached <= bound or failed >= self.effort.tries:
                 return
-            deadline = max(bound, finishes.up_to(reached - max(1, reached // (30 if attempt % 2 else 100))))
+            deadline = max(bound, finishes.up_to(reached - max(1, reached // (100 if failed % 2 else 30))))
             if self._before(deadline, 2 * self.effort.finish):
                 reached = self.arrays.vector.finish
+            else:
+                failed += 1
 
     def _before(self, deadline: int, steps: int) -> bool:
         """One try; where it fails, all is as it was."""

@@ -193,10 +193,9 @@ def test_digests_of_what_comes(tmp_path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("takes", [0, 100])
-def test_a_program_that_ends_before_its_input_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+def test_a_program_that_ends_before_its_input_does(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "zstd"
-    program.write_text(f"#!/bin/sh\nexec head -c {takes}\n")
+    program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
     monkeypatch.setattr(unpack, "find_program", lambda _name: str(program))
     monkeypatch.setattr(unpack, "_zstd_module", lambda: None)
