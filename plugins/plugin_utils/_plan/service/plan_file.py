@@ -97,6 +97,7 @@ def _compare_relays(fit: Fit, before: Mapping[str, _Relay], now: Mapping[str, _R
 
 
 def _is_remainder(was: _Relay, is_now: _Relay, lost: set[str]) -> bool:
-    """Whether it is what lost hosts have left of it. One that was to fetch it may have to import it now, and serves it then."""
+    """Whether it is what lost hosts have left of it. One that was to fetch it may have to import it now, and serves it then, even if it
+    could not do another part of its own."""
     members = was.sources | was.targets
-    return bool(members & lost) and is_now.targets <= was.targets - lost and is_now.sources <= members - lost
+    return bool(members & lost) and is_now.targets <= was.targets - lost and is_now.sources <= members

@@ -74,10 +74,11 @@ def without(host: str, state: str, sources: list[str], targets: list[str]) -> di
     [
         (without("kvm1", "unreachable", ["kvm2"], ["kvm3"]), 2),  # it was to import the base; a target does
         (without("kvm1", "unfit", ["kvm2"], ["kvm3"]), 2),
+        ({**without("kvm1", "unfit", ["kvm2"], ["kvm3"]), "bad_hosts": {"kvm1": ["It is full."], "kvm2": ["It is full too."]}}, 2),
         (without("kvm3", "unreachable", ["kvm1"], ["kvm2"]), 2),
         (without("kvm3", "unreachable", ["kvm1"], []), 2),
     ],
-    ids=["importer lost", "importer full", "target lost", "none is left"],
+    ids=["importer lost", "importer full", "two full, one has imported", "target lost", "none is left"],
 )
 def test_a_lost_host_costs_only_its_own_part(now: dict[str, t.Any], notes: int) -> None:
     found = fit(THREE, now)
