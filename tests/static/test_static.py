@@ -175,7 +175,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_built_collection_holds_what_users_need_and_no_more(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         built = {member.name for member in tar.getmembers() if member.isfile()}
-    for_users = ("LICENSES/", "docs/", "extensions/eda/", "meta/", "playbooks/", "plugins/", "roles/")
+    for_users = ("LICENSES/", "docs/", "extensions/awx/", "extensions/eda/", "meta/", "playbooks/", "plugins/", "roles/")
     wanted = set(tracked(*for_users)) | {"CHANGELOG.md", "README.md", "changelogs/config.yaml"}
     assert built - {"FILES.json", "MANIFEST.json"} == wanted
 

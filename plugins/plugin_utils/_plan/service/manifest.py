@@ -465,7 +465,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
     count = group.get("count")
     customized = customization.normalised(group)
     told = customization.told(customized)
-    disks = [(index, disk) for index, disk in enumerate(group.get("disks", []))]
+    disks = list(enumerate(group.get("disks", [])))
     given = [_given(disk, (*path, "disks", index), places) for index, disk in disks if attached.kind_of(disk)]
     return {
         "name": group["name"],
