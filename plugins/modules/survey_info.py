@@ -363,11 +363,13 @@ from ..module_utils._clock import clock
 from ..module_utils._disk.capacity import checked_ports
 from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._errors import InvalidOption
-from ..module_utils._job.resources import checked_permits
 from ..module_utils._job.survey import Request, observe
 from ..module_utils._module import check_absolute, checked_pools, pools_argument, run_module
 from ..module_utils._names import check_name, check_sha256
 from ..module_utils._text import clean_data
+
+if t.TYPE_CHECKING:
+    from ..module_utils._job.resources import Permits
 
 
 def _request(params: t.Mapping[str, t.Any], run: t.Any) -> Request:
@@ -391,9 +393,18 @@ def _request(params: t.Mapping[str, t.Any], run: t.Any) -> Request:
         sources=params["sources"],
         source_domains=tuple(params["source_domains"]),
         resources=params["resources"],
-        permits=checked_permits(params["permitted"], params["tenant"]),
+        permits=_permits(params),
         run=run,
     )
+
+
+def _permits(params: t.Mapping[str, t.Any]) -> Permits | None:
+    """A host compiles all that is imported, and few machines use something in place."""
+    if not params["resources"]:
+        return None
+    from ..module_utils._job.resources import checked_permits  # noqa: PLC0415 - see above
+
+    return checked_permits(params["permitted"], params["tenant"])
 
 
 def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:

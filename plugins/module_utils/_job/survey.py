@@ -25,7 +25,9 @@ from .._machine.xml_check import xml_problems
 from .._relay.measure.link_history import LinkHistory
 from .claims import Claim, Claims, totals, without_machines
 from .questions import Answer, Question, ask_all
-from .resources import Permits, resources
+
+if t.TYPE_CHECKING:
+    from .resources import Permits
 
 FORMAT = 1
 
@@ -58,7 +60,7 @@ class Request(t.NamedTuple):
     sources: t.Sequence[t.Mapping[str, t.Any]] = ()
     source_domains: tuple[str, ...] = ()
     resources: t.Sequence[t.Mapping[str, t.Any]] = ()
-    permits: Permits = Permits({})
+    permits: Permits | None = None
     run: Runner | None = None
 
 
@@ -92,8 +94,8 @@ def observe(request: Request) -> dict[str, t.Any]:
         "bridges": _of(machines, "bridges", []),
         "offers": _of(machines, "offers", None),
         "xml_problems": answers["xml"].value if answers["xml"].known else None,
-        "sources": _sources(answers.get("sources")),
-        "resources": answers["resources"].value if answers["resources"].known else None,
+        "sources": _of_those_asked(answers.get("sources"), {}),
+        "resources": _of_those_asked(answers.get("resources"), []),
         "record": answers["record"].value,
         "moves": answers["moves"].value if answers["moves"].known else [],
         "claims": [
@@ -152,11 +154,12 @@ def _questions(request: Request) -> dict[str, Question]:
         "record": lambda: ServiceRecords(request.state_dir, request.tenant).read(request.service),
         "moves": lambda: _moves(request),
         "xml": lambda: xml_problems(request.check_xml, request.run) if request.run is not None else {},
-        "resources": lambda: _resources(request),
         "links": lambda: LinkHistory(request.state_dir).read(time.time()),
     }
     if request.sources:
         questions["sources"] = lambda: _template_sources(request)
+    if request.resources:
+        questions["resources"] = lambda: _resources(request)
     for name, path in request.pools.items():
         questions[f"pool:{name}"] = functools.partial(_pool, name, path, request)
     return questions
@@ -178,9 +181,9 @@ def _host(request: Request) -> dict[str, t.Any]:
     }
 
 
-def _sources(answer: Answer | None) -> dict[str, t.Any] | None:
+def _of_those_asked(answer: Answer | None, nothing: t.Any) -> t.Any:
     if answer is None:
-        return {}  # nothing was asked
+        return nothing  # was asked
     return answer.value if answer.known else None
 
 
@@ -192,8 +195,10 @@ def _template_sources(request: Request) -> dict[str, t.Any]:
 
 
 def _resources(request: Request) -> list[dict[str, t.Any]]:
-    stores = {name: Store(path, pool=name) for name, path in request.pools.items()} if request.resources else {}
-    return resources(request.resources, request.permits, stores, request.service)
+    from .resources import Permits, resources  # noqa: PLC0415 - as above
+
+    stores = {name: Store(path, pool=name) for name, path in request.pools.items()}
+    return resources(request.resources, request.permits or Permits({}), stores, request.service)
 
 
 def _claims(request: Request) -> dict[str, t.Any]:

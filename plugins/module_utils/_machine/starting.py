@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import typing as t
 
-from .._disk import outside
 from .._disk.errors import UnsafeImage
 from .._disk.store import Store
 from .backing import Layer, Places, backing_chain
@@ -40,11 +39,15 @@ def check_attached(about: Description, pools: t.Iterable[str]) -> None:
         raise UnsafeImage(problem)
 
 
-def attached_problems(disks: t.Iterable[t.Mapping[str, t.Any]], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:
+def attached_problems(disks: t.Sequence[t.Mapping[str, t.Any]], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:
     """
     :param disks: in the form of the option ``attached``.
     :param domain: of the machine, which may have them itself.
     """
+    if not disks:
+        return
+    from .._disk import outside  # noqa: PLC0415 - a host compiles all that is imported, and few machines have such disks
+
     stores = {path: Store(path, pool=path) for path in pools}
     for disk in disks:
         found = outside.look(disk["kind"], disk["path"], disk["image_format"], stores)
