@@ -402,7 +402,7 @@ def _permits(params: t.Mapping[str, t.Any]) -> Permits | None:
     """A host compiles all that is imported, and few machines use something in place."""
     if not params["resources"]:
         return None
-    from ..module_utils._job.resources import checked_permits  # noqa: PLC0415 - see above
+    from ..module_utils._job.resources import checked_permits  # noqa: PLC0415 - a host compiles all that is imported
 
     return checked_permits(params["permitted"], params["tenant"])
 

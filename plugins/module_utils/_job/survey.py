@@ -195,7 +195,7 @@ def _template_sources(request: Request) -> dict[str, t.Any]:
 
 
 def _resources(request: Request) -> list[dict[str, t.Any]]:
-    from .resources import Permits, resources  # noqa: PLC0415 - as above
+    from .resources import Permits, resources  # noqa: PLC0415 - a host compiles all that is imported, and few need this
 
     stores = {name: Store(path, pool=name) for name, path in request.pools.items()}
     return resources(request.resources, request.permits or Permits({}), stores, request.service)
