@@ -141,7 +141,7 @@ def play_of(kind: str, name: str, page: dict[str, t.Any]) -> dict[str, t.Any]:
 PRELUDE: list[Task] = [
     {
         "name": "Image",
-        "ansible.builtin.shell": f"mkdir -p {POOL}/images /srv/pools/fast && cp /root/debian-12.qcow2 {POOL}/images/",
+        "ansible.builtin.shell": f"mkdir -p {POOL}/images /srv/pools/fast && cp /srv/given/debian-12.qcow2 {POOL}/images/",
         "when": "inventory_hostname == 'kvm1'",
     },
     {
@@ -168,7 +168,7 @@ def results(
         image = images.tiny(version=version)
         (folder / f"{name}.sha256").write_text(hashlib.sha256(image.read_bytes()).hexdigest())
         for host in lab.hosts.values():
-            host.put(image, f"/root/{name}.qcow2")
+            host.put(image, f"/srv/given/{name}.qcow2")
     plan = {"manifest": str(folder / "shop.yml"), "basecast_fleet": "lab", "basecast_plan_file": str(folder / "plan.json")}
     plan["basecast_report_file"] = str(folder / "run.html")
     plays = [
