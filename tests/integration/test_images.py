@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.basecast.fleet.tests.lab import images
+from ansible_collections.basecast.fleet.tests.lab._pace import patience
 from ansible_collections.basecast.fleet.tests.lab.images import boot
 
 META = json.dumps({"instance-id": "i-0001", "local-hostname": "web-1"})
@@ -69,7 +70,7 @@ def test_tiny_guest_follows_its_seed(tmp_path: Path, user: str, vendor: str) -> 
         guest.wait_for(guest.console, "TINY done", 40)
         assert "VENDOR" not in guest.console.read_text()  # the user's runcmd stands in for the vendor's
         guest.power_button()
-        assert guest.process.wait(timeout=15) == 0
+        assert guest.process.wait(timeout=15 * patience()) == 0
         assert "power button" in guest.console.read_text()
 
 
@@ -111,7 +112,7 @@ def test_debian_guest_follows_its_seed(tmp_path: Path) -> None:
         # Above the prompt, which is a line only if somebody else writes after it.
         guest.wait_for(guest.console, "web-1 ttyS0", 60)
         guest.power_button()
-        assert guest.process.wait(timeout=60) == 0
+        assert guest.process.wait(timeout=60 * patience()) == 0
 
 
 @pytest.mark.variant

@@ -14,6 +14,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from .._pace import patience
 from ._build import ImageError, run, tool
 
 
@@ -77,7 +78,11 @@ class Guest:
         self.kill()
 
     def wait_for(self, log: Path, text: str, timeout_s: float) -> str:
-        """The first complete line of `log` (console or report) with `text`; an ImageError with the console's end if none comes."""
+        """The first complete line of `log` (console or report) with `text`; an ImageError with the console's end if none comes.
+
+        :param timeout_s: since the start; longer on a slow machine.
+        """
+        timeout_s *= patience()
         deadline = self.started_at + timeout_s
         while True:
             dead = self.process.poll() is not None
@@ -88,7 +93,7 @@ class Guest:
             if dead or time.monotonic() > deadline:
                 tail = self.console.read_text(encoding="utf-8", errors="replace")[-1500:] if self.console.exists() else ""
                 what = f"QEMU ended with {self.process.returncode}: {self._log.read_text()[-500:]}" if dead else "it stayed silent"
-                raise ImageError(f"no {text!r} in {log.name} after {timeout_s} s; {what}; console (TCG): {tail}")
+                raise ImageError(f"no {text!r} in {log.name} after {timeout_s:.0f} s; {what}; console (TCG): {tail}")
             time.sleep(0.05)
 
     def power_button(self) -> None:

@@ -200,11 +200,11 @@ class Offer:
             self._wake()
 
     def announce(self, indexes: t.Iterable[int]) -> None:
-        """These chunks are verified and stored."""
+        """These chunks are verified and stored. Who takes over a partial names again what others announced of it."""
         with self._lock:
-            begin = len(self._announced)
-            self._announced.extend(indexes)
-            fresh = self._announced[begin:]
+            # Children leave a parent that announces more than there is: each chunk once.
+            fresh = [index for index in indexes if not self._here[index]]
+            self._announced.extend(fresh)
             for index in fresh:
                 self._here[index] = 1
             for waker, (_child, awaited) in self._children.items():

@@ -13,7 +13,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.states impor
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload import session as source_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
-from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, DATA, SHA256, Parent
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, COUNT, DATA, SHA256, Parent
 
 
 def test_what_is_here_can_be_cancelled_too(parent: Parent) -> None:
@@ -101,3 +101,15 @@ def test_what_is_on_its_way_to_all_children_has_a_limit(monkeypatch: pytest.Monk
     assert buffers.take("child1", 0) in taken
     assert buffers.take("child1", 0) is None, "one child has a part of them only"
     assert buffers.take("child2", 0) in taken
+
+
+def test_each_chunk_is_announced_once() -> None:
+    """What another run of this host announced of a partial is announced again by the node that goes on with it."""
+    offer = Offer("parent", SHA256)
+    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    offer.announce([3, 4])
+    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
+    offer.announce(index for index in (3, 4, 7))
+    payloads, cursor = offer.news(0)
+    assert [protocol.decode_ranges(payload, COUNT) for payload in payloads] == [[(3, 2), (7, 1)]]
+    assert offer.news(cursor)[0] == []
