@@ -83,22 +83,27 @@ def counted(lab: Lab, name: str) -> list[int]:
     return [int(number) for number in re.findall(r"CNT (\d+)\s", text)]
 
 
+def crashed(lab: Lab, name: str) -> bool:
+    """Whether the guest's own kernel says so."""
+    return bool(CRASHED.search(lab.hosts[name].run(f"cat {HOME}/console.log 2>/dev/null || true").stdout))
+
+
 def goes_on(lab: Lab, name: str) -> bool:
     """Wait until the guest counts; whether it does so without having crashed.
 
-    QEMU 7.2 can lose pages of a guest that it emulates on a busy host: the fourth live migration of a guest between two
-    QEMUs without libvirt and without this collection ended in "list_add corruption". KVM is not to be had in the lab, so a
-    guest whose own kernel tells of that is reset, and everything else is a failure.
+    The lab has no KVM, and a guest that QEMU 7.2 emulates can crash after a live migration: one did after the fourth between
+    two QEMUs, without libvirt and without this collection. A guest whose kernel reports a crash is reset; one that only stands
+    still is a failure.
     """
-    host, before, limit = lab.hosts[name], len(counted(lab, name)), 30 * patience()
-    deadline, whole = time.monotonic() + limit, True
+    limit = 30 * patience()
+    before, deadline, whole = len(counted(lab, name)), time.monotonic() + limit, True
     while len(counted(lab, name)) <= before:
-        if whole and CRASHED.search(host.run(f"cat {HOME}/console.log 2>/dev/null || true").stdout):
-            host.run("virsh reset shop-web-1")
+        if whole and crashed(lab, name):
+            lab.hosts[name].run("virsh reset shop-web-1")
             whole, deadline = False, time.monotonic() + limit
         assert time.monotonic() < deadline, "the guest stands still"
         time.sleep(0.2)
-    return whole and not CRASHED.search(host.run(f"cat {HOME}/console.log 2>/dev/null || true").stdout)
+    return whole and not crashed(lab, name)
 
 
 @pytest.mark.timeout(400)
@@ -169,7 +174,7 @@ def test_off_to_a_host_without_the_base(lab: Lab) -> None:
 @pytest.mark.timeout(400)
 def test_live_without_a_gap_in_what_the_guest_counts(lab: Lab) -> None:
     """To the host that placement chooses; the figures are those of the docs."""
-    for _attempt in range(3):
+    for attempt in range(3):
         ((source, _state),) = where(lab).items()
         goes_on(lab, source)
         last, sent = counted(lab, source)[-1], _sent(lab, source)
@@ -182,8 +187,9 @@ def test_live_without_a_gap_in_what_the_guest_counts(lab: Lab) -> None:
     else:
         pytest.fail("The guest's kernel crashed after each of three migrations.")
     numbers = counted(lab, moved["target"])
-    numbers = numbers[len(numbers) - 1 - numbers[::-1].index(last) :]
-    assert len(numbers) > 1 and numbers == list(range(last, last + len(numbers))), numbers
+    if attempt:  # what came before the reset does not count
+        numbers = numbers[len(numbers) - 1 - numbers[::-1].index(last) :]
+    assert numbers[-1] > last and numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
     assert traces(lab, source) == []
     beyond = _sent(lab, source) - sent - moved["memory_bytes"] - moved["disk_bytes"] - moved["bytes"]
     print(f"downtime {moved['downtime_ms']} ms, memory {moved['memory_bytes']}, beyond it {beyond} bytes")
