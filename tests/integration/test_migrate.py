@@ -176,7 +176,7 @@ def test_live_without_a_gap_in_what_the_guest_counts(lab: Lab) -> None:
     """To the host that placement chooses; the figures are those of the docs."""
     reset = False
     for _attempt in range(3):
-        ((source, _state),) = where(lab).items()
+        (source,) = list(where(lab))
         goes_on(lab, source)
         last, sent = counted(lab, source)[-1], _sent(lab, source)
         done = migrate(lab, *WEB)
