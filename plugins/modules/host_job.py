@@ -314,6 +314,20 @@ options:
             choices:
               - qcow2
               - raw
+      host_devices:
+        description: Devices of the host that the machine gets as its own. Each has one of the three keys.
+        type: list
+        elements: dict
+        suboptions:
+          pci:
+            description: Address of a PCI device, such as V(0000:65:00.0).
+            type: str
+          usb:
+            description: Vendor and product of a USB device, such as V(0951:1666), or its bus and device, such as V(3/7).
+            type: str
+          mediated:
+            description: UUID of a mediated device.
+            type: str
       drives:
         description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
         type: list

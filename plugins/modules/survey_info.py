@@ -103,12 +103,14 @@ options:
     default: []
     suboptions:
       kind:
-        description: V(block) is a block device, V(volume) a file that the collection has not made.
+        description: V(block) is a block device, V(volume) a file that the collection has not made, V(device) a device of the host.
         type: str
         required: true
-        choices: [block, volume]
+        choices: [block, volume, device]
       name:
-        description: Path of the device, or of the file below its pool.
+        description:
+          - Path of the block device, or of the file below its pool.
+          - Of a device V(pci/), V(usb/) or V(mediated/) and its address, or the vendor and product of a USB device.
         type: str
         required: true
       pool:
@@ -132,6 +134,9 @@ options:
         type: raw
       volume:
         description: Files in pools, with symbolic links resolved.
+        type: raw
+      device:
+        description: Devices of the host, by patterns such as V(pci/0000:65:00.*).
         type: raw
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
@@ -323,7 +328,8 @@ observation:
     resources:
       description:
         - What is there of O(resources) and permitted; V(null) if that is not known. C(problem) says why no machine may use it, and is empty
-          where one may. C(used_by) names the service's own domains, and others without their names.
+          where one may. C(used_by) names the service's own domains, and others without their names. C(beside) are the PCI devices that
+          the host uses and that a machine would have to get as well.
       type: list
       elements: dict
       sample: [{kind: block, name: /dev/sdb, pool: null, path: /dev/sdb, size_bytes: 1000204886016, problem: "", used_by: []}]
@@ -463,13 +469,13 @@ def main() -> None:
                 "elements": "dict",
                 "default": [],
                 "options": {
-                    "kind": {"type": "str", "required": True, "choices": ["block", "volume"]},
+                    "kind": {"type": "str", "required": True, "choices": ["block", "volume", "device"]},
                     "name": {"type": "str", "required": True},
                     "pool": {"type": "str"},
                     "format": {"type": "str", "choices": ["qcow2", "raw"], "default": "raw"},
                 },
             },
-            "permitted": {"type": "dict", "default": {}, "options": {"block": {"type": "raw"}, "volume": {"type": "raw"}}},
+            "permitted": {"type": "dict", "default": {}, "options": {kind: {"type": "raw"} for kind in ("block", "volume", "device")}},
             "part_timeout_s": {"type": "float", "default": 30},
             "hidden": {"type": "bool", "default": False},
         },

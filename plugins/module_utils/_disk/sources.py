@@ -204,6 +204,13 @@ def _files(directories: t.Iterable[str], leave_out: str = "") -> t.Iterator[str]
 def libvirt_disks() -> t.Iterator[tuple[str, str]]:
     """(domain, path) of every disk that libvirt's own definitions name, of machines that run and those that do not. They are
     read from its files: that takes no connection, and holds also while its daemon is down."""
+    for domain, text in libvirt_definitions():
+        for match in _DISK.finditer(text):
+            yield domain, html.unescape(match.group(2))
+
+
+def libvirt_definitions() -> t.Iterator[tuple[str, str]]:
+    """(domain, XML) of every domain that libvirt keeps, and once more of those that run."""
     for directory in _DEFINITIONS:
         try:
             names = sorted(name for name in os.listdir(directory) if name.endswith(".xml"))
@@ -214,8 +221,7 @@ def libvirt_disks() -> t.Iterator[tuple[str, str]]:
                 text = filesystem.read_file(os.path.join(directory, name), 1 << 22).decode("utf-8", "replace")
             except (OSError, FleetError):
                 continue
-            for match in _DISK.finditer(text):
-                yield clean(name[:-4], 100), html.unescape(match.group(2))
+            yield clean(name[:-4], 100), text
 
 
 def identity(path: str) -> tuple[int, int] | None:

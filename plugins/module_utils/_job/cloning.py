@@ -32,6 +32,7 @@ from .._machine.disk_mirror import Mirror
 from .._machine.files import SECRET_MODE, open_machine_directory, remove_leftovers
 from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
+from .._machine.hardware.host_devices import name_of, title_of
 from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
@@ -316,6 +317,13 @@ def _refuse_attached(source: Machine) -> None:
         raise CloneRefused(
             f"{source.owner.machine} has {told} from outside of the pools' machines, which a clone would share with it. Take that out of"
             " the manifest and update the machine, and clone it then."
+        )
+    devices = source.found.hardware["host_devices"] if source.found is not None else None
+    if devices:
+        told = ", ".join(title_of(name_of(device)) for device in devices)
+        raise CloneRefused(
+            f"{source.owner.machine} has the {told} of the host, which one machine has. Take that out of the manifest and update the"
+            " machine, and clone it then."
         )
 
 

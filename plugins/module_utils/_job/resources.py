@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""What the host has of the things that a manifest wants to use in place: disks from outside of the store.
+"""What the host has of the things that a manifest wants to use in place: disks from outside of the store, and devices.
 
 Only what its administrator permits is told of, so that who writes a manifest does not learn what else there is.
 """
@@ -20,13 +20,17 @@ from .._disk import outside
 from .._disk.store import Store
 from .._errors import InvalidOption
 from .._machine.hardware.attached import BLOCK, VOLUME
+from .._machine.hardware.host_devices import KINDS as DEVICE_KINDS
 
+DEVICE = "device"
 #: The variable of the inventory with which an administrator permits each kind.
-VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes"}
+VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices"}
 KINDS = tuple(VARIABLES)
 EVERYBODY = "*"
 
 _MOST_MATCHES = 1000
+_BEGINNINGS = {BLOCK: ("/",), VOLUME: ("/",), DEVICE: tuple(f"{kind}/" for kind in DEVICE_KINDS)}
+_PATTERNS = {BLOCK: "absolute paths", VOLUME: "absolute paths", DEVICE: "devices, such as pci/0000:65:00.*, usb/0951:1666 or mediated/*"}
 
 Asked = t.Mapping[str, t.Any]
 
@@ -50,21 +54,24 @@ def checked_permits(permitted: t.Mapping[str, t.Any], tenant: str) -> Permits:
 def _patterns(kind: str, given: t.Any, tenant: str) -> list[str]:
     by_tenant = given if isinstance(given, t.Mapping) else {EVERYBODY: given or []}
     for one in by_tenant.values():
-        if not isinstance(one, (list, tuple)) or not all(isinstance(text, str) and text.startswith("/") for text in one):
-            wanted = "a list of patterns of absolute paths, or a mapping of tenants and such lists, is needed"
+        if not isinstance(one, (list, tuple)) or not all(isinstance(text, str) and text.startswith(_BEGINNINGS[kind]) for text in one):
+            wanted = f"a list of patterns of {_PATTERNS[kind]}, or a mapping of tenants and such lists, is needed"
             raise InvalidOption(f"permitted.{kind}", given, f"{wanted} (the host variable {VARIABLES[kind]})")
     return [text for name, one in by_tenant.items() if name in (tenant, EVERYBODY) for text in one]
 
 
 def resources(asked: t.Sequence[Asked], permits: Permits, stores: t.Mapping[str, Store], service: str) -> list[dict[str, t.Any]]:
-    """``[{"kind", "name", "pool", "path", "size_bytes", "problem", "used_by"}]`` of all that is there and permitted.
+    """``[{"kind", "name", "pool", "path", "size_bytes", "problem", "used_by", "beside"}]`` of all that is there and permitted.
 
     :param asked: ``kind``, ``name`` (in which a star stands for what differs from machine to machine), and ``pool`` and ``format`` of
         a volume.
     :param service: whose domains are told by name.
     """
-    found = []
+    found: list[dict[str, t.Any]] = []
     for one in asked:
+        if one["kind"] == DEVICE:
+            found += _devices(one, permits, service)
+            continue
         pool = stores.get(one.get("pool") or "")
         if one["kind"] == VOLUME and pool is None:
             continue  # told as what is not there
@@ -74,6 +81,24 @@ def resources(asked: t.Sequence[Asked], permits: Permits, stores: t.Mapping[str,
             if told is not None:
                 found.append({**told, "name": os.path.relpath(path, top) if top else path})
     return found
+
+
+def _devices(asked: Asked, permits: Permits, service: str) -> t.Iterator[dict[str, t.Any]]:
+    from .._machine import host_devices  # noqa: PLC0415 - a host compiles all that is imported, and few need this
+
+    for name in host_devices.matches(asked["name"])[:_MOST_MATCHES]:
+        look = host_devices.look(name)
+        if look is not None and permits.allows(DEVICE, *look.names):
+            yield {
+                "kind": DEVICE,
+                "name": name,
+                "pool": None,
+                "path": look.path,
+                "size_bytes": 0,
+                "problem": look.problem,
+                "used_by": sorted({_user(user, service) for user in look.used_by}),
+                "beside": list(look.beside),
+            }
 
 
 def _matches(path: str) -> list[str]:

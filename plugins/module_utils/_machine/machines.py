@@ -27,7 +27,7 @@ from .moves import unended
 from .owner import Owner
 from .reports import console_tail, read_report
 from .seed_records import SeedRecord, read_record
-from .starting import attached_problems, check_attached
+from .starting import check_given, given_problems
 
 POLL_S = 0.2
 _LOOK_AT_DOMAIN_S = 1.0
@@ -230,7 +230,7 @@ class Machines:
         ]
         if not self._check:
             problems += self._missing_files(needing_network)
-            problems += self._attached_problems(new)
+            problems += self._given_problems(new)
         macs, mac_problems = self._macs(new)
         problems += mac_problems
         if problems:
@@ -493,9 +493,9 @@ class Machines:
                     problems.append(f"The file {path} of machine {machine.owner.machine} does not exist.")
         return problems
 
-    def _attached_problems(self, new: t.Sequence[Machine]) -> list[str]:
-        wishes = [machine.wish for machine in new if machine.wish and machine.wish.hardware.get("attached")]
-        return [told for wish in wishes for told in attached_problems(wish.hardware["attached"], wish.owner.domain, self._pools)]
+    def _given_problems(self, new: t.Sequence[Machine]) -> list[str]:
+        wishes = [machine.wish for machine in new if machine.wish]
+        return [told for wish in wishes for told in given_problems(wish.hardware, wish.owner.domain, self._pools)]
 
     def _macs(self, new: t.Sequence[Machine]) -> tuple[dict[Owner, list[str]], list[str]]:
         """One address per card that no other card on this host has."""
@@ -553,7 +553,7 @@ class Machines:
             if not self._check and machine.domain:
                 for path in (machine.found.console, machine.found.report, machine.found.nvram, machine.found.seed):
                     check_log(path)
-                check_attached(machine.found, self._pools)
+                check_given(machine.found, self._pools)
                 # Disks may have been flattened or moved onto another base since the domain was defined.
                 xml = with_chains(machine.domain.xml(), chains, platform.security)
                 if xml is not None:

@@ -28,15 +28,28 @@ def checked_chains(about: Description, owner: Owner, pools: t.Iterable[str]) -> 
     chains = {path: backing_chain(path, kind, places) for path, kind in about.files}
     for path in (about.console, about.report, about.nvram):
         check_log(path)
-    check_attached(about, pools)
+    check_given(about, pools)
     return chains
 
 
-def check_attached(about: Description, pools: t.Iterable[str]) -> None:
-    """:raises UnsafeImage: a disk from outside of the store is not as the machine needs it, or somebody else has it."""
+def check_given(about: Description, pools: t.Iterable[str]) -> None:
+    """:raises UnsafeImage: a thing of the host is not as the machine needs it, or somebody else has it."""
     named = [{"name": name, **disk} for name, disk in (about.hardware["attached"] or {}).items()]
-    for problem in attached_problems(named, about.domain, pools):
+    for problem in given_problems({**about.hardware, "attached": named}, about.domain, pools):
         raise UnsafeImage(problem)
+
+
+def given_problems(hardware: t.Mapping[str, t.Any], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:
+    """What a machine of this hardware needs of the host, and does not get.
+
+    :param hardware: in the form of the module's options.
+    :param domain: of the machine, which may have it itself.
+    """
+    yield from attached_problems(hardware.get("attached") or (), domain, pools)
+    if hardware.get("host_devices"):
+        from .host_devices import device_problems  # noqa: PLC0415 - a host compiles all that is imported, and few machines have such
+
+        yield from device_problems(hardware["host_devices"], domain)
 
 
 def attached_problems(disks: t.Sequence[t.Mapping[str, t.Any]], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:

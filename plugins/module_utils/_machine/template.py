@@ -26,6 +26,7 @@ from .._errors import FleetError
 from .._untrusted import read
 from .domain import Description
 from .hardware import cards, drives, table
+from .hardware.host_devices import name_of, title_of
 from .hardware.key import mistakes
 from .media import CLOUD_INIT, kind_of_image
 
@@ -34,7 +35,7 @@ LARGEST_TEXT = 192 * 1024
 _QCOW2 = b"QFI\xfb"
 
 # What says on which host a machine is, who it is, or in which words libvirt keeps what was added.
-_LEFT_OUT = ("attached", "description", "drives", "xml")
+_LEFT_OUT = ("attached", "description", "drives", "host_devices", "xml")
 _OF_A_HOST = {"cpu": ("pin", "pins", "emulator_pin"), "memory": ("nodes", "nodes_mode")}
 # What every disk and card has anyway.
 _USUAL_DRIVE = {"bus": "virtio", "discard": "unmap"}
@@ -96,6 +97,9 @@ def described(found: Description, disks: t.Sequence[SourceDisk], name: str, vari
         "seeded": customized == CLOUD_INIT,
         "variables": variables if hardware.get("firmware") else None,
     }
+    if found.hardware.get("host_devices"):
+        told = ", ".join(title_of(name_of(device)) for device in found.hardware["host_devices"])
+        notes.append(f"{found.domain}: the {told} is not part of the template, since it belongs to the host.")
     if hardware.get("tpm"):
         notes.append(f"{found.domain} has a TPM; machines made from it get empty ones, in which nothing opens that it has sealed.")
     return Template(content, notes)

@@ -25,7 +25,7 @@ from .._machine import domain as domains
 from .._machine import media
 from .._machine.domain import Description
 from .._machine.files import leftovers
-from .._machine.hardware import attached, cards
+from .._machine.hardware import attached, cards, host_devices
 from .._machine.hardware.board import NVRAM_PATTERN
 from .._machine.hardware.drives import is_cdrom, is_seed
 from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
@@ -40,7 +40,6 @@ FORMAT = 1
 
 # Devices whose state is outside of the disks and memory that a migration takes along.
 _BOUND = {
-    "hostdev": "a device of the host",
     "filesystem": "a directory of the host",
     "shmem": "shared memory of the host",
     "redirdev": "a redirected device",
@@ -221,6 +220,10 @@ def _is_beside(disk: FoundDisk, store: Store) -> bool:
 
 def _bound(root: ET.Element, variables: str | None, owner: Owner, stores: t.Mapping[str, Store]) -> t.Iterator[str]:
     """What a migration to another host would not take along."""
+    for element in root.iterfind("./devices/hostdev"):
+        device = host_devices.device_in(element)
+        what = f"the {host_devices.title_of(host_devices.name_of(device))}" if device else "a device"
+        yield f"it has {what} of this host, which cannot move with it, live or off; detach that first (update)"
     for tag, what in _BOUND.items():
         if root.find(f"./devices/{tag}") is not None:
             yield f"it has {what} (<{tag}>), which cannot move with it; detach that first"

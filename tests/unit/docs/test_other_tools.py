@@ -41,7 +41,8 @@ def planned(group: dict[str, t.Any]) -> tuple[dict[str, t.Any], dict[str, t.Any]
     document = copy.deepcopy(PLAIN)
     document["machines"][0] |= group
     read = parse_manifest(document, "other-tools.md")
-    return read, service_plan(read, {name: host(BASE, machine_xml=True) for name in ("kvm1", "kvm2")})
+    there = [{**asked, "path": asked["name"], "size_bytes": 0, "problem": "", "used_by": []} for asked in read.get("resources", [])]
+    return read, service_plan(read, {name: host(BASE, machine_xml=True, resources=there) for name in ("kvm1", "kvm2")})
 
 
 def test_the_page_has_rows() -> None:

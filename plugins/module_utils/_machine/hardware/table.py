@@ -12,10 +12,18 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._errors import InvalidOption
-from . import attached, board, drives, fragments, processor, screen
+from . import attached, board, drives, fragments, host_devices, processor, screen
 from .key import Group, Key, Offers, Place, argument, given, mistakes
 
-KEYS: tuple[Key, ...] = (*board.KEYS, *processor.KEYS, *screen.KEYS, attached.ATTACHED, drives.DRIVES, *fragments.KEYS)
+KEYS: tuple[Key, ...] = (
+    *board.KEYS,
+    *processor.KEYS,
+    *screen.KEYS,
+    attached.ATTACHED,
+    drives.DRIVES,
+    host_devices.HOST_DEVICES,
+    *fragments.KEYS,
+)
 
 _BY_NAME = {key.name: key for key in KEYS}
 NAMES = tuple(_BY_NAME)
@@ -56,6 +64,7 @@ def combined_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
     yield from processor.processor_mistakes(machine)
     yield from attached.attached_mistakes(machine)
     yield from drives.drive_mistakes(machine)
+    yield from host_devices.host_device_mistakes(machine)
     yield from fragments.fragment_mistakes(machine)
 
 

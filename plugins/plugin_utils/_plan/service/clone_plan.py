@@ -16,6 +16,7 @@ import typing as t
 from collections.abc import Iterator, Mapping
 
 from ....module_utils._machine.hardware import table
+from ....module_utils._machine.hardware.host_devices import name_of, title_of
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
 from ..placement import Observed
 from .addresses import address_problems, is_fixed
@@ -70,6 +71,12 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         problems.append(
             f"{found['host']}: {request['machine']} has the disk {names} from outside of the pools' machines, which a clone would share"
             " with it; take that out of the manifest and update the machine, and clone it then"
+        )
+    if source["spec"].get("host_devices"):
+        names = ", ".join(title_of(name_of(device)) for device in source["spec"]["host_devices"])
+        problems.append(
+            f"{found['host']}: {request['machine']} has the {names} of the host, which one machine has; take that out of the manifest and"
+            " update the machine, and clone it then"
         )
     if problems or group is None:
         return plan

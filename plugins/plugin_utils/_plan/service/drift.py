@@ -120,7 +120,7 @@ def in_short(names: Sequence[str]) -> str:
 _UNITS = {"memory_mib": "MiB", "size_bytes": "GiB"}
 # What a machine has of which nothing was said; told where something is said now, and the other way round.
 _USUAL = {key.name: key.usual for key in table.KEYS if isinstance(key.usual, (str, bool))}
-_WORDS = {"memory_mib": "memory", "size_bytes": "size", "cpus": "CPUs"}
+_WORDS = {"memory_mib": "memory", "size_bytes": "size", "cpus": "CPUs", "host_devices": "host devices"}
 
 
 def _sentence(difference: Difference) -> str:

@@ -394,6 +394,7 @@ def _twice(names: Sequence[str], path: Path, places: Places) -> Iterator[str]:
 
 def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) -> dict[str, t.Any]:
     machines = [_group(group, ("machines", index), places, differencing) for index, group in enumerate(document["machines"])]
+    _keep_apart(machines)
     return {
         "format": 1,
         "service": document["service"],
@@ -408,6 +409,14 @@ def _normalised(document: dict[str, t.Any], places: Places, differencing: bool) 
         **({"resources": asked} if (asked := resources.asked_of(machines)) else {}),
         **({"xml": asked} if (asked := [_xml_of(group, document) for group in machines if "xml" in group["hardware"]]) else {}),
     }
+
+
+def _keep_apart(groups: Sequence[dict[str, t.Any]]) -> None:
+    """Groups that need one device are on hosts apart, unless the manifest has a set of its own: each host has the device once."""
+    for names in resources.rivals(groups):
+        for group in groups:
+            if group["name"] in names and group["placement"].get("anti_affinity") is True:
+                group["placement"]["anti_affinity"] = f"devices of {', '.join(names)}"
 
 
 def _sources(document: Document, differencing: bool) -> dict[str, t.Any]:
@@ -482,13 +491,16 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         **customized,
         **scale_rules.normalised(group),
         # Two machines of a host cannot have one disk.
-        "placement": {**({"anti_affinity": True} if resources.are_the_same(given) else {}), **_placement(group.get("placement"))},
+        "placement": {**({"anti_affinity": True} if resources.are_the_same(given, group) else {}), **_placement(group.get("placement"))},
         "after": list(group.get("after", [])),
         "health": group.get("health"),
         # Not the content: user data holds passwords, and this stands in the domain's description.
         "seed_digest": None if told is None else digest_of(told),
         "place": places(*path),
-        "places": {key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks", *table.NAMES)},
+        "places": {
+            **{key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks", *table.NAMES)},
+            **{f"host_devices[{at}]": places(*path, "host_devices", at) for at, _one in enumerate(group.get("host_devices", []))},
+        },
     }
 
 

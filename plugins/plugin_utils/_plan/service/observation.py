@@ -186,7 +186,7 @@ _HOST = fields(
     resources=list_of(
         all_of(
             has(kind=name, name=path, path=path, size_bytes=count, problem=line, used_by=list_of(line, 1000)),
-            fields(pool=name),
+            fields(pool=name, beside=list_of(name, 1000)),
         ),
         100_000,
     ),

@@ -11,15 +11,18 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import attached
+from ....module_utils._machine.hardware import attached, host_devices
 from . import machine_values
 
 Need = Mapping[str, t.Any]
 Facts = Mapping[str, t.Any]
 
 POOL = "default"
-VARIABLES = {attached.BLOCK: "basecast_block_devices", attached.VOLUME: "basecast_volumes"}
+DEVICE = "device"
+VARIABLES = {attached.BLOCK: "basecast_block_devices", attached.VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices"}
 _WORDS = {attached.BLOCK: "block device", attached.VOLUME: "volume"}
+# What a host calls who has a thing, where that is none of the service's machines.
+_ANOTHER = "another machine or program"
 
 
 def all_disks(group: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
@@ -28,21 +31,35 @@ def all_disks(group: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
 
 
 def needs_of(group: Mapping[str, t.Any], machine: str | None) -> list[dict[str, t.Any]]:
-    """What a machine of the group needs: ``[{"key", "disk", "kind", "name", "pool", "format"}]``.
+    """What a machine of the group needs: ``[{"place", "disk", "kind", "name", "pool", "format"}]``; ``disk`` is its name in the machine.
 
     :param group: of a parsed manifest.
     :param machine: None for some machine of the group: a star stands for what differs.
     """
-    return [_need(disk, machine) for disk in (group.get("hardware") or {}).get("attached") or ()]
+    hardware = group.get("hardware") or {}
+    places = group.get("places") or {}
+    return [
+        *(_need(disk, machine) for disk in hardware.get("attached") or ()),
+        *(
+            _device(device, str(places.get(f"host_devices[{at}]", group.get("place"))), machine)
+            for at, device in enumerate(hardware.get("host_devices") or ())
+        ),
+    ]
+
+
+def _device(device: Mapping[str, t.Any], place: str, machine: str | None) -> dict[str, t.Any]:
+    name = _filled(host_devices.name_of(device), machine)
+    return {"place": place, "disk": host_devices.title_of(name), "kind": DEVICE, "name": name, "pool": None, "format": "raw"}
 
 
 def _need(disk: Mapping[str, t.Any], machine: str | None) -> dict[str, t.Any]:
+    of = {"place": disk["place"], "disk": disk["name"]}
     if attached.BLOCK in disk:
-        return {"disk": disk["name"], "kind": attached.BLOCK, "name": _filled(disk["block"], machine), "pool": None, "format": "raw"}
+        return {**of, "kind": attached.BLOCK, "name": _filled(disk["block"], machine), "pool": None, "format": "raw"}
     volume = disk["volume"]
     path = _filled(volume["path"], machine)
     pool = volume.get("pool", POOL)
-    return {"disk": disk["name"], "kind": attached.VOLUME, "name": path, "pool": pool, "format": attached.format_of(volume)}
+    return {**of, "kind": attached.VOLUME, "name": path, "pool": pool, "format": attached.format_of(volume)}
 
 
 def _filled(text: str, machine: str | None) -> str:
@@ -79,9 +96,31 @@ def asked_of(groups: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     return found
 
 
-def are_the_same(disks: Sequence[Mapping[str, t.Any]]) -> bool:
-    """Whether every machine of the group needs the same one, so that no host can have two of them."""
-    return any("{{" not in text for _path, text in texts_of(disks))
+def are_the_same(disks: Sequence[Mapping[str, t.Any]], group: Mapping[str, t.Any]) -> bool:
+    """Whether every machine of the group needs the same thing, so that no host can have two of them.
+
+    :param group: as the manifest has it.
+    """
+    return bool(_fixed(group)) or any("{{" not in text for _path, text in texts_of(disks))
+
+
+def _fixed(group: Mapping[str, t.Any]) -> set[str]:
+    """Devices that every machine of a group needs."""
+    return {name for name in map(host_devices.name_of, group.get("host_devices") or ()) if "{{" not in name}
+
+
+def rivals(groups: Sequence[Mapping[str, t.Any]]) -> list[list[str]]:
+    """Names of groups that need a device of one name; each list with all that are bound together so.
+
+    :param groups: of a parsed manifest.
+    """
+    sets: list[tuple[list[str], set[str]]] = []
+    for group in groups:
+        names, devices = [str(group["name"])], _fixed(group["hardware"])
+        others = [one for one in sets if one[1] & devices]
+        sets = [one for one in sets if one not in others]
+        sets.append(([*(name for one in others for name in one[0]), *names], devices.union(*(one[1] for one in others))))
+    return [names for names, _devices in sets if len(names) > 1]
 
 
 def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], groups: Mapping[str, Mapping[str, t.Any]]) -> Iterator[str]:
@@ -93,9 +132,10 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
     for machine in creating:
         group, name = groups[machine["group"]], machine.get("machine")
         own = {f"domain {one.get('domain')}" for one in facts.get("machines") or () if one.get("machine") == name}
-        for need in needs_of(group, name):
-            at = f"{_place(group, need)}: {host}"
-            problem = _problem(need, name, facts, own)
+        needs = needs_of(group, name)
+        for need in needs:
+            at = f"{need['place']}: {host}"
+            problem = _problem(need, name, facts, own) or _beside(need, needs, facts)
             if problem:
                 yield f"{at} {problem}"
                 continue
@@ -103,7 +143,8 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
             if entry is not None:
                 first = taken.setdefault((entry["kind"], entry["path"]), f"{name}: {need['disk']}")
                 if first != f"{name}: {need['disk']}":
-                    yield f"{at} would give the {_title(need)} to {first} and to {name}: {need['disk']}; it is one disk of one machine"
+                    one = "device" if need["kind"] == DEVICE else "disk"
+                    yield f"{at} would give the {_title(need)} to {first} and to {name}: {need['disk']}; it is one {one} of one machine"
 
 
 def without_users(found: Sequence[Mapping[str, t.Any]], domains: set[str]) -> list[dict[str, t.Any]]:
@@ -112,11 +153,9 @@ def without_users(found: Sequence[Mapping[str, t.Any]], domains: set[str]) -> li
     return [{**one, "used_by": [user for user in one.get("used_by") or () if user not in gone]} for one in found]
 
 
-def _place(group: Mapping[str, t.Any], need: Need) -> str:
-    return str(next((disk["place"] for disk in group["hardware"]["attached"] if disk["name"] == need["disk"]), group["place"]))
-
-
 def _title(need: Need) -> str:
+    if need["kind"] == DEVICE:
+        return host_devices.title_of(need["name"])
     of = f" of the pool {need['pool']}" if need["pool"] else ""
     return f"{_WORDS[need['kind']]} {need['name']}{of}"
 
@@ -140,16 +179,29 @@ def _problem(need: Need, machine: str | None, facts: Facts, own: set[str]) -> st
         return f"did not tell whether it has the {_title(need)}"
     found = _entries(need, facts)
     if not found:
-        what = "attach it" if need["kind"] == attached.BLOCK else "put it there"
+        what = "put it there" if need["kind"] == attached.VOLUME else "attach it"
         return f"has no {_title(need)} that machines may use; {what}, and permit it ({VARIABLES[need['kind']]})"
     told = []
     for one in found:
         others = [user for user in one.get("used_by") or () if user not in own]
-        if not one.get("problem") and (machine is None or not others):
+        if not one.get("problem") and (not others or (machine is None and not _is_taken(one))):
             return ""
         why = one["problem"] if one.get("problem") else f"is in use by {', '.join(others)}"
-        told.append(f"cannot give the {_title({**need, 'name': one['name']})} to a machine: it {why}")
+        told.append(f"cannot give the {_title({**need, 'name': one['name']})} to {machine or 'a machine'}: it {why}")
     return told[0]
+
+
+def _is_taken(entry: Mapping[str, t.Any]) -> bool:
+    """Whether no machine of the service can have it. Who has a disk open is a process, which may be that of its own machine."""
+    return entry["kind"] == DEVICE and _ANOTHER in (entry.get("used_by") or ())
+
+
+def _beside(need: Need, needs: Sequence[Need], facts: Facts) -> str:
+    """A machine gets whole IOMMU groups. Empty where it does."""
+    entry = _entry(need, facts) if need["kind"] == DEVICE else None
+    names = {one["name"] for one in needs}
+    left = [one for one in (entry or {}).get("beside") or () if f"{host_devices.PCI}/{one}" not in names]
+    return f"cannot give the {_title(need)} to a machine: it {host_devices.with_others(left)}" if left and "*" not in need["name"] else ""
 
 
 def attached_of(group: Mapping[str, t.Any], machine: str, facts: Facts) -> list[dict[str, t.Any]]:
@@ -157,6 +209,8 @@ def attached_of(group: Mapping[str, t.Any], machine: str, facts: Facts) -> list[
     pools = (facts.get("capacity") or {}).get("pools") or {}
     found = []
     for need in needs_of(group, machine):
+        if need["kind"] == DEVICE:
+            continue
         entry = _entry(need, facts)
         top = (pools.get(need["pool"]) or {}).get("path") or "/" if need["pool"] else ""
         path = entry["path"] if entry is not None else f"{top.rstrip('/')}/{need['name']}" if top else need["name"]

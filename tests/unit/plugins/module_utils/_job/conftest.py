@@ -109,10 +109,18 @@ def site(tmp_path: t.Any) -> t.Iterator[Site]:
     filesystem.remove_tree(str(tmp_path / "two"))
 
 
-def give_disk(site: Site, path: str = "/dev/disk/by-id/data") -> None:
-    """The one machine of the site gets a block device of the host."""
+def give_device(site: Site) -> None:
+    """The one machine of the site gets a device of the host."""
+    _give(site, {"host_devices": [{"usb": "0951:1666"}]})
+
+
+def _give(site: Site, hardware: dict[str, t.Any]) -> None:
     (domain,) = site.libvirt.known
     root = ET.fromstring(domain.xml())
-    given = [{"name": "data-1", "kind": "block", "path": path, "image_format": "raw"}]
-    write_hardware(root, {"attached": given}, Place("/nowhere", "x86_64", "qemu"))
+    write_hardware(root, hardware, Place("/nowhere", "x86_64", "qemu"))
     site.libvirt.definitions[domain.name] = ET.tostring(root, "unicode")
+
+
+def give_disk(site: Site, path: str = "/dev/disk/by-id/data") -> None:
+    """The one machine of the site gets a block device of the host."""
+    _give(site, {"attached": [{"name": "data-1", "kind": "block", "path": path, "image_format": "raw"}]})

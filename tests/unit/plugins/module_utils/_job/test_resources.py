@@ -12,6 +12,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk import outsid
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.outside import Outside
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._job.resources import checked_permits, resources
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import host_devices
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.host_devices import Found
 
 from .conftest import Site
 
@@ -72,6 +74,25 @@ def test_a_device_keeps_the_name_that_lasts(site: Site, monkeypatch: pytest.Monk
         assert told["used_by"] == ["another machine or program", "domain shop-web-1"], "others keep their names to themselves"
     monkeypatch.setattr(outside, "look", lambda *_: None)
     assert ask(site, link, {"block": [link]}, kind="block", pool=None) == []
+
+
+@pytest.mark.parametrize("pattern", ["usb/0951:*", "usb/3/7", "usb/*"])
+def test_a_device_is_permitted_by_any_of_its_names(site: Site, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    found = Found("/sys/x", ("usb/0951:1666", "usb/3/7"), "is odd", ("domain crm-db-1",), ("0000:65:00.1",))
+    monkeypatch.setattr(host_devices, "look", lambda name: found if name == "usb/3/7" else None)
+    asked = {"kind": "device", "name": "usb/3/7", "pool": None}
+    (told,) = resources([asked], checked_permits({"device": {"shop": [pattern]}}, "shop"), site.stores, "shop")
+    assert (told["name"], told["path"], told["problem"], told["beside"]) == ("usb/3/7", "/sys/x", "is odd", ["0000:65:00.1"])
+    assert told["used_by"] == ["another machine or program"]
+    for permitted in ({}, {"device": ["usb/0952:*", "pci/*"]}, {"device": {"crm": [pattern]}}):
+        assert resources([asked], checked_permits(permitted, "shop"), site.stores, "shop") == []
+    assert resources([{**asked, "name": "usb/3/8"}], checked_permits({"device": ["usb/*"]}, "shop"), site.stores, "shop") == []
+
+
+def test_permits_of_devices_begin_with_their_kind() -> None:
+    with pytest.raises(InvalidOption, match=r"a list of patterns of devices, such as pci/0000:65:00.\*") as caught:
+        checked_permits({"device": ["0000:65:00.0"]}, "default")
+    assert "basecast_host_devices" in caught.value.message
 
 
 @pytest.mark.parametrize("given", ["/dev/*", [1], ["dev/sda"], {"a": "/dev/*"}, {"a": [None]}])

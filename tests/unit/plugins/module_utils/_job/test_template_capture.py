@@ -22,7 +22,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.template_captu
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.template import as_text, read_variables, unpacked_variables
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain
 
-from .conftest import Site, give_disk, run_command
+from .conftest import Site, give_device, give_disk, run_command
 from .test_capture import capture as capture_disk
 from .test_capture import copying, has, left, root_of, stopped, with_firmware, write
 
@@ -245,6 +245,14 @@ def test_a_disk_that_was_given_is_no_part_of_a_template(site: Site) -> None:
     found = capture(site)
     assert [disk["name"] for disk in found.content["disks"]] == ["root", "data"] and "attached" not in found.content["hardware"]
     assert any("the disk data-1 (" in told and "is none of its own" in told for told in found.warnings)
+
+
+def test_a_device_of_the_host_is_no_part_of_a_template(site: Site) -> None:
+    stopped(site, "web-1")
+    give_device(site)
+    found = capture(site)
+    assert "host_devices" not in found.content["hardware"]
+    assert "shop-web-1: the USB device 0951:1666 is not part of the template, since it belongs to the host." in found.warnings
 
 
 def test_a_template_without_disks_is_none(site: Site) -> None:

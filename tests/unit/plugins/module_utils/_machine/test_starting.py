@@ -10,9 +10,11 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import outside
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafeImage
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.outside import Outside
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.starting import check_attached
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.starting import check_given
 
 from .hardware.test_attached import BLOCK, describe, xml_of
+from .hardware.test_host_devices import PCI
+from .hardware.test_host_devices import xml_of as with_devices
 
 
 @pytest.mark.parametrize(
@@ -28,8 +30,13 @@ from .hardware.test_attached import BLOCK, describe, xml_of
 def test_what_a_machine_was_given_is_looked_at(found: t.Any, words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outside, "look", lambda *_: found)
     if words is None:
-        check_attached(describe(xml_of(BLOCK)), [])
+        check_given(describe(xml_of(BLOCK)), [])
     else:
         with pytest.raises(UnsafeImage) as caught:
-            check_attached(describe(xml_of(BLOCK)), [])
+            check_given(describe(xml_of(BLOCK)), [])
         assert words in caught.value.message
+
+
+def test_a_device_of_a_machine_is_looked_at() -> None:
+    with pytest.raises(UnsafeImage, match=r"The PCI device 0001:65:1f\.3 of shop-web-1 is not there; attach it to the host"):
+        check_given(describe(with_devices(PCI)), [])

@@ -103,7 +103,14 @@ def test_firmware_variables_elsewhere_are_named(tmp_path: Path, os_parts: str, w
 def test_a_tpm_moves_with_a_machine_that_runs(tmp_path: Path) -> None:
     always, off = bound(tmp_path, devices=TPM)
     assert always == [] and "it has a TPM" in off[0] and "move it live" in off[0]
-    assert "a device of the host" in bound(tmp_path, devices="<hostdev/>")[0][0]
+
+
+def test_a_device_of_the_host_stays(tmp_path: Path) -> None:
+    address = "<source><address domain='0x0000' bus='0x65' slot='0x00' function='0x0'/></source>"
+    known = f"<hostdev mode='subsystem' type='pci'>{address}</hostdev>"
+    (told,) = bound(tmp_path, devices=known)[0]
+    assert "it has the PCI device 0000:65:00.0 of this host, which cannot move with it, live or off; detach that first" in told
+    assert "it has a device of this host" in bound(tmp_path, devices="<hostdev/>")[0][0]
 
 
 @pytest.mark.parametrize(("kind", "source"), [("block", "dev='/dev/sdb'"), ("file", "file='/dev/sdb'")])

@@ -30,7 +30,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware i
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine_options import machine_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.wishes import checked_wishes
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import addresses, resources
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service import addresses, machine_values, resources
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.drift import machine_spec
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.networks import hardware_of, networks_of
@@ -76,7 +76,8 @@ def test_examples_of_the_page_are_domains(name: str, domain_type: str, tmp_path:
         networks = hardware_of(networks_of(group, f"{group['name']}-1"), [])
         asked = drives.of_disks(resources.all_disks(group))
         attached = resources.attached_of(group, f"{group['name']}-1", {})
-        hardware = {**group["hardware"], **({"attached": attached} if attached else {}), **({"drives": asked} if asked else {})}
+        own = machine_values.hardware_of(group["hardware"], {"machine.number": "1", "machine.name": f"{group['name']}-1"})
+        hardware = {**own, **({"attached": attached} if attached else {}), **({"drives": asked} if asked else {})}
         wish = wish_of(hardware, group["cpus"], group["memory_mib"], networks, [disk["name"] for disk in group["disks"]])
         assert wish.hardware == hardware
         xml = build(

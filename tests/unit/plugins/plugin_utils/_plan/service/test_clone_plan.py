@@ -68,6 +68,13 @@ def test_a_machine_with_a_disk_that_was_given_is_not_cloned() -> None:
     )
 
 
+def test_a_machine_with_a_device_of_its_host_is_not_cloned() -> None:
+    hosts = deployed()
+    hosts["a"]["machines"][0]["spec"] = {**hosts["a"]["machines"][0]["spec"], "host_devices": [{"usb": "0951:1666"}]}
+    (told,) = clone_plan(hosts, REQUEST)["problems"]
+    assert told.startswith("a: web-1 has the USB device 0951:1666 of the host, which one machine has; take that out of the manifest")
+
+
 def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
     hosts = deployed()
     new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}

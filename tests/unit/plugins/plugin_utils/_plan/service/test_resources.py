@@ -47,8 +47,8 @@ def problems(asked: dict[str, t.Any], found: t.Any, **facts: t.Any) -> list[str]
         (VOLUME, [there("web-2.qcow2", "volume")], "a has no volume web-1.qcow2 of the pool default that machines may use; put it there"),
         (VOLUME, [there("web-1.qcow2", "volume", pool="fast")], "a has no volume web-1.qcow2 of the pool default"),
         (DEVICE, [there(DEVICE["block"], problem="is in use by the host itself")],
-         "a cannot give the block device /dev/disk/by-id/data to a machine: it is in use by the host itself"),
-        (DEVICE, [there(DEVICE["block"], used_by=["domain shop-web-9"])], "to a machine: it is in use by domain shop-web-9"),
+         "a cannot give the block device /dev/disk/by-id/data to web-1: it is in use by the host itself"),
+        (DEVICE, [there(DEVICE["block"], used_by=["domain shop-web-9"])], "to web-1: it is in use by domain shop-web-9"),
     ],
 )  # fmt: skip
 def test_a_disk_is_there_permitted_and_free(disk: t.Any, found: t.Any, told: str | None) -> None:
@@ -139,3 +139,118 @@ def test_a_machine_has_a_disk_of_its_own() -> None:
     group = {"name": "web", "count": 1, "disks": [DEVICE]}
     with pytest.raises(ManifestError, match="a machine needs a disk of its own beside them; give it one with a base or size_gib"):
         parse_manifest({"format": 1, "service": "s", "machines": [group]})
+
+
+# --- devices of the host -----------------------------------------------------------------------
+
+CARD, SOUND = {"pci": "0000:65:00.0"}, {"pci": "0000:65:00.1"}
+
+
+def device(name: str, **more: t.Any) -> dict[str, t.Any]:
+    return there(name, "device", **{"pool": None, "path": f"/sys/{name}", **more})
+
+
+def with_devices(*devices: dict[str, str], **more: t.Any) -> dict[str, t.Any]:
+    return wanted(host_devices=list(devices), **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([device("pci/0000:65:00.0")], None),
+        (None, "a did not tell whether it has the PCI device 0000:65:00.0"),
+        ([], "a has no PCI device 0000:65:00.0 that machines may use; attach it, and permit it (basecast_host_devices)"),
+        ([device("pci/0000:65:00.0", problem="has no IOMMU group")],
+         "a cannot give the PCI device 0000:65:00.0 to web-1: it has no IOMMU group"),
+        ([device("pci/0000:65:00.0", used_by=["domain shop-old-1"])],
+         "a cannot give the PCI device 0000:65:00.0 to web-1: it is in use by domain shop-old-1"),
+        ([device("pci/0000:65:00.0", beside=["0000:65:00.1"])],
+         "a cannot give the PCI device 0000:65:00.0 to a machine: it is in one IOMMU group with 0000:65:00.1, which the host uses"),
+    ],
+)  # fmt: skip
+def test_a_device_is_there_permitted_and_free(found: t.Any, told: str | None) -> None:
+    place = "shop.yml: machines[0].host_devices[0]: "
+    assert [one.startswith(place) and (told or "") in one for one in problems(with_devices(CARD), found)] == ([True] if told else [])
+
+
+def test_a_machine_that_gets_the_whole_group_may_have_it() -> None:
+    found = [device("pci/0000:65:00.0", beside=["0000:65:00.1"]), device("pci/0000:65:00.1", beside=["0000:65:00.0"])]
+    assert problems(with_devices(CARD, SOUND), found) == []
+
+
+def test_machines_go_where_their_device_is_free() -> None:
+    asked = with_devices(CARD, hosts=["a", "b", "c", "d"], count=2)
+    free, taken = device("pci/0000:65:00.0"), device("pci/0000:65:00.0", used_by=["another machine or program"])
+    hosts = {name: host(held(), resources=found) for name, found in (("a", []), ("b", [free]), ("c", [taken]), ("d", [free]))}
+    plan = service_plan(asked, hosts)
+    assert plan["problems"] == [] and {machine["host"] for machine in plan["machines"]} == {"b", "d"}
+    plan = service_plan(with_devices(CARD, hosts=["a", "b", "c", "d"], count=3), hosts)
+    assert "it cannot give the PCI device 0000:65:00.0 to a machine: it is in use by another machine" in "\n".join(plan["problems"])
+
+
+def two_groups(**rules: t.Any) -> dict[str, t.Any]:
+    group = {"count": 1, "hosts": ["a", "b"], "memory_mib": 64, "disks": [{"name": "root", "size_gib": 1}], "host_devices": [CARD]}
+    groups = [{**group, "name": name, **({"placement": rules} if rules else {})} for name in ("web", "db")]
+    return parse_manifest({"format": 1, "service": "shop", "machines": groups}, "shop.yml")
+
+
+def test_each_device_is_promised_once() -> None:
+    hosts = {name: host(held(), resources=[device("pci/0000:65:00.0")]) for name in "ab"}
+    plan = service_plan(two_groups(prefer="pack"), hosts)
+    assert plan["problems"] == [] and sorted(machine["host"] for machine in plan["machines"]) == ["a", "b"]
+    assert service_plan(two_groups(), {"a": hosts["a"]})["problems"] != []
+
+
+def test_two_machines_of_a_host_do_not_get_one_device() -> None:
+    group = {
+        "count": 1,
+        "hosts": ["a"],
+        "memory_mib": 64,
+        "disks": [{"name": "root", "size_gib": 1}],
+        "placement": {"anti_affinity": False},
+    }
+    stick, port = {"host_devices": [{"usb": "0951:1666"}]}, {"host_devices": [{"usb": "3/7"}]}
+    asked = parse_manifest(
+        {"format": 1, "service": "shop", "machines": [{**group, "name": "web", **stick}, {**group, "name": "db", **port}]}, "shop.yml"
+    )
+    (told,) = problems(asked, [device(name, path="/sys/1-4") for name in ("usb/0951:1666", "usb/3/7")])
+    assert "would give the USB device 3/7 to web-1: USB device 0951:1666 and to db-1: USB device 3/7" in told
+    assert told.endswith("it is one device of one machine")
+
+
+def test_each_machine_gets_a_function_of_its_own() -> None:
+    asked = with_devices({"pci": "0000:3b:02.{{ machine.number }}"}, per_host=2)
+    assert asked["resources"] == [{"kind": "device", "name": "pci/0000:3b:02.*", "pool": None, "format": "raw"}]
+    found = [device(f"pci/0000:3b:02.{number}") for number in (1, 2)]
+    work = service_plan(asked, {"a": host(held(), resources=found)})["hosts"]["a"]["machines"]
+    assert [one["host_devices"] for one in work] == [[{"pci": "0000:3b:02.1"}], [{"pci": "0000:3b:02.2"}]]
+    (told,) = problems(asked, found[:1])
+    assert "a has no PCI device 0000:3b:02.2 that machines may use" in told
+
+
+def test_another_device_is_told_as_drift() -> None:
+    hosts = {"a": host(held(), resources=[device("pci/0000:65:00.0")])}
+    made = service_plan(with_devices(CARD), hosts)["hosts"]["a"]["machines"]
+    hosts = {"a": host(held(), resources=[], machines=[{**made[0], "running": True, "domain": "shop-web-1"}])}
+    (machine,) = service_plan(with_devices(SOUND), hosts)["machines"]
+    assert drift_text([machine]) == ["drift: web-1: host devices [{pci: 0000:65:00.0}] → [{pci: 0000:65:00.1}]"]
+    (machine,) = service_plan(wanted(), hosts)["machines"]
+    assert drift_text([machine]) == ["drift: web-1: host devices [{pci: 0000:65:00.0}] → none"]
+
+
+@pytest.mark.parametrize(
+    ("devices", "place", "words"),
+    [
+        ([{"pci": "65:00.0"}], "host_devices[0].pci", "a PCI address such as '0000:65:00.0' (in quotes"),
+        ([{"pci": "0000:65:00.{{ machine.name }}"}], "host_devices[0].pci", "a PCI address such as '0000:65:00.0' (in quotes"),
+        ([{"pcie": "0000:65:00.0"}], "host_devices[0].pcie", "did you mean pci"),
+        ([{**CARD, "usb": "0951:1666"}], "host_devices: [0]", "a device has one of pci, usb, mediated"),
+        ([], "host_devices", "host_devices is a list of devices of the host"),
+    ],
+)
+def test_mistakes_of_devices_are_told_with_their_place(devices: t.Any, place: str, words: str) -> None:
+    group = {"name": "web", "count": 1, "disks": [{"name": "root", "size_gib": 1}], "host_devices": devices}
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest({"format": 1, "service": "s", "machines": [group]}, "s.yml")
+    (told,) = caught.value.message.split("\n")
+    assert told.startswith(f"s.yml: machines[0].{place}") and words in told, told
