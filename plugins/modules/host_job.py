@@ -328,6 +328,22 @@ options:
           mediated:
             description: UUID of a mediated device.
             type: str
+      shares:
+        description: Directories of the host that the machine shares with it by virtiofs.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: The name by which the guest mounts it.
+            type: str
+            required: true
+          source:
+            description: The directory.
+            type: str
+            required: true
+          readonly:
+            description: Whether the guest cannot write.
+            type: bool
       drives:
         description: How disks are connected and cached. A disk that is not named is on V(virtio), with QEMU's own cache.
         type: list

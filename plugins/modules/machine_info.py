@@ -233,7 +233,8 @@ offers:
     - C(firmware) and C(tpm) are those that machines can have, C(machine_types) the names of all boards.
     - C(cpu_models) are those that are usable, C(cpus) and C(nodes) the host's processors and NUMA nodes, C(hugepages_mib) what is
       reserved by the size of the page. C(interfaces) are those on which a macvtap can be, C(open_vswitch) the bridges of Open vSwitch,
-      C(vlan_networks) the networks on which libvirt tags frames. C(most_cpus) is what one machine can have, C(watchdogs) are models.
+      C(vlan_networks) the networks on which libvirt tags frames. C(most_cpus) is what one machine can have, C(watchdogs) are models,
+      C(readonly_shares) whether virtiofs can be read-only.
   returned: success
   type: dict
   sample:

@@ -103,13 +103,14 @@ options:
     default: []
     suboptions:
       kind:
-        description: V(block) is a block device, V(volume) a file that the collection has not made, V(device) a device of the host.
+        description: V(block) is a block device, V(volume) a file that the collection has not made, V(device) a device of the
+          host, V(share) a directory of it.
         type: str
         required: true
-        choices: [block, volume, device]
+        choices: [block, volume, device, share]
       name:
         description:
-          - Path of the block device, or of the file below its pool.
+          - Path of the block device or of the directory, or of the file below its pool.
           - Of a device V(pci/), V(usb/) or V(mediated/) and its address, or the vendor and product of a USB device.
         type: str
         required: true
@@ -137,6 +138,9 @@ options:
         type: raw
       device:
         description: Devices of the host, by patterns such as V(pci/0000:65:00.*).
+        type: raw
+      share:
+        description: Directories that machines may share, with symbolic links resolved.
         type: raw
   part_timeout_s:
     description: How long one part may take, in seconds. After this time the part is unknown.
@@ -469,13 +473,17 @@ def main() -> None:
                 "elements": "dict",
                 "default": [],
                 "options": {
-                    "kind": {"type": "str", "required": True, "choices": ["block", "volume", "device"]},
+                    "kind": {"type": "str", "required": True, "choices": ["block", "volume", "device", "share"]},
                     "name": {"type": "str", "required": True},
                     "pool": {"type": "str"},
                     "format": {"type": "str", "choices": ["qcow2", "raw"], "default": "raw"},
                 },
             },
-            "permitted": {"type": "dict", "default": {}, "options": {kind: {"type": "raw"} for kind in ("block", "volume", "device")}},
+            "permitted": {
+                "type": "dict",
+                "default": {},
+                "options": {kind: {"type": "raw"} for kind in ("block", "volume", "device", "share")},
+            },
             "part_timeout_s": {"type": "float", "default": 30},
             "hidden": {"type": "bool", "default": False},
         },

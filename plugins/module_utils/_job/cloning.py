@@ -325,6 +325,12 @@ def _refuse_attached(source: Machine) -> None:
             f"{source.owner.machine} has the {told} of the host, which one machine has. Take that out of the manifest and update the"
             " machine, and clone it then."
         )
+    shares = source.found.hardware["shares"] if source.found is not None else None
+    if shares:
+        raise CloneRefused(
+            f"{source.owner.machine} shares {', '.join(shares)} with the host, which its administrator permits for each machine. Take that"
+            " out of the manifest and update the machine, and clone it then."
+        )
 
 
 def _refuse_discs(source: Machine) -> None:

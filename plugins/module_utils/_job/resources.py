@@ -4,7 +4,8 @@
 
 # Private to this collection; may change at any time.
 
-"""What the host has of the things that a manifest wants to use in place: disks from outside of the store, and devices.
+"""What the host has of the things that a manifest wants to use in place: disks from outside of the
+store, devices, and directories.
 
 Only what its administrator permits is told of, so that who writes a manifest does not learn what else there is.
 """
@@ -22,15 +23,18 @@ from .._errors import InvalidOption
 from .._machine.hardware.attached import BLOCK, VOLUME
 from .._machine.hardware.host_devices import KINDS as DEVICE_KINDS
 
-DEVICE = "device"
+DEVICE, SHARE = "device", "share"
 #: The variable of the inventory with which an administrator permits each kind.
-VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices"}
+VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices", SHARE: "basecast_shares"}
 KINDS = tuple(VARIABLES)
 EVERYBODY = "*"
 
 _MOST_MATCHES = 1000
-_BEGINNINGS = {BLOCK: ("/",), VOLUME: ("/",), DEVICE: tuple(f"{kind}/" for kind in DEVICE_KINDS)}
-_PATTERNS = {BLOCK: "absolute paths", VOLUME: "absolute paths", DEVICE: "devices, such as pci/0000:65:00.*, usb/0951:1666 or mediated/*"}
+_BEGINNINGS = {**dict.fromkeys((BLOCK, VOLUME, SHARE), ("/",)), DEVICE: tuple(f"{kind}/" for kind in DEVICE_KINDS)}
+_PATTERNS = {
+    **dict.fromkeys((BLOCK, VOLUME, SHARE), "absolute paths"),
+    DEVICE: "devices, such as pci/0000:65:00.*, usb/0951:1666 or mediated/*",
+}
 
 Asked = t.Mapping[str, t.Any]
 
@@ -113,7 +117,7 @@ def _one(asked: Asked, path: str, permits: Permits, stores: t.Mapping[str, Store
     names = (os.path.normpath(path), true) if asked["kind"] == BLOCK else (true,)
     if not permits.allows(asked["kind"], *names):
         return None
-    look = outside.look(asked["kind"], path, asked.get("format") or "raw", stores)
+    look = _look(asked, path, stores)
     if look is None:
         return None
     return {
@@ -125,6 +129,14 @@ def _one(asked: Asked, path: str, permits: Permits, stores: t.Mapping[str, Store
         "problem": look.problem,
         "used_by": sorted({_user(user, service) for user in look.used_by}),
     }
+
+
+def _look(asked: Asked, path: str, stores: t.Mapping[str, Store]) -> outside.Outside | None:
+    if asked["kind"] == SHARE:
+        from .._machine import shares  # noqa: PLC0415 - a host compiles all that is imported, and few need this
+
+        return shares.look(path, stores)
+    return outside.look(asked["kind"], path, asked.get("format") or "raw", stores)
 
 
 def _user(user: str, service: str) -> str:

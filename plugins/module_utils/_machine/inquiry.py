@@ -41,7 +41,13 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "uuids": machines.uuids(),
                 "networks": host.networks(),
                 "memory_mib": host.memory_mib(),
-                "offers": {**offers_of(host), **host.vlans(), "interfaces": interfaces(), "open_vswitch": open_vswitch_bridges()},
+                "offers": {
+                    **offers_of(host),
+                    **host.vlans(),
+                    "readonly_shares": host.readonly_shares(),
+                    "interfaces": interfaces(),
+                    "open_vswitch": open_vswitch_bridges(),
+                },
             }
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}

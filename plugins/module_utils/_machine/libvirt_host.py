@@ -37,6 +37,7 @@ _STATES = {0: "unknown", 1: "running", 2: "blocked", 3: "paused", 4: "shutting d
 _SOURCES = {"lease": 0, "agent": 1, "arp": 2}
 _KEEPS_TPM = 8_009_000  # the version from which on libvirt can keep the state of a TPM
 _TAGS_ON_BRIDGES = 11_000_000  # and from which on it tags on the kernel's bridges
+_READONLY_SHARES = 11_000_000  # and from which on virtiofs can be read-only
 _AGENT_S = 5  # a guest whose agent has stopped would hold the question otherwise
 
 
@@ -442,6 +443,9 @@ class LibvirtHost:
         """Whether each network is active."""
         handles = _call("list the networks", self._connection.listAllNetworks)
         return {handle.name(): bool(_call("look at the networks", handle.isActive)) for handle in handles}
+
+    def readonly_shares(self) -> bool:
+        return bool(libvirt.getVersion() >= _READONLY_SHARES)
 
     def vlans(self) -> dict[str, list[str]]:
         """``{"vlan_networks"}``: the networks on which libvirt tags frames; nothing where that depends on more than their kind."""

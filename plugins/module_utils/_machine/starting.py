@@ -34,8 +34,8 @@ def checked_chains(about: Description, owner: Owner, pools: t.Iterable[str]) -> 
 
 def check_given(about: Description, pools: t.Iterable[str]) -> None:
     """:raises UnsafeImage: a thing of the host is not as the machine needs it, or somebody else has it."""
-    named = [{"name": name, **disk} for name, disk in (about.hardware["attached"] or {}).items()]
-    for problem in given_problems({**about.hardware, "attached": named}, about.domain, pools):
+    named = {key: [{"name": name, **one} for name, one in (about.hardware[key] or {}).items()] for key in ("attached", "shares")}
+    for problem in given_problems({**about.hardware, **named}, about.domain, pools):
         raise UnsafeImage(problem)
 
 
@@ -50,6 +50,10 @@ def given_problems(hardware: t.Mapping[str, t.Any], domain: str, pools: t.Iterab
         from .host_devices import device_problems  # noqa: PLC0415 - a host compiles all that is imported, and few machines have such
 
         yield from device_problems(hardware["host_devices"], domain)
+    if hardware.get("shares"):
+        from .shares import share_problems  # noqa: PLC0415 - as above
+
+        yield from share_problems(hardware["shares"], domain, pools)
 
 
 def attached_problems(disks: t.Sequence[t.Mapping[str, t.Any]], domain: str, pools: t.Iterable[str]) -> t.Iterator[str]:

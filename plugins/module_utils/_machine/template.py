@@ -35,7 +35,7 @@ LARGEST_TEXT = 192 * 1024
 _QCOW2 = b"QFI\xfb"
 
 # What says on which host a machine is, who it is, or in which words libvirt keeps what was added.
-_LEFT_OUT = ("attached", "description", "drives", "host_devices", "xml")
+_LEFT_OUT = ("attached", "description", "drives", "host_devices", "shares", "xml")
 _OF_A_HOST = {"cpu": ("pin", "pins", "emulator_pin"), "memory": ("nodes", "nodes_mode")}
 # What every disk and card has anyway.
 _USUAL_DRIVE = {"bus": "virtio", "discard": "unmap"}
@@ -100,6 +100,9 @@ def described(found: Description, disks: t.Sequence[SourceDisk], name: str, vari
     if found.hardware.get("host_devices"):
         told = ", ".join(title_of(name_of(device)) for device in found.hardware["host_devices"])
         notes.append(f"{found.domain}: the {told} is not part of the template, since it belongs to the host.")
+    if found.hardware.get("shares"):
+        told = ", ".join(f"{name} ({share['source']})" for name, share in found.hardware["shares"].items())
+        notes.append(f"{found.domain}: the share {told} is not part of the template, since it is a directory of the host.")
     if hardware.get("tpm"):
         notes.append(f"{found.domain} has a TPM; machines made from it get empty ones, in which nothing opens that it has sealed.")
     return Template(content, notes)

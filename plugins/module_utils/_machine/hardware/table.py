@@ -12,7 +12,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ..._errors import InvalidOption
-from . import attached, board, drives, fragments, host_devices, processor, screen
+from . import attached, board, drives, fragments, host_devices, processor, screen, shares
 from .key import Group, Key, Offers, Place, argument, given, mistakes
 
 KEYS: tuple[Key, ...] = (
@@ -22,6 +22,7 @@ KEYS: tuple[Key, ...] = (
     attached.ATTACHED,
     drives.DRIVES,
     host_devices.HOST_DEVICES,
+    shares.SHARES,
     *fragments.KEYS,
 )
 
@@ -65,6 +66,7 @@ def combined_mistakes(machine: Group) -> t.Iterator[tuple[str, str]]:
     yield from attached.attached_mistakes(machine)
     yield from drives.drive_mistakes(machine)
     yield from host_devices.host_device_mistakes(machine)
+    yield from shares.share_mistakes(machine)
     yield from fragments.fragment_mistakes(machine)
 
 

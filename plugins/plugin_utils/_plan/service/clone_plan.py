@@ -78,6 +78,12 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
             f"{found['host']}: {request['machine']} has the {names} of the host, which one machine has; take that out of the manifest and"
             " update the machine, and clone it then"
         )
+    if source["spec"].get("shares"):
+        names = ", ".join(share["name"] for share in source["spec"]["shares"])
+        problems.append(
+            f"{found['host']}: {request['machine']} shares {names} with the host, which its administrator permits for each machine; take"
+            " that out of the manifest and update the machine, and clone it then"
+        )
     if problems or group is None:
         return plan
     work = _work(plan, source, group, hosts, bool(flag(request.get("flatten"))))

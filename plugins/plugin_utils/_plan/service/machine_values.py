@@ -170,6 +170,8 @@ def hardware_mistakes(group: Mapping[str, t.Any]) -> Iterator[tuple[Path, str]]:
         yield from ((path, problem) for problem in mistakes(text, LASTING))
     for at, device in enumerate(group.get("host_devices") or ()):
         yield from ((("host_devices", at, "pci"), problem) for problem in mistakes(device.get("pci") or "", OF_ADDRESS))
+    for at, share in enumerate(group.get("shares") or ()):
+        yield from ((("shares", at, "source"), problem) for problem in mistakes(share["source"], OF_ADDRESS))
     for at, disk in enumerate(group.get("disks") or ()):
         for inner, part in (("block",), disk), (("volume", "path"), disk.get("volume") or {}):
             text = part.get(inner[-1]) or ""
@@ -183,6 +185,8 @@ def hardware_of(hardware: Mapping[str, t.Any], values: Values) -> dict[str, t.An
         found["description"] = filled(found["description"], values)
     if "host_devices" in found:
         found["host_devices"] = [{kind: filled(text, values) for kind, text in device.items()} for device in found["host_devices"]]
+    if "shares" in found:
+        found["shares"] = [{**share, "source": filled(share["source"], values)} for share in found["shares"]]
     if "xml" in found:
         found["xml"] = [{**fragment, "add": filled(fragment["add"], values)} for fragment in found["xml"]]
     return found

@@ -499,7 +499,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         "place": places(*path),
         "places": {
             **{key: places(*path, key) for key in ("hosts", "memory_mib", "cpus", "per_host", "count", "networks", *table.NAMES)},
-            **{f"host_devices[{at}]": places(*path, "host_devices", at) for at, _one in enumerate(group.get("host_devices", []))},
+            **{f"{key}[{at}]": places(*path, key, at) for key in ("host_devices", "shares") for at, _one in enumerate(group.get(key, []))},
         },
     }
 

@@ -200,6 +200,7 @@ _HOST = fields(
         vlan_networks=list_of(line, 10_000),
         watchdogs=list_of(name, 100),
         most_cpus=count,
+        readonly_shares=flag,
         disk_buses=list_of(name, 100),
         graphics=list_of(name, 100),
         cpu_models=list_of(name, 1000),

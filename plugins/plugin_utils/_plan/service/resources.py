@@ -11,16 +11,21 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.hardware import attached, host_devices
+from ....module_utils._machine.hardware import attached, host_devices, shares
 from . import machine_values
 
 Need = Mapping[str, t.Any]
 Facts = Mapping[str, t.Any]
 
 POOL = "default"
-DEVICE = "device"
-VARIABLES = {attached.BLOCK: "basecast_block_devices", attached.VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices"}
-_WORDS = {attached.BLOCK: "block device", attached.VOLUME: "volume"}
+DEVICE, SHARE = "device", "share"
+VARIABLES = {
+    attached.BLOCK: "basecast_block_devices",
+    attached.VOLUME: "basecast_volumes",
+    DEVICE: "basecast_host_devices",
+    SHARE: "basecast_shares",
+}
+_WORDS = {attached.BLOCK: "block device", attached.VOLUME: "volume", SHARE: "directory"}
 # What a host calls who has a thing, where that is none of the service's machines.
 _ANOTHER = "another machine or program"
 
@@ -44,12 +49,21 @@ def needs_of(group: Mapping[str, t.Any], machine: str | None) -> list[dict[str, 
             _device(device, str(places.get(f"host_devices[{at}]", group.get("place"))), machine)
             for at, device in enumerate(hardware.get("host_devices") or ())
         ),
+        *(
+            _share(share, str(places.get(f"shares[{at}]", group.get("place"))), machine)
+            for at, share in enumerate(hardware.get("shares") or ())
+        ),
     ]
 
 
 def _device(device: Mapping[str, t.Any], place: str, machine: str | None) -> dict[str, t.Any]:
     name = _filled(host_devices.name_of(device), machine)
     return {"place": place, "disk": host_devices.title_of(name), "kind": DEVICE, "name": name, "pool": None, "format": "raw"}
+
+
+def _share(share: Mapping[str, t.Any], place: str, machine: str | None) -> dict[str, t.Any]:
+    name = _filled(share["source"], machine)
+    return {"place": place, "disk": share["name"], "kind": SHARE, "name": name, "pool": None, "format": "raw"}
 
 
 def _need(disk: Mapping[str, t.Any], machine: str | None) -> dict[str, t.Any]:
@@ -129,6 +143,7 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
     :param creating: a machine without a name stands for some machine of its group.
     """
     taken: dict[tuple[str, str], str] = {}
+    shared: list[str] = []
     for machine in creating:
         group, name = groups[machine["group"]], machine.get("machine")
         own = {f"domain {one.get('domain')}" for one in facts.get("machines") or () if one.get("machine") == name}
@@ -140,7 +155,12 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
                 yield f"{at} {problem}"
                 continue
             entry = _entry(need, facts) if name else None
-            if entry is not None:
+            if need["kind"] == SHARE:
+                other = next((path for path in shared if entry is not None and shares.is_nested(path, entry["path"])), None)
+                if other is not None:
+                    yield f"{at} would share {need['name']} and {other}, which lie in one another; share directories that lie side by side"
+                shared += [entry["path"]] if entry is not None else []
+            elif entry is not None:
                 first = taken.setdefault((entry["kind"], entry["path"]), f"{name}: {need['disk']}")
                 if first != f"{name}: {need['disk']}":
                     one = "device" if need["kind"] == DEVICE else "disk"
@@ -179,7 +199,7 @@ def _problem(need: Need, machine: str | None, facts: Facts, own: set[str]) -> st
         return f"did not tell whether it has the {_title(need)}"
     found = _entries(need, facts)
     if not found:
-        what = "put it there" if need["kind"] == attached.VOLUME else "attach it"
+        what = {attached.VOLUME: "put it there", SHARE: "make it"}.get(need["kind"], "attach it")
         return f"has no {_title(need)} that machines may use; {what}, and permit it ({VARIABLES[need['kind']]})"
     told = []
     for one in found:
@@ -209,7 +229,7 @@ def attached_of(group: Mapping[str, t.Any], machine: str, facts: Facts) -> list[
     pools = (facts.get("capacity") or {}).get("pools") or {}
     found = []
     for need in needs_of(group, machine):
-        if need["kind"] == DEVICE:
+        if need["kind"] in (DEVICE, SHARE):
             continue
         entry = _entry(need, facts)
         top = (pools.get(need["pool"]) or {}).get("path") or "/" if need["pool"] else ""

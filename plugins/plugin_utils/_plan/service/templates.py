@@ -31,7 +31,7 @@ Disk = Mapping[str, t.Any]
 Told = Mapping[str, Mapping[str, t.Any]]
 
 # What a host's answer cannot bring into another host's machines: XML of any kind, and where on a host they are.
-_HARDWARE = [name for name in table.NAMES if name not in ("attached", "xml", "drives", "description", "host_devices")]
+_HARDWARE = [name for name in table.NAMES if name not in ("attached", "xml", "drives", "description", "host_devices", "shares")]
 _SMALLEST = 0.001  # GiB; see the manifest's schema
 
 

@@ -114,6 +114,10 @@ def give_device(site: Site) -> None:
     _give(site, {"host_devices": [{"usb": "0951:1666"}]})
 
 
+def give_share(site: Site) -> None:
+    _give(site, {"shares": [{"name": "media", "source": "/srv/media"}]})
+
+
 def _give(site: Site, hardware: dict[str, t.Any]) -> None:
     (domain,) = site.libvirt.known
     root = ET.fromstring(domain.xml())

@@ -17,7 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirro
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
-from .conftest import Site, give_device, give_disk, run_command
+from .conftest import Site, give_device, give_disk, give_share, run_command
 from .test_capture import copying, has, real_base, root_of, stopped, with_firmware, write
 from .test_removal import deploy
 
@@ -110,6 +110,13 @@ def test_a_machine_with_a_device_of_its_host_is_not_cloned(site: Site) -> None:
     stopped(site, "web-1")
     give_device(site)
     with pytest.raises(CloneRefused, match="web-1 has the USB device 0951:1666 of the host, which one machine has"):
+        clone(site)
+
+
+def test_a_machine_with_a_directory_of_its_host_is_not_cloned(site: Site) -> None:
+    stopped(site, "web-1")
+    give_share(site)
+    with pytest.raises(CloneRefused, match="web-1 shares media with the host, which its administrator permits for each machine"):
         clone(site)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import outside
@@ -87,6 +88,21 @@ def test_a_device_is_permitted_by_any_of_its_names(site: Site, monkeypatch: pyte
     for permitted in ({}, {"device": ["usb/0952:*", "pci/*"]}, {"device": {"crm": [pattern]}}):
         assert resources([asked], checked_permits(permitted, "shop"), site.stores, "shop") == []
     assert resources([{**asked, "name": "usb/3/8"}], checked_permits({"device": ["usb/*"]}, "shop"), site.stores, "shop") == []
+
+
+def test_a_directory_is_permitted_by_its_true_path(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "shared/media/below").mkdir(parents=True)
+    (tmp_path / "shared/link").symlink_to("/etc")
+    top = os.path.realpath(tmp_path / "shared")
+
+    def told(name: str, *patterns: str) -> list[str]:
+        asked = {"kind": "share", "name": os.path.join(top, name), "pool": None}
+        found = resources([asked], checked_permits({"share": list(patterns)}, "shop"), site.stores, "shop")
+        return [os.path.relpath(one["name"], top) for one in found]
+
+    assert told("media", f"{top}/media") == told("media", f"{top}/*") == ["media"]
+    assert told("media", top) == told("media/below", f"{top}/*") == told("link", f"{top}/*") == told("media") == []
+    assert told("*", f"{top}/*") == ["media"]
 
 
 def test_permits_of_devices_begin_with_their_kind() -> None:

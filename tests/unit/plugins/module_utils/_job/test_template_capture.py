@@ -22,7 +22,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job.template_captu
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.template import as_text, read_variables, unpacked_variables
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine.conftest import FakeDomain
 
-from .conftest import Site, give_device, give_disk, run_command
+from .conftest import Site, give_device, give_disk, give_share, run_command
 from .test_capture import capture as capture_disk
 from .test_capture import copying, has, left, root_of, stopped, with_firmware, write
 
@@ -253,6 +253,14 @@ def test_a_device_of_the_host_is_no_part_of_a_template(site: Site) -> None:
     found = capture(site)
     assert "host_devices" not in found.content["hardware"]
     assert "shop-web-1: the USB device 0951:1666 is not part of the template, since it belongs to the host." in found.warnings
+
+
+def test_a_directory_of_the_host_is_no_part_of_a_template(site: Site) -> None:
+    stopped(site, "web-1")
+    give_share(site)
+    found = capture(site)
+    assert "shares" not in found.content["hardware"]
+    assert "shop-web-1: the share media (/srv/media) is not part of the template, since it is a directory of the host." in found.warnings
 
 
 def test_a_template_without_disks_is_none(site: Site) -> None:

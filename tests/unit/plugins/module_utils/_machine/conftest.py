@@ -216,6 +216,9 @@ class FakeHost:
     def vlans(self) -> dict[str, list[str]]:
         return {"vlan_networks": []}
 
+    def readonly_shares(self) -> bool:
+        return False
+
     def networks(self) -> dict[str, bool]:
         return self.active
 

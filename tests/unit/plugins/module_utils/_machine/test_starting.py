@@ -15,6 +15,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._machine.starting i
 from .hardware.test_attached import BLOCK, describe, xml_of
 from .hardware.test_host_devices import PCI
 from .hardware.test_host_devices import xml_of as with_devices
+from .hardware.test_shares import xml_of as with_shares
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,8 @@ def test_what_a_machine_was_given_is_looked_at(found: t.Any, words: str | None, 
 def test_a_device_of_a_machine_is_looked_at() -> None:
     with pytest.raises(UnsafeImage, match=r"The PCI device 0001:65:1f\.3 of shop-web-1 is not there; attach it to the host"):
         check_given(describe(with_devices(PCI)), [])
+
+
+def test_a_directory_of_a_machine_is_looked_at() -> None:
+    with pytest.raises(UnsafeImage, match="The share gone of shop-web-1, /nowhere, is not there; make or mount the directory"):
+        check_given(describe(with_shares({"name": "gone", "source": "/nowhere"})), [])

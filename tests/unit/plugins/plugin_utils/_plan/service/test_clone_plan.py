@@ -75,6 +75,14 @@ def test_a_machine_with_a_device_of_its_host_is_not_cloned() -> None:
     assert told.startswith("a: web-1 has the USB device 0951:1666 of the host, which one machine has; take that out of the manifest")
 
 
+def test_a_machine_with_a_directory_of_its_host_is_not_cloned() -> None:
+    hosts = deployed()
+    given = [{"name": "media", "source": "/srv/media"}]
+    hosts["a"]["machines"][0]["spec"] = {**hosts["a"]["machines"][0]["spec"], "shares": given}
+    (told,) = clone_plan(hosts, REQUEST)["problems"]
+    assert told.startswith("a: web-1 shares media with the host, which its administrator permits for each machine; take that out")
+
+
 def test_the_next_deployment_finds_the_clone_as_a_machine_of_its_service() -> None:
     hosts = deployed()
     new = {**hosts["a"]["machines"][0], "machine": "web-3", "number": 3}

@@ -254,3 +254,67 @@ def test_mistakes_of_devices_are_told_with_their_place(devices: t.Any, place: st
         parse_manifest({"format": 1, "service": "s", "machines": [group]}, "s.yml")
     (told,) = caught.value.message.split("\n")
     assert told.startswith(f"s.yml: machines[0].{place}") and words in told, told
+
+
+# --- directories of the host -------------------------------------------------------------------
+
+MEDIA = {"name": "media", "source": "/srv/media"}
+
+
+def share(path: str, **more: t.Any) -> dict[str, t.Any]:
+    return there(path, "share", pool=None, **more) | {"path": path}
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([share("/srv/media")], None),
+        (None, "a did not tell whether it has the directory /srv/media"),
+        ([], "a has no directory /srv/media that machines may use; make it, and permit it (basecast_shares)"),
+        ([share("/srv/media", problem="needs virtiofsd on the host")],
+         "a cannot give the directory /srv/media to web-1: it needs virtiofsd on the host"),
+    ],
+)  # fmt: skip
+def test_a_directory_is_there_and_permitted(found: t.Any, told: str | None) -> None:
+    place = "shop.yml: machines[0].shares[0]: "
+    assert [one.startswith(place) and (told or "") in one for one in problems(wanted(shares=[MEDIA]), found)] == ([True] if told else [])
+
+
+def test_machines_of_a_host_share_one_directory() -> None:
+    plan = service_plan(wanted(shares=[MEDIA], per_host=2), {"a": host(held(), resources=[share("/srv/media")])})
+    assert plan["problems"] == [] and [one["shares"] for one in plan["hosts"]["a"]["machines"]] == [[MEDIA]] * 2
+
+
+def test_directories_of_machines_are_filled_in_and_lie_apart() -> None:
+    asked = wanted(shares=[{"name": "own", "source": "/srv/{{ machine.name }}"}], per_host=2)
+    assert asked["resources"] == [{"kind": "share", "name": "/srv/*", "pool": None, "format": "raw"}]
+    found = [share("/srv/web-1"), share("/srv/web-2")]
+    work = service_plan(asked, {"a": host(held(), resources=found)})["hosts"]["a"]["machines"]
+    assert [one["shares"][0]["source"] for one in work] == ["/srv/web-1", "/srv/web-2"]
+    (told,) = problems(asked, [found[0], {**found[1], "path": "/srv/web-1/x"}])
+    assert "a would share /srv/web-2 and /srv/web-1, which lie in one another; share directories that lie side by side" in told
+
+
+def test_another_share_is_told_as_drift() -> None:
+    hosts = {"a": host(held(), resources=[share("/srv/media")])}
+    made = service_plan(wanted(shares=[MEDIA]), hosts)["hosts"]["a"]["machines"]
+    hosts = {"a": host(held(), resources=[], machines=[{**made[0], "running": True, "domain": "shop-web-1"}])}
+    (machine,) = service_plan(wanted(), hosts)["machines"]
+    assert drift_text([machine]) == ["drift: web-1: shares [{name: media, source: /srv/media}] → none"]
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "words"),
+    [
+        ([{"name": "m", "source": "srv"}], "shares[0].source", "the absolute path of a directory of the host"),
+        ([{"name": "m", "source": "/srv/{{ host }}"}], "shares[0].source", "'{{ host }}' is not accepted"),
+        ([{"name": "m"}], "shares[0]", "the key source is missing"),
+        ([MEDIA, MEDIA], "shares: [1].name", "'media' stands twice"),
+    ],
+)
+def test_mistakes_of_shares_are_told_with_their_place(given: t.Any, place: str, words: str) -> None:
+    group = {"name": "web", "count": 1, "disks": [{"name": "root", "size_gib": 1}], "shares": given}
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest({"format": 1, "service": "s", "machines": [group]}, "s.yml")
+    (told,) = caught.value.message.split("\n")
+    assert told.startswith(f"s.yml: machines[0].{place}") and words in told, told
