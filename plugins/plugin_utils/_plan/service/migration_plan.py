@@ -581,6 +581,8 @@ def _plan_text(plan: Plan) -> Iterator[str]:
         if move.get("within"):
             way = f"{move['source']}, from the pool {' and '.join(move['from'])} to {move['within']}"
         yield f"  {move['machine']:<{width}}  {way}  {how}, {what}"
+        if move["live"] and move["arrival"].get("domain_type") == "qemu":  # seen with QEMU alone; see docs/migrate.md
+            yield f"  {move['machine']} runs without KVM: its kernel can crash on {move['target']}. live=false moves it powered off."
         for base in move.get("bases") or ():
             yield f"  the base {base['title']} is copied first to the pool {move['within']}, {base['size_bytes'] / 2**20:.1f} MiB"
     for relay in plan["relays"]:

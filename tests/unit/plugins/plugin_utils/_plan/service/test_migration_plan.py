@@ -128,6 +128,14 @@ def test_what_runs_moves_live_unless_told_otherwise(state: str, live: object, ho
     assert made["moves"][0]["live"] is how and made["moves"][0]["arrival"]["running"] is (state == "running")
 
 
+@pytest.mark.parametrize(("domain_type", "live", "warned"), [("qemu", None, True), ("qemu", False, False), ("kvm", None, False)])
+def test_who_moves_an_emulated_machine_live_is_warned(domain_type: str, live: object, warned: bool) -> None:
+    one = machine(domain_type=domain_type)
+    made = plan({"a": look(one), "b": NOTHING}, {"a": host(held()), "b": host(held())}, {**WEB, "live": live})
+    warning = "  web-1 runs without KVM: its kernel can crash on b. live=false moves it powered off."
+    assert (warning in made["text"]) is warned and made["problems"] == []
+
+
 @pytest.mark.parametrize("changes", [{}, {"state": "off"}, {"problems": ["its disk x is the parent of y"]}])
 def test_a_machine_that_is_where_it_is_to_be_stays(changes: dict[str, t.Any]) -> None:
     """So a second run of a migration changes nothing, and is well."""
