@@ -40,6 +40,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     ],
     "Run it well": [
         ("tuning", "every setting, with its default"),
+        ("molecule", "machines for the tests of your own roles"),
         ("awx", "templates, surveys, a workflow and schedules as code"),
         ("measuring", "measured links, and planning again"),
         ("planning", "how relays are planned, and how good the plans are"),

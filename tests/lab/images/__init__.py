@@ -6,6 +6,7 @@
 
     images.tiny()                        # boots in a few seconds even without KVM
     images.tiny(version="v2", pad_mib=64)
+    images.tiny(ssh=True)                # with sshd and Python: a guest that a role can configure
     images.debian()                      # systemd and the real cloud-init: under a minute without KVM
     images.debian(variant="vm_host")     # with sshd and qemu-img: a host that is a machine
 

@@ -21,6 +21,7 @@ def main() -> int:
     small.add_argument("--version", default="v1", help="a marker that the guest prints (default: %(default)s)")
     small.add_argument("--pad-mib", type=int, default=0, help="add this much incompressible data")
     small.add_argument("--pad-seed", type=int, default=0, help="which data that is")
+    small.add_argument("--ssh", action="store_true", help="with sshd and Python, for 256 MiB of memory")
     large = kinds.add_parser("debian", help="Debian with systemd and cloud-init")
     large.add_argument("--variant", default="base", choices=sorted(VARIANTS), help="what is installed (default: %(default)s)")
     arguments = vars(parser.parse_args())

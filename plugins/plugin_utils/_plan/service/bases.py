@@ -257,7 +257,7 @@ def _parent_of(base: Base, bases: Bases, hosts: Observed, tenant: str) -> _Paren
     if parent is not None:
         held = {host: pool for host, pool in parent["holders"].items() if (hosts.get(host) or {}).get("reachable")}
         return _Parent(parent["sha256"], held or ({parent["import_on"]: parent["import_pool"]} if parent["import_pool"] else {}))
-    found = {host: held_base(facts, {**wanted, "sha256": None}, tenant) for host, facts in hosts.items()}
+    found = {host: held_base(facts, {**wanted, "sha256": None}, tenant) for host, facts in hosts.items() if facts.get("reachable")}
     there = {host: one for host, one in found.items() if one is not None}
     return _Parent(next((one["sha256"] for one in there.values()), None), {host: one["pool"] for host, one in there.items()})
 

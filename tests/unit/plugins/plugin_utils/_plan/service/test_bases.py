@@ -170,6 +170,14 @@ def test_a_child_is_imported_where_its_parent_is(listed: bool) -> None:
     assert here["bases"]["app"]["import_on"] == "a"
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_child_is_not_imported_on_a_host_that_was_lost(listed: bool) -> None:
+    lost = {**host(held()), "reachable": False, "msg": "Connection timed out"}
+    hosts = {"a": host(), "b": host(), "c": lost, "d": host(held())}
+    plan = service_plan(chain(parents=[TINY] if listed else []), hosts, files=FILES if listed else ONLY_APP)
+    assert plan["bases"]["app"]["import_on"] == "d"
+
+
 def test_a_parent_that_nobody_holds_is_imported_before_its_child() -> None:
     plan = service_plan(chain(parents=[TINY]), {"a": host(), "b": host()}, files=FILES)
     assert {name: (base["import_on"], base["import_pool"]) for name, base in plan["bases"].items()} == {
