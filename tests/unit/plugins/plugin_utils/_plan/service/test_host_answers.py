@@ -216,6 +216,11 @@ CHECKED_LATER = {
     "__survey_looked": "shared_storage",
     "__plan_claimed_first": "claimed and refused are compared and cleaned",
     "__scale_first_step": "refused is compared and cleaned",
+    "__molecule_file": "the controller's own",
+    "__molecule_text": "the controller's own",
+    "__molecule_before": "fleet_status, in the playbook that wrote the file",
+    "__molecule_ways": "the controller's own",
+    "__molecule_run": "what ansible-playbook printed on the controller; show_lines cleans it once more",
     "__import_base_place": "given back to the host that told it",
 }
 
