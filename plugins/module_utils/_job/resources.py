@@ -4,8 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""What the host has of the things that a manifest wants to use in place: disks from outside of the
-store, devices, and directories.
+"""What the host has of what a manifest wants to use in place: disks from outside of the store, devices, directories.
 
 Only what its administrator permits is told of, so that who writes a manifest does not learn what else there is.
 """
@@ -20,12 +19,9 @@ import typing as t
 from .._disk import outside
 from .._disk.store import Store
 from .._errors import InvalidOption
-from .._machine.hardware.attached import BLOCK, VOLUME
+from .._machine.hardware.attached import ANOTHER, BLOCK, DEVICE, SHARE, VARIABLES, VOLUME
 from .._machine.hardware.host_devices import KINDS as DEVICE_KINDS
 
-DEVICE, SHARE = "device", "share"
-#: The variable of the inventory with which an administrator permits each kind.
-VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices", SHARE: "basecast_shares"}
 KINDS = tuple(VARIABLES)
 EVERYBODY = "*"
 
@@ -141,4 +137,4 @@ def _look(asked: Asked, path: str, stores: t.Mapping[str, Store]) -> outside.Out
 
 def _user(user: str, service: str) -> str:
     """Names of other services' machines are theirs."""
-    return user if user.startswith(f"domain {service}-") else "another machine or program"
+    return user if user.startswith(f"domain {service}-") else ANOTHER

@@ -13,6 +13,11 @@ import xml.etree.ElementTree as ET
 from .key import Key, Place, child, there
 
 BLOCK, VOLUME = "block", "volume"
+DEVICE, SHARE = "device", "share"
+#: The variable of the inventory with which an administrator permits each kind.
+VARIABLES = {BLOCK: "basecast_block_devices", VOLUME: "basecast_volumes", DEVICE: "basecast_host_devices", SHARE: "basecast_shares"}
+#: Who has a thing, where that is none of the service's machines.
+ANOTHER = "another machine or program"
 KINDS = (BLOCK, VOLUME)
 FORMATS = ("qcow2", "raw")
 

@@ -141,7 +141,7 @@ def device_in(element: ET.Element) -> dict[str, str] | None:
         if kind == "pci" or (element.tag == "interface" and kind == "hostdev" and address.get("type") == "pci"):
             domain, bus, slot, function = (int(address.get(key, "0"), 0) for key in ("domain", "bus", "slot", "function"))
             return {PCI: f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"}
-    except ValueError:  # somebody has written what libvirt does not
+    except ValueError:  # edited by hand: libvirt writes numbers
         return None
     return None
 

@@ -12,22 +12,14 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import attached, host_devices, shares
+from ....module_utils._machine.hardware.attached import ANOTHER, DEVICE, SHARE, VARIABLES
 from . import machine_values
 
 Need = Mapping[str, t.Any]
 Facts = Mapping[str, t.Any]
 
 POOL = "default"
-DEVICE, SHARE = "device", "share"
-VARIABLES = {
-    attached.BLOCK: "basecast_block_devices",
-    attached.VOLUME: "basecast_volumes",
-    DEVICE: "basecast_host_devices",
-    SHARE: "basecast_shares",
-}
 _WORDS = {attached.BLOCK: "block device", attached.VOLUME: "volume", SHARE: "directory"}
-# What a host calls who has a thing, where that is none of the service's machines.
-_ANOTHER = "another machine or program"
 
 
 def all_disks(group: Mapping[str, t.Any]) -> list[Mapping[str, t.Any]]:
@@ -213,7 +205,7 @@ def _problem(need: Need, machine: str | None, facts: Facts, own: set[str]) -> st
 
 def _is_taken(entry: Mapping[str, t.Any]) -> bool:
     """Whether no machine of the service can have it. Who has a disk open is a process, which may be that of its own machine."""
-    return entry["kind"] == DEVICE and _ANOTHER in (entry.get("used_by") or ())
+    return entry["kind"] == DEVICE and ANOTHER in (entry.get("used_by") or ())
 
 
 def _beside(need: Need, needs: Sequence[Need], facts: Facts) -> str:
