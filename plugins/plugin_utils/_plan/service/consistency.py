@@ -153,8 +153,8 @@ def _disks(host: str, told: Told) -> Iterator[Finding]:
     for name, pool in told["pools"].items():
         for disk in pool.get("disks") or () if pool.get("known") else ():
             if disk.get("parent") and disk.get("has_parent") is False:
-                told = f"{disk['path']} in pool {name} is based on {disk['parent']}, which is not there"
-                yield Finding(host, "parent_lost", disk["path"], told, _lost_disk(disk), True)
+                found = f"{disk['path']} in pool {name} is based on {disk['parent']}, which is not there"
+                yield Finding(host, "parent_lost", disk["path"], found, _lost_disk(disk), True)
 
 
 def _names_of(missing: Sequence[MissingBase], seen: Mapping[str, Told]) -> Iterator[tuple[str, str, str]]:

@@ -87,8 +87,8 @@ def repair_plan(
 
 
 def _beside(host: str, fault: Mapping[str, t.Any]) -> Finding:
-    texts = (one_line(fault[key]) for key in ("kind", "place", "found", "repair"))
-    return Finding(host, *texts, is_wrong=fault["is_wrong"], mends=fault["mends"], mended=fault["mended"])
+    kind, place, found, repair = (one_line(fault[key]) for key in ("kind", "place", "found", "repair"))
+    return Finding(host, kind, place, found, repair, fault["is_wrong"], fault["mends"], fault["mended"])
 
 
 def _checked(looks: Mapping[str, Mapping[str, t.Any]]) -> tuple[dict[str, Mapping[str, t.Any]], list[Finding]]:
