@@ -23,6 +23,7 @@ import jsonschema
 import pytest
 import yaml
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest_schema import MANIFEST
+from ansible_collections.basecast.fleet.tests import documented
 from ansible_collections.basecast.fleet.tests.browser.conftest import Browser
 from ansible_collections.basecast.fleet.tests.demo import recording
 
@@ -86,6 +87,14 @@ def test_the_sites_index_names_pages_that_exist() -> None:
     listed = {page for section in tool("site_pages").SECTIONS.values() for page, _purpose in section}
     made = {"readme", "contributing", "manifest", "tuning"}
     assert listed - made <= {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+
+
+def test_each_command_of_the_docs_is_typed_by_a_test() -> None:
+    typed = {line for line, _words in documented.WALK} | documented.APART.keys()
+    told = {line for page in documented.PAGES if page not in documented.WHOLE for line in documented.commands(page)}
+    assert told == typed
+    for test in {*documented.WHOLE.values(), *documented.APART.values()}:
+        assert (ROOT / test).is_file(), test
 
 
 # ---- names

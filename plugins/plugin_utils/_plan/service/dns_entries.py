@@ -56,7 +56,7 @@ def conflicts(entries: Sequence[Entry], machine: str, host: str, hosts: Mapping[
         if not all(_LABEL.fullmatch(label) for label in name.split(".")):
             yield (
                 f"dns_entry: {name!r} cannot be a name in the DNS: each part between dots has 1 to 63 letters, digits, '-' and '_', the"
-                " first and last a letter or digit; choose another name of the service"
+                " first and last a letter or digit; give the service another name"
             )
     offers: t.Any = (hosts.get(host) or {}).get("offers") or {}
     others = [

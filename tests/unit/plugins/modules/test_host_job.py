@@ -13,7 +13,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import 
 from ansible_collections.basecast.fleet.plugins.module_utils._job import bases, boot
 from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import libvirt_host
-from ansible_collections.basecast.fleet.plugins.modules import base_disk_reference, diff_disk, host_job, machine, seed_image
+from ansible_collections.basecast.fleet.plugins.modules import base_disk_reference, diff_disk, host_job, seed_image
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.manifest import parse_manifest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
@@ -141,7 +141,7 @@ def test_a_plans_work_is_taken_as_it_is(run: t.Any, disk_pools: dict[str, str]) 
 
 
 # Ansible merges fragments of documentation one level deep, so these stand in both modules.
-SAME = {"machines": machine, "disks": diff_disk, "seeds": seed_image, "references": base_disk_reference}
+SAME = {"disks": diff_disk, "seeds": seed_image, "references": base_disk_reference}
 
 
 def suboptions(module: t.Any, option: str) -> dict[str, dict[str, t.Any]]:
@@ -158,7 +158,6 @@ def test_what_a_job_takes_is_what_the_small_modules_take(option: str) -> None:
     job, small = suboptions(host_job, option), suboptions(SAME[option], option)
     both = job.keys() & small.keys()
     assert len(both) >= 4
-    # How a job tells of a machine is what the module does; of the others it is shorter.
-    told: set[str] = set() if option == "machines" else {"description"}
+    told = {"description"}  # a job tells of them more shortly
     differ = {name: (one, small[name]) for name, one in job.items() if name in both and without(one, told) != without(small[name], told)}
     assert not differ
