@@ -206,8 +206,8 @@ def taken(stranger: Entry, machine: str) -> str:
     names = ", ".join(stranger.names) or "another name"
     return (
         f"The DNS of the network {stranger.network} has {stranger.address} as {names}, which is not an entry of {machine}; remove it (virsh"
-        f" net-update {stranger.network} delete dns-host \"<host ip='{stranger.address}'/>\" --live --config), or choose another address, or"
-        " give the service another name"
+        f" net-update {stranger.network} delete dns-host \"<host ip='{stranger.address}'/>\" --live --config), or choose another address,"
+        " or give the service another name"
     )
 
 
