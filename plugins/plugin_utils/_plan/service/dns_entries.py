@@ -13,11 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.network_dns import Entry, entries_of, strangers, taken
 from ....module_utils._machine.owner import Owner
+from ..placement import Observed
+from ..types import Manifest
+
+Machine = Mapping[str, t.Any]
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 
 
-def dns_problems(manifest: Mapping[str, t.Any], machines: Sequence[Mapping[str, t.Any]], hosts: Mapping[str, t.Any]) -> list[str]:
+def dns_problems(manifest: Manifest, machines: Sequence[Machine], hosts: Observed) -> list[str]:
     """
     :param machines: the plan's, each with its ``spec``.
     """
@@ -33,7 +37,7 @@ def dns_problems(manifest: Mapping[str, t.Any], machines: Sequence[Mapping[str, 
     return list(dict.fromkeys(found))
 
 
-def missing_entries(machines: Sequence[Mapping[str, t.Any]], hosts: Mapping[str, t.Any]) -> Iterator[str]:
+def missing_entries(machines: Sequence[Machine], hosts: Observed) -> Iterator[str]:
     """Existing machines that a DNS no longer knows; a deployment has it know them again."""
     for machine in machines:
         for found in (hosts.get(machine["host"]) or {}).get("machines") or () if machine["state"] == "exists" else ():
@@ -42,12 +46,12 @@ def missing_entries(machines: Sequence[Mapping[str, t.Any]], hosts: Mapping[str,
                 yield f"{machine['machine']} on {machine['host']} gets its entry in the DNS of its network again ({addresses})"
 
 
-def told(machine: Mapping[str, t.Any]) -> list[Entry]:
+def told(machine: Machine) -> list[Entry]:
     """Those of a machine that its host has told of, as a migration looks at it."""
     return [Entry(one["network"], one["address"], tuple(one["names"])) for one in machine.get("dns") or ()]
 
 
-def conflicts(entries: Sequence[Entry], machine: str, host: str, hosts: Mapping[str, t.Any]) -> Iterator[str]:
+def conflicts(entries: Sequence[Entry], machine: str, host: str, hosts: Observed) -> Iterator[str]:
     """Why a host cannot give a machine its entries, beside networks without DNS.
 
     :param hosts: what each has told of itself.

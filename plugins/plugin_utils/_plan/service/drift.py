@@ -19,6 +19,7 @@ from ..types import Manifest
 from . import addresses, customization, resources
 
 Difference = dict[str, t.Any]
+Machine = Mapping[str, t.Any]
 
 _GIB = 1024**3
 _DNS = "dns"
@@ -90,7 +91,7 @@ def _differences(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: 
             yield {"path": here, "found": old, "wanted": new}
 
 
-def dns_drift(found: Mapping[str, t.Any]) -> Iterator[Difference]:
+def dns_drift(found: Machine) -> Iterator[Difference]:
     """Addresses of a machine that its network's DNS ought to know. A deployment mends that, whatever it leaves alone otherwise."""
     for address in found.get("dns_missing") or ():
         yield {"path": _DNS, "found": None, "wanted": address}

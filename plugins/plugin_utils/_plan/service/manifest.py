@@ -504,7 +504,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
     }
 
 
-def _card(network: dict[str, t.Any]) -> dict[str, t.Any]:
+def _card(network: Document) -> dict[str, t.Any]:
     # No entry in the DNS is the same as nothing said of it.
     return {"model": "virtio", **{key: value for key, value in network.items() if (key, value) != ("dns_entry", False)}}
 
