@@ -104,17 +104,17 @@ class NetworkDns:
 
     def problems(self, owner: Owner, spec: Spec) -> list[str]:
         """Why a machine cannot have its entries. A network that is not there is no matter of its DNS."""
-        mine = entries_of(owner, spec)
-        told = []
-        for entry in mine:
-            halves = self._of(entry.network)
+        return list(dict.fromkeys(self._problems(entries_of(owner, spec), owner.machine)))
+
+    def _problems(self, mine: t.Sequence[Entry], machine: str) -> t.Iterator[str]:
+        for network in dict.fromkeys(entry.network for entry in mine):
+            halves = self._of(network)
             reason = why_none(halves[0].root) if halves else ""
-            strangers = [found for half in halves for found in _strangers(entry, mine, entries_in(entry.network, half.root))]
             if reason:
-                told.append(f"The network {entry.network} {reason}; {owner.machine} cannot have an entry in it (dns_entry).")
-            elif strangers:
-                told.append(taken(strangers[0], owner.machine) + ".")
-        return list(dict.fromkeys(told))
+                yield f"The network {network} {reason}; {machine} cannot have an entry in it (dns_entry)."
+            else:
+                others = [entry for half in halves for entry in entries_in(network, half.root)]
+                yield from (f"{sentence}." for sentence in refusals(mine, others, machine))
 
     def ensure(self, owner: Owner, spec: Spec) -> bool:
         """Have the entries of a machine; whether any was missing.
@@ -193,31 +193,27 @@ class NetworkDns:
         return self._halves
 
 
-def strangers(entries: t.Sequence[Entry], others: t.Sequence[Entry]) -> list[Entry]:
-    """Which of a network's other entries have an address or a name that a machine's entries are to have.
+def refusals(mine: t.Sequence[Entry], others: t.Iterable[Entry], machine: str) -> t.Iterator[str]:
+    """A sentence, without its end, for each entry of a network that has an address or a name of a machine's own entries.
 
-    :param others: an entry with no other names than the machine's own, at one of its addresses, may have been left by it.
+    :param others: an entry with no other names than the machine's, at one of its addresses, may have been left by it.
     """
-    return [found for entry in entries for found in _strangers(entry, entries, [one for one in others if one.network == entry.network])]
+    for found in dict.fromkeys(others):
+        if any(_is_in_the_way(found, entry, mine) for entry in mine if entry.network == found.network):
+            names = ", ".join(found.names) or "another name"
+            yield (
+                f"The DNS of the network {found.network} has {found.address} as {names}, which is not an entry of {machine};"
+                f" remove it (virsh net-update {found.network} delete dns-host \"<host ip='{found.address}'/>\" --live --config), or choose another address,"
+                " or give the service another name"
+            )
 
 
-def taken(stranger: Entry, machine: str) -> str:
-    """A sentence without its end."""
-    names = ", ".join(stranger.names) or "another name"
-    return (
-        f"The DNS of the network {stranger.network} has {stranger.address} as {names}, which is not an entry of {machine}; remove it (virsh"
-        f" net-update {stranger.network} delete dns-host \"<host ip='{stranger.address}'/>\" --live --config), or choose another address,"
-        " or give the service another name"
-    )
-
-
-def _strangers(entry: Entry, mine: t.Sequence[Entry], others: t.Iterable[Entry]) -> t.Iterator[Entry]:
-    addresses = {one.address for one in mine if one.network == entry.network}
-    for found in others:
-        address = str(_address(found.address))
-        left = address in addresses and found.names and set(found.names) <= set(entry.names)
-        if not left and (address == entry.address or set(found.names) & set(entry.names)):
-            yield found
+def _is_in_the_way(found: Entry, entry: Entry, mine: t.Sequence[Entry]) -> bool:
+    address = str(_address(found.address))
+    own = any(one.address == address for one in mine if one.network == found.network)
+    if own and found.names and set(found.names) <= set(entry.names):
+        return False
+    return address == entry.address or bool(set(found.names) & set(entry.names))
 
 
 def _same(entry: Entry, root: ET.Element) -> set[str] | None:

@@ -11,7 +11,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.network_dns import Entry, entries_of, strangers, taken
+from ....module_utils._machine.network_dns import Entry, entries_of, refusals
 from ....module_utils._machine.owner import Owner
 from ..placement import Observed
 from ..types import Manifest
@@ -68,5 +68,4 @@ def conflicts(entries: Sequence[Entry], machine: str, host: str, hosts: Observed
         for network, about in (offers.get("dns") or {}).items()
         for one in about.get("entries") or ()
     ]
-    for stranger in dict.fromkeys(strangers(entries, others)):
-        yield f"{host}: {taken(stranger, machine)}"
+    yield from (f"{host}: {sentence}" for sentence in refusals(entries, others, machine))
