@@ -114,7 +114,7 @@ class NetworkDns:
                 yield f"The network {network} {reason}; {machine} cannot have an entry in it (dns_entry)."
             else:
                 others = [entry for half in halves for entry in entries_in(network, half.root)]
-                yield from (f"{sentence}." for sentence in refusals(mine, others, machine))
+                yield from (f"{sentence}." for sentence in entry_problems(mine, others, machine))
 
     def ensure(self, owner: Owner, spec: Spec) -> bool:
         """Have the entries of a machine; whether any was missing.
@@ -193,7 +193,7 @@ class NetworkDns:
         return self._halves
 
 
-def refusals(mine: t.Sequence[Entry], others: t.Iterable[Entry], machine: str) -> t.Iterator[str]:
+def entry_problems(mine: t.Sequence[Entry], others: t.Iterable[Entry], machine: str) -> t.Iterator[str]:
     """A sentence, without its end, for each entry of a network that has an address or a name of a machine's own entries.
 
     :param others: an entry with no other names than the machine's, at one of its addresses, may have been left by it.
@@ -202,9 +202,9 @@ def refusals(mine: t.Sequence[Entry], others: t.Iterable[Entry], machine: str) -
         if any(_is_in_the_way(found, entry, mine) for entry in mine if entry.network == found.network):
             names = ", ".join(found.names) or "another name"
             yield (
-                f"The DNS of the network {found.network} has {found.address} as {names}, which is not an entry of {machine};"
-                f" remove it (virsh net-update {found.network} delete dns-host \"<host ip='{found.address}'/>\" --live --config), or choose another address,"
-                " or give the service another name"
+                f"The DNS of the network {found.network} has {found.address} as {names}, which is not an entry of {machine}; remove it"
+                f" (virsh net-update {found.network} delete dns-host \"<host ip='{found.address}'/>\" --live --config), or choose another"
+                " address, or give the service another name"
             )
 
 

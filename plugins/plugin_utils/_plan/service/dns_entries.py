@@ -11,7 +11,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
-from ....module_utils._machine.network_dns import Entry, entries_of, refusals
+from ....module_utils._machine.network_dns import Entry, entries_of, entry_problems
 from ....module_utils._machine.owner import Owner
 from ..placement import Observed
 from ..types import Manifest
@@ -68,4 +68,4 @@ def conflicts(entries: Sequence[Entry], machine: str, host: str, hosts: Observed
         for network, about in (offers.get("dns") or {}).items()
         for one in about.get("entries") or ()
     ]
-    yield from (f"{host}: {sentence}" for sentence in refusals(entries, others, machine))
+    yield from (f"{host}: {sentence}" for sentence in entry_problems(entries, others, machine))
