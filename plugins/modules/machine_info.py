@@ -256,6 +256,8 @@ offers:
     graphics: [spice, vnc]
     interfaces: [eth0, eth1]
     open_vswitch: [br-ext]
+    dns:
+      default: {problem: "", entries: []}
 """
 
 import typing as t
