@@ -20,7 +20,7 @@ from ..placement.numbering import silent_witnesses
 from ..relay.fixed_paths import mistakes
 from ..relay.needs import AS_USUAL, Relaying, record_conflicts, relays_of
 from ..types import Manifest
-from . import customization
+from . import customization, resources
 from .addresses import address_problems
 from .adoption import Candidates, adoptions, sound, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
@@ -205,6 +205,7 @@ def _plan_without(
     members = {host for relay in relays for host in [*relay["sources"], *relay["targets"], *relay["helpers"]]}
     relay_hosts = sorted(members, key=list(hosts).index)
     problems += manifest_problems(creating, groups_by_name, bases)
+    problems += resources.shared_twice(machines, groups_by_name, hosts)
     plan = {
         "format": FORMAT,
         "service": manifest["service"],
