@@ -293,7 +293,7 @@ class _Fleet:
             if self._may_be_elsewhere(disk["storage"], disk["host"]):
                 continue
             why = f"{disk['service']} has no machine {disk['machine']}"
-            yield _orphan("disk", disk["host"], disk["pool"], disk["path"], disk["bytes"], why, disk["service"])
+            yield _orphan("disk", disk["host"], disk["pool"], disk["path"], disk["bytes"], why, disk)
 
     def _may_be_elsewhere(self, storage: str, host: str) -> bool:
         """Whether a host that cannot be known may have the machine of a disk: the disk's own, and for shared storage any."""
@@ -308,7 +308,7 @@ class _Fleet:
                     is_ours = path.endswith((".qcow2", ".raw")) and any(path.startswith(directory) for directory in known)
                     if is_ours and (host, path) not in self._disks:
                         why = f"the disk of {machine['machine']} is not there"
-                        yield _orphan("machine", host, "", path, 0, why, machine["service"])
+                        yield _orphan("machine", host, "", path, 0, why, machine)
 
     def _lost_records(self) -> Iterator[Entry]:
         for (tenant, service), record in self._records.items():
@@ -316,7 +316,8 @@ class _Fleet:
                 host = entry.get("host") or ""
                 is_known = host in self.seen and host not in self.unknown
                 if (tenant, service, name) not in self._living and is_known and not self._is_deployed(tenant, service, host):
-                    yield _orphan("record", host, "", name, 0, "it was recorded for this host, and is not there", service)
+                    whose = {"tenant": tenant, "service": service, "machine": name}
+                    yield _orphan("record", host, "", name, 0, "it was recorded for this host, and is not there", whose)
 
     def _is_deployed(self, tenant: str, service: str, host: str) -> bool:
         """Whether a run works on the service there now: its machines may be on their way."""
@@ -361,8 +362,12 @@ class _Fleet:
         return told
 
 
-def _orphan(kind: str, host: str, pool: str, what: str, size: int, why: str, service: str | None = None) -> Entry:
-    return {"kind": kind, "host": host, "pool": pool, "what": what, "bytes": size, "why": why, "service": service}
+def _orphan(kind: str, host: str, pool: str, what: str, size: int, why: str, whose: Told | None = None) -> Entry:
+    """
+    :param whose: has the tenant, service and machine that it belonged to.
+    """
+    owner = {key: (whose or {}).get(key) for key in ("tenant", "service", "machine")}
+    return {"kind": kind, "host": host, "pool": pool, "what": what, "bytes": size, "why": why, **owner}
 
 
 def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entry:

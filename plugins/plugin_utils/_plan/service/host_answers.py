@@ -166,6 +166,9 @@ KINDS: dict[str, Check] = {
         )
     ),
     "stopped": fields(machines=_STOPPED, failure=fields(machines=_STOPPED)),
+    "upkeep": has(
+        faults=list_of(has(kind=name, pool=name, place=path, found=line, repair=line, mends=flag, is_wrong=flag, mended=flag), 100_000)
+    ),
     "verified": has(pools=by_name(seen.POOL)),
 }
 

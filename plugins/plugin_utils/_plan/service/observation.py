@@ -422,7 +422,9 @@ PRUNE = has(
                         kept=list_of(line),
                     )
                 ),
-                left=list_of(all_of(has(kind=name, path=path, bytes=count, age_s=moment, kept=list_of(line)), fields(sha256=digest))),
+                left=list_of(
+                    all_of(has(kind=name, path=path, bytes=count, age_s=moment, kept=list_of(line)), fields(sha256=digest, title=line))
+                ),
             ),
         )
     ),
