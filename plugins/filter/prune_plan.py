@@ -13,7 +13,7 @@ description:
   - Applies a policy to what the hosts have, and tells for each base why it goes, or what keeps it.
   - What any host needs of a storage keeps it for all hosts that see the storage. As long as not every host of the fleet has told what
     it needs, nothing goes from a shared storage.
-positional: policy, fleet
+positional: policy, fleet, only
 options:
   _input:
     description:
@@ -32,6 +32,10 @@ options:
     type: list
     elements: str
     required: true
+  only:
+    description: Kinds of leftovers, such as V(reference). Then no base goes, and no other leftover.
+    type: list
+    elements: str
 """
 
 EXAMPLES = r"""
@@ -80,7 +84,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._door import door
-from ..plugin_utils._plan.schemas import HOST_NAMES, LOOKS, POLICY
+from ..plugin_utils._plan.schemas import HOST_NAMES, LOOKS, POLICY, TEXTS, or_null
 from ..plugin_utils._plan.service.manifest import plain
 from ..plugin_utils._plan.service.prune_plan import Policy
 from ..plugin_utils._plan.service.prune_plan import prune_plan as plan
@@ -88,11 +92,13 @@ from ..plugin_utils._plan.service.prune_plan import prune_plan as plan
 KEYS = ("unused_days", "keep_versions", "free_percent", "grace_s", "left_hours")
 
 
-@door("prune_plan", looks=LOOKS, policy=POLICY, fleet=HOST_NAMES)
-def prune_plan(looks: object, policy: t.Mapping[str, float], fleet: t.Sequence[str]) -> dict[str, t.Any]:
+@door("prune_plan", looks=LOOKS, policy=POLICY, fleet=HOST_NAMES, only=or_null(TEXTS))
+def prune_plan(
+    looks: object, policy: t.Mapping[str, float], fleet: t.Sequence[str], only: t.Sequence[str] | None = None
+) -> dict[str, t.Any]:
     try:
         wanted = t.cast(Policy, {key: plain(policy[key]) for key in KEYS})
-        return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), wanted, plain(fleet))))
+        return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), wanted, plain(fleet), only=plain(only))))
     except KeyError as error:
         raise AnsibleFilterError(f"policy: {error.args[0]} is missing; expected {', '.join(KEYS)}") from error
     except (FleetError, ValueError) as error:

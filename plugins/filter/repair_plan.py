@@ -12,7 +12,7 @@ short_description: Decide from which hosts damaged base disks come again
 description:
   - A base disk that is damaged on one host, and sound on another, is brought by the relay.
   - References, records, domains and disks are compared with each other, and what is found is told with what would mend it.
-positional: repair, statuses
+positional: repair, statuses, upkeep
 options:
   _input:
     description:
@@ -27,6 +27,9 @@ options:
     description:
       - "By host C(status), as M(basecast.fleet.host_status_info) returned it for all tenants, or C(msg), why there is none. Without
         it only base disks are looked at."
+    type: dict
+  upkeep:
+    description: "What M(basecast.fleet.pool_upkeep) returned, by host."
     type: dict
 """
 
@@ -43,9 +46,11 @@ _value:
   description:
     - The plan. C(relays) and C(relay_hosts) are as in P(basecast.fleet.service_plan#filter). C(resumable) are the damaged base disks
       that come again, by host and pool, as M(basecast.fleet.base_disk) takes them. C(lost) has a sentence for each of which no host
-      has a sound copy. C(findings) are what else does not belong together, each with C(host), C(found), C(repair) and C(is_wrong),
-      which says that something cannot work as it is. C(wrong) has a sentence for each thing because of which a host is not as it
-      should be, by host. C(text) shows all of it.
+      has a sound copy.
+    - C(findings) are what else does not belong together, each with C(host), C(kind), C(place), C(found), C(repair), C(is_wrong), which
+      says that something cannot work as it is, C(mends), which says that C(repair) is done with repair, and C(mended), which says that
+      it was done. C(stale_references) says whether there are names of bases that are not there.
+    - C(wrong) has a sentence for each thing because of which a host is not as it should be, by host. C(text) shows all of it.
   type: dict
   sample:
     format: 1
@@ -55,6 +60,7 @@ _value:
     lost: []
     wrong: {kvm2: ["kvm2: the base disk 3f0a in pool default is damaged: chunks is missing"]}
     findings: []
+    stale_references: false
     text: ["kvm2: the base disk 3f0a in pool default is damaged: chunks is missing."]
 """
 
@@ -68,10 +74,11 @@ from ..plugin_utils._plan.service.observation import unpacked
 from ..plugin_utils._plan.service.repair_plan import repair_plan as plan
 
 
-@door("repair_plan", looks=LOOKS, statuses=or_null(LOOKS))
-def repair_plan(looks: object, repair: bool = True, statuses: object = None) -> dict[str, t.Any]:
+@door("repair_plan", looks=LOOKS, statuses=or_null(LOOKS), upkeep=or_null(LOOKS))
+def repair_plan(looks: object, repair: bool = True, statuses: object = None, upkeep: object = None) -> dict[str, t.Any]:
     told = None if statuses is None else {host: unpacked(look) for host, look in plain(statuses).items()}
-    return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair, told)))
+    beside = None if upkeep is None else {host: look["faults"] for host, look in plain(upkeep).items()}
+    return t.cast("dict[str, t.Any]", clean_data(plan(plain(looks), repair, told, beside)))
 
 
 class FilterModule:

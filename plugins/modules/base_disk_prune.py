@@ -12,8 +12,9 @@ version_added: 0.1.0
 author:
   - basecast.fleet contributors (@basecast)
 description:
-  - Removes the base disks that O(bases) names, and the partials and uploads that O(left) names, unless something needs them. Which
-    of them are to go is the decision of P(basecast.fleet.prune_plan#filter), from what this module returns in check mode.
+  - Removes the base disks that O(bases) names, and the leftovers that O(left) names, unless something needs them. Leftovers are partials,
+    uploads, imports, and the names and references of base disks that are not there. Which of them are to go is the decision of
+    P(basecast.fleet.prune_plan#filter), from what this module returns in check mode.
   - A base is needed by every image in a pool and every disk of a domain in whose chain it is, whoever made them, by base disks that
     are based on it, by services whose record names it, by pins, by a tenant's reference without a name, and by runs that are about
     to use it or relay it. Disks of running machines, disks that are only defined, and disks of snapshots count.
@@ -45,7 +46,7 @@ options:
     type: dict
     default: {}
   left:
-    description: Digests of partials, and paths of uploads and imports, to remove, as a list for each pool.
+    description: Digests of partials, and paths of other leftovers, to remove, as a list for each pool.
     type: dict
     default: {}
   left_age_s:
@@ -116,7 +117,7 @@ prune:
         - Returned in check mode. By name, C(known), the identity of its storage, whether other hosts may see it (C(shared)), its
           space and its C(bases).
         - Each base has its names, the C(bytes) that it takes, C(unused_s) (how long nothing has used it), its C(children) and
-          sentences that say what keeps it (C(kept)). C(left) are partials, uploads and imports.
+          sentences that say what keeps it (C(kept)). C(left) are the leftovers.
       type: dict
       sample:
         default:

@@ -29,7 +29,7 @@ def scenario(project: Path, public_key: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_users_scenario_runs_as_the_page_says(tmp_path: Path) -> None:
-    project, key, log = tmp_path / "hello", tmp_path / "key", tmp_path / "log"
+    project, key, log = tmp_path / "hello role", tmp_path / "key", tmp_path / "log"
     make_key(key)
     scenario(project, key.with_suffix(".pub").read_text().strip())
     with Lab(hosts=1, libvirt=True) as lab:
@@ -38,7 +38,7 @@ def test_a_users_scenario_runs_as_the_page_says(tmp_path: Path) -> None:
         settings = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
             "BASECAST_MOLECULE_INVENTORY": str(lab.inventory),
-            "MOLECULE_EPHEMERAL_DIRECTORY": str(lab.state / "molecule"),
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(lab.state / "molecule of hello"),
             "NO_COLOR": "1",
         }
         # The user's own key is in an agent, as it often is.

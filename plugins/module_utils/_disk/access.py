@@ -72,6 +72,11 @@ def may_enter(status: os.stat_result, acl: bytes | None, user: User) -> bool:
     return bool(permissions.get(_OTHER, 0) & _EXECUTE)
 
 
+def enters(path: str, user: User) -> bool:
+    """The directory itself, whatever is above it. :raises OSError:"""
+    return may_enter(os.stat(path), _acl(path), user)
+
+
 def problem(path: str, user: User | None) -> str:
     """Why the user cannot come to the directory, and what to do; empty when it can, or when there is no such user yet."""
     if user is None:

@@ -69,6 +69,17 @@ def look_at_block(path: str) -> Outside | None:
         status = os.stat(true)
     except OSError:
         return None
+    try:
+        return _look_at_block(path, true, status)
+    except FleetError as error:
+        return Outside(true, problem=_unused(error))
+
+
+def _unused(error: FleetError) -> str:
+    return f"cannot be used: {error.message.rstrip('.')}"
+
+
+def _look_at_block(path: str, true: str, status: os.stat_result) -> Outside:
     if not stat.S_ISBLK(status.st_mode):
         return Outside(true, problem="is not a block device")
     if not true.startswith("/dev/") or any(f"{os.path.normpath(path)}/".startswith(f"{place}/") for place in _OPEN_PLACES):
@@ -163,7 +174,7 @@ def look_at_volume(path: str, image_format: str, stores: t.Mapping[str, Store]) 
             size, problem = _content(os.pread(file.fileno(), _HEAD_BYTES, 0), image_format, status.st_size)
         return Outside(true, size, problem, tuple(dict.fromkeys(used_by)))
     except FleetError as error:
-        return Outside(path, problem=f"cannot be used: {error.message}")
+        return Outside(path, problem=_unused(error))
     finally:
         os.close(place)
 
@@ -181,6 +192,8 @@ def _owner_problem(true: str, status: os.stat_result, stores: t.Mapping[str, Sto
         return f"lies outside of the host's pools (it is {true})"
     if status.st_nlink > 1:
         return "has further names (hard links), which may be a base's or a machine's; copy it"
+    if any(true.startswith(os.path.realpath(shared).rstrip("/") + "/") for _domain, shared in sources.libvirt_shares()):
+        return "lies in a directory that machines share, whose guests could put a link in its place; keep it in one apart"
     if sources.is_of_machine(status, stores) or sources.is_of_store(status, stores):
         return "is a file of a machine or of the base store, seen through another mount"
     return ""

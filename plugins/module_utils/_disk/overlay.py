@@ -73,7 +73,7 @@ class Disks:
             records = self._records(decisions)
             for pool in sorted({item.base.pool for item in decisions if item.base and item.action == "created"} | {*records}):
                 held.enter_context(self._hold_bases(pool))
-            self._note(records)
+            self._note(self._records(decisions))  # again: one of a disk that has gone may have been dropped while the locks were waited for
             self._apply(decisions)
         return self._results(decisions)
 

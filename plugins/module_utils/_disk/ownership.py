@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .._errors import InvalidOption
@@ -139,13 +140,17 @@ def _without_repeats(changes: t.Iterable[Change]) -> list[Change]:
 
 def apply(stores: t.Mapping[str, Store], changes: t.Iterable[Change]) -> None:
     for change in changes:
-        if change.action == "none":
-            continue
         store = stores[change.pool]
+        # What is left of a base that has gone counts as new from now on: a policy takes it only when it has been there for long.
+        awaited = change.action == "none" and not os.path.lexists(store.base_directory(change.sha256))
+        if change.action == "none" and not awaited:
+            continue
         with store.changing():
-            if change.action == "added":
-                if change.reference.kind == "name":
-                    store.check_name_free(change.reference.tenant, change.reference.name, change.reference.version, change.sha256)
-                store.refer(change.sha256, [change.reference], change.template)
-            else:
+            if change.action == "removed":
                 store.unrefer(change.sha256, [change.reference])
+                continue
+            if change.reference.kind == "name":
+                store.check_name_free(change.reference.tenant, change.reference.name, change.reference.version, change.sha256)
+            store.refer(change.sha256, [change.reference], change.template)
+            if awaited:
+                os.utime(store.references_directory(change.sha256))

@@ -29,6 +29,8 @@ from .store import Store
 UPLOADS = ".incoming"
 _DEFINITIONS = ("/run/libvirt/qemu", "/etc/libvirt/qemu")
 _DISK = re.compile(r"<source\s[^>]*?\b(?:file|dev)=(['\"])(/[^'\"]*)\1")
+_SHARE = re.compile(r"<source\s[^>]*?\bdir=(['\"])(/[^'\"]*)\1")
+_LARGEST_DEFINITION = 1 << 26
 Address = t.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -49,6 +51,19 @@ _RESERVED = [
 
 class SourceRefused(FleetError):
     kind = "source_refused"
+
+
+class DefinitionUnread(FleetError):
+    """What a domain has is not known, and must not be taken for nothing."""
+
+    kind = "definition_unread"
+
+    def __init__(self) -> None:
+        # Without its name: whoever asks may be another tenant.
+        super().__init__(
+            "A domain's definition cannot be read, so nobody knows what the domain has; the host's administrator finds it in"
+            f" {' or '.join(_DEFINITIONS)} (xmllint --noout), and mends or removes it."
+        )
 
 
 class Rules(t.NamedTuple):
@@ -203,14 +218,23 @@ def _files(directories: t.Iterable[str], leave_out: str = "") -> t.Iterator[str]
 
 def libvirt_disks() -> t.Iterator[tuple[str, str]]:
     """(domain, path) of every disk that libvirt's own definitions name, of machines that run and those that do not. They are
-    read from its files: that takes no connection, and holds also while its daemon is down."""
+    read from its files: that takes no connection, and holds also while its daemon is down. :raises DefinitionUnread:"""
+    return _named_by(_DISK)
+
+
+def libvirt_shares() -> t.Iterator[tuple[str, str]]:
+    """(domain, path) of every directory that they share with the host, in the same way."""
+    return _named_by(_SHARE)
+
+
+def _named_by(pattern: re.Pattern[str]) -> t.Iterator[tuple[str, str]]:
     for domain, text in libvirt_definitions():
-        for match in _DISK.finditer(text):
+        for match in pattern.finditer(text):
             yield domain, html.unescape(match.group(2))
 
 
 def libvirt_definitions() -> t.Iterator[tuple[str, str]]:
-    """(domain, XML) of every domain that libvirt keeps, and once more of those that run."""
+    """(domain, XML) of every domain that libvirt keeps, and once more of those that run. :raises DefinitionUnread:"""
     for directory in _DEFINITIONS:
         try:
             names = sorted(name for name in os.listdir(directory) if name.endswith(".xml"))
@@ -218,9 +242,11 @@ def libvirt_definitions() -> t.Iterator[tuple[str, str]]:
             continue
         for name in names:
             try:
-                text = filesystem.read_file(os.path.join(directory, name), 1 << 22).decode("utf-8", "replace")
-            except (OSError, FleetError):
-                continue
+                text = filesystem.read_file(os.path.join(directory, name), _LARGEST_DEFINITION).decode("utf-8", "replace")
+            except FileNotFoundError:
+                continue  # it has just been removed
+            except (OSError, FleetError) as error:
+                raise DefinitionUnread from error
             yield clean(name[:-4], 100), text
 
 

@@ -9,7 +9,8 @@ first one has written so far. All disks are as they were at one moment.
 
     <pool>/machines/<service>/<clone>/.clone.json     of which machine, and whether all disks are there
 
-The note is written before the first disk and completed after the last, so an interrupted clone is begun anew.
+The note is written before the first disk and completed after the last, so an interrupted clone is begun anew by the next run under its
+name, and undone by the next clone of the machine under another.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
+from .._names import is_host_label
 from .alone import alone, refuse_jobs
 from .journal import Journal
 
@@ -131,7 +133,7 @@ class Cloning:
             _refuse_tpm(source)
             _refuse_attached(source)
             _refuse_discs(source)
-            pairs = [self._pair(disk) for disk in disks]
+            pairs = [self._pair(disk, request.name) for disk in disks]
             running = source.domain if source.running else None
             there = self._of(clone.machine)
             note = self._note(pairs)
@@ -147,6 +149,11 @@ class Cloning:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
             if request.check:
                 return Cloned(disks, True, running is not None, running is None, [])
+            for other in self._half_made({owner.machine for owner in machines}):
+                begun = [self._pair(disk, other) for disk in disks]
+                if running is not None:
+                    disk_mirror.abandon(running, _mirrors(begun))
+                _undo(begun)
             quiesced = self._make(pairs, running, source)
             return Cloned(self._of(clone.machine), True, running is not None, quiesced, self._warnings(quiesced))
 
@@ -161,29 +168,45 @@ class Cloning:
     def _of(self, machine: str) -> list[dict[str, t.Any]]:
         return [{**disk, "action": "none", "state": "present"} for disk in self._disks.found([DiskWish(machine, None, None)])]
 
-    def _pair(self, disk: dict[str, t.Any]) -> _Pair:
+    def _pair(self, disk: dict[str, t.Any], name: str) -> _Pair:
+        """
+        :param name: of the clone.
+        """
         request = self._request
         flat = request.flatten or disk["backing"] is None
-        directory = layout.machine_directory(request.pools[disk["pool"]], request.owner.service, request.name)
-        layout.refuse_links(request.pools[disk["pool"]], "machines", request.owner.service, request.name)
-        path = layout.disk_path(request.pools[disk["pool"]], request.owner.service, request.name, disk["name"], "qcow2")
+        directory = layout.machine_directory(request.pools[disk["pool"]], request.owner.service, name)
+        layout.refuse_links(request.pools[disk["pool"]], "machines", request.owner.service, name)
+        path = layout.disk_path(request.pools[disk["pool"]], request.owner.service, name, disk["name"], "qcow2")
         return _Pair(disk, path, layout.temporary_path(directory, disk["name"]), flat)
 
     @staticmethod
     def _note(pairs: t.Sequence[_Pair]) -> dict[str, t.Any] | None:
         """What an earlier run has written; of several pools the first one's."""
-        try:
-            note = filesystem.read_value(layout.clone_path(pairs[0].directory), _LARGEST_NOTE)
-        except FileNotFoundError:
-            return None
-        return {"source": note["source"].text(255), "complete": note["complete"].flag()}
+        return _read_note(pairs[0].directory)
+
+    def _half_made(self, machines: t.Collection[str]) -> list[str]:
+        """Other clones of the machine of which a run has begun the disks, and which no run is at work on: this one has the service
+        to itself on the host that has the machine, and no other host can clone it."""
+        found: list[str] = []
+        for pool in self._request.pools.values():
+            service = layout.service_directory(pool, self._request.owner.service)
+            for name in filesystem.names_in(service):
+                if name in machines or name == self._request.name or not is_host_label(name):
+                    continue
+                try:
+                    note = _read_note(os.path.join(service, name))
+                except (OSError, FleetError):
+                    continue  # it is not known to be a clone
+                if note is not None and not note["complete"] and note["source"] == self._request.owner.machine:
+                    found.append(name)
+        return list(dict.fromkeys(found))
 
     # -- making
 
     def _make(self, pairs: t.Sequence[_Pair], running: Domain | None, source: Machine) -> bool:
         """All disks at their places, or none. Whether the guest's file systems were at rest."""
         request = self._request
-        mirrors = [Mirror(pair.disk["path"], pair.temporary, not pair.flat) for pair in pairs]
+        mirrors = _mirrors(pairs)
         if running is not None:
             disk_mirror.abandon(running, mirrors)
         for pair in pairs:
@@ -216,13 +239,7 @@ class Cloning:
                 os.rename(pair.temporary, pair.path)
                 filesystem.sync_directory(pair.directory)
         except BaseException as error:  # an interrupt must not leave half a machine either
-            for pair in pairs:
-                for path in (pair.temporary, pair.path, layout.origin_path(pair.directory, pair.disk["name"])):
-                    filesystem.remove_file(path)
-                filesystem.remove_file(layout.clone_path(pair.directory))
-                with contextlib.suppress(OSError):
-                    remove_leftovers(pair.directory)  # firmware variables
-                    os.rmdir(pair.directory)
+            _undo(pairs)
             full = filesystem.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
             raise full or error
         self._write(pairs, complete=True)
@@ -299,6 +316,31 @@ class Cloning:
             f"{self._request.owner.machine} was running and has no guest agent, so the clone's disks are as they would be after a power "
             "cut. Its guest mends its file systems at the first start."
         ]
+
+
+def _mirrors(pairs: t.Sequence[_Pair]) -> list[Mirror]:
+    return [Mirror(pair.disk["path"], pair.temporary, not pair.flat) for pair in pairs]
+
+
+def _undo(pairs: t.Sequence[_Pair]) -> None:
+    """Remove what was made of a clone. The notes go last, so that what interrupts this is undone again."""
+    for pair in pairs:
+        for path in (pair.temporary, pair.path, layout.origin_path(pair.directory, pair.disk["name"])):
+            filesystem.remove_file(path)
+    for directory in dict.fromkeys(pair.directory for pair in pairs):
+        with contextlib.suppress(OSError):
+            remove_leftovers(directory)  # firmware variables
+        filesystem.remove_file(layout.clone_path(directory))
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def _read_note(directory: str) -> dict[str, t.Any] | None:
+    try:
+        note = filesystem.read_value(layout.clone_path(directory), _LARGEST_NOTE)
+    except FileNotFoundError:
+        return None
+    return {"source": note["source"].text(255), "complete": note["complete"].flag()}
 
 
 def _refuse_tpm(source: Machine) -> None:

@@ -20,6 +20,7 @@ from .._disk import disk_records, filesystem, holds, in_use, last_use, layout, n
 from .._disk.errors import DiskBusy, StoreBusy
 from .._disk.listing import listing_problem
 from .._disk.needs import Needs
+from .._disk.references import Reference
 from .._disk.store import Store
 from .._errors import FleetError
 from .._machine.domain_disks import DomainDisk, domain_disks
@@ -31,6 +32,8 @@ from .._relay.node.run_directory import RunDirectory
 FORMAT = 1
 _EXPORTS = "/var/lib/nfs/etab"
 _MOST_NAMED = 3
+#: What is left of a base that is not there: its names and references.
+REFERENCE = "reference"
 
 DomainDisks = t.Callable[[str], t.Tuple[t.List[DomainDisk], t.List[str]]]
 Reasons = t.Dict[str, t.List[str]]
@@ -118,6 +121,12 @@ class Prune:
         for about in [*uploads.places(store), *staging.places(store)]:
             kind = "upload" if os.path.dirname(about["path"]).endswith(".incoming") else "import"
             found.append({**_place(about), "kind": kind, "sha256": None, "kept": _open_files(about["path"])})
+        for sha256 in store.referred_ids():
+            if not any(os.path.lexists(path) for path in (store.base_directory(sha256), store.partial_directory(sha256))):
+                about = filesystem.tree_about(store.references_directory(sha256))
+                title = ", ".join(f"{one.name} {one.version}" for one in store.references(sha256) if one.kind == "name")
+                kept_by = kept.reasons_of_missing(store.pool, sha256)
+                found.append({**_place(about), "kind": REFERENCE, "sha256": None, "title": title or sha256[:12], "kept": kept_by})
         return found
 
     # -- removing
@@ -177,7 +186,15 @@ class Prune:
         return ["it was of use after the plan was made"]
 
     def _remove_left(self, name: str, store: Store, what: str) -> dict[str, t.Any]:
-        kept = Kept(self._request, self._stores, self._disks_of_domains, domains=False)
+        # References are written, and bases appear, under this lock or in the course of a run, which is young then.
+        is_reference = os.path.dirname(what) == os.path.join(store.directory, ".refs")
+        if is_reference and not self._request.check:
+            with store.changing():
+                return self._decide_left(name, store, what, True)
+        return self._decide_left(name, store, what, is_reference)
+
+    def _decide_left(self, name: str, store: Store, what: str, domains: bool) -> dict[str, t.Any]:
+        kept = Kept(self._request, self._stores, self._disks_of_domains, domains)
         for one in self._left(store, kept):
             if what not in (one["sha256"], one["path"]):
                 continue
@@ -212,7 +229,7 @@ def _discard(store: Store, one: t.Mapping[str, t.Any]) -> str:
     try:
         if one["kind"] == "partial":
             store.partial(one["sha256"]).discard()
-        elif one["kind"] == "upload":
+        elif one["kind"] in ("upload", REFERENCE):
             filesystem.remove_tree_or_file(one["path"])
         else:
             staging.sweep(store)
@@ -276,8 +293,11 @@ class Kept:
     def run_of(self, pool: str, sha256: str) -> str:
         return self._runs.get((pool, sha256)) or self._runs.get((pool, "")) or ""
 
-    def reasons(self, pool: str, sha256: str) -> list[str]:
-        """What keeps the base whatever the policy; its children and what is not known apart."""
+    def reasons(self, pool: str, sha256: str, references: bool = True) -> list[str]:
+        """What keeps the base whatever the policy; its children and what is not known apart.
+
+        :param references: whether tenants' references count.
+        """
         store = self._stores[pool]
         found = []
         users_of = self._needs.of(os.path.join(store.base_directory(sha256), "disk"), sha256)
@@ -287,12 +307,17 @@ class Kept:
         held = disk_records.in_force(store, sha256)
         recorded = [disk_records.title(one) for one in held if one.kind == "disk"]
         found += [f"needed by {disk}" for disk in recorded if disk not in users_of]
-        named = {one.tenant for one in held if one.kind == "name"}
         found += [f"the pin {one.name} keeps it" for one in held if one.kind == "pin"]
-        # A tenant's name for it is a label, which the policy judges; a reference without a name was made to keep it.
-        found += [f"the tenant {one.tenant} has a reference to it" for one in held if one.kind == "tenant" and one.tenant not in named]
+        if references:
+            found += _kept_by_tenants(held)
         run = self.run_of(pool, sha256)
         return found + ([run] if run else [])
+
+    def reasons_of_missing(self, pool: str, sha256: str) -> list[str]:
+        """What keeps the references of a base that is not there: whoever may bring it again, or cannot do without it."""
+        found = self.reasons(pool, sha256, references=False)
+        found += [f"the base disk {child} is based on it" for child in self.children(pool, sha256)]
+        return found + [f"not everything is known: {one}" for one in self.unknown[:1]]
 
     def all_reasons(self, pool: str, sha256: str, gone: t.Collection[str]) -> list[str]:
         """Right before it is deleted."""
@@ -382,6 +407,12 @@ class Kept:
             for pool in self._stores:
                 for sha256 in bases:
                     self._runs.setdefault((pool, sha256), why)
+
+
+def _kept_by_tenants(held: t.Sequence[Reference]) -> list[str]:
+    """A tenant's name for a base is a label, which the policy judges; a reference without a name was made to keep it."""
+    named = {one.tenant for one in held if one.kind == "name"}
+    return [f"the tenant {one.tenant} has a reference to it" for one in held if one.kind == "tenant" and one.tenant not in named]
 
 
 def _bases_of(record: t.Any) -> t.Iterator[str]:

@@ -40,8 +40,8 @@ class Permits(t.NamedTuple):
 
     patterns: t.Mapping[str, tuple[str, ...]]
 
-    def allows(self, kind: str, *names: str) -> bool:
-        return any(outside.is_permitted(name, self.patterns.get(kind, ())) for name in names)
+    def allows(self, kind: str, name: str) -> bool:
+        return outside.is_permitted(name, self.patterns.get(kind, ()))
 
 
 def checked_permits(permitted: t.Mapping[str, t.Any], tenant: str) -> Permits:
@@ -87,8 +87,9 @@ def _devices(asked: Asked, permits: Permits, service: str) -> t.Iterator[dict[st
     from .._machine import host_devices  # noqa: PLC0415 - a host compiles all that is imported, and few need this
 
     for name in host_devices.matches(asked["name"])[:_MOST_MATCHES]:
-        look = host_devices.look(name)
-        if look is not None and permits.allows(DEVICE, *look.names):
+        # By no other name than the asked: what has another name today may have another device behind it after a restart.
+        look = host_devices.look(name) if permits.allows(DEVICE, name) else None
+        if look is not None:
             yield {
                 "kind": DEVICE,
                 "name": name,
@@ -109,9 +110,9 @@ def _matches(path: str) -> list[str]:
 
 def _one(asked: Asked, path: str, permits: Permits, stores: t.Mapping[str, Store], service: str) -> dict[str, t.Any] | None:
     true = os.path.realpath(path)
-    # A link in a pool may be anybody's, one below /dev is the kernel's or the administrator's.
-    names = (os.path.normpath(path), true) if asked["kind"] == BLOCK else (true,)
-    if not permits.allows(asked["kind"], *names):
+    # A link in a pool may be anybody's. One below /dev is the kernel's or the administrator's, and may lead elsewhere after a restart:
+    # so it is permitted by its own name.
+    if not permits.allows(asked["kind"], os.path.normpath(path) if asked["kind"] == BLOCK else true):
         return None
     look = _look(asked, path, stores)
     if look is None:

@@ -34,6 +34,8 @@ _OURS = f"{{{NAMESPACE}}}machine"
 _SPEC = f"{{{NAMESPACE}}}spec"
 _DISK_LETTERS = "abcdefghijklmnopqrstuvwxy"  # z is the seed's
 MOST_DISKS = len(_DISK_LETTERS)
+# libvirt hands out at most 4 MiB, and whoever looks at all domains of a host reads no more either.
+_LARGEST = 1 << 20
 
 ET.register_namespace(PREFIX, NAMESPACE)
 
@@ -127,6 +129,7 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
 
     :param macs: one address per card.
     :param chains: what lies under each disk, by the disk's path.
+    :raises Malformed: it is so long that others could not read it.
     """
     root = ET.Element("domain", type=platform.domain_type)
     _add(root, "name", wish.owner.domain)
@@ -180,7 +183,14 @@ def build(wish: MachineWish, platform: Platform, macs: t.Sequence[str], chains: 
     _add(source, "backend", "/dev/urandom", model="random")
     table.write(root, wish.hardware, Place(wish.directory, platform.arch, platform.domain_type))
     cards.set_boot_order(root)
-    return ET.tostring(root, encoding="unicode")
+    xml = ET.tostring(root, encoding="unicode")
+    if len(xml) > _LARGEST:
+        raise Malformed(
+            f"{wish.owner.machine}: its definition",
+            f"{len(xml)} characters are more than the {_LARGEST} that others read of one. Shorten what the manifest says of the machine,"
+            " such as the names of keys of its user data",
+        )
+    return xml
 
 
 def set_chain(disk: ET.Element, chain: list[Layer], security: t.Sequence[str]) -> None:

@@ -27,7 +27,7 @@ _LONGEST = 256
 class Found(t.NamedTuple):
     """
     :param path: in /sys; the same for every name of the device.
-    :param names: all names under which an administrator may permit it.
+    :param names: all that it has.
     :param problem: why no machine can have it, as the end of a sentence that begins with its name.
     :param used_by: domains that have it, running or not.
     :param beside: PCI devices of its IOMMU group that the host uses: a machine gets the whole group.
@@ -56,7 +56,10 @@ def look(name: str) -> Found | None:
     found = _looked_at(name)
     if found is None or found.problem:
         return found
-    return found._replace(used_by=tuple(dict.fromkeys(_users(found.path))))
+    try:
+        return found._replace(used_by=tuple(dict.fromkeys(_users(found.path))))
+    except FleetError as error:
+        return found._replace(problem=f"cannot be given away: {error.message.rstrip('.')}")
 
 
 def _looked_at(name: str) -> Found | None:
@@ -71,6 +74,8 @@ def _looked_at(name: str) -> Found | None:
     found = Found(path, (name,))
     if kind == PCI and _text(path, "class").startswith(_BRIDGE):
         return found._replace(problem="is a bridge of the host, and no device for machines")
+    if any(one.startswith("virtfn") for one in _names(path)):
+        return found._replace(problem="has virtual functions, which other machines would lose; name one of these, or switch them off")
     group = os.path.realpath(os.path.join(path, "iommu_group"))
     if not os.path.isdir(group):
         return found._replace(
@@ -107,9 +112,9 @@ def _users(path: str) -> t.Iterator[str]:
         if "hostdev" not in text:
             continue
         try:
-            root = parse_xml(text, f"the definition of {domain}")
-        except FleetError:
-            continue
+            root = parse_xml(text)
+        except FleetError as error:
+            raise sources.DefinitionUnread from error
         for tag in ("hostdev", "interface"):
             for element in root.iter(tag):
                 device = device_in(element)

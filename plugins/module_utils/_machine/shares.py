@@ -20,8 +20,7 @@ from .._disk import filesystem, sources
 from .._disk.outside import Outside
 from .._disk.store import Store
 from .._errors import FleetError
-from .hardware.shares import directories, is_nested
-from .xml_document import parse_xml
+from .hardware.shares import is_nested
 
 # Where libvirt looks for programs that serve a device, as QEMU's documents have it.
 _PROGRAMS = ("/etc/qemu/vhost-user", "/usr/share/qemu/vhost-user")
@@ -45,23 +44,25 @@ def _problem(path: str, true: str, stores: t.Mapping[str, Store]) -> str:
     own = [os.path.join(os.path.realpath(store.pool_path), part) for store in stores.values() for part in _OURS]
     if any(true == one or is_nested(true, one) for one in own):
         return "has, or lies in, disks of machines or the base store of a pool; share a directory apart from them"
-    if any(is_nested(true, other) for other in _shared()):
-        return (
-            "lies in, or around, another directory that machines share, whose guests could put links there; share directories side by side"
-        )
+    try:
+        problem = _beside_others(true)
+    except FleetError as error:
+        return f"cannot be shared: {error.message.rstrip('.')}"
+    if problem:
+        return problem
     if not has_virtiofsd():
         return "needs virtiofsd on the host; install the package virtiofsd (Debian 12: qemu-system-common)"
     return ""
 
 
-def _shared() -> t.Iterator[str]:
-    for domain, text in sources.libvirt_definitions():
-        if "<filesystem" in text:
-            try:
-                root = parse_xml(text, f"the definition of {domain}")
-            except FleetError:
-                continue
-            yield from map(os.path.realpath, directories(root))
+def _beside_others(true: str) -> str:
+    if any(is_nested(true, os.path.realpath(other)) for _domain, other in sources.libvirt_shares()):
+        return (
+            "lies in, or around, another directory that machines share, whose guests could put links there; share directories side by side"
+        )
+    if any(os.path.realpath(disk).startswith(true.rstrip("/") + "/") for _domain, disk in sources.libvirt_disks()):
+        return "has a disk of a machine in it; share a directory apart from disks"
+    return ""
 
 
 def has_virtiofsd() -> bool:

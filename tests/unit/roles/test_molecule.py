@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
 import typing as t
 from pathlib import Path
 
+import jinja2
+import pytest
 import yaml
 
 TASKS = Path(__file__).parents[3] / "roles/molecule/tasks"
@@ -24,8 +29,9 @@ REFUSED: list[tuple[str, str, dict[str, t.Any], str]] = [
     (
         "scenario",
         "Molecule calls this playbook",
-        {"__molecule_project": ""},
-        "MOLECULE_PROJECT_DIRECTORY: none given; expected what molecule sets",
+        {},
+        # Without them, folders of these names at the top of the file system would be removed.
+        "MOLECULE_EPHEMERAL_DIRECTORY, MOLECULE_INVENTORY_FILE, MOLECULE_SCENARIO_DIRECTORY: none given; expected what molecule sets",
     ),
     (
         "scenario",
@@ -71,6 +77,22 @@ REFUSED: list[tuple[str, str, dict[str, t.Any], str]] = [
         {"__molecule_run": {"rc": 2}, "__molecule_playbook": "parts/molecule.yml"},
         "The playbook molecule on the KVM hosts has failed (exit code 2); its lines above say why",
     ),
+    # Last, as it keeps a fact.
+    *(
+        (
+            "scenario",
+            "Keep it",
+            {"__molecule_file": {"file": {"exists": True}}, "__molecule_folder": "/m", "__molecule_text": {"content": text}},
+            words,
+        )
+        for text, words in [
+            *(
+                (text, "/m/made.json: its content is not accepted; expected what create has noted")
+                for text in ("{", "[]", "null", '{"service": "x"}')
+            ),
+            (json.dumps(MADE), ""),
+        ]
+    ),
 ]
 HOST = {
     "ansible_host": "192.0.2.11",
@@ -96,7 +118,10 @@ def test_what_is_refused_and_how_hosts_are_passed(tmp_path: Path) -> None:
     machine = {"ansible.builtin.add_host": {"name": "hello-web-7", "groups": "basecast_machines", "machine_name": "web-7"}}
     steps: list[dict[str, t.Any]] = [machine]
     for number, (file, name, known, _words) in enumerate(REFUSED):
-        refused = {**task(file, name), "register": "said", "ignore_errors": True}
+        refused = task(file, name)
+        last = refused if "block" not in refused else refused["rescue"][0]
+        last.update(register="said", ignore_errors=True)
+        steps.append({"ansible.builtin.set_fact": {"said": {}}})
         steps += told(number, [refused], known, "said.msg | default('') if said is failed else ''")
     way = task("ways", "Keep how the host is reached")
     steps += told(100, [way], {**HOST, "ansible_connection": "ssh"}, "__molecule_way")
@@ -107,11 +132,15 @@ def test_what_is_refused_and_how_hosts_are_passed(tmp_path: Path) -> None:
         "basecast_settings": {"manifest": "m.yml", "molecule_inventory": list(NAMED)},
     }  # fmt: skip
     steps += told(102, [wanted], settings, "__molecule_wanted.inventory")
+    sockets = {**task("create", "Write the machines to molecule's inventory")["vars"], "__molecule_folder": "/my cache/machines"}
+    ways = {"__molecule_ways": {"content": "{}"}, "__molecule_made": MADE, "basecast_settings": {"molecule_through_hosts": True}}
+    steps += told(103, [], {**sockets, **ways}, "source.compose")
     kept = "{{ dict(query('varnames', '^told') | zip(query('vars', *query('varnames', '^told')))) | to_json }}"
     steps.append({"ansible.builtin.copy": {"dest": "{{ playbook_dir }}/told", "content": kept}})
     (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": steps}]))
     command = ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", "play.yml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    given = {**{name: value for name, value in os.environ.items() if "MOLECULE" not in name}, "MOLECULE_PROJECT_DIRECTORY": "/one"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=given)
     assert done.returncode == 0, done.stdout + done.stderr
 
     found = {int(name.removeprefix("told")): value for name, value in json.loads((tmp_path / "told").read_text()).items()}
@@ -126,3 +155,17 @@ def test_what_is_refused_and_how_hosts_are_passed(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found[101] == ""
     assert found[102] == list(NAMED.values())
+    # Options are split at spaces, which molecule's directory may have.
+    jinja = jinja2.Environment(autoescape=False)
+    jinja.filters["hash"] = lambda text, kind: hashlib.new(kind, text.encode()).hexdigest()
+    said = {name: jinja.compile_expression(text)(machine_host="kvm1", machine_name="web-7") for name, text in found[103].items()}
+    assert set(shlex.split(said["ansible_ssh_common_args"])[::2]) == {"-o"} and re.fullmatch(
+        r"%\(directory\)s/\w{12}", said["ansible_control_path"]
+    )
+
+
+@pytest.mark.parametrize("name", ["create", "destroy"])
+def test_what_is_said_of_machines_is_not_done_on_the_controller(name: str) -> None:
+    play = yaml.safe_load((TASKS.parents[2] / f"playbooks/molecule_{name}.yml").read_text())[0]
+    told = {"ansible_become": False, "ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    assert told.items() <= play["vars"].items()

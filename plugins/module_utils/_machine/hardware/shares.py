@@ -66,14 +66,6 @@ def share_mistakes(machine: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]
         seen[str(share.get("name"))] = source
 
 
-def directories(root: ET.Element) -> t.Iterator[str]:
-    """Directories of the host that a domain shares, ours or another's."""
-    for element in root.iter("filesystem"):
-        source = element.find("source")
-        if source is not None and source.get("dir"):
-            yield source.get("dir", "")
-
-
 def _write(root: ET.Element, value: t.Sequence[t.Mapping[str, t.Any]], place: Place) -> None:
     devices = there(root, "devices")
     for at, share in enumerate(value):

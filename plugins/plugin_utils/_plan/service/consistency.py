@@ -11,6 +11,7 @@ Bases that are gone and needed are told apart from the rest: another host may ha
 
 from __future__ import annotations
 
+import shlex
 import typing as t
 from collections.abc import Container, Iterator, Mapping, Sequence
 
@@ -20,14 +21,28 @@ from .status_text import size
 
 Told = Mapping[str, t.Any]
 
+#: Names and references of a base that is not there.
+STALE_REFERENCE = "reference_stale"
+
 
 class Finding(t.NamedTuple):
-    """``is_wrong`` when something cannot work as it is; the rest only takes room, or the next run puts it right."""
+    """
+    :param kind: what sort of thing it is.
+    :param place: what it is about: a path, a machine, a pool.
+    :param repair: what mends it: an instruction or a command.
+    :param is_wrong: something cannot work as it is; the rest only takes room, or the next run puts it right.
+    :param mends: whether a run with basecast_repair does what ``repair`` says.
+    :param mended: whether this run has done it.
+    """
 
     host: str
+    kind: str
+    place: str
     found: str
     repair: str
     is_wrong: bool = False
+    mends: bool = False
+    mended: bool = False
 
 
 class MissingBase(t.NamedTuple):
@@ -39,14 +54,38 @@ class MissingBase(t.NamedTuple):
     users: tuple[str, ...]
 
 
-_LEFT = {
-    "disk": "deploy the service again, which takes it up, or remove the machine (basecast.fleet.remove)",
-    "record": "deploy the service again, or remove the machine (basecast.fleet.remove)",
-    "reference": "basecast.fleet.prune removes the base once its time has come; base_disk_reference drops the name",
-    "partial": "the next deployment goes on with it; basecast.fleet.prune removes it",
-    "upload": "basecast.fleet.prune removes it",
-}
-_LOST_DISK = "restore the disk, or remove the machine (basecast.fleet.remove) and deploy its service again"
+_AGAIN = "make it answer, and repeat the command"
+
+
+def playbook(name: str, **options: str | None) -> str:
+    """A playbook's command as it is typed; the tenant is left out where it is the usual one."""
+    given = {key: value for key, value in options.items() if value is not None and (key, value) != ("tenant", "default")}
+    return " ".join([f"ansible-playbook basecast.fleet.{name}", *(f"-e {key}={shlex.quote(value)}" for key, value in given.items())])
+
+
+def removal(one: Told) -> str:
+    """Of a machine with its disks and record."""
+    return playbook("remove", service=one["service"], machines=one["machine"], tenant=one["tenant"])
+
+
+def _left(one: Told) -> str:
+    """What becomes of an orphan, by its kind."""
+    if one["kind"] == "disk":
+        return f"deploy the service again, which takes it up; or remove it: {removal(one)}"
+    if one["kind"] == "record":
+        return f"deploy the service again, which makes the machine; or forget it: {removal(one)}"
+    if one["kind"] == "partial":
+        return f"the next deployment goes on with it; to remove it: {playbook('prune')}"
+    if one["kind"] == "reference" and one["pool"]:
+        return "drop the name, when nothing has changed in it for basecast_prune_left_hours, and no host needs the base"
+    if one["kind"] == "reference":
+        return f"the base goes once its time has come: {playbook('prune')}; base_disk_reference drops the name"
+    return f"remove it: {playbook('prune')}"
+
+
+def _lost_disk(one: Told) -> str:
+    known = all(one.get(key) for key in ("tenant", "service", "machine"))
+    return "restore the disk" + (f"; or remove the machine and deploy its service again: {removal(one)}" if known else "")
 
 
 def consistency(looks: Mapping[str, Told]) -> tuple[list[Finding], list[MissingBase]]:
@@ -55,8 +94,7 @@ def consistency(looks: Mapping[str, Told]) -> tuple[list[Finding], list[MissingB
     """
     seen, unknown = sorted_out(looks)
     status = fleet_status(looks)
-    again = "make it answer, and repeat the command"
-    found = [Finding(host, f"not all of it can be known: {why}", again, True) for host, why in unknown.items()]
+    found = [Finding(host, "unknown", host, f"not all of it can be known: {why}", _AGAIN, True) for host, why in unknown.items()]
     found += _machines(status)
     for host, told in seen.items():
         found += _disks(host, told)
@@ -72,7 +110,8 @@ def _machines(status: Told) -> Iterator[Finding]:
         if machine["known"]:
             places.setdefault((machine["tenant"], machine["service"], machine["machine"]), []).append(machine["host"])
         if machine["problem"] and machine["known"]:
-            yield Finding(machine["host"], f"{_name(machine)}: {one_line(machine['problem'])}", "as it says", True)
+            told = f"{_name(machine)}: {one_line(machine['problem'])}"
+            yield Finding(machine["host"], "machine", _name(machine), told, "as it says", True)
         meant = machine["spec"].get("disks")
         for disk in machine["disks"]:
             about = meant.get(disk["name"]) if isinstance(meant, Mapping) else None
@@ -80,17 +119,30 @@ def _machines(status: Told) -> Iterator[Finding]:
             if isinstance(recorded, int) and recorded is not True and disk["virtual_bytes"] not in (None, recorded):
                 yield Finding(
                     machine["host"],
+                    "disk_size",
+                    str(disk["path"]),
                     f"the disk {disk['name']} of {_name(machine)} has {size(disk['virtual_bytes'])}, recorded are {size(recorded)}",
-                    "name the larger size in the manifest, and basecast.fleet.update notes it or grows the disk",
+                    f"name the larger size in the manifest, which is then noted, or to which the disk grows: {_update(machine)}",
                 )
     for (tenant, service, machine_name), hosts in places.items():
         if len(hosts) > 1:
             yield Finding(
                 hosts[0],
+                "machine_twice",
+                f"{service} {machine_name}",
                 f"{service} {machine_name} (tenant {tenant}) is on {' and '.join(hosts)}",
-                "if it was being moved, repeat basecast.fleet.migrate, which ends that; else undefine the one that is not right",
+                f"if it was being moved, end that: {_move(tenant, service, machine_name)}; else undefine the one that is not right: "
+                f"virsh undefine --nvram {shlex.quote(f'{service}-{machine_name}')}",
                 True,
             )
+
+
+def _update(machine: Told) -> str:
+    return f"{playbook('update')} -e manifest=FILE -e machines={shlex.quote(machine['machine'])}"
+
+
+def _move(tenant: str, service: str, machine: str) -> str:
+    return f"{playbook('migrate', service=service, machine=machine, tenant=tenant)} -e to=HOST"
 
 
 def _name(machine: Told) -> str:
@@ -101,7 +153,8 @@ def _disks(host: str, told: Told) -> Iterator[Finding]:
     for name, pool in told["pools"].items():
         for disk in pool.get("disks") or () if pool.get("known") else ():
             if disk.get("parent") and disk.get("has_parent") is False:
-                yield Finding(host, f"{disk['path']} in pool {name} is based on {disk['parent']}, which is not there", _LOST_DISK, True)
+                found = f"{disk['path']} in pool {name} is based on {disk['parent']}, which is not there"
+                yield Finding(host, "parent_lost", disk["path"], found, _lost_disk(disk), True)
 
 
 def _names_of(missing: Sequence[MissingBase], seen: Mapping[str, Told]) -> Iterator[tuple[str, str, str]]:
@@ -119,9 +172,11 @@ def _orphans(status: Told, needed: Container[tuple[str, str, str]]) -> Iterator[
         where = f" in pool {one['pool']}" if one["pool"] else ""
         room = f", {size(one['bytes'])}" if one["bytes"] else ""
         if one["kind"] == "machine":
-            yield Finding(one["host"], f"{one['why']}: {one['what']}", _LOST_DISK, True)
+            yield Finding(one["host"], "disk_lost", one["what"], f"{one['why']}: {one['what']}", _lost_disk(one), True)
         else:
-            yield Finding(one["host"], f"{one['kind']} {one['what']}{where}{room}: {one['why']}", _LEFT[one["kind"]])
+            found = f"{one['kind']} {one['what']}{where}{room}: {one['why']}"
+            is_stale = one["kind"] == "reference" and bool(one["pool"])
+            yield Finding(one["host"], STALE_REFERENCE if is_stale else one["kind"], one["what"], found, _left(one), mends=is_stale)
 
 
 def _records(seen: Mapping[str, Told], status: Told, is_all_known: bool) -> Iterator[Finding]:
@@ -136,10 +191,14 @@ def _records(seen: Mapping[str, Told], status: Told, is_all_known: bool) -> Iter
         record = newest.get((machine["tenant"], machine["service"]), {})
         meant = ((record.get("assignments") or {}).get(machine["machine"]) or {}).get("host")
         if machine["known"] and meant and meant != machine["host"]:
-            repair = "the next deployment of the service records where it is"
-            yield Finding(machine["host"], f"{_name(machine)} is here, its record names {meant}", repair)
+            repair = f"the next deployment of the service records where it is: {playbook('deploy')} -e manifest=FILE"
+            yield Finding(
+                machine["host"], "machine_elsewhere", _name(machine), f"{_name(machine)} is here, its record names {meant}", repair
+            )
         if machine["known"] and not record and is_all_known:
-            yield Finding(machine["host"], f"{_name(machine)} has no record of its service on any host", "deploy the service again")
+            found = f"{_name(machine)} has no record of its service on any host"
+            repair = f"deploy the service again: {playbook('deploy')} -e manifest=FILE; or remove the machine: {removal(machine)}"
+            yield Finding(machine["host"], "machine_unrecorded", _name(machine), found, repair)
 
 
 def _missing_bases(host: str, told: Told) -> Iterator[MissingBase]:

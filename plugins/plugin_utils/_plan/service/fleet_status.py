@@ -16,7 +16,7 @@ from ....module_utils._untrusted import Malformed
 from ..placement.numbering import Numbers, candidates, known_numbers
 from ..placement.storage import likely_storage_of
 from ..types import Manifest
-from .drift import drift, machine_spec
+from .drift import dns_drift, drift, machine_spec
 from .networks import networks_of
 from .observation import checked_status
 from .report import one_line
@@ -191,6 +191,7 @@ class _Fleet:
             "bases": list(dict.fromkeys(disk["chain"][-1]["title"] for disk in disks if disk["chain"])),
             "reported": (told.get("report") or {}).get("status"),
             "spec": dict(told.get("spec") or {}),
+            "dns_missing": list(told.get("dns_missing") or []),
             "drift": [],
             "surplus": False,
             "problem": told.get("problem"),
@@ -292,7 +293,7 @@ class _Fleet:
             if self._may_be_elsewhere(disk["storage"], disk["host"]):
                 continue
             why = f"{disk['service']} has no machine {disk['machine']}"
-            yield _orphan("disk", disk["host"], disk["pool"], disk["path"], disk["bytes"], why, disk["service"])
+            yield _orphan("disk", disk["host"], disk["pool"], disk["path"], disk["bytes"], why, disk)
 
     def _may_be_elsewhere(self, storage: str, host: str) -> bool:
         """Whether a host that cannot be known may have the machine of a disk: the disk's own, and for shared storage any."""
@@ -307,7 +308,7 @@ class _Fleet:
                     is_ours = path.endswith((".qcow2", ".raw")) and any(path.startswith(directory) for directory in known)
                     if is_ours and (host, path) not in self._disks:
                         why = f"the disk of {machine['machine']} is not there"
-                        yield _orphan("machine", host, "", path, 0, why, machine["service"])
+                        yield _orphan("machine", host, "", path, 0, why, machine)
 
     def _lost_records(self) -> Iterator[Entry]:
         for (tenant, service), record in self._records.items():
@@ -315,7 +316,8 @@ class _Fleet:
                 host = entry.get("host") or ""
                 is_known = host in self.seen and host not in self.unknown
                 if (tenant, service, name) not in self._living and is_known and not self._is_deployed(tenant, service, host):
-                    yield _orphan("record", host, "", name, 0, "it was recorded for this host, and is not there", service)
+                    whose = {"tenant": tenant, "service": service, "machine": name}
+                    yield _orphan("record", host, "", name, 0, "it was recorded for this host, and is not there", whose)
 
     def _is_deployed(self, tenant: str, service: str, host: str) -> bool:
         """Whether a run works on the service there now: its machines may be on their way."""
@@ -360,8 +362,12 @@ class _Fleet:
         return told
 
 
-def _orphan(kind: str, host: str, pool: str, what: str, size: int, why: str, service: str | None = None) -> Entry:
-    return {"kind": kind, "host": host, "pool": pool, "what": what, "bytes": size, "why": why, "service": service}
+def _orphan(kind: str, host: str, pool: str, what: str, size: int, why: str, whose: Told | None = None) -> Entry:
+    """
+    :param whose: has the tenant, service and machine that it belonged to.
+    """
+    owner = {key: (whose or {}).get(key) for key in ("tenant", "service", "machine")}
+    return {"kind": kind, "host": host, "pool": pool, "what": what, "bytes": size, "why": why, **owner}
 
 
 def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entry:
@@ -387,6 +393,7 @@ def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entr
         "bases": [],
         "reported": None,
         "spec": {},
+        "dns_missing": [],
         "drift": [],
         "surplus": False,
         "problem": f"cannot be known: {why}",
@@ -436,7 +443,7 @@ def _compare(
     for machine in mine:
         group = roles.get(machine["role"])
         if machine["known"] and group is not None and not group.get("from_source"):  # what its template is, is not known here
-            machine["drift"] = drift(machine["spec"], _spec(machine, group, manifest))
+            machine["drift"] = [*drift(machine["spec"], _spec(machine, group, manifest)), *dns_drift(machine)]
     hosts = _as_observed(fleet, tenant, service, mine)
     manifest = t.cast("Manifest", with_counts(manifest, hosts)[0])
     known = known_numbers(service, hosts)

@@ -87,6 +87,7 @@ _MOVING = all_of(
         problem=line,
         bound=_TEXTS,
         bound_off=_TEXTS,
+        dns=list_of(has(network=line, address=name, names=list_of(line, 10)), 1000),
     ),
 )
 # The names of what was moved stand in ``disks``.
@@ -165,6 +166,9 @@ KINDS: dict[str, Check] = {
         )
     ),
     "stopped": fields(machines=_STOPPED, failure=fields(machines=_STOPPED)),
+    "upkeep": has(
+        faults=list_of(has(kind=name, pool=name, place=path, found=line, repair=line, mends=flag, is_wrong=flag, mended=flag), 100_000)
+    ),
     "verified": has(pools=by_name(seen.POOL)),
 }
 

@@ -171,11 +171,18 @@ def hardware_mistakes(group: Mapping[str, t.Any]) -> Iterator[tuple[Path, str]]:
     for at, device in enumerate(group.get("host_devices") or ()):
         yield from ((("host_devices", at, "pci"), problem) for problem in mistakes(device.get("pci") or "", OF_ADDRESS))
     for at, share in enumerate(group.get("shares") or ()):
-        yield from ((("shares", at, "source"), problem) for problem in mistakes(share["source"], OF_ADDRESS))
+        yield from ((("shares", at, "source"), problem) for problem in _path_mistakes(share["source"]))
     for at, disk in enumerate(group.get("disks") or ()):
         for inner, part in (("block",), disk), (("volume", "path"), disk.get("volume") or {}):
             text = part.get(inner[-1]) or ""
-            yield from ((("disks", at, *inner), problem) for problem in mistakes(text, OF_ADDRESS))
+            yield from ((("disks", at, *inner), problem) for problem in _path_mistakes(text))
+
+
+def _path_mistakes(text: str) -> Iterator[str]:
+    """Of a path on the host. No guest reads it, and what stands in raw would hide from the schema that it leads upwards."""
+    yield from mistakes(text, OF_ADDRESS)
+    if any(token.raw is not None for token in _tokens(text)):
+        yield f"{{% raw %}} is not accepted in a path of the host; {' and '.join(OF_ADDRESS)} are filled in, and all else stands as it is"
 
 
 def hardware_of(hardware: Mapping[str, t.Any], values: Values) -> dict[str, t.Any]:

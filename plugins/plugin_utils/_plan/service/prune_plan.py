@@ -20,6 +20,8 @@ from .status_text import size
 from .wrapped_text import NARROW, wrapped
 
 FORMAT = 1
+#: The kind of what is left of a base that is not there.
+REFERENCE = "reference"
 
 Told = Mapping[str, t.Any]
 Looks = Mapping[str, Told]
@@ -44,11 +46,12 @@ class Policy(t.TypedDict):
     left_hours: float
 
 
-def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str], now: float | None = None) -> Entry:
+def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str], now: float | None = None, only: Sequence[str] | None = None) -> Entry:
     """
     :param looks: ``{host: {"prune": base_disk_prune's in check mode}}``, or ``{"msg": why it could not be asked}``.
     :param fleet: all hosts that may see a storage, whether this run asks them or not.
     :param now: seconds since 1970 by the controller's clock.
+    :param only: kinds of leftovers; no base goes then, and no other leftover.
     :returns: ``{"format", "hosts": {host: what base_disk_prune takes}, "bases": [{"sha256", "title", "host", "pool", "hosts", "bytes",
         "unused_s", "goes", "reasons"}], "left": […], "unknown": {host: why}, "outside": [hosts], "text"}``.
     """
@@ -58,8 +61,9 @@ def prune_plan(looks: Looks, policy: Policy, fleet: Sequence[str], now: float | 
     left: list[Entry] = []
     hosts: dict[str, Entry] = {}
     for storage in _storages(seen):
-        bases += _decide(storage, policy, unknown, time.time() if now is None else now)
-        left += _left(storage, policy)
+        if only is None:
+            bases += _decide(storage, policy, unknown, time.time() if now is None else now)
+        left += [one for one in _left(storage, policy, unknown) if only is None or one["kind"] in only]
     for kind, entries, key in (("bases", bases, "sha256"), ("left", left, "what")):
         for entry in entries:
             if entry["goes"]:
@@ -160,8 +164,7 @@ def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str], now: 
                     for base in pool["bases"]:
                         if base["sha256"] in entries:
                             entries[base["sha256"]]["reasons"] += [f"{host}: {reason}" for reason in base["kept"]]
-    concerned = unknown if storage.shared else {host: why for host, why in unknown.items() if host == first_host}
-    for host, why in concerned.items():
+    for host, why in _concerned(storage, unknown).items():
         for entry in entries.values():
             entry["reasons"].append(f"{host} may need it, which cannot be known: {why}")
     newest = _newest(list(entries.values()), policy["keep_versions"])
@@ -170,6 +173,13 @@ def _decide(storage: _Storage, policy: Policy, unknown: Mapping[str, str], now: 
     free = _Free(told["free_bytes"], told["total_bytes"], policy["free_percent"])
     _choose(entries, policy, free)
     return sorted(entries.values(), key=lambda one: (one["title"], one["sha256"]))
+
+
+def _concerned(storage: _Storage, unknown: Mapping[str, str]) -> Mapping[str, str]:
+    """The hosts that may need something of the storage, of which not everything is known."""
+    if storage.shared:
+        return unknown
+    return {host: why for host, why in unknown.items() if host == storage.views[0][0]}
 
 
 class _Free:
@@ -239,19 +249,49 @@ def version_key(version: str) -> list[tuple[int, int, str]]:
     return [*((1, int(part), "") if part.isdigit() else (-1, 0, part) for part in parts), (0, 0, "")]
 
 
-def _left(storage: _Storage, policy: Policy) -> list[Entry]:
+def _left(storage: _Storage, policy: Policy, unknown: Mapping[str, str]) -> list[Entry]:
     host, pool, told = storage.views[0]
     found = []
     for one in told.get("left") or []:
         old = one["age_s"] > policy["left_hours"] * 3600
         reasons = list(one["kept"])
+        if one["kind"] == REFERENCE:
+            reasons += _needed_by_others(storage, one, unknown)
         if not reasons and not old:
             reasons = [f"something in it was changed {_ago(one['age_s'])} ago"]
-        what = one.get("sha256") or one["path"]
         found.append(
-            {"kind": one["kind"], "what": what, "host": host, "pool": pool, "bytes": one["bytes"], "goes": not reasons, "reasons": reasons}
+            {
+                "kind": one["kind"],
+                "what": one.get("sha256") or one["path"],
+                "title": one.get("title") or _short(one.get("sha256") or one["path"]),
+                "host": host,
+                "pool": pool,
+                "bytes": one["bytes"],
+                "goes": not reasons,
+                "reasons": reasons,
+            }
         )
     return found
+
+
+def _needed_by_others(storage: _Storage, reference: Told, unknown: Mapping[str, str]) -> Iterator[str]:
+    """Why the references of a base that is not there stay for another host than the one that tells of them first."""
+    first, sha256 = storage.views[0][0], _last(reference)
+    pools = [(host, pool, True) for host, _name, pool in storage.views[1:]]
+    if storage.shared:
+        # The same store may be seen through a mount that has another name.
+        pools += [(host, pool, False) for host, other in storage.elsewhere.items() for pool in other["pools"].values() if host != first]
+    for host, pool, is_view in pools:
+        same = [one for one in pool.get("left") or [] if one["kind"] == REFERENCE and _last(one) == sha256]
+        yield from (f"{host}: {reason}" for one in same for reason in one["kept"])
+        if is_view and not same:
+            yield f"{host} sees the base, or that it is coming"
+    for host, why in _concerned(storage, unknown).items():
+        yield f"{host} may need it, which cannot be known: {why}"
+
+
+def _last(reference: Told) -> str:
+    return str(reference["path"]).rsplit("/", 1)[-1]
 
 
 def _ago(seconds: float) -> str:
@@ -276,7 +316,7 @@ def _plan_text(plan: Told) -> Iterator[str]:
         )
     for one in plan["left"]:
         why = "; ".join(one["reasons"]) or "nothing is at work on it"
-        what = f"{one['kind']} {_short(one['what'])} on {one['host']} pool {one['pool']}, {size(one['bytes'])}"
+        what = f"{one['kind']} {one['title']} on {one['host']} pool {one['pool']}, {size(one['bytes'])}"
         yield from _wrapped(f"{'goes ' if one['goes'] else 'stays'}  {what}: {why}")
     for host, why in plan["unknown"].items():
         yield from _wrapped(f"{host} cannot be known: {why}")
@@ -303,6 +343,7 @@ def prune_report(plan: Told, outcomes: Looks, predicted: bool = False) -> Entry:
     kept: list[Entry] = []
     failures = [f"{host} cannot be known: {why}" for host, why in plan["unknown"].items()]
     titles = {one["sha256"]: one["title"] for one in plan["bases"]}
+    titles.update({one["what"]: f"{one['kind']} {one['title']}" for one in plan["left"] if one["kind"] == REFERENCE})
     for host in plan["hosts"]:
         outcome = outcomes.get(host) or {"msg": "the run ended before this host's turn"}
         if not outcome.get("prune"):

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ....module_utils._untrusted import Malformed
 from ..placement import Observed
 from ..relay.needs import base_metadata, record_conflicts, relays_of
-from .consistency import Finding, MissingBase, consistency
+from .consistency import STALE_REFERENCE, Finding, MissingBase, consistency
 from .observation import checked_verification
 from .report import one_line
 
@@ -42,19 +42,24 @@ Holders = Mapping[str, Sequence[tuple[str, str, Mapping[str, t.Any]]]]
 
 
 def repair_plan(
-    looks: Mapping[str, Mapping[str, t.Any]], repair: bool, statuses: Mapping[str, Mapping[str, t.Any]] | None = None
+    looks: Mapping[str, Mapping[str, t.Any]],
+    repair: bool,
+    statuses: Mapping[str, Mapping[str, t.Any]] | None = None,
+    upkeep: Mapping[str, Sequence[Mapping[str, t.Any]]] | None = None,
 ) -> dict[str, t.Any]:
     """
     :param looks: ``{host: {"pools": as base_disk_info returns them with verify}}``, read after the host has mended what it can.
     :param repair: whether anything is to be brought.
     :param statuses: as ``fleet_status`` takes its looks, of all tenants. None: only base disks are looked at.
+    :param upkeep: by host, what pool_upkeep has found, and mended.
     :returns: ``{"format", "relays", "relay_hosts", "resumable": {host: {pool: [sha256]}}, "lost": [sentence], "wrong": {host: [sentence]},
-        "findings": [{"host", "found", "repair", "is_wrong"}], "text": [line]}``; ``lost`` are damaged bases of which no host has a
+        "findings": [Finding], "stale_references": flag, "text": [line]}``; ``lost`` are damaged bases of which no host has a
         sound copy, ``wrong`` is all because of which a host is not as it should be.
     """
     seen, findings = _checked(looks)
     told, missing = consistency(statuses) if statuses is not None else ([], [])
     findings += told
+    findings += [_beside(host, fault) for host, faults in (upkeep or {}).items() for fault in faults]
     damages = _with_missing(_damages(seen), missing)
     holders = _holders(seen)
     conflicts = _conflicts(holders, damages, seen)
@@ -65,7 +70,7 @@ def repair_plan(
         resumable.setdefault(host, {}).setdefault(pool, []).append(sha256)
     wrong: dict[str, list[str]] = {}
     for host, sentence in [(one.host, one.because) for one in damages] + [
-        (one.host, f"{one.found} (to mend it: {one.repair})") for one in findings if one.is_wrong
+        (one.host, f"{one.found} (to mend it: {one.repair})") for one in findings if one.is_wrong and not one.mended
     ]:
         wrong.setdefault(host, []).append(sentence)
     return {
@@ -76,8 +81,14 @@ def repair_plan(
         "lost": [f"{one.because}; no host of this run has a sound copy" for one in damages if one.sha256 not in holders],
         "wrong": wrong,
         "findings": [one._asdict() for one in findings],
-        "text": [*_text(damages, holders, coming, conflicts), *_told(findings)],
+        "stale_references": any(one.kind == STALE_REFERENCE for one in findings),
+        "text": [*_text(damages, holders, coming, conflicts), *_told(findings, repair)],
     }
+
+
+def _beside(host: str, fault: Mapping[str, t.Any]) -> Finding:
+    kind, place, found, repair = (one_line(fault[key]) for key in ("kind", "place", "found", "repair"))
+    return Finding(host, kind, place, found, repair, fault["is_wrong"], fault["mends"], fault["mended"])
 
 
 def _checked(looks: Mapping[str, Mapping[str, t.Any]]) -> tuple[dict[str, Mapping[str, t.Any]], list[Finding]]:
@@ -89,12 +100,12 @@ def _checked(looks: Mapping[str, Mapping[str, t.Any]]) -> tuple[dict[str, Mappin
             seen[host] = checked_verification(look, host)
         except Malformed as error:
             found = f"its base disks cannot be known: {error.message}"
-            findings.append(Finding(host, found, "find out who changed what the host answers", True))
+            findings.append(Finding(host, "unknown", host, found, "find out who changed what the host answers", True))
             continue
         for name, pool in seen[host]["pools"].items():
             if pool.get("known") is False:
                 found = f"the pool {name} cannot be known: {one_line(pool.get('reason'))}"
-                findings.append(Finding(host, found, "make it readable, and repeat the command", True))
+                findings.append(Finding(host, "unknown", name, found, "make it readable, and repeat the command", True))
     return seen, findings
 
 
@@ -224,7 +235,13 @@ def _text(
             yield f"  Disks on it, whose machines may have read wrong bytes (restart them afterwards): {', '.join(one.users)}"
 
 
-def _told(findings: Sequence[Finding]) -> Iterator[str]:
-    for one in sorted(findings, key=lambda one: not one.is_wrong):
+def _told(findings: Sequence[Finding], repair: bool) -> Iterator[str]:
+    for one in sorted(findings, key=lambda one: (not one.is_wrong, one.mended)):
         yield f"{one.host}: {one.found}."
-        yield f"  {'To mend it' if one.is_wrong else 'Nothing fails because of it'}: {one.repair}."
+        if one.mended:
+            yield f"  Mended: {one.repair}."
+        elif one.mends:
+            lead = "This run does" if repair else "With -e basecast_repair=true this does"
+            yield f"  {lead}: {one.repair}."
+        else:
+            yield f"  {'To mend it' if one.is_wrong else 'Nothing fails because of it'}: {one.repair}."

@@ -8,11 +8,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from ....module_utils._machine.hardware import attached, host_devices, shares
 from ....module_utils._machine.hardware.attached import ANOTHER, DEVICE, SHARE, VARIABLES
+from ..placement import storage_of
 from . import machine_values
 
 Need = Mapping[str, t.Any]
@@ -157,6 +159,28 @@ def problems(host: str, facts: Facts, creating: Sequence[Mapping[str, t.Any]], g
                 if first != f"{name}: {need['disk']}":
                     one = "device" if need["kind"] == DEVICE else "disk"
                     yield f"{at} would give the {_title(need)} to {first} and to {name}: {need['disk']}; it is one {one} of one machine"
+
+
+def shared_twice(
+    machines: Sequence[Mapping[str, t.Any]], groups: Mapping[str, Mapping[str, t.Any]], hosts: Mapping[str, Facts]
+) -> Iterator[str]:
+    """Volumes that machines of several hosts would write at once, since their pools are one storage.
+
+    :param machines: of the plan, there or not.
+    """
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for machine in machines:
+        host, name = machine["host"], machine["machine"]
+        for need in needs_of(groups[machine["group"]], name) if host in hosts else ():
+            if need["kind"] != attached.VOLUME:
+                continue
+            storage = storage_of(host, need["pool"], (hosts[host].get("pools") or {}).get(need["pool"]) or {})
+            other, there = first.setdefault((storage, posixpath.normpath(need["name"])), (name, host))
+            if there != host:
+                yield (
+                    f"{need['place']}: {there} and {host} have the {_title(need)} on one storage, and {other} and {name} would both write"
+                    " it; give each machine a volume of its own"
+                )
 
 
 def without_users(found: Sequence[Mapping[str, t.Any]], domains: set[str]) -> list[dict[str, t.Any]]:

@@ -73,6 +73,13 @@ def test_a_file_seen_through_another_mount_is_still_a_machines(
     assert found is not None and "seen through another mount" in found.problem
 
 
+def test_no_guest_can_exchange_a_volume(tree: Path, pools: dict[str, Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    for shared, told in (("one/data", True), ("one", True), ("other", False), ("one/dat", False)):
+        monkeypatch.setattr(sources, "libvirt_shares", lambda path=str(tree / shared): iter([("crm", path)]))
+        found = outside.look("volume", str(tree / "one/data/x.raw"), "raw", pools)
+        assert found is not None and found.problem.startswith("lies in a directory that machines share") is told
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -123,6 +130,13 @@ def test_a_device_that_nobody_uses_may_be_used(loop: str, tmp_path: Path, monkey
         sources, "libvirt_disks", lambda: iter([("crm", str(tmp_path / "link")), ("web", "/nowhere"), ("b", "/etc/passwd")])
     )
     assert outside.look_at_block(loop) == outside.Outside(loop, 1 << 20, "", ("domain crm",))
+
+
+def test_what_domains_have_is_known_or_no_device_is_given(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "crm.xml").mkdir()
+    monkeypatch.setattr(sources, "_DEFINITIONS", (str(tmp_path),))
+    found = outside.look_at_block(loop)
+    assert found is not None and found.problem.startswith("cannot be used: A domain's definition cannot be read, so nobody knows")
 
 
 def test_a_device_that_the_host_or_a_program_has_is_told(loop: str) -> None:

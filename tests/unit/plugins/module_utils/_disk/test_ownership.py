@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import ownership, references, removal
@@ -52,6 +53,19 @@ def test_who_else_needs_a_base_is_a_number(tenant: str | None, told: str, hidden
         removal.remove_bases(pools, "one", [base.sha256], False, tenant)
     assert told in error.value.message
     assert hidden not in str((error.value.message, error.value.fields))
+
+
+def test_names_that_wait_for_a_base_count_as_new(pools: dict[str, Store]) -> None:
+    """Else a policy could take those of an earlier time, from under the run that counts on them."""
+    wish, store = ownership.Wish("7" * 64, "debian", "12", pool="one"), pools["one"]
+    ownership.apply(pools, ownership.plan_present(pools, "red", [wish], expected=True, check_mode=False))
+    before = store.references(wish.sha256 or "")
+    os.utime(store.references_directory(wish.sha256 or ""), (1.0, 1.0))
+    changes = ownership.plan_present(pools, "red", [wish], expected=True, check_mode=False)
+    assert {change.action for change in changes} == {"none"}
+    store.unrefer(wish.sha256 or "", before[:1])
+    ownership.apply(pools, changes)
+    assert store.references(wish.sha256 or "") == before and os.stat(store.references_directory(wish.sha256 or "")).st_mtime > 1.0
 
 
 def test_children_of_others_are_a_number(pools: dict[str, Store]) -> None:

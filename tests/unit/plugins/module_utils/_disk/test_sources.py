@@ -17,7 +17,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, sources, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
-from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import Rules, SourceRefused, checked_rules
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import DefinitionUnread, Rules, SourceRefused, checked_rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError, InvalidOption
 
@@ -143,6 +143,21 @@ def test_disks_of_libvirts_machines(tree: pathlib.Path, pools: dict[str, Store],
     assert check(tree / "one" / "x.raw", pools)
     with pytest.raises(SourceRefused, match="a disk of the domain db-1"):
         check(disk, pools)
+
+
+def test_what_domains_have_is_known_or_nothing_is_taken(
+    tree: pathlib.Path, pools: dict[str, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "qemu" / "db-1.xml").mkdir(parents=True)
+    monkeypatch.setattr(sources, "_DEFINITIONS", (str(tree / "qemu"),))
+    with pytest.raises(DefinitionUnread, match="A domain's definition cannot be read, so nobody knows what the domain has") as caught:
+        check(tree / "one" / "x.raw", pools)
+    assert "db-1" not in caught.value.message
+    (tree / "qemu" / "db-1.xml").rmdir()
+    (tree / "qemu" / "db-2.xml").write_text(f"{' ' * (5 << 20)}<disk><source file='{tree}/one/x.raw'/><source dir='/srv/a &amp; b'/>")
+    with pytest.raises(SourceRefused, match="a disk of the domain db-2"):
+        check(tree / "one" / "x.raw", pools)
+    assert list(sources.libvirt_shares()) == [("db-2", "/srv/a & b")]
 
 
 def test_an_upload_is_a_source(tree: pathlib.Path, pools: dict[str, Store]) -> None:

@@ -166,6 +166,44 @@ def test_an_interrupted_clone_is_begun_anew(site: Site, monkeypatch: pytest.Monk
     assert found.changed and len(found.disks) == 2 and has(root_of(site, "web-9"), 0x66, 64 * 1024)
 
 
+@pytest.mark.parametrize("after", ["note", "mirrors", "one disk"])
+def test_the_next_clone_undoes_an_interrupted_one(site: Site, after: str) -> None:
+    """As if the module were killed at each of its steps, and nobody asked for that clone again. QEMU's mirrors go on then."""
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    paths = []
+    for pool, disk, target in (("one", "root", "vda"), ("two", "data", "vdb")):
+        directory = layout.machine_directory(site.pools[pool], "shop", "web-5")
+        os.makedirs(directory)
+        Path(layout.clone_path(directory)).write_text(json.dumps({"format": 1, "source": "web-1", "complete": False}), encoding="utf-8")
+        paths.append(directory)
+        if after != "note":
+            temporary = Path(layout.temporary_path(directory, disk))
+            temporary.touch()
+            if after == "mirrors":
+                domain.mirrors[target] = str(temporary)
+    if after == "one disk":
+        Path(root_of(site, "web-5")).write_bytes(Path(root_of(site, "web-1")).read_bytes())
+    assert clone(site, check=True).changed and all(os.path.isdir(path) for path in paths)
+    copying(site, 0x44)
+    found = clone(site)
+    assert found.changed and len(found.disks) == 2 and not domain.mirrors
+    assert not any(os.path.exists(path) for path in paths)
+
+
+@pytest.mark.parametrize("note", [{"source": "web-2"}, {"complete": True}, {"source": 3}, None])
+def test_what_is_no_half_clone_of_it_is_left_alone(site: Site, note: dict[str, t.Any] | None) -> None:
+    stopped(site, "web-1")
+    directory = layout.machine_directory(site.pools["one"], "shop", "web-5")
+    os.makedirs(directory)
+    kept = Path(directory) / "root.qcow2"
+    kept.touch()
+    if note is not None:
+        told = {"format": 1, "source": "web-1", "complete": False, **note}
+        Path(layout.clone_path(directory)).write_text(json.dumps(told), encoding="utf-8")
+    assert clone(site).changed and kept.exists()
+
+
 def test_a_failed_clone_leaves_nothing(site: Site) -> None:
     deploy(site, "web-1", base=real_base(site))
     site.libvirt.on_copy = lambda domain, target: domain.mirrors.clear()

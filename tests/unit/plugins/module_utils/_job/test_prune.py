@@ -238,6 +238,64 @@ def test_leftovers_go_when_nobody_is_at_work_on_them(fleet: Fleet) -> None:
     held.close()
 
 
+GONE = "5" * 64
+
+
+def _needed(fleet: Fleet) -> None:
+    put_disk(fleet.site.pools["two"], "shop", os.path.join(fleet.site.stores["one"].base_directory(GONE), "disk"), tenant="other")
+
+
+def _wanted(fleet: Fleet) -> None:
+    ServiceRecords(fleet.state_dir, "other").write("blog", {"manifest": {"bases": [{"sha256": GONE}]}})
+
+
+def _pinned(fleet: Fleet) -> None:
+    fleet.site.stores["one"].refer(GONE, [references.pin_of("golden")])
+
+
+def _recorded(fleet: Fleet) -> None:
+    fleet.site.stores["one"].refer(GONE, [references.disk_of("default", "/ssd/machines/x/y/root.qcow2", "kvm9", "0" * 32)])
+
+
+def _unknown(fleet: Fleet) -> None:
+    fleet.unknown.append("libvirt does not answer")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (None, ""),
+        (_needed, "needed by /"),
+        (_wanted, "needed by the service blog"),
+        (_pinned, "the pin golden keeps it"),
+        (_recorded, "needed by /ssd/machines/x/y/root.qcow2 on kvm9"),
+        (_unknown, "not everything is known: libvirt does not answer"),
+    ],
+)
+def test_names_of_a_base_that_is_gone(change: t.Callable[[Fleet], None] | None, words: str, fleet: Fleet) -> None:
+    store = fleet.site.stores["one"]
+    store.refer(GONE, NAMED)
+    if change is not None:
+        change(fleet)
+    (left,) = fleet.prune(check=True).look()["pools"]["one"]["left"]
+    assert (left["kind"], left["title"], bool(left["kept"])) == ("reference", "tiny 1", change is not None)
+    assert words in "; ".join(left["kept"])
+    assert fleet.states(left=[left["path"]])[0].startswith("kept ")  # it may have been written for a base that is on its way
+    for check in (True, False):
+        (state,) = fleet.states(left=[left["path"]], left_age_s=0.0, check=check)
+        assert state.startswith("removed" if change is None else f"kept {words}"[:20])
+        assert bool(store.references(GONE)) == (check or change is not None)
+
+
+def test_names_of_a_base_that_is_coming_are_none_left(fleet: Fleet) -> None:
+    store = fleet.site.stores["one"]
+    store.refer(GONE, NAMED)
+    (left,) = fleet.prune(check=True).look()["pools"]["one"]["left"]
+    with store.partial(GONE):
+        assert fleet.states(left=[left["path"]], left_age_s=0.0) == ["absent"]
+    assert store.references(GONE)
+
+
 @pytest.mark.parametrize(
     ("etab", "exported"),
     [

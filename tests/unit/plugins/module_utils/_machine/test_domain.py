@@ -53,6 +53,12 @@ def _xml(wish: MachineWish = WISH, platform: Platform = QEMU, chains: t.Any = No
     return build(wish, platform, MACS, chains or {})
 
 
+def test_a_definition_stays_readable() -> None:
+    """libvirt hands out at most 4 MiB; a tenant must not hide from others what its machine has."""
+    with pytest.raises(Malformed, match=r"^web-1: its definition: \d+ characters are more than the 1048576 that others read of one"):
+        _xml(replace(WISH, spec={"seed_keys": {"user_data." + "&" * 300_000: "0a1b"}}))
+
+
 def _found(wish: MachineWish = WISH, platform: Platform = QEMU) -> Description:
     return describe(_xml(wish, platform))
 

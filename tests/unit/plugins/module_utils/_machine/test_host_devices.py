@@ -123,13 +123,25 @@ def test_who_has_a_device_is_named(tree: Sys) -> None:
     defined(tree, "shop-web-1", "<address domain='0' bus='0x65' slot='0' function='0'/>")
     defined(tree, "crm", "<vendor id='0x0951'/><product id='0x1666'/>", "usb")
     defined(tree, "old", f"<address uuid='{VGPU}'/>", "mdev")
-    (tree.top.parent / "qemu" / "broken.xml").write_text("<hostdev")
     for name, user in ((f"pci/{CARD}", "shop-web-1"), ("usb/1/7", "crm"), (f"mediated/{VGPU}", "old")):
         found = look(name)
         assert found is not None and found.used_by == (f"domain {user}",)
     assert list(device_problems([{"pci": CARD}], "shop-web-1")) == []
     (told,) = device_problems([{"usb": "0951:1666"}], "shop-web-1")
     assert told == "The USB device 0951:1666 of shop-web-1 is in use by domain crm; one machine at a time has it."
+
+
+def test_what_is_not_known_is_not_taken_for_nothing(tree: Sys) -> None:
+    tree.pci(CARD, 7)
+    (tree.top.parent / "qemu" / "crm.xml").write_text("<hostdev")
+    told = problem(f"pci/{CARD}")
+    assert told.startswith("cannot be given away: A domain's definition cannot be read, so nobody knows what") and "crm" not in told
+
+
+def test_a_device_with_virtual_functions_stays(tree: Sys) -> None:
+    (tree.pci(CARD, 7) / "virtfn0").symlink_to(tree.pci(SOUND, 8))
+    assert problem(f"pci/{CARD}") == "has virtual functions, which other machines would lose; name one of these, or switch them off"
+    assert problem(f"pci/{SOUND}") == ""
 
 
 def test_a_problem_is_told_when_the_machine_starts(tree: Sys) -> None:

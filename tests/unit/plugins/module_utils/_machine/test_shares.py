@@ -55,8 +55,19 @@ def test_disks_and_bases_are_not_shared(top: Path, name: str) -> None:
 @pytest.mark.parametrize(("other", "told"), [("shared/media", False), ("shared", True), ("shared/media/x", True), ("shared/med", False)])
 def test_a_guest_puts_no_link_into_anothers_way(top: Path, other: str, told: bool) -> None:
     (top / "qemu/crm.xml").write_text(f"<domain><devices><filesystem><source dir='{top / other}'/></filesystem></devices></domain>")
-    (top / "qemu/broken.xml").write_text("<filesystem")
     assert str(problem(top, "shared/media")).startswith("lies in, or around, another directory that machines share") is told
+
+
+def test_what_is_not_known_is_not_taken_for_nothing(top: Path) -> None:
+    (top / "qemu/crm.xml").mkdir()
+    told = f"cannot be shared: A domain's definition cannot be read, so nobody knows what the domain has; the host's administrator finds it in {top}/qemu"
+    assert str(problem(top, "shared/media")).startswith(told) and "crm" not in str(problem(top, "shared/media"))
+
+
+def test_no_disk_lies_in_a_shared_directory(top: Path) -> None:
+    (top / "qemu/crm.xml").write_text(f"<domain><devices><disk><source file='{top}/shared/media/a.raw'/></disk></devices></domain>")
+    assert problem(top, "shared/media") == "has a disk of a machine in it; share a directory apart from disks"
+    assert problem(top, "qemu") == ""
 
 
 def test_virtiofsd_is_found_as_libvirt_finds_it(top: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Platform, build, describe, drift
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware import table
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.shares import directories, is_nested
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.hardware.shares import is_nested
 
 from .test_table import wish_of
 
@@ -30,7 +30,6 @@ def test_shares_are_read_back_by_their_names() -> None:
         "docs": {"source": "/srv/shared/docs", "readonly": True},
     }
     assert describe(xml_of()).hardware["shares"] is None
-    assert list(directories(ET.fromstring(xml_of(MEDIA, DOCS)))) == [MEDIA["source"], DOCS["source"]]
 
 
 @pytest.mark.parametrize("memory", [{}, {"memory": {"hugepages": "2M"}}])

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.consistency import consistency
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.consistency import consistency, playbook
 
 from .test_fleet_status import SILENT, TINY, base, disk, look, machine, record
 
@@ -55,6 +55,28 @@ def test_each_finding_says_what_would_mend_it(looks: dict[str, t.Any], words: st
     (one,) = [finding for finding in found if words in finding.found]
     assert one.is_wrong == is_wrong and one.repair and not missing
     assert [finding for finding in found if finding.is_wrong] == ([one] if is_wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("looks", "kind", "place", "repair", "mends"),
+    [
+        ({"a": look(pool={"disks": [disk("web-9")]})}, "disk", "/root.qcow2", "-e service=shop -e machines=web-9", False),
+        ({"a": both(pool={"disks": []})}, "disk_lost", "/root.qcow2", "-e service=shop -e machines=web-1", False),
+        ({"a": look(services=record("web-2", host="a"))}, "record", "web-2", "-e service=shop -e machines=web-2", False),
+        ({"a": both(pool={"references": [{"sha256": "3" * 64, "names": ["old 1"]}]})}, "reference_stale", "old 1", "drop the name", True),
+        ({"a": both(services=[])}, "machine_unrecorded", "shop web-1", "basecast.fleet.deploy -e manifest=FILE", False),
+        ({"a": both(), "b": look("web-1")}, "machine_twice", "shop web-1", "fleet.migrate -e service=shop -e machine=web-1", False),
+    ],
+)
+def test_a_person_is_told_the_command(looks: dict[str, t.Any], kind: str, place: str, repair: str, mends: bool) -> None:
+    (one,) = [finding for finding in consistency(looks)[0] if finding.kind == kind]
+    assert one.place.endswith(place) and repair in one.repair and (one.mends, one.mended) == (mends, False)
+
+
+def test_a_command_names_an_unusual_tenant_and_quotes() -> None:
+    assert playbook("remove", service="shop", tenant="blue co", machines=None) == (
+        "ansible-playbook basecast.fleet.remove -e service=shop -e tenant='blue co'"
+    )
 
 
 def test_a_base_that_is_gone_is_told_with_its_disks() -> None:

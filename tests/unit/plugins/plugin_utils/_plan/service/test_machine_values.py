@@ -173,6 +173,14 @@ machines:
         ("DESCRIPTION", 'description: "{{ colour }}"', "shop.yml:7: machines[0].description: '{{ colour }}'"),
         ("DESCRIPTION", 'description: "{{ host }}"', "shop.yml:7: machines[0].description: '{{ host }}' is not accepted"),
         ("DESCRIPTION", "xml: [{path: devices, add: \"<a b='{{ host }}'/>\"}]", "shop.yml:7: machines[0].xml[0].add: '{{ host }}' is not"),
+        *(
+            (old, text.replace("..", "{% raw %}..{% endraw %}"), f"shop.yml:{place}: {{% raw %}} is not accepted in a path of the host")
+            for old, text, place in [
+                ("DESCRIPTION", "shares: [{name: media, source: '/srv/../etc'}]", "7: machines[0].shares[0].source"),
+                ("size_gib: 1}]", "size_gib: 1}, {name: data, block: '/dev/../etc'}]", "6: machines[0].disks[1].block"),
+                ("size_gib: 1}]", "size_gib: 1}, {name: data, volume: {path: '../x'}}]", "6: machines[0].disks[1].volume.path"),
+            ]
+        ),
         ("DESCRIPTION", 'description: "a\\nb"', "shop.yml:7: machines[0].description: 'a\\nb' is not accepted; a description is a line"),
     ],
 )

@@ -183,6 +183,33 @@ def test_leftovers(age_s: float, kept: list[str], goes: bool) -> None:
     assert plan["hosts"] == ({"a": {"bases": {}, "used_at": {}, "left": {"default": ["5" * 64, "/p/x"]}}} if goes else {})
 
 
+def lost(*kept: str, path: str = "/p") -> dict[str, t.Any]:
+    """Names of a base that is not there."""
+    one = {"kind": "reference", "sha256": None, "title": "tiny 1", "path": f"{path}/bases/.refs/{5:064x}"}
+    return {**one, "bytes": 7, "age_s": 90000.0, "kept": list(kept)}
+
+
+@pytest.mark.parametrize(
+    ("looks", "reason"),
+    [
+        ({"a": look(left=[lost()]), "b": look()}, ""),
+        ({"a": look(left=[lost()]), "b": SILENT}, ""),  # storage of its own
+        ({"a": look(left=[lost()], **NET), "b": look(left=[lost()], **NET)}, ""),
+        ({"a": look(left=[lost()], **NET), "b": look(left=[lost("needed by /x")], **NET)}, "b: needed by /x"),
+        ({"a": look(left=[lost()], **NET), "b": look(**NET)}, "b sees the base, or that it is coming"),
+        ({"a": look(left=[lost()], **NET), "b": SILENT}, "b may need it, which cannot be known: "),
+        ({"a": look(left=[lost()], **NET)}, "b may need it, which cannot be known: is outside this run"),
+        ({"a": look(left=[lost()], shared=True), "b": look(left=[lost("needed by /x", path="/m")], **NET)}, "b: needed by /x"),
+    ],
+)  # fmt: skip
+def test_names_of_a_base_that_is_gone(looks: dict[str, t.Any], reason: str) -> None:
+    plan = prune_plan(looks, POLICY, ["a", "b"])
+    (one,) = [one for one in plan["left"] if one["host"] == "a"]
+    assert (one["goes"], one["title"]) == (not reason, "tiny 1") and reason in "; ".join(one["reasons"])
+    if not reason:
+        assert plan["hosts"]["a"]["left"] == {"default": [lost()["path"]]}
+
+
 @pytest.mark.parametrize(
     "strange", [{"pools": []}, {"unknown": [], "pools": {"x": {"known": True, "bases": [{}]}}}, {"unknown": [3], "pools": {}}]
 )

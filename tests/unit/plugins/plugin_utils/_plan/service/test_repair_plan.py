@@ -167,3 +167,39 @@ def test_disks_on_a_parent_that_is_gone_are_named_with_its_child() -> None:
     statuses = {"kvm1": look(bases=[base(A)]), "kvm2": look("web-1", pool={"disks": [gone]}, bases=[])}
     plan = repair_plan({"kvm1": host(default=pool(base(A), base(B, A))), "kvm2": host(default=broken)}, True, statuses)
     assert len(plan["relays"]) == 1 and [line for line in plan["text"] if f"/of/the/child, {path}" in line]
+
+
+FAULT = {
+    "kind": "disk_record_missing",
+    "pool": "gold",
+    "place": "/x/root.qcow2",
+    "found": "the store of pool gold has no record that /x/root.qcow2 needs its base disk",
+    "repair": "write the record again",
+    "mends": True,
+    "is_wrong": True,
+    "mended": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "repair", "line", "is_wrong"),
+    [
+        (FAULT, False, "  With -e basecast_repair=true this does: write the record again.", True),
+        (FAULT, True, "  This run does: write the record again.", True),  # in check mode
+        ({**FAULT, "mended": True}, True, "  Mended: write the record again.", False),
+        ({**FAULT, "mends": False}, True, "  To mend it: write the record again.", True),
+        ({**FAULT, "mends": False, "is_wrong": False}, False, "  Nothing fails because of it: write the record again.", False),
+    ],
+)
+def test_what_stands_beside_disks_is_told(fault: dict[str, t.Any], repair: bool, line: str, is_wrong: bool) -> None:
+    plan = repair_plan({"kvm1": host(default=pool())}, repair, None, {"kvm1": [fault]})
+    assert plan["text"] == [f"kvm1: {fault['found']}.", line] and bool(plan["wrong"]) == is_wrong
+    (one,) = plan["findings"]
+    assert (one["kind"], one["place"], one["mended"]) == (fault["kind"], fault["place"], fault["mended"])
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_names_of_bases_that_are_gone_are_told_apart(stale: bool) -> None:
+    names = [{"sha256": B, "names": ["old 1"]}] if stale else []
+    plan = repair_plan({"kvm1": host(default=pool())}, True, {"kvm1": look(pool={"references": names}, bases=[])})
+    assert plan["stale_references"] is stale and plan["wrong"] == {}

@@ -56,6 +56,22 @@ def test_a_disk_is_there_permitted_and_free(disk: t.Any, found: t.Any, told: str
     assert [one.startswith(place) and (told or "") in one for one in problems(wanted(disk), found)] == ([True] if told else [])
 
 
+def test_a_file_of_a_shared_pool_is_one_on_all_hosts() -> None:
+    asked = wanted({"name": "archive", "volume": {"path": "x.raw"}}, hosts=["a", "b"])
+    hosts = {name: host(held(), resources=[there("x.raw", "volume")]) for name in "ab"}
+    assert service_plan(asked, hosts)["problems"] == []
+    for facts in hosts.values():
+        facts["pools"]["default"]["storage"] = "nfs"
+    (told,) = service_plan(asked, hosts)["problems"]
+    assert told == (
+        "shop.yml: machines[0].disks[1]: a and b have the volume x.raw of the pool default on one storage, and web-1 and web-2 would both write"
+        " it; give each machine a volume of its own"
+    )
+    assert service_plan(wanted(VOLUME, hosts=["a", "b"]), hosts)["problems"][0].startswith(
+        "shop.yml: machines[0].disks[1]: a has no volume"
+    )
+
+
 def test_a_machine_may_have_what_it_has_already() -> None:
     found = [there(DEVICE["block"], used_by=["domain shop-web-1"])]
     hosts = {"a": host(held(), resources=[there(DEVICE["block"])])}
