@@ -397,6 +397,8 @@ _HARDWARE = r"""
       spec:
         description:
           - What was wanted, in any form. Kept with the machine and returned as it is.
+          - Where C(networks) in it have C(network), C(dns_entry=true) and an C(address) or C(address6) with its prefix, the DNS of that
+            libvirt network knows the machine, as long as it is defined.
           - Readable for all users who may read domain definitions, so no place for secrets.
         type: dict
         default: {}

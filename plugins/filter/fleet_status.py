@@ -120,6 +120,7 @@ _value:
         bases: [debian-12 20261101]
         reported: done
         spec: {}
+        dns_missing: []
         drift: []
         surplus: false
         problem: null

@@ -175,6 +175,7 @@ machines:
           - 192.168.122.17
         errors: []
       report_expected: true
+      dns_missing: []
       console_tail: []
       drift: []
       actions:
@@ -225,6 +226,10 @@ machines:
     report_expected:
       description: Whether its seed asks its guest for a report.
       type: bool
+    dns_missing:
+      description: Addresses of the machine that the DNS of its libvirt networks ought to know, and does not know.
+      type: list
+      elements: str
     console_tail:
       description: The last lines on its console, as long as it has not reported.
       type: list
@@ -234,7 +239,9 @@ machines:
       type: list
       elements: dict
     actions:
-      description: What was done, of V(defined), V(started), V(stopped), V(forced), V(removed) and V(cleaned).
+      description:
+        - What was done, of V(defined), V(named), V(started), V(stopped), V(forced), V(removed) and V(cleaned).
+        - V(named) is an entry in the DNS of a libvirt network.
       type: list
       elements: str
     problem:

@@ -88,6 +88,7 @@ machines:
           - 192.168.122.17
         errors: []
       report_expected: true
+      dns_missing: []
       console_tail: []
       problem: null
   contains:
@@ -134,6 +135,10 @@ machines:
     report_expected:
       description: Whether its seed asks its guest for a report.
       type: bool
+    dns_missing:
+      description: Addresses of the machine that the DNS of its libvirt networks ought to know, and does not know.
+      type: list
+      elements: str
     console_tail:
       description: The last lines on its console, as long as it has not reported.
       type: list
@@ -235,6 +240,8 @@ offers:
       reserved by the size of the page. C(interfaces) are those on which a macvtap can be, C(open_vswitch) the bridges of Open vSwitch,
       C(vlan_networks) the networks on which libvirt tags frames. C(most_cpus) is what one machine can have, C(watchdogs) are models,
       C(readonly_shares) whether virtiofs can be read-only.
+    - C(dns) says of each libvirt network why no machine can have an entry in its DNS (C(problem), empty if it can), and which entries are
+      of no machine. Names are told that machines of O(service) may have.
   returned: success
   type: dict
   sample:
@@ -249,6 +256,8 @@ offers:
     graphics: [spice, vnc]
     interfaces: [eth0, eth1]
     open_vswitch: [br-ext]
+    dns:
+      default: {problem: "", entries: []}
 """
 
 import typing as t

@@ -28,6 +28,17 @@ SEEDS: dict[str, dict[str, t.Any]] = {
 pytestmark = pytest.mark.timeout(240)
 
 
+NAMED = {"network": "default", "address": "192.168.122.250/24", "dns_entry": True}
+# Asks the name server of the network for an address.
+ASK = """python3 -c '
+import socket, sys
+name = b"".join(bytes([len(part)]) + part.encode() for part in sys.argv[1].split("."))
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(10)
+asking.sendto(bytes([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]) + name + bytes([0, 0, 1, 0, 1]), ("192.168.122.1", 53))
+print(socket.inet_ntoa(asking.recv(512)[-4:]))'"""
+
+
 class Fleet:
     """One lab host with a base disk, and the modules run on it as a user would."""
 
@@ -58,7 +69,7 @@ class Fleet:
             "disks": [{"name": "root", "path": f"{self.directory(name)}/root.qcow2"}],
             "seed": f"{self.directory(name)}/seed.iso",
             "networks": [{"network": "default"}],
-            "spec": {"wanted": name},
+            "spec": {"wanted": name, **({"networks": [NAMED]} if name == "web-2" else {})},
         }
 
     def directory(self, name: str) -> str:
@@ -114,7 +125,15 @@ def test_machines_come_up_under_their_names_and_are_then_left_alone(fleet: Fleet
 
     queried = {machine["machine"]: machine for machine in fleet.module("machine_info", service=SERVICE)["machines"]}
     assert sorted(queried) == ["app-1", "app-2", "web-1", "web-2"]
-    assert queried["web-2"]["spec"] == {"wanted": "web-2"}
+    assert queried["web-2"]["spec"] == {"wanted": "web-2", "networks": [NAMED]}
+    # The network's own name server knows it, and so it does after a restart.
+    assert [fleet.run(f"{ASK} {name}").strip() for name in ("shop-web-2", "web-2.shop.internal")] == ["192.168.122.250"] * 2
+    assert fleet.run("virsh net-dumpxml --inactive default").count("<hostname>shop-web-2</hostname>") == 1
+    fleet.run("""virsh net-update default delete dns-host "<host ip='192.168.122.250'/>" --live""")
+    missing = {one["machine"]: one["dns_missing"] for one in fleet.module("machine_info", service=SERVICE)["machines"]}
+    assert missing == {"app-1": [], "app-2": [], "web-1": [], "web-2": ["192.168.122.250"]}
+    assert [machine["actions"] for machine in fleet.machine("reported", "web-1", "web-2")["machines"]] == [[], ["named"]]
+    assert fleet.run(f"{ASK} shop-web-2").strip() == "192.168.122.250"
 
     # Guests run as libvirt's own user, on a base disk that still is root's and immutable.
     assert "libvirt-qemu" in fleet.run(f"stat -c %U {fleet.directory('web-1')}/root.qcow2")
@@ -368,4 +387,5 @@ def test_absent_takes_the_domain_and_its_secrets_but_not_its_disk(fleet: Fleet) 
     assert fleet.machine("absent", *names)["changed"]
     assert fleet.run("virsh list --all --name").split() == ["shop-web-9"]
     assert fleet.run(f"ls {fleet.directory('web-1')}").split() == ["root.qcow2"]
+    assert "shop-web-2" not in fleet.run("virsh net-dumpxml default; virsh net-dumpxml --inactive default")
     assert not fleet.machine("absent", *names)["changed"]

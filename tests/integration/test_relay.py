@@ -25,6 +25,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_dir
 from ansible_collections.basecast.fleet.plugins.plugin_utils._certificates import make_certificates
 from ansible_collections.basecast.fleet.tests.integration.relay_site import HOSTS, Site, begin_relay, put_base, wait_until
 from ansible_collections.basecast.fleet.tests.lab import Lab
+from ansible_collections.basecast.fleet.tests.lab._pace import patience
 from ansible_collections.basecast.fleet.tests.lab.relay_run import RelayRun
 
 
@@ -294,8 +295,10 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
     def base(run: str, host: str) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", runtimes[run, host].ask("progress")["bases"][sha256])
 
-    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"]}, "first", {"kvm1": 16})
-    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}, "second", {"kvm1": 16})
+    # So slow that the first one is not done when the second one begins, whatever else this machine does.
+    rate = {"kvm1": 16 / patience()}
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"]}, "first", rate)
+    begin_relay(lab, metadata, {"kvm1": [], "kvm2": ["kvm1"], "kvm3": ["kvm2", "kvm1"]}, "second", rate)
     wait_until(lambda: base("second", "kvm3")["received_bytes"] > 4 * 1024 * 1024)
     first, waiting = base("first", "kvm2"), base("second", "kvm2")
     assert first["state"] == "fetching"
@@ -304,8 +307,8 @@ def test_two_runs_transport_a_base_once_and_nobody_waits_for_the_end_of_it(fresh
     if killed:
         pid = runtimes["first", "kvm2"].ask("progress")["pid"]
         lab.hosts["kvm2"].run(["kill", "-9", str(pid)])
-    wait_until(lambda: base("second", "kvm3")["state"] in ("holding", "failed"), 60)
-    wait_until(lambda: base("second", "kvm2")["state"] in ("holding", "failed"), 5)
+    wait_until(lambda: base("second", "kvm3")["state"] in ("holding", "failed"), 60 * patience())
+    wait_until(lambda: base("second", "kvm2")["state"] in ("holding", "failed"), 5 * patience())
     second, child = base("second", "kvm2"), base("second", "kvm3")
     assert (second["state"], child["state"]) == ("holding", "holding"), (second, child)
     if killed:

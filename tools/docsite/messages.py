@@ -23,7 +23,7 @@ HOLE = "…"
 ANSIBLES = {"AnsibleError", "AnsibleActionFail", "AnsibleFilterError", "AnsibleLookupError", "AnsibleParserError"}
 # Planning names what is wrong in lists and generators of these names.
 LISTS = re.compile(r"problems|failures|mistakes|misspelt|without_hosts|twice|taken|unknown_relays|conflicts|impossible|wrong", re.I)
-PLANNING = re.compile(r"plugin_utils/_plan/(service|placement)/|module_utils/_machine/hardware/")
+PLANNING = re.compile(r"plugin_utils/_plan/(service|placement)/|module_utils/_machine/(hardware/|network_dns)")
 WORDS = re.compile(r"[A-Za-z]{2,}.*?\W[A-Za-z]{2,}", re.S)
 
 

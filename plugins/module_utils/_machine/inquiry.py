@@ -44,6 +44,7 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "offers": {
                     **offers_of(host),
                     **host.vlans(),
+                    "dns": machines.dns(service),
                     "readonly_shares": host.readonly_shares(),
                     "interfaces": interfaces(),
                     "open_vswitch": open_vswitch_bridges(),
@@ -92,6 +93,7 @@ def _told(machine: Machine) -> dict[str, t.Any]:
         **{key: result[key] for key in kept},
         "state": state,
         "report_expected": result["report_expected"],
+        "dns_missing": result["dns_missing"],
         "disks": [disk["path"] for disk in hardware.get("disks") or () if disk["path"]],
         "networks": hardware.get("networks") or [],
     }

@@ -105,11 +105,27 @@ def interfaces() -> list[str]:
     return sorted(names - unfit - tuns)
 
 
+def _definitions(handle: t.Any) -> NetworkXml:
+    live = handle.XMLDesc(0) if handle.isActive() else None
+    return NetworkXml(live, handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE) if handle.isPersistent() else None)
+
+
 def _tags(network: ET.Element) -> bool:
     """Whether cards on a network can have a VLAN."""
     forward = network.find("forward")
     passed_through = forward is not None and forward.get("mode") == "hostdev"
     return passed_through or any(port.get("type") == "openvswitch" for port in network.iter("virtualport"))
+
+
+class NetworkXml(t.NamedTuple):
+    """A network's definitions.
+
+    :param live: as it works now; None where it is not active.
+    :param lasting: as it is when it starts again; None where it ends for good when it stops.
+    """
+
+    live: str | None
+    lasting: str | None
 
 
 class LiveMove(t.NamedTuple):
@@ -454,6 +470,22 @@ class LibvirtHost:
         handles = _call("list the networks", self._connection.listAllNetworks)
         found = ((handle.name(), parse_xml(_call("look at the networks", handle.XMLDesc))) for handle in handles)
         return {"vlan_networks": sorted(name for name, root in found if _tags(root))}
+
+    def network_xmls(self) -> dict[str, NetworkXml]:
+        handles = _call("list the networks", self._connection.listAllNetworks)
+        return {handle.name(): _call("look at the networks", _definitions, handle) for handle in handles}
+
+    def update_dns(self, network: str, entry: str, add: bool, lasting: bool) -> None:
+        """Add an entry to the DNS of a network, or take out the one of its address.
+
+        :param entry: as ``<host>`` of the network's ``<dns>``; an entry that is taken out needs nothing but its address.
+        :param lasting: in the definition with which it starts again, and not in what works now.
+        """
+        found = _call(f"find the network {network}", self._connection.networkLookupByName, network)
+        command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+        flags = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG if lasting else libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+        section = libvirt.VIR_NETWORK_SECTION_DNS_HOST
+        _call(f"change the DNS of the network {network}", found.update, command, section, -1, entry, flags)
 
     def has_interface(self, name: str) -> bool:
         return os.path.exists(os.path.join("/sys/class/net", name))

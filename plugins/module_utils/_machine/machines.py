@@ -24,7 +24,8 @@ from .hardware import cards, table
 from .hardware.offers import offers_of
 from .libvirt_host import Domain, DomainGone, LibvirtError, LibvirtHost
 from .moves import unended
-from .owner import Owner
+from .network_dns import NetworkDns
+from .owner import Owner, may_be_of
 from .reports import console_tail, read_report
 from .seed_records import SeedRecord, read_record
 from .starting import check_given, given_problems
@@ -53,6 +54,7 @@ class Machine:
     report_expected: bool = False
     report_error: FleetError | None = None  # why what the guest said cannot be read
     drift: list[dict[str, t.Any]] = field(default_factory=list)
+    dns: dict[str, bool] = field(default_factory=dict)  # addresses that networks' DNS is to know, and whether it does
     actions: list[str] = field(default_factory=list)
     reason: str | None = None  # why it failed, for programs
     problem: str | None = None  # and for people
@@ -73,6 +75,11 @@ class Machine:
     def console(self) -> str | None:
         return self.found.console if self.found else None
 
+    @property
+    def spec(self) -> t.Mapping[str, t.Any]:
+        """What it is meant to be: as it was defined, or as it is to be."""
+        return self.found.spec if self.found else (self.wish.spec if self.wish else {})
+
     def result(self) -> dict[str, t.Any]:
         found = self.found
         tail = self.last_lines() if self.report is None else []
@@ -83,7 +90,7 @@ class Machine:
             "running": self.running,
             "number": found.number if found else self.wish and self.wish.number,
             "group": found.group if found else self.wish and self.wish.group,
-            "spec": found.spec if found else (self.wish.spec if self.wish else {}),
+            "spec": self.spec,
             "memory_mib": found.memory_mib if found else self.wish and self.wish.memory_mib,
             "cpus": found.cpus if found else self.wish and self.wish.cpus,
             "accelerator": found.hardware["domain_type"] if found else None,
@@ -92,6 +99,7 @@ class Machine:
             "report_expected": self.report_expected,
             "console_tail": tail,
             "drift": self.drift,
+            "dns_missing": [address for address, there in self.dns.items() if not there],
             "actions": self.actions,
             "problem": self.problem or (self.report_error.message if self.report_error else None),
         }
@@ -114,7 +122,8 @@ class Machine:
         """For a diff: no spec, which may be long."""
         if self.found is None:
             return {"state": "absent"}
-        return {"state": "running" if self.running else "stopped", **self.found.hardware}
+        dns = {"dns": [address for address, there in self.dns.items() if there]} if self.dns else {}
+        return {"state": "running" if self.running else "stopped", **self.found.hardware, **dns}
 
 
 class Machines:
@@ -143,6 +152,7 @@ class Machines:
         self._sleep = sleep
         self._pools = pools
         self._state_dir = state_dir
+        self._dns = NetworkDns(host, check)
         self._found = self._survey()
 
     def uuids(self) -> list[str]:
@@ -177,6 +187,17 @@ class Machines:
                     "problem": about.problem if named or not about.problem else "it cannot be read",
                 }
             )
+        return told
+
+    def dns(self, service: str | None) -> dict[str, dict[str, t.Any]]:
+        """What networks' DNS is good for, and which of its entries are of no machine of the host: see NetworkDns.told.
+
+        :param service: names are told that its machines may have.
+        """
+        told = self._dns.told([(about.owner, about.spec) for _domain, about in self._found if about.owner])
+        for network in told.values():
+            for entry in network["entries"]:
+                entry["names"] = [name for name in entry["names"] if service and may_be_of(service, name)]
         return told
 
     def others(self, tenant: str | None) -> dict[str, int]:
@@ -222,6 +243,7 @@ class Machines:
         problems = [machine.problem for machine in machines if machine.problem]
         problems += [*self._memory_problems(new), *self._network_problems(needing_network)]
         problems += self._hardware_problems(new, platform.domain_type)
+        problems += [told for machine in machines for told in self._dns.problems(machine.owner, machine.spec)]
         # Those that exist have their disks, and whoever only wants them to run need not repeat them.
         problems += [
             f"disks: {machine.owner.machine} is to be defined and has none; at least one is needed."
@@ -372,6 +394,8 @@ class Machines:
     def _remove_one(self, machine: Machine, path: str, keep_firmware: bool, keep_files: bool = False) -> None:
         if machine.domain:
             machine.actions.append("removed")
+            # Before the domain, which says what is the machine's own.
+            self._dns.remove(machine.owner, machine.spec)
             if not self._check:
                 machine.domain.destroy()
                 if keep_files:
@@ -405,6 +429,7 @@ class Machines:
         machine = Machine(owner, wish, domain, about)
         try:
             machine.running = domain.running()
+            machine.dns = self._dns.there(owner, about.spec)
         except FleetError as error:
             machine.fail("unknown", error.message)
         self._read_report(machine)
@@ -542,6 +567,10 @@ class Machines:
             machine.drift = drift(wanted, machine.found, wish)
             if machine.domain and machine.domain.autostart() != wish.autostart:
                 machine.drift.append({"path": "autostart", "from": not wish.autostart, "to": wish.autostart})
+        # Before it starts: those who look for it by its name then find it as soon as it answers.
+        if self._dns.ensure(machine.owner, machine.spec):
+            machine.actions.append("named")
+        machine.dns = dict.fromkeys(self._dns.there(machine.owner, machine.spec), True)
         if start and not machine.running:
             self._start(machine, platform)
         self._read_report(machine)

@@ -34,6 +34,11 @@ class Owner:
         return f"{self.service}-{self.machine}"
 
     @property
+    def host_names(self) -> tuple[str, str]:
+        """By which other machines may find it."""
+        return host_names(self.domain, self.service, self.machine)
+
+    @property
     def domain_uuid(self) -> str:
         return str(uuid.uuid5(_NAMESPACE, f"domain/{self}"))
 
@@ -52,6 +57,19 @@ class Owner:
 
     def __str__(self) -> str:
         return f"{self.tenant}/{self.service}/{self.machine}"
+
+
+def host_names(name: str, service: str, machine: str) -> tuple[str, str]:
+    """A machine's names in hosts files and in DNS: none of them can be one such as github.com, which others look for.
+
+    :param name: that of its domain, with the tenant in front where two tenants have the same names.
+    """
+    return name, f"{machine}.{service}.internal"
+
+
+def may_be_of(service: str, name: str) -> bool:
+    """Whether a host name may be that of one of a service's machines."""
+    return name.startswith(f"{service}-") or name.endswith(f".{service}.internal")
 
 
 def checked_owner(tenant: t.Any, service: t.Any, machine: t.Any, option: str) -> Owner:

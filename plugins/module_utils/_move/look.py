@@ -22,7 +22,7 @@ from .._errors import FleetError
 from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
 from .._machine import domain as domains
-from .._machine import media
+from .._machine import media, network_dns
 from .._machine.domain import Description
 from .._machine.files import leftovers
 from .._machine.hardware import attached, cards, host_devices
@@ -152,6 +152,7 @@ def _told(
         "machine_type": None if system is None else system.get("machine"),
         "arch": None if system is None else system.get("arch"),
         "networks": [{key: card[key] for key in cards.KIND_NAMES if card.get(key)} for card in about.hardware["networks"]],
+        "dns": [{**entry._asdict(), "names": list(entry.names)} for entry in network_dns.entries_of(owner, about.spec)],
         "disks": [disk for disk in own if disk],
         "home": home,
         "seeded": about.seed is not None,

@@ -17,6 +17,7 @@ from .._machine.domain import describe
 from .._machine.hardware.board import UEFI, UEFI_SECURE, nvram_name
 from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, LibvirtHost
 from .._machine.moves import ARRIVED, ARRIVING, TARGET, Entry, is_of_run
+from .._machine.network_dns import NetworkDns
 from .._machine.owner import Owner
 from .._machine.starting import checked_chains
 from .._relay.wire.tls import Contexts
@@ -176,6 +177,10 @@ class Target:
         about = describe(xml)
         if about.owner != owner or about.uuid != owner.domain_uuid:
             raise MoveFailed(f"The definition that has come is not that of {owner.machine}.")
+        # As long as the source can keep it.
+        refused = NetworkDns(libvirt).problems(owner, about.spec)
+        if refused:
+            raise MoveFailed(f"{owner.machine}: {' '.join(refused)}")
         domain = libvirt.domain(owner.domain_uuid) or libvirt.define(xml, owner.domain)
         checked_chains(about, owner, self._host.pools.values())
         if arrival.running and domain.power() == OFF:
@@ -197,6 +202,7 @@ class Target:
                 check_run(entry, run, owner.machine)
                 home = owner.directory(self._host.pools[entry.home])
                 self._go_on(domain, entry, owner)
+                NetworkDns(libvirt).ensure(owner, describe(domain.xml()).spec)
                 part = self._part(home)
                 self._host.assign(owner.tenant, owner.service, numbers, lambda old: with_part(old, part, owner))
                 for name in (DEFINITION, RECORD):

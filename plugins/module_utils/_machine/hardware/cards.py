@@ -236,8 +236,8 @@ def order_mistakes(cards: t.Sequence[Card]) -> t.Iterator[tuple[int, str]]:
 def lacks(card: Card, facts: Facts) -> Problems:
     """What a host does not have for it, as the end of a sentence that begins with the host's name.
 
-    :param facts: ``networks`` (whether each is active), ``vlan_networks`` (those that tag), ``bridges``, ``open_vswitch`` and
-        ``interfaces``; None for what is not known.
+    :param facts: ``networks`` (whether each is active), ``vlan_networks`` (those that tag), ``dns`` (why a network has none),
+        ``bridges``, ``open_vswitch`` and ``interfaces``; None for what is not known.
     """
     kind = kind_of(card)
     if kind is None:
@@ -252,6 +252,9 @@ def lacks(card: Card, facts: Facts) -> Problems:
             yield (
                 f"has no VLANs on the network {name!r}, which is not one over Open vSwitch; those that have: {', '.join(tagging) or 'none'}"
             )
+        reason = ((facts.get("dns") or {}).get(name) or {}).get("problem") if card.get("dns_entry") else ""
+        if reason:
+            yield f"cannot give its machines an entry in the DNS of the network {name!r}, which {reason}; leave dns_entry out"
         return
     if kind.name == "bridge" and name in (facts.get("open_vswitch") or ()):
         yield f"has {name!r} as a bridge of Open vSwitch; write open_vswitch: {name}"

@@ -291,13 +291,12 @@ class Connection:
         """
         if header.kind not in protocol.CHUNKS or self._channel is None:
             return
-        rest = (self._asked | self._ahead) - {header.number}
         if self._dismissed_at is not None:
             if self._part_at is None:
-                self._recall(self._channel, rest)
+                self._recall(self._channel, (self._asked | self._ahead) - {header.number})
             self._part_at = self._transfer.clock()
-        elif self._order.recall and self._order != self._obeyed and rest:
-            self._recall(self._channel, rest)
+        elif self._order.recall and self._order != self._obeyed:
+            self._recall(self._channel, (self._asked | self._ahead) - {header.number})
 
     def _check(self) -> None:
         """:raises RelayError: if what comes here is not needed any more."""

@@ -35,8 +35,10 @@ BUFFERS = 8
 # How often it is decided anew from whom to fetch, if nothing happens.
 TICK_S = 0.25
 
-# How often what was stored is read back for the digest of the whole.
-FOLLOW_S = 0.05
+# How often what was stored is read back for the digest of the whole: often where much comes, as the rest is read when all has
+# come; seldom where little does, as each look costs more than its bytes.
+FOLLOW_S, SLOW_FOLLOW_S = 0.05, 0.25
+FAST_BYTES_PER_S = 32 * 1024 * 1024
 FOLLOW_BYTES = 8 * 1024 * 1024
 
 
@@ -382,12 +384,14 @@ class Fetch:
 
     def _follow_stored(self) -> None:
         first = read = 0
-        while not self._stored.wait(FOLLOW_S):
+        pause = FOLLOW_S
+        while not self._stored.wait(pause):
             picker = self.transfer.chunks.picker
             if picker is None:
                 continue
             first = picker.leading(first)
             end = min(first * self._base.chunk_bytes, self._base.size_bytes)
+            pause = FOLLOW_S if end - read > FAST_BYTES_PER_S * pause else SLOW_FOLLOW_S
             # In steps: of an interrupted fetch there may be much to read, and the end of the fetch does not wait for it.
             while read < end and not self._stored.is_set():
                 read = min(end, read + FOLLOW_BYTES)

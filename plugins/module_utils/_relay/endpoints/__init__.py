@@ -44,13 +44,18 @@ class Stream(t.Protocol):
     def send(self, view: memoryview) -> int:
         """How much of it was sent, at least one byte. :raises StreamTimeout: OSError."""
 
-    def receive_into(self, view: memoryview) -> int:
-        """How much arrived; 0 for the end. :raises StreamTimeout: OSError."""
+    def receive_into(self, view: memoryview, least: int = 1) -> int:
+        """How much arrived; 0 for the end. :raises StreamTimeout: OSError.
+
+        :param least: if nothing is there yet, bytes to sleep for, so that few of them do not wake the thread. So many are still to
+            come. What has come when the time is over stays for the next call.
+        """
 
     def readable(self) -> bool:
         """Whether bytes wait that were received already and that a poll of the descriptor would not show."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """A descriptor to poll, which shows each byte."""
 
     def abort(self) -> None: ...
 

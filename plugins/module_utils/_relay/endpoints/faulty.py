@@ -100,7 +100,7 @@ class FaultyStream:
     def send(self, view: memoryview) -> int:
         return self._inner.send(view)
 
-    def receive_into(self, view: memoryview) -> int:
+    def receive_into(self, view: memoryview, least: int = 1) -> int:
         for limit in (self._cut_after, self._stall_after):
             if limit is not None:
                 view = view[: max(0, limit - self._received)]
@@ -109,7 +109,7 @@ class FaultyStream:
                 raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
             self._aborted.wait(self._timeout)
             raise StreamTimeout
-        count = self._inner.receive_into(view)
+        count = self._inner.receive_into(view, min(least, len(view)))
         if self._flip_at is not None and self._received <= self._flip_at < self._received + count:
             view[self._flip_at - self._received] ^= 0x04
         self._received += count

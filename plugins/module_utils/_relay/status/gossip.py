@@ -79,6 +79,18 @@ def shallow_candidates(host: str, hosts: t.Iterable[str]) -> list[str]:
     return [ranked[one] for one in dict.fromkeys((*above, *before))][:MAX_CANDIDATES]
 
 
+class _Line:
+    """What one line has told, and whether it will tell the rest by itself at its time: then it need not be woken for it."""
+
+    def __init__(self, generation: int) -> None:
+        self.waker = Waker()
+        self.cursor = 0
+        self.generation = generation
+        self.planned = False
+        # What it waits with cannot wait long.
+        self.urgent = False
+
+
 class Gossip:
     """What this node knows of the fleet, and the threads that tell and hear it.
 
@@ -105,7 +117,7 @@ class Gossip:
         self._table = table.StatusTable(host, born, clock())
         self._arrivals: dict[str, Eta] = {}
         self._parents: list[str] = []
-        self._wakers: set[Waker] = set()
+        self._open: set[_Line] = set()
         self._numbers = itertools.count(1)
         self._generation = 0
         self._lines: dict[str, int] = {}
@@ -300,42 +312,42 @@ class Gossip:
     def _talk(self, channel: Channel, told: table.News | None = None) -> None:
         """Tell and hear until the other side leaves or falls silent. :raises RelayError:"""
         via = next(self._numbers)
-        waker = Waker()
         with self._lock:
-            self._wakers.add(waker)
+            line = _Line(self._generation)
+            self._open.add(line)
             self._table.connected(channel.peer, 1)
-            generation = self._generation
-        cursor, sent_at = 0, self._clock() - CALM_S
+        sent_at = self._clock() - CALM_S
         again_at = self._clock() - AGAIN_S
         try:
             while not self._stop.is_set():
                 if told is not None:
                     self._take(told, channel.peer, via)
                     if told.again and self._clock() - again_at >= AGAIN_S:
-                        cursor, again_at = 0, self._clock()
+                        line.cursor, again_at = 0, self._clock()
                 told = None
                 now = self._clock()
                 with self._lock:
-                    again = self._generation != generation
-                    generation = self._generation
-                    urgent = again or self._table.has_urgent_news(cursor)
-                    due = sent_at + (URGENT_S if urgent else CALM_S)
-                    fresh = again or self._table.has_news(cursor)
+                    again = self._generation != line.generation
+                    line.generation = self._generation
+                    line.urgent = again or self._table.has_urgent_news(line.cursor)
+                    due = sent_at + (URGENT_S if line.urgent else CALM_S)
+                    fresh = again or self._table.has_news(line.cursor)
+                    line.planned = fresh and due > now
                     items: list[str] = []
                     if fresh and due <= now:
-                        items, cursor = self._table.news(cursor, via, now)
+                        items, line.cursor = self._table.news(line.cursor, via, now)
                 if items or again:
                     channel.send(protocol.NEWS, 0, table.encode(items, again))
                     sent_at = now
                 seconds = channel.heartbeat_s
                 if fresh and due > now:
                     seconds = min(seconds, due - now)
-                told = self._listen(channel, waker, seconds)
+                told = self._listen(channel, line.waker, seconds)
         finally:
             with self._lock:
-                self._wakers.discard(waker)
+                self._open.discard(line)
                 self._table.connected(channel.peer, -1)
-            waker.close()
+            line.waker.close()
 
     def _listen(self, channel: Channel, waker: Waker, seconds: float) -> table.News | None:
         """The next news; None if something else is to be done first."""
@@ -363,5 +375,7 @@ class Gossip:
                 self._wake()
 
     def _wake(self) -> None:
-        for waker in self._wakers:
-            waker.wake()
+        for line in self._open:
+            urgent = line.generation != self._generation or self._table.has_urgent_news(line.cursor)
+            if not line.planned or (urgent and not line.urgent):
+                line.waker.wake()

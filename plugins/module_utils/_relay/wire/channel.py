@@ -27,6 +27,11 @@ STUCK_SEND_S = 30.0
 FRAME_S = 10.0
 FRAME_BYTES_PER_S = 4096
 
+# While a payload comes, the thread is woken about so often, and for so many bytes at the latest. Each time costs more than the
+# bytes of a segment, as what it works with has left the processor's caches.
+WAKE_S = 0.05
+WAKE_BYTES = 128 * 1024
+
 # A payload grows as it comes: what its header claims costs nothing.
 _STEP_BYTES = 4096
 
@@ -55,6 +60,8 @@ class Channel:
         self._count = count
         # The end of what is being done with this peer, and what that is.
         self._end: tuple[float, str, type[RelayError]] | None = None
+        # For how many bytes it is worth to wake, by the speed of the last payload.
+        self._worth = 1
         self.received_bytes = 0
         stream.set_timeout(self._heartbeat_s)
 
@@ -152,7 +159,9 @@ class Channel:
         buffer = place(header)
         if buffer is None:
             return header, self._grow(header)
+        begin = self._clock()
         self._fill(buffer, between=lambda: between(header))
+        self._worth = min(WAKE_BYTES, int(len(buffer) / max(self._clock() - begin, 1e-6) * WAKE_S))
         return header, buffer
 
     def receive_frame(self, kind: int) -> tuple[protocol.Header, memoryview]:
@@ -191,8 +200,10 @@ class Channel:
             longest = longest_s(len(view))
         while view:
             try:
-                count = self.stream.receive_into(view)
+                count = self.stream.receive_into(view, min(self._worth, len(view)))
             except StreamTimeout:
+                # It comes more slowly than before, and any byte is a sign of life.
+                self._worth = 1
                 self.check_silence()
                 if beat:
                     self.beat()

@@ -25,6 +25,9 @@ KEEPALIVE_IDLE_S = 4
 KEEPALIVE_INTERVAL_S = 2
 KEEPALIVE_PROBES = 4
 
+# The longest TLS record, with what encryption adds to it.
+RECORD_BYTES = 16384 + 512
+
 
 def tune(connection: socket.socket) -> None:
     """Small frames go at once; a peer that lost power is noticed by the kernel too."""
@@ -58,32 +61,60 @@ def listen(address: str, first: int, last: int, preferred: int | None = None) ->
 
 
 class SocketStream:
+    """It sleeps by itself: Python's own waiting would wake for each segment that comes."""
+
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self._socket.setblocking(False)
+        self._timeout = 1.0
+        # Bytes for which the kernel wakes who waits for the socket.
+        self._wakes_at = 1
 
     def set_timeout(self, seconds: float) -> None:
-        self._socket.settimeout(seconds)
+        self._timeout = seconds
 
     def send(self, view: memoryview) -> int:
-        try:
-            return self._socket.send(view)
-        except (socket.timeout, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise StreamTimeout from error
-        except ValueError as error:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+        while True:
+            try:
+                return self._socket.send(view)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(select.POLLOUT)
+            except ssl.SSLWantReadError:
+                self._wake_at(1)
+                self._wait(select.POLLIN)
+            except ValueError as error:
+                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
 
-    def receive_into(self, view: memoryview) -> int:
-        try:
-            return self._socket.recv_into(view)
-        except (socket.timeout, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise StreamTimeout from error
-        except ValueError as error:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+    def receive_into(self, view: memoryview, least: int = 1) -> int:
+        while True:
+            try:
+                return self._socket.recv_into(view)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                # A TLS record that is here in part has left the socket.
+                self._wake_at(max(1, least - RECORD_BYTES))
+                self._wait(select.POLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.POLLOUT)
+            except ValueError as error:
+                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+
+    def _wait(self, event: int) -> None:
+        """:raises StreamTimeout:"""
+        poller = select.poll()
+        poller.register(self._socket, event)
+        if not poller.poll(math.ceil(self._timeout * 1000)):
+            raise StreamTimeout
+
+    def _wake_at(self, count: int) -> None:
+        if count != self._wakes_at:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wakes_at = count
 
     def readable(self) -> bool:
         return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def fileno(self) -> int:
+        self._wake_at(1)
         return self._socket.fileno()
 
     def abort(self) -> None:

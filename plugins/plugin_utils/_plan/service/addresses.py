@@ -69,6 +69,10 @@ SCHEMAS: dict[str, dict[str, t.Any]] = {
         "description": "domains in which names are searched are a list",
         "examples": ["[example.org]"],
     },
+    "dns_entry": {
+        "type": "boolean",
+        "description": "true (the DNS of the libvirt network knows the machine's names and addresses) or false (it does not) is expected",
+    },
     "routes": {
         "type": "array",
         "minItems": 1,
@@ -89,6 +93,8 @@ SCHEMAS: dict[str, dict[str, t.Any]] = {
     },
 }
 NAMES = tuple(SCHEMAS)
+# What the guest is told; an entry in the DNS is the host's.
+_OF_GUEST = tuple(name for name in NAMES if name != "dns_entry")
 
 
 class Block(t.NamedTuple):
@@ -187,7 +193,7 @@ def addresses_of(card: Card, machine: str) -> dict[str, str]:
 
 def is_fixed(networks: Sequence[Card]) -> bool:
     """Whether the guest is told how its cards are set up; if not, it asks by DHCP, as it always did."""
-    return any(card.get(name) is not None for card in networks for name in NAMES)
+    return any(card.get(name) is not None for card in networks for name in _OF_GUEST)
 
 
 def network_config(networks: Sequence[Card], macs: Sequence[str]) -> dict[str, t.Any]:
@@ -292,7 +298,8 @@ def address_mistakes(groups: Sequence[Group]) -> Iterator[tuple[int, int, str, s
 
 
 def _card_mistakes(card: Card, group: Group) -> Iterator[tuple[str, str]]:
-    used = [name for name in NAMES if card.get(name) is not None]
+    yield from _dns_entry_mistakes(card)
+    used = [name for name in _OF_GUEST if card.get(name) is not None]
     if not used:
         return
     if customization.kind_of(group) not in (CLOUD_INIT, CLOUDBASE):
@@ -309,6 +316,16 @@ def _card_mistakes(card: Card, group: Group) -> Iterator[tuple[str, str]]:
     for key, gateway in VERSIONS.values():
         if card.get(gateway) is not None and card.get(key) is None:
             yield gateway, f"there is no {key} to go with it; give both, or leave it to DHCP"
+
+
+def _dns_entry_mistakes(card: Card) -> Iterator[tuple[str, str]]:
+    if not card.get("dns_entry"):
+        return
+    kind = cards.kind_of(card)
+    if kind is not None and kind.name != "network":
+        yield "dns_entry", f"only libvirt's networks have a DNS, and the card is on a {kind.word}; leave it out"
+    elif all(card.get(key) is None for key, _gateway in VERSIONS.values()):
+        yield "dns_entry", "the card has no address that is known before its machine runs; give it an address or address6"
 
 
 def _blocks(given: str | Sequence[str], version: int, group: Group) -> Iterator[tuple[Block | None, str]]:

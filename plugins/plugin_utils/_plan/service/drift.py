@@ -19,8 +19,10 @@ from ..types import Manifest
 from . import addresses, customization, resources
 
 Difference = dict[str, t.Any]
+Machine = Mapping[str, t.Any]
 
 _GIB = 1024**3
+_DNS = "dns"
 # Hexadecimal digits of the digest by which a changed key of user data is told. So few that they confirm no guessed
 # password; that something has changed at all is told by the digest of the whole.
 _KEY_DIGITS = 4
@@ -89,6 +91,12 @@ def _differences(found: Mapping[str, t.Any], wanted: Mapping[str, t.Any], path: 
             yield {"path": here, "found": old, "wanted": new}
 
 
+def dns_drift(found: Machine) -> Iterator[Difference]:
+    """Addresses of a machine that its network's DNS ought to know. A deployment mends that, whatever it leaves alone otherwise."""
+    for address in found.get("dns_missing") or ():
+        yield {"path": _DNS, "found": None, "wanted": address}
+
+
 # --- text --------------------------------------------------------------------------------------
 
 
@@ -127,6 +135,8 @@ def _sentence(difference: Difference) -> str:
     path = str(difference["path"])
     if path == "xml":
         return "xml has changed"
+    if path == _DNS:
+        return f"the entry of {difference['wanted']} is missing in the DNS of its network; a deployment makes it"
     if path == "seed":
         keys = ", ".join(difference.get("keys") or [])
         what = "customization" if "config" in keys or "cloudbase" in keys else "cloud-init"

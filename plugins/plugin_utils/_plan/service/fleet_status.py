@@ -16,7 +16,7 @@ from ....module_utils._untrusted import Malformed
 from ..placement.numbering import Numbers, candidates, known_numbers
 from ..placement.storage import likely_storage_of
 from ..types import Manifest
-from .drift import drift, machine_spec
+from .drift import dns_drift, drift, machine_spec
 from .networks import networks_of
 from .observation import checked_status
 from .report import one_line
@@ -191,6 +191,7 @@ class _Fleet:
             "bases": list(dict.fromkeys(disk["chain"][-1]["title"] for disk in disks if disk["chain"])),
             "reported": (told.get("report") or {}).get("status"),
             "spec": dict(told.get("spec") or {}),
+            "dns_missing": list(told.get("dns_missing") or []),
             "drift": [],
             "surplus": False,
             "problem": told.get("problem"),
@@ -392,6 +393,7 @@ def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entr
         "bases": [],
         "reported": None,
         "spec": {},
+        "dns_missing": [],
         "drift": [],
         "surplus": False,
         "problem": f"cannot be known: {why}",
@@ -441,7 +443,7 @@ def _compare(
     for machine in mine:
         group = roles.get(machine["role"])
         if machine["known"] and group is not None and not group.get("from_source"):  # what its template is, is not known here
-            machine["drift"] = drift(machine["spec"], _spec(machine, group, manifest))
+            machine["drift"] = [*drift(machine["spec"], _spec(machine, group, manifest)), *dns_drift(machine)]
     hosts = _as_observed(fleet, tenant, service, mine)
     manifest = t.cast("Manifest", with_counts(manifest, hosts)[0])
     known = known_numbers(service, hosts)

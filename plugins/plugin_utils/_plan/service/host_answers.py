@@ -87,6 +87,7 @@ _MOVING = all_of(
         problem=line,
         bound=_TEXTS,
         bound_off=_TEXTS,
+        dns=list_of(has(network=line, address=name, names=list_of(line, 10)), 1000),
     ),
 )
 # The names of what was moved stand in ``disks``.

@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ....module_utils._errors import FleetError
+from ....module_utils._machine.owner import host_names
 from .machine_hosts import machine_hosts
 
 _MARK = re.compile(r"^# (BEGIN|END) basecast\.fleet (\S+)/(\S+)$")
@@ -54,7 +55,7 @@ def _told(status: object) -> dict[Key, Lines]:
         about = host["variables"]
         if about["machine_address"] is not None:
             # Hosts say what services and machines are called: no machine may take a name such as github.com on the controller.
-            names = f"{host['name']} {about['machine_name']}.{about['machine_service']}.internal"
+            names = " ".join(host_names(host["name"], about["machine_service"], about["machine_name"]))
             block = found.setdefault((about["machine_tenant"], about["machine_service"]), {})
             block[host["name"]] = f"{about['machine_address']} {names}"
     return found

@@ -487,7 +487,7 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
         # The machines have what their source has: see with_templates.
         **({"from_source": True} if "source" in group else {}),
         "disks": [_disk(disk, (*path, "disks", index), places, differencing) for index, disk in disks if not attached.kind_of(disk)],
-        "networks": [{"model": "virtio", **network} for network in group.get("networks", [{"network": "default"}])],
+        "networks": [_card(network) for network in group.get("networks", [{"network": "default"}])],
         **customized,
         **scale_rules.normalised(group),
         # Two machines of a host cannot have one disk.
@@ -502,6 +502,11 @@ def _group(group: dict[str, t.Any], path: Path, places: Places, differencing: bo
             **{f"{key}[{at}]": places(*path, key, at) for key in ("host_devices", "shares") for at, _one in enumerate(group.get(key, []))},
         },
     }
+
+
+def _card(network: Document) -> dict[str, t.Any]:
+    # No entry in the DNS is the same as nothing said of it.
+    return {"model": "virtio", **{key: value for key, value in network.items() if (key, value) != ("dns_entry", False)}}
 
 
 def _disk(disk: dict[str, t.Any], path: Path, places: Places, differencing: bool) -> dict[str, t.Any]:

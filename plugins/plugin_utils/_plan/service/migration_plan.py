@@ -21,6 +21,7 @@ from ..placement import Observed, Settings, answers, storage_of
 from ..placement.fleet import usable_bytes
 from ..placement.one_more import place_one_more
 from ..types import Manifest
+from . import dns_entries
 from .manifest import parse_manifest
 from .migration_looks import FORMAT, Looks, Request, records_of, seen_of, unknown_of
 from .migration_steps import key_of
@@ -403,6 +404,9 @@ def _manifest(
     for group, (_source, one) in zip(parsed["machines"], wanted, strict=True):
         for parsed_disk, disk in zip(group["disks"], one["disks"], strict=True):
             parsed_disk["size_bytes"] = disk["size_bytes"]
+        # Its addresses are its guest's, and no matter of the plan; what its host needs for its names is.
+        known = {entry["network"] for entry in one.get("dns") or ()}
+        group["networks"] = [{**card, **({"dns_entry": True} if card.get("network") in known else {})} for card in group["networks"]]
     return parsed
 
 
@@ -471,6 +475,7 @@ def _take(
         move["bytes"] = sum(disk["allocated_bytes"] for disk in one["disks"] if disk["pool"] not in kept)
         plan["problems"] += _apart(one, source, host, kept)
         plan["problems"] += _conflicts(one, host, seen, context)
+        plan["problems"] += dns_entries.conflicts(dns_entries.told(one), one["machine"], host, context.observed)
     plan["problems"] += _full_pools(plan, wanted, context)
     _note_bases(plan, found, wanted, looks)
     plan["addresses"] = {move["target"]: context.observed[move["target"]].get("address") for move in plan["moves"]}

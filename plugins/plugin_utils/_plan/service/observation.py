@@ -126,6 +126,7 @@ _MACHINE = all_of(
         macs=list_of(name, 1000),
         report=mapping,
         report_expected=flag,
+        dns_missing=list_of(name, 1000),
         problem=line,
     ),
 )
@@ -198,6 +199,7 @@ _HOST = fields(
         interfaces=list_of(name, 10_000),
         open_vswitch=list_of(name, 10_000),
         vlan_networks=list_of(line, 10_000),
+        dns=by_name(fields(problem=line, entries=list_of(has(address=name, names=list_of(line, 1000)), 10_000)), 10_000),
         watchdogs=list_of(name, 100),
         most_cpus=count,
         readonly_shares=flag,
@@ -308,6 +310,7 @@ _STATUS_MACHINE = all_of(
         cpus=count,
         macs=list_of(name, 1000),
         addresses=list_of(has(address=_address, source=name), 1000),
+        dns_missing=list_of(name, 1000),
         report=fields(hostname=line, status=line),
         problem=line,
     ),

@@ -25,6 +25,7 @@ from .addresses import address_problems
 from .adoption import Candidates, adoptions, sound, wanted_files, with_held
 from .bases import base_of, look_at_files, note_demand
 from .claims import claims_of, with_rivals
+from .dns_entries import dns_problems, missing_entries
 from .drift import drift, machine_spec
 from .host_work import work_of
 from .identity import identity_problems, unreadable
@@ -173,7 +174,7 @@ def _plan_without(
     problems += identity_problems(manifest, placement["assignments"], hosts)
     groups_by_name = {group["name"]: group for group in manifest["machines"]}
     machines = [_machine(entry, groups_by_name[entry["group"]], manifest, hosts) for entry in placement["assignments"]]
-    problems += address_problems(manifest, machines, hosts)
+    problems += [*address_problems(manifest, machines, hosts), *dns_problems(manifest, machines, hosts)]
     of_cards, card_notes = mac_problems(manifest, machines, hosts)
     problems += of_cards
     for machine in machines:
@@ -233,6 +234,7 @@ def _plan_without(
             *tight_pools(work, bases, hosts),
             *clock_notes(relay_hosts, hosts),
             *card_notes,
+            *missing_entries(machines, hosts),
         ],
         "problems": problems,
     }

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, Disk, MachineWish
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError, NetworkXml
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 CAPABILITIES = """<capabilities><guest><arch name='x86_64'>
@@ -171,6 +171,8 @@ class FakeHost:
     def __init__(self) -> None:
         self.known: list[FakeDomain] = []
         self.active = {"default": True, "lost": False}
+        self.live: dict[str, str] = {}  # definitions of networks
+        self.lasting: dict[str, str] = {}
         self.bridges = {"br0"}
         self.kvm = False
         self.memory = 4096
@@ -221,6 +223,27 @@ class FakeHost:
 
     def networks(self) -> dict[str, bool]:
         return self.active
+
+    def network_xmls(self) -> dict[str, NetworkXml]:
+        return {name: NetworkXml(self.live.get(name), self.lasting.get(name)) for name in {**self.live, **self.lasting}}
+
+    def update_dns(self, network: str, entry: str, add: bool, lasting: bool) -> None:
+        """As libvirt does it: what is taken out has to be one entry, and what is added no second one of an address."""
+        half = self.lasting if lasting else self.live
+        root, host = ET.fromstring(half[network]), ET.fromstring(entry)
+        dns = root.find("dns")
+        dns = ET.SubElement(root, "dns") if dns is None else dns
+        asked = {name.text for name in host}
+        found = [
+            one for one in dns if one.get("ip") == host.get("ip") or (not add and asked & {name.text for name in one.iterfind("hostname")})
+        ]
+        if len(found) != (0 if add else 1):
+            raise LibvirtError(f"libvirt could not change the DNS of the network {network}: {len(found)} matching entries")
+        if add:
+            dns.append(host)
+        else:
+            dns.remove(found[0])
+        half[network] = ET.tostring(root, "unicode")
 
     def has_interface(self, name: str) -> bool:
         return name in self.bridges

@@ -24,7 +24,7 @@ def test_machines_and_everything_beside_them_are_told(host: FakeHost, make_wish:
     assert told["known"] and [machine["machine"] for machine in told["machines"]] == ["web-1"]
     assert "actions" not in told["machines"][0] and "drift" not in told["machines"][0]
     assert [domain["domain"] for domain in told["domains"]] == ["other-db-1", "shop-web-1"]
-    assert told["memory_mib"] == host.memory
+    assert told["memory_mib"] == host.memory and told["offers"]["dns"] == {}
     assert (told["networks"], told["bridges"]) == ({"default": True, "lost": False}, ["br0"])
 
 

@@ -772,3 +772,44 @@ def test_labels_are_left_alone_in_the_models_of_the_host(host: t.Any, machines: 
     machines().ensure([make_wish()], start=True)
     assert '<seclabel model="selinux" relabel="no" />' in host.known[0].xml()
     assert '<seclabel model="dac" relabel="no" />' in host.known[0].xml()
+
+
+# Names in the DNS of networks
+
+NAMED = {"networks": [{"network": "default", "address": "192.0.2.10/24", "dns_entry": True}]}
+LAN = "<network><name>default</name><ip address='192.0.2.1'/></network>"
+
+
+def test_a_machine_is_named_before_it_starts_and_no_longer_when_gone(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    host.live["default"] = host.lasting["default"] = LAN
+    wish, known = make_wish(spec=NAMED), []
+    host.on_start = lambda _domain: known.append("web-1.shop.internal" in host.live["default"])
+    (predicted,) = machines(check=True).ensure([wish], start=True)
+    assert predicted.actions == ["defined", "named", "started"] and "192.0.2.10" not in host.live["default"]
+    (made,) = machines().ensure([wish], start=True)
+    assert made.actions == ["defined", "named", "started"] and known == [True]
+    assert made.shown()["dns"] == ["192.0.2.10"] and made.result()["dns_missing"] == []
+    assert _only(machines().ensure([wish], start=True)).actions == []
+    host.live["default"] = LAN
+    (seen,) = machines().query("default", "shop")
+    assert seen.result()["dns_missing"] == ["192.0.2.10"] and seen.shown()["dns"] == []
+    assert _only(machines().ensure([wish], start=True)).actions == ["named"]
+    machines(check=True).remove([wish.owner], {wish.owner: wish.directory})
+    assert "192.0.2.10" in host.live["default"]
+    machines().remove([wish.owner], {wish.owner: wish.directory})
+    assert "192.0.2.10" not in host.live["default"] + host.lasting["default"]
+
+
+def test_nothing_changes_where_a_name_is_taken(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    host.live["default"] = LAN.replace("<ip", "<dns><host ip='192.0.2.10'><hostname>printer</hostname></host></dns><ip")
+    with pytest.raises(MachinesFailed, match=r"The DNS of the network default has 192\.0\.2\.10 as printer"):
+        machines().ensure([make_wish(spec=NAMED)], start=True)
+    assert host.known == []
+
+
+def test_names_of_other_services_are_not_told(host: t.Any, machines: t.Any, make_wish: t.Any) -> None:
+    hosts = "".join(f"<host ip='192.0.2.{at}'><hostname>{name}</hostname></host>" for at, name in ((7, "printer"), (8, "shop-db-1")))
+    host.live["default"] = LAN.replace("<ip", f"<dns>{hosts}</dns><ip")
+    machines().ensure([make_wish(spec=NAMED)], start=False)
+    told = [{"address": "192.0.2.7", "names": []}, {"address": "192.0.2.8", "names": ["shop-db-1"]}]
+    assert machines().dns("shop") == {"default": {"problem": "", "entries": told}}

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import InvalidOption
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner, checked_owner
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner, checked_owner, may_be_of
 
 
 def test_identifiers_never_change() -> None:
@@ -18,6 +18,7 @@ def test_identifiers_never_change() -> None:
     assert owner.domain_uuid == "d62a21f7-7942-5033-9370-5f97983b6cdd"
     assert owner.instance_id == "65e14f41-9529-56c3-a729-cc494a596f38"
     assert owner.mac(0) == "52:54:00:df:a8:6b"
+    assert owner.host_names == ("shop-web-1", "web-1.shop.internal")
     assert owner.directory("/pool") == "/pool/machines/shop/web-1"
 
 
@@ -40,3 +41,11 @@ def test_names_that_could_leave_their_place_are_refused(tenant: t.Any, service: 
     with pytest.raises(InvalidOption) as error:
         checked_owner(tenant, service, machine, "machines[0].machine")
     assert error.value.fields["option"] == option
+
+
+@pytest.mark.parametrize(
+    ("name", "may_be"),
+    [("shop-web-1", True), ("web-1.shop.internal", True), ("shop", False), ("workshop-web-1", False), ("web-1.workshop.internal", False)],
+)
+def test_names_that_a_service_may_have(name: str, may_be: bool) -> None:
+    assert may_be_of("shop", name) is may_be

@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.network_dns import NetworkDns
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+from ansible_collections.basecast.fleet.plugins.module_utils._move import target
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import MoveFailed, Numbers
 from ansible_collections.basecast.fleet.plugins.module_utils._move.incoming import Disk
 from ansible_collections.basecast.fleet.plugins.module_utils._move.target import Arrival, Target
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
 Make = t.Callable[..., Known]
+XML_NAMED = f"""<domain type='kvm'><name>shop-web-1</name><uuid>{OWNER.domain_uuid}</uuid><metadata>
+  <basecast:machine xmlns:basecast='urn:basecast:fleet:machine' tenant='default' service='shop' machine='web-1' number='1'>
+  <basecast:spec>{{"networks": []}}</basecast:spec></basecast:machine></metadata></domain>"""
 
 
 def entry(live: bool = False, running: bool = True, side: str = "target") -> Entry:
@@ -173,3 +179,20 @@ class Offering:
 def test_a_libvirt_that_cannot_take_the_machine_says_why(known: Make, libvirt: Offering, words: str) -> None:
     with pytest.raises(MoveFailed, match=words):
         Target(known(None, None).host)._check_libvirt(ARRIVAL, t.cast(t.Any, libvirt))
+
+
+def test_a_machine_that_has_come_is_named_here(known: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[Owner] = []
+    monkeypatch.setattr(NetworkDns, "ensure", lambda _self, owner, _spec: named.append(owner))
+    here = known(FakeDomain("paused"), entry())
+    Target(here.host).finish(OWNER, "r1", Numbers(2, {}))
+    assert named == [OWNER]
+
+
+def test_a_machine_whose_name_is_taken_here_stays(known: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(NetworkDns, "problems", lambda _self, owner, spec: ["It is taken."] if spec else [])
+    monkeypatch.setattr(target, "filesystem", types.SimpleNamespace(read_file=lambda _path, _largest: XML_NAMED.encode()))
+    here = known(None, entry()._replace(phase="arriving"))
+    arrival = Arrival(OWNER, "r1", "kvm1", False, True, True, "default", [], "x86_64", None, "kvm", "")
+    with pytest.raises(MoveFailed, match=r"^web-1: It is taken\.$"):
+        Target(here.host).receive(arrival)

@@ -43,10 +43,17 @@ def test_cards_that_others_made_are_told_as_they_are() -> None:
         ({"bridge": "br-ext"}, "has 'br-ext' as a bridge of Open vSwitch; write open_vswitch: br-ext"),
         ({"bridge": "br0"}, None),
         ({"open_vswitch": "br-ext", "vlan": 5}, None),
+        ({"network": "default", "dns_entry": True}, None),
+        (
+            {"network": "ovs", "dns_entry": True},
+            "cannot give its machines an entry in the DNS of the network 'ovs', which has its DNS switched off; leave dns_entry out",
+        ),
+        ({"network": "ovs"}, None),
     ],
 )
 def test_a_host_that_cannot_connect_a_card_is_told(card: dict[str, t.Any], told: str | None) -> None:
     facts = {"networks": {"default": True, "ovs": True}, "vlan_networks": ["ovs"], "bridges": ["br-ext", "br0"], "open_vswitch": ["br-ext"]}
+    facts["dns"] = {"default": {"problem": ""}, "ovs": {"problem": "has its DNS switched off"}}
     assert list(cards.lacks(card, facts)) == ([] if told is None else [told])
     assert not list(cards.lacks(card, {})), "a host that does not tell is not judged"
 

@@ -17,6 +17,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.status impor
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.gossip import FAN, shallow_candidates
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.status.table import Cadence
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import poll
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 from ansible_collections.basecast.fleet.tests.rogue import Rogue
 from hypothesis import given
@@ -269,3 +270,30 @@ def test_one_host_has_few_lines(fleet: t.Any, content: t.Any) -> None:
     assert host == "S"
     for line in [*lines, own]:
         line.close()
+
+
+def woken(line: t.Any) -> bool:
+    _stream, waker = poll(line.waker.fileno(), line.waker.fileno(), 0)
+    line.waker.clear()
+    return waker
+
+
+def test_a_line_is_woken_for_what_it_does_not_tell_by_itself() -> None:
+    def observe() -> dict[str, t.Any]:
+        return {"started": True, "settled": True, "guarded": False, "machines": (), "bases": {}}
+
+    news = gossip.Gossip("kvm1", 1, time.monotonic, lambda _host: pytest.fail("nobody is called"), threading.Event(), observe)
+    line = gossip._Line(0)
+    news._open.add(line)
+    news._wake()
+    assert woken(line)
+    line.planned = True
+    news._wake()
+    assert not woken(line)
+    # Other hosts of the run are urgent.
+    news.set_hosts(["kvm2"])
+    assert woken(line)
+    line.urgent = True
+    news.set_hosts(["kvm3"])
+    assert not woken(line)
+    line.waker.close()

@@ -197,6 +197,15 @@ def test_a_manifest_shows_what_differs(
         assert status["ok"] is not (fails and service["differs"])
 
 
+def test_a_name_that_has_gone_is_drift() -> None:
+    old = manifest(hosts=["a"], per_host=1)
+    spec = machine_spec({**old["machines"][0], "disks": [{**one, "pool": "fast"} for one in old["machines"][0]["disks"]]}, old)
+    looks = {"a": look("web-1", machines=[machine("web-1", spec=spec, dns_missing=["192.0.2.10"])])}
+    status = fleet_status(looks, manifest=old)
+    told = "drift: web-1: the entry of 192.0.2.10 is missing in the DNS of its network; a deployment makes it"
+    assert told in " ".join(" ".join(status["text"]).split()) and status["services"][0]["differs"]
+
+
 def test_a_service_that_is_nowhere_is_missing() -> None:
     status = fleet_status({"a": look(), "b": SILENT}, manifest=manifest(hosts=["a", "b"], per_host=2))
     assert status["services"][0]["missing"] == {"web": 2}

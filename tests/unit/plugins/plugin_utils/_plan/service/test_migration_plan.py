@@ -359,3 +359,21 @@ def test_snapshots_inside_a_disk_move_with_its_file(state: str, live: bool | Non
     hosts = {"a": host(held()), "b": host(held())}
     made = plan({"a": look(machine(state=state, disks=[disk(snapshots=2)])), "b": NOTHING}, hosts, {**WEB, "live": live})
     assert made["problems"] == []
+
+
+NAMED = {"networks": [{"network": "default"}], "dns": [{"network": "default", "address": "192.0.2.10", "names": ["shop-web-1"]}]}
+
+
+@pytest.mark.parametrize(
+    ("problem", "entries", "told"),
+    [
+        ("", [], None),
+        ("has its DNS switched off", [], "cannot give its machines an entry in the DNS of the network 'default'"),
+        ("", [{"address": "192.0.2.10", "names": ["printer"]}], "has 192.0.2.10 as printer, which is not an entry of web-1"),
+    ],
+)
+def test_the_target_has_to_know_the_machine(problem: str, entries: list[dict[str, t.Any]], told: str | None) -> None:
+    offers = {"dns": {"default": {"problem": problem, "entries": entries}}}
+    hosts = {"a": host(held()), "b": host(held(), networks={"default": True}, offers=offers)}
+    made = plan({"a": look(machine(**NAMED)), "b": NOTHING}, hosts, {**WEB, "to": "b"})
+    assert (told in str(made["problems"])) if told else made["problems"] == []
