@@ -33,6 +33,7 @@ MOVING: dict[str, t.Any] = {
     "machine_type": None,
     "arch": None,
     "home": None,
+    "dns": [{"network": "default", "address": "192.0.2.10", "names": ["shop-web-1"]}],
     "disks": [
         {"name": "root", "pool": "p", "path": "/p", "image_format": "raw", "allocated_bytes": 1, "size_bytes": 1, "base": None},
     ],
@@ -67,6 +68,11 @@ GOOD: dict[str, dict[str, t.Any]] = {
     "stopped": {
         "machines": [{"machine": "web-1", "running": False, "actions": ["stopped"], "problem": None, "console_tail": ["x"]}],
         "failure": {"kind": "machines_failed", "machines": [{"machine": "web-2", "running": True, "problem": "runs still"}]},
+    },
+    "upkeep": {
+        "faults": [
+            {"kind": "record", "pool": "p", "place": "/p", "found": "x", "repair": "y", "mends": True, "is_wrong": True, "mended": False}
+        ]
     },
     "verified": {"pools": {"default": {"path": "/p", "bases": [BASE], "damaged": []}}},
 }
