@@ -31,7 +31,7 @@ APART = {
 PLAYBOOK = "ansible-playbook -i inventory.yml basecast.fleet."
 WALK = (
     (PLAYBOOK + "plan -e manifest=shop.yml", "web-1"),
-    (PLAYBOOK + "plan -e manifest=shop.yml -e basecast_report_file=plan.html", "plan.html"),
+    (PLAYBOOK + "plan -e manifest=shop.yml -e basecast_report_file=plan.html", "web-1 on kvm1: to be made"),
     (PLAYBOOK + "plan -e manifest=shop.yml -e basecast_plan_file=plan.json", "web-1"),
     (PLAYBOOK + "deploy -e manifest=shop.yml -e basecast_report_file=run.html", "3 of 3 machines are there"),
     (PLAYBOOK + "deploy -e manifest=shop.yml", "3 of 3 machines are there"),
@@ -47,7 +47,7 @@ WALK = (
     (PLAYBOOK + "capture -e service=shop -e machine=web-1 -e base=shop-web -e version=7", "shop-web"),
     (PLAYBOOK + "capture -e service=shop -e machine=web-1 -e base=shop-web -e version=7-whole -e flatten=true", "shop-web"),
     (PLAYBOOK + "clone -e service=shop -e machine=web-2 -e clone_name=web-9", "web-9"),
-    (PLAYBOOK + "remove -e manifest=shop.yml -e remove=surplus", "1 machine was removed"),
+    (PLAYBOOK + "remove -e manifest=shop.yml -e remove=surplus", "1 of 1 machines are removed"),
     (PLAYBOOK + "migrate -e service=shop -e machine=web-1 -e to=kvm3", "1 of 1 machines were moved"),
     (PLAYBOOK + "migrate -e service=shop -e machine=web-1 -e to=kvm3 -e to_pool=fast", "1 of 1 machines were moved"),
     (PLAYBOOK + "migrate -e service=shop -e machine=web-1 -e to=kvm1 -e to_pool=fast", "1 of 1 machines were moved"),
@@ -61,8 +61,8 @@ WALK = (
     (PLAYBOOK + "scale -e manifest=shop.yml -e role=web -e count=8", "8"),
     (PLAYBOOK + """scale -e manifest=shop.yml -e '{"readings": {"requests": 290}}'""", "web"),
     (PLAYBOOK + "power_off -e service=shop", "8 of 8 machines are powered off"),
-    (PLAYBOOK + "remove -e service=shop -e machines=web-2,web-3", "2 machines were removed"),
-    (PLAYBOOK + "remove -e service=shop -e role=web", "6 machines were removed"),
+    (PLAYBOOK + "remove -e service=shop -e machines=web-2,web-3", "2 of 2 machines are removed"),
+    (PLAYBOOK + "remove -e service=shop -e role=web", "6 of 6 machines are removed"),
     (PLAYBOOK + "remove -e service=shop --check --diff", ""),
     (PLAYBOOK + "remove -e service=shop", ""),
 )  # fmt: skip
