@@ -59,7 +59,7 @@ class DefinitionUnread(FleetError):
     kind = "definition_unread"
 
     def __init__(self) -> None:
-        # Without its name: whoever asks may be another tenant.
+        # Without its name: the asking tenant may be another one.
         super().__init__(
             "A domain's definition cannot be read, so nobody knows what the domain has; the host's administrator finds it in"
             f" {' or '.join(_DEFINITIONS)} (xmllint --noout), and mends or removes it."

@@ -69,7 +69,7 @@ def _mend(store: Store, fault: Fault) -> bool:
     if fault.kind == DIRECTORY_CLOSED:
         return access.let_pass(fault.place)
     record = t.cast(Reference, fault.record)
-    with store.changing():  # whoever makes or removes such a disk holds it as well
+    with store.changing():  # making or removing such a disk takes it as well
         if fault.kind == RECORD_STALE:
             return disk_records.is_out_of_date(record, store, fault.sha256) and bool(store.unrefer(fault.sha256, [record]))
         disk = users.look(fault.place, "")

@@ -314,7 +314,7 @@ class Kept:
         return found + ([run] if run else [])
 
     def reasons_of_missing(self, pool: str, sha256: str) -> list[str]:
-        """What keeps the references of a base that is not there: whoever may bring it again, or cannot do without it."""
+        """What keeps the references of a base that is not there: those that may bring it again, or need it."""
         found = self.reasons(pool, sha256, references=False)
         found += [f"the base disk {child} is based on it" for child in self.children(pool, sha256)]
         return found + [f"not everything is known: {one}" for one in self.unknown[:1]]

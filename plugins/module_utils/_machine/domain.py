@@ -34,7 +34,7 @@ _OURS = f"{{{NAMESPACE}}}machine"
 _SPEC = f"{{{NAMESPACE}}}spec"
 _DISK_LETTERS = "abcdefghijklmnopqrstuvwxy"  # z is the seed's
 MOST_DISKS = len(_DISK_LETTERS)
-# libvirt hands out at most 4 MiB, and whoever looks at all domains of a host reads no more either.
+# libvirt hands out at most 4 MiB, and code that reads all domains of a host reads no more either.
 _LARGEST = 1 << 20
 
 ET.register_namespace(PREFIX, NAMESPACE)
