@@ -132,6 +132,7 @@ def test_machines_are_updated_some_at_a_time(serial: t.Any, sizes: list[int]) ->
         (shop("2"), {"role": "db"}, "role: 'db' is not a role of the manifest; these are: web"),
         (shop("2"), {"machines": "web-9"}, "machines: 'web-9' is not a machine of the manifest; these are: web-1, web-2, web-3, web-4"),
         (shop("2"), {"machines": [], "given": ["machines"]}, "machines: given and empty; without it, all machines would be updated"),
+        (shop("2"), {"given": ["machine"]}, "machine: this playbook has no such option, and would do more than was meant; name machines"),
         (shop("2"), {"machines": "web-1", "role": "web"}, "role: given together with machines; expected one of them"),
         (shop(disks=[{"name": "root", "base": "tiny"}, {"name": "data", "size_gib": 0.5}]), {}, "disk data: 1 GiB cannot become 0.5 GiB"),
         (
