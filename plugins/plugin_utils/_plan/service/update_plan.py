@@ -174,9 +174,11 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
     seen = {}
     for host, facts in hosts.items():
         going = {name for name, on in leaving.items() if on == host}
+        anew = [(one["group"], one["number"]) for one in facts.get("machines") or () if one["machine"] in going]
         domains = {f"{manifest['service']}-{name}" for name in going}
         seen[host] = {
             **facts,
+            **({"made_anew": anew} if anew else {}),
             **({"machines": [one for one in facts["machines"] if one["machine"] not in going]} if facts.get("machines") else {}),
             **({"domains": [one for one in facts["domains"] if one.get("domain") not in domains]} if facts.get("domains") else {}),
             **({"resources": resources.without_users(facts["resources"], domains)} if facts.get("resources") else {}),
