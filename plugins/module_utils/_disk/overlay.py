@@ -75,8 +75,6 @@ class Disks:
                 held.enter_context(self._hold_bases(pool))
             self._note(self._records(decisions))  # again: one of a disk that has gone may have been dropped while the locks were waited for
             self._apply(decisions)
-            for directory in {item.directory for item in decisions}:
-                _take_over(directory)
         return self._results(decisions)
 
     def _records(self, decisions: t.Sequence[Decision]) -> dict[str, list[tuple[str, Reference]]]:
@@ -481,14 +479,6 @@ class Disks:
             if path.startswith(os.path.realpath(store.directory) + os.sep):
                 return pool
         return None
-
-
-def _take_over(directory: str) -> None:
-    """It is a machine's now, and no clone that an interrupted run has begun and the next clone undoes."""
-    with contextlib.suppress(OSError, FleetError):
-        note = layout.clone_note(directory)
-        if note is not None and not note["complete"]:
-            filesystem.remove_file(layout.clone_path(directory))
 
 
 def _refuse_repeats(wishes: t.Sequence[Wish]) -> None:

@@ -232,6 +232,6 @@ def _begun_clones(stores: t.Mapping[str, Store]) -> t.Iterator[Fault]:
                     found = f"{directory}: a run has begun {clone} as a clone of {note['source']}, and has not ended"
                     repair = (
                         f"if it is not at work any more, clone {note['source']} again with -e clone_name={clone}, or remove what there is"
-                        f" on this host (basecast.fleet.remove -e service={service} -e machines={clone}, with --limit)"
+                        f" (basecast.fleet.remove -e service={service} -e machines={clone})"
                     )
                     yield Fault(CLONE_BEGUN, pool, directory, found, repair, False, False)
