@@ -19,8 +19,7 @@ description:
     nothing of it is dropped.
   - A directory of a pool's store, or above a machine's disk, which the user of QEMU cannot enter, lets that user pass, by one bit of its
     mode. The directory must belong to the user that runs the module.
-  - A disk that says another format of its parent than the parent has is only told, as are directories above the pool, and clones whose
-    run was interrupted while it copied the disks.
+  - A disk that says another format of its parent than the parent has is only told, as are directories above the pool.
 extends_documentation_fragment:
   - basecast.fleet._attributes
   - basecast.fleet._pools
@@ -53,9 +52,9 @@ EXAMPLES = r"""
 RETURN = r"""
 faults:
   description:
-    - What was found. C(kind) is V(disk_record_missing), V(disk_record_stale), V(directory_closed), V(parent_format) or V(clone_begun).
-      C(repair) says what mends it, C(mends) whether this module does, and C(mended) whether it has. Where it tried to and could not,
-      C(repair) says why. C(is_wrong) says that something cannot work as it is, or may get lost.
+    - What was found. C(kind) is V(disk_record_missing), V(disk_record_stale), V(directory_closed) or V(parent_format). C(repair)
+      says what mends it, C(mends) whether this module does, and C(mended) whether it has. Where it tried to and could not, C(repair) says
+      why. C(is_wrong) says that something cannot work as it is, or may get lost.
   returned: success
   type: list
   elements: dict

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import typing as t
 
 from . import access, filesystem
 from .errors import UnsafePath
@@ -55,15 +54,6 @@ def capture_path(directory: str, name: str) -> str:
 def clone_path(directory: str) -> str:
     """The note of which machine another one is a clone."""
     return os.path.join(directory, ".clone.json")
-
-
-def clone_note(directory: str) -> dict[str, t.Any] | None:
-    """Of which machine it is a clone, and whether all disks are there. :raises OSError, FleetError: it cannot be read."""
-    try:
-        note = filesystem.read_value(clone_path(directory), _LARGEST)
-    except FileNotFoundError:
-        return None
-    return {"source": note["source"].text(255), "complete": note["complete"].flag()}
 
 
 def is_unfinished(file_name: str) -> bool:

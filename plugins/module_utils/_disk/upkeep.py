@@ -5,8 +5,7 @@
 # Private to this collection; may change at any time.
 
 """What stands beside the disks of a host's pools and is not as it must be, as far as the host alone can know it: records of disks
-that are based on another pool's base, directories that QEMU's user cannot enter, what disks say of their parents' format, and clones
-that were interrupted.
+that are based on another pool's base, directories that QEMU's user cannot enter, and what disks say of their parents' format.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ RECORD_MISSING = "disk_record_missing"
 RECORD_STALE = "disk_record_stale"
 DIRECTORY_CLOSED = "directory_closed"
 PARENT_FORMAT = "parent_format"
-CLONE_BEGUN = "clone_begun"
 
 
 class Fault(t.NamedTuple):
@@ -58,13 +56,7 @@ def look(stores: t.Mapping[str, Store]) -> list[Fault]:
     """A pool that cannot be listed has none: what is in it is not known, which others tell."""
     stores = listable(stores)
     disks = users.scan(stores)
-    found = [
-        *_closed(stores, disks),
-        *_missing_records(stores, disks),
-        *_stale_records(stores),
-        *_formats(stores, disks),
-        *_begun_clones(stores),
-    ]
+    found = [*_closed(stores, disks), *_missing_records(stores, disks), *_stale_records(stores), *_formats(stores, disks)]
     return list(dict.fromkeys(found))
 
 
@@ -213,25 +205,3 @@ def _bases(store: Store) -> list[Base]:
         return store.bases()
     except (OSError, FleetError):
         return []
-
-
-# --- clones
-
-
-def _begun_clones(stores: t.Mapping[str, Store]) -> t.Iterator[Fault]:
-    for pool, store in stores.items():
-        top = layout.machines_directory(store.pool_path)
-        for service in filter(is_name, filesystem.names_in(top)):
-            for clone in filter(is_host_label, filesystem.names_in(os.path.join(top, service))):
-                directory = os.path.join(top, service, clone)
-                try:
-                    note = layout.clone_note(directory)
-                except (OSError, FleetError):
-                    continue  # it is not known to be a clone
-                if note is not None and not note["complete"]:
-                    found = f"{directory}: a run has begun {clone} as a clone of {note['source']}, and has not ended"
-                    repair = (
-                        f"if it is not at work any more, clone {note['source']} again with -e clone_name={clone}, or remove what there is"
-                        f" (basecast.fleet.remove -e service={service} -e machines={clone})"
-                    )
-                    yield Fault(CLONE_BEGUN, pool, directory, found, repair, False, False)

@@ -181,7 +181,7 @@ class Cloning:
     @staticmethod
     def _note(pairs: t.Sequence[_Pair]) -> dict[str, t.Any] | None:
         """What an earlier run has written; of several pools the first one's."""
-        return layout.clone_note(pairs[0].directory)
+        return _read_note(pairs[0].directory)
 
     def _half_made(self, machines: t.Collection[str]) -> list[str]:
         """Other clones of the machine of which a run has begun the disks, and which no run is at work on: this one has the service
@@ -193,7 +193,7 @@ class Cloning:
                 if name in machines or name == self._request.name or not is_host_label(name):
                     continue
                 try:
-                    note = layout.clone_note(os.path.join(service, name))
+                    note = _read_note(os.path.join(service, name))
                 except (OSError, FleetError):
                     continue  # it is not known to be a clone
                 if note is not None and not note["complete"] and note["source"] == self._request.owner.machine:
@@ -330,6 +330,14 @@ def _undo(pairs: t.Sequence[_Pair]) -> None:
         filesystem.remove_file(layout.clone_path(directory))
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+
+
+def _read_note(directory: str) -> dict[str, t.Any] | None:
+    try:
+        note = filesystem.read_value(layout.clone_path(directory), _LARGEST_NOTE)
+    except FileNotFoundError:
+        return None
+    return {"source": note["source"].text(255), "complete": note["complete"].flag()}
 
 
 def _refuse_tpm(source: Machine) -> None:

@@ -206,18 +206,3 @@ def test_what_cannot_be_mended_hinders_no_other(narrow: dict[str, Store], monkey
     assert second == (faults[1], True) and (failed.place, failed.mends, was_mended) == (places[0], False, False)
     reason = f"{places[0]}: Read-only file system" if isinstance(error, OSError) else str(error).rstrip(".")
     assert failed.repair == f"repeat the command; this run could not let that user pass, by one bit of its mode: {reason}"
-
-
-@pytest.mark.parametrize(
-    ("note", "told"), [('{"source": "web-1", "complete": false}', 1), ('{"source": "web-1", "complete": true}', 0), ("?", 0)]
-)
-def test_a_clone_that_was_interrupted_is_told(note: str, told: int, narrow: dict[str, Store]) -> None:
-    directory = layout.machine_directory(narrow["one"].pool_path, "shop", "web-9")
-    os.makedirs(directory)
-    with open(layout.clone_path(directory), "w", encoding="utf-8") as file:
-        file.write(note)
-    faults = [one for one in upkeep.look(narrow) if one.kind == upkeep.CLONE_BEGUN]
-    assert len(faults) == told
-    for fault in faults:
-        assert (fault.place, fault.mends, fault.is_wrong) == (directory, False, False)
-        assert "-e clone_name=web-9" in fault.repair and "basecast.fleet.remove -e service=shop -e machines=web-9" in fault.repair
