@@ -244,7 +244,7 @@ class Capture:
     def _clear(self, source: _Source) -> None:
         """What an interrupted capture has left."""
         if source.domain is not None:
-            disk_mirror.end_left(source.domain, self._request.pools.values(), self._request.owner.service)
+            disk_mirror.abandon(source.domain, [Mirror(source.path, source.copy, False)])
         filesystem.remove_file(source.copy)
 
     def _copied_format(self, source: _Source) -> str:

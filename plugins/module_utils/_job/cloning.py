@@ -149,10 +149,11 @@ class Cloning:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
             if request.check:
                 return Cloned(disks, True, running is not None, running is None, [])
-            if running is not None:
-                disk_mirror.end_left(running, request.pools.values(), request.owner.service)
             for other in self._half_made({owner.machine for owner in machines}):
-                _undo([self._pair(disk, other) for disk in disks])
+                begun = [self._pair(disk, other) for disk in disks]
+                if running is not None:
+                    disk_mirror.abandon(running, _mirrors(begun))
+                _undo(begun)
             quiesced = self._make(pairs, running, source)
             return Cloned(self._of(clone.machine), True, running is not None, quiesced, self._warnings(quiesced))
 
@@ -206,6 +207,8 @@ class Cloning:
         """All disks at their places, or none. Whether the guest's file systems were at rest."""
         request = self._request
         mirrors = _mirrors(pairs)
+        if running is not None:
+            disk_mirror.abandon(running, mirrors)
         for pair in pairs:
             layout.make_directories(request.pools[pair.disk["pool"]], "machines", request.owner.service, request.name)
             for path in (pair.path, pair.temporary):

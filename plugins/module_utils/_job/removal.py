@@ -25,7 +25,6 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
-from .._machine import disk_mirror
 from .._machine.files import leftovers, remove_leftovers
 from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
@@ -287,22 +286,12 @@ class Removal:
         going = {leaving.owner: leaving for leaving in self._going()}
         if libvirt is None or not going:
             return
-        self._end_copies(libvirt, [directory for leaving in going.values() for directory in leaving.directories])
         stopped = libvirt.stop(list(going), self._request.shutdown_timeout_s, force=True, drop_saved=True)
         self._take(stopped, going)
         ready = {owner: leaving for owner, leaving in going.items() if leaving.problem is None}
         places = {owner: leaving.directories[0] if leaving.directories else self._usual(owner) for owner, leaving in ready.items()}
         kept = [owner for owner in ready if self._is_shared(libvirt.directory_of(owner) or places[owner])]
         self._take(libvirt.remove(list(ready), places, keep_files=kept), ready)
-
-    def _end_copies(self, libvirt: Machines, directories: t.Iterable[str]) -> None:
-        """What QEMU still copies into clones that go, after an interrupted run. Files that went before it would go on taking room."""
-        if self._request.check or not any(os.path.lexists(layout.clone_path(directory)) for directory in directories):
-            return
-        for machine in libvirt.query(self._request.tenant, self._request.service):
-            if machine.running and machine.domain and not machine.problem:
-                with contextlib.suppress(FleetError):  # its next copy ends it
-                    disk_mirror.end_left(machine.domain, self._request.pools.values(), self._request.service)
 
     def _power_off(self, libvirt: Machines | None) -> None:
         going = {

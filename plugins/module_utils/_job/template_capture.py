@@ -190,11 +190,8 @@ class TemplateCapture:
         copies = [self._copy_of(disk, source) for disk in source.disks]
         files = [copy.copy for copy in copies if copy.copy is not None]
         mirrors = [Mirror(copy.disk.path, copy.copy, not copy.is_flat) for copy in copies if copy.copy is not None]
-        if source.running and self._request.wanted.domain is not None:
+        if source.running:
             disk_mirror.abandon(source.domain, mirrors)
-        elif source.running:
-            pools = [store.pool_path for store in self._stores.values()]
-            disk_mirror.end_left(source.domain, pools, str(self._request.wanted.service))
         for path in files:
             filesystem.remove_file(path)
         try:

@@ -19,7 +19,7 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .._disk import filesystem, layout
+from .._disk import filesystem
 from .._disk.errors import DiskConflict
 from .._disk.qemu_img import QemuImg
 from .._disk.room import Promise
@@ -60,19 +60,6 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
         target = target_of(domain, mirror.disk)
         if _state(domain, target).get("file") == mirror.copy:
             domain.end_copy(target)
-
-
-def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
-    """End all copies that interrupted runs of the service have begun, also into files that have gone since. Whoever calls this has the
-    service to itself, and refuses machines that have not ended moving: their copies are no files that are being made.
-
-    :param pools: paths of all pools of the host.
-    """
-    services = {layout.service_directory(pool, service) for pool in pools}
-    for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
-        directory, name = os.path.split(_copy_of(disk).get("file", ""))
-        if layout.is_unfinished(name) and os.path.dirname(directory) in services:
-            domain.end_copy(_of(disk, "target", "dev"))
 
 
 def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> bool:
@@ -156,16 +143,10 @@ def target_of(domain: Domain, path: str) -> str:
 def _state(domain: Domain, target: str) -> dict[str, str]:
     """The copy of a disk that is going on; empty where there is none."""
     for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
-        if _of(disk, "target", "dev") == target:
-            return _copy_of(disk)
+        mirror = disk.find("mirror")
+        if mirror is not None and _of(disk, "target", "dev") == target:
+            return {"file": mirror.get("file") or _of(mirror, "source", "file"), "ready": mirror.get("ready", "")}
     return {}
-
-
-def _copy_of(disk: ET.Element) -> dict[str, str]:
-    mirror = disk.find("mirror")
-    if mirror is None:
-        return {}
-    return {"file": mirror.get("file") or _of(mirror, "source", "file"), "ready": mirror.get("ready", "")}
 
 
 def _of(element: ET.Element, child: str, key: str) -> str:

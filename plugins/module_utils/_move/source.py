@@ -22,7 +22,6 @@ from urllib.parse import quote
 from .._disk import filesystem, in_use, layout
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
-from .._machine import disk_mirror
 from .._machine.backing import Layer
 from .._machine.domain import Moved, disk_targets, moved
 from .._machine.libvirt_host import OFF, RUNNING, LibvirtError, LibvirtHost, LiveMove, PortTaken, UnsafeMove
@@ -122,7 +121,6 @@ class Source:
                 if entry.autostart:
                     seen.domain.set_autostart(False)  # a host that restarts now must not start it
                 if departure.live:
-                    disk_mirror.end_left(seen.domain, self._host.pools.values(), owner.service)  # libvirt moves no machine that has any
                     told = _Live(seen, departure, tls, limits, self._host, libvirt.emulator_version()).perform()
                 else:
                     told, sent = self._send_off(seen, departure, tls, limits, libvirt)

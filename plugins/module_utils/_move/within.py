@@ -232,7 +232,6 @@ class Within:
             name = f".{disk['name']}.origin.json"
             if name in looking.small_files(os.path.dirname(disk["path"])):
                 self._copy(wish, os.path.dirname(disk["path"]), name)
-        disk_mirror.end_left(seen.domain, self._host.pools.values(), wish.owner.service)
         mirrors = [
             Mirror(disk["path"], incoming.path(one), one.base is not None, one.image_format)
             for disk, one in zip(disks, _wanted(wish, disks))

@@ -9,7 +9,6 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish as DiskWish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
@@ -233,22 +232,6 @@ def test_files_of_others_stay_and_are_told(site: Site) -> None:
     for check in (True, False):
         assert by_name(remove(site, check=check))["web-1"]["left"] == [notes]
     assert os.listdir(os.path.dirname(notes)) == ["notes.txt"]
-
-
-def test_what_is_copied_into_a_clone_that_goes_is_ended(site: Site) -> None:
-    """A run was killed, and QEMU has gone on."""
-    deploy(site, "web-1")
-    (domain,) = site.libvirt.known
-    directory = layout.machine_directory(site.pools["one"], "shop", "web-5")
-    os.makedirs(directory)
-    path = layout.temporary_path(directory, "root")
-    for one in (path, layout.clone_path(directory)):
-        with open(one, "w", encoding="utf-8"):
-            pass
-    domain.mirrors["vda"] = path
-    assert remove(site, ["web-5"], check=True) and domain.mirrors
-    assert by_name(remove(site, ["web-5"]))["web-5"]["problem"] is None
-    assert domain.ended == {"vda": path} and not os.path.exists(directory) and domain.running()
 
 
 STEPS = [

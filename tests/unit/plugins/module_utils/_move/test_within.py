@@ -149,9 +149,8 @@ def one_disk(site: Site) -> None:
 def test_a_running_machine_goes_on_in_the_other_pool(site: Site) -> None:
     deploy(site, "web-1", base=real_base(site))
     copying(site, 0x44)
-    domain = the_domain(site)
-    domain.mirrors["vda"] = layout.capture_path(os.path.dirname(path_of(site, "root", "one")), "root")  # of a run that was killed
     told = move(site, "two", live=True)
+    domain = the_domain(site)
     assert told["state"] == "moved" and domain.running() and domain.shallow == {"vda": True} and not domain.mirrors
     assert has(path_of(site, "root", "two"), 0x44, 64 * 1024)
     assert not os.path.exists(path_of(site, "root", "one"))
