@@ -26,12 +26,22 @@ BASES = 200
 MACHINES = 500
 BASE_BYTES = 64 * 1024
 
-# name, title, module, arguments, on the full host
-WAYS: tuple[tuple[str, str, str, dict[str, t.Any], bool], ...] = (
-    ("survey", f"survey_info, {BASES} bases and {MACHINES} machines", "basecast.fleet.survey_info", {"service": SERVICE}, True),
-    ("survey-empty", "survey_info, nothing on the host", "basecast.fleet.survey_info", {"service": SERVICE}, False),
-    ("setup", "ansible.builtin.setup", "ansible.builtin.setup", {}, False),
-    ("ping", "ansible.builtin.ping", "ansible.builtin.ping", {}, False),
+
+class Way(t.NamedTuple):
+    """A module that is run; on the full host or on the empty one."""
+
+    name: str
+    title: str
+    module: str
+    arguments: dict[str, t.Any]
+    full: bool
+
+
+WAYS = (
+    Way("survey", f"survey_info, {BASES} bases and {MACHINES} machines", "basecast.fleet.survey_info", {"service": SERVICE}, True),
+    Way("survey-empty", "survey_info, nothing on the host", "basecast.fleet.survey_info", {"service": SERVICE}, False),
+    Way("setup", "ansible.builtin.setup", "ansible.builtin.setup", {}, False),
+    Way("ping", "ansible.builtin.ping", "ansible.builtin.ping", {}, False),
 )
 
 
@@ -107,12 +117,12 @@ def another(definition: str, number: int) -> str:
 def measured(ground: SurveyGround) -> t.Iterator[ToolResult]:
     """Each module on its host without ssh and controller: how long, and how much processor time."""
     ground.fill()
-    for name, title, module, arguments, full in WAYS:
-        if name not in ground.scenario.tools:
+    for way in WAYS:
+        if way.name not in ground.scenario.tools:
             continue
-        host = ground.full if full else ground.empty
-        path = ground.packed(host, module, arguments)
-        result = ToolResult(name, title, "run on the host as Ansible sends it, without ssh", 0, None)
+        host = ground.full if way.full else ground.empty
+        path = ground.packed(host, way.module, way.arguments)
+        result = ToolResult(way.name, way.title, "run on the host as Ansible sends it, without ssh", 0, None)
         result.runs += [once(ground, host, path) for _run in range(ground.scenario.repeat)]
         yield result
 
