@@ -98,7 +98,15 @@ class SurveyGround:
     def packed(self, host: Host, module: str, arguments: t.Mapping[str, t.Any]) -> str:
         """The path of the module on the host, as Ansible sends it."""
         keeping = ["env", "ANSIBLE_KEEP_REMOTE_FILES=true", "ANSIBLE_PIPELINING=false"]
-        asked: list[t.Any] = ["ansible", "-i", self.lab.inventory, host.name, "-m", module, *(["-a", json.dumps(arguments)] if arguments else [])]
+        asked: list[t.Any] = [
+            "ansible",
+            "-i",
+            self.lab.inventory,
+            host.name,
+            "-m",
+            module,
+            *(["-a", json.dumps(arguments)] if arguments else []),
+        ]
         done = self.lab.exec_in_controller([*keeping, *asked], timeout=120)
         name = f"AnsiballZ_{module.rpartition('.')[2]}.py"
         path = host.run(f"find /root/.ansible -name {name} | head -n 1").stdout.strip()
