@@ -124,6 +124,8 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
     clone = checked_owner(params["tenant"], params["service"], params["name"], "name")
     if clone == owner:
         raise InvalidOption("name", clone.machine, "a clone needs another name than its machine")
+    if params["flatten"] and params["background"]:
+        raise InvalidOption("background", True, "disks lose their bases either before the clone starts (flatten) or afterwards")
     return Request(
         owner=owner,
         name=clone.machine,
@@ -181,7 +183,6 @@ def main() -> None:
             "state_dir": {"type": "str", "default": "/var/lib/basecast"},
             "runtime_dir": {"type": "str", "default": "/run/basecast"},
         },
-        mutually_exclusive=[("flatten", "background")],
         supports_check_mode=True,
     )
 

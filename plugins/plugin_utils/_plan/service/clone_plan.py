@@ -138,7 +138,7 @@ def _flatten_mistakes(request: Request) -> Iterator[str]:
     if number is None or not 0 <= number <= MOST_MBPS:
         yield f"flatten_mbps: invalid value {mbps!r}; expected a number from 0 (no limit) to {MOST_MBPS}, in 10^6 bit/s"
     elif asked != BACKGROUND:
-        yield f"flatten_mbps: {mbps} limits what is flattened in the background; give flatten={BACKGROUND} with it, or leave it out"
+        yield f"flatten_mbps: invalid value {mbps!r}; expected none without flatten={BACKGROUND}, which it limits"
 
 
 def _name_mistakes(request: Request) -> Iterator[str]:
