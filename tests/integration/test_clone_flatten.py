@@ -11,7 +11,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.tests.integration.test_capture import SHOP, chain
+from ansible_collections.basecast.fleet.tests.integration.test_capture import SHOP, capture, chain
 from ansible_collections.basecast.fleet.tests.integration.test_capture import clone as clone_of
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, Outcome, deploy, give, nothing_changed_by
 from ansible_collections.basecast.fleet.tests.lab import Lab
@@ -67,9 +67,9 @@ def test_a_clone_counts_on_while_it_loses_its_base(lab: Lab) -> None:
     assert done.code == 0 and "came up as web-9" in done.out and "lose their bases in the background" in done.out, done
     assert "Block Pull" in work(lab, "web-9") and len(chain(lab, "kvm1", root_of("web-9"))) == 2
     assert "web-9: its disks are being flattened" in status(lab)
-    captured = lab.playbook(["basecast.fleet.capture", *"-e service=shop -e machine=web-9 -e base=golden -e version=1".split()])
-    assert captured.returncode != 0 and "its disks are still being flattened" in " ".join(captured.stdout.split()), captured.stdout
-    again = nothing_changed_by(lab, lambda: clone(lab))
+    captured = capture(lab, machine="web-9")
+    assert captured.code != 0 and "its disks are still being flattened" in " ".join(captured.out.split()), captured
+    again = clone(lab)
     assert again.code == 0 and set(again.changed.values()) == {0}, again
     before = count(lab, "web-9")
     faster = clone(lab, "-e", "flatten_mbps=0")
