@@ -16,7 +16,7 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine
 
 from .conftest import Site
 from .test_capture import capture, real_base, root_of
-from .test_removal import deploy
+from .test_removal import deploy, remove
 
 
 def half_clone(site: Site, name: str = "web-5", of: str = "web-1") -> tuple[FakeDomain, list[str]]:
@@ -53,6 +53,18 @@ def test_a_capture_ends_the_copies_that_it_would_meet(site: Site) -> None:
     assert capture(site).changed
     assert not domain.mirrors and not any(os.path.exists(path) for path in directories)
     assert all(os.path.exists(path) for path in kept)
+
+
+@pytest.mark.parametrize("meant", [["web-5"], ["web-2"], None])
+def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None) -> None:
+    deploy(site, "web-1", "web-2")
+    domain, directories = half_clone(site)
+    remove(site, meant, check=True)
+    assert len(domain.mirrors) == 2
+    told = remove(site, meant)
+    assert all(one["problem"] is None for one in told["machines"])
+    is_gone = meant != ["web-2"]
+    assert bool(domain.mirrors) != is_gone and [os.path.exists(path) for path in directories] == [not is_gone] * 2
 
 
 def test_one_that_has_become_a_machine_stays(site: Site) -> None:
