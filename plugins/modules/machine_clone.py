@@ -144,7 +144,7 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
 
 def _mbps(value: float | None) -> float | None:
     if value is not None and not 0 <= value <= MOST_MBPS:
-        raise InvalidOption("flatten_mbps", value, f"a number from 0 to {MOST_MBPS} is needed")
+        raise InvalidOption("flatten_mbps", value, f"at most {MOST_MBPS} is accepted, and 0 for no limit")
     return value
 
 

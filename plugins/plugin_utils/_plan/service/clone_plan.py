@@ -136,7 +136,7 @@ def _flatten_mistakes(request: Request) -> Iterator[str]:
         return
     number = _mbps(request)
     if number is None or not 0 <= number <= MOST_MBPS:
-        yield f"flatten_mbps: invalid value {mbps!r}; expected a number from 0 (no limit) to {MOST_MBPS}, in 10^6 bit/s"
+        yield f"flatten_mbps: invalid value {mbps!r}; expected 10^6 bit/s, at most {MOST_MBPS}, or 0 for no limit"
     elif asked != BACKGROUND:
         yield f"flatten_mbps: invalid value {mbps!r}; expected none without flatten={BACKGROUND}, which it limits"
 

@@ -172,9 +172,9 @@ def test_a_clone_may_lose_its_base_in_the_background(given: object, mbps: float 
 @pytest.mark.parametrize(
     ("flatten", "mbps", "words"),
     [
-        ("background", "fast", "flatten_mbps: invalid value 'fast'; expected a number from 0 (no limit) to 1000000"),
-        ("background", -1, "flatten_mbps: invalid value -1; expected a number from 0"),
-        ("background", "nan", "flatten_mbps: invalid value 'nan'; expected a number from 0"),
+        ("background", "fast", "flatten_mbps: invalid value 'fast'; expected 10^6 bit/s, at most 1000000, or 0 for no limit"),
+        ("background", -1, "flatten_mbps: invalid value -1; expected 10^6 bit/s"),
+        ("background", "nan", "flatten_mbps: invalid value 'nan'; expected 10^6 bit/s"),
         (True, 8, "flatten_mbps: invalid value 8; expected none without flatten=background, which it limits"),
     ],
 )
