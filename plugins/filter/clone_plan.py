@@ -21,7 +21,8 @@ options:
   request:
     description:
       - "C(service), C(tenant) and C(machine). C(name) is the clone's; without it the clone gets the next number of its role.
-        C(flatten) says whether its disks have no base."
+        C(flatten) says whether its disks have no base; with C(background) they lose it while the clone runs, at C(flatten_mbps) at
+        most."
     type: dict
     required: true
   memory_overcommit:

@@ -58,12 +58,13 @@ _value:
     - The status. C(ok) is true only if every host has told all it has. C(unknown) says of each other host why not, C(failures)
       the same in sentences.
     - C(machines) are the machines by service, role and number; those of hosts that cannot be known have C(known=false).
-      C(address) is the surest of their C(addresses). Each disk has its C(chain) of bases, the root first.
+      C(address) is the surest of their C(addresses). Each disk has its C(chain) of bases, the root first. C(flattening) tells of
+      disks that lose their bases whether that is C(going_on), and how much C(percent) of it is done.
     - C(services) counts them, and says with a manifest what is C(missing) of each role and whether the service C(differs).
     - C(bases) are the base disks with the pools that hold them and the number of disks that need them.
     - C(orphans) are disks without machine (C(kind) V(disk)), machines without disk (V(machine)), recorded machines that are not
-      there (V(record)), references that nobody needs (V(reference)), transfers that no run is at work on (V(partial)) and
-      uploads that are left (V(upload)).
+      there (V(record)), clones C(of) a machine that were interrupted (V(clone)), references that nobody needs (V(reference)),
+      transfers that no run is at work on (V(partial)) and uploads that are left (V(upload)).
     - C(text) shows all of it in lines of at most 88 columns.
   type: dict
   sample:
@@ -121,6 +122,7 @@ _value:
         reported: done
         spec: {}
         dns_missing: []
+        flattening: null
         drift: []
         surplus: false
         problem: null

@@ -96,6 +96,7 @@ status:
         - The machines. C(state) is as libvirt says it, such as V(running), V(paused), V(off) or V(crashed). C(disks) are paths.
         - C(addresses) are those that are known, the surest first. C(source) is V(agent) (the guest agent), V(lease) (libvirt's DHCP
           server), V(arp) (the host's neighbour table), or V(report) (what the guest wrote when it started).
+        - C(flattening) tells of disks that lose their bases whether that is C(going_on), and how much C(percent) of it is done.
       type: list
       elements: dict
       sample:
@@ -111,6 +112,7 @@ status:
           cpus: 2
           addresses: [{address: 192.168.122.17, mac: "52:54:00:11:22:33", source: lease}]
           disks: [/var/lib/libvirt/images/machines/shop/web-1/root.qcow2]
+          flattening: null
           problem: null
     others:
       description: What the host's other domains take, V(null) if it is not known. C(unread) of them cannot be read.
@@ -139,7 +141,8 @@ status:
       description:
         - By name. C(bases), C(partials), C(damaged) and C(filesystem) are as M(basecast.fleet.base_disk_info) tells them. C(disks) are
           the disks in the pool, each with the digest of the C(base) or the path of the C(parent) that it is based on. C(unfinished)
-          are uploads and imports that no process is at work on, told where no O(tenant) is given. C(references) are those to bases
+          are uploads and imports that no process is at work on, told where no O(tenant) is given. C(half_clones) are clones C(of) a
+          machine that were interrupted. C(references) are those to bases
           that are not there.
       type: dict
       sample:
@@ -165,6 +168,7 @@ status:
               in_store: true
           others: {disks: 0, bytes: 0}
           unfinished: []
+          half_clones: []
           references: []
     parts:
       description: For each part whether it is known, why not, and how long it took.

@@ -50,6 +50,17 @@ options:
     description: Whether the clone's disks have no base, and have all that their bases have.
     type: bool
     default: false
+  background:
+    description:
+      - Whether the disks have their bases at first, and lose them while the clone runs. M(basecast.fleet.host_job) begins it when the
+        clone has started. A clone that is there and has bases loses them as well. Exclusive with O(flatten).
+    type: bool
+    default: false
+  flatten_mbps:
+    description:
+      - At most how fast each disk is flattened in the background, in 10^6 bit/s. 0 is no limit. If it is omitted, what was given for
+        the clone before holds, and else there is none.
+    type: float
   copy_timeout_s:
     description: How long the disks of a running machine may take to be mirrored, in seconds.
     type: float
@@ -61,6 +72,7 @@ options:
 seealso:
   - module: basecast.fleet.host_job
   - module: basecast.fleet.machine_capture
+  - module: basecast.fleet.machine_flatten
 """
 
 EXAMPLES = r"""
@@ -100,6 +112,7 @@ from ..module_utils._disk.room import checked_percent, reserve_argument
 from ..module_utils._disk.store import stores_of
 from ..module_utils._errors import InvalidOption
 from ..module_utils._job.cloning import Cloning, Request
+from ..module_utils._machine.flattening import MOST_MBPS
 from ..module_utils._machine.owner import checked_owner
 from ..module_utils._module import check_absolute, check_seconds, checked_pools, pools_argument, run_module
 
@@ -111,6 +124,8 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
     clone = checked_owner(params["tenant"], params["service"], params["name"], "name")
     if clone == owner:
         raise InvalidOption("name", clone.machine, "a clone needs another name than its machine")
+    if params["flatten"] and params["background"]:
+        raise InvalidOption("background", True, "disks lose their bases either before the clone starts (flatten) or afterwards")
     return Request(
         owner=owner,
         name=clone.machine,
@@ -119,10 +134,18 @@ def _request(params: t.Mapping[str, t.Any], check: bool) -> Request:
         state_dir=params["state_dir"],
         runtime_dir=params["runtime_dir"],
         flatten=params["flatten"],
+        background=params["background"],
+        mbps=_mbps(params["flatten_mbps"]),
         copy_timeout_s=params["copy_timeout_s"],
         busy_timeout_s=params["busy_timeout_s"],
         check=check,
     )
+
+
+def _mbps(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= MOST_MBPS:
+        raise InvalidOption("flatten_mbps", value, f"at most {MOST_MBPS} is accepted, and 0 for no limit")
+    return value
 
 
 def _work(module: AnsibleModule) -> dict[str, t.Any]:
@@ -152,6 +175,8 @@ def main() -> None:
             "machine": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
             "flatten": {"type": "bool", "default": False},
+            "background": {"type": "bool", "default": False},
+            "flatten_mbps": {"type": "float"},
             "copy_timeout_s": {"type": "float", "default": 3600},
             "busy_timeout_s": {"type": "float", "default": 60},
             "uri": {"type": "str", "default": "qemu:///system"},

@@ -19,7 +19,7 @@ from pathlib import Path
 import jsonschema
 from ansible_collections.basecast.fleet.tests.lab import LabError
 
-from . import deployment, machine, results
+from . import deployment, machine, results, survey
 from .field import Field
 from .results import Run, ToolResult
 from .scenarios import Scenario, UnknownName, select
@@ -28,7 +28,7 @@ from .tools import TOOLS, Tool
 # When the relaying host dies, as a part of the time that the physical limit is.
 KILL_AT = 0.4
 
-OURS = ("relay", "deploy")  # how names of tools begin
+OURS = ("relay", "deploy", "survey")  # how names of tools begin
 
 OUTPUT = machine.CHECKOUT / "tests/output/bench"
 PLOT_PYTHON = machine.CHECKOUT / ".venv-plot/bin/python"
@@ -74,6 +74,9 @@ def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
     if scenario.kind == "deploy":
         yield from deployed(scenario)
         return
+    if scenario.kind == "survey":
+        yield from surveyed(scenario)
+        return
     with Field(scenario) as field:
         whole = described(scenario, file_system=field.fs, congestion_control=field.congestion_control)
         for name in scenario.tools:
@@ -107,6 +110,16 @@ def deployed(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
                 say(f"  {result.title}: {results.shown(run.seconds, '.1f')} s{'' if run.complete else f': exit {run.exit}: {run.said}'}")
                 whole["results"].append(results.as_json(result))
                 yield whole
+
+
+def surveyed(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
+    """Looks at a host, each a module."""
+    with survey.SurveyGround(scenario) as ground:
+        whole = described(scenario, congestion_control=ground.congestion_control)
+        for result in survey.measured(ground):
+            say(f"  {result.title}: {results.shown(result.seconds, '.2f')} s{'' if result.complete else f': {result.failure}'}")
+            whole["results"].append(results.as_json(result))
+            yield whole
 
 
 def main(argv: list[str]) -> int:

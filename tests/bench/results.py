@@ -156,6 +156,11 @@ class ToolResult:
         return self.size_bytes / self.seconds / 1e9 if self.seconds else None
 
     @property
+    def cpu_s(self) -> float | None:
+        """Processor seconds of one run, at the median."""
+        return statistics.median(run.cpu_s for run in self.runs) if self.complete else None
+
+    @property
     def cpu_s_per_gib(self) -> float | None:
         """Processor seconds for a GiB that arrived at one host."""
         if not self.complete:
@@ -246,6 +251,7 @@ COLUMNS: dict[str, list[Column]] = {
         ("controller", lambda one: shown(one.most("controller_cpu_s"), ".1f")),
         ("", _remark),
     ],
+    "survey": [_TOOL, _SECONDS, ("CPU s", lambda one: shown(one.cpu_s, ".2f")), *_END],
     "memory": [_TOOL, _SECONDS, ("most resident, MiB", lambda one: shown(one.most("resident_mib"), ".1f")), *_END],
     "spread": _SPREAD,
     "sites": _SPREAD,
@@ -255,7 +261,7 @@ COLUMNS: dict[str, list[Column]] = {
 def rows(scenario: Mapping[str, t.Any]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of a scenario's table, best first."""
     found = [from_json(result) for result in scenario["results"]]
-    if scenario["kind"] != "deploy":  # whose order tells a story
+    if scenario["kind"] not in ("deploy", "survey"):  # whose order tells a story
         found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
     columns = [*COLUMNS[scenario["kind"]]]
     plain = next((one for one in found if one.tool == PLAIN.get(scenario["kind"])), None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 MIB = 1024 * 1024
 
-Kind = t.Literal["spread", "sites", "kill", "single", "memory", "deploy"]
+Kind = t.Literal["spread", "sites", "kill", "single", "memory", "deploy", "survey"]
 
 OURS = ("relay", "relay-staged")
 PEERS = (
@@ -100,6 +100,9 @@ FULL = (
     ),
     Scenario(
         "deploy", "16 machines on 8 hosts, from an image of 16 MiB, 200 Mbit/s each", "deploy", 8, 200, 16, ("deploy", "plain"),
+    ),
+    Scenario(
+        "survey", "what one look at a host takes, on the host", "survey", 1, None, 0, ("survey", "survey-empty", "setup", "ping"), repeat=5,
     ),
 )  # fmt: skip
 

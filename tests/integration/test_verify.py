@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import typing as t
@@ -95,6 +96,35 @@ def test_what_is_wrong_comes_from_another_host_under_a_running_machine(lab: Lab)
     again = verify(lab, "-e", "basecast_repair=true")
     assert again.returncode == 0 and "changed=0" in again.stdout and "is damaged:" not in again.stdout, again.stdout[-3000:]
     assert set(deploy(lab, SHOP).states.values()) == {"present"}
+
+
+@pytest.mark.timeout(300)
+def test_what_stands_beside_disks_is_mended(lab: Lab) -> None:
+    """Records of disks over another pool's base, and a directory that QEMU's user cannot enter."""
+    kvm1 = lab.hosts["kvm1"]
+    if "fast" not in kvm1.pools:
+        kvm1.add_pool("fast", "dir")
+    digest = disk(kvm1).parent.name
+    made = [{"machine": name, "name": "data", "pool": "fast", "base": digest, "base_pool": "default"} for name in ("db-1", "db-2")]
+    args = json.dumps({"pools": kvm1.pools, "service": "side", "disks": made})
+    done = lab.exec_in_controller(["ansible", "kvm1", "-m", "basecast.fleet.diff_disk", "-a", args])
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = {json.loads(path.read_text())["path"]: path for path in kvm1.path(f"{POOL}/bases/.refs/{digest}").glob("disk*")}
+    kept, gone = (f"{kvm1.pools['fast']}/machines/side/{name}/data.qcow2" for name in ("db-1", "db-2"))
+    records[kept].unlink()
+    kvm1.path(gone).unlink()
+    kvm1.run(["chmod", "0700", f"{POOL}/machines/shop"])
+    told = verify(lab)
+    words = " ".join(told.stdout.split())
+    assert told.returncode != 0 and f"has no record that {kept} needs its base disk" in words, told.stdout[-4000:]
+    assert f"a record of {gone}, which does not need its base disk" in words and "which cannot enter" in words
+    assert not records[kept].exists() and records[gone].exists()
+    mended = verify(lab, "-e", "basecast_repair=true")
+    assert mended.returncode == 0, mended.stdout[-5000:]
+    assert records[kept].exists() and not records[gone].exists()
+    assert kvm1.path(f"{POOL}/machines/shop").stat().st_mode & 0o777 == 0o701
+    again = verify(lab, "-e", "basecast_repair=true")
+    assert again.returncode == 0 and "changed=0" in again.stdout, again.stdout[-3000:]
 
 
 @pytest.mark.variant

@@ -279,8 +279,8 @@ class Disks:
         wanted = self._describe(wish.base, wish.differencing and wish.backend == "qcow2")
         name = t.cast(str, wish.name)
         based_on = layout.base_of(current.backing_path)
-        origin = _origin(os.path.dirname(current.path), name)
-        if origin is not None:
+        origin = origin_of(os.path.dirname(current.path), name)
+        if origin is not None and (based_on is None or origin.get("base") != based_on):  # a disk that still has to lose its base has both
             found = self._describe(origin.get("base"), False)
         elif current.backing is None:
             found = "no parent and an unknown origin"
@@ -500,7 +500,7 @@ def _refuse_children(path: str, disks: t.Iterable[FoundDisk], what: str) -> None
         )
 
 
-def _origin(directory: str, name: str) -> dict[str, t.Any] | None:
+def origin_of(directory: str, name: str) -> dict[str, t.Any] | None:
     """What a disk without parent was made from: {"base": digest or None}; None where nothing is written down.
 
     :raises FleetError: the record cannot be understood.

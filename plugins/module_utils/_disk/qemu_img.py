@@ -158,6 +158,12 @@ class QemuImg:
         with room.promise(self._measure(attempt, image, destination_format), attempt, [destination]):
             self._do(attempt, ["convert", "-q", *image[:2], "-O", destination_format, source, destination])
 
+    def drop_backing(self, path: str, room: Room) -> None:
+        """Copy what lies under a differencing disk into it. It has its parent until all is there, so this can be interrupted."""
+        attempt = f"Flattening {path}"
+        with room.promise(self._measure(attempt, ["-f", "qcow2", path], "qcow2"), attempt, [path]):
+            self._do(attempt, ["rebase", "-q", "-f", "qcow2", "-b", "", path])
+
     def measure(self, source: str, source_format: str) -> int:
         """The most that a qcow2 image with the content of an image and its parents has, also while a machine has that open."""
         return self._measure(f"Measuring {source}", ["-U", "-f", source_format, source], "qcow2")

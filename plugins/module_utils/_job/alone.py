@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import typing as t
 
@@ -39,6 +40,17 @@ def refuse_jobs(journal: Journal, service: str) -> None:
             f"or end it (basecast.fleet.stop -e run={jobs[0]}).",
             runs=jobs,
         )
+
+
+def at_work(journal: Journal) -> int | None:
+    """The process that changes machines of the service at this moment; 0 if it cannot be told, None where there is none."""
+    if not os.path.isdir(journal.directory):
+        return None
+    held = journal.lock()
+    if held.take():
+        held.release()
+        return None
+    return held.holder()
 
 
 @contextlib.contextmanager

@@ -27,13 +27,13 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError, InvalidOption
-from .._machine import disk_mirror
+from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
-from . import virt_sysprep
+from . import half_clones, virt_sysprep
 from .alone import alone, refuse_jobs
 from .journal import Journal
 
@@ -135,6 +135,9 @@ class Capture:
             moving = unended(request.state_dir, request.owner)
             if moving is not None:
                 raise CaptureRefused(f"machine: {moving}", kind="moving")
+            flattened = flattening.unended(request.pools, request.owner)
+            if flattened is not None:
+                raise CaptureRefused(f"machine: {flattened}", kind="flattening")
             machine = self._machine(held)
             if machine is not None and machine.domain is not None and not machine.running and machine.domain.has_saved_state():
                 # It has what its guest has not written to its disks yet.
@@ -180,7 +183,10 @@ class Capture:
             return None
         machines = Machines(host, check=request.check, pools=request.pools.values())
         found = machines.query(request.owner.tenant, request.owner.service)
-        return next((one for one in found if one.owner == request.owner), None)
+        machine = next((one for one in found if one.owner == request.owner), None)
+        if machine is not None and machine.running and not request.check:
+            half_clones.end_all(host, machine.domain, request.pools, request.owner)  # QEMU copies a disk once at a time
+        return machine
 
     def _source(self, machine: Machine | None) -> _Source:
         request = self._request

@@ -28,9 +28,9 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
-from .._machine import disk_mirror
+from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
-from .._machine.files import SECRET_MODE, open_machine_directory, remove_leftovers
+from .._machine.files import SECRET_MODE, open_machine_directory
 from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
 from .._machine.hardware.host_devices import name_of, title_of
@@ -38,12 +38,11 @@ from .._machine.libvirt_host import Domain, LibvirtHost
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
-from .._names import is_host_label
+from . import half_clones
 from .alone import alone, refuse_jobs
 from .journal import Journal
 
-FORMAT = 1
-_LARGEST_NOTE = 64 * 1024
+_LARGEST_ORIGIN = 64 * 1024
 _LARGEST_FIRMWARE = 128 << 20  # variables of aarch64 have 64 MiB
 
 Connect = t.Callable[[str], t.ContextManager[t.Any]]
@@ -59,6 +58,7 @@ class Request(t.NamedTuple):
     """
     :param name: of the clone.
     :param flatten: give the clone disks of its own, without bases.
+    :param background: they have their bases at first, and lose them while the clone runs; ``mbps`` is its limit.
     :param copy_timeout_s: how long the disks of a running machine may take to be copied.
     """
 
@@ -69,6 +69,8 @@ class Request(t.NamedTuple):
     state_dir: str
     runtime_dir: str
     flatten: bool = False
+    background: bool = False
+    mbps: float | None = None
     copy_timeout_s: float = 3600.0
     busy_timeout_s: float = 60.0
     check: bool = False
@@ -123,8 +125,12 @@ class Cloning:
             moving = unended(request.state_dir, request.owner)
             if moving is not None:
                 raise CloneRefused(f"machine: {moving}", kind="moving")
-            machines = self._machines(held)
-            clone = Owner(request.owner.tenant, request.owner.service, request.name)
+            flattened = flattening.unended(request.pools, request.owner)
+            if flattened is not None:
+                raise CloneRefused(f"machine: {flattened}", kind="flattening")
+            host = held.enter_context(self._connect(request.uri))
+            machines = self._machines(host)
+            clone = request.owner.named(request.name)
             source = machines.get(request.owner)
             disks = self._of(request.owner.machine)
             if source is None or not disks:
@@ -144,24 +150,19 @@ class Cloning:
             if note is not None and note["source"] != request.owner.machine:
                 raise CloneRefused(f"name: {clone.machine} is a clone of {note['source']} already; choose another name.")
             if there and note is not None and note["complete"]:
-                return Cloned(there, False, running is not None, True, [])
+                return Cloned(there, self._flatten_later(there, clone), running is not None, True, [])
             if clone in machines:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
             if request.check:
                 return Cloned(disks, True, running is not None, running is None, [])
-            for other in self._half_made({owner.machine for owner in machines}):
-                begun = [self._pair(disk, other) for disk in disks]
-                if running is not None:
-                    disk_mirror.abandon(running, _mirrors(begun))
-                _undo(begun)
+            half_clones.end_all(host, running, request.pools, request.owner, but=clone.machine)
             quiesced = self._make(pairs, running, source)
             return Cloned(self._of(clone.machine), True, running is not None, quiesced, self._warnings(quiesced))
 
     # -- looking
 
-    def _machines(self, held: contextlib.ExitStack) -> dict[Owner, Machine]:
+    def _machines(self, host: LibvirtHost) -> dict[Owner, Machine]:
         request = self._request
-        host = held.enter_context(self._connect(request.uri))
         machines = Machines(host, check=request.check, pools=request.pools.values())
         return {machine.owner: machine for machine in machines.query(request.owner.tenant, request.owner.service)}
 
@@ -182,24 +183,18 @@ class Cloning:
     @staticmethod
     def _note(pairs: t.Sequence[_Pair]) -> dict[str, t.Any] | None:
         """What an earlier run has written; of several pools the first one's."""
-        return _read_note(pairs[0].directory)
+        return half_clones.read_note(pairs[0].directory)
 
-    def _half_made(self, machines: t.Collection[str]) -> list[str]:
-        """Other clones of the machine of which a run has begun the disks, and which no run is at work on: this one has the service
-        to itself on the host that has the machine, and no other host can clone it."""
-        found: list[str] = []
-        for pool in self._request.pools.values():
-            service = layout.service_directory(pool, self._request.owner.service)
-            for name in filesystem.names_in(service):
-                if name in machines or name == self._request.name or not is_host_label(name):
-                    continue
-                try:
-                    note = _read_note(os.path.join(service, name))
-                except (OSError, FleetError):
-                    continue  # it is not known to be a clone
-                if note is not None and not note["complete"] and note["source"] == self._request.owner.machine:
-                    found.append(name)
-        return list(dict.fromkeys(found))
+    def _flatten_later(self, disks: t.Sequence[t.Mapping[str, t.Any]], clone: Owner) -> bool:
+        """Note of a clone that is there that it is to lose its bases, or how fast. Whether that was not noted yet."""
+        request = self._request
+        noted = flattening.noted(request.pools, clone)
+        is_new = noted is None or request.mbps not in (None, noted)
+        if not request.background or not is_new or not any(disk["backing"] for disk in disks):
+            return False
+        if not request.check:
+            self._note_flattening(os.path.dirname(disk["path"]) for disk in disks)
+        return True
 
     # -- making
 
@@ -207,12 +202,9 @@ class Cloning:
         """All disks at their places, or none. Whether the guest's file systems were at rest."""
         request = self._request
         mirrors = _mirrors(pairs)
-        if running is not None:
-            disk_mirror.abandon(running, mirrors)
+        half_clones.end(running, [pair.directory for pair in pairs])
         for pair in pairs:
             layout.make_directories(request.pools[pair.disk["pool"]], "machines", request.owner.service, request.name)
-            for path in (pair.path, pair.temporary):
-                filesystem.remove_file(path)
         self._write(pairs, complete=False)
         try:
             if running is None:
@@ -239,16 +231,21 @@ class Cloning:
                 os.rename(pair.temporary, pair.path)
                 filesystem.sync_directory(pair.directory)
         except BaseException as error:  # an interrupt must not leave half a machine either
-            _undo(pairs)
+            half_clones.end(None, [pair.directory for pair in pairs])
             full = filesystem.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
             raise full or error
         self._write(pairs, complete=True)
         return quiesced
 
     def _write(self, pairs: t.Sequence[_Pair], complete: bool) -> None:
-        note = filesystem.json_bytes({"format": FORMAT, "source": self._request.owner.machine, "complete": complete})
         for directory in dict.fromkeys(pair.directory for pair in pairs):
-            filesystem.replace_file(layout.clone_path(directory), note, 0o644)
+            half_clones.write_note(directory, self._request.owner.machine, complete)
+        if self._request.background and not complete:
+            self._note_flattening([pair.directory for pair in pairs])
+
+    def _note_flattening(self, directories: t.Iterable[str]) -> None:
+        for directory in dict.fromkeys(directories):
+            flattening.write_note(directory, self._request.mbps or 0.0)
 
     def _prepare(self, pair: _Pair) -> None:
         """The file into which a disk is mirrored."""
@@ -292,7 +289,7 @@ class Cloning:
         if len(content) > _LARGEST_FIRMWARE:
             raise CloneRefused(f"{path}: firmware variables have at most {_LARGEST_FIRMWARE} bytes; this file has more.")
         pool = os.path.dirname(os.path.dirname(os.path.dirname(source.directory)))
-        clone = Owner(self._request.owner.tenant, self._request.owner.service, self._request.name)
+        clone = self._request.owner.named(self._request.name)
         with open_machine_directory(clone.directory(pool), make=True) as directory:
             directory.replace(nvram_name(str(source.found and source.found.hardware["firmware"])), content, SECRET_MODE)
 
@@ -304,7 +301,7 @@ class Cloning:
             record = filesystem.json_bytes({"format": 1, "base": pair.disk["base"], "differencing": False, "backend": "qcow2"})
         else:
             try:
-                record = filesystem.read_file(source, _LARGEST_NOTE)
+                record = filesystem.read_file(source, _LARGEST_ORIGIN)
             except FileNotFoundError:
                 return
         filesystem.replace_file(target, record, 0o644)
@@ -320,27 +317,6 @@ class Cloning:
 
 def _mirrors(pairs: t.Sequence[_Pair]) -> list[Mirror]:
     return [Mirror(pair.disk["path"], pair.temporary, not pair.flat) for pair in pairs]
-
-
-def _undo(pairs: t.Sequence[_Pair]) -> None:
-    """Remove what was made of a clone. The notes go last, so that what interrupts this is undone again."""
-    for pair in pairs:
-        for path in (pair.temporary, pair.path, layout.origin_path(pair.directory, pair.disk["name"])):
-            filesystem.remove_file(path)
-    for directory in dict.fromkeys(pair.directory for pair in pairs):
-        with contextlib.suppress(OSError):
-            remove_leftovers(directory)  # firmware variables
-        filesystem.remove_file(layout.clone_path(directory))
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
-
-
-def _read_note(directory: str) -> dict[str, t.Any] | None:
-    try:
-        note = filesystem.read_value(layout.clone_path(directory), _LARGEST_NOTE)
-    except FileNotFoundError:
-        return None
-    return {"source": note["source"].text(255), "complete": note["complete"].flag()}
 
 
 def _refuse_tpm(source: Machine) -> None:

@@ -25,13 +25,15 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
+from .._machine import disk_mirror
 from .._machine.files import leftovers, remove_leftovers
-from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of
 from .._names import is_host_label
+from . import half_clones
 from .alone import alone, refuse_jobs, running_jobs
 from .journal import Journal
 from .steps import failure_of
@@ -124,6 +126,7 @@ class Removal:
         self._journal = Journal(request.runtime_dir, request.tenant, request.service)
         self._records = ServiceRecords(request.state_dir, request.tenant)
         self._machines: dict[str, Leaving] = {}
+        self._domains: dict[str, Domain] = {}  # of those that run
         self._record: dict[str, t.Any] | None = None
         self._record_action = "none"
         self._references: list[Change] = []
@@ -148,6 +151,7 @@ class Removal:
             libvirt = self._libvirt(held)
             self._look(libvirt)
             self._refuse_needed(libvirt)
+            self._end_copies()
             self._end_machines(libvirt)
             self._power_off(libvirt)
             self._end_files()
@@ -175,6 +179,8 @@ class Removal:
         assignments = (self._record or {}).get("assignments") or {}
         for machine in libvirt.query(request.tenant, request.service) if libvirt else ():
             self._add(machine.owner, assignments, machine)
+            if machine.running and machine.domain is not None:
+                self._domains[machine.owner.machine] = machine.domain
         for store in self._stores.values():
             directory = layout.service_directory(store.pool_path, request.service)
             if layout.owner_of(directory) not in (None, request.tenant):
@@ -281,6 +287,13 @@ class Removal:
                 return
 
     # -- removing
+
+    def _end_copies(self) -> None:
+        """QEMU may still copy a machine into a clone of it that was interrupted, and that goes."""
+        names = {leaving.owner.machine for leaving in self._going()}
+        for clone in half_clones.find(self._request.pools, self._request.service) if not self._request.check else ():
+            for directory in clone.directories.values() if clone.name in names and clone.of in self._domains else ():
+                disk_mirror.abandon_all(self._domains[clone.of], directory)
 
     def _end_machines(self, libvirt: Machines | None) -> None:
         going = {leaving.owner: leaving for leaving in self._going()}

@@ -26,6 +26,8 @@ from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of, tenants_of
 from .._names import is_host_label, is_name
+from . import half_clones
+from .alone import at_work
 from .journal import RUNNING, Journal
 from .questions import Answer, Question, ask_all
 
@@ -107,7 +109,7 @@ def _questions(request: Request) -> dict[str, Question]:
         "records": lambda: _records(request),
     }
     for name, path in request.pools.items():
-        asked[f"pool:{name}"] = functools.partial(_pool, name, path, request.tenant)
+        asked[f"pool:{name}"] = functools.partial(_pool, name, path, request)
     return asked
 
 
@@ -175,7 +177,8 @@ def _running(request: Request, tenant: str, service: str) -> list[str]:
 # --- pools -------------------------------------------------------------------------------------
 
 
-def _pool(name: str, path: str, tenant: str | None) -> dict[str, t.Any]:
+def _pool(name: str, path: str, request: Request) -> dict[str, t.Any]:
+    tenant = request.tenant
     store = Store(path, pool=name)
     problem = listing_problem(store)
     if problem:
@@ -195,12 +198,29 @@ def _pool(name: str, path: str, tenant: str | None) -> dict[str, t.Any]:
         # Whose they are is not said; that there are some, and how large, is what capacity tells anyway.
         "others": {"disks": len(told) - len(mine), "bytes": sum(disk["bytes"] for disk in told) - sum(disk["bytes"] for disk in mine)},
         "unfinished": [*uploads.places(store), *staging.places(store)] if tenant is None else [],
+        "half_clones": list(_half_clones(name, path, request)),
         "references": [
             {"sha256": sha256, "names": _names(store, sha256, tenant)}
             for sha256 in store.referred_ids()
             if not os.path.lexists(store.base_directory(sha256)) and not store.is_foreign(sha256, tenant)
         ],
     }
+
+
+def _half_clones(pool: str, path: str, request: Request) -> t.Iterator[dict[str, t.Any]]:
+    """Those that no run is at work on."""
+    for service in filter(is_name, filesystem.names_in(layout.machines_directory(path))):
+        clones = half_clones.find({pool: path}, service)
+        try:
+            tenant = layout.owner_of(layout.service_directory(path, service)) if clones else None
+        except (OSError, FleetError):
+            continue  # nobody knows whose they are
+        if tenant is None or request.tenant not in (None, tenant) or at_work(Journal(request.runtime_dir, tenant, service)) is not None:
+            continue
+        for clone in clones:
+            directory = clone.directories[pool]
+            size = sum(filesystem.allocated_bytes(os.path.join(directory, name)) for name in filesystem.names_in(directory))
+            yield {"path": directory, "bytes": size, "tenant": tenant, "service": service, "machine": clone.name, "of": clone.of}
 
 
 def _names(store: Store, sha256: str, tenant: str | None) -> list[str]:

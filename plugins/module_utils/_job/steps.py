@@ -24,6 +24,7 @@ from .._disk.qemu_img import QemuImg
 from .._disk.runner import Runner
 from .._disk.store import Store
 from .._errors import FleetError
+from .._machine import flattening
 from .._machine.domain import MachineWish
 from .._machine.files import SECRET_MODE, open_machine_directory
 from .._machine.hardware.board import nvram_name
@@ -246,7 +247,27 @@ def start(context: Context, host: LibvirtHost, wishes: t.Sequence[MachineWish], 
             return machines, StepResult(failed={wishes[0].owner.machine: _failure_of_machine(error)})
         # Nothing is changed unless all of a call can be tried: so each by itself.
         return machines, _each(lambda wish: start(context, host, [wish], start_them)[1], wishes)
-    return machines, _started(found, before)
+    result = _started(found, before)
+    return machines, result.join(_flatten(context, found)) if start_them else result
+
+
+def _flatten(context: Context, machines: t.Sequence[Machine]) -> StepResult:
+    """Let disks go on losing their bases, which ended with the machine's QEMU. A machine that runs over its bases is no failure."""
+    result = StepResult()
+    qemu = QemuImg(context.run_command)
+    for machine in machines:
+        is_predicted = context.check and machine.actions
+        if machine.problem or not machine.running or machine.domain is None or is_predicted:
+            continue
+        try:
+            done = flattening.Flattening(context.stores, qemu, machine.owner).go_on(machine.domain, context.check)
+        except (FleetError, OSError) as error:
+            result.warnings.append(f"{machine.owner.machine} keeps its bases for now: {failure_of('', error).msg}")
+            continue
+        if done:
+            result.changed = True
+            result.after.setdefault("disks without bases", {})[machine.owner.machine] = done
+    return result
 
 
 def _started(found: t.Sequence[Machine], before: t.Mapping[str, t.Any]) -> StepResult:

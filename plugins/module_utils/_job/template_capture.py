@@ -28,12 +28,12 @@ from .._disk.room import Promise
 from .._disk.runner import Runner
 from .._disk.staging import Staging
 from .._disk.store import Store
-from .._machine import disk_mirror, template
+from .._machine import disk_mirror, flattening, template
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import LibvirtHost
 from .._machine.moves import unended
 from .._machine.owner import Owner
-from . import machine_source, virt_sysprep
+from . import half_clones, machine_source, virt_sysprep
 from .alone import alone, refuse_jobs
 from .journal import Journal
 from .machine_source import Disk, Source, SourceRefused, Wanted
@@ -120,6 +120,8 @@ class TemplateCapture:
             disks = [disk.data() for disk in source.disks]
             if request.check:
                 return Captured({}, made.content, True, disks, source.running, not source.running, actions, made.notes)
+            if source.running and source.owner is not None:
+                half_clones.end_all(host, source.domain, self._pools, source.owner)  # QEMU copies a disk once at a time
             bases, quiesced = self._capture(source)
             self._name(dict(zip(titles, bases.values())), made.content)
             warnings = [*made.notes, *self._warnings(quiesced)]
@@ -176,9 +178,17 @@ class TemplateCapture:
         journal = Journal(request.runtime_dir, wanted.tenant, service)
         refuse_jobs(journal, service)
         held.enter_context(alone(journal, service, request.busy_timeout_s))
-        moving = unended(request.state_dir, Owner(wanted.tenant, service, str(wanted.machine)))
+        owner = Owner(wanted.tenant, service, str(wanted.machine))
+        moving = unended(request.state_dir, owner)
         if moving is not None:
             raise SourceRefused(f"machine: {moving}", kind="moving")
+        flattened = flattening.unended(self._pools, owner)
+        if flattened is not None:
+            raise SourceRefused(f"machine: {flattened}", kind="flattening")
+
+    @property
+    def _pools(self) -> dict[str, str]:
+        return {name: store.pool_path for name, store in self._stores.items()}
 
     def _usual_pool(self) -> str:
         return self._request.pool or ("default" if "default" in self._stores else next(iter(self._stores)))

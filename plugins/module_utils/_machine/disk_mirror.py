@@ -62,6 +62,13 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
             domain.end_copy(target)
 
 
+def abandon_all(domain: Domain, directory: str) -> None:
+    """End every copy into a directory, whatever disk it is of."""
+    for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
+        if os.path.dirname(_copy_of(disk)) == directory:
+            domain.end_copy(_of(disk, "target", "dev"))
+
+
 def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> bool:
     """All disks as they are at one moment. Whether the guest's file systems were at rest then: its agent has brought them there.
 
@@ -145,8 +152,13 @@ def _state(domain: Domain, target: str) -> dict[str, str]:
     for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
         mirror = disk.find("mirror")
         if mirror is not None and _of(disk, "target", "dev") == target:
-            return {"file": mirror.get("file") or _of(mirror, "source", "file"), "ready": mirror.get("ready", "")}
+            return {"file": _copy_of(disk), "ready": mirror.get("ready", "")}
     return {}
+
+
+def _copy_of(disk: ET.Element) -> str:
+    mirror = disk.find("mirror")
+    return "" if mirror is None else mirror.get("file") or _of(mirror, "source", "file")
 
 
 def _of(element: ET.Element, child: str, key: str) -> str:

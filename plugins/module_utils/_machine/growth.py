@@ -48,14 +48,26 @@ def grow(host: LibvirtHost, owner: Owner, directories: t.Collection[str], sizes:
     about = describe(domain.xml())
     wanted = [_wanted(domain, _path(about.files, name, owner, directories), name, owner, size) for name, size in sizes.items()]
     for one in wanted:
-        if one.before_bytes < one.size_bytes and not check:
-            domain.resize(target_of(domain, one.path), one.size_bytes)
+        if one.before_bytes < one.size_bytes:
+            _refuse_work(domain, one)
+            if not check:
+                domain.resize(target_of(domain, one.path), one.size_bytes)
     disks = {name: dict(disk) for name, disk in (about.spec.get("disks") or {}).items()}
     for name, size in sizes.items():
         disks.setdefault(name, {})["size_bytes"] = size
     if disks != about.spec.get("disks") and not check:
         domain.set_metadata(*with_spec(domain.xml(), {**about.spec, "disks": disks}))
     return wanted
+
+
+def _refuse_work(domain: Domain, disk: Grown) -> None:
+    """QEMU does one thing with a disk at a time. :raises DiskConflict:"""
+    work = domain.disk_work(target_of(domain, disk.path))
+    if work is not None:
+        doing = "being flattened" if work.is_pull else "being copied, by a clone, a capture or a migration"
+        raise DiskConflict(
+            f"The disk {disk.name} of {disk.machine} is {doing}; it grows when that has ended (basecast.fleet.status).", path=disk.path
+        )
 
 
 def _path(files: t.Sequence[tuple[str, str | None]], name: str, owner: Owner, directories: t.Collection[str]) -> str:

@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from .._errors import FleetError
+from . import flattening
 from .hardware.offers import offers_of
 from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, interfaces, may_have_domains, open_vswitch_bridges
 from .machines import Machine, Machines
@@ -70,7 +72,7 @@ def roster(uri: str, pools: t.Mapping[str, str], tenant: str | None) -> dict[str
     try:
         with LibvirtHost(uri) as host:
             machines = Machines(host, pools=pools.values())
-            found = [_told(machine) for machine in machines.query(tenant, None)]
+            found = [_told(machine, pools) for machine in machines.query(tenant, None)]
             return {"known": True, "reason": None, "machines": found, "others": machines.others(tenant)}
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}
@@ -78,13 +80,16 @@ def roster(uri: str, pools: t.Mapping[str, str], tenant: str | None) -> dict[str
         return {**nothing, "known": False, "reason": error.message}
 
 
-def _told(machine: Machine) -> dict[str, t.Any]:
+def _told(machine: Machine, pools: t.Mapping[str, str]) -> dict[str, t.Any]:
     result = machine.result()
     state = "running" if machine.running else "off"
     try:
         state = machine.domain.state() if machine.domain else state
     except FleetError:
         pass  # it has just gone; what was seen a moment ago is as good
+    flattened = None
+    with contextlib.suppress(FleetError):  # it has just stopped
+        flattened = flattening.progress(machine.domain if machine.running else None, pools, machine.owner)
     hardware = machine.found.hardware if machine.found else {}
     kept = ("machine", "domain", "running", "number", "group", "spec", "memory_mib", "cpus", "accelerator", "macs", "report", "problem")
     return {
@@ -94,6 +99,7 @@ def _told(machine: Machine) -> dict[str, t.Any]:
         "state": state,
         "report_expected": result["report_expected"],
         "dns_missing": result["dns_missing"],
+        "flattening": flattened and flattened._asdict(),
         "disks": [disk["path"] for disk in hardware.get("disks") or () if disk["path"]],
         "networks": hardware.get("networks") or [],
     }

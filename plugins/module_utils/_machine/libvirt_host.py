@@ -150,6 +150,18 @@ class LiveMove(t.NamedTuple):
     unsafe: bool = False
 
 
+class DiskWork(t.NamedTuple):
+    """
+    :param is_pull: whether the disk is flattened; else it is copied.
+    :param bytes_s: its limit; 0 is none.
+    """
+
+    is_pull: bool
+    done: int
+    of: int
+    bytes_s: int
+
+
 class Domain:
     """One domain of the host."""
 
@@ -315,6 +327,27 @@ class Domain:
         """The machine goes on in the copy of a disk that is the same as the disk; its definition says so as well."""
         flags = libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT
         _call(f"go over to the copy of the disk {target} of {self.name}", self._handle.blockJobAbort, target, flags)
+
+    def begin_pull(self, target: str, bytes_s: int) -> None:
+        """Copy what lies under a disk of the running machine into it; then it has no parent, here and in the definition.
+
+        :param bytes_s: at most; 0 is no limit.
+        """
+        flags = libvirt.VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES
+        _call(f"flatten the disk {target} of {self.name}", self._handle.blockPull, target, bytes_s, flags)
+
+    def limit_pull(self, target: str, bytes_s: int) -> None:
+        flags = libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES
+        _call(f"limit the flattening of the disk {target} of {self.name}", self._handle.blockJobSetSpeed, target, bytes_s, flags)
+
+    def disk_work(self, target: str) -> DiskWork | None:
+        """What QEMU does with a disk of the running machine besides what its guest wants."""
+        flags = libvirt.VIR_DOMAIN_BLOCK_JOB_INFO_BANDWIDTH_BYTES
+        told = _call(f"look at the disk {target} of {self.name}", self._handle.blockJobInfo, target, flags)
+        if not told:
+            return None
+        is_pull = told["type"] == libvirt.VIR_DOMAIN_BLOCK_JOB_TYPE_PULL
+        return DiskWork(is_pull, int(told["cur"]), int(told["end"]), int(told["bandwidth"]))
 
     def disk_bytes(self, target: str) -> int:
         """The size that the guest sees of a disk."""

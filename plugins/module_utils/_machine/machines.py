@@ -226,12 +226,12 @@ class Machines:
         ]
 
     def query(self, tenant: str | None, service: str | None) -> list[Machine]:
-        """The tenant's machines, of one service or of all; those of all tenants for None."""
+        """The tenant's machines, of one service or of all; those of all tenants for None. They run if they did when they were listed."""
         machines = []
         for domain, about in self._found:
             owner = about.owner
             if owner and tenant in (None, owner.tenant) and service in (None, owner.service):
-                machines.append(self._existing(owner, None, domain, about))
+                machines.append(self._existing(owner, None, domain, about, domain.was_running))
         return sorted(machines, key=lambda one: (one.owner.service, one.found.number if one.found else 0))
 
     def ensure(self, wishes: t.Sequence[MachineWish], start: bool) -> list[Machine]:
@@ -425,10 +425,12 @@ class Machines:
             found.append((domain, about))
         return found
 
-    def _existing(self, owner: Owner, wish: MachineWish | None, domain: Domain, about: Description) -> Machine:
+    def _existing(
+        self, owner: Owner, wish: MachineWish | None, domain: Domain, about: Description, running: t.Callable[[], bool]
+    ) -> Machine:
         machine = Machine(owner, wish, domain, about)
         try:
-            machine.running = domain.running()
+            machine.running = running()
             machine.dns = self._dns.there(owner, about.spec)
         except FleetError as error:
             machine.fail("unknown", error.message)
@@ -446,7 +448,7 @@ class Machines:
     def _of(self, owner: Owner, wish: MachineWish | None) -> Machine:
         for domain, about in self._found:
             if about.owner == owner:
-                return self._existing(owner, wish, domain, about)
+                return self._existing(owner, wish, domain, about, domain.running)
         machine = Machine(owner, wish)
         for _domain, about in self._found:
             if about.domain == owner.domain or about.uuid == owner.domain_uuid:

@@ -55,6 +55,10 @@ class Owner:
     def directory(self, pool_path: str) -> str:
         return os.path.join(pool_path, "machines", self.service, self.machine)
 
+    def named(self, machine: str) -> Owner:
+        """Another machine of the service."""
+        return Owner(self.tenant, self.service, machine)
+
     def __str__(self) -> str:
         return f"{self.tenant}/{self.service}/{self.machine}"
 

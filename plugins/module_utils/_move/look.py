@@ -19,10 +19,11 @@ from .._disk.image_header import read_qcow2
 from .._disk.store import Store
 from .._disk.users import FoundDisk
 from .._errors import FleetError
+from .._job.alone import at_work
 from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
 from .._machine import domain as domains
-from .._machine import media, network_dns
+from .._machine import flattening, media, network_dns
 from .._machine.domain import Description
 from .._machine.files import leftovers
 from .._machine.hardware import attached, cards, host_devices
@@ -127,6 +128,9 @@ def _told(
     own = [_disk(path, kind, owner, stores, disks, problems) for path, kind in about.files if path != about.seed]
     root = parse_xml(xml, "its definition")
     problems += _no_files(root)
+    flattened = flattening.unended({name: store.pool_path for name, store in stores.items()}, owner)
+    if flattened is not None:
+        problems.append(flattened.rstrip("."))
     state = domain.power()
     if state != OFF:
         problems += _discs(root)
@@ -324,11 +328,6 @@ def _at_work(request: Request, tenant: str, service: str) -> int | None:
     """The process that changes machines of the service at this moment; 0 if it cannot be told."""
     journal = Journal(request.runtime_dir, tenant, service)
     try:
-        journal.open()
-        held = journal.lock()
-        if held.take():
-            held.release()
-            return None
-        return held.holder()
+        return at_work(journal)
     except OSError as error:
         raise FleetError(f"{journal.directory}: {error.strerror}", path=journal.directory) from error

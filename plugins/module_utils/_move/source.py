@@ -22,6 +22,7 @@ from urllib.parse import quote
 from .._disk import filesystem, in_use, layout
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
+from .._job import half_clones
 from .._machine.backing import Layer
 from .._machine.domain import Moved, disk_targets, moved
 from .._machine.libvirt_host import OFF, RUNNING, LibvirtError, LibvirtHost, LiveMove, PortTaken, UnsafeMove
@@ -104,6 +105,7 @@ class Source:
             state = seen.domain.power()
             if departure.live and state != RUNNING:
                 raise MoveFailed(f"{owner.machine} is {state}; a live migration needs it running.")
+            half_clones.end_all(libvirt, seen.domain if state != OFF else None, self._host.pools, owner)
             entry = Entry(
                 SOURCE,
                 LEAVING,

@@ -24,6 +24,7 @@ from .._disk.overlay import Disks
 from .._disk.ownership import Change
 from .._disk.qemu_img import QemuImg
 from .._errors import FleetError
+from .._job import half_clones
 from .._job.alone import refuse_jobs
 from .._job.journal import Journal
 from .._machine import disk_mirror
@@ -85,6 +86,7 @@ class Within:
                 return {**told, "state": "moved", "bytes": sum(disk["allocated_bytes"] for disk in disks)}
             began = time.monotonic()
             entry = self._entry(wish, seen, disks)
+            half_clones.end_all(libvirt, seen.domain if entry.running else None, self._host.pools, owner)
             self._host.journal(owner).write(entry)
             try:
                 told["bases"] = self._bring_bases(wish, disks)

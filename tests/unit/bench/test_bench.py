@@ -13,7 +13,7 @@ import typing as t
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.basecast.fleet.tests.bench import deployment, machine, results
+from ansible_collections.basecast.fleet.tests.bench import deployment, machine, results, survey
 from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
 from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
 from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
@@ -60,6 +60,9 @@ def test_a_star_gets_a_smaller_file_where_it_would_take_for_ever() -> None:
 def test_scenarios_name_tools_that_exist(one: Scenario) -> None:
     if one.kind == "deploy":
         assert set(one.tools) == {way.name for way in deployment.WAYS}
+        return
+    if one.kind == "survey":
+        assert set(one.tools) == {way.name for way in survey.WAYS}
         return
     assert set(one.tools) <= set(TOOLS)
     for name in one.tools:
@@ -214,3 +217,14 @@ def test_the_speed_of_the_machine_is_told() -> None:
     speeds = machine.calibration()
     assert all(value is None or value >= 0 for value in speeds.values())
     assert "SHA-256" in results.text({**found(tool(ran(6.0))), "machine": speeds}).splitlines()[0]
+
+
+def test_a_definition_becomes_that_of_another_machine() -> None:
+    definition = (
+        '<domain><name>bench-web-1</name><uuid>1-2</uuid><x number="1" machine="web-1"/><source file=\'/p/bench/web-1/root.qcow2\'/>'
+        "<mac address='52:54:00:aa:bb:cc'/></domain>"
+    )
+    assert survey.another(definition, 300) == (
+        '<domain><name>bench-web-300</name><uuid>00000000-0000-0000-0000-00000000012c</uuid><x number="300" machine="web-300"/>'
+        "<source file='/p/bench/web-300/root.qcow2'/><mac address='52:54:00:01:2c:01'/></domain>"
+    )

@@ -329,6 +329,11 @@ MORE: list[tuple[str, Callable[[], t.Any]]] = [
         "name: 'web-1' is not accepted; a clone needs another name than its machine",
         call("modules.machine_clone:_request", {**PLACES, **OWNER}, False),
     ),
+    ("flatten_mbps: -1 is not accepted; at most 1000000 is accepted, and 0 for no limit", call("modules.machine_clone:_mbps", -1)),
+    (
+        "background: True is not accepted; disks lose their bases either before the clone starts (flatten) or afterwards",
+        call("modules.machine_clone:_request", {**PLACES, **OWNER, "name": "web-2", "flatten": True, "background": True}, False),
+    ),
     (
         "adopt: True is not accepted; adoption needs src and sha256",
         call("modules.base_disk_import:checked_request", {"name": None, "version": None, "sha256": None, "parent": None, "adopt": True, "src": None}),

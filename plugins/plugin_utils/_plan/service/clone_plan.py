@@ -15,6 +15,7 @@ import re
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from ....module_utils._machine.flattening import MOST_MBPS
 from ....module_utils._machine.hardware import table
 from ....module_utils._machine.hardware.host_devices import name_of, title_of
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
@@ -25,7 +26,7 @@ from .host_work import work_of
 from .machine_search import Request, Result, find_machine
 from .networks import networks_of
 from .preflight import host_problems
-from .user_options import flag, flag_mistakes
+from .user_options import flag
 
 Plan = dict[str, t.Any]
 Machine = Mapping[str, t.Any]
@@ -33,6 +34,7 @@ Group = Mapping[str, t.Any]
 Facts = Mapping[str, t.Any]
 
 FORMAT = 1
+BEFORE, BACKGROUND = "before", "background"  # when disks lose their bases: before the clone starts, or afterwards
 _PLACES = ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")
 
 
@@ -46,7 +48,8 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         "exists", "problems", "text"}``. ``work`` is what host_job takes; ``exists`` says that the clone is there already.
     """
     found = find_machine(hosts, request)
-    problems = [*found["problems"], *_name_mistakes(request), *flag_mistakes(request, ("flatten",))]
+    problems = [*found["problems"], *_name_mistakes(request), *_flatten_mistakes(request)]
+    how = _flatten(request)
     plan: Plan = {
         "format": FORMAT,
         **{key: request.get(key) for key in ("service", "tenant", "machine", "name")},
@@ -54,6 +57,9 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         "hosts": {},
         "claims": {},
         "exists": False,
+        "flatten": how == BEFORE,
+        "background": how == BACKGROUND,
+        "flatten_mbps": _mbps(request),
         "problems": problems,
         "text": [],
     }
@@ -87,7 +93,7 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         )
     if problems or group is None:
         return plan
-    work = _work(plan, source, group, hosts, bool(flag(request.get("flatten"))))
+    work = _work(plan, source, group, hosts)
     problems += [f"{found['host']}: {one['base']} of {request['machine']} is not on it any more; deploy it first" for one in work["fetch"]]
     machine = {"machine": plan["name"], "group": group["name"], "host": found["host"], "number": _number(plan["name"])}
     if not plan["exists"]:
@@ -108,7 +114,33 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
             }
         }
     plan["hosts"] = {found["host"]: work}
-    return {**plan, "text": list(_text(plan, source, work, bool(flag(request.get("flatten")))))}
+    return {**plan, "text": list(_text(plan, source, work))}
+
+
+def _flatten(request: Request) -> str | None:
+    asked = request.get("flatten")
+    return BACKGROUND if asked == BACKGROUND else BEFORE if flag(asked) else None
+
+
+def _mbps(request: Request) -> float | None:
+    """None where none was given, or what was given is no number."""
+    try:
+        return float(str(request.get("flatten_mbps")))
+    except ValueError:
+        return None
+
+
+def _flatten_mistakes(request: Request) -> Iterator[str]:
+    asked, mbps = request.get("flatten"), request.get("flatten_mbps")
+    if asked not in (None, "", BACKGROUND) and flag(asked) is None:
+        yield f"flatten: invalid value {asked!r}; expected true, false or {BACKGROUND}"
+    if mbps in (None, ""):
+        return
+    number = _mbps(request)
+    if number is None or not 0 <= number <= MOST_MBPS:
+        yield f"flatten_mbps: invalid value {mbps!r}; expected 10^6 bit/s, at most {MOST_MBPS}, or 0 for no limit"
+    elif asked != BACKGROUND:
+        yield f"flatten_mbps: invalid value {mbps!r}; expected none without flatten={BACKGROUND}, which it limits"
 
 
 def _name_mistakes(request: Request) -> Iterator[str]:
@@ -166,7 +198,7 @@ def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
     }
 
 
-def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: bool) -> dict[str, t.Any]:
+def _work(plan: Plan, source: Machine, group: Group, hosts: Observed) -> dict[str, t.Any]:
     """What host_job takes for the clone, whose disks are there by then; of one that is there, that it runs."""
     host = plan["host"]
     facts, record = hosts[host], hosts[host]["record"]
@@ -189,19 +221,22 @@ def _work(plan: Plan, source: Machine, group: Group, hosts: Observed, flatten: b
     )
     work["clones"] = []
     for disk in work["disks"]:
-        disk["differencing"] = disk["differencing"] and not flatten
+        disk["differencing"] = disk["differencing"] and not plan["flatten"]
         disk["size_bytes"] = None  # as the machine's is
     work["record"] = None  # it says what the manifest asks for, which is no more than before
     return work
 
 
-def _text(plan: Plan, source: Machine, work: Plan, flatten: bool) -> Iterator[str]:
+def _text(plan: Plan, source: Machine, work: Plan) -> Iterator[str]:
     if plan["exists"]:
         yield f"{plan['name']} of service {plan['service']} is there already, on {plan['host']}."
+        if plan["background"]:
+            yield "  Disks of it that have a base lose it in the background."
         return
     state = "goes on running" if source["running"] else "is off"
     yield f"{plan['name']} of service {plan['service']} becomes a clone of {plan['machine']} on {plan['host']}; {plan['machine']} {state}."
-    how = "a copy without a base" if flatten else "over the same base, with what was written to it"
+    how = "a copy without a base" if plan["flatten"] else "over the same base, with what was written to it"
+    how += "; it loses the base in the background" if plan["background"] else ""
     for disk in work["disks"]:
         yield f"  disk {disk['name']}: pool {disk['pool']}, {how if disk['base'] else 'a copy'}"
     yield f"  seed: that of {plan['machine']} with a name and an instance id of its own" if work["seeds"] else "  no seed"
@@ -220,6 +255,9 @@ def clone_report(plan: Plan, outcome: Result, predicted: bool = False) -> dict[s
         addresses = ", ".join(str(address) for address in seen.get("addresses") or [])
         came_up = f", came up as {seen['hostname']}" + (f" ({addresses})" if addresses else "") if seen else ""
         word = "would be there" if predicted else "is there"
-        return {"ok": True, "text": [f"{plan['name']}, the clone of {plan['machine']}, {word} on {plan['host']}{came_up}."]}
+        text = [f"{plan['name']}, the clone of {plan['machine']}, {word} on {plan['host']}{came_up}."]
+        if plan.get("background"):
+            text.append("Its disks lose their bases in the background; basecast.fleet.status shows how far they are.")
+        return {"ok": True, "text": text}
     reason = (made or {}).get("problem") or job.get("msg") or outcome.get("msg") or "no reason given"
     return {"ok": False, "text": [f"{plan['name']}, the clone of {plan['machine']}, is MISSING on {plan['host']}: {reason}"]}

@@ -74,6 +74,9 @@ def _left(one: Told) -> str:
         return f"deploy the service again, which takes it up; or remove it: {removal(one)}"
     if one["kind"] == "record":
         return f"deploy the service again, which makes the machine; or forget it: {removal(one)}"
+    if one["kind"] == "clone":
+        clone = playbook("clone", service=one["service"], machine=one["of"], clone_name=one["machine"], tenant=one["tenant"])
+        return f"finish it: {clone}; or leave it to the next clone of {one['of']}"
     if one["kind"] == "partial":
         return f"the next deployment goes on with it; to remove it: {playbook('prune')}"
     if one["kind"] == "reference" and one["pool"]:

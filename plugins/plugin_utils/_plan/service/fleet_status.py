@@ -192,6 +192,7 @@ class _Fleet:
             "reported": (told.get("report") or {}).get("status"),
             "spec": dict(told.get("spec") or {}),
             "dns_missing": list(told.get("dns_missing") or []),
+            "flattening": told.get("flattening"),
             "drift": [],
             "surplus": False,
             "problem": told.get("problem"),
@@ -282,15 +283,19 @@ class _Fleet:
                     yield _orphan(
                         "partial", host, name, self._title(partial["sha256"]), partial.get("allocated_bytes") or 0, "no run is fetching it"
                     )
+            for clone in pool.get("half_clones") or []:
+                why = f"a clone of {clone['of']} was interrupted; the same run finishes it, the next clone of {clone['of']} removes it"
+                yield {**_orphan("clone", host, name, clone["path"], clone["bytes"], why, clone), "of": clone["of"]}
             for place in pool.get("unfinished") or []:
                 yield _orphan("upload", host, name, place["path"], place["bytes"], "no run is at work on it")
 
     def _lost_disks(self) -> Iterator[Entry]:
+        half = {(host, clone["path"]) for host, _name, pool in self._pools() for clone in pool.get("half_clones") or []}
         used = {(host, path) for host, told in self.seen.items() for machine in told["machines"] for path in machine["disks"]}
         for disk in self._once():
             if disk.get("machine") is None or _key(disk) in self._living or (disk["host"], disk["path"]) in used:
                 continue
-            if self._may_be_elsewhere(disk["storage"], disk["host"]):
+            if self._may_be_elsewhere(disk["storage"], disk["host"]) or (disk["host"], disk["path"].rpartition("/")[0]) in half:
                 continue
             why = f"{disk['service']} has no machine {disk['machine']}"
             yield _orphan("disk", disk["host"], disk["pool"], disk["path"], disk["bytes"], why, disk)
@@ -394,6 +399,7 @@ def _unseen(tenant: str, service: str, name: str, entry: Told, why: str) -> Entr
         "reported": None,
         "spec": {},
         "dns_missing": [],
+        "flattening": None,
         "drift": [],
         "surplus": False,
         "problem": f"cannot be known: {why}",

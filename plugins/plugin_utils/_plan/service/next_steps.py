@@ -79,6 +79,8 @@ def _steps(report: Data, state: str, host: str, reason: str, machines: list[str]
     elif "reported" in reason or "console" in reason:
         for path in _consoles(report, host, machines):
             yield f"ansible -i INVENTORY {quoted} -b -a {shlex.quote(f'tail -n 50 {shlex.quote(path)}')}"
+    elif "basecast.fleet.verify" in reason or "no such base" in reason:
+        yield "ansible-playbook -i INVENTORY basecast.fleet.verify"
     elif any(word in reason for word in ("base", "lost", "Timed out")):
         yield f"ansible -i INVENTORY {quoted} -m ansible.builtin.ping"
     yield _playbook(report, "deploy")

@@ -311,6 +311,7 @@ _STATUS_MACHINE = all_of(
         macs=list_of(name, 1000),
         addresses=list_of(has(address=_address, source=name), 1000),
         dns_missing=list_of(name, 1000),
+        flattening=has(going_on=flag, percent=count),
         report=fields(hostname=line, status=line),
         problem=line,
     ),
@@ -352,6 +353,9 @@ _STATUS_POOL = all_of(
         disks=list_of(_STATUS_DISK),
         others=has(disks=count, bytes=count),
         unfinished=list_of(_PLACE),
+        half_clones=list_of(
+            has(path=path, bytes=count, tenant=_service_name, service=_service_name, machine=_machine_name, of=_machine_name)
+        ),
         references=list_of(has(sha256=digest, names=list_of(line))),
     ),
 )

@@ -66,6 +66,9 @@ def _service(service: Entry, machines: Sequence[Entry]) -> Iterator[str]:
     for one in machines:
         if one["problem"]:
             yield from _wrapped(f"{one['machine']}: {one['problem']}")
+    for one in machines:
+        if one["flattening"]:
+            yield from _wrapped(f"{one['machine']}: {_flattening(one['flattening'])}")
     for line in drift_text(machines):
         yield from _wrapped(line)
     extra = [one["machine"] for one in machines if one["surplus"]]
@@ -75,6 +78,12 @@ def _service(service: Entry, machines: Sequence[Entry]) -> Iterator[str]:
         yield from _wrapped(f"missing: {_count(missing, 'machine')} of {role}")
     if service["compared"] and not service["differs"]:
         yield "  as the manifest wants it"
+
+
+def _flattening(progress: Entry) -> str:
+    if progress["going_on"]:
+        return f"its disks are being flattened, {progress['percent']} %"
+    return "the flattening of its disks waits for a run that lets it go on (basecast.fleet.verify -e basecast_repair=true)"
 
 
 def _address(machine: Entry) -> str:

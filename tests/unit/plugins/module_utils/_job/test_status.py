@@ -10,7 +10,9 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import references, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
-from ansible_collections.basecast.fleet.plugins.module_utils._job import status
+from ansible_collections.basecast.fleet.plugins.module_utils._job import half_clones, status
+from ansible_collections.basecast.fleet.plugins.module_utils._job.alone import alone
+from ansible_collections.basecast.fleet.plugins.module_utils._job.journal import Journal
 from ansible_collections.basecast.fleet.plugins.module_utils._job.status import Request, look
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.records import ServiceRecords
@@ -150,6 +152,21 @@ def test_a_domain_that_cannot_be_read_may_be_a_machine(site: Site, libvirt: dict
     libvirt["others"]["unread"] = 2
     seen = look(request(site))
     assert not seen["known"] and "2 domains cannot be read" in seen["reason"]
+
+
+def test_clones_that_were_interrupted_are_told(site: Site) -> None:
+    put_disk(site.pools["one"], "shop", "../parent")
+    directory = os.path.join(site.pools["one"], "machines", "shop", "m-5")
+    os.makedirs(directory)
+    half_clones.write_note(directory, "m-1", False)
+    (found,) = look(request(site))["pools"]["one"]["half_clones"]
+    assert {**found, "bytes": 0} == {
+        "path": directory, "bytes": 0, "tenant": "default", "service": "shop", "machine": "m-5", "of": "m-1"
+    }  # fmt: skip
+    assert look(request(site, tenant="other"))["pools"]["one"]["half_clones"] == []
+    journal = Journal(site.runtime_dir, "default", "shop")
+    with alone(journal, "shop", 1.0):
+        assert look(request(site))["pools"]["one"]["half_clones"] == [], "a run is at work on it"
 
 
 def test_a_machine_on_its_way_is_told_as_such(site: Site) -> None:

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, Disk, MachineWish
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import LibvirtError, NetworkXml
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import DiskWork, LibvirtError, NetworkXml
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 
 CAPABILITIES = """<capabilities><guest><arch name='x86_64'>
@@ -33,6 +33,7 @@ class FakeDomain:
         self.mirrors: dict[str, str] = {}  # files by the disk's name in the guest
         self.ended: dict[str, str] = {}
         self.shallow: dict[str, bool] = {}
+        self.pulls: dict[str, int] = {}  # bytes a second by the disk's name in the guest
         self.sizes: dict[str, int] = {}  # bytes by the disk's name in the guest
         self.agent, self.looks, self.frozen, self.stands = False, 0, 0, False
         self.ended_while: list[bool] = []  # of each copy, whether the guest stood still
@@ -130,6 +131,18 @@ class FakeDomain:
                     disk.remove(chain)
         self._xml = ET.tostring(root, "unicode")
         self.host.on_go_over(self, target)
+
+    def begin_pull(self, target: str, bytes_s: int) -> None:
+        assert self.disk_work(target) is None
+        self.pulls[target] = bytes_s
+
+    def limit_pull(self, target: str, bytes_s: int) -> None:
+        self.pulls[target] = bytes_s
+
+    def disk_work(self, target: str) -> DiskWork | None:
+        if target in self.pulls:
+            return DiskWork(True, 10, 40, self.pulls[target])
+        return DiskWork(False, 0, 1, 0) if target in self.mirrors else None
 
     def disk_bytes(self, target: str) -> int:
         return self.sizes[target]

@@ -16,6 +16,8 @@ import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, transfer, users
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Promise
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
+from ansible_collections.basecast.fleet.plugins.module_utils._job import half_clones
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import flattening
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import describe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import LEAVING, WITHIN, Entry, MoveJournal, unended
 from ansible_collections.basecast.fleet.plugins.module_utils._move import within as module
@@ -160,6 +162,28 @@ def test_a_running_machine_goes_on_in_the_other_pool(site: Site) -> None:
     assert move(site, "two", live=True)["state"] == "present"
     domain.destroy()
     assert move(site, "two")["state"] == "moved" and files(site)["one"] == []
+    whole(site)
+
+
+def test_a_half_clone_ends_before_its_machine_moves(site: Site) -> None:
+    """QEMU copies a disk once at a time."""
+    deploy(site, "web-1", base=real_base(site))
+    directory = layout.machine_directory(site.pools["one"], "shop", "web-5")
+    os.makedirs(directory)
+    half_clones.write_note(directory, "web-1", False)
+    copy = Path(layout.temporary_path(directory, "root"))
+    copy.touch()
+    the_domain(site).mirrors["vda"] = str(copy)
+    move(site, "two", live=True)
+    assert not os.path.exists(directory)
+    whole(site)
+
+
+def test_disks_that_are_being_flattened_do_not_move(site: Site) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    flattening.write_note(os.path.dirname(path_of(site, "root", "one")), 0.0)
+    with pytest.raises(MoveFailed, match="web-1: its disks are still being flattened"):
+        move(site, "two", live=True)
     whole(site)
 
 

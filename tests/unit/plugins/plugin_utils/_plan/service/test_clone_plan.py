@@ -166,4 +166,27 @@ def test_a_clone_is_there_only_if_its_job_says_so(outcome: dict[str, t.Any], pre
 
 
 def test_a_misspelt_flag_is_refused() -> None:
-    assert clone_plan({}, {**REQUEST, "flatten": "ture"})["problems"] == ["flatten: invalid value 'ture'; expected true or false"]
+    problems = clone_plan({}, {**REQUEST, "flatten": "ture"})["problems"]
+    assert problems == ["flatten: invalid value 'ture'; expected true, false or background"]
+
+
+@pytest.mark.parametrize(("given", "mbps"), [(None, None), ("", None), ("0", 0.0), (800, 800.0), ("12.5", 12.5)])
+def test_a_clone_may_lose_its_base_in_the_background(given: object, mbps: float | None) -> None:
+    plan = clone_plan(deployed(), {**REQUEST, "flatten": "background", "flatten_mbps": given})
+    assert (plan["problems"], plan["flatten"], plan["background"], plan["flatten_mbps"]) == ([], False, True, mbps)
+    assert [disk["differencing"] for disk in plan["hosts"]["a"]["disks"]] == [True]
+    assert "it loses the base in the background" in "\n".join(plan["text"])
+
+
+@pytest.mark.parametrize(
+    ("flatten", "mbps", "words"),
+    [
+        ("background", "fast", "flatten_mbps: invalid value 'fast'; expected 10^6 bit/s, at most 1000000, or 0 for no limit"),
+        ("background", -1, "flatten_mbps: invalid value -1; expected 10^6 bit/s"),
+        ("background", "nan", "flatten_mbps: invalid value 'nan'; expected 10^6 bit/s"),
+        (True, 8, "flatten_mbps: invalid value 8; expected none without flatten=background, which it limits"),
+    ],
+)
+def test_a_limit_that_cannot_be_meant_is_refused(flatten: object, mbps: object, words: str) -> None:
+    (problem,) = clone_plan({}, {**REQUEST, "flatten": flatten, "flatten_mbps": mbps})["problems"]
+    assert problem.startswith(words)

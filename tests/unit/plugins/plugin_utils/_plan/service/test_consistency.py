@@ -9,7 +9,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.consistency import consistency, playbook
 
-from .test_fleet_status import SILENT, TINY, base, disk, look, machine, record
+from .test_fleet_status import HALF, SILENT, TINY, base, disk, look, machine, record
 
 GIB = 2**30
 
@@ -64,6 +64,7 @@ def test_each_finding_says_what_would_mend_it(looks: dict[str, t.Any], words: st
         ({"a": both(pool={"disks": []})}, "disk_lost", "/root.qcow2", "-e service=shop -e machines=web-1", False),
         ({"a": look(services=record("web-2", host="a"))}, "record", "web-2", "-e service=shop -e machines=web-2", False),
         ({"a": both(pool={"references": [{"sha256": "3" * 64, "names": ["old 1"]}]})}, "reference_stale", "old 1", "drop the name", True),
+        ({"a": both(pool={"half_clones": [HALF]})}, "clone", "web-5", "-e service=shop -e machine=web-1 -e clone_name=web-5", False),
         ({"a": both(services=[])}, "machine_unrecorded", "shop web-1", "basecast.fleet.deploy -e manifest=FILE", False),
         ({"a": both(), "b": look("web-1")}, "machine_twice", "shop web-1", "fleet.migrate -e service=shop -e machine=web-1", False),
     ],

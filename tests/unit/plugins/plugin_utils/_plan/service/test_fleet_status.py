@@ -106,6 +106,9 @@ def test_what_a_host_leaves_out_hides_no_neighbour() -> None:
 SILENT = {"msg": "Connection timed out"}
 
 
+HALF = {"path": "/pool/machines/shop/web-5", "bytes": 5, "tenant": "default", "service": "shop", "machine": "web-5", "of": "web-1"}
+
+
 def orphans(status: dict[str, t.Any]) -> list[tuple[str, str]]:
     return [(one["kind"], one["what"].rpartition("/")[2]) for one in status["orphans"]]
 
@@ -147,6 +150,7 @@ def test_machines_of_a_silent_host_cannot_be_known(silent: dict[str, t.Any]) -> 
         ({"a": look("web-1", pool={"partials": [{"sha256": CHILD, "in_use": True, "allocated_bytes": 5}]})}, []),
         ({"a": look("web-1", pool={"partials": [{"sha256": CHILD, "in_use": False, "allocated_bytes": 5}]})}, [("partial", "2" * 12)]),
         ({"a": look("web-1", pool={"unfinished": [{"path": "/pool/bases/x", "bytes": 5, "changed_at": 1.0}]})}, [("upload", "x")]),
+        ({"a": look("web-1", pool={"half_clones": [HALF], "disks": [disk("web-1"), disk("web-5")]})}, [("clone", "web-5")]),
         # A disk that lies in the pool and was not made for a machine is nobody's business.
         ({"a": look("web-1", pool={"disks": [disk("web-1"), {"path": "/pool/child.qcow2", "bytes": 1}]})}, []),
         ({"a": look(pool={"disks": [disk("web-9")]}, known=False, reason="libvirt does not answer.")}, []),
@@ -204,6 +208,19 @@ def test_a_name_that_has_gone_is_drift() -> None:
     status = fleet_status(looks, manifest=old)
     told = "drift: web-1: the entry of 192.0.2.10 is missing in the DNS of its network; a deployment makes it"
     assert told in " ".join(" ".join(status["text"]).split()) and status["services"][0]["differs"]
+
+
+@pytest.mark.parametrize(
+    ("going_on", "words"),
+    [
+        (True, "web-1: its disks are being flattened, 43 %"),
+        (False, "web-1: the flattening of its disks waits for a run that lets it go on"),
+    ],
+)
+def test_disks_that_lose_their_bases_are_told(going_on: bool, words: str) -> None:
+    told = machine("web-1", flattening={"going_on": going_on, "percent": 43})
+    status = fleet_status({"a": look("web-1", machines=[told])})
+    assert status["machines"][0]["flattening"] == told["flattening"] and words in " ".join(" ".join(status["text"]).split())
 
 
 def test_a_service_that_is_nowhere_is_missing() -> None:

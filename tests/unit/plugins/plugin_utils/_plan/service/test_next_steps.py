@@ -47,6 +47,8 @@ def test_a_cause_is_told_once_with_all_its_machines() -> None:
         ("unplaced", "memory binds", "ansible-playbook -i INVENTORY basecast.fleet.place -e manifest=shop.yml"),
         ("failed", "Make machines: the base disk did not arrive", "ansible -i INVENTORY kvm1 -m ansible.builtin.ping"),
         ("failed", "Start the node: Timed out after 5 second(s).", "ansible -i INVENTORY kvm1 -m ansible.builtin.ping"),
+        ("failed", "The base did not arrive: compare (playbook basecast.fleet.verify)", "ansible-playbook -i INVENTORY basecast.fleet.verify"),
+        ("failed", "The base did not arrive: kvm1 has no such base", "ansible-playbook -i INVENTORY basecast.fleet.verify"),
         ("failed", "its domain is invalid", "ansible-playbook -i INVENTORY basecast.fleet.deploy -e manifest=shop.yml"),
     ],
 )  # fmt: skip
