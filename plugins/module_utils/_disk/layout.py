@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import typing as t
 
 from . import access, filesystem
 from .errors import UnsafePath
@@ -39,6 +40,19 @@ def disk_path(pool_path: str, service: str, machine: str, name: str, image_forma
 def origin_path(directory: str, name: str) -> str:
     """The record of what a disk without parent was copied from."""
     return os.path.join(directory, f".{name}.origin.json")
+
+
+def origin_of(directory: str, name: str) -> dict[str, t.Any] | None:
+    """What a disk without parent was made from: {"base": digest or None}; None where nothing is written down.
+
+    :raises FleetError: the record cannot be understood.
+    """
+    try:
+        record = filesystem.read_value(origin_path(directory, name), _LARGEST)
+    except FileNotFoundError:
+        return None
+    base = record.get("base")
+    return {"base": base.digest() if base is not None else None}
 
 
 def temporary_path(directory: str, name: str) -> str:

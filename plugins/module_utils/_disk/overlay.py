@@ -25,7 +25,7 @@ from .references import Reference
 from .store import Store
 from .users import FoundDisk
 
-_LARGEST_ORIGIN = 64 * 1024
+_LARGEST_NOTE = 64 * 1024
 _SECTOR = 512
 
 
@@ -281,7 +281,7 @@ class Disks:
         wanted = self._describe(wish.base, wish.differencing and wish.backend == "qcow2")
         name = t.cast(str, wish.name)
         based_on = layout.base_of(current.backing_path)
-        origin = origin_of(os.path.dirname(current.path), name)
+        origin = layout.origin_of(os.path.dirname(current.path), name)
         if origin is not None and (based_on is None or origin.get("base") != based_on):  # a disk that still has to lose its base has both
             found = self._describe(origin.get("base"), False)
         elif current.backing is None:
@@ -487,7 +487,7 @@ def _take_over(directory: str) -> None:
     """It is a machine's now, and no clone that an interrupted run has begun and others undo."""
     note = layout.clone_path(directory)
     with contextlib.suppress(OSError, FleetError):
-        if not filesystem.read_value(note, _LARGEST_ORIGIN)["complete"].flag():
+        if not filesystem.read_value(note, _LARGEST_NOTE)["complete"].flag():
             filesystem.remove_file(note)
 
 
@@ -508,16 +508,3 @@ def _refuse_children(path: str, disks: t.Iterable[FoundDisk], what: str) -> None
             path=path,
             children=children,
         )
-
-
-def origin_of(directory: str, name: str) -> dict[str, t.Any] | None:
-    """What a disk without parent was made from: {"base": digest or None}; None where nothing is written down.
-
-    :raises FleetError: the record cannot be understood.
-    """
-    try:
-        record = filesystem.read_value(layout.origin_path(directory, name), _LARGEST_ORIGIN)
-    except FileNotFoundError:
-        return None
-    base = record.get("base")
-    return {"base": base.digest() if base is not None else None}

@@ -20,7 +20,6 @@ import typing as t
 
 from .._disk import disk_records, filesystem, last_use, layout, users
 from .._disk.errors import StoreBusy
-from .._disk.overlay import origin_of
 from .._disk.qemu_img import QemuImg
 from .._disk.store import Store
 from .._disk.users import FoundDisk
@@ -171,7 +170,7 @@ class Flattening:
         for directory in self._directories():
             for name in filesystem.names_in(directory):
                 disk = users.look(os.path.join(directory, name), "") if not name.startswith(".") else None
-                origin = origin_of(directory, _name_of(name)) if disk is not None else None
+                origin = layout.origin_of(directory, _name_of(name)) if disk is not None else None
                 if disk is not None and origin is not None and origin["base"]:
                     self._forget(disk.path, origin["base"])
         for directory in self._directories():
