@@ -57,7 +57,7 @@ def noted(path: str) -> float | None:
 
 def noted_disks(pools: Pools, owner: Owner) -> list[str]:
     """Paths of the machine's disks that are to have no base; some may have lost it."""
-    directories = [owner.directory(path) for path in pools.values()]
+    directories = dict.fromkeys(owner.directory(path) for path in pools.values())
     names = [(directory, layout.flatten_name(name)) for directory in directories for name in filesystem.names_in(directory)]
     return [os.path.join(directory, name + layout.EXTENSIONS["qcow2"]) for directory, name in names if name is not None]
 
@@ -123,15 +123,15 @@ class Flattening:
         :param domain: where the machine runs. One that is off is flattened before this returns, and cannot be started meanwhile.
         :raises FleetError: why not; a disk has its base until all of that is in it.
         """
-        noted_ones = noted_disks(self._pools, self._owner)
+        marked = noted_disks(self._pools, self._owner)
         done = []
         for disk in due(self._pools, self._owner):
             if self._flatten(domain, disk, int((noted(disk.path) or 0.0) * _BYTES_OF_MBPS), check):
                 done.append(f"flatten {disk.path}")
-        if noted_ones and not due(self._pools, self._owner):
+        if marked and not due(self._pools, self._owner):
             done.append(f"{self._owner.machine} has no base any more")
             if not check:
-                self._end(noted_ones)
+                self._end(marked)
         return done
 
     def _flatten(self, domain: Domain | None, disk: FoundDisk, bytes_s: int, check: bool) -> bool:
