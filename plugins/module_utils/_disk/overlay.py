@@ -75,6 +75,8 @@ class Disks:
                 held.enter_context(self._hold_bases(pool))
             self._note(self._records(decisions))  # again: one of a disk that has gone may have been dropped while the locks were waited for
             self._apply(decisions)
+            for directory in {item.directory for item in decisions}:
+                _take_over(directory)
         return self._results(decisions)
 
     def _records(self, decisions: t.Sequence[Decision]) -> dict[str, list[tuple[str, Reference]]]:
@@ -480,6 +482,14 @@ class Disks:
             if path.startswith(os.path.realpath(store.directory) + os.sep):
                 return pool
         return None
+
+
+def _take_over(directory: str) -> None:
+    """It is a machine's now, and no clone that an interrupted run has begun and others undo."""
+    note = layout.clone_path(directory)
+    with contextlib.suppress(OSError, FleetError):
+        if not filesystem.read_value(note, _LARGEST_ORIGIN)["complete"].flag():
+            filesystem.remove_file(note)
 
 
 def _refuse_repeats(wishes: t.Sequence[Wish]) -> None:

@@ -215,14 +215,26 @@ def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
         for fetch in work["fetch"]
         if host != base["import_on"] and fetch["base"] == base["name"]
     }
-    if targets:
-        unknown = any(relay["sha256"] == base["sha256"] and not relay["size_bytes"] for relay in plan["relays"])
-        how = "; the order is planned once its size is known" if unknown else ""
-        yield from _wrapped("  ", f"would be relayed to {_by_pool(targets)}{how}")
+    key = "sha256" if base["sha256"] else "base"
+    yield from _crossing(base, targets, [relay for relay in plan["relays"] if relay[key] == base["sha256" if base["sha256"] else "title"]])
     for host, work in plan["hosts"].items():
         for clone in work["clones"]:
             if base["sha256"] in clone["bases"]:
                 yield from _wrapped("  ", f"would be copied on {host} to pool {clone['pool']}")
+
+
+def _crossing(base: Mapping[str, t.Any], targets: Mapping[str, str], relays: Sequence[Mapping[str, t.Any]]) -> Iterator[str]:
+    """What the network brings to hosts that lack the base, and what comes by a storage that they share."""
+    relayed = {host: pool for host, pool in targets.items() if any(host in relay["targets"] for relay in relays)}
+    if relayed:
+        how = "" if all(relay["size_bytes"] for relay in relays) else "; the order is planned once its size is known"
+        yield from _wrapped("  ", f"would be relayed to {_by_pool(relayed)}{how}")
+    for group in (group for relay in relays for group in relay["shared_pools"] if relayed.keys() >= set(group)):
+        yield from _wrapped("  ", f"one copy for {', '.join(group)}: their pool {relayed[group[0]]} is one storage")
+    beside = {host: pool for host, pool in targets.items() if host not in relayed}
+    if beside:
+        of = base["import_on"] or next(iter(base["holders"]), "a host that holds it")
+        yield from _wrapped("  ", f"would be there for {_by_pool(beside)} too: the pool is one storage with that of {of}")
 
 
 def _by_pool(pools: Mapping[str, str]) -> str:

@@ -120,11 +120,22 @@ def test_hosts_that_mount_the_same_storage_are_recognised_and_get_a_base_once() 
     (relay,) = plan["relays"]
     # b has what a has, though it was not seen there yet.
     assert (set(relay["sources"]), set(relay["targets"]), relay["shared_pools"]) == ({"a", "b"}, {"c", "d", "e"}, [["c", "d"]])
+    assert [line.strip() for line in plan_text(plan)[-3:]] == [
+        "would be relayed to c, d, e (pool default)",
+        "one copy for c, d: their pool default is one storage",
+        "would be there for b (pool default) too: the pool is one storage with that of a",
+    ]
     (made,) = relay_plans(plan["relays"])
     assert {edge["to"] for tree in made["trees"] for edge in tree["edges"]} == {"c", "e"}
     assert made["arrivals"]["d"]["shares"] == "c"
     (alone,) = relay_plans(plan["relays"], alive=["a", "d", "e"])
     assert {edge["to"] for tree in alone["trees"] for edge in tree["edges"]} == {"d", "e"}
+
+
+def test_what_is_to_be_imported_on_a_storage_is_there_for_all_its_hosts() -> None:
+    plan = service_plan(manifest(source={"host": "a", "path": "y"}), {"a": on_storage("net:1"), "b": on_storage("net:1")})
+    assert plan["relays"] == []
+    assert plan_text(plan)[-1].strip() == "would be there for b (pool default) too: the pool is one storage with that of a"
 
 
 def test_a_relay_of_unknown_size_is_told_without_its_order() -> None:
