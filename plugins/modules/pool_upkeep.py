@@ -53,8 +53,8 @@ RETURN = r"""
 faults:
   description:
     - What was found. C(kind) is V(disk_record_missing), V(disk_record_stale), V(directory_closed) or V(parent_format). C(repair)
-      says what mends it, C(mends) whether this module does, and C(mended) whether it has. C(is_wrong) says that something cannot
-      work as it is, or may get lost.
+      says what mends it, C(mends) whether this module does, and C(mended) whether it has. Where it tried to and could not, C(repair) says
+      why. C(is_wrong) says that something cannot work as it is, or may get lost.
   returned: success
   type: list
   elements: dict
@@ -83,12 +83,12 @@ from ..module_utils._module import checked_pools, pools_argument, run_module
 def _work(module: AnsibleModule) -> dict[str, t.Any]:
     stores = stores_of(checked_pools(module.params["pools"]), module.run_command)
     faults = upkeep.look(stores)
-    mended = [] if module.check_mode else upkeep.mend(stores, faults)
-    going = [fault for fault in faults if fault.mends] if module.check_mode else mended
+    left = [(fault, False) for fault in faults] if module.check_mode else list(upkeep.mend(stores, faults))
+    going = [fault.found for fault, mended in left if mended or (module.check_mode and fault.mends)]
     return {
         "changed": bool(going),
-        "faults": [fault.told(fault in mended) for fault in faults],
-        "diff": {"before": {"faults": [fault.found for fault in going]}, "after": {"faults": []}},
+        "faults": [fault.told(mended) for fault, mended in left],
+        "diff": {"before": {"faults": going}, "after": {"faults": []}},
     }
 
 

@@ -75,6 +75,8 @@ class Disks:
                 held.enter_context(self._hold_bases(pool))
             self._note(self._records(decisions))  # again: one of a disk that has gone may have been dropped while the locks were waited for
             self._apply(decisions)
+            for directory in {item.directory for item in decisions}:
+                _take_over(directory)
         return self._results(decisions)
 
     def _records(self, decisions: t.Sequence[Decision]) -> dict[str, list[tuple[str, Reference]]]:
@@ -360,7 +362,8 @@ class Disks:
                 self._note_bases({item.wish.base for item in decisions if item.wish.base})
                 for item in decisions:
                     filesystem.remove_file(item.path)
-                    filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
+                    for note in (layout.origin_path, layout.flatten_path):
+                        filesystem.remove_file(note(item.directory, t.cast(str, item.wish.name)))
                 self._forget(decisions)
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
@@ -479,6 +482,14 @@ class Disks:
             if path.startswith(os.path.realpath(store.directory) + os.sep):
                 return pool
         return None
+
+
+def _take_over(directory: str) -> None:
+    """It is a machine's now, and no clone that an interrupted run has begun and others undo."""
+    note = layout.clone_path(directory)
+    with contextlib.suppress(OSError, FleetError):
+        if not filesystem.read_value(note, _LARGEST_ORIGIN)["complete"].flag():
+            filesystem.remove_file(note)
 
 
 def _refuse_repeats(wishes: t.Sequence[Wish]) -> None:

@@ -58,6 +58,7 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
     directory = store.base_directory(sha256)
     if not os.path.lexists(directory):
         return Repair(sha256, pool, "none", "")
+    state = _state(directory)
     base = store.find(sha256, changed=True, alone=True)
     damage = transfer.verify(base, None if check_mode else store) if base is not None else store.problem(sha256)
     if not damage:
@@ -73,18 +74,39 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
         if not check_mode:
             _replace(original, stores[original.pool], store, wait_s)
         return Repair(sha256, pool, "replaced", damage, other=original.pool)
-    if not removal.needed_by(stores, pool, sha256):
-        if not check_mode:
-            with store.changing():
-                in_use.refuse_entry(directory, "removed")
-                store.remove(sha256)
-        return Repair(sha256, pool, "removed", damage)
-    # Needed, and nothing here has its bytes: without its chunk list it counts for nobody, and an import or a relay replaces it.
-    if base is not None and not check_mode:
-        with store.changing():
+    if check_mode:
+        needed = removal.needed_by(stores, pool, sha256)
+        return Repair(sha256, pool, "set_aside" if needed else "removed", damage, already=bool(needed) and base is None)
+    return _put_away(stores, store, base, Repair(sha256, pool, "set_aside", damage, already=base is None), state)
+
+
+def _put_away(stores: t.Mapping[str, Store], store: Store, base: Base | None, told: Repair, state: tuple[int, ...]) -> Repair:
+    """
+    :param told: for one that is needed: nothing here has its bytes, so without its chunk list it counts for nobody, and an import or a
+        relay replaces it.
+    :param state: of the disk before it was read.
+    """
+    directory = store.base_directory(told.sha256)
+    with store.changing():  # whoever makes a disk on it holds this as well
+        if _state(directory) != state:
+            return told._replace(action="none", damage="", already=False)  # another run has brought it back, or has removed it
+        if not removal.needed_by(stores, store.pool, told.sha256):
+            in_use.refuse_entry(directory, "removed")
+            store.remove(told.sha256)
+            return told._replace(action="removed", already=False)
+        if base is not None:
             filesystem.remove_file(base.chunks_path)
             filesystem.sync_directory(directory)
-    return Repair(sha256, pool, "set_aside", damage, already=base is None)
+    return told
+
+
+def _state(directory: str) -> tuple[int, ...]:
+    """What tells a disk from one that another run has put in its place; empty where there is none."""
+    try:
+        status = os.lstat(os.path.join(directory, "disk"))
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _with_parents(stores: t.Mapping[str, Store], store: Store, sha256: str, check_mode: bool, wait_s: float) -> Repair:

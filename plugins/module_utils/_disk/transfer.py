@@ -92,8 +92,9 @@ def verify(base: Base, store: Store | None = None) -> str:
     """
     damage = _verify(base)
     if store is not None and not damage:
-        store.prepare()
-        verification.remember(store.record_path(base.sha256), base.path)
+        record = store.record_path(base.sha256)
+        filesystem.ensure_directory(os.path.dirname(record))  # and nothing else of the store: this is a look at it
+        verification.remember(record, base.path)
     return damage
 
 

@@ -60,12 +60,23 @@ def look(stores: t.Mapping[str, Store]) -> list[Fault]:
     return list(dict.fromkeys(found))
 
 
-def mend(stores: t.Mapping[str, Store], faults: t.Iterable[Fault]) -> list[Fault]:
-    """Those that were mended. Each is looked at again, under the lock of the store that it is about."""
-    return [fault for fault in faults if fault.mends and _mend(stores[fault.pool], fault)]
+def mend(stores: t.Mapping[str, Store], faults: t.Iterable[Fault]) -> t.Iterator[tuple[Fault, bool]]:
+    """Those that are left, and whether they were mended. Each is looked at again, under the lock of the store that it is about. One
+    that cannot be mended is a person's, and the others are mended all the same."""
+    for fault in faults:
+        if not fault.mends:
+            yield fault, False
+            continue
+        try:
+            if _mend(stores[fault.pool], fault):
+                yield fault, True
+        except (OSError, FleetError) as error:
+            reason = error.message if isinstance(error, FleetError) else f"{fault.place}: {error.strerror}"
+            yield fault._replace(mends=False, repair=f"repeat the command; this run could not {fault.repair}: {reason.rstrip('.')}"), False
 
 
 def _mend(store: Store, fault: Fault) -> bool:
+    """Whether there was anything to do; another run may have done it."""
     if fault.kind == DIRECTORY_CLOSED:
         return access.let_pass(fault.place)
     record = t.cast(Reference, fault.record)

@@ -66,11 +66,14 @@ def find(pools: t.Mapping[str, str], service: str) -> list[HalfClone]:
 
 
 def end_all(host: LibvirtHost, domain: Domain | None, pools: t.Mapping[str, str], owner: Owner, but: str = "") -> None:
-    """Undo the half clones of a machine. The caller has the service to itself on the host that has the machine.
+    """Undo the half clones of a machine, and end what an interrupted run has its QEMU copy besides, such as a capture. The caller has
+    the service to itself on the host that has the machine.
 
     :param domain: where the machine runs.
     :param but: the name of one that is to stay.
     """
+    if domain is not None:
+        disk_mirror.end_left(domain, pools.values(), owner.service)
     for clone in find(pools, owner.service):
         is_machine = host.domain(owner.named(clone.name).domain_uuid) is not None
         if clone.of == owner.machine and clone.name != but and not is_machine:

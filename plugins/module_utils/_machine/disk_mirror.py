@@ -19,7 +19,7 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .._disk import filesystem
+from .._disk import filesystem, layout
 from .._disk.errors import DiskConflict
 from .._disk.qemu_img import QemuImg
 from .._disk.room import Promise
@@ -60,6 +60,19 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
         target = target_of(domain, mirror.disk)
         if _state(domain, target).get("file") == mirror.copy:
             domain.end_copy(target)
+
+
+def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
+    """End all copies that interrupted runs of the service have begun, also into files that have gone since. Whoever calls this has the
+    service to itself.
+
+    :param pools: paths of all pools of the host.
+    """
+    services = {layout.service_directory(pool, service) for pool in pools}
+    for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
+        directory, name = os.path.split(_copy_of(disk))
+        if layout.is_unfinished(name) and os.path.dirname(directory) in services:
+            domain.end_copy(_of(disk, "target", "dev"))
 
 
 def abandon_all(domain: Domain, directory: str) -> None:

@@ -211,9 +211,11 @@ def entry_problems(mine: t.Sequence[Entry], others: t.Iterable[Entry], machine: 
 def _is_in_the_way(found: Entry, entry: Entry, mine: t.Sequence[Entry]) -> bool:
     address = str(_address(found.address))
     own = any(one.address == address for one in mine if one.network == found.network)
-    if own and found.names and set(found.names) <= set(entry.names):
+    # In the DNS, capitals are no other letters.
+    theirs, ours = ({name.lower() for name in one.names} for one in (found, entry))
+    if own and theirs and theirs <= ours:
         return False
-    return address == entry.address or bool(set(found.names) & set(entry.names))
+    return address == entry.address or bool(theirs & ours)
 
 
 def _same(entry: Entry, root: ET.Element) -> set[str] | None:

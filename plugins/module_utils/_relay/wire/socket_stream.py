@@ -14,6 +14,7 @@ import os
 import select
 import socket
 import ssl
+import time
 
 from ..endpoints import StreamTimeout
 from ..errors import RelayError, describe
@@ -74,35 +75,41 @@ class SocketStream:
         self._timeout = seconds
 
     def send(self, view: memoryview) -> int:
+        end = time.monotonic() + self._timeout
         while True:
             try:
                 return self._socket.send(view)
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(select.POLLOUT)
+                self._wait(select.POLLOUT, end)
             except ssl.SSLWantReadError:
                 self._wake_at(1)
-                self._wait(select.POLLIN)
+                self._wait(select.POLLIN, end)
             except ValueError as error:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
 
     def receive_into(self, view: memoryview, least: int = 1) -> int:
+        end = time.monotonic() + self._timeout
         while True:
             try:
                 return self._socket.recv_into(view)
             except (BlockingIOError, ssl.SSLWantReadError):
                 # A TLS record that is here in part has left the socket.
                 self._wake_at(max(1, least - RECORD_BYTES))
-                self._wait(select.POLLIN)
+                self._wait(select.POLLIN, end)
             except ssl.SSLWantWriteError:
-                self._wait(select.POLLOUT)
+                self._wait(select.POLLOUT, end)
             except ValueError as error:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
 
-    def _wait(self, event: int) -> None:
-        """:raises StreamTimeout:"""
+    def _wait(self, event: int, end: float) -> None:
+        """:param end: of the whole call: parts of a TLS record wake as well, and may never become one.
+
+        :raises StreamTimeout:
+        """
+        left = end - time.monotonic()
         poller = select.poll()
         poller.register(self._socket, event)
-        if not poller.poll(math.ceil(self._timeout * 1000)):
+        if left <= 0 or not poller.poll(math.ceil(left * 1000)):
             raise StreamTimeout
 
     def _wake_at(self, count: int) -> None:

@@ -39,6 +39,8 @@ def known_numbers(service: str, hosts: Observed) -> dict[str, dict[int, tuple[st
         for machine in facts.get("machines") or []:
             if machine.get("group") is not None and machine.get("number") is not None:
                 known.setdefault(machine["group"], {})[int(machine["number"])] = (host, True)
+        for group, number in facts.get("made_anew") or ():
+            known.setdefault(group, {})[number] = (host, False)
     return known
 
 
@@ -147,11 +149,13 @@ class Numbers:
         :param fleet: all hosts that may have machines of the service, whether this run sees them or not.
         """
         numbers = cls(group, candidates, known, fleet)
+        # One that an update has made room for keeps its place as if it were there.
+        anew = {number for facts in hosts.values() for name, number in facts.get("made_anew") or () if name == group["name"]}
         reserved = {
-            number: (host, exists)
+            number: (host, exists or number in anew)
             for number, (host, exists) in known.items()
             # What was only recorded for a host that answers and is no longer wanted was never made.
-            if exists or host in candidates or not answers(hosts.get(host, {}))
+            if exists or number in anew or host in candidates or not answers(hosts.get(host, {}))
         }
         leaving = _leaving({number: host for number, (host, exists) in reserved.items() if exists}, group["count"])
         # Machines that exist come before those that were only recorded.

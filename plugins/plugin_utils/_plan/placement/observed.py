@@ -13,6 +13,7 @@ from collections.abc import Mapping
 # Observed hosts, as the deployment's first play collects them:
 #   {host: {"reachable": bool, "msg": str, "known": bool, "reason": str, "capacity": host_capacity_info's,
 #           "pools": base_disk_info's, "machines", "domains", "networks", "bridges": machine_info's,
+#           "made_anew": [(group, number)] of an update,
 #           "record": service_record's or None, and for placement: "site", "labels", "maintenance", "pool_labels",
 #           "overcommit": {"cpus", "memory", "pools"},
 #           "claims": [{"cpus", "memory_mib", "hugepages_mib": {size: MiB}, "pools": {pool: {"bytes", "growth_bytes"}}}]}}

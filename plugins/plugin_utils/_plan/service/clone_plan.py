@@ -21,6 +21,7 @@ from ....module_utils._machine.hardware.host_devices import name_of, title_of
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
 from ..placement import Observed
 from .addresses import address_problems, is_fixed
+from .dns_entries import dns_problems
 from .host_work import work_of
 from .machine_search import Request, Result, find_machine
 from .networks import networks_of
@@ -96,8 +97,9 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
     problems += [f"{found['host']}: {one['base']} of {request['machine']} is not on it any more; deploy it first" for one in work["fetch"]]
     machine = {"machine": plan["name"], "group": group["name"], "host": found["host"], "number": _number(plan["name"])}
     if not plan["exists"]:
-        asked = {"machines": [group]}
-        problems += address_problems(asked, [{**machine, "state": "create", "spec": work["machines"][0]["spec"]}], hosts)
+        asked = t.cast(t.Any, {"tenant": plan["tenant"], "service": plan["service"], "machines": [group]})
+        new = [{**machine, "state": "create", "spec": work["machines"][0]["spec"]}]
+        problems += [*address_problems(asked, new, hosts), *dns_problems(asked, new, hosts)]
     if not plan["exists"] and not problems:
         told = host_problems([machine], {group["name"]: group}, {}, {found["host"]: work}, [], {found["host"]: facts}, memory_overcommit)
         problems += [sentence for sentences in told.values() for sentence in sentences]

@@ -215,8 +215,9 @@ def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
         for fetch in work["fetch"]
         if host != base["import_on"] and fetch["base"] == base["name"]
     }
-    key = "sha256" if base["sha256"] else "base"
-    yield from _crossing(base, targets, [relay for relay in plan["relays"] if relay[key] == base["sha256" if base["sha256"] else "title"]])
+    # By its digest, where that is known by now.
+    relays = [one for one in plan["relays"] if (one["sha256"] == base["sha256"] if base["sha256"] else one["base"] == base["title"])]
+    yield from _crossing(base, targets, relays)
     for host, work in plan["hosts"].items():
         for clone in work["clones"]:
             if base["sha256"] in clone["bases"]:

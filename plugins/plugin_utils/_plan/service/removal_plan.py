@@ -17,7 +17,7 @@ from .drift import in_short
 from .report import one_line
 from .scaled import with_counts
 from .start_order import stages
-from .user_options import empty_mistakes, flag, flag_mistakes
+from .user_options import empty_mistakes, flag, flag_mistakes, foreign_mistakes
 
 FORMAT = 1
 SURPLUS = "surplus"
@@ -123,6 +123,7 @@ def _mistakes(request: Mapping[str, t.Any], manifest: Mapping[str, t.Any] | None
     if remove == SURPLUS and manifest is None:
         yield f"remove: {SURPLUS} needs the manifest that says what is wanted; give it with -e manifest=FILE"
     yield from flag_mistakes(request, ("keep_disks",))
+    yield from foreign_mistakes(request)
     yield from empty_mistakes(request, _PARTS, "the whole service would be removed")
     given = [option for option in _PARTS if request.get(option)]
     if len(given) > 1:

@@ -27,7 +27,7 @@ from .machine_search import Request
 from .preflight import crowded
 from .removal_plan import names_of
 from .service_plan import service_plan
-from .user_options import empty_mistakes
+from .user_options import empty_mistakes, foreign_mistakes
 
 Plan = Mapping[str, t.Any]
 Machines = Sequence[PlannedMachine]
@@ -103,9 +103,9 @@ def _meant(machines: Machines, request: Request) -> tuple[list[PlannedMachine], 
     role, names = request.get("role"), names_of(request.get("machines"))
     if role and names:
         return [], ["role: given together with machines; expected one of them"]
-    empty = list(empty_mistakes(request, ("role", "machines"), "all machines would be updated"))
-    if empty:
-        return [], empty
+    mistakes = [*foreign_mistakes(request), *empty_mistakes(request, ("role", "machines"), "all machines would be updated")]
+    if mistakes:
+        return [], mistakes
     known = {machine["machine"] for machine in machines}
     roles = list(dict.fromkeys(machine["group"] for machine in machines))
     problems = [
@@ -174,9 +174,11 @@ def _without(hosts: Observed, leaving: Mapping[str, str], manifest: Manifest) ->
     seen = {}
     for host, facts in hosts.items():
         going = {name for name, on in leaving.items() if on == host}
+        anew = [(one["group"], one["number"]) for one in facts.get("machines") or () if one["machine"] in going]
         domains = {f"{manifest['service']}-{name}" for name in going}
         seen[host] = {
             **facts,
+            **({"made_anew": anew} if anew else {}),
             **({"machines": [one for one in facts["machines"] if one["machine"] not in going]} if facts.get("machines") else {}),
             **({"domains": [one for one in facts["domains"] if one.get("domain") not in domains]} if facts.get("domains") else {}),
             **({"resources": resources.without_users(facts["resources"], domains)} if facts.get("resources") else {}),

@@ -16,6 +16,9 @@ Request = Mapping[str, t.Any]
 _TRUE = ("true", "yes", "on", "y", "t", "1")  # what Ansible takes for a boolean
 _FALSE = ("false", "no", "off", "n", "f", "0")
 
+# Options of other playbooks by which users may mean to have named a part of a service.
+_OF_OTHERS = {"machine": "name machines with machines=NAME,NAME", "host": "choose hosts with --limit"}
+
 
 def flag(value: object) -> bool | None:
     """None for what is neither; Ansible's own filter takes that for false."""
@@ -41,3 +44,12 @@ def empty_mistakes(request: Request, options: Sequence[str], otherwise: str) -> 
     for option in options:
         if option in (request.get("given") or ()):
             yield f"{option}: given and empty; without it, {otherwise}. Expected a value, or leave it out"
+
+
+def foreign_mistakes(request: Request) -> Iterator[str]:
+    """
+    :param request: with ``given``, the names of those that were given at all.
+    """
+    for option, instead in _OF_OTHERS.items():
+        if option in (request.get("given") or ()):
+            yield f"{option}: this playbook has no such option, and would do more than was meant; {instead}"

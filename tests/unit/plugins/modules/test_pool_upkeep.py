@@ -20,7 +20,7 @@ THEIRS = Fault("parent_format", "one", "/y", "/y says raw", "qemu-img rebase", F
 @pytest.mark.parametrize(("check", "changed", "mended"), [(False, True, True), (True, True, False)])
 def test_what_is_found_and_mended(check: bool, changed: bool, mended: bool, capsys: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "look", lambda stores: [OURS, THEIRS])
-    monkeypatch.setattr(upkeep, "mend", lambda stores, faults: [one for one in faults if one.mends])
+    monkeypatch.setattr(upkeep, "mend", lambda stores, faults: [(one, one.mends) for one in faults])
     with patch_module_args({"pools": {"one": "/one"}, "_ansible_check_mode": check, "_ansible_diff": True}), pytest.raises(SystemExit):
         pool_upkeep.main()
     told = json.loads(capsys.readouterr().out)

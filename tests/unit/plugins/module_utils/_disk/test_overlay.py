@@ -271,6 +271,19 @@ def test_remains_of_a_crash_are_replaced(present: Present, store: Store) -> None
     assert sorted(os.listdir(directory)) == ["root.qcow2"]
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_disks_in_a_half_made_clone_are_a_machine_s(present: Present, store: Store, complete: bool) -> None:
+    """Others would undo it, disks and all."""
+    directory = layout.machine_directory(store.pool_path, "shop", "web-1")
+    os.makedirs(directory)
+    note = {"format": 1, "source": "web-7", "complete": complete}
+    filesystem.replace_file(layout.clone_path(directory), filesystem.json_bytes(note), 0o644)
+    present(wish(put_base(store).sha256), check_mode=True)
+    assert os.path.exists(layout.clone_path(directory))
+    present(wish(put_base(store).sha256))
+    assert os.path.exists(layout.clone_path(directory)) == complete
+
+
 def test_absent(present: Present, absent: Present, store: Store, qemu_runner: FakeQemu) -> None:
     base = put_base(store)
     present(wish(base.sha256), wish(None, name="data", size_bytes=GIB), wish(base.sha256, "web-2", differencing=False))

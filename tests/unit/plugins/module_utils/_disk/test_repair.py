@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import errno
 import os
+import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, references, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair, resumable
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import PartialFile
 
-from .conftest import put_base
+from .conftest import put_base, qcow2
 from .test_survey import DAMAGES
 
 Pools = dict[str, Store]
@@ -217,3 +219,30 @@ def test_parents_in_a_loop_cannot_be_mended(pools: Pools) -> None:
     DAMAGES["chunks missing"][0](child)
     with pytest.raises(FleetError, match="is still not usable: its chain of parents is a loop; remove it, or import it again"):
         repair(pools, "one", child.sha256, False)
+
+
+@pytest.mark.parametrize("beside", ["a disk is made", "it is brought back"])
+def test_what_happens_while_it_is_read_is_seen(beside: str, pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a base takes minutes, in which other runs work."""
+    store = pools["one"]
+    base = put_base(store)
+    sound = Path(base.path).read_bytes()
+    flip(base)
+    changing = Store.changing
+
+    def meanwhile(store: Store, *args: t.Any, **named: t.Any) -> t.Any:
+        if beside == "a disk is made":
+            directory = layout.machine_directory(store.pool_path, "shop", "web-1")
+            os.makedirs(directory, exist_ok=True)
+            backing = f"../../../bases/{base.sha256}/disk"
+            Path(directory, "root.qcow2").write_bytes(qcow2(backing=backing, backing_format="raw"))
+        else:
+            new = Path(base.path + ".new")
+            new.write_bytes(sound)
+            new.rename(base.path)
+        return changing(store, *args, **named)
+
+    monkeypatch.setattr(Store, "changing", meanwhile)
+    done = repair(pools, "one", base.sha256, False)
+    assert done.action == ("set_aside" if beside == "a disk is made" else "none")
+    assert store.ids() == [base.sha256] and os.path.exists(base.chunks_path) == (done.action == "none")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import typing as t
@@ -11,6 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import access, filesystem, layout, upkeep
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.access import User
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import StoreBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
 from .conftest import put_base, qcow2
@@ -33,7 +35,11 @@ def kinds(host: Host) -> list[tuple[str, bool]]:
 
 def mended(host: Host) -> list[str]:
     host.act()
-    return [one.kind for one in upkeep.mend(host.stores, upkeep.look(host.stores))]
+    return done(host.stores, upkeep.look(host.stores))
+
+
+def done(stores: dict[str, Store], faults: t.Iterable[upkeep.Fault]) -> list[str]:
+    return [fault.kind for fault, was_mended in upkeep.mend(stores, faults) if was_mended]
 
 
 def recorded(store: Store, sha256: str) -> list[str]:
@@ -92,7 +98,7 @@ def test_a_stale_record_is_dropped(case: str, hosts: Hosts, sha256: str) -> None
     faults = upkeep.look(hosts["a"].stores)
     if case == "made again":
         hosts["a"].make(sha256)
-    assert [one.kind for one in upkeep.mend(hosts["a"].stores, faults)] == ([upkeep.RECORD_STALE] if case == "gone" else [])
+    assert done(hosts["a"].stores, faults) == ([upkeep.RECORD_STALE] if case == "gone" else [])
     assert recorded(store, sha256) == ([] if case == "gone" else [path])
 
 
@@ -154,7 +160,7 @@ def test_a_closed_directory_is_opened_by_one_bit(place: str, narrow: dict[str, S
     (fault,) = upkeep.look(narrow)
     assert (fault.kind, fault.place, fault.mends, fault.is_wrong) == (upkeep.DIRECTORY_CLOSED, closed, True, True)
     assert fault.found == f"QEMU runs as libvirt-qemu, which cannot enter {closed} (mode 0700)"
-    assert upkeep.mend(narrow, [fault]) == [fault] and os.stat(closed).st_mode & 0o777 == 0o701
+    assert list(upkeep.mend(narrow, [fault])) == [(fault, True)] and os.stat(closed).st_mode & 0o777 == 0o701
     assert upkeep.look(narrow) == []
 
 
@@ -171,3 +177,32 @@ def test_another_s_directory_is_a_person_s(narrow: dict[str, Store], monkeypatch
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     (fault,) = upkeep.look(narrow)
     assert (fault.mends, fault.repair) == (False, f"setfacl -m u:libvirt-qemu:x {narrow['one'].directory}")
+
+
+def test_what_another_run_has_mended_is_no_fault(narrow: dict[str, Store]) -> None:
+    put_base(narrow["one"])
+    os.chmod(narrow["one"].directory, 0o700)
+    faults = upkeep.look(narrow)
+    os.chmod(narrow["one"].directory, 0o755)
+    assert list(upkeep.mend(narrow, faults)) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, os.strerror(errno.EROFS)), StoreBusy("The store", "lock", 7)])
+def test_what_cannot_be_mended_hinders_no_other(narrow: dict[str, Store], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    base = put_base(narrow["one"])
+    places = [narrow["one"].directory, narrow["one"].base_directory(base.sha256)]
+    for place in places:
+        os.chmod(place, 0o700)
+    faults = upkeep.look(narrow)
+    let_pass = access.let_pass
+
+    def fails_once(path: str) -> bool:
+        if path == places[0]:
+            raise error
+        return let_pass(path)
+
+    monkeypatch.setattr(access, "let_pass", fails_once)
+    (failed, was_mended), second = upkeep.mend(narrow, faults)
+    assert second == (faults[1], True) and (failed.place, failed.mends, was_mended) == (places[0], False, False)
+    reason = f"{places[0]}: Read-only file system" if isinstance(error, OSError) else str(error).rstrip(".")
+    assert failed.repair == f"repeat the command; this run could not let that user pass, by one bit of its mode: {reason}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import layout
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Cloned, CloneRefused, Cloning, Request
+from ansible_collections.basecast.fleet.plugins.module_utils._machine import disk_mirror
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.disk_mirror import MirrorFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import Entry, MoveJournal
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
@@ -189,6 +190,25 @@ def test_the_next_clone_undoes_an_interrupted_one(site: Site, after: str) -> Non
     found = clone(site)
     assert found.changed and len(found.disks) == 2 and not domain.mirrors
     assert not any(os.path.exists(path) for path in paths)
+
+
+@pytest.mark.parametrize(("machine", "name"), [("web-5", "root.new"), ("web-1", "root.capture")])
+def test_a_copy_that_a_killed_run_began_hinders_no_clone(site: Site, machine: str, name: str) -> None:
+    """Its file may have gone since."""
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    domain.mirrors["vda"] = os.path.join(layout.machine_directory(site.pools["one"], "shop", machine), f".{name}.tmp")
+    copying(site, 0x44)
+    assert clone(site).changed and not domain.mirrors
+
+
+def test_a_copy_that_somebody_else_has_begun_is_left_alone(site: Site) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    for path in ("/backup/.root.new.tmp", root_of(site, "web-5")):
+        domain.mirrors["vda"] = path
+        disk_mirror.end_left(t.cast(t.Any, domain), site.pools.values(), "shop")
+        assert domain.mirrors == {"vda": path}
 
 
 @pytest.mark.parametrize("note", [{"source": "web-2"}, {"complete": True}, {"source": 3}, None])

@@ -111,6 +111,7 @@ def test_each_half_of_a_network_gets_what_it_lacks(known: FakeHost, half: str) -
         "<host ip='192.0.2.10'/>",
         "<host ip='192.0.2.10'><hostname>shop-web-1</hostname><hostname>printer</hostname></host>",
         "<host ip='192.0.2.77'><hostname>shop-web-1</hostname></host>",
+        "<host ip='192.0.2.77'><hostname>Shop-Web-1</hostname></host>",
         "<host ip='192.0.2.77'><hostname>web-1.shop.internal</hostname><hostname>printer</hostname></host>",
     ],
 )

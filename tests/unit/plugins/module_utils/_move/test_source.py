@@ -23,7 +23,8 @@ from ansible_collections.basecast.fleet.plugins.module_utils._move.tunnel import
 from ansible_collections.basecast.fleet.plugins.module_utils._untrusted import Value
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.test_in_use import OPEN, process
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.conftest import Site, run_command
-from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.test_capture import stopped, write
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.test_capture import real_base, stopped, write
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._job.test_removal import deploy
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._move.conftest import OWNER, FakeDomain, Known
 
 Make = t.Callable[..., Known]
@@ -230,6 +231,16 @@ def test_what_was_written_after_it_was_sent_is_not_lost(site: Site, monkeypatch:
         Source(host).hand_over(OWNER, "r1")
     found = host.journal(OWNER).read("web-1")
     assert found is not None and found.phase == "leaving"
+
+
+def test_a_copy_that_a_killed_run_began_hinders_no_migration(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    host, departure = departing(site)
+    domain.mirrors["vda"] = layout.capture_path(layout.machine_directory(site.pools["one"], "shop", "web-1"), "root")
+    monkeypatch.setattr(site.libvirt, "emulator_version", lambda: 8_000_000, raising=False)
+    monkeypatch.setattr(module._Live, "perform", lambda _live: {"mirrors": dict(domain.mirrors)})
+    assert Source(host).send(departure._replace(live=True), t.cast(t.Any, None), Limits())["mirrors"] == {}
 
 
 def test_a_machine_that_is_gone_is_not_sent(site: Site) -> None:

@@ -41,9 +41,9 @@ class Waits(SocketStream):
 
     number = 0
 
-    def _wait(self, event: int) -> None:
+    def _wait(self, event: int, end: float) -> None:
         self.number += 1
-        super()._wait(event)
+        super()._wait(event, end)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from .test_service_plan import A, held, host, manifest
 REQUEST: dict[str, t.Any] = {"service": "shop", "tenant": "default", "machine": "web-1", "name": None, "flatten": False}
 
 
-def deployed(**changes: t.Any) -> dict[str, t.Any]:
+def deployed(networks: t.Sequence[t.Any] = (), **changes: t.Any) -> dict[str, t.Any]:
     """Two hosts with a machine each, as a deployment has left them."""
-    wanted = manifest(cloud_init={"user_data": {"runcmd": ["echo secret"]}})
+    wanted = manifest(cloud_init={"user_data": {"runcmd": ["echo secret"]}}, **({"networks": networks} if networks else {}))
     hosts = {name: host(held(), claims_generation=3) for name in ("a", "b")}
     plan = service_plan(wanted, hosts)
     for name, work in plan["hosts"].items():
@@ -120,6 +120,15 @@ def test_what_stands_in_the_way_of_a_clone(request_: dict[str, t.Any], hosts: di
         seen[name] = {**seen.get(name, {}), **change}
     problems = clone_plan(seen, {**REQUEST, **request_})["problems"]
     assert any(words in problem for problem in problems), problems
+
+
+def test_another_s_dns_entry_stands_in_the_way_of_a_clone() -> None:
+    card = {"network": "default", "address": "192.168.122.10-192.168.122.19/24", "dns_entry": True}
+    seen = deployed([card])
+    entries = [{"address": "192.168.122.12", "names": ["mine"]}]
+    seen["a"]["offers"] = {"dns": {"default": {"problem": "", "entries": entries}}}
+    (problem,) = clone_plan(seen, REQUEST)["problems"]
+    assert "a: The DNS of the network default has 192.168.122.12 as mine, which is not an entry of web-3" in problem
 
 
 def test_a_clone_that_is_there_needs_nothing_new() -> None:

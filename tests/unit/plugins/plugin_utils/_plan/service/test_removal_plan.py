@@ -111,6 +111,8 @@ def test_a_misspelt_host_makes_nothing_surplus() -> None:
         ({"service": "s", "machines": "web-1,,"}, None, "machines: invalid value ''"),
         ({"service": "s", "machines": [], "given": ["machines"]}, None, "machines: given and empty; without it, the whole service"),
         ({"service": "s", "role": "", "given": ["role"]}, None, "role: given and empty; without it, the whole service"),
+        ({"service": "s", "given": ["machine"]}, None, "machine: this playbook has no such option, and would do more than was meant; name"),
+        ({"service": "s", "role": "web", "given": ["role", "host"]}, None, "host: this playbook has no such option"),
         ({"service": "s", "keep_disks": "ture"}, None, "keep_disks: invalid value 'ture'; expected true or false"),
     ],
 )

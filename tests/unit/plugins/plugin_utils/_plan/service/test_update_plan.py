@@ -92,6 +92,29 @@ def test_what_a_deployment_does_then_is_the_update() -> None:
 
 
 @pytest.mark.parametrize(
+    ("group", "there", "updated"),
+    [
+        ({"per_host": 1}, {1: "a", 2: "b", 3: "b"}, ["web-1", "web-2"]),
+        ({"count": 2}, {1: "a", 2: "a", 3: "b"}, ["web-1", "web-3"]),
+    ],
+)
+def test_a_surplus_machine_takes_no_updated_one_s_place(group: dict[str, t.Any], there: dict[int, str], updated: list[str]) -> None:
+    hosts = deployed()
+    for name, facts in hosts.items():
+        new = [
+            {**facts["machines"][0], "machine": f"web-{n}", "number": n, "domain": f"shop-web-{n}"} for n, on in there.items() if on == name
+        ]
+        facts["record"]["assignments"] = {f"web-{n}": {"host": on, "group": "web", "number": n} for n, on in there.items()}
+        hosts[name] = {**facts, "machines": new}
+    changed = shop("2")
+    changed["machines"][0].update({"per_host": None, "count": None, **group})
+    plan = update_plan(changed, hosts, {})
+    again = service_plan(changed, plan["seen"])
+    assert [one["machine"] for one in plan["machines"]] == updated and plan["problems"] == []
+    assert sorted(one["machine"] for one in again["machines"] if one["state"] == "create") == updated
+
+
+@pytest.mark.parametrize(
     "change", [{"memory_mib": 640}, {"cpus": 2}, {"networks": []}, {"cloud_init": {"user_data": {"runcmd": ["true"]}}}]
 )
 def test_other_hardware_keeps_all_disks(change: dict[str, t.Any]) -> None:
@@ -132,6 +155,7 @@ def test_machines_are_updated_some_at_a_time(serial: t.Any, sizes: list[int]) ->
         (shop("2"), {"role": "db"}, "role: 'db' is not a role of the manifest; these are: web"),
         (shop("2"), {"machines": "web-9"}, "machines: 'web-9' is not a machine of the manifest; these are: web-1, web-2, web-3, web-4"),
         (shop("2"), {"machines": [], "given": ["machines"]}, "machines: given and empty; without it, all machines would be updated"),
+        (shop("2"), {"given": ["machine"]}, "machine: this playbook has no such option, and would do more than was meant; name machines"),
         (shop("2"), {"machines": "web-1", "role": "web"}, "role: given together with machines; expected one of them"),
         (shop(disks=[{"name": "root", "base": "tiny"}, {"name": "data", "size_gib": 0.5}]), {}, "disk data: 1 GiB cannot become 0.5 GiB"),
         (
