@@ -24,6 +24,7 @@ description:
     M(basecast.fleet.machine), over the same code. What is there already is left as it is, so a job that was killed is
     simply run again.
   - One job of a service at a time changes something on a host. A second one waits for it, and finds what it made.
+  - Disks that M(basecast.fleet.machine_clone) has noted to lose their bases in the background go on with it once their machine runs.
   - How far it is stands in a file below O(runtime_dir) that only root can read.
 notes:
   - With C(async), Ansible leaves a module's arguments in a file in the remote user's temporary directory (mode 0700) until

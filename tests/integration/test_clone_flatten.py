@@ -84,7 +84,7 @@ def test_a_clone_counts_on_while_it_loses_its_base(lab: Lab) -> None:
     ended = clone(lab)
     assert ended.code == 0, ended
     last = nothing_changed_by(lab, lambda: clone(lab))
-    assert last.code == 0 and set(last.changed.values()) == {0} and not kvm1.path(f"{POOL}/machines/shop/web-9/.flatten.json").exists()
+    assert last.code == 0 and set(last.changed.values()) == {0} and not kvm1.path(f"{POOL}/machines/shop/web-9/.root.flatten.json").exists()
 
 
 @pytest.mark.variant

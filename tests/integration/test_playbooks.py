@@ -36,6 +36,11 @@ def test_probe_measures_every_link_and_what_it_writes_can_be_used(lab_factory: t
     # The slow host is served after the quick one, or beside it by the source; never in its place.
     assert "kvm2" in groups["relay_stage_1"]["hosts"]
 
+    lab.hosts["kvm3"].power_cut()
+    part = lab.playbook(["basecast.fleet.probe", "-e", f"basecast_links_file={links}"])
+    assert part.returncode != 0 and "Not measured: kvm3" in part.stdout, part.stdout[-5000:]
+    assert {(link["from"], link["to"]) for link in json.loads(links.read_text())["basecast_links"]} >= {("kvm1", "kvm2"), ("kvm2", "kvm1")}
+
 
 @pytest.mark.variant
 @pytest.mark.timeout(300)

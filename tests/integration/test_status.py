@@ -92,7 +92,7 @@ def test_a_manifest_shows_drift(lab: Lab) -> None:
     assert status(lab, "-e", f"manifest={changed}", "-e", "basecast_fail_on_drift=true").code != 0
     planned = lab.playbook(["basecast.fleet.plan", "-e", f"manifest={changed}", "-e", "basecast_fail_on_drift=true"], timeout=240)
     assert planned.returncode != 0
-    assert "Drift (basecast_fail_on_drift): web-1, web-2." in planned.stdout
+    assert "Drift (basecast_fail_on_drift): web-1, web-2. The plan above says why." in planned.stdout
 
 
 @pytest.mark.timeout(400)

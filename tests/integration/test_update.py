@@ -108,6 +108,18 @@ def test_what_cannot_be_meant_updates_nothing(lab: Lab, options: list[str], word
     assert done.code != 0 and words in done.out and "Traceback" not in done.out, done
 
 
+@pytest.mark.variant
+@pytest.mark.timeout(400)
+def test_a_host_that_cannot_make_it_keeps_all_machines(lab: Lab) -> None:
+    other = lab.hosts["kvm2"]
+    other.run("echo '<network><name>second</name></network>' >/root/second.xml; virsh net-define /root/second.xml; virsh net-start second")
+    wanted = shop("2")
+    wanted["machines"][0]["networks"] = [{"network": "second"}]
+    done = nothing_changed_by(lab, lambda: update(lab, wanted))
+    other.run("virsh net-destroy second; virsh net-undefine second")
+    assert done.code != 0 and "kvm1 has no network 'second'" in done.out and "No machine was touched." in done.out, done
+
+
 @pytest.mark.timeout(400)
 def test_check_mode_says_what_an_update_would_do(lab: Lab) -> None:
     done = nothing_changed_by(lab, lambda: update(lab, shop("2"), "--check", "--diff"))

@@ -70,14 +70,20 @@ def clone_path(directory: str) -> str:
     return os.path.join(directory, ".clone.json")
 
 
-def flatten_path(directory: str) -> str:
-    """The note that the disks beside it are to lose their bases."""
-    return os.path.join(directory, ".flatten.json")
+def flatten_path(directory: str, name: str) -> str:
+    """The note that a disk is to lose its base."""
+    return os.path.join(directory, f".{name}.flatten.json")
+
+
+def flatten_name(file_name: str) -> str | None:
+    """The name of the disk whose note a file is."""
+    match = re.fullmatch(r"\.(.+)\.flatten\.json", file_name)
+    return match.group(1) if match else None
 
 
 def is_unfinished(file_name: str) -> bool:
     """Whether a file in a machine's directory is a disk that was being made, or tells of one that never came, or has gone."""
-    return re.fullmatch(r"\..+\.(tmp|origin\.json)|\.(clone|flatten)\.json", file_name) is not None
+    return re.fullmatch(r"\..+\.(tmp|(origin|flatten)\.json)|\.clone\.json", file_name) is not None
 
 
 def owner_path(pool_path: str, service: str) -> str:

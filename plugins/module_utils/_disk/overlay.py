@@ -362,7 +362,8 @@ class Disks:
                 self._note_bases({item.wish.base for item in decisions if item.wish.base})
                 for item in decisions:
                     filesystem.remove_file(item.path)
-                    filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
+                    for note in (layout.origin_path, layout.flatten_path):
+                        filesystem.remove_file(note(item.directory, t.cast(str, item.wish.name)))
                 self._forget(decisions)
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)

@@ -150,7 +150,7 @@ class Cloning:
             if note is not None and note["source"] != request.owner.machine:
                 raise CloneRefused(f"name: {clone.machine} is a clone of {note['source']} already; choose another name.")
             if there and note is not None and note["complete"]:
-                return Cloned(there, self._flatten_later(there, clone), running is not None, True, [])
+                return Cloned(there, self._flatten_later(there), running is not None, True, [])
             if clone in machines:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
             if request.check:
@@ -185,15 +185,15 @@ class Cloning:
         """What an earlier run has written; of several pools the first one's."""
         return half_clones.read_note(pairs[0].directory)
 
-    def _flatten_later(self, disks: t.Sequence[t.Mapping[str, t.Any]], clone: Owner) -> bool:
+    def _flatten_later(self, disks: t.Sequence[t.Mapping[str, t.Any]]) -> bool:
         """Note of a clone that is there that it is to lose its bases, or how fast. Whether that was not noted yet."""
         request = self._request
-        noted = flattening.noted(request.pools, clone)
-        is_new = noted is None or request.mbps not in (None, noted)
-        if not request.background or not is_new or not any(disk["backing"] for disk in disks):
+        based = [str(disk["path"]) for disk in disks if disk["backing"] and request.background]
+        noted = [flattening.noted(path) for path in based]
+        if not any(one is None or request.mbps not in (None, one) for one in noted):
             return False
         if not request.check:
-            self._note_flattening(os.path.dirname(disk["path"]) for disk in disks)
+            self._note_flattening(based)
         return True
 
     # -- making
@@ -241,11 +241,11 @@ class Cloning:
         for directory in dict.fromkeys(pair.directory for pair in pairs):
             half_clones.write_note(directory, self._request.owner.machine, complete)
         if self._request.background and not complete:
-            self._note_flattening([pair.directory for pair in pairs])
+            self._note_flattening(pair.path for pair in pairs if not pair.flat)
 
-    def _note_flattening(self, directories: t.Iterable[str]) -> None:
-        for directory in dict.fromkeys(directories):
-            flattening.write_note(directory, self._request.mbps or 0.0)
+    def _note_flattening(self, paths: t.Iterable[str]) -> None:
+        for path in paths:
+            flattening.write_note(path, self._request.mbps or 0.0)
 
     def _prepare(self, pair: _Pair) -> None:
         """The file into which a disk is mirrored."""

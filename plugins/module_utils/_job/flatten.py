@@ -49,7 +49,7 @@ def go_on(request: Request, stores: t.Mapping[str, Store], run_command: Runner, 
                 raise
             return []
         for machine in Machines(host, check=request.check, pools=pools.values()).query(None, None):
-            if flattening.noted(pools, machine.owner) is None:
+            if not flattening.noted_disks(pools, machine.owner):
                 continue
             done: list[str] = []
             problem = None
@@ -57,7 +57,7 @@ def go_on(request: Request, stores: t.Mapping[str, Store], run_command: Runner, 
                 done = _go_on(request, stores, QemuImg(run_command), host, machine)
             except (FleetError, OSError) as error:
                 problem = f"{machine.owner.machine} keeps its bases for now: {failure_of('', error).msg}"
-            state = FAILED if problem else GOING_ON if flattening.based(pools, machine.owner) else FLATTENED
+            state = FAILED if problem else GOING_ON if flattening.due(pools, machine.owner) else FLATTENED
             owner = {"tenant": machine.owner.tenant, "service": machine.owner.service, "machine": machine.owner.machine}
             told.append({**owner, "state": state, "done": done, "problem": problem})
     return told

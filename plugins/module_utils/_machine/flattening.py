@@ -6,9 +6,9 @@
 
 """Disks that lose their bases in the background: QEMU copies what lies under each into it while its machine runs.
 
-    <pool>/machines/<service>/<machine>/.flatten.json     that the disks beside it are to have no bases, and how fast
+    <pool>/machines/<service>/<machine>/.<disk>.flatten.json     that the disk is to have no base, and how fast
 
-The note is there before the first copy begins, and goes after the last has ended. A disk keeps its base until all of that is in it, so
+The note is there before the copy begins, and goes after it has ended. A disk keeps its base until all of that is in it, so
 what interrupts this costs nothing but time: whoever sees the note next lets it go on.
 """
 
@@ -36,43 +36,45 @@ MOST_MBPS = 1_000_000
 Pools = t.Mapping[str, str]
 
 
-def write_note(directory: str, mbps: float) -> None:
+def write_note(path: str, mbps: float) -> None:
     """
-    :param mbps: 10^6 bit/s for each disk; 0 is no limit.
+    :param path: of the disk.
+    :param mbps: 10^6 bit/s; 0 is no limit.
     """
-    note = filesystem.json_bytes({"format": FORMAT, "mbps": mbps})
-    filesystem.replace_file(layout.flatten_path(directory), note, 0o644)
+    filesystem.replace_file(_note_of(path), filesystem.json_bytes({"format": FORMAT, "mbps": mbps}), 0o644)
 
 
-def noted(pools: Pools, owner: Owner) -> float | None:
-    """The limit of the machine's flattening, None where none has begun. One that cannot be read is none."""
-    found = None
-    for path in pools.values():
-        try:
-            note = filesystem.read_value(layout.flatten_path(owner.directory(path)), _LARGEST_NOTE)
-            found = note["mbps"].number()
-        except FileNotFoundError:
-            continue
-        except (OSError, FleetError):
-            found = found or 0.0
-    return found
+def noted(path: str) -> float | None:
+    """The limit of a disk's flattening, None where that has not begun. One that cannot be read is none."""
+    try:
+        return filesystem.read_value(_note_of(path), _LARGEST_NOTE)["mbps"].number()
+    except FileNotFoundError:
+        return None
+    except (OSError, FleetError):
+        return 0.0
 
 
-def based(pools: Pools, owner: Owner) -> list[FoundDisk]:
-    """The machine's disks that have a parent."""
+def noted_disks(pools: Pools, owner: Owner) -> list[str]:
+    """Paths of the machine's disks that are to have no base; some may have lost it."""
+    directories = dict.fromkeys(owner.directory(path) for path in pools.values())
+    names = [(directory, layout.flatten_name(name)) for directory in directories for name in filesystem.names_in(directory)]
+    return [os.path.join(directory, name + layout.EXTENSIONS["qcow2"]) for directory, name in names if name is not None]
+
+
+def due(pools: Pools, owner: Owner) -> list[FoundDisk]:
+    """Those that still have one."""
     found = []
-    for pool, path in pools.items():
-        directory = owner.directory(path)
-        for name in filesystem.names_in(directory):
-            disk = users.look(os.path.join(directory, name), pool) if not name.startswith(".") else None
-            if disk is not None and disk.backing is not None:
-                found.append(disk)
+    for path in noted_disks(pools, owner):
+        pool = next(name for name, root in pools.items() if owner.directory(root) == os.path.dirname(path))
+        disk = users.look(path, pool)
+        if disk is not None and disk.backing is not None:
+            found.append(disk)
     return found
 
 
 def unended(pools: Pools, owner: Owner) -> str | None:
     """Why other runs must leave the machine's disks as they are. None where they are not being flattened."""
-    if noted(pools, owner) is None or not based(pools, owner):
+    if not due(pools, owner):
         return None
     return (
         f"{owner.machine}: its disks are still being flattened; wait until that has ended (basecast.fleet.status shows how far it is), or"
@@ -94,9 +96,7 @@ def progress(domain: Domain | None, pools: Pools, owner: Owner) -> Progress | No
     """
     :param domain: where the machine runs.
     """
-    if noted(pools, owner) is None:
-        return None
-    disks = based(pools, owner)
+    disks = due(pools, owner)
     if not disks:
         return None
     found = [domain.disk_work(target_of(domain, disk.path)) for disk in disks] if domain is not None else []
@@ -122,17 +122,15 @@ class Flattening:
         :param domain: where the machine runs. One that is off is flattened before this returns, and cannot be started meanwhile.
         :raises FleetError: why not; a disk has its base until all of that is in it.
         """
-        mbps = noted(self._pools, self._owner)
-        if mbps is None:
-            return []
+        marked = noted_disks(self._pools, self._owner)
         done = []
-        for disk in based(self._pools, self._owner):
-            if self._flatten(domain, disk, int(mbps * _BYTES_OF_MBPS), check):
+        for disk in due(self._pools, self._owner):
+            if self._flatten(domain, disk, int((noted(disk.path) or 0.0) * _BYTES_OF_MBPS), check):
                 done.append(f"flatten {disk.path}")
-        if not based(self._pools, self._owner):
+        if marked and not due(self._pools, self._owner):
             done.append(f"{self._owner.machine} has no base any more")
             if not check:
-                self._end()
+                self._end(marked)
         return done
 
     def _flatten(self, domain: Domain | None, disk: FoundDisk, bytes_s: int, check: bool) -> bool:
@@ -165,17 +163,14 @@ class Flattening:
             record = filesystem.json_bytes({"format": FORMAT, "base": base, "differencing": False, "backend": "qcow2"})
             filesystem.replace_file(path, record, 0o644)
 
-    def _end(self) -> None:
+    def _end(self, paths: t.Iterable[str]) -> None:
         """The bases were of use until now, and nothing says any more that the disks need them."""
-        for directory in self._directories():
-            for name in filesystem.names_in(directory):
-                disk = users.look(os.path.join(directory, name), "") if not name.startswith(".") else None
-                origin = layout.origin_of(directory, _name_of(name)) if disk is not None else None
-                if disk is not None and origin is not None and origin["base"]:
-                    self._forget(disk.path, origin["base"])
-        for directory in self._directories():
-            filesystem.remove_file(layout.flatten_path(directory))
-            filesystem.sync_directory(directory)
+        for path in paths:
+            origin = layout.origin_of(os.path.dirname(path), _name_of(path))
+            if origin is not None and origin["base"]:
+                self._forget(path, origin["base"])
+            filesystem.remove_file(_note_of(path))
+            filesystem.sync_directory(os.path.dirname(path))
 
     def _forget(self, path: str, base: str) -> None:
         """One that cannot be removed is out of date, which this host knows."""
@@ -188,9 +183,10 @@ class Flattening:
                 with contextlib.suppress(OSError, StoreBusy), store.changing(wait_s=600.0):
                     store.unrefer(base, [one for one in records if disk_records.is_out_of_date(one, store, base)])
 
-    def _directories(self) -> list[str]:
-        return [path for path in map(self._owner.directory, self._pools.values()) if os.path.isdir(path)]
-
 
 def _name_of(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
+
+
+def _note_of(path: str) -> str:
+    return layout.flatten_path(os.path.dirname(path), _name_of(path))

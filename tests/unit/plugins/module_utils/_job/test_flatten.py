@@ -11,7 +11,10 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import disk_records, layout, users
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DiskConflict
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
+from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._job import flatten
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import CaptureRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import CloneRefused
@@ -78,7 +81,7 @@ def test_what_qemu_has_ended_is_told_and_forgotten(site: Site) -> None:
     store = site.stores["one"]
     assert disk_records.record_of(data_of(site, "web-9"), "default") in store.references(base)
     qemu_ends(domain, root_of(site, "web-9"), data_of(site, "web-9"))
-    assert go_on(site, check=True)[0]["done"] and os.path.exists(layout.flatten_path(os.path.dirname(root_of(site, "web-9"))))
+    assert go_on(site, check=True)[0]["done"] and os.path.exists(layout.flatten_path(os.path.dirname(root_of(site, "web-9")), "root"))
     (told,) = go_on(site)
     assert (told["machine"], told["state"], told["problem"]) == ("web-9", flatten.FLATTENED, None)
     assert disk_records.record_of(data_of(site, "web-9"), "default") not in store.references(base)
@@ -118,7 +121,7 @@ def test_a_clone_that_is_there_loses_its_base_when_asked(site: Site) -> None:
     clone(site)
     made(site, "web-9", base)
     domain = site.libvirt.known[-1]
-    assert not domain.pulls and clone(site, background=True, check=True).changed and flattening.noted(site.pools, CLONE) is None
+    assert not domain.pulls and clone(site, background=True, check=True).changed and flattening.noted_disks(site.pools, CLONE) == []
     assert clone(site, background=True).changed and not clone(site, background=True).changed
     made(site, "web-9", base)
     assert domain.pulls == {"vda": 0, "vdb": 0}
@@ -172,4 +175,13 @@ def test_an_interrupted_clone_leaves_no_note_behind(site: Site) -> None:
     note = json.loads(open(layout.clone_path(directory), encoding="utf-8").read())
     with open(layout.clone_path(directory), "w", encoding="utf-8") as file:
         json.dump({**note, "complete": False}, file)
-    assert clone(site).changed and flattening.noted(site.pools, CLONE) is None
+    assert clone(site).changed and flattening.noted_disks(site.pools, CLONE) == []
+
+
+def test_a_disk_that_is_made_anew_keeps_its_base(site: Site) -> None:
+    """As an update to another base makes it, while the other disk is still being flattened."""
+    _base, domain = running_clone(site)
+    domain.destroy()
+    domain.pulls.clear()
+    Disks(site.stores, QemuImg(run_command), "default", "shop").absent([Wish("web-9", "root", None)])
+    assert flattening.noted_disks(site.pools, CLONE) == [data_of(site, "web-9")]

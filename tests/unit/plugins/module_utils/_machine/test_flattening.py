@@ -25,22 +25,24 @@ def directory(pool: str) -> str:
 
 
 def test_nothing_is_noted_of_a_machine_that_has_nothing(pool: str) -> None:
-    assert flattening.noted({"one": pool}, OWNER) is None and flattening.progress(None, {"one": pool}, OWNER) is None
+    assert flattening.noted_disks({"one": pool}, OWNER) == [] and flattening.progress(None, {"one": pool}, OWNER) is None
 
 
 @pytest.mark.parametrize("mbps", [0.0, 12.5])
 def test_a_note_says_how_fast(pool: str, directory: str, mbps: float) -> None:
-    flattening.write_note(directory, mbps)
-    assert flattening.noted({"one": pool, "two": "/nowhere"}, OWNER) == mbps
-    assert layout.is_unfinished(os.path.basename(layout.flatten_path(directory)))
+    root, data = (os.path.join(directory, name) for name in ("root.qcow2", "data.qcow2"))
+    flattening.write_note(root, mbps)
+    assert (flattening.noted(root), flattening.noted(data)) == (mbps, None)
+    assert flattening.noted_disks({"one": pool, "two": "/nowhere"}, OWNER) == [root]
+    assert layout.is_unfinished(os.path.basename(layout.flatten_path(directory, "root")))
 
 
-def test_a_note_that_cannot_be_read_sets_no_limit(pool: str, directory: str) -> None:
-    Path(layout.flatten_path(directory)).write_text('{"format": 1, "mbps": "fast"}', encoding="utf-8")
-    assert flattening.noted({"one": pool}, OWNER) == 0.0
+def test_a_note_that_cannot_be_read_sets_no_limit(directory: str) -> None:
+    Path(layout.flatten_path(directory, "root")).write_text('{"format": 1, "mbps": "fast"}', encoding="utf-8")
+    assert flattening.noted(os.path.join(directory, "root.qcow2")) == 0.0
 
 
-def test_a_note_without_bases_holds_nobody_back(pool: str, directory: str) -> None:
-    """QEMU has ended it, and no run has come by since."""
-    flattening.write_note(directory, 0.0)
+def test_a_note_without_a_base_holds_nobody_back(pool: str, directory: str) -> None:
+    """QEMU has ended it, or the disk has gone, and no run has come by since."""
+    flattening.write_note(os.path.join(directory, "root.qcow2"), 0.0)
     assert flattening.unended({"one": pool}, OWNER) is None and flattening.progress(None, {"one": pool}, OWNER) is None

@@ -181,7 +181,7 @@ def test_a_half_clone_ends_before_its_machine_moves(site: Site) -> None:
 
 def test_disks_that_are_being_flattened_do_not_move(site: Site) -> None:
     deploy(site, "web-1", base=real_base(site))
-    flattening.write_note(os.path.dirname(path_of(site, "root", "one")), 0.0)
+    flattening.write_note(path_of(site, "root", "one"), 0.0)
     with pytest.raises(MoveFailed, match="web-1: its disks are still being flattened"):
         move(site, "two", live=True)
     whole(site)
