@@ -32,7 +32,8 @@ class ActionModule(ActionBase):
         options = {name: self._templated(option) for name, option in _settings.options_of("settings", load).items()}
         known = _settings.known_names()
         errors = _settings.unknown_names(variables, known, options, host)
-        errors += _settings.misspelt_names(load_extra_vars(self._loader), known)
+        extra = load_extra_vars(self._loader)
+        errors += _settings.misspelt_names(extra, known)
         settings, wrong = _settings.read(options, lambda name: self._value(name, variables), host)
         for name in options:
             key = _settings.key_of(name)
@@ -45,7 +46,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail("\n".join(errors + wrong))
         # A manifest that stands in a variable, like one in a file, may hold passwords and signed URLs.
         hidden = {"_ansible_no_log": True} if isinstance(settings.get("manifest"), Mapping) else {}
-        return {**result, "changed": False, **settings, **hidden}
+        return {**result, "changed": False, **settings, "extra_names": sorted(extra), **hidden}
 
     def _value(self, name: str, variables: dict[str, t.Any]) -> t.Any:
         if not isinstance(variables.get(name), Mapping) or name != "manifest":

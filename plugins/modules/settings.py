@@ -49,4 +49,10 @@ pools:
   type: dict
   sample:
     default: /var/lib/libvirt/images
+extra_names:
+  description: The names of the variables that were given on the command line (C(-e)), or by a survey of AWX.
+  returned: success
+  type: list
+  elements: str
+  sample: [manifest, role]
 """

@@ -73,6 +73,7 @@ def traces(lab: Lab, service: str) -> list[str]:
             (["-e", "service=shop", "-e", "remove=all"], "remove: invalid value 'all'; expected surplus, or nothing"),
             (["-e", "service=shop", "-e", "remove=surplus"], "remove: surplus needs the manifest"),
             (["-e", "service=shop", "-e", "role=web", "-e", "machines=db-1"], "role: given together with machines; expected one of them"),
+            (["-e", "service=shop", "-e", "machine=web-1"], "machine: this playbook has no such option"),
             (["-e", "service=shop", "-e", "machines=web-1,WEB"], "machines: invalid value 'WEB'; a machine's name has lower-case letters"),
             (["-e", "service=shop", "-e", "basecast_shutdown_timeout_s=soon"], "basecast_shutdown_timeout_s: invalid value 'soon'"),
             (["-e", "service=shop", "--skip-tags", "all"], "Nothing was done, or not all of it"),
