@@ -24,6 +24,7 @@ from .._disk.qemu_img import QemuImg
 from .._disk.store import Store
 from .._disk.users import FoundDisk
 from .._errors import FleetError
+from .backing import Places, backing_chain
 from .disk_mirror import target_of
 from .libvirt_host import Domain
 from .owner import Owner
@@ -137,6 +138,8 @@ class Flattening:
         """Whether anything was to be done."""
         room = self._stores[disk.pool].room
         if domain is None:
+            # Whatever the header names is copied into the guest's disk, so it is checked as it is before a start.
+            backing_chain(disk.path, "qcow2", Places(self._pools.values(), self._owner.service))
             if not check:
                 self._keep_origin(disk)
                 self._qemu.drop_backing(disk.path, room)

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import disk_records, layout, users
@@ -102,6 +103,19 @@ def test_a_machine_that_is_off_is_flattened_at_once(site: Site) -> None:
     (told,) = go_on(site)
     assert told["state"] == flatten.FLATTENED and "/bases/" not in domain.xml()
     assert _look(root_of(site, "web-9")).backing is None and has(root_of(site, "web-9"), 0x11)
+
+
+def test_no_file_of_the_host_comes_into_a_disk(site: Site, tmp_path: Path) -> None:
+    _base, domain = running_clone(site)
+    domain.destroy()
+    domain.pulls.clear()
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * 65536)
+    subprocess.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", str(secret), root_of(site, "web-9")], check=True)
+    for check in (True, False):
+        (told,) = go_on(site, check=check)
+        assert told["state"] == flatten.FAILED and "is not a base disk in one of the host's pools" in str(told["problem"])
+    assert b"s" * 512 not in Path(root_of(site, "web-9")).read_bytes()
 
 
 @pytest.mark.parametrize("begun", [0, 1])
