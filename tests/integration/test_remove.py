@@ -80,7 +80,7 @@ def traces(lab: Lab, service: str) -> list[str]:
         ],
         1,
     ),
-    ids=["nothing", "path", "remove", "no-manifest", "two-at-once", "name", "setting", "tags"],
+    ids=["nothing", "path", "remove", "no-manifest", "two-at-once", "other-playbooks", "name", "setting", "tags"],
 )
 def test_what_cannot_be_meant_removes_nothing(lab: Lab, options: list[str], words: str) -> None:
     before = domains(lab)
