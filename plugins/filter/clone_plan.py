@@ -22,7 +22,7 @@ options:
     description:
       - "C(service), C(tenant) and C(machine). C(name) is the clone's; without it the clone gets the next number of its role.
         C(flatten) says whether its disks have no base; with C(background) they lose it while the clone runs, at C(flatten_mbps) at
-        most."
+        most. C(predicted) says that nothing will be made, as in check mode."
     type: dict
     required: true
   memory_overcommit:

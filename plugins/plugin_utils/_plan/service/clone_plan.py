@@ -41,7 +41,8 @@ _PLACES = ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")
 def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
     """
     :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
-    :param request: ``service``, ``tenant`` and ``machine``; ``name`` of the clone, or None for the next number; ``flatten``.
+    :param request: ``service``, ``tenant`` and ``machine``; ``name`` of the clone, or None for the next number; ``flatten``,
+        ``flatten_mbps``, and ``predicted`` in check mode.
     :param memory_overcommit: how much of a host's memory may be promised, where its facts do not say.
     :returns: ``{"format", "service", "tenant", "machine", "name", "host", "running", "hosts": {host: work}, "claims": {host: claim},
         "unknown": {host: why},
@@ -57,6 +58,7 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         "hosts": {},
         "claims": {},
         "exists": False,
+        "predicted": bool(request.get("predicted")),
         "flatten": how == BEFORE,
         "background": how == BACKGROUND,
         "flatten_mbps": _mbps(request),
@@ -222,7 +224,8 @@ def _work(plan: Plan, source: Machine, group: Group, hosts: Observed) -> dict[st
     work["clones"] = []
     for disk in work["disks"]:
         disk["differencing"] = disk["differencing"] and not plan["flatten"]
-        disk["size_bytes"] = None  # as the machine's is
+        if plan["exists"] or not plan["predicted"]:
+            disk["size_bytes"] = None  # as the machine's is; in check mode there is none yet that could have it
     work["record"] = None  # it says what the manifest asks for, which is no more than before
     return work
 

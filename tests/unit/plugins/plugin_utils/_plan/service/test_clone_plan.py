@@ -58,6 +58,15 @@ def test_a_clone_has_the_hardware_of_its_machine_and_not_of_the_manifest() -> No
     assert (machine["firmware"], machine["cpu"], "tpm" in machine) == ("uefi", {"model": "EPYC"}, False)
 
 
+@pytest.mark.parametrize(("predicted", "size"), [(True, 4 * 2**30), (False, None)])
+def test_only_a_disk_that_is_not_made_needs_a_size(predicted: bool, size: int | None) -> None:
+    """Otherwise it is there when the host's job comes, as large as the machine's."""
+    hosts = deployed()
+    hosts["a"]["machines"][0]["spec"]["disks"]["root"]["size_bytes"] = 4 * 2**30
+    (disk,) = clone_plan(hosts, {**REQUEST, "predicted": predicted})["hosts"]["a"]["disks"]
+    assert disk["size_bytes"] == size
+
+
 def test_a_machine_with_a_disk_that_was_given_is_not_cloned() -> None:
     hosts = deployed()
     given = {"data": {"block": "/dev/sdb"}}
