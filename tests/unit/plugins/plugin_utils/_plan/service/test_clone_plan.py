@@ -62,7 +62,7 @@ def test_a_clone_has_the_hardware_of_its_machine_and_not_of_the_manifest() -> No
 def test_only_a_disk_that_is_not_made_needs_a_size(predicted: bool, size: int | None) -> None:
     """Otherwise it is there when the host's job comes, as large as the machine's."""
     hosts = deployed()
-    hosts["a"]["machines"][0]["spec"]["disks"]["root"]["size_bytes"] = 4 * 2**30
+    hosts["a"]["record"]["manifest"]["machines"][0]["disks"][0]["size_bytes"] = 4 * 2**30
     (disk,) = clone_plan(hosts, {**REQUEST, "predicted": predicted})["hosts"]["a"]["disks"]
     assert disk["size_bytes"] == size
 
