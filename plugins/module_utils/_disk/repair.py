@@ -82,12 +82,12 @@ def repair(stores: t.Mapping[str, Store], pool: str, sha256: str, check_mode: bo
 
 def _put_away(stores: t.Mapping[str, Store], store: Store, base: Base | None, told: Repair, state: tuple[int, ...]) -> Repair:
     """
-    :param told: for one that is needed: nothing here has its bytes, so without its chunk list it counts for nobody, and an import or a
-        relay replaces it.
+    :param told: the answer if something needs the base. No pool of the host has its bytes: without its chunk list it does not count, and
+        an import or a relay replaces it.
     :param state: of the disk before it was read.
     """
     directory = store.base_directory(told.sha256)
-    with store.changing():  # whoever makes a disk on it holds this as well
+    with store.changing():  # a disk over the base is made under the same lock
         if _state(directory) != state:
             return told._replace(action="none", damage="", already=False)  # another run has brought it back, or has removed it
         if not removal.needed_by(stores, store.pool, told.sha256):

@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""Clones of which a run has begun the disks, and that nobody went on with. The machine's QEMU may still copy into them.
+"""Clones whose runs were interrupted before all disks were there. The machine's QEMU may still copy into them.
 
 <pool>/machines/<service>/<clone>/.clone.json     of which machine, and whether all disks are there
 """

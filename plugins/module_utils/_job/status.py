@@ -214,7 +214,7 @@ def _half_clones(pool: str, path: str, request: Request) -> t.Iterator[dict[str,
         try:
             tenant = layout.owner_of(layout.service_directory(path, service)) if clones else None
         except (OSError, FleetError):
-            continue  # nobody knows whose they are
+            continue  # their owner cannot be read
         if tenant is None or request.tenant not in (None, tenant) or at_work(Journal(request.runtime_dir, tenant, service)) is not None:
             continue
         for clone in clones:

@@ -63,8 +63,7 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
 
 
 def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
-    """End all copies that interrupted runs of the service have begun, also into files that have gone since. Whoever calls this has the
-    service to itself.
+    """End all copies that interrupted runs of the service have begun, even those into deleted files. The caller holds the service's lock.
 
     :param pools: paths of all pools of the host.
     """
