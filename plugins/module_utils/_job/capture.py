@@ -30,7 +30,8 @@ from .._errors import FleetError, InvalidOption
 from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from . import half_clones, virt_sysprep

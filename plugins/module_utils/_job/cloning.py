@@ -35,7 +35,8 @@ from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
 from .._machine.hardware.host_devices import name_of, title_of
 from .._machine.libvirt_host import Domain, LibvirtHost
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from . import half_clones
