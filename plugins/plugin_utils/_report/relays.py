@@ -203,7 +203,7 @@ def link_views(report: Data) -> dict[str, t.Any] | None:
     order = list(report["fleet"])
     site_of = {host: facts["site"] for host, facts in report["fleet"].items() if facts["site"]}
     whole = figures.heat_map(links, order, used)
-    told = "Each row is a sender, each column a receiver; below stands what the colours mean. A frame marks links that bases take."
+    told = "Each row is a sender, each column a receiver; the colours are explained below. A frame marks links that bases take."
     if whole is None and site_of:
         whole = figures.heat_map(figures.by_site(links, site_of), list(dict.fromkeys(site_of.values())), {})
         told = "Sites instead of hosts, since there are many: the median of the links between them. Each row sends, each column receives."

@@ -123,7 +123,7 @@ def _beyond(received: int | None, least: int) -> Cell:
     if received is None:
         return Cell(texts.NONE, -1, "number")
     if received < least:
-        return Cell(f"{texts.size(least - received)} did not come", received - least, "bad")
+        return Cell(f"{texts.size(least - received)} did not arrive", received - least, "bad")
     return size_cell(received - least)
 
 
