@@ -52,7 +52,9 @@ def test_axe_finds_nothing(browser: Browser, pages: dict[str, str], case: str, d
 def test_no_table_is_cut_off_on_a_desk(browser: Browser, pages: dict[str, str], case: str) -> None:
     browser.show(pages[case])
     open_all(browser)
-    script = "return [...document.querySelectorAll('.table')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText);"
+    script = (
+        "return [...document.querySelectorAll('.table')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText);"
+    )
     assert browser.run(script) == []
 
 

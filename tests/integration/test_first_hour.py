@@ -68,7 +68,13 @@ def bash(line: str, folder: Path, environment: Mapping[str, str], lab: Lab | Non
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("page", "lines"),
-    [("README.md", typed("README.md", "# make lab-up")), ("docs/second-day.md", typed("docs/second-day.md", "# make lab-up"))],
+    [
+        ("README.md", typed("README.md", "# make lab-up")),
+        (
+            "docs/second-day.md",
+            [*typed("docs/second-day.md", "# make lab-up"), "tests/lab/lab playbook basecast.fleet.deploy -e manifest=shop.yml"],
+        ),
+    ],
     ids=["README", "second day"],
 )
 def test_a_lab_is_enough(page: str, lines: list[str], folder: Path) -> None:

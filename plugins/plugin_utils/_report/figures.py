@@ -165,7 +165,7 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
                     "told": f"measured {texts.seconds(begin)} to {texts.seconds(transfer['ended_s'])}",
                 }  # fmt: skip
             if transfer["attempts"]:
-                told = "; ".join(f"{one['parent']}: {one['error']}" for one in transfer["attempts"])
+                told = texts.retries(transfer["attempts"])
                 bar_end = entry["measured"] or entry["planned"]
                 entry["retries"] = {
                     "x": bar_end["x"] + bar_end["w"] + 8 if bar_end else gutter + 4,

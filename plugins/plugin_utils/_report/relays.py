@@ -144,7 +144,8 @@ def _transfer_table(
         senders.setdefault(b, []).append(a)
     for row in transfers:
         begin, end = moves.get(row["to"], (None, None))
-        state = {"holding": Cell("✓ there", None, "good"), None: Cell(texts.NONE)}.get(row["state"], Cell(f"✗ {row['state']}", None, "bad"))
+        failed = Cell(f"✗\u00a0{row['state']}", None, "bad")
+        state = {"holding": Cell("✓\u00a0there", None, "good"), None: Cell(texts.NONE)}.get(row["state"], failed)
         rows.append(
             [
                 row["to"],
@@ -157,7 +158,7 @@ def _transfer_table(
                 seconds_cell(end),
                 seconds_cell(row["started_s"]),
                 seconds_cell(row["ended_s"]),
-                long_cell("; ".join(f"{one['parent']}: {one['error']}" for one in row["attempts"]) or row["msg"]),
+                long_cell(texts.retries(row["attempts"]) or row["msg"]),
             ]
         )
     columns = list(_TRANSFER_COLUMNS)

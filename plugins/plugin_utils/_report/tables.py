@@ -191,7 +191,7 @@ def machine_table(report: Data) -> dict[str, t.Any]:
             [
                 machine["machine"],
                 machine["host"] or texts.NONE,
-                Cell(f"{sign} {word}", None, kind),
+                Cell(f"{sign}\u00a0{word}", None, kind),
                 long_cell(machine["reason"] or ", ".join(str(address) for address in seen.get("addresses") or [])),
                 number_cell(machine.get("cpus")),
                 Cell(f"{machine['memory_mib']} MiB", machine["memory_mib"], "number")
