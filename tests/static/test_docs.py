@@ -79,6 +79,12 @@ def test_axe_finds_nothing_on_the_site(tmp_path: Path) -> None:
     assert not {key: told for key, told in found.items() if told}
 
 
+def test_values_of_the_manifest_are_written_as_they_are() -> None:
+    meaning = tool("reference")._meaning
+    assert meaning({"enum": ["keep", "drop"], "description": "keep (what is there) or drop is wanted"}) == "keep (what is there) or drop"
+    assert meaning({"description": "a list of bases"}) == "A list of bases"
+
+
 def test_pictures_are_those_of_the_sources() -> None:
     run(sys.executable, "tools/docsite/pictures.py", "--check")
 

@@ -349,7 +349,9 @@ class Within:
         wishes = []
         for name, origin in entry.origins.items():
             if name not in places:
-                raise MoveFailed(f"The disk {name} of {owner.machine} is none of its disks any more; see where it is, and run again.")
+                raise MoveFailed(
+                    f"The disk {name} of {owner.machine} is no longer one of its disks; see where it is (playbook status), and run again."
+                )
             other = origin if places[name] == entry.peer else entry.peer
             wishes.append(DiskWish(owner.machine, name, other))
         disks.absent(wishes)

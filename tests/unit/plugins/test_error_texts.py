@@ -312,8 +312,8 @@ MORE: list[tuple[str, Callable[[], t.Any]]] = [
         "disk.qcow2 is not a sound qcow2 image: its header is cut off.",
         call("module_utils._disk.inspection:_qcow2", "disk.qcow2", 50, qcow2(length=50), None),
     ),
-    ("Converting disk.qcow2: no space left; nothing incomplete was kept.", qemu_img(1, "No space left on device")),
-    ("qemu-img was ended by a signal (-9), probably by the limits set for hostile images.", qemu_img(-9, "")),
+    ("Converting disk.qcow2: no space left; nothing incomplete was kept. Free some in the pool", qemu_img(1, "No space left on device")),
+    ("was ended by a signal (-9), probably by the limits set for hostile images. Check the image (qemu-img check)", qemu_img(-9, "")),
     (
         "checksum: the list tells 2 different sha256 checksums of disk.qcow2.",
         call("module_utils._disk.checksum:find", LIST, "disk.qcow2", "the list"),
