@@ -56,10 +56,10 @@ def settings_of(given: object) -> Settings:
     """All settings of a watch. :raises InvalidOption: for a name or value that is none."""
     known = [field.name for field in dataclasses.fields(Settings)]
     if not isinstance(given, Mapping):
-        raise InvalidOption("settings", given, f"expected a dictionary with any of {', '.join(known)}")
+        raise InvalidOption("settings", given, f"a dictionary with any of {', '.join(known)} is wanted")
     for key, value in given.items():
         if key not in known:
-            raise InvalidOption("settings", key, f"expected any of {', '.join(known)}")
+            raise InvalidOption("settings", key, f"any of {', '.join(known)} is wanted")
         least = 1.0 if key == "changed_factor" else 0.0
         if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not _number(value) >= least:
             raise InvalidOption(f"settings.{key}", value, f"a number of at least {least:g} is wanted")

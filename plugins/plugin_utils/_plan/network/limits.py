@@ -64,7 +64,7 @@ class Limits:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            accepted = f"expected {{host: {PORT}}}, or a dictionary with any of {', '.join(KEYS)}"
+            accepted = f"{{host: {PORT}}} or a dictionary with any of {', '.join(KEYS)} is wanted"
             raise InvalidOption(option, json_data.shown(value), accepted)
         if not set(value) <= set(KEYS) or (set(value) & set(known)):
             value = {"hosts": value}

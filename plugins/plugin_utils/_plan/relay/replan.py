@@ -226,7 +226,7 @@ def relay_replan(plan: object, matrix: object, observed: object, **options: obje
     known = t.cast("Plan", read)
     observed = mx.plain(observed)
     if not isinstance(observed, dict) or not set(observed) <= set(KEYS):
-        raise InvalidOption("observed", mx.shown(observed), f"expected a dictionary with any of {', '.join(KEYS)}")
+        raise InvalidOption("observed", mx.shown(observed), f"a dictionary with any of {', '.join(KEYS)} is wanted")
     parsed = mx.parse(matrix)
     _change_links(parsed, observed)
     for key, (_default, kept) in OPTIONS.items():
