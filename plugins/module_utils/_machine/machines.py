@@ -72,6 +72,11 @@ class Machine:
         return os.path.dirname(path) if path else None
 
     @property
+    def memory_saved(self) -> bool:
+        """It has what its guest has not written to its disks yet, and needs its disks as they are."""
+        return self.domain is not None and not self.running and self.domain.has_saved_state()
+
+    @property
     def console(self) -> str | None:
         return self.found.console if self.found else None
 
@@ -310,7 +315,7 @@ class Machines:
         """
         machines = [self._machine(owner, None) for owner in owners]
         for machine in machines:
-            if machine.domain and not machine.running and not machine.problem and not drop_saved and machine.domain.has_saved_state():
+            if machine.memory_saved and not machine.problem and not drop_saved:
                 machine.fail(
                     "saved",
                     f"{machine.owner.machine} is not off: its memory was saved (virsh managedsave), and would be lost. Start it, so that"

@@ -16,6 +16,7 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine
 
 from .conftest import Site
 from .test_capture import capture, real_base, root_of
+from .test_cloning import clone, files_of
 from .test_removal import deploy, remove
 
 
@@ -42,6 +43,18 @@ def test_those_of_a_service_are_found_in_all_pools(site: Site) -> None:
     half_clones.write_note(directories[0], "web-1", True)
     half_clones.write_note(directories[1], "web-1", True)
     assert half_clones.find(site.pools, "shop") == []
+
+
+def test_one_that_is_complete_in_one_pool_is_complete(site: Site) -> None:
+    """Notes are completed one after another, once all disks are there."""
+    deploy(site, "web-1", base=real_base(site))
+    site.libvirt.known[0].is_running = False
+    clone(site)
+    directories = [os.path.dirname(root_of(site, "web-9")), layout.machine_directory(site.pools["two"], "shop", "web-9")]
+    half_clones.write_note(directories[1], "web-1", False)
+    assert half_clones.find(site.pools, "shop") == []
+    assert clone(site, name="web-8").changed and files_of(site, "web-9")
+    assert not clone(site).changed and half_clones.read_note(directories[1]) == {"source": "web-1", "complete": True}
 
 
 def test_a_capture_ends_the_copies_that_it_would_meet(site: Site) -> None:
