@@ -145,7 +145,7 @@ class Cloning:
             running = source.domain if source.running else None
             there = self._of(clone.machine)
             directories = list(dict.fromkeys(pair.directory for pair in pairs))
-            note = half_clones.note_of(directories)
+            note = _note_of(clone, directories)
             if there and note is None:
                 raise CloneRefused(
                     f"name: {clone.machine} has disks on this host that were not cloned ({there[0]['path']}); choose another name."
@@ -313,6 +313,17 @@ class Cloning:
             f"{self._request.owner.machine} was running and has no guest agent, so the clone's disks are as they would be after a power "
             "cut. Its guest mends its file systems at the first start."
         ]
+
+
+def _note_of(clone: Owner, directories: t.Iterable[str]) -> dict[str, t.Any] | None:
+    try:
+        return half_clones.note_of(directories)
+    except (OSError, FleetError) as error:
+        text = error.message if isinstance(error, FleetError) else str(error)
+        raise CloneRefused(
+            f"name: {clone.machine} may be a clone already, whose note cannot be read: {text}; remove it (basecast.fleet.remove -e"
+            f" service={clone.service} -e machines={clone.machine}), or choose another name."
+        )
 
 
 def _mirrors(pairs: t.Sequence[_Pair]) -> list[Mirror]:

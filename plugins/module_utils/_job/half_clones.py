@@ -100,9 +100,9 @@ def end_all(host: LibvirtHost, domain: Domain | None, pools: t.Mapping[str, str]
 def end(domain: Domain | None, directories: t.Iterable[str]) -> None:
     """Remove what was made of a clone. The notes go last, so that what interrupts this is undone again."""
     places = list(dict.fromkeys(directories))
+    if domain is not None:
+        disk_mirror.abandon_all(domain, places)
     for directory in places:
-        if domain is not None:
-            disk_mirror.abandon_all(domain, directory)
         for name in filesystem.names_in(directory):
             is_disk = os.path.splitext(name)[1] in layout.EXTENSIONS.values()
             if is_disk or (layout.is_unfinished(name) and name != os.path.basename(layout.clone_path(""))):

@@ -27,13 +27,12 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine import disk_mirror
 from .._machine.files import leftovers, remove_leftovers
-from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import Domain, LibvirtError, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of
 from .._names import is_host_label
-from . import half_clones
 from .alone import alone, refuse_jobs, running_jobs
 from .journal import Journal
 from .steps import failure_of
@@ -289,11 +288,11 @@ class Removal:
     # -- removing
 
     def _end_copies(self) -> None:
-        """QEMU may still copy a machine into a clone of it that was interrupted, and that goes."""
-        names = {leaving.owner.machine for leaving in self._going()}
-        for clone in half_clones.find(self._request.pools, self._request.service) if not self._request.check else ():
-            for directory in clone.directories.values() if clone.name in names and clone.of in self._domains else ():
-                disk_mirror.abandon_all(self._domains[clone.of], directory)
+        """QEMU may still copy a machine into a clone of it that was interrupted, and that goes, whatever its note says."""
+        going = {directory for leaving in self._going() for directory in leaving.directories}
+        for domain in self._domains.values() if going and not self._request.check else ():
+            with contextlib.suppress(LibvirtError):  # it has just stopped
+                disk_mirror.abandon_all(domain, going)
 
     def _end_machines(self, libvirt: Machines | None) -> None:
         going = {leaving.owner: leaving for leaving in self._going()}

@@ -77,10 +77,10 @@ def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
             domain.end_copy(_of(disk, "target", "dev"))
 
 
-def abandon_all(domain: Domain, directory: str) -> None:
-    """End every copy into a directory, whatever disk it is of."""
+def abandon_all(domain: Domain, directories: t.Collection[str]) -> None:
+    """End every copy into the directories, whatever disk it is of."""
     for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
-        if os.path.dirname(_copy_of(disk)) == directory:
+        if os.path.dirname(_copy_of(disk)) in directories:
             domain.end_copy(_of(disk, "target", "dev"))
 
 

@@ -369,9 +369,10 @@ class Domain:
     def stands(self) -> str | None:
         """How a run has the guest stand still, as ``note_standing`` has noted it."""
         try:
-            return parse_xml(self._handle.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _STANDING, libvirt.VIR_DOMAIN_AFFECT_LIVE)).get("by")
+            note = self._handle.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _STANDING, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         except libvirt.libvirtError:
             return None
+        return parse_xml(note).get("by")
 
     def note_standing(self, how: str | None) -> None:
         """In the running machine alone, so that the note ends with it. None takes it away."""

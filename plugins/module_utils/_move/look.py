@@ -22,8 +22,8 @@ from .._errors import FleetError
 from .._job.alone import at_work
 from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
-from .._machine import domain as domains
 from .._machine import disk_mirror, flattening, media, network_dns
+from .._machine import domain as domains
 from .._machine.domain import Description
 from .._machine.files import leftovers
 from .._machine.hardware import attached, cards, host_devices

@@ -301,3 +301,16 @@ def test_a_guest_that_its_operator_suspended_stays_so(site: Site) -> None:
     (domain,) = site.libvirt.known
     domain.suspend()
     assert clone(site).running and domain.is_paused and domain.stands() is None
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_note_that_cannot_be_read_is_not_passed_over(site: Site, is_link: bool) -> None:
+    stopped(site, "web-1")
+    path = Path(layout.clone_path(layout.machine_directory(site.pools["two"], "shop", "web-9")))
+    path.parent.mkdir()
+    path.symlink_to("/etc/hostname") if is_link else path.write_text("{", encoding="utf-8")
+    with pytest.raises(
+        CloneRefused, match=r"web-9 may be a clone already.*remove it \(basecast.fleet.remove -e service=shop -e machines=web-9"
+    ):
+        clone(site)
+    assert files_of(site, "web-9") == ["two/.clone.json"] and clone(site, name="web-8").changed

@@ -68,10 +68,12 @@ def test_a_capture_ends_the_copies_that_it_would_meet(site: Site) -> None:
     assert all(os.path.exists(path) for path in kept)
 
 
-@pytest.mark.parametrize("meant", [["web-5"], ["web-2"], None])
-def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None) -> None:
+@pytest.mark.parametrize(("meant", "is_read"), [(["web-5"], True), (["web-2"], True), (None, True), (["web-5"], False)])
+def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None, is_read: bool) -> None:
     deploy(site, "web-1", "web-2")
     domain, directories = half_clone(site)
+    for directory in [] if is_read else directories:
+        Path(layout.clone_path(directory)).write_text("{", encoding="utf-8")
     remove(site, meant, check=True)
     assert len(domain.mirrors) == 2
     told = remove(site, meant)
