@@ -33,6 +33,7 @@ from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of
 from .._names import is_host_label
+from . import half_clones
 from .alone import alone, refuse_jobs, running_jobs
 from .journal import Journal
 from .steps import failure_of
@@ -151,6 +152,7 @@ class Removal:
             self._look(libvirt)
             self._refuse_needed(libvirt)
             self._end_copies()
+            self._end_half_clones()
             self._end_machines(libvirt)
             self._power_off(libvirt)
             self._end_files()
@@ -293,6 +295,17 @@ class Removal:
         for domain in self._domains.values() if going and not self._request.check else ():
             with contextlib.suppress(LibvirtError):  # it has just stopped
                 disk_mirror.abandon_all(domain, going)
+
+    def _end_half_clones(self) -> None:
+        """Also where disks are to be kept: those are none yet."""
+        going = {leaving.owner.machine: leaving for leaving in self._going() if leaving.domain is None}
+        for clone in half_clones.find(self._request.pools, self._request.service) if going else ():
+            leaving = going.get(clone.name)
+            if leaving is None or not set(clone.directories.values()) <= set(leaving.directories):
+                continue
+            leaving.actions.append("cleaned")
+            if not self._request.check:
+                half_clones.end(None, clone.directories.values())
 
     def _end_machines(self, libvirt: Machines | None) -> None:
         going = {leaving.owner: leaving for leaving in self._going()}

@@ -71,6 +71,12 @@ def test_a_clone_starts_over_its_base_and_loses_it_later(site: Site) -> None:
     assert again["state"] == "done" and again["changed"] is False
 
 
+def test_the_smallest_limit_is_one(site: Site) -> None:
+    """0 would be none."""
+    _base, domain = running_clone(site, mbps=1e-7)
+    assert domain.pulls == {"vda": 1, "vdb": 1}
+
+
 def _look(path: str) -> users.FoundDisk:
     found = users.look(path, "one")
     assert found is not None

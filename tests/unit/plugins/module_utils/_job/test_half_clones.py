@@ -82,6 +82,17 @@ def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None, is_rea
     assert bool(domain.mirrors) != is_gone and [os.path.exists(path) for path in directories] == [not is_gone] * 2
 
 
+def test_its_removal_keeps_no_disks_of_it(site: Site) -> None:
+    """They are none yet. Those of machines are kept."""
+    deploy(site, "web-1")
+    _domain, directories = half_clone(site)
+    for check in (True, False):
+        told = remove(site, ["web-1", "web-5"], keep_disks=True, check=check)
+        assert {one["machine"]: one["actions"] for one in told["machines"]}["web-5"] == ["cleaned"]
+        assert [os.path.exists(path) for path in directories] == [check] * 2
+    assert os.path.exists(root_of(site, "web-1"))
+
+
 def test_one_that_has_become_a_machine_stays(site: Site) -> None:
     deploy(site, "web-1", "web-2", base=real_base(site))
     directory = os.path.dirname(root_of(site, "web-2"))
