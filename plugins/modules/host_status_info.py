@@ -96,7 +96,8 @@ status:
         - The machines. C(state) is as libvirt says it, such as V(running), V(paused), V(off) or V(crashed). C(disks) are paths.
         - C(addresses) are those that are known, the surest first. C(source) is V(agent) (the guest agent), V(lease) (libvirt's DHCP
           server), V(arp) (the host's neighbour table), or V(report) (what the guest wrote when it started).
-        - C(flattening) tells of disks that lose their bases whether that is C(going_on), and how much C(percent) of it is done.
+        - C(flattening) is about disks that are losing their bases. C(going_on) is whether QEMU is copying now, C(percent) how much is
+          done.
       type: list
       elements: dict
       sample:
@@ -141,9 +142,8 @@ status:
       description:
         - By name. C(bases), C(partials), C(damaged) and C(filesystem) are as M(basecast.fleet.base_disk_info) tells them. C(disks) are
           the disks in the pool, each with the digest of the C(base) or the path of the C(parent) that it is based on. C(unfinished)
-          are uploads and imports that no process is at work on, told where no O(tenant) is given. C(half_clones) are clones C(of) a
-          machine that were interrupted. C(references) are those to bases
-          that are not there.
+          are uploads and imports that no process is at work on, told where no O(tenant) is given. C(half_clones) are interrupted clones;
+          C(of) is the machine that was being cloned. C(references) are those to bases that are not there.
       type: dict
       sample:
         default:

@@ -19,7 +19,7 @@ from pathlib import Path
 import jsonschema
 from ansible_collections.basecast.fleet.tests.lab import LabError
 
-from . import deployment, machine, results, survey
+from . import clone, deployment, machine, results, survey
 from .field import Field
 from .results import Run, ToolResult
 from .scenarios import Scenario, UnknownName, select
@@ -28,7 +28,13 @@ from .tools import TOOLS, Tool
 # When the relaying host dies, as a part of the time that the physical limit is.
 KILL_AT = 0.4
 
-OURS = ("relay", "deploy", "survey")  # how names of tools begin
+OURS = ("relay", "deploy", "survey", "clone")  # how names of tools begin
+
+# Where nothing is copied: the ground, and what measures on it.
+WITHOUT_A_FILE = {
+    "survey": (survey.SurveyGround, survey.measured),
+    "clone": (clone.CloneGround, clone.measured),
+}
 
 OUTPUT = machine.CHECKOUT / "tests/output/bench"
 PLOT_PYTHON = machine.CHECKOUT / ".venv-plot/bin/python"
@@ -74,8 +80,8 @@ def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
     if scenario.kind == "deploy":
         yield from deployed(scenario)
         return
-    if scenario.kind == "survey":
-        yield from surveyed(scenario)
+    if scenario.kind in WITHOUT_A_FILE:
+        yield from of_a_host(scenario, *WITHOUT_A_FILE[scenario.kind])
         return
     with Field(scenario) as field:
         whole = described(scenario, file_system=field.fs, congestion_control=field.congestion_control)
@@ -112,11 +118,11 @@ def deployed(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
                 yield whole
 
 
-def surveyed(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
-    """Looks at a host, each a module."""
-    with survey.SurveyGround(scenario) as ground:
+def of_a_host(scenario: Scenario, make: t.Any, measuring: t.Any) -> t.Iterator[dict[str, t.Any]]:
+    """What happens on one host, where no file is copied."""
+    with make(scenario) as ground:
         whole = described(scenario, congestion_control=ground.congestion_control)
-        for result in survey.measured(ground):
+        for result in measuring(ground):
             say(f"  {result.title}: {results.shown(result.seconds, '.2f')} s{'' if result.complete else f': {result.failure}'}")
             whole["results"].append(results.as_json(result))
             yield whole

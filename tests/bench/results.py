@@ -252,6 +252,7 @@ COLUMNS: dict[str, list[Column]] = {
         ("", _remark),
     ],
     "survey": [_TOOL, _SECONDS, ("CPU s", lambda one: shown(one.cpu_s, ".2f")), *_END],
+    "clone": [_TOOL, _SECONDS, ("CPU s, hosts", lambda one: shown(one.cpu_s, ".2f")), *_END],
     "memory": [_TOOL, _SECONDS, ("most resident, MiB", lambda one: shown(one.most("resident_mib"), ".1f")), *_END],
     "spread": _SPREAD,
     "sites": _SPREAD,
@@ -261,7 +262,7 @@ COLUMNS: dict[str, list[Column]] = {
 def rows(scenario: Mapping[str, t.Any]) -> tuple[list[str], list[list[str]]]:
     """Heading and cells of a scenario's table, best first."""
     found = [from_json(result) for result in scenario["results"]]
-    if scenario["kind"] not in ("deploy", "survey"):  # whose order tells a story
+    if scenario["kind"] not in ("deploy", "survey", "clone"):  # whose order tells a story
         found.sort(key=lambda one: (not one.complete, not one.runs, one.ratio or one.seconds or 0.0))
     columns = [*COLUMNS[scenario["kind"]]]
     plain = next((one for one in found if one.tool == PLAIN.get(scenario["kind"])), None)

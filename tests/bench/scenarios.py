@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 MIB = 1024 * 1024
 
-Kind = t.Literal["spread", "sites", "kill", "single", "memory", "deploy", "survey"]
+Kind = t.Literal["spread", "sites", "kill", "single", "memory", "deploy", "survey", "clone"]
 
 OURS = ("relay", "relay-staged")
 PEERS = (
@@ -103,6 +103,10 @@ FULL = (
     ),
     Scenario(
         "survey", "what one look at a host takes, on the host", "survey", 1, None, 0, ("survey", "survey-empty", "setup", "ping"), repeat=5,
+    ),
+    Scenario(
+        "clone", "a clone of a running guest until it reports, beside a start", "clone", 1, None, 0,
+        ("clone-virsh", "clone-start", "clone"), repeat=3,
     ),
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ import typing as t
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.basecast.fleet.tests.bench import deployment, machine, results, survey
+from ansible_collections.basecast.fleet.tests.bench import clone, deployment, machine, results, survey
 from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
 from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
 from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
@@ -56,13 +56,13 @@ def test_a_star_gets_a_smaller_file_where_it_would_take_for_ever() -> None:
     assert scenario.size_for(1000) == 4 * MIB
 
 
+WAYS: dict[str, t.Sequence[t.Any]] = {"deploy": deployment.WAYS, "survey": survey.WAYS, "clone": clone.WAYS}
+
+
 @pytest.mark.parametrize("one", [*FULL, *QUICK], ids=lambda one: f"{one.name}-{one.size_mib}")
 def test_scenarios_name_tools_that_exist(one: Scenario) -> None:
-    if one.kind == "deploy":
-        assert set(one.tools) == {way.name for way in deployment.WAYS}
-        return
-    if one.kind == "survey":
-        assert set(one.tools) == {way.name for way in survey.WAYS}
+    if one.kind in WAYS:
+        assert set(one.tools) == {way.name for way in WAYS[one.kind]}
         return
     assert set(one.tools) <= set(TOOLS)
     for name in one.tools:

@@ -255,7 +255,8 @@ def _plan_text(plan: Mapping[str, t.Any], request: Mapping[str, t.Any], seen: Lo
     yield from (f"  {name} is on no host that was asked" for name in plan["absent"])
     if not plan["hosts"]:
         others = sorted({one["group"] for look in seen.values() for one in look["machines"]})
-        yield f"  nothing of it is there{'; roles of the service: ' + ', '.join(others) if others else ''}"
+        where = "on the hosts that were asked" if plan["unknown"] else "there"
+        yield f"  nothing of it is {where}{'; roles of the service: ' + ', '.join(others) if others else ''}"
     yield from (f"  {host} could not be asked: {why}" for host, why in plan["unknown"].items())
 
 

@@ -167,6 +167,15 @@ def test_only_what_is_gone_counts(outcome: t.Any, state: str, failure: str | Non
     assert not failure or any(failure.split(": ", 1)[1] in line for line in report["text"])
 
 
+@pytest.mark.parametrize(
+    ("silent", "where"),
+    [({}, "there"), ({"b": SILENT}, "on the hosts that were asked")],
+    ids=["all-asked", "one-silent"],
+)
+def test_nothing_is_said_of_hosts_that_were_not_asked(silent: dict[str, t.Any], where: str) -> None:
+    assert f"  nothing of it is {where}" in removal_plan({"a": look(), **silent}, {"service": "shop", "machines": "web-1"})["text"]
+
+
 def test_what_was_not_the_machines_own_is_shown() -> None:
     found = machine("web-1", left=["/pool/notes.txt"], actions=["stopped", "forced", "removed"])
     looks = {"a": {"removal": {"machines": [found], "recorded": True, "jobs": [], "problem": None}}}
