@@ -29,7 +29,7 @@ from .._disk.store import Store
 from .._errors import FleetError, InvalidOption
 from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
-from .._machine.libvirt_host import MEMORY_SAVED, Domain, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
@@ -140,7 +140,7 @@ class Capture:
                 raise CaptureRefused(f"machine: {flattened}", kind="flattening")
             machine = self._machine(held)
             if machine is not None and machine.memory_saved:
-                raise CaptureRefused(f"machine: {request.owner.machine}: {MEMORY_SAVED}.")
+                raise CaptureRefused(f"machine: {request.owner.machine}: {MemorySaved().message}.")
             source = self._source(machine)
             if request.seal:
                 virt_sysprep.require()

@@ -34,7 +34,7 @@ from .._machine.files import SECRET_MODE, open_machine_directory
 from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
 from .._machine.hardware.host_devices import name_of, title_of
-from .._machine.libvirt_host import MEMORY_SAVED, Domain, LibvirtHost
+from .._machine.libvirt_host import Domain, LibvirtHost, MemorySaved
 from .._machine.machines import Machine, Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
@@ -136,7 +136,7 @@ class Cloning:
             if source is None or not disks:
                 raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
             if source.memory_saved:
-                raise CloneRefused(f"machine: {source.owner.machine}: {MEMORY_SAVED}.")
+                raise CloneRefused(f"machine: {source.owner.machine}: {MemorySaved().message}.")
             _refuse_foreign_files(source, disks)
             _refuse_tpm(source)
             _refuse_attached(source)

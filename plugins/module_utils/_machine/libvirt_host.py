@@ -29,7 +29,6 @@ except ImportError:
 LOCAL_URI = "qemu:///system"
 RUNNING, PAUSED, OFF = "running", "paused", "off"
 _STANDING = "urn:basecast:fleet:standing"
-MEMORY_SAVED = "its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)"
 # Definitions of domains, and what libvirt keeps of running ones.
 _DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 
@@ -61,6 +60,15 @@ class UnsafeMove(LibvirtError):
     """libvirt does not know that both hosts have the machine's disks."""
 
     kind = "unsafe_move"
+
+
+class MemorySaved(FleetError):
+    """What its guest has not written to its disks yet is in a file."""
+
+    kind = "saved"
+
+    def __init__(self) -> None:
+        super().__init__("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
 
 
 class DomainGone(LibvirtError):

@@ -29,7 +29,7 @@ from .._machine.files import leftovers
 from .._machine.hardware import attached, cards, host_devices
 from .._machine.hardware.board import NVRAM_PATTERN
 from .._machine.hardware.drives import is_cdrom, is_seed
-from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, DomainGone, LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
@@ -137,7 +137,7 @@ def _told(
     if state != OFF:
         problems += _discs(root)
     if state == OFF and domain.has_saved_state():
-        problems.append("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
+        problems.append(MemorySaved().message)
     if domain.snapshots():
         problems.append("libvirt has snapshots of it, which would be lost; delete them (virsh snapshot-delete)")
     system = root.find("./os/type")
