@@ -346,9 +346,11 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import FleetError
+from ..module_utils._machine.domain_list import DomainList
 from ..module_utils._machine.libvirt_host import LibvirtHost
+from ..module_utils._machine.machine import Machine, MachinesFailed
 from ..module_utils._machine.machine_options import machine_arguments
-from ..module_utils._machine.machines import Machine, Machines, MachinesFailed
+from ..module_utils._machine.machines import Machines
 from ..module_utils._machine.owner import Owner
 from ..module_utils._machine.wishes import checked_directories, checked_wishes
 from ..module_utils._module import checked_pools, pools_argument, run_module
@@ -375,7 +377,7 @@ def _work(module: AnsibleModule) -> t.Mapping[str, t.Any]:
             if state == "reported":
                 machines.await_reports(results, params["timeout_s"])
         try:
-            domains = machines.every_domain(tenant, service)
+            domains = DomainList(host).every_domain(tenant, service)
         except FleetError as error:
             told = [machine.result() for machine in results]
             raise MachinesFailed(error.message, machines=told, changed=any(machine.actions for machine in results))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.tests.integration.relay_site import Site, wait_until
 
@@ -35,7 +35,7 @@ def falsify(pool: Path, metadata: dict[str, t.Any], offset: int) -> dict[str, t.
     """What root can do on its own host: other bytes, and chunk list and record to match them; the record."""
     directory = pool / "bases" / metadata["sha256"]
     disk = directory / "disk"
-    filesystem.set_immutable(str(disk), False)
+    attributes.set_immutable(str(disk), False)
     os.chmod(disk, 0o600)
     flip(disk, offset)
     os.chmod(disk, 0o444)

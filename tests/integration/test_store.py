@@ -23,7 +23,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes file systems and immutable files")
@@ -108,7 +108,7 @@ def pools(tmp_path: pathlib.Path) -> t.Iterator[Pools]:
         os.mkdir(path)
     yield paths
     for path in paths.values():
-        filesystem.remove_tree(path)
+        file_trees.remove_tree(path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES, hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, file_trees
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import POOL, deploy, give
 from ansible_collections.basecast.fleet.tests.integration.test_relay_digest import flip
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab
@@ -53,11 +53,11 @@ def disk(host: Host) -> Path:
 def damage(host: Host, *offsets: int) -> None:
     """The storage loses some bytes; nothing tells of it."""
     path = disk(host)
-    filesystem.set_immutable(str(path), False)
+    attributes.set_immutable(str(path), False)
     os.chmod(path, 0o600)
     for offset in offsets:
         flip(path, offset)
-    filesystem.protect(str(path))
+    attributes.protect(str(path))
 
 
 def verify(lab: Lab, *options: str) -> subprocess.CompletedProcess[str]:
@@ -150,7 +150,7 @@ def test_what_nobody_has_whole_is_told_and_kept(lab: Lab) -> None:
 def test_a_base_that_is_gone_comes_back_to_the_disks_on_it(lab: Lab) -> None:
     kvm2 = lab.hosts["kvm2"]
     base, digest = disk(kvm2).parent, disk(kvm2).parent.name
-    filesystem.remove_tree(str(base))
+    file_trees.remove_tree(str(base))
     kvm2.run(f"qemu-img create -q -f qcow2 {POOL}/machines/shop/web-9.qcow2 1M && mkdir {POOL}/machines/shop/web-9")
     kvm2.run(f"mv {POOL}/machines/shop/web-9.qcow2 {POOL}/machines/shop/web-9/root.qcow2")
     told = verify(lab)

@@ -15,7 +15,7 @@ import typing as t
 from .._base_format.chunk_list import MAX_CHUNK_BYTES, MIN_CHUNK_BYTES
 from .._text import clean
 from .._untrusted import Malformed, Value
-from . import filesystem, image_header
+from . import file_io, image_header
 from .references import Reference
 
 FORMAT = 1
@@ -113,7 +113,7 @@ class Base:
             "tenants": [item for item in self.tenants() if tenant in (None, item)],
             "pins": self.pins(),
             "users": sorted(users),
-            "allocated_bytes": filesystem.allocated_bytes(self.path),
+            "allocated_bytes": file_io.allocated_bytes(self.path),
             "pool": self.pool,
             "path": self.path,
             "verified_at": self.verified_at,

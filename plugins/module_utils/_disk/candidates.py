@@ -16,7 +16,7 @@ import typing as t
 from .._errors import FleetError, InvalidOption
 from .._text import clean
 from .._urls import check_url, compression_of, expired, file_name
-from . import checksum, download, filesystem, import_record, in_use, oci, server_access, sources, transfer, unpack
+from . import checksum, download, file_io, filesystem, import_record, in_use, oci, server_access, sources, transfer, unpack
 from .download import DownloadFailed, Terms
 from .errors import UnsafePath
 from .inspection import inspect
@@ -256,7 +256,7 @@ def _files(stores: t.Mapping[str, Store], rules: Rules) -> t.Iterator[str]:
 def _digest(stores: t.Mapping[str, Store], path: str, rules: Rules, remember: bool, wishes: t.Mapping[str, Wanted]) -> str:
     """Which of the wishes a file is; empty for another one, and one that is not to be imported or is being written."""
     try:
-        descriptor = filesystem.open_regular(path)
+        descriptor = file_io.open_regular(path)
     except (OSError, FleetError):
         return ""
     try:

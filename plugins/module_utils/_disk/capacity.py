@@ -17,7 +17,7 @@ import time
 import typing as t
 
 from .._errors import InvalidOption
-from . import access, filesystem, users
+from . import access, filesystem, sparse_copy, users
 from .listing import listable
 from .packages import package
 from .runner import find_program
@@ -79,7 +79,7 @@ def measure_write_mbps(directory: str, size: int = _MEASURE_BYTES) -> float:
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
         start = time.monotonic()
         for offset in range(0, size, _MIB):
-            filesystem.write_at(file.fileno(), block, offset)
+            sparse_copy.write_at(file.fileno(), block, offset)
         os.fdatasync(file.fileno())
         elapsed = max(time.monotonic() - start, 1e-6)
     return round(size * 8 / elapsed / 1e6, 1)

@@ -8,9 +8,13 @@
 
 from __future__ import annotations
 
+import errno
 import typing as t
 
 from .._errors import FleetError
+
+# Of the host's storage, and not of what was brought.
+_OF_STORAGE = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EUCLEAN)
 
 
 class ToolMissing(FleetError):
@@ -156,3 +160,17 @@ class DiskConflict(FleetError):
 
 class DiskBusy(FleetError):
     kind = "disk_busy"
+
+
+def no_space(error: OSError, attempt: str, path: str) -> NoSpace | None:
+    """The named failure when the error says that the disk or quota is full."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return NoSpace(f"{attempt}: no space left in {path}; nothing incomplete was kept.", path=path)
+
+
+def storage_failed(error: OSError, attempt: str, path: str) -> NoSpace | StorageFailed | None:
+    """The named failure when the error is one of this host's storage, full or out of order, and not of what was brought."""
+    if error.errno in _OF_STORAGE:
+        return StorageFailed(f"{attempt}: the storage of {path} is out of order ({error.strerror}); look at the host's storage.", path=path)
+    return no_space(error, attempt, path)

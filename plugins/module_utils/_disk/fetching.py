@@ -15,7 +15,7 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from .._urls import shown_name, unpacked_name
-from . import download, filesystem, oci
+from . import download, file_io, oci
 from .checksum import Checksum
 from .download import DownloadFailed, Terms
 from .errors import NoSpace
@@ -55,7 +55,7 @@ class _Intake:
 
     def __init__(self, store: Store, path: str, name: str, kind: str, expected: Checksum | None) -> None:
         self._path, self._name, self._packed, self._expected = path, name, kind != "none", expected
-        filesystem.remove_file(path)
+        file_io.remove_file(path)
         self.promise = store.room.begin(name, [path])
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -21,7 +21,7 @@ import typing as t
 
 from .._errors import FleetError
 from .._names import check_name, is_name
-from . import filesystem, layout
+from . import file_io, layout
 from .store import Store
 
 FORMAT = 1
@@ -39,9 +39,9 @@ def take(store: Store, run: str, bases: t.Iterable[str], ttl_s: float) -> None:
     """The caller holds the store's ``changing(shared=True)`` and has seen that the bases are there."""
     directory = os.path.join(store.directory, _DIRECTORY)
     layout.refuse_links(store.pool_path, "bases")
-    filesystem.ensure_directory(directory, 0o700)
+    file_io.ensure_directory(directory, 0o700)
     told = {"format": FORMAT, "bases": sorted(bases), "ttl_s": ttl_s}
-    filesystem.replace_file(os.path.join(directory, check_name("run", run) + _SUFFIX), filesystem.json_bytes(told), 0o600)
+    file_io.replace_file(os.path.join(directory, check_name("run", run) + _SUFFIX), file_io.json_bytes(told), 0o600)
 
 
 def add(store: Store, run: str, bases: t.Sequence[str], ttl_s: float) -> None:
@@ -69,7 +69,7 @@ def hold(stores: t.Sequence[Store], run: str, bases: t.Sequence[str], ttl_s: flo
 def release(store: Store, run: str) -> bool:
     """Whether there was one."""
     layout.refuse_links(store.pool_path, "bases", _DIRECTORY)
-    return filesystem.remove_file(os.path.join(store.directory, _DIRECTORY, check_name("run", run) + _SUFFIX))
+    return file_io.remove_file(os.path.join(store.directory, _DIRECTORY, check_name("run", run) + _SUFFIX))
 
 
 def standing(store: Store, sweep: bool = False) -> list[Hold]:
@@ -89,7 +89,7 @@ def standing(store: Store, sweep: bool = False) -> list[Hold]:
     for run in names:
         path = os.path.join(directory, run + _SUFFIX)
         try:
-            told, changed = filesystem.read_value(path, _LARGEST), os.lstat(path).st_mtime
+            told, changed = file_io.read_value(path, _LARGEST), os.lstat(path).st_mtime
         except FileNotFoundError:
             continue  # given back just now
         if not is_name(run):
@@ -98,13 +98,13 @@ def standing(store: Store, sweep: bool = False) -> list[Hold]:
         if now - changed <= told["ttl_s"].number():
             found.append(Hold(run, bases))
         elif sweep:
-            filesystem.remove_file(path)
+            file_io.remove_file(path)
     return found
 
 
 def _storage_time(directory: str) -> float:
     """What the storage would stamp a file with now; hosts of a shared pool need not agree about the time."""
-    path = os.path.join(directory, f".{filesystem.unique()}.tmp")
+    path = os.path.join(directory, f".{file_io.unique()}.tmp")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, b"x")
@@ -112,4 +112,4 @@ def _storage_time(directory: str) -> float:
         return os.fstat(descriptor).st_mtime
     finally:
         os.close(descriptor)
-        filesystem.remove_file(path)
+        file_io.remove_file(path)

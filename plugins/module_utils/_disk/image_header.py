@@ -14,7 +14,7 @@ import os
 import struct
 import typing as t
 
-from . import filesystem
+from . import file_io
 
 QCOW2_MAGIC = b"QFI\xfb"
 _VMDK_SPARSE = b"KDMV"
@@ -286,7 +286,7 @@ def read_ends(descriptor: int) -> tuple[bytes, bytes]:
 
 def read_qcow2(path: str) -> Qcow2Header:
     """The header of a qcow2 file. HeaderError when it is none."""
-    descriptor = filesystem.open_regular(path)
+    descriptor = file_io.open_regular(path)
     try:
         head = os.pread(descriptor, 4096, 0)
         try:

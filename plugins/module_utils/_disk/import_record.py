@@ -19,7 +19,7 @@ import typing as t
 from .._errors import FleetError
 from .._names import is_sha256
 from .._untrusted import Value
-from . import filesystem
+from . import file_io
 from .store import Store
 from .validators import MAX_VALIDATOR, Validators
 
@@ -40,7 +40,7 @@ def _path(store: Store, subject: str) -> str:
 def _read(store: Store, subject: str) -> Value | None:
     """None where there is no record, or none that can be used: the source is then read again."""
     try:
-        data = filesystem.read_value(_path(store, subject), _LARGEST)
+        data = file_io.read_value(_path(store, subject), _LARGEST)
         if data["format"].integer() != FORMAT:
             return None
         data["source_sha256"].digest()
@@ -51,8 +51,8 @@ def _read(store: Store, subject: str) -> Value | None:
 
 def _write(store: Store, subject: str, data: t.Mapping[str, t.Any]) -> None:
     path = _path(store, subject)
-    filesystem.ensure_directory(os.path.dirname(path))
-    filesystem.replace_file(path, filesystem.json_bytes({"format": FORMAT, **data}), 0o600)
+    file_io.ensure_directory(os.path.dirname(path))
+    file_io.replace_file(path, file_io.json_bytes({"format": FORMAT, **data}), 0o600)
 
 
 def _stat(status: os.stat_result) -> dict[str, int]:
@@ -140,7 +140,7 @@ def sources_of(store: Store) -> dict[str, list[str]]:
         return {}
     for name in names:
         try:
-            data = filesystem.read_value(os.path.join(directory, name), _LARGEST)
+            data = file_io.read_value(os.path.join(directory, name), _LARGEST)
         except (OSError, FleetError):
             continue
         base, source = (data.raw.get(key) if isinstance(data.raw, dict) else None for key in ("sha256", "source_sha256"))

@@ -15,7 +15,22 @@ import typing as t
 from .._base_format.chunk_list import ChunkHasher
 from .._errors import FleetError, InvalidOption
 from .._urls import check_url, compression_of, file_name
-from . import checksum, download, fetching, filesystem, import_record, in_use, oci, server_access, sources, transfer, unpack, uploads
+from . import (
+    checksum,
+    download,
+    errors,
+    fetching,
+    file_io,
+    filesystem,
+    import_record,
+    in_use,
+    oci,
+    server_access,
+    sources,
+    transfer,
+    unpack,
+    uploads,
+)
 from .base import Base
 from .checksum import Checksum
 from .download import Terms
@@ -96,21 +111,21 @@ class Importer:
                 return self._import_path(request, self.resolve(request.src))
             return self._import_image(request) if oci.is_reference(t.cast(str, request.url)) else self._import_url(request)
         except OSError as error:
-            raise filesystem.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
+            raise errors.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
 
     def run_own(self, request: Request, path: str) -> Result:
         """Make sure that a machine's disk, or a copy that was made of it, is a base. The caller knows that it may be read."""
         if request.parent is not None and self._target.find(request.parent) is None:
             raise BaseMissing(request.parent, [self._target.pool])
         try:
-            descriptor = filesystem.open_regular(path)
+            descriptor = file_io.open_regular(path)
             try:
                 with in_use.reading(descriptor, path, "captured"):
                     return self._import_source(request, Source(descriptor, path, path, os.fstat(descriptor)))
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise filesystem.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
+            raise errors.storage_failed(error, "Importing the base disk", self._target.pool_path) or error
 
     def resolve(self, src: str) -> str:
         """An absolute path; a relative one is resolved against the pool, and cannot leave it."""
@@ -176,7 +191,7 @@ class Importer:
             os.close(descriptor)
         self._outcome.actions.append(f"remove {path}")
         if not self._check_mode:
-            filesystem.remove_file(true)
+            file_io.remove_file(true)
             uploads.leave(true)
 
     # -- from a path
@@ -357,7 +372,7 @@ class Importer:
             hasher = ChunkHasher()
             transfer.copy_file(source.descriptor, path, source.status.st_size, self._target.room, hasher.update)
             sha256 = hasher.finish()[0]
-            descriptor = filesystem.open_regular(path)
+            descriptor = file_io.open_regular(path)
             try:
                 seen = inspect(source.name, descriptor, seen.image_format, request.parent)
             finally:
@@ -419,7 +434,7 @@ class Importer:
         digested, sha256 = arrived.digested, arrived.digested.sha256
         if self._known(request, sha256) is not None:
             return None
-        descriptor = filesystem.open_regular(digested.path)
+        descriptor = file_io.open_regular(digested.path)
         try:
             seen = inspect(name, descriptor, request.image_format, request.parent)
             if not seen.keep:

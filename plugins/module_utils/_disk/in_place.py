@@ -16,7 +16,7 @@ import typing as t
 from .._base_format.chunk_list import CHUNK_BYTES
 from .._base_format.file_digest import FileDigest
 from .._errors import FleetError
-from . import filesystem, in_use, verification
+from . import attributes, file_io, file_trees, in_use, sparse_copy, verification
 from .errors import DiskBusy
 
 
@@ -30,13 +30,13 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
     :raises DiskBusy: the disk is open and has another size or another name, or is open for writing; FleetError: OSError:
     """
     path = os.path.join(directory, "disk")
-    source = filesystem.open_regular(os.path.join(sound, "disk"))
+    source = file_io.open_regular(os.path.join(sound, "disk"))
     try:
         size = os.fstat(source).st_size
         if not _is_read(path, size):
             return False
-        filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))  # unusable until all of it is right
-        filesystem.set_immutable(path, False)
+        file_trees.remove_tree_or_file(os.path.join(directory, "chunks"))  # unusable until all of it is right
+        attributes.set_immutable(path, False)
         target = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             _write_differences(source, target, size)
@@ -45,7 +45,7 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
             os.close(target)
     finally:
         os.close(source)
-    filesystem.protect(path)
+    attributes.protect(path)
     digest = digest_of(path)
     try:
         found = digest.finish()
@@ -56,15 +56,15 @@ def put_right(directory: str, sha256: str, sound: str, record: str, digest_of: t
     verification.remember(record, path)
     for name in ("base.json", "chunks"):
         place = os.path.join(directory, name)
-        filesystem.remove_tree_or_file(place)
-        filesystem.replace_file(place, filesystem.read_file(os.path.join(sound, name)), filesystem.BASE_MODE)
-    filesystem.sync_directory(directory)
+        file_trees.remove_tree_or_file(place)
+        file_io.replace_file(place, file_io.read_file(os.path.join(sound, name)), attributes.BASE_MODE)
+    file_io.sync_directory(directory)
     return True
 
 
 def _is_read(path: str, size: int) -> bool:
     """Whether the disk is open for reading only. Not for one that no process has open."""
-    descriptor = filesystem.open_regular(path)
+    descriptor = file_io.open_regular(path)
     try:
         if in_use.look(descriptor) is None:
             return False
@@ -89,4 +89,4 @@ def _write_differences(source: int, target: int, size: int) -> None:
         except OSError:  # a bad sector, which writing may bring back
             wrong = True
         if wrong:
-            filesystem.write_at(target, right, offset)
+            sparse_copy.write_at(target, right, offset)

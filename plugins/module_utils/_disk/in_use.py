@@ -25,7 +25,7 @@ import typing as t
 
 from .._base_format.file_digest import is_open_for_writing
 from .._text import clean
-from . import filesystem
+from . import file_io, filesystem
 from .errors import DiskBusy, UnsafePath
 
 _GETLK, _SETLK = 36, 37  # F_OFD_GETLK, F_OFD_SETLK: Python names them from 3.9 on
@@ -65,7 +65,7 @@ def refuse(path: str, attempt: str, readers: bool = True) -> None:
     :param readers: also when it is only read, as the backing file of a running machine's disk is.
     """
     try:
-        descriptor = filesystem.open_regular(path)
+        descriptor = file_io.open_regular(path)
     except FileNotFoundError:
         return
     try:

@@ -19,7 +19,7 @@ import os
 import typing as t
 
 from .._names import check_sha256
-from . import filesystem, layout
+from . import attributes, file_io, layout
 
 _DIRECTORY = ".used"
 
@@ -35,11 +35,11 @@ def note(directory: str, bases: t.Iterable[str]) -> None:
     """These bases were of use just now. A stamp that cannot be written keeps nobody from using a base."""
     layout.refuse_links(*os.path.split(directory))
     with contextlib.suppress(OSError):
-        filesystem.ensure_directory(os.path.join(directory, _DIRECTORY))
+        file_io.ensure_directory(os.path.join(directory, _DIRECTORY))
         for sha256 in bases:
             path = stamp_path(directory, sha256)
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(path, flags, filesystem.BASE_MODE)
+            descriptor = os.open(path, flags, attributes.BASE_MODE)
             try:
                 os.utime(descriptor)
             finally:

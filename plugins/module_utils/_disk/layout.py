@@ -13,7 +13,7 @@ import re
 import stat
 import typing as t
 
-from . import access, filesystem
+from . import access, file_io
 from .errors import UnsafePath
 
 _BASE_FILE = re.compile(r"/bases/([0-9a-f]{64})/disk\Z")
@@ -48,7 +48,7 @@ def origin_of(directory: str, name: str) -> dict[str, t.Any] | None:
     :raises FleetError: the record cannot be understood.
     """
     try:
-        record = filesystem.read_value(origin_path(directory, name), _LARGEST)
+        record = file_io.read_value(origin_path(directory, name), _LARGEST)
     except FileNotFoundError:
         return None
     base = record.get("base")
@@ -102,7 +102,7 @@ def owner_of(service: str) -> str | None:
     :raises FleetError: the record cannot be understood, so the tenant is not known.
     """
     try:
-        return filesystem.read_value(os.path.join(service, ".owner.json"), _LARGEST)["tenant"].text(255)
+        return file_io.read_value(os.path.join(service, ".owner.json"), _LARGEST)["tenant"].text(255)
     except FileNotFoundError:
         return None
 
@@ -119,7 +119,7 @@ def make_directories(pool_path: str, *parts: str) -> list[str]:
     path = pool_path
     for part in parts:
         path = os.path.join(path, part)
-        if filesystem.ensure_directory(path):
+        if file_io.ensure_directory(path):
             made.append(path)
         else:
             access.let_pass(path)

@@ -23,7 +23,7 @@ import time
 import typing as t
 
 from .._errors import FleetError
-from . import filesystem
+from . import file_io, file_trees, filesystem
 
 BEAT_S = 10.0
 STALE_S = 90.0
@@ -101,14 +101,14 @@ def take(path: str) -> Lease | None:
         return Lease(path, descriptor, owner)
     except BaseException:  # an interrupt must not leave a lease that no process holds either
         os.close(descriptor)
-        filesystem.remove_file(path)
+        file_io.remove_file(path)
         raise
 
 
 def holder(path: str) -> Owner | None:
     """Who has the lease; None where nobody has it. One that cannot be read, as it has just been made, has no name."""
     try:
-        value = filesystem.read_value(path, _LARGEST)
+        value = file_io.read_value(path, _LARGEST)
         return Owner(
             value["host"].text(255), value["boot"].text(80), value["pid"].integer(), value["token"].text(64), value["beat"].integer()
         )
@@ -142,7 +142,7 @@ class Watch:
         return self._break(path, owner)
 
     def _break(self, path: str, owner: Owner) -> bool:
-        aside = f"{path}.{filesystem.unique()}.broken"
+        aside = f"{path}.{file_io.unique()}.broken"
         try:
             os.rename(path, aside)
         except FileNotFoundError:
@@ -151,9 +151,9 @@ class Watch:
             # Another one broke it first, and this is its own: give it back unless a third has taken the name.
             with contextlib.suppress(OSError):
                 os.link(aside, path)
-            filesystem.remove_file(aside)
+            file_io.remove_file(aside)
             return False
-        filesystem.remove_tree_or_file(aside)  # whatever stood in its place
+        file_trees.remove_tree_or_file(aside)  # whatever stood in its place
         self._seen.pop(path, None)
         return True
 
@@ -163,7 +163,7 @@ def is_stale(path: str, owner: Owner) -> bool:
     stamps both it and a file that is made to ask."""
     if _has_ended(owner):
         return True
-    probe = f"{path}.{filesystem.unique()}.tmp"
+    probe = f"{path}.{file_io.unique()}.tmp"
     try:
         descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -175,7 +175,7 @@ def is_stale(path: str, owner: Owner) -> bool:
     except OSError:
         return False
     finally:
-        filesystem.remove_file(probe)
+        file_io.remove_file(probe)
 
 
 def pause() -> None:
@@ -190,7 +190,7 @@ def _has_ended(owner: Owner) -> bool:
 
 
 def _write(descriptor: int, owner: Owner) -> None:
-    data = filesystem.json_bytes(owner._asdict())
+    data = file_io.json_bytes(owner._asdict())
     os.pwrite(descriptor, data, 0)
     os.ftruncate(descriptor, len(data))
 

@@ -18,7 +18,7 @@ import stat
 import time
 import types
 
-from . import filesystem, lease
+from . import file_io, filesystem, lease
 from .errors import LockLost, StoreBusy, UnsafePath
 from .lease import Lease
 
@@ -131,7 +131,7 @@ def note_other_hosts(pool_path: str) -> None:
     path = os.path.join(pool_path, "bases", LEASES)
     if filesystem.is_network(pool_path) and not os.path.lexists(path):
         try:
-            filesystem.write_file(path, b"", 0o644)
+            file_io.write_file(path, b"", 0o644)
         except FileExistsError:
             pass
 
@@ -141,7 +141,7 @@ def _lease(path: str, shared: bool, deadline: float, subject: str) -> Lease:
     watch, alone = lease.Watch(), f"{path}.lease"
     while True:
         if shared:
-            own = lease.take(f"{path}.shared.{filesystem.unique()}")
+            own = lease.take(f"{path}.shared.{file_io.unique()}")
             if own is not None and watch.is_free(alone):
                 return own
             if own is not None:
@@ -178,7 +178,7 @@ def is_held(path: str) -> bool:
     if owner is not None and not lease.is_stale(alone, owner):
         return True
     try:
-        descriptor = filesystem.open_regular(path)
+        descriptor = file_io.open_regular(path)
     except (OSError, UnsafePath):
         return False
     try:
@@ -196,7 +196,7 @@ def _open(path: str, create: bool) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     while True:
         try:
-            return filesystem.open_regular(path, os.O_RDWR)
+            return file_io.open_regular(path, os.O_RDWR)
         except FileNotFoundError:
             if not create:
                 raise

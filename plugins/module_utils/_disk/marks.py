@@ -22,7 +22,7 @@ import re
 import secrets
 import time
 
-from . import filesystem
+from . import file_io, file_trees
 from .errors import UnsafePath
 
 FOLDER = ".basecast-marks"
@@ -39,11 +39,11 @@ def leave(pool_path: str, run: str) -> str | None:
     directory = os.path.join(pool_path, FOLDER, run)
     try:
         for _attempt in range(3):
-            filesystem.ensure_directory(os.path.dirname(directory), _MODE)
+            file_io.ensure_directory(os.path.dirname(directory), _MODE)
             with contextlib.suppress(FileNotFoundError):  # another host has just removed the directory of its own run
-                filesystem.ensure_directory(directory, _MODE)
-                filesystem.write_file(os.path.join(directory, nonce), b"", 0o600)
-                filesystem.sync_directory(directory)
+                file_io.ensure_directory(directory, _MODE)
+                file_io.write_file(os.path.join(directory, nonce), b"", 0o600)
+                file_io.sync_directory(directory)
                 _remove_old(os.path.dirname(directory), os.stat(os.path.join(directory, nonce)).st_mtime)
                 return nonce
     except (OSError, UnsafePath):
@@ -75,7 +75,7 @@ def look(pool_path: str, run: str, own: str, expected: int = 1, wait_s: float = 
 
 def remove(pool_path: str, run: str) -> None:
     """All marks of a run."""
-    filesystem.remove_tree(os.path.join(pool_path, FOLDER, run))
+    file_trees.remove_tree(os.path.join(pool_path, FOLDER, run))
     with contextlib.suppress(OSError):
         os.rmdir(os.path.join(pool_path, FOLDER))
 
@@ -84,7 +84,7 @@ def _nonces(directory: str, mark: str) -> list[str]:
     # A change of its own makes a network file system forget what it remembers of the directory.
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{mark}.looks")
-    filesystem.write_file(f"{mark}.looks", b"", 0o600)
+    file_io.write_file(f"{mark}.looks", b"", 0o600)
     return sorted(name for name in os.listdir(directory) if _NONCE.fullmatch(name))
 
 
@@ -101,4 +101,4 @@ def _remove_old(folder: str, now: float) -> None:
         place = os.path.join(folder, name)
         with contextlib.suppress(OSError):
             if now - os.stat(place).st_mtime > OLD_S:
-                filesystem.remove_tree_or_file(place)
+                file_trees.remove_tree_or_file(place)

@@ -17,7 +17,7 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._errors import FleetError
-from . import filesystem, layout, transfer
+from . import file_io, filesystem, layout, sparse_copy, transfer
 from .base import Base
 from .disk_decisions import DISK_MODE, Decision
 from .qemu_img import QemuImg
@@ -97,7 +97,7 @@ class NewDisks:
             "backend": wish.backend,
         }
         record = layout.origin_path(item.directory, t.cast(str, wish.name))
-        filesystem.replace_file(record, filesystem.json_bytes(origin), 0o644)
+        file_io.replace_file(record, file_io.json_bytes(origin), 0o644)
 
     def _clone(self, item: Decision, base: Base, path: str) -> None:
         if self._copy(item, base, path) != "reflink":
@@ -114,7 +114,7 @@ class NewDisks:
             self._qemu.set_backing(path, item.backing, t.cast(Base, parent).image_format)
 
     def _copy(self, item: Decision, base: Base, path: str) -> str:
-        descriptor = filesystem.open_regular(base.path)
+        descriptor = file_io.open_regular(base.path)
         try:
             return transfer.copy_file(descriptor, path, base.size_bytes, self._stores[item.pool].room)
         finally:
@@ -123,7 +123,7 @@ class NewDisks:
 
 def _pieces(path: str) -> list[tuple[int, bytes]]:
     """A file as the pieces of it that are not zero; the last one, empty, stands at its end."""
-    data = filesystem.read_file(path)
+    data = file_io.read_file(path)
     zeros = bytes(_PIECE)
     pieces = []
     for offset in range(0, len(data), _PIECE):
@@ -139,7 +139,7 @@ def _write_pieces(path: str, pieces: t.Sequence[tuple[int, bytes]]) -> None:
         os.fchmod(descriptor, DISK_MODE)
         for offset, piece in pieces:
             if piece:
-                filesystem.write_at(descriptor, piece, offset)
+                sparse_copy.write_at(descriptor, piece, offset)
             else:
                 os.ftruncate(descriptor, offset)
     finally:
@@ -150,7 +150,7 @@ def _sync(paths: t.Sequence[str]) -> None:
     """All files on disk. Writing is begun for all of them first: the first wait then covers most of the rest."""
     for waited_for in (False, True):
         for path in paths:
-            descriptor = filesystem.open_regular(path)
+            descriptor = file_io.open_regular(path)
             try:
                 if waited_for:
                     os.fsync(descriptor)

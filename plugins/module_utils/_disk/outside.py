@@ -20,7 +20,7 @@ import stat
 import typing as t
 
 from .._errors import FleetError
-from . import filesystem, in_use, sources
+from . import file_io, in_use, sources
 from .image_header import HeaderError, parse_qcow2
 from .store import Store
 
@@ -168,7 +168,7 @@ def look_at_volume(path: str, image_format: str, stores: t.Mapping[str, Store]) 
         if problem:
             return Outside(true, problem=problem)
         used_by = [f"domain {domain}" for domain, disk in sources.libvirt_disks() if sources.identity(disk) == sources.identity(true)]
-        with contextlib.closing(os.fdopen(filesystem.reopen(place), "rb", buffering=0)) as file:
+        with contextlib.closing(os.fdopen(file_io.reopen(place), "rb", buffering=0)) as file:
             use = in_use.look(file.fileno())
             used_by += use.holders or (use.text(),) if use is not None else ()
             size, problem = _content(os.pread(file.fileno(), _HEAD_BYTES, 0), image_format, status.st_size)

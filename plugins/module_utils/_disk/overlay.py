@@ -15,7 +15,7 @@ import typing as t
 
 from .._errors import FleetError, InvalidOption
 from .._names import UNKNOWN_SHA256
-from . import disk_records, filesystem, in_use, last_use, layout, lock, users
+from . import disk_records, errors, file_io, file_trees, in_use, last_use, layout, lock, users
 from .base import Base
 from .disk_decisions import Decision, Wish
 from .errors import BaseMissing, DiskConflict, StoreBusy
@@ -151,9 +151,9 @@ class Disks:
             self._check_service(pool)
             owner = layout.owner_path(pool_path, self._service)
             if not os.path.lexists(owner):
-                filesystem.replace_file(owner, filesystem.json_bytes({"format": 1, "tenant": self._tenant}), 0o644)
+                file_io.replace_file(owner, file_io.json_bytes({"format": 1, "tenant": self._tenant}), 0o644)
             for directory in made:
-                filesystem.sync_directory(os.path.dirname(directory))
+                file_io.sync_directory(os.path.dirname(directory))
         except BaseException:  # an interrupt must not leave the chain held either
             held.close()
             raise
@@ -315,29 +315,29 @@ class Disks:
             for item in creating:
                 pool_path = self._stores[item.pool].pool_path
                 made += layout.make_directories(pool_path, "machines", self._service, item.wish.machine)
-                filesystem.remove_tree_or_file(temporary[item.path])
+                file_trees.remove_tree_or_file(temporary[item.path])
             NewDisks(self._stores, self._qemu, self._find).write(creating, temporary)
             for item in creating:
                 os.rename(temporary[item.path], item.path)
         except BaseException as error:  # an interrupt must not leave half a disk either
             for path in temporary.values():
-                filesystem.remove_tree_or_file(path)
+                file_trees.remove_tree_or_file(path)
             for item in creating:
                 if not os.path.lexists(item.path):
-                    filesystem.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
+                    file_io.remove_file(layout.origin_path(item.directory, t.cast(str, item.wish.name)))
             for directory in reversed(made):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
-            full = filesystem.no_space(error, "Creating disks", creating[0].directory) if isinstance(error, OSError) else None
+            full = errors.no_space(error, "Creating disks", creating[0].directory) if isinstance(error, OSError) else None
             raise full or error
         for directory in sorted({item.directory for item in creating} | {os.path.dirname(path) for path in made}):
-            filesystem.sync_directory(directory)
+            file_io.sync_directory(directory)
         for pool in sorted({item.base.pool for item in creating if item.base}):
             last_use.note(self._stores[pool].directory, [item.base.sha256 for item in creating if item.base and item.base.pool == pool])
         for item in decisions:
             if item.action == "resized":
                 self._qemu.resize(item.path, item.image_format, item.size_bytes)
-                filesystem.sync_file(item.path)
+                file_io.sync_file(item.path)
 
     # -- absent
 
@@ -361,9 +361,9 @@ class Disks:
             if not self._check_mode:
                 self._note_bases({item.wish.base for item in decisions if item.wish.base})
                 for item in decisions:
-                    filesystem.remove_file(item.path)
+                    file_io.remove_file(item.path)
                     for note in (layout.origin_path, layout.flatten_path):
-                        filesystem.remove_file(note(item.directory, t.cast(str, item.wish.name)))
+                        file_io.remove_file(note(item.directory, t.cast(str, item.wish.name)))
                 self._forget(decisions)
                 self._remove_unfinished(wishes)
                 self._remove_empty(wishes)
@@ -431,7 +431,7 @@ class Disks:
                 with contextlib.suppress(FileNotFoundError):
                     for name in os.listdir(directory):
                         if layout.is_unfinished(name):
-                            filesystem.remove_file(os.path.join(directory, name))
+                            file_io.remove_file(os.path.join(directory, name))
 
     def _remove_empty(self, wishes: t.Sequence[Wish]) -> None:
         for store in self._stores.values():
@@ -446,10 +446,10 @@ class Disks:
                 own.append(f"{own[1]}.lease")
                 if {os.path.join(service, name) for name in os.listdir(service)} <= set(own):
                     for path in own:
-                        filesystem.remove_file(path)
+                        file_io.remove_file(path)
                 os.rmdir(service)
             with contextlib.suppress(OSError):
-                filesystem.sync_directory(layout.machines_directory(store.pool_path))
+                file_io.sync_directory(layout.machines_directory(store.pool_path))
 
     # -- telling
 
@@ -470,7 +470,7 @@ class Disks:
             "base": item.wish.base,
             "base_pool": base_pool,
             "virtual_size_bytes": item.size_bytes,
-            "allocated_bytes": filesystem.allocated_bytes(item.path) if os.path.lexists(item.path) else 0,
+            "allocated_bytes": file_io.allocated_bytes(item.path) if os.path.lexists(item.path) else 0,
             "image_format": item.image_format,
             "backing": item.backing,
             "action": item.action,
@@ -488,8 +488,8 @@ def _take_over(directory: str) -> None:
     """It is a machine's now, and no clone that an interrupted run has begun and others undo."""
     note = layout.clone_path(directory)
     with contextlib.suppress(OSError, FleetError):
-        if not filesystem.read_value(note, _LARGEST_NOTE)["complete"].flag():
-            filesystem.remove_file(note)
+        if not file_io.read_value(note, _LARGEST_NOTE)["complete"].flag():
+            file_io.remove_file(note)
 
 
 def _refuse_repeats(wishes: t.Sequence[Wish]) -> None:

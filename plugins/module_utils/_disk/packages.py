@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 
 from .._errors import FleetError
-from . import filesystem
+from . import file_io
 
 _QEMU = {
     "debian": {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm", "ppc64le": "qemu-system-ppc", "s390x": "qemu-system-s390x"},
@@ -80,7 +80,7 @@ def qemu_user(of: str | None = None, text: str | None = None) -> tuple[str, str]
     names = {"user": "libvirt-qemu" if of == "debian" else "qemu", "group": "kvm" if of == "debian" else "qemu"}
     if text is None:
         try:
-            text = filesystem.read_file(_QEMU_CONF, 1 << 20).decode("utf-8", "replace")
+            text = file_io.read_file(_QEMU_CONF, 1 << 20).decode("utf-8", "replace")
         except (OSError, FleetError):
             text = ""
     for line in text.splitlines():

@@ -14,7 +14,7 @@ import typing as t
 
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkList
 from .._errors import FleetError, InvalidOption
-from . import filesystem, holds, image_header, import_record, references
+from . import attributes, file_io, holds, image_header, import_record, references
 from .base import FORMAT, METADATA_KEYS, Base
 from .errors import DamagedImage, DigestMismatch, LockLost
 from .import_request import Digested, Outcome, Request, texts_of
@@ -86,7 +86,7 @@ class Publisher:
             virtual_size = header.virtual_size_bytes
         if seen.keep:
             # Inspected again now that nobody else can write it.
-            descriptor = filesystem.open_regular(digested.path)
+            descriptor = file_io.open_regular(digested.path)
             try:
                 inspect(name, descriptor, image_format, request.parent)
             finally:
@@ -139,14 +139,14 @@ class Publisher:
         try:
             with target.partial(sha256, request.timeout_s) as partial:
                 try:
-                    filesystem.remove_file(partial.map)
+                    file_io.remove_file(partial.map)
                     os.rename(digested.path, partial.disk)
                     base = partial.publish(metadata, digested.chunks.to_bytes(), digested.digest)
                 except LockLost:
                     raise  # what is there now is another host's
                 except BaseException:  # an interrupt must not take the user's file away either
                     if os.path.lexists(partial.disk):
-                        filesystem.set_immutable(partial.disk, False)
+                        attributes.set_immutable(partial.disk, False)
                         os.rename(partial.disk, digested.path)
                     partial.discard()
                     raise

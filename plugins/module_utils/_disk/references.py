@@ -23,7 +23,7 @@ import typing as t
 from .._errors import FleetError
 from .._text import clean
 from .._untrusted import Value
-from . import filesystem
+from . import file_io
 
 FORMAT = 1
 _LARGEST = 256 * 1024
@@ -51,7 +51,7 @@ class Reference(t.NamedTuple):
         return {"format": FORMAT, "kind": "pin", "pin": self.name}
 
     def file_name(self) -> str:
-        digest = hashlib.sha256(filesystem.json_bytes(self.data())).hexdigest()
+        digest = hashlib.sha256(file_io.json_bytes(self.data())).hexdigest()
         return f"{self.kind}-{digest[:32]}.json"
 
 
@@ -102,7 +102,7 @@ def read(directory: str) -> list[Reference]:
         if not name.endswith(".json") or name.startswith("."):
             continue
         try:
-            found.append(parse(filesystem.read_value(os.path.join(directory, name), _LARGEST)))
+            found.append(parse(file_io.read_value(os.path.join(directory, name), _LARGEST)))
         except FileNotFoundError:
             continue
         except (OSError, FleetError):
@@ -116,7 +116,7 @@ def template_of(directory: str, reference: Reference) -> str | None:
     :raises FleetError: the file cannot be understood.
     """
     try:
-        found = filesystem.read_value(os.path.join(directory, reference.file_name()), _LARGEST).get("template")
+        found = file_io.read_value(os.path.join(directory, reference.file_name()), _LARGEST).get("template")
     except FileNotFoundError:
         return None
     return None if found is None else found.text(_LARGEST)
@@ -130,20 +130,20 @@ def write(directory: str, reference: Reference, template: str | None = None) -> 
     path = os.path.join(directory, reference.file_name())
     if os.path.lexists(path) and (template is None or template_of(directory, reference) is not None):
         return False
-    filesystem.ensure_directory(os.path.dirname(directory))
-    filesystem.ensure_directory(directory)
+    file_io.ensure_directory(os.path.dirname(directory))
+    file_io.ensure_directory(directory)
     # Firmware variables of a template may hold secrets, such as those of iSCSI; machines have theirs in files of root alone.
     more, mode = ({}, 0o644) if template is None else ({"template": template}, 0o600)
-    filesystem.replace_file(path, filesystem.json_bytes({**reference.data(), **more}), mode)
-    filesystem.sync_directory(os.path.dirname(directory))
+    file_io.replace_file(path, file_io.json_bytes({**reference.data(), **more}), mode)
+    file_io.sync_directory(os.path.dirname(directory))
     return True
 
 
 def remove(directory: str, reference: Reference) -> bool:
     """True when it was there."""
-    removed = filesystem.remove_file(os.path.join(directory, reference.file_name()))
+    removed = file_io.remove_file(os.path.join(directory, reference.file_name()))
     if removed:
-        filesystem.sync_directory(directory)
+        file_io.sync_directory(directory)
         try:
             os.rmdir(directory)
         except OSError:

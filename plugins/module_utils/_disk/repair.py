@@ -19,7 +19,7 @@ import typing as t
 from .._base_format.chunk_list import CHUNK_BYTES, ChunkList, chunk_count
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
-from . import filesystem, image_header, in_use, removal, transfer, verification
+from . import attributes, file_io, file_trees, image_header, in_use, removal, transfer, verification
 from .base import FORMAT, Base, metadata_problem
 from .store import Store, map_bytes
 
@@ -95,8 +95,8 @@ def _put_away(stores: t.Mapping[str, Store], store: Store, base: Base | None, to
             store.remove(told.sha256)
             return told._replace(action="removed", already=False)
         if base is not None:
-            filesystem.remove_file(base.chunks_path)
-            filesystem.sync_directory(directory)
+            file_io.remove_file(base.chunks_path)
+            file_io.sync_directory(directory)
     return told
 
 
@@ -137,15 +137,15 @@ def resumable(store: Store, sha256: str, check_mode: bool) -> bool:
         return True
     with store.partial(sha256) as partial:
         try:
-            source = filesystem.open_regular(disk)
+            source = file_io.open_regular(disk)
             try:
                 size = os.fstat(source).st_size
-                filesystem.remove_file(partial.disk)
+                file_io.remove_file(partial.disk)
                 transfer.copy_file(source, partial.disk, size, store.room)
             finally:
                 os.close(source)
             # It does not say in which boot it was written, so that none of its chunks is believed.
-            filesystem.replace_file(partial.map, map_bytes(chunk_count(size, CHUNK_BYTES), verified=True), filesystem.BASE_MODE)
+            file_io.replace_file(partial.map, map_bytes(chunk_count(size, CHUNK_BYTES), verified=True), attributes.BASE_MODE)
         except BaseException as error:  # an interrupt must not leave half a copy either
             partial.discard()
             if isinstance(error, OSError):
@@ -170,7 +170,7 @@ def _to_write(store: Store, sha256: str, chunks: ChunkList) -> list[str]:
     directory = store.base_directory(sha256)
     files = []
     try:
-        listed = filesystem.read_file(os.path.join(directory, "chunks"))
+        listed = file_io.read_file(os.path.join(directory, "chunks"))
     except (OSError, FleetError):
         listed = b""
     if listed != chunks.to_bytes():
@@ -183,7 +183,7 @@ def _to_write(store: Store, sha256: str, chunks: ChunkList) -> list[str]:
 def _record(store: Store, sha256: str, chunks: ChunkList) -> dict[str, t.Any] | None:
     """What base.json says, when it is sound and fits the disk."""
     try:
-        record = filesystem.read_json(os.path.join(store.base_directory(sha256), "base.json"))
+        record = file_io.read_json(os.path.join(store.base_directory(sha256), "base.json"))
     except (OSError, FleetError):
         return None
     return record if _fits(record, sha256, chunks) else None
@@ -202,14 +202,14 @@ def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, digest: 
             others = (_record(other, sha256, chunks) for other in stores.values() if other is not store)
             record = next(filter(None, others), None) or _new_record(directory, sha256, chunks)
             path = os.path.join(directory, "base.json")
-            filesystem.remove_tree_or_file(path)
-            filesystem.replace_file(path, filesystem.json_bytes(record), filesystem.BASE_MODE)
+            file_trees.remove_tree_or_file(path)
+            file_io.replace_file(path, file_io.json_bytes(record), attributes.BASE_MODE)
         if "chunks" in files:
             path = os.path.join(directory, "chunks")
-            filesystem.remove_tree_or_file(path)
-            filesystem.replace_file(path, chunks.to_bytes(), filesystem.BASE_MODE)
+            file_trees.remove_tree_or_file(path)
+            file_io.replace_file(path, chunks.to_bytes(), attributes.BASE_MODE)
         disk = os.path.join(directory, "disk")
-        filesystem.protect(disk)
+        attributes.protect(disk)
         # Now that nobody can write it any more: nobody has since it was read.
         if not digest.is_of(disk) or digest.finish() != sha256:
             raise FleetError(
@@ -218,7 +218,7 @@ def _complete(stores: t.Mapping[str, Store], store: Store, sha256: str, digest: 
             )
         store.prepare()
         verification.remember(store.record_path(sha256), disk)
-        filesystem.sync_directory(directory)
+        file_io.sync_directory(directory)
     trouble = store.trouble(sha256)
     if trouble.text and trouble.parent is None:
         raise FleetError(
@@ -273,5 +273,5 @@ def _replace(original: Base, source: Store, target: Store, wait_s: float) -> Non
     with target.changing():
         # From here on it is no usable base, so that the copy takes its place.
         if stat.S_ISDIR(os.lstat(directory).st_mode):
-            filesystem.remove_tree_or_file(os.path.join(directory, "chunks"))
+            file_trees.remove_tree_or_file(os.path.join(directory, "chunks"))
     transfer.clone_base(original, source, target, target.references(original.sha256), wait_s)

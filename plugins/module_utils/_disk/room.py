@@ -22,7 +22,7 @@ import os
 import typing as t
 
 from .._errors import FleetError, InvalidOption
-from . import filesystem, layout, lock
+from . import file_io, filesystem, layout, lock
 from .errors import NoSpace
 
 DIRECTORY = ".room"
@@ -93,8 +93,8 @@ class Room:
 
         :param place: a directory; it counts for as long as that exists instead.
         """
-        filesystem.ensure_directory(os.path.dirname(self._directory))
-        filesystem.ensure_directory(self._directory)
+        file_io.ensure_directory(os.path.dirname(self._directory))
+        file_io.ensure_directory(self._directory)
         return Promise(self, subject, files, place)
 
     def keep(self, size: int, subject: str, file: str) -> None:
@@ -106,8 +106,8 @@ class Room:
 
     def free_bytes(self) -> int:
         """What may be promised at this moment."""
-        filesystem.ensure_directory(os.path.dirname(self._directory))
-        filesystem.ensure_directory(self._directory)
+        file_io.ensure_directory(os.path.dirname(self._directory))
+        file_io.ensure_directory(self._directory)
         with self._locked() as pools:
             return max(0, self._left(pools, "").bytes)
 
@@ -149,8 +149,8 @@ class Room:
                 if other.alive:
                     promised += other.outstanding
                 else:
-                    filesystem.remove_file(other.path)
-                    filesystem.remove_file(_lock_of(other.path))
+                    file_io.remove_file(other.path)
+                    file_io.remove_file(_lock_of(other.path))
         space = os.statvfs(self.pool_path)
         return _Left(space.f_bavail * space.f_frsize, self.reserve_bytes, promised)
 
@@ -162,7 +162,7 @@ class Promise:
         self._room, self._subject = room, subject
         self._place = None if place is None else os.path.relpath(place, room.pool_path)
         self._files = [os.path.relpath(path, room.pool_path) for path in files]
-        self._path = os.path.join(room._directory, f"{filesystem.unique()}.json")
+        self._path = os.path.join(room._directory, f"{file_io.unique()}.json")
         self._lock: lock.Lock | None = None
         self.size = 0
 
@@ -183,8 +183,8 @@ class Promise:
                 size = min(size + _STEP_BYTES, left.bytes + there)
             if self._lock is None and self._place is None:
                 self._lock = lock.take(_lock_of(self._path), self._subject)
-            note = filesystem.json_bytes({"bytes": size, "files": self._files, "place": self._place})
-            filesystem.replace_file(self._path, note, 0o600)
+            note = file_io.json_bytes({"bytes": size, "files": self._files, "place": self._place})
+            file_io.replace_file(self._path, note, 0o600)
             self.size = size
 
     def keep_ahead(self) -> None:
@@ -212,8 +212,8 @@ class Promise:
         held, self._lock, self.size = self._lock, None, 0
         if held is not None:
             try:
-                filesystem.remove_file(self._path)
-                filesystem.remove_file(_lock_of(self._path))
+                file_io.remove_file(self._path)
+                file_io.remove_file(_lock_of(self._path))
             finally:
                 held.close()  # without it, the note counts for nothing
 
@@ -250,7 +250,7 @@ def _found(path: str, pool_path: str) -> _Found | None:
     """None if it has just ended."""
     try:
         alive = lock.is_held(_lock_of(path))
-        told = filesystem.read_value(path, _LARGEST)
+        told = file_io.read_value(path, _LARGEST)
         place = told.get("place")
         if place is not None:
             alive = os.path.isdir(os.path.join(pool_path, place.text(4096)))
@@ -266,5 +266,5 @@ def _allocated(files: t.Iterable[str], pool_path: str) -> int:
     found = 0
     for name in files:
         with contextlib.suppress(OSError):  # where nothing is, nothing is taken
-            found += filesystem.allocated_bytes(os.path.join(pool_path, name))
+            found += file_io.allocated_bytes(os.path.join(pool_path, name))
     return found

@@ -17,7 +17,7 @@ import os
 import stat
 
 from .errors import UnsafePath
-from .filesystem import DIRECTORY_MODE, unique
+from .file_io import DIRECTORY_MODE, unique
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -22,7 +22,7 @@ import urllib.parse
 
 from .._errors import FleetError, InvalidOption
 from .._text import clean
-from . import filesystem
+from . import file_io
 from .errors import UnsafePath
 from .store import Store
 
@@ -127,7 +127,7 @@ def open_source(path: str, stores: t.Mapping[str, Store], rules: Rules, follow: 
         true = check_path(place, path, stores, rules)
         if not stat.S_ISREG(mode):
             raise UnsafePath(f"src: {path} is not a regular file.", path=path)
-        return filesystem.reopen(place), true
+        return file_io.reopen(place), true
     finally:
         os.close(place)
 
@@ -242,7 +242,7 @@ def libvirt_definitions() -> t.Iterator[tuple[str, str]]:
             continue
         for name in names:
             try:
-                text = filesystem.read_file(os.path.join(directory, name), _LARGEST_DEFINITION).decode("utf-8", "replace")
+                text = file_io.read_file(os.path.join(directory, name), _LARGEST_DEFINITION).decode("utf-8", "replace")
             except FileNotFoundError:
                 continue  # it has just been removed
             except (OSError, FleetError) as error:

@@ -13,7 +13,7 @@ import os
 import time
 import typing as t
 
-from . import filesystem, lock
+from . import file_io, file_trees, lock
 from .errors import LockLost, StoreBusy
 from .lock import Lock
 from .store import Store
@@ -40,7 +40,7 @@ class Staging:
         _sweep(self._parent)
         deadline = time.monotonic() + self._wait_s
         while True:
-            filesystem.ensure_directory(self.directory, 0o700)
+            file_io.ensure_directory(self.directory, 0o700)
             try:
                 left = max(0.0, deadline - time.monotonic())
                 self._lock = lock.take(os.path.join(self.directory, "lock"), self._subject, left)
@@ -49,7 +49,7 @@ class Staging:
             break
         for name in os.listdir(self.directory):
             if name not in ("lock", "lock.lease"):
-                filesystem.remove_tree_or_file(os.path.join(self.directory, name))
+                file_trees.remove_tree_or_file(os.path.join(self.directory, name))
         return self
 
     def path(self, name: str) -> str:
@@ -62,10 +62,10 @@ class Staging:
 def places(store: Store) -> list[dict[str, t.Any]]:
     """``[{"path", "bytes", "changed_at"}]`` of imports that no process is at work on, and of what was being deleted."""
     parent = os.path.join(store.directory, ".partial")
-    names = filesystem.names_in(parent)
+    names = file_io.names_in(parent)
     left = [name for name in names if name.startswith(_DOOMED)]
     left += [name for name in names if name.startswith(_PREFIX) and not lock.is_held(os.path.join(parent, name, "lock"))]
-    return [filesystem.tree_about(os.path.join(parent, name)) for name in left]
+    return [file_trees.tree_about(os.path.join(parent, name)) for name in left]
 
 
 def sweep(store: Store) -> None:
@@ -76,22 +76,22 @@ def sweep(store: Store) -> None:
 
 def _discard(parent: str, directory: str, held: Lock) -> None:
     """With its lock, which is given up in between: network storage keeps what is open, and the directory with it."""
-    doomed = os.path.join(parent, f"{_DOOMED}{filesystem.unique()}")
+    doomed = os.path.join(parent, f"{_DOOMED}{file_io.unique()}")
     with held:
         try:
             held.check()
         except LockLost:
             return  # it is another host's now
         os.rename(directory, doomed)
-    filesystem.remove_tree_or_file(doomed)
+    file_trees.remove_tree_or_file(doomed)
 
 
 def _sweep(parent: str) -> None:
     """Remove what runs that were killed have left."""
-    for name in filesystem.names_in(parent):
+    for name in file_io.names_in(parent):
         directory = os.path.join(parent, name)
         if name.startswith(_DOOMED):
-            filesystem.remove_tree_or_file(directory)
+            file_trees.remove_tree_or_file(directory)
         elif name.startswith(_PREFIX):
             try:
                 _discard(parent, directory, lock.take(os.path.join(directory, "lock"), "a finished import"))

@@ -29,7 +29,7 @@ from .._base_format.chunk_list import Listed, digest_of, list_bytes, parts
 from .._base_format.file_digest import FileChanging, FileDigest
 from .._errors import FleetError
 from .._names import check_sha256, is_sha256
-from . import access, filesystem, in_place, last_use, lock, references, verification
+from . import access, attributes, file_io, file_trees, filesystem, in_place, last_use, lock, references, verification
 from .base import METADATA_KEYS, Base, metadata_problem, only_of_others, record_problem
 from .errors import LockLost, NameTaken, UnsafePath, WrongDigest
 from .references import Reference
@@ -97,15 +97,15 @@ class Store:
                 pool=self.pool,
                 path=self.pool_path,
             )
-        made = filesystem.ensure_directory(self.directory)
+        made = file_io.ensure_directory(self.directory)
         if not made:
             access.let_pass(self.directory)
         for name in (".partial", ".refs", ".verified"):
-            made = filesystem.ensure_directory(os.path.join(self.directory, name)) or made
+            made = file_io.ensure_directory(os.path.join(self.directory, name)) or made
         lock.note_other_hosts(self.pool_path)
         if made:
-            filesystem.sync_directory(self.directory)
-            filesystem.sync_directory(self.pool_path)
+            file_io.sync_directory(self.directory)
+            file_io.sync_directory(self.pool_path)
 
     def changing(self, wait_s: float = 60.0, shared: bool = False) -> lock.Lock:
         """Held while references change or bases are removed; shared while disks are based on a base."""
@@ -121,7 +121,7 @@ class Store:
 
     def ids(self) -> list[str]:
         """Digests of the directories of bases, whole or not."""
-        return [name for name in filesystem.names_in(self.directory) if is_sha256(name)]
+        return [name for name in file_io.names_in(self.directory) if is_sha256(name)]
 
     def bases(self) -> list[Base]:
         return [base for base in (self.find(sha256) for sha256 in self.ids()) if base is not None]
@@ -192,7 +192,7 @@ class Store:
 
     def referred_ids(self) -> list[str]:
         """Digests that references were written for, whether the base is there or not."""
-        return [name for name in filesystem.names_in(os.path.join(self.directory, ".refs")) if is_sha256(name)]
+        return [name for name in file_io.names_in(os.path.join(self.directory, ".refs")) if is_sha256(name)]
 
     def children(self, sha256: str) -> list[str]:
         """Digests of bases whose parent this is, damaged ones included."""
@@ -203,7 +203,7 @@ class Store:
         found: dict[str, list[str]] = {}
         for candidate in self.ids():
             try:
-                parent = filesystem.read_value(os.path.join(self.base_directory(candidate), "base.json")).get("parent")
+                parent = file_io.read_value(os.path.join(self.base_directory(candidate), "base.json")).get("parent")
             except (OSError, FleetError):
                 continue
             if parent is not None and isinstance(parent.raw, str):
@@ -219,7 +219,7 @@ class Store:
         try:
             if not stat.S_ISDIR(os.lstat(directory).st_mode):
                 return {}, "its directory is a symbolic link or a file"
-            metadata = filesystem.read_json(os.path.join(directory, "base.json"))
+            metadata = file_io.read_json(os.path.join(directory, "base.json"))
             problem = metadata_problem(metadata, sha256)
             if problem:
                 return {}, problem
@@ -291,7 +291,7 @@ class Store:
         directory = self.partial_directory(sha256)
         deadline = time.monotonic() + wait_s
         while True:
-            filesystem.ensure_directory(directory)
+            file_io.ensure_directory(directory)
             try:
                 left = max(0.0, deadline - time.monotonic())
                 held = lock.take(os.path.join(directory, "lock"), f"The base disk {sha256}", left)
@@ -308,11 +308,11 @@ class Store:
         for longer than an instant."""
         directory = os.path.join(self.directory, ".partial")
         found = []
-        for name in filter(is_sha256, filesystem.names_in(directory)):
+        for name in filter(is_sha256, file_io.names_in(directory)):
             place = os.path.join(directory, name)
             disk = os.path.join(place, "disk")
             try:
-                size, allocated = os.lstat(disk).st_size, filesystem.allocated_bytes(disk)
+                size, allocated = os.lstat(disk).st_size, file_io.allocated_bytes(disk)
             except OSError:
                 size = allocated = 0
             verified = _verified_chunks(os.path.join(place, "map"))
@@ -332,20 +332,20 @@ class Store:
     def remove(self, sha256: str) -> None:
         """Delete a base and then its references. The caller holds ``changing()`` and knows that nobody needs it."""
         directory = self.base_directory(sha256)
-        doomed = os.path.join(self.directory, f".removed-{sha256}-{filesystem.unique()}")
+        doomed = os.path.join(self.directory, f".removed-{sha256}-{file_io.unique()}")
         os.rename(directory, doomed)
-        filesystem.sync_directory(self.directory)
-        filesystem.remove_tree_or_file(doomed)
-        filesystem.remove_tree_or_file(self.references_directory(sha256))
-        filesystem.remove_tree_or_file(self.record_path(sha256))
-        filesystem.remove_tree_or_file(last_use.stamp_path(self.directory, sha256))
-        filesystem.sync_directory(self.directory)
+        file_io.sync_directory(self.directory)
+        file_trees.remove_tree_or_file(doomed)
+        file_trees.remove_tree_or_file(self.references_directory(sha256))
+        file_trees.remove_tree_or_file(self.record_path(sha256))
+        file_trees.remove_tree_or_file(last_use.stamp_path(self.directory, sha256))
+        file_io.sync_directory(self.directory)
 
     def sweep(self) -> None:
         """Finish removals that a crash cut off. The caller holds ``changing()``."""
         for name in os.listdir(self.directory):
             if name.startswith(".removed-"):
-                filesystem.remove_tree_or_file(os.path.join(self.directory, name))
+                file_trees.remove_tree_or_file(os.path.join(self.directory, name))
 
 
 def map_bytes(count: int, verified: bool = False) -> bytes:
@@ -355,7 +355,7 @@ def map_bytes(count: int, verified: bool = False) -> bytes:
 
 def _verified_chunks(path: str) -> int:
     try:
-        descriptor = filesystem.open_regular(path)
+        descriptor = file_io.open_regular(path)
     except (OSError, FleetError):
         return 0
     try:
@@ -388,7 +388,7 @@ class Partial:
         self._digest: FileDigest | None = None
         self._promise: Promise | None = None
         for path in (self.disk, self.map):
-            filesystem.own_file_or_none(path)
+            file_trees.own_file_or_none(path)
 
     def promise(self, size: int) -> None:
         """Room for the whole disk, until this hold ends. :raises NoSpace:"""
@@ -426,26 +426,26 @@ class Partial:
     def _publish(self, metadata: t.Mapping[str, t.Any], chunks: Listed, digest: FileDigest | None) -> Base:
         self._lock.check()
         self._check(metadata, chunks)
-        filesystem.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), filesystem.BASE_MODE)
-        filesystem.replace_file(os.path.join(self.directory, "base.json"), filesystem.json_bytes(dict(metadata)), filesystem.BASE_MODE)
+        file_io.replace_file(os.path.join(self.directory, "chunks"), parts(chunks), attributes.BASE_MODE)
+        file_io.replace_file(os.path.join(self.directory, "base.json"), file_io.json_bytes(dict(metadata)), attributes.BASE_MODE)
         # In this order: from here on nobody can open it for writing any more. Then the digest waits for those that still
         # have it open, and reads again what they may have changed. What it has seen is what the rename publishes.
-        filesystem.protect(self.disk)
+        attributes.protect(self.disk)
         try:
             self._compare(digest)
             self._compare_record(metadata)
         except BaseException:  # an interrupt must not leave a partial that no run can write either
-            filesystem.set_immutable(self.disk, False)
+            attributes.set_immutable(self.disk, False)
             os.chmod(self.disk, 0o600)
             raise
         verification.remember(self.store.record_path(self.sha256), self.disk)
-        filesystem.sync_file(self.disk)
-        filesystem.sync_directory(self.directory)
+        file_io.sync_file(self.disk)
+        file_io.sync_directory(self.directory)
         self._lock.check()
         if self._rename():
             for name in ("map", "lock", "lock.lease"):
-                filesystem.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
-            filesystem.sync_directory(self.store.directory)
+                file_io.remove_file(os.path.join(self.store.base_directory(self.sha256), name))
+            file_io.sync_directory(self.store.directory)
             self.close()
         else:
             self.discard()
@@ -496,10 +496,10 @@ class Partial:
                 # Behind a link stands a file of somebody else.
                 if not os.path.islink(target) and in_place.put_right(target, self.sha256, self.directory, record, self.store.file_digest):
                     return False
-            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{filesystem.unique()}")
+            doomed = os.path.join(self.store.directory, f".removed-{self.sha256}-{file_io.unique()}")
             os.rename(target, doomed)
             os.rename(self.directory, target)
-            filesystem.remove_tree_or_file(doomed)
+            file_trees.remove_tree_or_file(doomed)
         return True
 
     def _check(self, metadata: t.Mapping[str, t.Any], chunks: Listed) -> None:
@@ -525,11 +525,11 @@ class Partial:
             self.close()
             return
         # Renamed first: whoever waits for the lock then finds no half-deleted directory to continue with.
-        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{filesystem.unique()}")
+        doomed = os.path.join(os.path.dirname(self.directory), f".discarded-{file_io.unique()}")
         os.rename(self.directory, doomed)
         # Network storage keeps what is open, and the directory with it.
         self.close()
-        filesystem.remove_tree_or_file(doomed)
+        file_trees.remove_tree_or_file(doomed)
 
     def close(self) -> None:
         """Give up the hold and keep what is there."""

@@ -14,7 +14,7 @@ import typing as t
 from .._base_format.chunk_list import ChunkHasher, ChunkList
 from .._base_format.file_digest import FileDigest
 from .._errors import FleetError
-from . import filesystem, references, verification
+from . import errors, file_io, references, sparse_copy, verification
 from .base import Base
 from .errors import DigestMismatch
 from .room import Room
@@ -36,12 +36,12 @@ def copy_file(
     """
     destination = _create(path)
     try:
-        if try_clone and filesystem.clone(source, destination):
+        if try_clone and sparse_copy.clone(source, destination):
             if consume is not None:
-                filesystem.read_all(destination, size, consume)
+                sparse_copy.read_all(destination, size, consume)
             return "reflink"
         with room.promise(data_bytes(source, size), f"A copy to {path}", [path]):
-            filesystem.copy_sparse(source, destination, size, consume)
+            sparse_copy.copy_sparse(source, destination, size, consume)
         return "copy"
     finally:
         os.close(destination)
@@ -53,12 +53,12 @@ def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bo
     digest = store.file_digest(path, chunk_list=True)
     try:
         try:
-            if try_clone and filesystem.clone(source, destination):
+            if try_clone and sparse_copy.clone(source, destination):
                 how = "reflink"
             else:
                 how = "copy"
                 with store.room.promise(data_bytes(source, size), f"A copy to {path}", [path]):
-                    filesystem.copy_sparse(source, destination, size, written=digest.advance)
+                    sparse_copy.copy_sparse(source, destination, size, written=digest.advance)
         finally:
             with digest.own_close():
                 os.close(destination)
@@ -71,7 +71,7 @@ def copy_digested(store: Store, source: int, path: str, size: int, try_clone: bo
 
 def data_bytes(descriptor: int, size: int) -> int:
     """What a copy writes at most: holes stay holes."""
-    return sum(end - start for start, end in filesystem.data_ranges(descriptor, size))
+    return sum(end - start for start, end in sparse_copy.data_ranges(descriptor, size))
 
 
 def _create(path: str) -> int:
@@ -81,7 +81,7 @@ def _create(path: str) -> int:
 def hash_open(descriptor: int) -> tuple[str, ChunkList]:
     """Digest and chunk list of an open file; its holes cost no reading."""
     hasher = ChunkHasher()
-    filesystem.read_all(descriptor, os.fstat(descriptor).st_size, hasher.update)
+    sparse_copy.read_all(descriptor, os.fstat(descriptor).st_size, hasher.update)
     return hasher.finish()
 
 
@@ -93,14 +93,14 @@ def verify(base: Base, store: Store | None = None) -> str:
     damage = _verify(base)
     if store is not None and not damage:
         record = store.record_path(base.sha256)
-        filesystem.ensure_directory(os.path.dirname(record))  # and nothing else of the store: this is a look at it
+        file_io.ensure_directory(os.path.dirname(record))  # and nothing else of the store: this is a look at it
         verification.remember(record, base.path)
     return damage
 
 
 def _verify(base: Base) -> str:
     try:
-        descriptor = filesystem.open_regular(base.path)
+        descriptor = file_io.open_regular(base.path)
         try:
             found, chunks = hash_open(descriptor)
         finally:
@@ -112,7 +112,7 @@ def _verify(base: Base) -> str:
     if chunks.sha256 != base.metadata["chunks_sha256"]:
         return "its chunk list does not belong to its file"
     try:
-        stored = filesystem.read_file(base.chunks_path)
+        stored = file_io.read_file(base.chunks_path)
     except OSError as error:
         return f"its chunk list cannot be read: {error.strerror}"
     return "" if stored == chunks.to_bytes() else "its stored chunk list is damaged"
@@ -152,9 +152,9 @@ def _clone_one(original: Base, target: Store, wait_s: float) -> None:
             partial.discard()
             return
         for path in (partial.disk, partial.map):
-            filesystem.remove_file(path)
+            file_io.remove_file(path)
         try:
-            descriptor = filesystem.open_regular(original.path)
+            descriptor = file_io.open_regular(original.path)
             try:
                 _how, digest = copy_digested(target, descriptor, partial.disk, os.fstat(descriptor).st_size)
             finally:
@@ -165,7 +165,7 @@ def _clone_one(original: Base, target: Store, wait_s: float) -> None:
             partial.publish(original.metadata, digest.chunks.to_bytes(), digest)
         except OSError as error:
             partial.discard()
-            full = filesystem.no_space(error, f"Copying the base disk {original.sha256}", target.pool_path)
+            full = errors.no_space(error, f"Copying the base disk {original.sha256}", target.pool_path)
             raise full or error
         except BaseException:  # an interrupt must not leave the partial either
             partial.discard()

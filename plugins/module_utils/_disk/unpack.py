@@ -21,7 +21,7 @@ import zlib
 
 from .._errors import FleetError
 from .._text import clean
-from . import filesystem
+from . import sparse_copy
 from .room import Promise
 from .runner import find_program
 
@@ -105,11 +105,11 @@ class FileSink:
 
     def write(self, block: bytes) -> None:
         self._promise.cover(self.position + len(block), ahead=True)  # holes count too: a file of zeros would never end
-        zeros = bytes(filesystem.HOLE_BYTES)
-        for offset in range(0, len(block), filesystem.HOLE_BYTES):
-            piece = block[offset : offset + filesystem.HOLE_BYTES]
+        zeros = bytes(sparse_copy.HOLE_BYTES)
+        for offset in range(0, len(block), sparse_copy.HOLE_BYTES):
+            piece = block[offset : offset + sparse_copy.HOLE_BYTES]
             if piece != zeros[: len(piece)]:
-                filesystem.write_at(self._descriptor, piece, self.position + offset)
+                sparse_copy.write_at(self._descriptor, piece, self.position + offset)
         self.position += len(block)
         # What was left out at its end is there as a hole.
         os.ftruncate(self._descriptor, self.position)

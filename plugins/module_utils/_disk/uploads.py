@@ -17,7 +17,7 @@ import secrets
 import typing as t
 
 from .._errors import InvalidOption
-from . import filesystem
+from . import file_io, file_trees
 from .sources import UPLOADS
 from .store import Store
 
@@ -33,7 +33,7 @@ def make(store: Store, name: str, size: int = 0) -> str:
     check_file_name(name)
     store.prepare()
     parent = os.path.join(store.directory, UPLOADS)
-    filesystem.ensure_directory(parent, 0o700)
+    file_io.ensure_directory(parent, 0o700)
     os.chmod(parent, 0o700)
     directory = os.path.join(parent, secrets.token_hex(16))
     os.mkdir(directory, 0o700)
@@ -55,14 +55,14 @@ def remove(store: Store, path: str) -> bool:
         raise InvalidOption("path", path, f"a path that was given for an upload lies below {parent}")
     if not os.path.lexists(directory):
         return False
-    filesystem.remove_tree_or_file(directory)
+    file_trees.remove_tree_or_file(directory)
     return True
 
 
 def places(store: Store) -> list[dict[str, t.Any]]:
     """``[{"path", "bytes", "changed_at"}]`` of what was uploaded and not taken yet, or never."""
     parent = os.path.join(store.directory, UPLOADS)
-    return [filesystem.tree_about(os.path.join(parent, name)) for name in filesystem.names_in(parent)]
+    return [file_trees.tree_about(os.path.join(parent, name)) for name in file_io.names_in(parent)]
 
 
 def leave(path: str) -> None:
@@ -88,5 +88,5 @@ def _sweep(parent: str, now: float) -> None:
     """
     for name in os.listdir(parent):
         path = os.path.join(parent, name)
-        if now - filesystem.tree_about(path)["changed_at"] > _OLD_S:
-            filesystem.remove_tree_or_file(path)
+        if now - file_trees.tree_about(path)["changed_at"] > _OLD_S:
+            file_trees.remove_tree_or_file(path)

@@ -19,7 +19,7 @@ import time
 import typing as t
 
 from .._errors import FleetError
-from . import filesystem
+from . import attributes, file_io, file_trees
 
 FORMAT = 1
 _LARGEST = 4096
@@ -35,14 +35,14 @@ def remember(path: str, disk: str) -> None:
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     if os.path.isdir(path):
-        filesystem.remove_tree_or_file(path)  # a file cannot take its place
-    filesystem.replace_file(path, filesystem.json_bytes(record), filesystem.BASE_MODE)
+        file_trees.remove_tree_or_file(path)  # a file cannot take its place
+    file_io.replace_file(path, file_io.json_bytes(record), attributes.BASE_MODE)
 
 
 def recorded(path: str) -> dict[str, t.Any] | None:
     """``{"size_bytes", "mtime_ns", "at"}``; None if there is no record that can be understood."""
     try:
-        record = filesystem.read_value(path, _LARGEST)
+        record = file_io.read_value(path, _LARGEST)
         if record["format"].integer() != FORMAT:
             return None
         return {"size_bytes": record["size_bytes"].integer(), "mtime_ns": record["mtime_ns"].integer(), "at": record["at"].text(64)}

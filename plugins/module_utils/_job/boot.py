@@ -16,7 +16,7 @@ from .._errors import FleetError
 from .._machine import health
 from .._machine.domain import MachineWish
 from .._machine.libvirt_host import LibvirtError, LibvirtHost, LibvirtMissing
-from .._machine.machines import Machine
+from .._machine.machine import Machine
 from . import steps
 from .outcome import Failure
 from .steps import Context, StepResult

@@ -16,7 +16,7 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import filesystem, in_use, layout, transfer
+from .._disk import file_io, in_use, layout, transfer
 from .._disk.base import Base
 from .._disk.disk_decisions import DISK_MODE
 from .._disk.disk_decisions import Wish as DiskWish
@@ -30,7 +30,8 @@ from .._errors import FleetError, InvalidOption
 from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
 from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from . import half_clones, virt_sysprep
@@ -241,13 +242,13 @@ class Capture:
                 virt_sysprep.seal(self._run_command, {source.copy: image_format})
             return self._import(source, source.copy, image_format, quiesced)
         finally:
-            filesystem.remove_file(source.copy)
+            file_io.remove_file(source.copy)
 
     def _clear(self, source: _Source) -> None:
         """What an interrupted capture has left."""
         if source.domain is not None:
             disk_mirror.abandon(source.domain, [Mirror(source.path, source.copy, False)])
-        filesystem.remove_file(source.copy)
+        file_io.remove_file(source.copy)
 
     def _copied_format(self, source: _Source) -> str:
         return "qcow2" if self._request.flatten and source.disk["backing"] is not None else str(source.disk["image_format"])
@@ -257,7 +258,7 @@ class Capture:
         if self._request.flatten and source.disk["backing"] is not None:
             self._qemu.flatten(source.path, str(source.disk["image_format"]), source.copy, "qcow2", self._stores[source.disk["pool"]].room)
         else:
-            descriptor = filesystem.open_regular(source.path)
+            descriptor = file_io.open_regular(source.path)
             try:
                 with in_use.reading(descriptor, source.path, "captured"):
                     transfer.copy_file(descriptor, source.copy, os.fstat(descriptor).st_size, self._stores[source.disk["pool"]].room)

@@ -21,7 +21,7 @@ import threading
 import time
 import typing as t
 
-from .._disk import filesystem, lock
+from .._disk import file_io, filesystem, lock
 from .._errors import FleetError
 from .._machine.files import SECRET_MODE, make_directory
 from .._machine.owner import Owner
@@ -138,7 +138,7 @@ class Claims:
     def read(self) -> Book:
         """:raises ClaimsUnreadable: what others count on is not known."""
         try:
-            value = read(filesystem.read_file(self._path, _LARGEST), "the file", max_bytes=_LARGEST, max_values=_LARGEST)
+            value = read(file_io.read_file(self._path, _LARGEST), "the file", max_bytes=_LARGEST, max_values=_LARGEST)
             generation = value["generation"].integer()
             claims = [_claim(item) for item in value["claims"].items(_MOST)]
         except FileNotFoundError:
@@ -212,7 +212,7 @@ class Claims:
 
     def _write(self, book: Book) -> None:
         told = {"format": FORMAT, "generation": book.generation, "claims": [claim._asdict() for claim in book.claims]}
-        filesystem.replace_file(self._path, filesystem.json_bytes(told), SECRET_MODE)
+        file_io.replace_file(self._path, file_io.json_bytes(told), SECRET_MODE)
 
 
 def _claim(told: Value) -> Claim:

@@ -19,7 +19,7 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import filesystem, in_use, layout, transfer
+from .._disk import errors, file_io, in_use, layout, transfer
 from .._disk.disk_decisions import DISK_MODE
 from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.image_header import read_qcow2
@@ -35,7 +35,8 @@ from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
 from .._machine.hardware.host_devices import name_of, title_of
 from .._machine.libvirt_host import Domain, LibvirtHost, MemorySaved
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from . import half_clones
@@ -225,14 +226,14 @@ class Cloning:
                 self._origin(pair)
                 os.chown(pair.temporary, os.geteuid(), os.getegid())  # libvirt has given it to QEMU's user
                 os.chmod(pair.temporary, DISK_MODE)
-                filesystem.sync_file(pair.temporary)
+                file_io.sync_file(pair.temporary)
             self._copy_firmware(source)
             for pair in pairs:
                 os.rename(pair.temporary, pair.path)
-                filesystem.sync_directory(pair.directory)
+                file_io.sync_directory(pair.directory)
         except BaseException as error:  # an interrupt must not leave half a machine either
             half_clones.end(None, [pair.directory for pair in pairs])
-            full = filesystem.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
+            full = errors.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
             raise full or error
         half_clones.complete([pair.directory for pair in pairs], self._request.owner.machine)
         return quiesced
@@ -264,7 +265,7 @@ class Cloning:
         """Of a machine that is off; nobody can start it meanwhile."""
         disk = pair.disk
         room = self._stores[disk["pool"]].room
-        descriptor = filesystem.open_regular(disk["path"])
+        descriptor = file_io.open_regular(disk["path"])
         try:
             with in_use.reading(descriptor, disk["path"], "cloned"):
                 if disk["image_format"] == "raw" or (pair.flat and disk["backing"] is not None):
@@ -281,7 +282,7 @@ class Cloning:
         if path is None or source.directory is None:
             return
         try:
-            descriptor = filesystem.open_regular(path)
+            descriptor = file_io.open_regular(path)
         except FileNotFoundError:  # the machine has never been started
             return
         with os.fdopen(descriptor, "rb") as file:
@@ -298,13 +299,13 @@ class Cloning:
         source = layout.origin_path(os.path.dirname(pair.disk["path"]), pair.disk["name"])
         target = layout.origin_path(pair.directory, pair.disk["name"])
         if pair.flat and pair.disk["backing"] is not None:
-            record = filesystem.json_bytes({"format": 1, "base": pair.disk["base"], "differencing": False, "backend": "qcow2"})
+            record = file_io.json_bytes({"format": 1, "base": pair.disk["base"], "differencing": False, "backend": "qcow2"})
         else:
             try:
-                record = filesystem.read_file(source, _LARGEST_ORIGIN)
+                record = file_io.read_file(source, _LARGEST_ORIGIN)
             except FileNotFoundError:
                 return
-        filesystem.replace_file(target, record, 0o644)
+        file_io.replace_file(target, record, 0o644)
 
     def _warnings(self, quiesced: bool) -> list[str]:
         if quiesced:

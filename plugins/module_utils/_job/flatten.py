@@ -18,7 +18,8 @@ from .._errors import FleetError
 from .._machine import flattening
 from .._machine.domain import with_chains
 from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .alone import alone, refuse_jobs
 from .journal import Journal

@@ -15,7 +15,7 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import filesystem, layout
+from .._disk import file_io, layout
 from .._errors import FleetError
 from .._machine import disk_mirror
 from .._machine.files import remove_leftovers
@@ -38,13 +38,13 @@ class HalfClone(t.NamedTuple):
 
 
 def write_note(directory: str, source: str, complete: bool) -> None:
-    note = filesystem.json_bytes({"format": FORMAT, "source": source, "complete": complete})
-    filesystem.replace_file(layout.clone_path(directory), note, 0o644)
+    note = file_io.json_bytes({"format": FORMAT, "source": source, "complete": complete})
+    file_io.replace_file(layout.clone_path(directory), note, 0o644)
 
 
 def read_note(directory: str) -> dict[str, t.Any] | None:
     try:
-        note = filesystem.read_value(layout.clone_path(directory), _LARGEST_NOTE)
+        note = file_io.read_value(layout.clone_path(directory), _LARGEST_NOTE)
     except FileNotFoundError:
         return None
     return {"source": note["source"].text(255), "complete": note["complete"].flag()}
@@ -70,7 +70,7 @@ def find(pools: t.Mapping[str, str], service: str) -> list[HalfClone]:
     complete = set()
     for pool, path in pools.items():
         directory = layout.service_directory(path, service)
-        for name in filter(is_host_label, filesystem.names_in(directory)):
+        for name in filter(is_host_label, file_io.names_in(directory)):
             try:
                 note = read_note(os.path.join(directory, name))
             except (OSError, FleetError):
@@ -103,13 +103,13 @@ def end(domain: Domain | None, directories: t.Iterable[str]) -> None:
     if domain is not None:
         disk_mirror.abandon_all(domain, places)
     for directory in places:
-        for name in filesystem.names_in(directory):
+        for name in file_io.names_in(directory):
             is_disk = os.path.splitext(name)[1] in layout.EXTENSIONS.values()
             if is_disk or (layout.is_unfinished(name) and name != os.path.basename(layout.clone_path(""))):
-                filesystem.remove_file(os.path.join(directory, name))
+                file_io.remove_file(os.path.join(directory, name))
         with contextlib.suppress(OSError):
             remove_leftovers(directory)  # firmware variables
     for directory in places:
-        filesystem.remove_file(layout.clone_path(directory))
+        file_io.remove_file(layout.clone_path(directory))
         with contextlib.suppress(OSError):
             os.rmdir(directory)

@@ -22,7 +22,7 @@ import stat
 import time
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._disk.errors import UnsafePath
 from .._errors import FleetError
 from .._names import check_name
@@ -51,7 +51,7 @@ class Journal:
     def turns(self, run: str) -> dict[str, dict[str, str]]:
         """``{role: {"state": ready | failed, "msg"}}``; empty as long as nothing was told."""
         try:
-            value = filesystem.read_value(self._turns_path(run), _LARGEST)
+            value = file_io.read_value(self._turns_path(run), _LARGEST)
         except FileNotFoundError:
             return {}
         return {
@@ -60,7 +60,7 @@ class Journal:
         }
 
     def write_turns(self, run: str, turns: t.Mapping[str, t.Any]) -> None:
-        filesystem.replace_file(self._turns_path(run), filesystem.json_bytes(turns), _MODE)
+        file_io.replace_file(self._turns_path(run), file_io.json_bytes(turns), _MODE)
 
     def _turns_path(self, run: str) -> str:
         return os.path.join(self.directory, check_name("run", run) + ".turns")
@@ -71,7 +71,7 @@ class Journal:
         path = self._runtime_dir
         for part in os.path.relpath(self.directory, self._runtime_dir).split(os.sep):
             path = os.path.join(path, part)
-            filesystem.ensure_directory(path, 0o700)
+            file_io.ensure_directory(path, 0o700)
             status = os.lstat(path)
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 raise UnsafePath(f"{path} belongs to somebody else or is open to others; remove it.", path=path)
@@ -80,7 +80,7 @@ class Journal:
         return JobLock(os.path.join(self.directory, "lock"))
 
     def write(self, run: str, told: t.Mapping[str, t.Any]) -> None:
-        filesystem.replace_file(self.path(run), filesystem.json_bytes(told), _MODE)
+        file_io.replace_file(self.path(run), file_io.json_bytes(told), _MODE)
 
     def read(self, run: str) -> dict[str, t.Any] | None:
         """What the job of a run has written last; None where there was none.
@@ -88,7 +88,7 @@ class Journal:
         A job that says it is running, and is not, is lost: it was killed. Its machines may be anything.
         """
         try:
-            value = filesystem.read_value(self.path(run), _LARGEST)
+            value = file_io.read_value(self.path(run), _LARGEST)
         except FileNotFoundError:
             return None
         told = dict(value.mapping())
@@ -117,8 +117,8 @@ class Journal:
             except FleetError:
                 told = None
             if told is None or told["state"] != RUNNING:
-                filesystem.remove_file(self.path(run))
-                filesystem.remove_file(self._turns_path(run))
+                file_io.remove_file(self.path(run))
+                file_io.remove_file(self._turns_path(run))
 
 
 class JobLock:
@@ -150,7 +150,7 @@ class JobLock:
     def holder(self) -> int:
         """Process id of who holds it, 0 if that cannot be told."""
         try:
-            return int(filesystem.read_file(self._path, 64).strip() or b"0")
+            return int(file_io.read_file(self._path, 64).strip() or b"0")
         except (OSError, ValueError, FleetError):
             return 0
 

@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from .._disk import disk_records, filesystem, holds, in_use, last_use, layout, needs, staging, uploads
+from .._disk import disk_records, file_io, file_trees, filesystem, holds, in_use, last_use, layout, needs, staging, uploads
 from .._disk.errors import DiskBusy, StoreBusy
 from .._disk.listing import listing_problem
 from .._disk.needs import Needs
@@ -104,7 +104,7 @@ class Prune:
         return {
             "sha256": sha256,
             "names": [{"tenant": one.tenant, "name": one.name, "version": one.version} for one in named],
-            "bytes": filesystem.tree_about(store.base_directory(sha256))["bytes"],
+            "bytes": file_trees.tree_about(store.base_directory(sha256))["bytes"],
             "unused_s": round(max(0.0, time.time() - used_at), 1),
             "used_at": used_at,
             "usable": base is not None,
@@ -115,7 +115,7 @@ class Prune:
     def _left(self, store: Store, kept: Kept) -> list[dict[str, t.Any]]:
         found = []
         for partial in store.partials():
-            about = filesystem.tree_about(store.partial_directory(partial["sha256"]))
+            about = file_trees.tree_about(store.partial_directory(partial["sha256"]))
             busy = "a run is fetching it" if partial["in_use"] else kept.run_of(store.pool, partial["sha256"])
             found.append({**_place(about), "kind": "partial", "sha256": partial["sha256"], "kept": [busy] if busy else []})
         for about in [*uploads.places(store), *staging.places(store)]:
@@ -123,7 +123,7 @@ class Prune:
             found.append({**_place(about), "kind": kind, "sha256": None, "kept": _open_files(about["path"])})
         for sha256 in store.referred_ids():
             if not any(os.path.lexists(path) for path in (store.base_directory(sha256), store.partial_directory(sha256))):
-                about = filesystem.tree_about(store.references_directory(sha256))
+                about = file_trees.tree_about(store.references_directory(sha256))
                 title = ", ".join(f"{one.name} {one.version}" for one in store.references(sha256) if one.kind == "name")
                 kept_by = kept.reasons_of_missing(store.pool, sha256)
                 found.append({**_place(about), "kind": REFERENCE, "sha256": None, "title": title or sha256[:12], "kept": kept_by})
@@ -165,7 +165,7 @@ class Prune:
             for sha256 in ready:
                 left.remove(sha256)
                 reasons = [*kept.all_reasons(name, sha256, gone), *self._used_since(store, sha256)]
-                size = filesystem.tree_about(store.base_directory(sha256))["bytes"]
+                size = file_trees.tree_about(store.base_directory(sha256))["bytes"]
                 if reasons:
                     results.append(_result(name, sha256, "kept", "; ".join(reasons), size))
                     continue
@@ -230,7 +230,7 @@ def _discard(store: Store, one: t.Mapping[str, t.Any]) -> str:
         if one["kind"] == "partial":
             store.partial(one["sha256"]).discard()
         elif one["kind"] in ("upload", REFERENCE):
-            filesystem.remove_tree_or_file(one["path"])
+            file_trees.remove_tree_or_file(one["path"])
         else:
             staging.sweep(store)
     except StoreBusy:
@@ -353,7 +353,7 @@ class Kept:
                 directory = store.base_directory(sha256)
                 parents: set[str] = set()
                 try:
-                    told = filesystem.read_value(os.path.join(directory, "base.json")).get("parent")
+                    told = file_io.read_value(os.path.join(directory, "base.json")).get("parent")
                     parents.update([told.raw] if told is not None and is_sha256(told.raw) else [])
                 except (OSError, FleetError):
                     pass  # its header says it too

@@ -28,7 +28,8 @@ from .._errors import FleetError
 from .._machine import disk_mirror
 from .._machine.files import leftovers, remove_leftovers
 from .._machine.libvirt_host import Domain, LibvirtError, LibvirtHost, LibvirtMissing, may_have_domains
-from .._machine.machines import Machine, Machines
+from .._machine.machine import Machine
+from .._machine.machines import Machines
 from .._machine.moves import unended
 from .._machine.owner import Owner
 from .._machine.records import RecordUnreadable, ServiceRecords, scaled_of
@@ -267,7 +268,7 @@ class Removal:
             return
         disks = users.scan(self._stores)
         directories = [layout.machines_directory(store.pool_path) for store in self._stores.values()]
-        for domain, path in libvirt.disks_elsewhere(directories) if libvirt else ():
+        for domain, path in libvirt.domains.disks_elsewhere(directories) if libvirt else ():
             elsewhere = users.look(path, "")
             if elsewhere is not None:
                 disks.append(elsewhere._replace(path=f"{path} (domain {domain})"))

@@ -16,7 +16,7 @@ import os
 import time
 import typing as t
 
-from .._disk import capacity, filesystem, layout, staging, uploads, users
+from .._disk import capacity, file_io, filesystem, layout, staging, uploads, users
 from .._disk.listing import listing_problem
 from .._disk.store import Store
 from .._disk.survey import pool_contents
@@ -219,7 +219,7 @@ def _pool(name: str, path: str, request: Request) -> dict[str, t.Any]:
 
 def _half_clones(pool: str, path: str, request: Request) -> t.Iterator[dict[str, t.Any]]:
     """Those that no run is at work on."""
-    for service in filter(is_name, filesystem.names_in(layout.machines_directory(path))):
+    for service in filter(is_name, file_io.names_in(layout.machines_directory(path))):
         clones = half_clones.find({pool: path}, service)
         try:
             tenant = layout.owner_of(layout.service_directory(path, service)) if clones else None
@@ -229,7 +229,7 @@ def _half_clones(pool: str, path: str, request: Request) -> t.Iterator[dict[str,
             continue
         for clone in clones:
             directory = clone.directories[pool]
-            size = sum(filesystem.allocated_bytes(os.path.join(directory, name)) for name in filesystem.names_in(directory))
+            size = sum(file_io.allocated_bytes(os.path.join(directory, name)) for name in file_io.names_in(directory))
             yield {"path": directory, "bytes": size, "tenant": tenant, "service": service, "machine": clone.name, "of": clone.of}
 
 

@@ -29,7 +29,8 @@ from .._machine.domain import MachineWish
 from .._machine.files import SECRET_MODE, open_machine_directory
 from .._machine.hardware.board import nvram_name
 from .._machine.libvirt_host import LibvirtError, LibvirtHost
-from .._machine.machines import Machine, Machines, MachinesFailed
+from .._machine.machine import Machine, MachinesFailed
+from .._machine.machines import Machines
 from .._machine.records import ServiceRecords
 from .._machine.seed_images import SeedImages
 from .._machine.wishes import checked_wishes

@@ -17,7 +17,7 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import filesystem, in_use, layout, transfer
+from .._disk import file_io, in_use, layout, transfer
 from .._disk.base import Base
 from .._disk.disk_decisions import DISK_MODE
 from .._disk.importer import Importer
@@ -203,7 +203,7 @@ class TemplateCapture:
         if source.running:
             disk_mirror.abandon(source.domain, mirrors)
         for path in files:
-            filesystem.remove_file(path)
+            file_io.remove_file(path)
         try:
             with contextlib.ExitStack() as held:
                 if not source.running:
@@ -214,13 +214,13 @@ class TemplateCapture:
                 return {copy.disk.name: self._import(copy) for copy in copies}, quiesced
         finally:
             for path in files:
-                filesystem.remove_file(path)
+                file_io.remove_file(path)
 
     @staticmethod
     def _keep_off(source: Source, held: contextlib.ExitStack) -> None:
         """Somebody else could start the machine between one disk and the next. :raises DiskBusy:"""
         for disk in source.disks:
-            descriptor = filesystem.open_regular(disk.path)
+            descriptor = file_io.open_regular(disk.path)
             held.callback(os.close, descriptor)
             held.enter_context(in_use.reading(descriptor, disk.path, "captured"))
 
@@ -263,7 +263,7 @@ class TemplateCapture:
             if copy.is_flat:
                 self._qemu.flatten(copy.disk.path, copy.disk.image_format, copy.copy, "qcow2", self._room_of(copy))
             else:
-                descriptor = filesystem.open_regular(copy.disk.path)
+                descriptor = file_io.open_regular(copy.disk.path)
                 try:
                     transfer.copy_file(descriptor, copy.copy, os.fstat(descriptor).st_size, self._room_of(copy))
                 finally:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._disk.errors import UnsafeImage
 from .._disk.image_header import HeaderError, Qcow2Header, read_qcow2
 from .._disk.users import resolve_backing
@@ -100,7 +100,7 @@ def backing_chain(path: str, image_format: str | None, places: Places) -> list[L
 
 def _identity(current: str, seen: t.Collection[tuple[int, int]], path: str) -> tuple[int, int]:
     try:
-        descriptor = filesystem.open_regular(current)
+        descriptor = file_io.open_regular(current)
     except OSError as error:
         raise FleetError(f"Cannot read the disk {current}: {error.strerror}", path=current)
     try:

@@ -19,7 +19,7 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
-from .._disk import filesystem, layout
+from .._disk import file_io, layout
 from .._disk.errors import DiskConflict
 from .._disk.qemu_img import QemuImg
 from .._disk.room import Promise
@@ -52,7 +52,7 @@ class Mirror(t.NamedTuple):
 
 def needed_bytes(qemu: QemuImg, image_format: str, mirror: Mirror) -> int:
     """What the copy has at most, if the machine writes nothing meanwhile."""
-    return filesystem.allocated_bytes(mirror.disk) if mirror.shallow else qemu.measure(mirror.disk, image_format)
+    return file_io.allocated_bytes(mirror.disk) if mirror.shallow else qemu.measure(mirror.disk, image_format)
 
 
 def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from .health import Check, Unhealthy, attempt
-from .machines import Machine
+from .machine import Machine
 
 DRAINED, OFF, ABSENT, FAILED = "drained", "off", "absent", "failed"
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._disk.errors import UnsafePath
 from .._disk.safe_directory import SafeDirectory, read_end
 from .._errors import FleetError
@@ -102,7 +102,7 @@ def read_tail(path: str, limit_bytes: int) -> bytes:
     folder, name = os.path.split(path)
     try:
         if _below_pool(folder) is None:
-            return read_end(filesystem.open_regular(path), limit_bytes)
+            return read_end(file_io.open_regular(path), limit_bytes)
         with open_machine_directory(folder) as directory:
             return directory.tail(name, limit_bytes)
     except FileNotFoundError:

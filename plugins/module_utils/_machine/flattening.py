@@ -18,7 +18,7 @@ import contextlib
 import os
 import typing as t
 
-from .._disk import disk_records, filesystem, last_use, layout, users
+from .._disk import disk_records, file_io, last_use, layout, users
 from .._disk.errors import StoreBusy
 from .._disk.qemu_img import QemuImg
 from .._disk.store import Store
@@ -42,13 +42,13 @@ def write_note(path: str, mbps: float) -> None:
     :param path: of the disk.
     :param mbps: 10^6 bit/s; 0 is no limit.
     """
-    filesystem.replace_file(_note_of(path), filesystem.json_bytes({"format": FORMAT, "mbps": mbps}), 0o644)
+    file_io.replace_file(_note_of(path), file_io.json_bytes({"format": FORMAT, "mbps": mbps}), 0o644)
 
 
 def noted(path: str) -> float | None:
     """The limit of a disk's flattening, None where that has not begun. One that cannot be read is none."""
     try:
-        return filesystem.read_value(_note_of(path), _LARGEST_NOTE)["mbps"].number(0.0, MOST_MBPS)
+        return file_io.read_value(_note_of(path), _LARGEST_NOTE)["mbps"].number(0.0, MOST_MBPS)
     except FileNotFoundError:
         return None
     except (OSError, FleetError):
@@ -58,7 +58,7 @@ def noted(path: str) -> float | None:
 def noted_disks(pools: Pools, owner: Owner) -> list[str]:
     """Paths of the machine's disks that are to have no base; some may have lost it."""
     directories = dict.fromkeys(owner.directory(path) for path in pools.values())
-    names = [(directory, layout.flatten_name(name)) for directory in directories for name in filesystem.names_in(directory)]
+    names = [(directory, layout.flatten_name(name)) for directory in directories for name in file_io.names_in(directory)]
     return [os.path.join(directory, name + layout.EXTENSIONS["qcow2"]) for directory, name in names if name is not None]
 
 
@@ -143,7 +143,7 @@ class Flattening:
             if not check:
                 self._keep_origin(disk)
                 self._qemu.drop_backing(disk.path, room)
-                filesystem.sync_file(disk.path)
+                file_io.sync_file(disk.path)
             return True
         target = target_of(domain, disk.path)
         work = domain.disk_work(target)
@@ -163,8 +163,8 @@ class Flattening:
         base, directory = layout.base_of(disk.backing_path), os.path.dirname(disk.path)
         path = layout.origin_path(directory, _name_of(disk.path))
         if base is not None and not os.path.lexists(path):
-            record = filesystem.json_bytes({"format": FORMAT, "base": base, "differencing": False, "backend": "qcow2"})
-            filesystem.replace_file(path, record, 0o644)
+            record = file_io.json_bytes({"format": FORMAT, "base": base, "differencing": False, "backend": "qcow2"})
+            file_io.replace_file(path, record, 0o644)
 
     def _end(self, paths: t.Iterable[str]) -> None:
         """The bases were of use until now, and nothing says any more that the disks need them."""
@@ -172,8 +172,8 @@ class Flattening:
             origin = layout.origin_of(os.path.dirname(path), _name_of(path))
             if origin is not None and origin["base"]:
                 self._forget(path, origin["base"])
-            filesystem.remove_file(_note_of(path))
-            filesystem.sync_directory(os.path.dirname(path))
+            file_io.remove_file(_note_of(path))
+            file_io.sync_directory(os.path.dirname(path))
 
     def _forget(self, path: str, base: str) -> None:
         """One that cannot be removed is out of date, which this host knows."""

@@ -15,7 +15,8 @@ from .._errors import FleetError
 from . import disk_mirror, flattening
 from .hardware.offers import offers_of
 from .libvirt_host import PAUSED, DomainGone, LibvirtHost, LibvirtMissing, bridges, interfaces, may_have_domains, open_vswitch_bridges
-from .machines import Machine, Machines
+from .machine import Machine
+from .machines import Machines
 
 _CHANGES = ("drift", "actions")
 
@@ -39,8 +40,8 @@ def inquire(uri: str, pools: t.Mapping[str, str], tenant: str, service: str | No
                 "known": True,
                 "reason": None,
                 "machines": [{key: value for key, value in one.items() if key not in _CHANGES} for one in found],
-                "domains": machines.every_domain(tenant, service, anew=False),
-                "uuids": machines.uuids(),
+                "domains": machines.domains.every_domain(tenant, service),
+                "uuids": machines.domains.uuids(),
                 "networks": host.networks(),
                 "memory_mib": host.memory_mib(),
                 "offers": {
@@ -73,7 +74,7 @@ def roster(uri: str, pools: t.Mapping[str, str], tenant: str | None) -> dict[str
         with LibvirtHost(uri) as host:
             machines = Machines(host, pools=pools.values())
             found = [_told(machine, pools) for machine in machines.query(tenant, None)]
-            return {"known": True, "reason": None, "machines": found, "others": machines.others(tenant)}
+            return {"known": True, "reason": None, "machines": found, "others": machines.domains.others(tenant)}
     except LibvirtMissing as error:
         return {**nothing, "known": not may_have_domains(uri), "reason": error.message}
     except FleetError as error:

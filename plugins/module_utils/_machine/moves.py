@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
 from .._names import check_name, is_host_label, is_name
@@ -81,7 +81,7 @@ class MoveJournal:
     def write(self, entry: Entry) -> None:
         make_directory(self._state_dir)
         with self._open(make=True) as directory:
-            directory.replace(entry.machine + _SUFFIX, filesystem.json_bytes({"format": FORMAT, **entry.told()}), SECRET_MODE)
+            directory.replace(entry.machine + _SUFFIX, file_io.json_bytes({"format": FORMAT, **entry.told()}), SECRET_MODE)
 
     def read(self, machine: str) -> Entry | None:
         """None where nothing is on its way.

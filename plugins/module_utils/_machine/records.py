@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._disk import filesystem, lock
+from .._disk import file_io, lock
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
 from .._names import check_name, is_name
@@ -105,7 +105,7 @@ class ServiceRecords:
         with self._open(make=True) as directory, self._locked():
             kept = self._newer_scaled(service, record)
             new = {**record, "scaled": kept} if kept else record
-            directory.replace(self._name(service), filesystem.json_bytes(new), SECRET_MODE)
+            directory.replace(self._name(service), file_io.json_bytes(new), SECRET_MODE)
 
     def remember(self, service: str, expected: int, scaled: t.Mapping[str, t.Any], check: bool = False) -> Remembered:
         """Set how many machines groups have from now on, unless another run has changed it since.
@@ -133,7 +133,7 @@ class ServiceRecords:
                     before,
                 )
             if not check:
-                directory.replace(self._name(service), filesystem.json_bytes({**record, "scaled": dict(scaled)}), SECRET_MODE)
+                directory.replace(self._name(service), file_io.json_bytes({**record, "scaled": dict(scaled)}), SECRET_MODE)
             return Remembered(True, "", before)
 
     def _locked(self) -> lock.Lock:

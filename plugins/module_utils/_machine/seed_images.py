@@ -13,7 +13,7 @@ import secrets
 import tempfile
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._untrusted import Malformed
 from .files import SECRET_MODE, check_pool, open_machine_directory
 from .iso import CONFIG_DRIVE_ID, VOLUME_ID, Runner, find_tool, write_iso
@@ -74,7 +74,7 @@ class SeedImages:
         with open_machine_directory(path, make=True) as directory:
             directory.replace(wish.image, content, SECRET_MODE)
             # Last: only a complete image has a record.
-            directory.replace(RECORD, filesystem.json_bytes(record), SECRET_MODE)
+            directory.replace(RECORD, file_io.json_bytes(record), SECRET_MODE)
 
     def _content(self, wish: SeedWish, token: str) -> bytes:
         files = seed_files(wish, token)
@@ -84,7 +84,7 @@ class SeedImages:
         with tempfile.TemporaryDirectory(prefix="basecast-seed-") as private:
             image = os.path.join(private, wish.image)
             write_iso(image, files, self._run, volume_id=CONFIG_DRIVE_ID if wish.kind == CLOUDBASE else VOLUME_ID)
-            return filesystem.read_file(image)
+            return file_io.read_file(image)
 
 
 def _found(path: str, image: str) -> tuple[SeedRecord | None, bool]:

@@ -16,7 +16,7 @@ import json
 import os
 import typing as t
 
-from .._disk import filesystem, sources
+from .._disk import file_io, sources
 from .._disk.outside import Outside
 from .._disk.store import Store
 from .._errors import FleetError
@@ -79,7 +79,7 @@ def has_virtiofsd() -> bool:
 
 def _serves_directories(path: str) -> bool:
     try:
-        found = json.loads(filesystem.read_file(path, _LARGEST))
+        found = json.loads(file_io.read_file(path, _LARGEST))
         return found["type"] == "fs" and os.access(found["binary"], os.X_OK)
     except (OSError, FleetError, ValueError, KeyError, TypeError):
         return False

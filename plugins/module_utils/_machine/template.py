@@ -21,7 +21,7 @@ import os
 import typing as t
 import zlib
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._errors import FleetError
 from .._untrusted import read
 from .domain import Description
@@ -209,7 +209,7 @@ def read_variables(path: str | None) -> Variables:
     if path is None:
         return Variables(None, [])
     try:
-        descriptor = filesystem.open_regular(path)
+        descriptor = file_io.open_regular(path)
     except FileNotFoundError:  # it has never been started
         return Variables(None, [])
     with os.fdopen(descriptor, "rb") as file:

@@ -18,7 +18,7 @@ import time
 import typing as t
 from collections import Counter
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._disk.errors import UnsafePath
 from .._disk.room import Room
 from .._errors import FleetError
@@ -234,7 +234,7 @@ class Door:
         if not slot.keep:
             check_way(slot.path)  # a large file takes a while
             os.rename(slot.temporary, slot.path)
-        filesystem.sync_directory(os.path.dirname(slot.path))
+        file_io.sync_directory(os.path.dirname(slot.path))
         tunnel.send_message(secure, {"sha256": digest})
 
 
@@ -273,7 +273,7 @@ def start(runtime_dir: str, run: str, address: str, ports: tuple[int, int], tls:
         process = spawn(main, {listener.fileno()}, path + ".log")
         port = int(listener.getsockname()[1])
         told = {"pid": process.pid, "start_time": process.start_time, "port": port}
-        filesystem.replace_file(path, filesystem.json_bytes(told), SECRET_MODE)
+        file_io.replace_file(path, file_io.json_bytes(told), SECRET_MODE)
     finally:
         listener.close()
     return port
@@ -310,13 +310,13 @@ def _sweep(runtime_dir: str) -> None:
 
 
 def _process(path: str) -> Process:
-    value = filesystem.read_value(path)
+    value = file_io.read_value(path)
     return Process(value["pid"].integer(), value["start_time"].integer())
 
 
 def _forget(path: str) -> None:
     for one in (path + ".log", path):  # in this order: the log is found by the other's name
-        filesystem.remove_file(one)
+        file_io.remove_file(one)
 
 
 def _path(runtime_dir: str, run: str) -> str:
@@ -326,7 +326,7 @@ def _path(runtime_dir: str, run: str) -> str:
 def _make_directory(runtime_dir: str) -> None:
     os.makedirs(runtime_dir, mode=0o755, exist_ok=True)
     path = os.path.join(runtime_dir, _DIRECTORY)
-    filesystem.ensure_directory(path, 0o700)
+    file_io.ensure_directory(path, 0o700)
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise UnsafePath(f"{path} belongs to somebody else or is open to others; remove it.", path=path)

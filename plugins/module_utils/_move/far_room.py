@@ -19,7 +19,7 @@ import threading
 import time
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io
 from .._errors import FleetError
 from .._relay.wire.tls import Contexts
 from .._untrusted import Malformed
@@ -59,7 +59,7 @@ class FarRoom:
         self._waits: dict[str, tuple[float, str]] = {}
         try:
             for name, path in self._paths.items():
-                self._open(name, filesystem.allocated_bytes(path))
+                self._open(name, file_io.allocated_bytes(path))
         except Malformed as error:
             self.close()
             raise TunnelError(f"What {peer.host} says of its room cannot be read: {error.message}") from error
@@ -95,7 +95,7 @@ class FarRoom:
         while self._refused is None and not self._ended.wait(_LOOK_S):
             for name in list(self._paths):
                 try:
-                    needed = filesystem.allocated_bytes(self._paths[name])
+                    needed = file_io.allocated_bytes(self._paths[name])
                 except OSError:  # the disk is gone: the migration itself will say so
                     del self._paths[name]
                     self._waits.pop(name, None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._disk import filesystem, layout
+from .._disk import file_io, layout
 from .._disk.disk_decisions import DISK_MODE
 from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.image_header import HeaderError, read_qcow2
@@ -78,7 +78,7 @@ class Incoming:
         owner = self._owner
         disks = Disks(self._host.stores, self._qemu, owner.tenant, owner.service)
         for disk in self._own:
-            filesystem.remove_file(self.path(disk))
+            file_io.remove_file(self.path(disk))
         disks.present(
             [
                 DiskWish(owner.machine, disk.name, disk.pool, base=disk.base, size_bytes=disk.size_bytes)
@@ -91,7 +91,7 @@ class Incoming:
             if disk.image_format == "raw":
                 path = self.path(disk)
                 open_machine_directory(os.path.dirname(path), make=True).close()
-                filesystem.write_file(path, b"", DISK_MODE)
+                file_io.write_file(path, b"", DISK_MODE)
                 os.truncate(path, disk.size_bytes)
 
     def take(self) -> None:
@@ -115,9 +115,9 @@ class Incoming:
         check = self._qemu.check(slot.temporary, disk.image_format, path)
         if check.problem:
             raise MoveFailed(f"What has come as {path} is damaged: {check.problem}")
-        filesystem.sync_file(slot.temporary)
+        file_io.sync_file(slot.temporary)
         os.rename(slot.temporary, path)
-        filesystem.sync_directory(os.path.dirname(path))
+        file_io.sync_directory(os.path.dirname(path))
 
     @staticmethod
     def _looked(path: str, disk: Disk) -> Came:

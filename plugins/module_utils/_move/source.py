@@ -19,7 +19,7 @@ import time
 import typing as t
 from urllib.parse import quote
 
-from .._disk import filesystem, in_use, layout
+from .._disk import file_io, in_use, layout
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
 from .._job import half_clones
@@ -158,7 +158,7 @@ class Source:
         """Nobody writes the machine's disks meanwhile, or starts it: what they write would be lost. :raises DiskBusy:"""
         with contextlib.ExitStack() as held:
             for disk in seen.told["disks"]:
-                descriptor = filesystem.open_regular(disk["path"])
+                descriptor = file_io.open_regular(disk["path"])
                 held.callback(os.close, descriptor)
                 held.enter_context(in_use.reading(descriptor, disk["path"], "moved"))
             check_off(seen.domain, seen.owner.machine)
@@ -321,7 +321,7 @@ class _Files:
     def _send(self, directory: str, name: str, there: str) -> int:
         with SafeDirectory.open(directory) as opened:
             opened.check_file(name)
-            descriptor = filesystem.open_regular(os.path.join(directory, name))
+            descriptor = file_io.open_regular(os.path.join(directory, name))
         try:
             return self._to_target(there, descriptor)
         finally:

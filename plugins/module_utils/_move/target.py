@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from .._disk import filesystem, layout
+from .._disk import file_io, layout
 from .._machine import media
 from .._machine.domain import describe
 from .._machine.hardware.board import UEFI, UEFI_SECURE, nvram_name
@@ -173,7 +173,7 @@ class Target:
         owner = arrival.owner
         self._incoming(arrival).take()
         path = os.path.join(self._home(arrival), DEFINITION)
-        xml = filesystem.read_file(path, _LARGEST).decode()
+        xml = file_io.read_file(path, _LARGEST).decode()
         about = describe(xml)
         if about.owner != owner or about.uuid != owner.domain_uuid:
             raise MoveFailed(f"The definition that has come is not that of {owner.machine}.")
@@ -206,7 +206,7 @@ class Target:
                 part = self._part(home)
                 self._host.assign(owner.tenant, owner.service, numbers, lambda old: with_part(old, part, owner))
                 for name in (DEFINITION, RECORD):
-                    filesystem.remove_file(os.path.join(home, name))
+                    file_io.remove_file(os.path.join(home, name))
                 if not is_of_run(self._host.state_dir, entry.run, but=owner):
                     self.close_door(entry.run)  # another run may finish what that one began
                 journal.remove(owner.machine)
@@ -216,7 +216,7 @@ class Target:
     def _part(home: str) -> dict[str, t.Any]:
         """What the source's record says of machines like this one; empty where it had none."""
         try:
-            return filesystem.read_value(os.path.join(home, RECORD), _LARGEST).mapping()
+            return file_io.read_value(os.path.join(home, RECORD), _LARGEST).mapping()
         except FileNotFoundError:
             return {}
 
@@ -249,7 +249,7 @@ class Target:
                     f"{owner.machine} runs on the target; nothing was removed. See whether it does on {entry.peer}, and run again."
                 )
         for name in (DEFINITION, RECORD) if entry.home in self._host.pools else ():
-            filesystem.remove_file(os.path.join(owner.directory(self._host.pools[entry.home]), name))
+            file_io.remove_file(os.path.join(owner.directory(self._host.pools[entry.home]), name))
         self._host.remove(owner, keep_record=True, shared=entry.shared)
         journal.remove(owner.machine)
         return {"state": "absent"}

@@ -25,7 +25,7 @@ import struct
 import threading
 import typing as t
 
-from .._disk import filesystem
+from .._disk import file_io, sparse_copy
 from .._disk.room import Promise
 from .._errors import FleetError
 from .._relay.errors import EncryptionMismatch, WrongIdentity
@@ -271,7 +271,7 @@ def send_file(peer: Peer, tls: Contexts, machine: str, name: str, descriptor: in
     sent = 0
     with contextlib.closing(connect(peer, tls, {"to": FILE, "machine": machine, "name": name, "size": size})) as stream:
         try:
-            for begin, end in filesystem.data_ranges(descriptor, size):
+            for begin, end in sparse_copy.data_ranges(descriptor, size):
                 offset = begin
                 while offset < end:
                     data = os.pread(descriptor, min(_PIECE_BYTES, end - offset), offset)
@@ -302,7 +302,7 @@ def receive_file(stream: socket.socket, path: str, size: int, mode: int, promise
     :param promise: of the room that it takes as it comes: how much of its size is holes is not known before.
     """
     digest = hashlib.sha256(str(size).encode())
-    filesystem.remove_file(path)
+    file_io.remove_file(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         try:
@@ -322,11 +322,11 @@ def receive_file(stream: socket.socket, path: str, size: int, mode: int, promise
                 taken += length
                 if promise is not None:
                     promise.cover(taken, ahead=True)
-                filesystem.write_at(descriptor, data, offset)
+                sparse_copy.write_at(descriptor, data, offset)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
     except BaseException:  # whatever the reason, no half file is left
-        filesystem.remove_file(path)
+        file_io.remove_file(path)
         raise
     return digest.hexdigest()

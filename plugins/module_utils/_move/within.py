@@ -18,7 +18,7 @@ import os
 import time
 import typing as t
 
-from .._disk import disk_records, filesystem, in_use, layout, local_copies, ownership, references, transfer, users
+from .._disk import disk_records, file_io, in_use, layout, local_copies, ownership, references, transfer, users
 from .._disk.disk_decisions import Wish as DiskWish
 from .._disk.overlay import Disks
 from .._disk.ownership import Change
@@ -96,7 +96,7 @@ class Within:
                 self._back(entry, owner, libvirt, error)
                 raise
             self._settle(entry, owner, libvirt)
-            told["bytes"] = sum(filesystem.allocated_bytes(incoming.path(disk)) for disk in _wanted(wish, disks))
+            told["bytes"] = sum(file_io.allocated_bytes(incoming.path(disk)) for disk in _wanted(wish, disks))
         return {**told, "state": "moved", "seconds": round(time.monotonic() - began, 3)}
 
     def _find(self, libvirt: LibvirtHost, wish: Wish) -> Seen:
@@ -132,7 +132,7 @@ class Within:
             if found is not None
             for one in transfer.missing_in(found, store)
         }
-        needed = sum(disk["allocated_bytes"] for disk in disks) + sum(map(filesystem.allocated_bytes, missing.values()))
+        needed = sum(disk["allocated_bytes"] for disk in disks) + sum(map(file_io.allocated_bytes, missing.values()))
         room = os.statvfs(store.pool_path)
         free = max(0, room.f_bavail * room.f_frsize - store.room.reserve_bytes)
         if needed > free:
@@ -183,11 +183,11 @@ class Within:
                 raise MoveFailed(stopped[0].problem.replace("; force=true would cut its power", "; it was not moved"))
         with contextlib.ExitStack() as held:  # nobody starts it before its definition names the copies
             for disk, there in zip(disks, _wanted(wish, disks)):
-                descriptor = filesystem.open_regular(disk["path"])
+                descriptor = file_io.open_regular(disk["path"])
                 held.callback(os.close, descriptor)
                 held.enter_context(in_use.reading(descriptor, disk["path"], "moved"))
                 slot = incoming.slot(there)
-                filesystem.remove_file(slot.temporary)
+                file_io.remove_file(slot.temporary)
                 transfer.copy_file(descriptor, slot.temporary, os.fstat(descriptor).st_size, self._host.stores[wish.pool].room)
                 os.chmod(slot.temporary, os.stat(incoming.path(there)).st_mode & 0o777)
             incoming.take()
@@ -212,18 +212,18 @@ class Within:
         there = wish.owner.directory(self._host.pools[wish.pool])
         with open_machine_directory(directory) as opened:
             opened.check_file(name)
-        descriptor = filesystem.open_regular(os.path.join(directory, name))
+        descriptor = file_io.open_regular(os.path.join(directory, name))
         try:
             status = os.fstat(descriptor)
             with open_machine_directory(there, make=True):
                 temporary = os.path.join(there, f".{name}.move.tmp")
-                filesystem.remove_file(temporary)
+                file_io.remove_file(temporary)
                 transfer.copy_file(descriptor, temporary, status.st_size, self._host.stores[wish.pool].room)
                 os.chmod(temporary, status.st_mode & 0o777)
                 os.chown(temporary, status.st_uid, status.st_gid)
-                filesystem.sync_file(temporary)
+                file_io.sync_file(temporary)
                 os.rename(temporary, os.path.join(there, name))
-                filesystem.sync_directory(there)
+                file_io.sync_directory(there)
         finally:
             os.close(descriptor)
 
@@ -344,7 +344,7 @@ class Within:
                 for name in os.listdir(directory):
                     note = name.endswith(".origin.json") or name == os.path.basename(layout.clone_path(""))
                     if layout.is_unfinished(name) and not (note and pool in places.values()):
-                        filesystem.remove_file(os.path.join(directory, name))
+                        file_io.remove_file(os.path.join(directory, name))
         disks = Disks(self._host.stores, QemuImg(self._host.run_command), owner.tenant, owner.service)
         wishes = []
         for name, origin in entry.origins.items():

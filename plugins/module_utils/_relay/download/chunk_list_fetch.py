@@ -14,7 +14,7 @@ import typing as t
 from ..._base_format.chunk_list import FileBytes, digest_of, list_bytes
 from ..errors import BadChunkList, storage_failure
 from ..states import ROOTED
-from ..upload.session import Path
+from ..upload.offer import Path
 from .transfer import Transfer
 
 # The chunk list is asked for from another parent when nothing of it came for so long.

@@ -18,7 +18,7 @@ from ..._base_format.chunk_list import FileBytes
 from ..._text import clean
 from ..errors import Cancelled, CorruptChunk, PeerLost, PeerRefused, ProtocolError, RelayError
 from ..states import FAILED, FOREIGN, HOLDING, LOST, PENDING, ROOTED, WAITING, is_tellable
-from ..upload.session import Path
+from ..upload.offer import Path
 from ..wire import messages, protocol
 from ..wire.channel import FRAME_BYTES_PER_S, Channel
 from ..wire.compression import Codec, codecs

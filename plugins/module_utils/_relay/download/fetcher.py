@@ -18,8 +18,8 @@ from ..endpoints import Endpoint
 from ..endpoints.operations import Recheck, StoreChunk
 from ..errors import BadChunkList, CorruptChunk, RelayError, describe, storage_failure
 from ..states import FETCHING, LOST, PENDING, ROOTED
+from ..upload.offer import Offer
 from ..upload.rate_limits import Throttle
-from ..upload.session import Offer
 from ..wire.channel import Channel
 from .chunk_list_fetch import ChunkListFetch
 from .chunk_picker import ChunkPicker

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from ..upload.session import Path
+from ..upload.offer import Path
 from .connection import Connection
 from .parent_selection import Order
 from .throughput import LAST_S, Throughput

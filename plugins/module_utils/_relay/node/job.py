@@ -23,8 +23,8 @@ from ..endpoints.files import PartialFile, WholeFile
 from ..endpoints.operations import Recheck
 from ..errors import BadChunkList, Cancelled, PartialInUse, RelayError, StorageFailed, WrongDigest, storage_failure
 from ..states import FAILED, FETCHING, HOLDING, LOST, PENDING, WAITING
+from ..upload.offer import Offer
 from ..upload.rate_limits import Limits
-from ..upload.session import Offer
 from ..upload.shared_partial import Place, SharedPartial, keep_list
 from ..wire.channel import Channel
 from .base_store import BaseRequest, BaseStore, Held, Lease

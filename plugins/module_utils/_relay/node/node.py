@@ -23,8 +23,9 @@ from ..states import FAILED, FOREIGN, LOST, PENDING, WAITING
 from ..status import table
 from ..status.gossip import Gossip
 from ..upload.link_meter import LinkMeter
+from ..upload.offer import Offer
 from ..upload.rate_limits import Limits
-from ..upload.session import Offer, Session
+from ..upload.session import Session
 from ..wire import messages, protocol
 from ..wire.channel import Channel
 from ..wire.compression import codecs

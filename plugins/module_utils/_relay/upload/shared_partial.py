@@ -19,7 +19,7 @@ from ..endpoints import Endpoint
 from ..endpoints.files import WholeFile, marks_of
 from ..errors import BadChunkList
 from ..states import PENDING, ROOTED, WAITING
-from .session import NEWS, Offer
+from .offer import NEWS, Offer
 
 
 class Place(t.NamedTuple):

@@ -75,31 +75,48 @@ class SocketStream:
         self._timeout = seconds
 
     def send(self, view: memoryview) -> int:
-        end = time.monotonic() + self._timeout
+        """As much as the kernel takes, at least one byte; TLS hands over one record at a time."""
+        end, sent = time.monotonic() + self._timeout, 0
         while True:
             try:
-                return self._socket.send(view)
+                sent += self._socket.send(view[sent:] if sent else view)
+                if sent == len(view):
+                    return sent
+                continue
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(select.POLLOUT, end)
+                event = select.POLLOUT
             except ssl.SSLWantReadError:
-                self._wake_at(1)
-                self._wait(select.POLLIN, end)
+                event = select.POLLIN
             except ValueError as error:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+            if sent:
+                return sent
+            if event == select.POLLIN:
+                self._wake_at(1)
+            self._wait(event, end)
 
     def receive_into(self, view: memoryview, least: int = 1) -> int:
-        end = time.monotonic() + self._timeout
+        """As much as has come, at least one byte; TLS hands over one record at a time. 0 at the end of the stream."""
+        end, got = time.monotonic() + self._timeout, 0
         while True:
             try:
-                return self._socket.recv_into(view)
+                count = self._socket.recv_into(view[got:] if got else view)
+                got += count
+                if got == len(view) or not count:
+                    return got
+                continue
             except (BlockingIOError, ssl.SSLWantReadError):
-                # A TLS record that is here in part has left the socket.
-                self._wake_at(max(1, least - RECORD_BYTES))
-                self._wait(select.POLLIN, end)
+                event = select.POLLIN
             except ssl.SSLWantWriteError:
-                self._wait(select.POLLOUT, end)
+                event = select.POLLOUT
             except ValueError as error:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
+            if got:
+                return got
+            if event == select.POLLIN:
+                # A TLS record that is here in part has left the socket.
+                self._wake_at(max(1, least - RECORD_BYTES))
+            self._wait(event, end)
 
     def _wait(self, event: int, end: float) -> None:
         """:param end: of the whole call: parts of a TLS record wake as well, and may never become one.

@@ -17,7 +17,7 @@ import typing as t
 from collections.abc import Callable, Iterator
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import disk_records, filesystem, users
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import disk_records, file_trees, users
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Cloning
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import Request as CloneRequest
@@ -216,4 +216,4 @@ def test_no_interleaving_loses_a_base_or_a_disk(killable: list[Life], steps: lis
         finally:
             killable.clear()
             for pool in ("one", "two"):
-                filesystem.remove_tree(os.path.join(directory, pool))
+                file_trees.remove_tree(os.path.join(directory, pool))

@@ -516,7 +516,7 @@ ELSEWHERE = {
     "_move/door.py", "_move/far_room.py",
 }  # fmt: skip
 # They hand on what comes in by another one of these.
-HANDED_ON = {"_disk/filesystem.py", "_machine/machines.py", "_machine/seed_images.py", "_machine/xml_document.py", "_untrusted.py"}
+HANDED_ON = {"_disk/file_io.py", "_machine/domain_list.py", "_machine/seed_images.py", "_machine/xml_document.py", "_untrusted.py"}
 TRIED = {
     "_job/claims.py", "_disk/base.py", "_disk/references.py", "_disk/import_record.py", "_disk/qemu_img.py", "_disk/web.py", "_machine/records.py",
     "_disk/oci.py", "_machine/health.py",

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def disk_pools(tmp_path: t.Any) -> t.Iterator[dict[str, str]]:
         (tmp_path / name).mkdir()
     yield paths
     for path in paths.values():
-        filesystem.remove_tree(path)
+        file_trees.remove_tree(path)
 
 
 @pytest.fixture

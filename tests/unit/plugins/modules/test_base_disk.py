@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, repair
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io, file_trees, repair
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.references import name_of
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.modules import base_disk
@@ -70,7 +70,7 @@ def test_one_that_cannot_be_mended_keeps_no_other_from_it(
     store = Store(disk_pools["one"], pool="one")
     bases = [put_base(store, text.ljust(4096, b"\0"), refer=[name_of("default", text.decode(), "1")]) for text in (b"a", b"b", b"c")]
     for base in bases:
-        filesystem.remove_file(base.chunks_path)
+        file_io.remove_file(base.chunks_path)
     whole = repair._complete
 
     def complete(stores: t.Any, store: t.Any, sha256: str, *rest: t.Any) -> None:
@@ -89,9 +89,9 @@ def test_a_child_whose_parent_is_mended_later_gives_no_warning(run: Run, disk_po
     store = Store(disk_pools["one"], pool="one")
     parent = put_base(store, refer=[name_of("default", "a", "1")])
     child = put_base(store, b"child".ljust(4096, b"\0"), parent=parent.sha256, refer=[name_of("default", "b", "1")])
-    filesystem.remove_file(parent.chunks_path)
+    file_io.remove_file(parent.chunks_path)
     told = run(pool="one", bases=[child.sha256, parent.sha256], state="repaired")
     assert len(told["actions"]) == 1 and warnings == []
-    filesystem.remove_tree(parent.directory)
+    file_trees.remove_tree(parent.directory)
     told = run(pool="one", bases=[], state="repaired")
     assert not told["changed"] and "its parent" in warnings[0]

@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, holds
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees, holds
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.modules import host_claim
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._disk.conftest import put_base
@@ -73,7 +73,7 @@ def base(tmp_path: t.Any) -> t.Iterator[tuple[Store, str]]:
     (tmp_path / "one").mkdir()
     store = Store(str(tmp_path / "one"), pool="one")
     yield store, put_base(store).sha256
-    filesystem.remove_tree(store.pool_path)
+    file_trees.remove_tree(store.pool_path)
 
 
 def test_bases_are_held_and_given_back(run: t.Any, base: tuple[Store, str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import draining, libvirt_host
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.draining import Drained
-from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machine
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine import Machine
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
 from ansible_collections.basecast.fleet.plugins.modules import machine_drain
 

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkHasher
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import FORMAT, Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import CHUNK_BYTES, Store
 
@@ -114,7 +114,7 @@ def pools(tmp_path: t.Any) -> t.Iterator[dict[str, Store]]:
         stores[name] = Store(str(path), pool=name)
     yield stores
     for store in stores.values():
-        filesystem.remove_tree(store.pool_path)
+        file_trees.remove_tree(store.pool_path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io, file_trees, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.glance import Glance
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import pool_contents
@@ -21,8 +21,8 @@ def test_a_look_at_a_pool_reads_each_file_once(store: Store, monkeypatch: pytest
         base = put_base(store, b"%d" % number, "qcow2", parent, refer=[owner])
         parent = base.sha256
         chain.append(parent)
-    read, files = filesystem.read_file, []
-    monkeypatch.setattr(filesystem, "read_file", lambda path, *rest: files.append(path) or read(path, *rest))
+    read, files = file_io.read_file, []
+    monkeypatch.setattr(file_io, "read_file", lambda path, *rest: files.append(path) or read(path, *rest))
     seen = pool_contents(store, (), False, {}, "default")
     assert {base["sha256"] for base in seen["bases"]} == set(chain)
     assert len(files) == len(set(files)) > 8
@@ -32,5 +32,5 @@ def test_it_tells_what_the_store_tells(store: Store) -> None:
     base = put_base(store, refer=[references.pin_of("p")])
     glance = Glance(store)
     assert glance.bases() == store.bases() == [base] and glance.references(base.sha256) == [references.pin_of("p")]
-    filesystem.remove_tree(base.directory)
+    file_trees.remove_tree(base.directory)
     assert glance.bases() == [] and store.bases() == [], "what is not there any more is not listed"

@@ -12,7 +12,14 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, import_record, importer, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    attributes,
+    file_trees,
+    import_record,
+    references,
+    sparse_copy,
+    transfer,
+)
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import (
     BaseMissing,
     DamagedImage,
@@ -73,7 +80,7 @@ def test_a_raw_file_is_stored_as_it_is(run: Run, image: t.Any, store: Store) -> 
 
 def test_the_second_import_reads_nothing(run: Run, image: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run(src=image, name="debian", version="12")
-    monkeypatch.setattr(filesystem, "read_all", lambda *_arguments: pytest.fail("the file was read again"))
+    monkeypatch.setattr(sparse_copy, "read_all", lambda *_arguments: pytest.fail("the file was read again"))
     for check_mode in (False, True):
         again = run(check_mode, src=image, name="debian", version="12")
         assert not again.changed
@@ -266,7 +273,7 @@ def test_hard_link_only_when_asked(run: Run, image: t.Any, tmp_path: t.Any) -> N
     linked = run(src=other, method="hard_link").base
     assert linked is not None
     assert os.stat(linked.path).st_ino == os.stat(other).st_ino
-    filesystem.set_immutable(str(other), False)
+    attributes.set_immutable(str(other), False)
 
 
 def test_adoption(run: Run, image: t.Any, tmp_path: t.Any, store: Store) -> None:
@@ -279,7 +286,7 @@ def test_adoption(run: Run, image: t.Any, tmp_path: t.Any, store: Store) -> None
     assert store.ids() == store.referred_ids() == leftovers(store) == []
     original = run(src=image, pool="two").base
     assert original is not None
-    filesystem.remove_tree(os.path.dirname(original.directory))
+    file_trees.remove_tree(os.path.dirname(original.directory))
     record = {**original.metadata, "imported_at": "2020-01-01T00:00:00Z"}
     adopted = run(src=image, sha256=digest(image), adopt=True, metadata=record)
     assert adopted.base is not None
@@ -290,7 +297,7 @@ def test_a_full_disk_leaves_nothing(run: Run, image: t.Any, store: Store, monkey
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(filesystem, "write_at", full)
+    monkeypatch.setattr(sparse_copy, "write_at", full)
     with pytest.raises(NoSpace):
         run(src=image)
     assert store.ids() == store.referred_ids() == leftovers(store) == []
@@ -300,7 +307,7 @@ def test_a_failure_while_publishing_leaves_nothing(run: Run, image: t.Any, store
     def full(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importer.filesystem, "protect", full)
+    monkeypatch.setattr(attributes, "protect", full)
     with pytest.raises(NoSpace):
         run(src=image, consume=True)
     assert store.ids() == store.referred_ids() == leftovers(store) == []

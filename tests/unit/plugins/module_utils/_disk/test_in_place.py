@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import hash_file
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, in_use, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import in_use, sparse_copy, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DiskBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.in_place import put_right
@@ -87,7 +87,7 @@ def test_interrupted_it_counts_for_nobody(pools: Pools, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="No space left"):
-        broken.setattr(filesystem, "write_at", full)
+        broken.setattr(sparse_copy, "write_at", full)
         mend(pools["one"], base, sound)
     assert pools["one"].find(base.sha256) is None
     assert mend(pools["one"], base, sound)

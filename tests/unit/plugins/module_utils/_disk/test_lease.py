@@ -17,7 +17,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, in_use, lease, lock, removal
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io, filesystem, in_use, lease, lock, removal
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import LockLost, StoreBusy, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
@@ -32,7 +32,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def foreign(path: pathlib.Path, host: str = "kvm2", pid: int = 1, boot: str = "b", age_s: float = 0.0) -> None:
-    path.write_bytes(filesystem.json_bytes({"host": host, "boot": boot, "pid": pid, "token": "t", "beat": 3}))
+    path.write_bytes(file_io.json_bytes({"host": host, "boot": boot, "pid": pid, "token": "t", "beat": 3}))
     os.utime(path, (time.time() - age_s,) * 2)
 
 
@@ -222,7 +222,7 @@ def test_a_host_that_stood_still_removes_nothing(store: Store, monkeypatch: pyte
 @pytest.mark.parametrize("name", ["kvm1", "a/../../b", "\x1b[2J", "x" * 64, "ü"])
 def test_names_of_files_are_names_whatever_the_host_is_called(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", filesystem.unique())
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}", file_io.unique())
 
 
 @pytest.mark.parametrize("place", ["bases/.lock", "bases/.partial/x/lock", "machines/shop/.lock"])

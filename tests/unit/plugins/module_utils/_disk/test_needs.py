@@ -10,7 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, needs
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, needs
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.needs import Needs, Unknown, parents_of
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 
@@ -108,7 +108,7 @@ def test_other_names_of_the_file_count(store: Store, tmp_path: pathlib.Path) -> 
     base = put_base(store)
     found = Needs()
     os.symlink(base.path, tmp_path / "link")
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.link(base.path, tmp_path / "hard")
     for number, name in enumerate([str(tmp_path / "link"), str(tmp_path / "hard"), f"/other/mount/bases/{base.sha256}/disk"]):
         found.add(put(tmp_path / f"{number}.qcow2", qcow2(backing=name, backing_format="raw")), name)

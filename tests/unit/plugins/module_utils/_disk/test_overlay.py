@@ -10,7 +10,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, new_disks, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io, layout, new_disks, sparse_copy, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decisions import Wish
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import BaseMissing, DiskBusy, DiskConflict, NoSpace, UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
@@ -56,7 +56,7 @@ def test_one_is_made_by_qemu_img_and_the_rest_are_the_same_file(present: Present
     results = present(*(wish(base.sha256, f"web-{n}", size_bytes=GIB) for n in range(20)), wish(base.sha256, "big", size_bytes=2 * GIB))
     assert qemu_runner.commands() == ["create", "create"]
     assert {result["action"] for result in results} == {"created"}
-    contents = {filesystem.read_file(result["path"]) for result in results[:20]}
+    contents = {file_io.read_file(result["path"]) for result in results[:20]}
     assert contents == {qcow2(GIB, backing=f"../../../bases/{base.sha256}/disk", backing_format="raw")}
     assert all(os.stat(result["path"]).st_mode & 0o777 == 0o600 for result in results)
     assert os.stat(os.path.dirname(results[0]["path"])).st_mode & 0o777 == 0o711
@@ -167,7 +167,7 @@ def test_copies(present: Present, store: Store, qemu_runner: FakeQemu) -> None:
     (result,) = present(wish(base.sha256, differencing=False))
     assert result["path"].endswith("root.raw")
     assert (result["image_format"], result["backing"]) == ("raw", None)
-    assert filesystem.read_file(result["path"]) == filesystem.read_file(base.path)
+    assert file_io.read_file(result["path"]) == file_io.read_file(base.path)
     assert present(wish(base.sha256, differencing=False))[0]["action"] == "none"
     with pytest.raises(DiskConflict, match="a copy of the base disk"):
         present(wish(base.sha256))
@@ -186,7 +186,7 @@ def test_copies_are_made_side_by_side(present: Present, store: Store, monkeypatc
 
     monkeypatch.setattr(transfer, "copy_file", together)
     results = present(wish(base.sha256, "a", differencing=False), wish(base.sha256, "b", differencing=False))
-    assert {filesystem.read_file(result["path"]) for result in results} == {filesystem.read_file(base.path)}
+    assert {file_io.read_file(result["path"]) for result in results} == {file_io.read_file(base.path)}
 
 
 def test_a_copy_that_fails_leaves_none_of_the_others(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_a_copy_of_a_child_is_flattened(present: Present, store: Store, qemu_run
 
 def test_reflink_where_the_file_system_cannot(present: Present, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     base = put_base(store)
-    monkeypatch.setattr(filesystem, "clone", lambda *_arguments: False)
+    monkeypatch.setattr(sparse_copy, "clone", lambda *_arguments: False)
     with pytest.raises(FleetError, match="file system") as error:
         present(wish(base.sha256, backend="reflink"))
     assert error.value.fields["kind"] == "no_reflink"
@@ -277,7 +277,7 @@ def test_disks_in_a_half_made_clone_are_a_machine_s(present: Present, store: Sto
     directory = layout.machine_directory(store.pool_path, "shop", "web-1")
     os.makedirs(directory)
     note = {"format": 1, "source": "web-7", "complete": complete}
-    filesystem.replace_file(layout.clone_path(directory), filesystem.json_bytes(note), 0o644)
+    file_io.replace_file(layout.clone_path(directory), file_io.json_bytes(note), 0o644)
     present(wish(put_base(store).sha256), check_mode=True)
     assert os.path.exists(layout.clone_path(directory))
     present(wish(put_base(store).sha256))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import CHUNK_BYTES
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, references, transfer
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, file_io, file_trees, layout, references, transfer
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.repair import repair, resumable
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
@@ -28,7 +28,7 @@ LOST = ["disk missing", "disk a link", "disk cut", "all missing", "a file", "a l
 
 def flip(base: Base) -> None:
     """A bit that the storage lost; size, record and chunk list are as they were."""
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     with open(base.path, "r+b") as file:
         file.seek(100)
         file.write(b"!")
@@ -168,7 +168,7 @@ def test_children_wait_for_their_parent_and_are_kept(pools: Pools, name: str) ->
 
 def test_a_parent_that_is_gone_comes_from_another_pool(pools: Pools) -> None:
     parent, child, _grand = family(pools["one"])
-    filesystem.remove_tree(parent.directory)
+    file_trees.remove_tree(parent.directory)
     assert repair(pools, "one", child.sha256, False).action == "waits"
     put_base(pools["two"])
     predicted = repair(pools, "one", child.sha256, True)
@@ -181,7 +181,7 @@ def test_a_parent_that_is_gone_comes_from_another_pool(pools: Pools) -> None:
 @pytest.mark.parametrize("name", FROM_THE_DISK)
 def test_a_child_of_a_lost_parent_gets_its_own_files_back(pools: Pools, name: str) -> None:
     parent, child, _grand = family(pools["one"])
-    filesystem.remove_tree(parent.directory)
+    file_trees.remove_tree(parent.directory)
     DAMAGES[name][0](child)
     assert repair(pools, "one", child.sha256, False).action == "completed"
     assert repair(pools, "one", child.sha256, False).action == "waits"
@@ -190,7 +190,7 @@ def test_a_child_of_a_lost_parent_gets_its_own_files_back(pools: Pools, name: st
 
 def test_a_child_of_a_lost_parent_is_read_itself(pools: Pools) -> None:
     parent, child, grand = family(pools["one"])
-    filesystem.remove_tree(parent.directory)
+    file_trees.remove_tree(parent.directory)
     flip(child)
     assert repair(pools, "one", child.sha256, False).action == "set_aside"
     assert repair(pools, "one", grand.sha256, False).action == "waits"
@@ -199,23 +199,23 @@ def test_a_child_of_a_lost_parent_is_read_itself(pools: Pools) -> None:
 def test_a_disk_that_is_exchanged_meanwhile_is_not_taken(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
     base = put_base(pools["one"])
     DAMAGES["chunks missing"][0](base)
-    protect = filesystem.protect
+    protect = attributes.protect
 
     def exchange(path: str) -> None:
-        filesystem.set_immutable(path, False)
+        attributes.set_immutable(path, False)
         os.rename(path, f"{path}.old")
-        filesystem.write_file(path, b"other", 0o644)
+        file_io.write_file(path, b"other", 0o644)
         protect(path)
 
-    monkeypatch.setattr(filesystem, "protect", exchange)
+    monkeypatch.setattr(attributes, "protect", exchange)
     with pytest.raises(FleetError, match="was changed while it was mended; end what writes to it"):
         repair(pools, "one", base.sha256, False)
 
 
 def test_parents_in_a_loop_cannot_be_mended(pools: Pools) -> None:
     parent, child, _grand = family(pools["one"])
-    record = filesystem.json_bytes({**parent.metadata, "parent": child.sha256})
-    filesystem.replace_file(os.path.join(parent.directory, "base.json"), record, 0o644)
+    record = file_io.json_bytes({**parent.metadata, "parent": child.sha256})
+    file_io.replace_file(os.path.join(parent.directory, "base.json"), record, 0o644)
     DAMAGES["chunks missing"][0](child)
     with pytest.raises(FleetError, match="is still not usable: its chain of parents is a loop; remove it, or import it again"):
         repair(pools, "one", child.sha256, False)

@@ -13,7 +13,7 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import fetching, filesystem, transfer, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import fetching, file_io, transfer, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import NoSpace
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import DIRECTORY, Room, checked_percent
@@ -160,7 +160,7 @@ def test_a_writer_that_cannot_remove_its_note_promises_nothing(
     partial = Store(pool).partial(SHA)
     partial.promise(40 * MIB)
     with monkeypatch.context() as broken:
-        broken.setattr(filesystem, "remove_file", lambda path: os.rmdir("/dev/null"))
+        broken.setattr(file_io, "remove_file", lambda path: os.rmdir("/dev/null"))
         with pytest.raises(NotADirectoryError):
             partial.close()
     assert Room(pool).free_bytes() == 50 * MIB

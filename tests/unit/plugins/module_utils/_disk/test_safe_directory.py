@@ -12,7 +12,7 @@ import stat
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.safe_directory import SafeDirectory
 
@@ -87,7 +87,7 @@ def test_two_hosts_never_write_one_temporary_file(write: str, tmp_path: t.Any, m
     monkeypatch.setattr(os, "open", noted)
     for _host in range(2):
         if write == "by its path":
-            filesystem.replace_file(str(tmp_path / "x"), b"mine", 0o600)
+            file_io.replace_file(str(tmp_path / "x"), b"mine", 0o600)
         else:
             with SafeDirectory.open(str(tmp_path)) as directory:
                 directory.replace("x", b"mine", 0o600)

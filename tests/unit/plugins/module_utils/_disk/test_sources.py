@@ -15,7 +15,7 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, sources, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, file_io, sources, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import UnsafePath
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.sources import DefinitionUnread, Rules, SourceRefused, checked_rules
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
@@ -122,7 +122,7 @@ def test_a_bind_mount_is_no_way_around(tree: pathlib.Path, pools: dict[str, Stor
 
 def test_a_source_that_was_hard_linked_stays_a_source(tree: pathlib.Path, pools: dict[str, Store]) -> None:
     disk = os.path.join(pools["one"].base_directory(pools["one"].ids()[0]), "disk")
-    filesystem.set_immutable(disk, False)
+    attributes.set_immutable(disk, False)
     os.link(disk, tree / "one" / "own.raw")
     assert check(tree / "one" / "own.raw", pools)
 
@@ -358,7 +358,7 @@ def test_what_is_no_file_is_not_even_opened(
     with pytest.raises(SourceRefused):
         opened("/dev/null", pools)
     with pytest.raises(UnsafePath):
-        filesystem.open_regular(str(path))
+        file_io.open_regular(str(path))
     assert all(how & os.O_PATH for how in flags)
 
 

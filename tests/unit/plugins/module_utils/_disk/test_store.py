@@ -13,6 +13,9 @@ import typing as t
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._base_format.chunk_list import ChunkList, FileBytes
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    attributes,
+    file_io,
+    file_trees,
     filesystem,
     in_use,
     lock,
@@ -38,7 +41,7 @@ def test_a_published_base_is_found_and_read_only(store: Store) -> None:
     assert os.stat(base.path).st_mode & 0o777 == 0o444
     assert os.stat(base.directory).st_mode & 0o777 == 0o711
     assert sorted(os.listdir(base.directory)) == ["base.json", "chunks", "disk"]
-    assert filesystem.read_file(base.chunks_path) == chunks_of(DATA)
+    assert file_io.read_file(base.chunks_path) == chunks_of(DATA)
     assert store.partials() == []
 
 
@@ -46,7 +49,7 @@ def test_a_base_is_immutable_where_the_file_system_can(store: Store) -> None:
     base = put_base(store, DATA)
     if not filesystem.describe(store.pool_path).immutable:
         pytest.skip("the file system of the test directory has no immutable attribute")
-    assert filesystem.is_immutable(base.path)
+    assert attributes.is_immutable(base.path)
     with pytest.raises(PermissionError), open(base.path, "r+b"):
         pass
     store.remove(base.sha256)
@@ -71,7 +74,7 @@ def test_a_base_that_came_over_the_network_is_published_with_its_list_from_a_fil
         place.write(offset, raw[offset : offset + 10])
     base = partial.publish(metadata, ChunkList(place).serialised)
     assert sorted(os.listdir(base.directory)) == ["base.json", "chunks", "disk"]
-    assert filesystem.read_file(base.chunks_path) == raw
+    assert file_io.read_file(base.chunks_path) == raw
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_what_does_not_fit_is_not_published(store: Store, change: dict[str, t.An
 
 def test_a_damaged_base_makes_way_for_a_whole_one(store: Store) -> None:
     base = put_base(store, DATA)
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.chmod(base.path, 0o600)
     os.truncate(base.path, 10)
     assert store.find(base.sha256) is None
@@ -162,7 +165,7 @@ def test_a_disk_that_a_crash_left_immutable_can_be_continued(store: Store) -> No
     partial = store.partial("a" * 64)
     with open(partial.disk, "wb") as file:
         file.write(b"x")
-    if not filesystem.set_immutable(partial.disk, True):
+    if not attributes.set_immutable(partial.disk, True):
         pytest.skip("the file system of the test directory has no immutable attribute")
     partial.close()
     with store.partial("a" * 64) as again, open(again.disk, "wb") as file:
@@ -234,7 +237,7 @@ def test_links_in_the_store_are_refused(store: Store, tmp_path: t.Any) -> None:
         store.prepare()
     os.unlink(store.directory)
     base = put_base(store, DATA)
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.unlink(base.path)
     os.symlink("/etc/shadow", base.path)
     assert store.find(base.sha256) is None
@@ -321,7 +324,7 @@ def test_what_was_planted_as_a_lock_is_not_written_to(store: Store, victim: path
 def test_what_was_planted_in_a_store_hides_nothing(store: Store, victim: pathlib.Path, place: str, kind: str) -> None:
     base = put_base(store, DATA)
     path = os.path.join(store.directory, place)
-    filesystem.remove_tree_or_file(path)
+    file_trees.remove_tree_or_file(path)
     PLANTED[kind](path, victim)
     assert [one["sha256"] for one in survey({store.pool: store})["pools"][store.pool]["bases"]] == [base.sha256]
     assert (staging.places(store), uploads.places(store)) == ([], [])
@@ -334,7 +337,7 @@ def test_a_directory_in_place_of_a_record_goes(store: Store, record: str) -> Non
     base = put_base(store, DATA)
     path = os.path.join(store.directory, record, base.sha256)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    filesystem.remove_file(path)
+    file_io.remove_file(path)
     os.makedirs(os.path.join(path, "more"))
     verification.remember(store.record_path(base.sha256), base.path)
     assert store.find(base.sha256, changed=False) is not None

@@ -12,7 +12,7 @@ import shutil
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, references
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, file_io, file_trees, references
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.survey import survey
@@ -25,7 +25,7 @@ Damage = t.Callable[[Base], object]
 def write(name: str, data: bytes) -> Damage:
     def damage(base: Base) -> None:
         path = os.path.join(base.directory, name)
-        filesystem.remove_tree_or_file(path)
+        file_trees.remove_tree_or_file(path)
         with open(path, "wb") as file:
             file.write(data)
 
@@ -37,7 +37,7 @@ def change(**fields: t.Any) -> Damage:
 
 
 def drop(name: str) -> Damage:
-    return lambda base: filesystem.remove_tree_or_file(os.path.join(base.directory, name))
+    return lambda base: file_trees.remove_tree_or_file(os.path.join(base.directory, name))
 
 
 def link(name: str) -> Damage:
@@ -49,12 +49,12 @@ def link(name: str) -> Damage:
 
 
 def link_whole(base: Base) -> None:
-    filesystem.remove_tree(base.directory)
+    file_trees.remove_tree(base.directory)
     os.symlink("/etc", base.directory)
 
 
 def cut(base: Base) -> None:
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.truncate(base.path, 10)
 
 
@@ -99,8 +99,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "chunks a link": (link("chunks"), "chunks is not a regular file"),
     "chunks cut": (write("chunks", b"BCCHUNK1"), "chunks has 8 bytes instead of 56"),
     "chunks too long": (write("chunks", b"x" * 1000), "chunks has 1000 bytes"),
-    "all missing": (lambda base: (filesystem.remove_tree(base.directory), os.mkdir(base.directory)), "base.json is missing"),
-    "a file": (lambda base: (filesystem.remove_tree(base.directory), open(base.directory, "wb").close()), "is a symbolic link or a file"),
+    "all missing": (lambda base: (file_trees.remove_tree(base.directory), os.mkdir(base.directory)), "base.json is missing"),
+    "a file": (lambda base: (file_trees.remove_tree(base.directory), open(base.directory, "wb").close()), "is a symbolic link or a file"),
     "a link": (link_whole, "is a symbolic link or a file"),
 }
 
@@ -240,15 +240,15 @@ def family(store: Store) -> tuple[Base, Base]:
         child = put_base(store, parent=parent.sha256)
         if child.sha256 < parent.sha256:
             return parent, child
-        filesystem.remove_tree(child.directory)
-        filesystem.remove_tree(parent.directory)
+        file_trees.remove_tree(child.directory)
+        file_trees.remove_tree(parent.directory)
     raise AssertionError("no digest comes before another")
 
 
 def test_a_parent_that_was_touched_and_is_right_harms_no_child(tmp_path: t.Any) -> None:
     store = Store(str(tmp_path), pool="one")
     parent, child = family(store)
-    filesystem.set_immutable(parent.path, False)
+    attributes.set_immutable(parent.path, False)
     os.utime(parent.path, ns=(1, 1))
     assert {one["sha256"] for one in looked_at(store, verify=False)["damaged"]} == {parent.sha256, child.sha256}
     found = looked_at(store)
@@ -260,7 +260,7 @@ def test_a_parent_that_was_touched_and_is_right_harms_no_child(tmp_path: t.Any) 
 def test_a_base_says_which_parent_it_waits_for(tmp_path: t.Any, verify: bool) -> None:
     store = Store(str(tmp_path), pool="one")
     parent, child = family(store)
-    filesystem.remove_tree(parent.directory)
+    file_trees.remove_tree(parent.directory)
     (told,) = looked_at(store, verify)["damaged"]
     assert (told["sha256"], told["parent"]) == (child.sha256, parent.sha256)
 
@@ -268,8 +268,8 @@ def test_a_base_says_which_parent_it_waits_for(tmp_path: t.Any, verify: bool) ->
 def test_a_damaged_child_of_a_lost_parent_is_damaged_itself(tmp_path: t.Any) -> None:
     store = Store(str(tmp_path), pool="one")
     parent, child = family(store)
-    filesystem.remove_tree(parent.directory)
-    filesystem.set_immutable(child.path, False)
+    file_trees.remove_tree(parent.directory)
+    attributes.set_immutable(child.path, False)
     with open(child.path, "r+b") as file:
         file.seek(4000)
         file.write(b"!")
@@ -283,7 +283,7 @@ def test_disks_on_children_of_a_damaged_base_are_named(tmp_path: t.Any) -> None:
     disk = tmp_path / "machines" / "shop" / "web-1" / "root.qcow2"
     disk.parent.mkdir(parents=True)
     disk.write_bytes(qcow2(backing=child.path, backing_format="qcow2"))
-    filesystem.remove_file(parent.chunks_path)
+    file_io.remove_file(parent.chunks_path)
     told = {one["sha256"]: one["users"] for one in looked_at(store)["damaged"]}
     assert told == {parent.sha256: [str(disk)], child.sha256: [str(disk)]}
 
@@ -293,8 +293,8 @@ def test_many_damaged_bases_are_read_once(store: Store, monkeypatch: pytest.Monk
     for base in bases:
         drop("chunks")(base)
     read: list[str] = []
-    real = filesystem.read_value
-    monkeypatch.setattr(filesystem, "read_value", lambda path, *rest: read.append(path) or real(path, *rest))
+    real = file_io.read_value
+    monkeypatch.setattr(file_io, "read_value", lambda path, *rest: read.append(path) or real(path, *rest))
     assert len(survey({"one": store})["pools"]["one"]["damaged"]) == len(bases)
     # A pass over the store for each of them would be a hundred and more.
     assert len(read) <= 3 * len(bases)

@@ -10,8 +10,9 @@ import time
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk import (
+    attributes,
     capacity,
-    filesystem,
+    file_io,
     layout,
     ownership,
     references,
@@ -151,7 +152,7 @@ def test_survey_and_verification(pools: dict[str, Store]) -> None:
     assert found["one"]["bases"][0]["users"] == [user]
     assert found["one"]["bases"][0]["damaged"] is False
     assert found["two"]["bases"] == []
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.chmod(base.path, 0o600)
     before = os.stat(base.path)
     with open(base.path, "r+b") as file:
@@ -197,7 +198,7 @@ def test_a_tenant_is_told_of_its_own(pools: dict[str, Store]) -> None:
     base = put_base(pools["one"], refer=names)
     user = put_disk(pools["one"], "web-1", f"../../../bases/{base.sha256}/disk")
     owner = layout.owner_path(pools["one"].pool_path, "shop")
-    filesystem.replace_file(owner, filesystem.json_bytes({"format": 1, "tenant": "blue"}), 0o644)
+    file_io.replace_file(owner, file_io.json_bytes({"format": 1, "tenant": "blue"}), 0o644)
     (red,), (blue,), (everybody,) = (survey.survey(pools, tenant=tenant)["pools"]["one"]["bases"] for tenant in ("red", "blue", None))
     assert (red["tenants"], red["users"]) == (["red"], [])
     assert (blue["names"], blue["users"]) == ([{"tenant": "blue", "name": "b", "version": "1"}], [user])

@@ -8,7 +8,7 @@ import os
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, survey, transfer, verification
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import attributes, survey, transfer, verification
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.base import Base
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import WrongDigest
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
@@ -19,7 +19,7 @@ DATA = b"content".ljust(300 * 1024, b"\0")
 
 def write_to(base: Base, data: bytes, keep_time: bool = False) -> None:
     before = os.stat(base.path)
-    filesystem.set_immutable(base.path, False)
+    attributes.set_immutable(base.path, False)
     os.chmod(base.path, 0o600)
     with open(base.path, "r+b") as file:
         file.write(data)

@@ -12,7 +12,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_options import disk_arguments
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.store import Store
 from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases
@@ -105,8 +105,8 @@ class Site:
 def site(tmp_path: t.Any) -> t.Iterator[Site]:
     found = Site(str(tmp_path))
     yield found
-    filesystem.remove_tree(str(tmp_path / "one"))
-    filesystem.remove_tree(str(tmp_path / "two"))
+    file_trees.remove_tree(str(tmp_path / "one"))
+    file_trees.remove_tree(str(tmp_path / "two"))
 
 
 def give_device(site: Site) -> None:

@@ -9,7 +9,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees
 from ansible_collections.basecast.fleet.plugins.module_utils._job.bases import Bases, node_of, teller
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import control_socket
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.run_directory import RunDirectory
@@ -60,7 +60,7 @@ def test_only_a_failure_that_lasts_counts(node: t.Any, limit_s: float, site: Sit
 
 def test_a_damaged_base_is_not_here_and_told(site: Site) -> None:
     base = put_base(site.stores["one"])
-    filesystem.remove_tree_or_file(os.path.join(base.directory, "chunks"))
+    file_trees.remove_tree_or_file(os.path.join(base.directory, "chunks"))
     bases = Bases(site.stores, [base.sha256], "run-1", lambda: None)
     bases.look(0.0, 0.0)
     bases.look(15.0, 0.0)

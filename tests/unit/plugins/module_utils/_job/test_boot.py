@@ -10,7 +10,7 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_io
 from ansible_collections.basecast.fleet.plugins.module_utils._job import boot as boot_module
 from ansible_collections.basecast.fleet.plugins.module_utils._job import steps
 from ansible_collections.basecast.fleet.plugins.module_utils._job.boot import Boot
@@ -93,7 +93,7 @@ def test_reports_are_awaited_over_a_restart(site: Site) -> None:
     came_up = boot.await_reports(wishes, lambda found: None)
     timer.join()
     assert not came_up.failed and came_up.values["m-1"].report["hostname"] == "m-1" and left[0] < 0
-    filesystem.remove_file(os.path.join(wishes[0].directory, "report.log"))
+    file_io.remove_file(os.path.join(wishes[0].directory, "report.log"))
 
 
 def test_a_guest_without_a_word_is_silent(site: Site) -> None:

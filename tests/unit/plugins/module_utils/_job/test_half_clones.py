@@ -107,12 +107,12 @@ def test_its_notes_go_last(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     domain, directories = half_clone(site)
     notes = [layout.clone_path(path) for path in directories]
     gone: list[str] = []
-    remove = half_clones.filesystem.remove_file
+    remove = half_clones.file_io.remove_file
 
     def note_and_remove(path: str) -> object:
         gone.append(path)
         return remove(path)
 
-    monkeypatch.setattr(half_clones.filesystem, "remove_file", note_and_remove)
+    monkeypatch.setattr(half_clones.file_io, "remove_file", note_and_remove)
     half_clones.end(None, directories)
     assert gone[-2:] == notes and len(gone) == 4 and len(domain.mirrors) == 2

@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, holds, last_use, references, uploads
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees, holds, last_use, references, uploads
 from ansible_collections.basecast.fleet.plugins.module_utils._job import prune
 from ansible_collections.basecast.fleet.plugins.module_utils._job.prune import Prune, Request
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain_disks import DomainDisk
@@ -117,7 +117,7 @@ def _strange_hold(fleet: Fleet, base: t.Any) -> None:
 
 
 def _pool(fleet: Fleet, _base: t.Any) -> None:
-    filesystem.remove_tree(fleet.site.pools["two"])
+    file_trees.remove_tree(fleet.site.pools["two"])
 
 
 def _damaged(fleet: Fleet, _base: t.Any) -> None:
@@ -387,4 +387,4 @@ def test_no_order_of_steps_loses_what_is_needed(steps: list[tuple[str, int]], tm
         assert all(store.find(sha256) is not None for sha256 in needed)
         if step == "prune" and choice:
             assert {sha256 for sha256 in parents if store.find(sha256) is not None} == needed
-    filesystem.remove_tree(site.directory)
+    file_trees.remove_tree(site.directory)

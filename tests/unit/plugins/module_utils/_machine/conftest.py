@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import typing as t
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
+from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import Card, Disk, MachineWish
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import DiskWork, LibvirtError, NetworkXml
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machine import Machine
+from ansible_collections.basecast.fleet.plugins.module_utils._machine.machines import Machines
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.owner import Owner
+
+TOKEN = "0123456789abcdef"
 
 CAPABILITIES = """<capabilities><guest><arch name='x86_64'>
   <machine canonical='pc-i440fx-7.2'>pc</machine><machine canonical='pc-q35-7.2'>q35</machine>
@@ -342,3 +349,60 @@ def run_command() -> t.Callable[[list[str]], tuple[int, str, str]]:
         return done.returncode, done.stdout, done.stderr
 
     return run
+
+
+@pytest.fixture
+def machines(host: t.Any) -> t.Callable[..., Machines]:
+    """A new look at the host, as every call of the module takes it."""
+    return lambda **options: Machines(host, **{"clock": host.clock, "sleep": host.sleep, **options})
+
+
+def seeded(wish: MachineWish, hostname: str | None = None, token: str | None = TOKEN) -> MachineWish:
+    """The wish with a seed (of which only the record matters here)."""
+    record: dict[str, t.Any] = {
+        "digest": "d" * 64,
+        "token": token,
+        "hostname": hostname or wish.owner.machine,
+        "instance_id": "i",
+        "outline": {},
+    }
+    for name, content in (("seed.json", json.dumps(record)), ("seed.iso", "")):
+        with open(os.path.join(wish.directory, name), "w", encoding="utf-8") as file:
+            file.write(content)
+    return replace(wish, seed=os.path.join(wish.directory, "seed.iso"))
+
+
+def say(wish: MachineWish, **changes: t.Any) -> None:
+    report = {"token": TOKEN, "hostname": wish.owner.machine, "instance_id": "i", "status": "done", "addresses": []}
+    with open(wish.report, "a", encoding="utf-8") as file:
+        file.write("BASECAST-REPORT " + json.dumps({**report, **changes}) + "\n")
+
+
+def only(found: t.Sequence[Machine]) -> Machine:
+    assert len(found) == 1
+    return found[0]
+
+
+def refused(host: t.Any, machines: t.Any, wishes: t.Sequence[MachineWish], message: str) -> None:
+    known = [domain.xml() for domain in host.known]
+    with pytest.raises(FleetError, match=message):
+        machines().ensure(wishes, start=True)
+    assert [domain.xml() for domain in host.known] == known
+
+
+def plant(path: str, kind: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        os.symlink("/etc/passwd", path)
+    elif kind == "dangling link":
+        os.symlink("/etc/basecast-planted", path)
+    elif kind == "hard link":
+        other = path + ".other"
+        with open(other, "w", encoding="utf-8"):
+            pass
+        os.link(other, path)
+    else:
+        os.mkdir(path)

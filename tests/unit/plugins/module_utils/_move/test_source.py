@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees, layout
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DiskBusy
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.libvirt_host import PortTaken, UnsafeMove
@@ -170,7 +170,7 @@ def site(tmp_path: Path) -> t.Iterator[Site]:
     os.makedirs(found.runtime_dir, exist_ok=True)
     yield found
     for pool in ("one", "two"):
-        filesystem.remove_tree(str(tmp_path / pool))
+        file_trees.remove_tree(str(tmp_path / pool))
 
 
 def departing(site: Site) -> tuple[Host, Departure]:

@@ -191,7 +191,7 @@ def test_a_machine_that_has_come_is_named_here(known: Make, monkeypatch: pytest.
 
 def test_a_machine_whose_name_is_taken_here_stays(known: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(NetworkDns, "problems", lambda _self, owner, spec: ["It is taken."] if spec else [])
-    monkeypatch.setattr(target, "filesystem", types.SimpleNamespace(read_file=lambda _path, _largest: XML_NAMED.encode()))
+    monkeypatch.setattr(target, "file_io", types.SimpleNamespace(read_file=lambda _path, _largest: XML_NAMED.encode()))
     here = known(None, entry()._replace(phase="arriving"))
     arrival = Arrival(OWNER, "r1", "kvm1", False, True, True, "default", [], "x86_64", None, "kvm", "")
     with pytest.raises(MoveFailed, match=r"^web-1: It is taken\.$"):

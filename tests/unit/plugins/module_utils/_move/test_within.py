@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._disk import filesystem, layout, transfer, users
+from ansible_collections.basecast.fleet.plugins.module_utils._disk import file_trees, layout, transfer, users
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.room import Promise
 from ansible_collections.basecast.fleet.plugins.module_utils._errors import FleetError
 from ansible_collections.basecast.fleet.plugins.module_utils._job import half_clones
@@ -49,7 +49,7 @@ def site(tmp_path: Path) -> t.Iterator[Site]:
     os.makedirs(found.runtime_dir, exist_ok=True)
     yield found
     for pool in ("one", "two"):
-        filesystem.remove_tree(str(tmp_path / pool))
+        file_trees.remove_tree(str(tmp_path / pool))
 
 
 def host_of(site: Site) -> Host:

@@ -8,7 +8,7 @@ import json
 
 import pytest
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import MAX_PATH, MAX_PATHS, is_tellable
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import View
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.offer import View
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import messages, protocol
 
 USUAL = "kvm-0123.rack-17.example.org"

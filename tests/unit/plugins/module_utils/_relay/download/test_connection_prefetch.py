@@ -14,7 +14,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.download imp
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.chunk_picker import ChunkPicker, everything
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.download.stripes import Stripes
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.offer import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import Waker, poll
 from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import (

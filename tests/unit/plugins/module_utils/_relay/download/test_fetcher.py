@@ -22,8 +22,9 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost, RelayError, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FETCHING, LOST, ROOTED
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.offer import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.rate_limits import Limits, Throttle
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer, Session
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Session
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.channel import Channel
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.socket_stream import SocketStream
 from hypothesis import HealthCheck, given, settings

@@ -18,7 +18,6 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fa
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.files import boot_identity
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node import node as node_module
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Order
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire.transport import Address
 
@@ -445,29 +444,6 @@ def test_children_are_served_one_after_the_other_where_the_plan_says_so(fleet: t
     assert fleet.base("B", content)["bytes"] < 24 * CHUNK
     fleet.wait("B")
     assert all(fleet.holds(host, content) for host in "ABC")
-
-
-def test_a_child_that_takes_nothing_does_not_hold_the_others_up() -> None:
-    now = [0.0]
-    order = Order(lambda: now[0])
-    assert order.may_send("x")
-    order.set(["a", "b"])
-    assert order.may_send("a")
-    assert not order.may_send("b")
-    assert not order.may_send("x")
-    now[0] += 0.9
-    order.sent("a")
-    now[0] += 0.9
-    assert not order.may_send("b")
-    now[0] += 0.2
-    assert order.may_send("b")
-    assert order.may_send("a")
-    order.sent("a")
-    assert not order.may_send("b")
-    assert order.satisfied("a")
-    assert not order.satisfied("a")
-    assert order.may_send("b")
-    assert not order.may_send("x")
 
 
 def flip(path: t.Any, offset: int) -> None:

@@ -7,13 +7,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.memory import MemoryEndpoint
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PeerLost
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import FAILED, LOST
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload import session as source_module
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
-from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import CHUNK, CHUNKS, COUNT, DATA, SHA256, Parent
+from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._relay.ends import Parent
 
 
 def test_what_is_here_can_be_cancelled_too(parent: Parent) -> None:
@@ -25,25 +22,6 @@ def test_what_is_here_can_be_cancelled_too(parent: Parent) -> None:
     parent.child.send(protocol.CANCEL, 0, protocol.encode_indexes([2]))
     parent.child.send(protocol.PACE, 0)
     assert parent.child.frame(protocol.DATA)[1] == 3
-
-
-def test_what_is_being_read_is_closed_afterwards() -> None:
-    """Its descriptor may be another file's as soon as it is closed."""
-    offer = Offer("parent", SHA256)
-    told: list[str] = []
-
-    class Endpoint(MemoryEndpoint):
-        def read_into(self, offset: int, view: memoryview) -> None:
-            offer.withdraw()
-            super().read_into(offset, view)
-            told.append("read")
-
-        def close(self) -> None:
-            told.append("closed")
-
-    offer.set_parts(CHUNKS, Endpoint(len(DATA), CHUNK, DATA))
-    assert offer.load(0, memoryview(bytearray(CHUNK))) == CHUNK
-    assert told == ["read", "closed"]
 
 
 def test_a_parent_that_fails_says_so_to_a_child_that_waits(parent: Parent) -> None:
@@ -84,32 +62,3 @@ def test_a_child_that_asks_for_what_cannot_be_is_sent_away(
             parent.child.frame(protocol.DATA)
     assert parent.error is not None
     assert parent.error.message == f"child {sentence}."
-
-
-def test_what_is_on_its_way_to_all_children_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_module, "BUFFERED_BYTES", 3 * (protocol.HEADER_BYTES + CHUNK))
-    offer = Offer("parent", SHA256)
-    assert offer.buffers is None
-    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
-    buffers = offer.buffers
-    assert buffers is not None
-    taken = [buffers.take(f"child{number}", 0) for number in range(4)]
-    assert taken.pop() is None
-    for number, buffer in enumerate(taken):
-        assert buffer is not None
-        buffers.give(f"child{number}", buffer)
-    assert buffers.take("child1", 0) in taken
-    assert buffers.take("child1", 0) is None, "one child has a part of them only"
-    assert buffers.take("child2", 0) in taken
-
-
-def test_each_chunk_is_announced_once() -> None:
-    """What another run of this host announced of a partial is announced again by the node that goes on with it."""
-    offer = Offer("parent", SHA256)
-    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
-    offer.announce([3, 4])
-    offer.set_parts(CHUNKS, MemoryEndpoint(len(DATA), CHUNK, DATA))
-    offer.announce(index for index in (3, 4, 7))
-    payloads, cursor = offer.news(0)
-    assert [protocol.decode_ranges(payload, COUNT) for payload in payloads] == [[(3, 2), (7, 1)]]
-    assert offer.news(cursor)[0] == []

@@ -19,7 +19,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._relay.endpoints.fi
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.errors import PartialContent, StorageFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.node.settings import Settings
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.states import PENDING, ROOTED, WAITING
-from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.session import Offer
+from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.offer import Offer
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.upload.shared_partial import Place, SharedPartial, keep_list
 from ansible_collections.basecast.fleet.plugins.module_utils._relay.wire import protocol
 
