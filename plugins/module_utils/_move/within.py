@@ -109,7 +109,7 @@ class Within:
             raise MoveFailed(f"{owner.machine} is not on this host any more; run again.")
         if seen.told["problems"]:
             raise MoveFailed(f"{owner.machine} cannot be moved: {'; '.join(seen.told['problems'])}.")
-        state = seen.domain.power()
+        state = seen.told["state"]
         if state != RUNNING if wish.live else state not in (RUNNING, OFF):
             raise MoveFailed(f"{owner.machine} is {state}; {'a live migration needs it running' if wish.live else 'let it go on first'}.")
         for disk in seen.told["disks"] if wish.live else ():
