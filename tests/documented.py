@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The commands by which the documentation works on a fleet, and which test types them."""
+"""The commands of the documentation, and which test types them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,42 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]}
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 # A prompt, then a command up to what explains it.
-LINE = re.compile(r"^[$#] (ansible-(?:playbook|inventory|rulebook) .*?)(?:\s+# .*)?$")
+LINE = re.compile(r"^ *[$#] (.*?)(?:\s+# .*)?$")
 
-# Pages that a test types whole, and commands of others that belong where they have more company.
-WHOLE = {
-    "README.md": "tests/integration/test_first_hour.py",
-    "docs/second-day.md": "tests/integration/test_second_day.py",
-}
+# Tests that take commands from a page and type them: all of those blocks of it that have the words.
+BLOCKS = (
+    ("README.md", "# apt install", "tests/integration/test_prepare.py"),
+    ("README.md", "# make lab-up", "tests/integration/test_first_hour.py"),
+    ("docs/bench.md", "# make bench", "tests/unit/bench/test_bench.py"),
+    ("docs/examples/three-tiers/README.md", "# ", "tests/integration/test_three_tiers.py"),
+    ("docs/first-deployment.md", "$ ", "tests/integration/test_first_hour.py"),
+    ("docs/hardware.md", "$ virsh net-dumpxml", "tests/integration/test_machine.py"),
+    ("docs/lab.md", "# tests/lab/lab", "tests/integration/test_lab_program.py"),
+    ("docs/molecule.md", "$ molecule test", "tests/molecule/test_users_scenario.py"),
+    ("docs/second-day.md", "# make lab-up", "tests/integration/test_first_hour.py"),
+    ("docs/second-day.md", "$ ", "tests/integration/test_second_day.py"),
+)
+# Typed in the form that its test has room for.
 APART = {
-    "ansible-playbook -i inventory.yml basecast.fleet.prepare": "tests/integration/test_prepare.py",
-    "ansible-playbook -i inventory.yml basecast.fleet.prepare --check --diff": "tests/integration/test_prepare.py",
+    "ansible-builder build -f execution-environment.yml -t registry.example.org/basecast-ee:1": "tests/integration/test_awx.py",
     "ansible-playbook -i inventory.yml basecast.fleet.status -e basecast_hosts_file=/etc/hosts": "tests/unit/roles/test_status.py",
     "ansible-playbook configure.yml -e aap_hostname=awx.example.org -e aap_token=… -e @my-names.yml": "tests/unit/extensions/awx/test_configs.py",
     "ansible-rulebook -i inventory.yml -r basecast.fleet.scale --vars scale_vars.yml": "tests/unit/extensions/eda/test_readings.py",
+}
+# By reason. Shorten it; add to it only with a reason.
+NOT_TYPED = {
+    "it runs the tests, or what they are for, as a whole": ("make demo", "make test"),
+    "it fetches from a server that tests do without": ("ansible-galaxy collection install -r requirements.yml",),
+    "no host of the tests has SELinux": (
+        "semanage fcontext -a -t virt_image_t '/srv/pool(/.*)?'",
+        "semanage fcontext -a -t virt_content_t '/srv/pool/bases(/.*)?'",
+        "restorecon -R /srv/pool",
+    ),
+    "dig is not installed where the tests run; tests/integration/test_machine.py asks the same server": (
+        "dig +short web-1.named.internal @192.168.122.1",
+    ),
 }
 
 # Typed one after another, on one fleet, by tests/integration/test_documented_commands.py; and what a reader is to see.
@@ -68,9 +90,21 @@ WALK = (
 )  # fmt: skip
 
 
-def commands(page: str) -> list[str]:
-    """Commands of a page that work on a fleet, in their order."""
-    found = []
-    for text in re.findall(r"^```console\n(.*?)^```", PAGES[page].read_text(), re.S | re.M):
-        found += [" ".join(match[1].split()) for line in text.splitlines() if (match := LINE.match(line))]
-    return found
+def told(text: str, words: str = "") -> list[str]:
+    """The commands of a text, in their order: of those blocks that have the words."""
+    blocks = [body for language, body in BLOCK.findall(text) if language == "console" and words in body]
+    return [" ".join(match[1].split()) for body in blocks for line in body.splitlines() if (match := LINE.match(line))]
+
+
+def typed(page: str, words: str) -> list[str]:
+    """What a test has to type of a page."""
+    left = {line for lines in NOT_TYPED.values() for line in lines}
+    return [line for line in told(PAGES[page].read_text(), words) if line not in left]
+
+
+def untold(texts: dict[str, str]) -> tuple[set[str], set[str]]:
+    """Commands of pages that stand in none of the lists above, and what stands in the lists and on no page."""
+    every = {line for text in texts.values() for line in told(text)}
+    apart = {line for line, _words in WALK} | APART.keys() | {line for lines in NOT_TYPED.values() for line in lines}
+    read = {line for page, words, _test in BLOCKS for line in told(PAGES[page].read_text(), words)}
+    return every - read - apart, apart - every

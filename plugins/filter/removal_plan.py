@@ -68,7 +68,7 @@ _value:
     absent: []
     unknown: {}
     problems: []
-    text: ["Service shop (tenant default): 1 machine would be removed"]
+    text: ["Service shop (tenant default): 1 machine to be removed"]
 """
 
 import typing as t

@@ -59,7 +59,7 @@ _value:
     machines: [{machine: web-2, host: kvm1, state: removed, actions: [stopped, removed], disks: [], bytes: 0, left: [], reason: ""}]
     absent: []
     failures: []
-    text: ["Service shop: 1 of 1 machines are removed, 0.0 MiB of disks."]
+    text: ["Service shop: 1 of 1 machines are removed, 196 KiB of disks."]
 """
 
 import typing as t

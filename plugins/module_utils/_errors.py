@@ -39,7 +39,8 @@ class InvalidOption(FleetError):
     kind = "invalid_option"
 
     def __init__(self, option: str, value: t.Any, accepted: str) -> None:
-        super().__init__(f"{option}: {_repr(value)} is not accepted; {accepted}", option=option, value=value)
+        missing = f"{option}: none given; {accepted}"
+        super().__init__(missing if value is None else f"{option}: {_repr(value)} is not accepted; {accepted}", option=option, value=value)
 
 
 def _repr(value: t.Any) -> str:

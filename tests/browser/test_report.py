@@ -48,6 +48,16 @@ def test_axe_finds_nothing(browser: Browser, pages: dict[str, str], case: str, d
     browser.picture(f"{case}-{'dark' if dark else 'light'}")
 
 
+@pytest.mark.parametrize("case", ["run", "failed", "plan"])
+def test_no_table_is_cut_off_on_a_desk(browser: Browser, pages: dict[str, str], case: str) -> None:
+    browser.show(pages[case])
+    open_all(browser)
+    script = (
+        "return [...document.querySelectorAll('.table')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText);"
+    )
+    assert browser.run(script) == []
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_is_wider_than_a_phone(browser: Browser, pages: dict[str, str], case: str) -> None:
     browser.show(pages[case], width=400)
@@ -97,6 +107,7 @@ def test_500_hosts_and_5000_machines_are_usable(browser: Browser) -> None:
     )
     assert rows == [f"web-{number}" for number in range(3331, 3341)]
     assert browser.run("return document.querySelector('#all-machines [role=status]').textContent") == "1 to 10 of 10 (of 5,000)"
+    assert browser.run("return document.body.innerText.match(/\\b\\d{4,} (?:of|machines|hosts|rows)\\b/g)") is None
     assert took < 2000
     browser.picture("500-hosts-filtered")
 

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 PYTHONS = {
@@ -43,14 +45,36 @@ def core(release: str) -> Path | None:
 
 def environment(name: str, interpreter: str | Path, *packages: str) -> Path:
     """The `bin` of an environment of its own with these packages, made on first use."""
-    cache = os.environ.get("BASECAST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "basecast-fleet"
-    made = Path(cache) / name
+    made = _cache() / name
+    with _making(made) as wanted:
+        if wanted:
+            subprocess.run([interpreter, "-m", "venv", made], check=True)
+            subprocess.run([made / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True)
+    return made / "bin"
+
+
+def wheels(interpreter: str | Path, *packages: str) -> Path:
+    """A folder of these packages and of what they need, for a pip without a network; fetched on first use."""
+    pip = environment("wheels-pip", interpreter, "pip") / "pip"
+    made = _cache() / "wheels"
+    with _making(made) as wanted:
+        if wanted:
+            subprocess.run([pip, "download", "--quiet", "--disable-pip-version-check", "--dest", made, *packages], check=True)
+    return made
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("BASECAST_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "basecast-fleet")
+
+
+@contextlib.contextmanager
+def _making(made: Path) -> Iterator[bool]:
+    """Whether the folder has to be filled; other processes wait until it is."""
     made.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{made}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (made / ".complete").exists():
+        wanted = not (made / ".complete").exists()
+        if wanted:
             shutil.rmtree(made, ignore_errors=True)
-            subprocess.run([interpreter, "-m", "venv", made], check=True)
-            subprocess.run([made / "bin/pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True)
-            (made / ".complete").touch()
-    return made / "bin"
+        yield wanted
+        (made / ".complete").touch()

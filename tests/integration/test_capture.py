@@ -44,8 +44,9 @@ def lab(lab_factory: t.Callable[..., Lab]) -> Lab:
     return made
 
 
-def capture(lab: Lab, *options: str, base: str = "golden", version: str = "1", machine: str = "web-1", service: str = "shop") -> Outcome:
-    names = ["-e", f"service={service}", "-e", f"machine={machine}", "-e", f"base={base}", "-e", f"version={version}"]
+def capture(lab: Lab, *options: str, **named: str) -> Outcome:
+    wanted = {"service": "shop", "machine": "web-1", "base": "golden", "version": "1", **named}
+    names = [word for key, value in wanted.items() for word in ("-e", f"{key}={value}")]
     return Outcome(lab.playbook(["basecast.fleet.capture", *names, *options], timeout=240), lab.state / "none.json")
 
 
@@ -63,6 +64,7 @@ def chain(lab: Lab, host: str, path: str) -> list[str]:
             ({"machine": "../x"}, "machine: invalid value '../x'"),
             ({"version": ""}, "version: none given; expected a name (-e version=NAME)"),
             ({"base": "tiny"}, "tiny 1 is a base disk already"),
+            ({"disk": "data"}, "kvm1: capture the disk: disk: 'data' is not accepted"),
         ],
         1,
     ),

@@ -19,6 +19,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.integration.test_lab import wait_for
 from ansible_collections.basecast.fleet.tests.lab import Lab, LabError, _lab, _linux, _pace, slowness
 
@@ -209,6 +210,29 @@ def test_the_program_in_the_background(folder: Path) -> None:
         lab_program(folder, "down")
     assert traces.all() == []
     assert [entry.name for entry in folder.iterdir()] == [".lock"]
+
+
+# What a reader is to see, by a part of the command.
+SEEN = {"playbook": "0 base disks", "df -h": "/var/lib/libvirt/images", "controller": "kvm4 | SUCCESS", "run": "kvm2 | SUCCESS"}
+
+
+@pytest.mark.timeout(300)
+def test_the_program_is_typed_as_its_page_says(folder: Path) -> None:
+    (folder / "tests").symlink_to(_lab.CHECKOUT / "tests")
+    (folder / "disk.qcow2").write_text("a disk\n")
+    lines = typed("docs/lab.md", "# tests/lab/lab")
+    assert all(any(part in line for line in lines) for part in SEEN)
+    try:
+        for line in lines:
+            done = subprocess.run(
+                ["bash", "-ec", line.replace(" ; ", "\n")], cwd=folder, env=os.environ | {"BASECAST_LAB_DIR": str(folder)},
+                text=True, capture_output=True, timeout=120, stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            assert not [words for part, words in SEEN.items() if part in line and words not in done.stdout], f"{line}\n{done.stdout}"
+        assert lab_program(folder, "list").stdout == "no lab is running\n"
+    finally:
+        lab_program(folder, "down", "--all", check=False)
 
 
 def test_the_program_in_the_foreground(folder: Path) -> None:

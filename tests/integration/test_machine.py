@@ -11,6 +11,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.integration.variants import few
 from ansible_collections.basecast.fleet.tests.lab import Host, Lab, images
 
@@ -129,6 +130,8 @@ def test_machines_come_up_under_their_names_and_are_then_left_alone(fleet: Fleet
     # The network's own name server knows it, and so it does after a restart.
     assert [fleet.run(f"{ASK} {name}").strip() for name in ("shop-web-2", "web-2.shop.internal")] == ["192.168.122.250"] * 2
     assert fleet.run("virsh net-dumpxml --inactive default").count("<hostname>shop-web-2</hostname>") == 1
+    (listed,) = typed("docs/hardware.md", "$ virsh net-dumpxml")
+    assert fleet.run(listed).split()[2:4] == ["<hostname>shop-web-2</hostname>", "<hostname>web-2.shop.internal</hostname>"]
     fleet.run("""virsh net-update default delete dns-host "<host ip='192.168.122.250'/>" --live""")
     missing = {one["machine"]: one["dns_missing"] for one in fleet.module("machine_info", service=SERVICE)["machines"]}
     assert missing == {"app-1": [], "app-2": [], "web-1": [], "web-2": ["192.168.122.250"]}

@@ -11,6 +11,7 @@ import re
 import typing as t
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.lab import Lab
 
 
@@ -40,6 +41,17 @@ def test_prepare_makes_what_is_missing_once(fresh_lab_factory: t.Callable[..., L
     assert bare.run("stat -c %a /srv/fast/images").stdout.strip() == "711"
     again = lab.playbook(["basecast.fleet.prepare", "-e", pools])
     assert [counts(again.stdout, name)["changed"] for name in ("kvm1", "kvm2")] == [0, 0]
+
+
+@pytest.mark.timeout(120)
+def test_the_readme_prepares_a_host_by_hand(fresh_lab_factory: t.Callable[..., Lab]) -> None:
+    host = fresh_lab_factory(hosts=1, libvirt="debian").hosts["kvm1"]
+    host.run("virsh net-destroy default; virsh net-autostart default --disable")
+    # The packages are there already: that they exist is seen, and nothing is fetched.
+    host.run("""echo 'APT::Get::Simulate "true";' >/root/apt.conf""")
+    for line in typed("README.md", "# apt install"):
+        host.run(f"export APT_CONFIG=/root/apt.conf; {line}")
+    assert re.findall(r"(?:Active|Autostart):\s+(\w+)", host.run("LC_ALL=C virsh net-info default").stdout) == ["yes", "yes"]
 
 
 @pytest.mark.variant

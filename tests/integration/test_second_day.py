@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.integration.test_deploy import bases, give
 from ansible_collections.basecast.fleet.tests.lab import Lab
 from ansible_collections.basecast.fleet.tests.lab._lab import CHECKOUT
@@ -31,10 +32,6 @@ SEEN = {
 }
 
 
-def commands() -> list[str]:
-    return [line[2:] for text in re.findall(r"```console\n(.*?)```", PAGE, re.S) for line in text.splitlines() if line.startswith("$ ")]
-
-
 @pytest.mark.timeout(900)
 def test_the_second_day_goes_as_it_is_written(lab_factory: t.Callable[..., Lab], tmp_path: Path) -> None:
     lab = lab_factory(hosts=3, libvirt="debian")
@@ -42,9 +39,9 @@ def test_the_second_day_goes_as_it_is_written(lab_factory: t.Callable[..., Lab],
     (manifest,) = (text for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.S) if "# shop.yml" in text)
     (tmp_path / "shop.yml").write_text(manifest)
     (tmp_path / "inventory.yml").symlink_to(lab.inventory)
-    typed = commands()
-    assert len(typed) > 15 and all(any(part in line for line in typed) for part in SEEN)
-    for line in typed:
+    lines = typed("docs/second-day.md", "$ ")
+    assert len(lines) > 15 and all(any(part in line for line in lines) for part in SEEN)
+    for line in lines:
         done = lab.exec_in_controller(["bash", "-c", line], cwd=tmp_path, timeout=400)
         assert done.returncode == 0, f"{line}\n{done.stdout[-5000:]}{done.stderr[-1000:]}"
         text = " ".join(done.stdout.split())

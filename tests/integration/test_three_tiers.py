@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.lab._lab import CHECKOUT
 
 EXAMPLE = CHECKOUT / "docs/examples/three-tiers"
@@ -37,25 +37,20 @@ def clone(folder: Path) -> Path:
 @pytest.mark.timeout(900)
 def test_the_three_tiers_go_as_their_page_says(folder: Path) -> None:
     checkout = clone(folder)
-    lines = [
-        line[2:]
-        for text in re.findall(r"```console\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.S)
-        for line in text.splitlines()
-        if line.startswith("# ")
-    ]
+    lines = typed("docs/examples/three-tiers/README.md", "# ")
     assert len(lines) == 6
     assert lines[-1] == "make example-down"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASECAST_", "PYTHON"))}
     environment = {**inherited, "BASECAST_LAB_DIR": str(folder / "labs")}
 
-    def typed(line: str) -> str:
+    def type_(line: str) -> str:
         done = subprocess.run(["bash", "-c", line], cwd=checkout, env=environment, text=True, capture_output=True, timeout=500, check=False)
         assert done.returncode == 0, f"{line}\n{done.stdout[-6000:]}{done.stderr[-2000:]}"
         return " ".join(done.stdout.split())
 
     try:
         for number, line in enumerate(lines[:-1]):
-            said = typed(line)
+            said = type_(line)
             assert [words for words in SEEN.get(number, []) if words not in said] == [], said
     finally:
-        typed(lines[-1])
+        type_(lines[-1])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ansible_collections.basecast.fleet.tests.documented import typed
 from ansible_collections.basecast.fleet.tests.lab import Lab, images
 from ansible_collections.basecast.fleet.tests.lab._lab import CHECKOUT, make_key
 
@@ -29,20 +30,23 @@ def scenario(project: Path, public_key: str) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_users_scenario_runs_as_the_page_says(tmp_path: Path) -> None:
-    project, key, log = tmp_path / "hello role", tmp_path / "key", tmp_path / "log"
+    project, key, log, home = (tmp_path / name for name in ("hello role", "key", "log", "home"))
     make_key(key)
     scenario(project, key.with_suffix(".pub").read_text().strip())
     with Lab(hosts=1, libvirt=True) as lab:
         host = lab.hosts["kvm1"]
         host.put(images.tiny(ssh=True), f"{POOL}/images/debian-12.qcow2")
+        (home / "fleet").mkdir(parents=True)
+        (home / "fleet/inventory.yml").symlink_to(lab.inventory)
         settings = {
+            "HOME": str(home),
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
-            "BASECAST_MOLECULE_INVENTORY": str(lab.inventory),
             "MOLECULE_EPHEMERAL_DIRECTORY": str(lab.state / "molecule of hello"),
             "NO_COLOR": "1",
         }
         # The user's own key is in an agent, as it often is.
-        command = ["ssh-agent", "sh", "-c", f"ssh-add -q {key} && exec molecule test >{log} 2>&1"]
+        lines = " && ".join(typed("docs/molecule.md", "$ molecule test"))
+        command = ["ssh-agent", "sh", "-c", f"ssh-add -q {key} && {lines} >{log} 2>&1"]
         code = lab.exec_in_controller(command, settings, timeout=200, cwd=project).returncode
         said = log.read_text()
         assert code == 0, said[-8000:]

@@ -34,6 +34,7 @@ KINDS = ("action", "callback", "filter", "inventory", "lookup", "modules")
 BLOCK = re.compile(r"^```([\w]*)\n(.*?)^```", re.S | re.M)
 # What stands after ``basecast.fleet.`` and is no plugin, role or playbook.
 OTHER_NAMES = {"git", "tests"}
+SHELLS = ("bash", "sh", "shell", "shell-session", "zsh")
 # What ansible-playbook, not the collection, takes with -e; and variables of examples of other people's playbooks.
 EXTRA_VARIABLES = {"ansible_user"}
 
@@ -78,6 +79,12 @@ def test_axe_finds_nothing_on_the_site(tmp_path: Path) -> None:
     assert not {key: told for key, told in found.items() if told}
 
 
+def test_values_of_the_manifest_are_written_as_they_are() -> None:
+    meaning = tool("reference")._meaning
+    assert meaning({"enum": ["keep", "drop"], "description": "keep (what is there) or drop is wanted"}) == "keep (what is there) or drop"
+    assert meaning({"description": "a list of bases"}) == "A list of bases"
+
+
 def test_pictures_are_those_of_the_sources() -> None:
     run(sys.executable, "tools/docsite/pictures.py", "--check")
 
@@ -90,11 +97,30 @@ def test_the_sites_index_names_pages_that_exist() -> None:
 
 
 def test_each_command_of_the_docs_is_typed_by_a_test() -> None:
-    typed = {line for line, _words in documented.WALK} | documented.APART.keys()
-    told = {line for page in documented.PAGES if page not in documented.WHOLE for line in documented.commands(page)}
-    assert told == typed
-    for test in {*documented.WHOLE.values(), *documented.APART.values()}:
-        assert (ROOT / test).is_file(), test
+    assert documented.untold({page: path.read_text() for page, path in documented.PAGES.items()}) == (set(), set())
+    for page, words, test in documented.BLOCKS:
+        assert documented.typed(page, words), page
+        assert f'typed("{page}", "{words}")' in (ROOT / test).read_text(), test
+    for line, test in documented.APART.items():
+        assert line.split()[0] in (ROOT / test).read_text() or "playbook" in line, test
+
+
+@pytest.mark.parametrize(
+    "line", ["# tools/setup", "$ ansible-playbook -i inventory.yml basecast.fleet.deploy -e manifest=new.yml", "  $ ls   # all"]
+)
+def test_a_command_that_no_test_types_is_found(line: str) -> None:
+    new, _unused = documented.untold({"docs/new.md": f"```console\n{line}\n```"})
+    assert new == {" ".join(line.partition("   #")[0].split()[1:])}
+
+
+def test_commands_of_the_docs_stand_where_they_are_looked_for() -> None:
+    pages = {page: path.read_text() for page, path in documented.PAGES.items()}
+    shells = {page for page, text in pages.items() for language, _body in documented.BLOCK.findall(text) if language in SHELLS}
+    assert not shells, "blocks of commands are of the language console, and each command has a prompt"
+    for page, text in pages.items():
+        for language, body in documented.BLOCK.findall(text):
+            assert language != "console" or documented.LINE.match(body.splitlines()[0]), f"{page}: no prompt before {body}"
+        assert not [line for line in documented.told(text) if line.endswith("\\")], page
 
 
 # ---- names

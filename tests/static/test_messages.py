@@ -24,11 +24,6 @@ WORD = re.compile(r"[A-Za-z0-9_.=-]*[A-Za-z0-9]")
 TOGETHER = 3  # words in a row tell one text from others
 RARE = 2  # texts may have them
 
-# Texts that no test reads, by reason. Shorten it; add to it only with a reason.
-UNREAD: dict[str, tuple[str, ...]] = {
-    "a line of a play, around a text that is read": ("…: capture the disk: …",),
-}
-
 
 def in_a_row(text: str, number: int) -> list[str]:
     """Runs of so many words between values."""
@@ -53,13 +48,7 @@ def unread(known: t.Iterable[str]) -> list[str]:
 
 
 def test_every_error_text_is_read_by_a_test() -> None:
-    excused = {text for texts_ in UNREAD.values() for text in texts_}
-    assert sorted(set(unread([one.text for one in texts()])) - excused) == []
-
-
-def test_texts_that_a_test_reads_are_not_excused() -> None:
-    found = set(unread([one.text for one in texts()]))
-    assert not [text for texts_ in UNREAD.values() for text in texts_ if text not in found]
+    assert unread([one.text for one in texts()]) == []
 
 
 def test_a_text_that_no_test_reads_is_found() -> None:

@@ -47,6 +47,8 @@ def template(node: ast.AST | None, bound: Bindings) -> str:
         return bound.get(node.id, HOLE)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return template(node.left, bound) + template(node.right, bound)
+    if isinstance(node, ast.IfExp):  # the exception comes first
+        return template(node.orelse, bound)
     return HOLE
 
 

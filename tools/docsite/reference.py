@@ -20,7 +20,7 @@ Schema = dict[str, t.Any]
 MANIFEST = """\
 # Manifest reference
 
-Every key of a manifest, made of the schema by which manifests are checked
+Every key of a manifest, generated from the schema by which manifests are checked
 ([service.schema.json](schemas/service.schema.json)). [Deploying a service](deploy.md) shows a whole manifest and says what the keys do
 together.
 
@@ -28,7 +28,7 @@ together.
 TUNING = """\
 # Tuning: every setting
 
-Every variable of the playbooks, made of the argument specs by which they are checked. Set them where Ansible takes variables from:
+Every variable of the playbooks, generated from the argument specs by which they are checked. Set them where Ansible takes variables from:
 the inventory for hosts and groups, `-e` for one run.
 
 """
@@ -154,7 +154,7 @@ def _table(properties: Schema, required: t.Sequence[str], _where: str) -> list[s
     lines = ["| key | value | meaning |", "|---|---|---|"]
     for key, value in properties.items():
         must = " (required)" if key in required else ""
-        lines.append(f"| `{key}`{must} | {_cell(kind_of(value))} | {_cell(_capital(value.get('description', '')))} |")
+        lines.append(f"| `{key}`{must} | {_cell(kind_of(value))} | {_cell(_meaning(value))} |")
     return lines
 
 
@@ -181,9 +181,20 @@ def kind_of(schema: Schema) -> str:
     return text
 
 
+def _meaning(schema: Schema) -> str:
+    """What a key means; a value that begins it stays as it is written."""
+    text = str(schema.get("description", ""))
+    return _capital(text) if text.partition(" ")[0] not in schema.get("enum", ()) else _sentence(text)
+
+
+def _sentence(text: str) -> str:
+    """A description, without what makes it part of a message."""
+    return re.sub(r" (?:is|are) (?:wanted|expected|needed)$", "", text)
+
+
 def _capital(text: str) -> str:
     """A description as a cell or sentence: in messages it says what is wanted."""
-    text = re.sub(r" (?:is|are) (?:wanted|expected|needed)$", "", text)
+    text = _sentence(text)
     return text[:1].upper() + text[1:]
 
 

@@ -370,7 +370,7 @@ class _DiskOfTar:
         self._collecting = None
 
     def _wrong(self, what: str) -> Undecodable:
-        return Undecodable(f"{self._name}: a layer is of no use: {what}; nothing was kept.", name=self._name)
+        return Undecodable(f"{self._name}: a layer cannot be used: {what}; nothing was kept.", name=self._name)
 
     def finish(self) -> None:
         if self._left or self._padding or (self._buffer and not self._ended):

@@ -203,12 +203,13 @@ def _failure(
 ) -> DamagedImage | DiskBusy | NoSpace | ToolFailed:
     detail = _last_line(errors, names)
     if "No space left on device" in errors or "Disk quota exceeded" in errors:
-        return NoSpace(f"{attempt}: no space left; nothing incomplete was kept.", detail=detail)
+        return NoSpace(f"{attempt}: no space left; nothing incomplete was kept. Free some in the pool, and run again.", detail=detail)
     if "Failed to get" in errors and "lock" in errors:
         return DiskBusy(f"{attempt}: a running machine or another program has it open ({detail}).", detail=detail)
     if code < 0 or code > 128:
         return DamagedImage(
-            f"{attempt}: qemu-img was ended by a signal ({code}), probably by the limits set for hostile images.",
+            f"{attempt}: qemu-img was ended by a signal ({code}), probably by the limits set for hostile images. Check the image"
+            " (qemu-img check) and convert it where it was made, and import the result.",
             code=code,
             detail=detail,
         )

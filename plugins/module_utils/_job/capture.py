@@ -29,7 +29,7 @@ from .._disk.store import Store
 from .._errors import FleetError, InvalidOption
 from .._machine import disk_mirror, flattening
 from .._machine.disk_mirror import Mirror
-from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
 from .._machine.machine import Machine
 from .._machine.machines import Machines
 from .._machine.moves import unended
@@ -140,12 +140,8 @@ class Capture:
             if flattened is not None:
                 raise CaptureRefused(f"machine: {flattened}", kind="flattening")
             machine = self._machine(held)
-            if machine is not None and machine.domain is not None and not machine.running and machine.domain.has_saved_state():
-                # It has what its guest has not written to its disks yet.
-                raise CaptureRefused(
-                    f"machine: {request.owner.machine}: its memory was saved (virsh managedsave); start it, or drop that "
-                    "(virsh managedsave-remove)."
-                )
+            if machine is not None and machine.memory_saved:
+                raise CaptureRefused(f"machine: {request.owner.machine}: {MemorySaved().message}.")
             source = self._source(machine)
             if request.seal:
                 virt_sysprep.require()

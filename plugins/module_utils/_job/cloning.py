@@ -34,7 +34,7 @@ from .._machine.files import SECRET_MODE, open_machine_directory
 from .._machine.hardware.board import nvram_name
 from .._machine.hardware.drives import CDROM
 from .._machine.hardware.host_devices import name_of, title_of
-from .._machine.libvirt_host import Domain, LibvirtHost
+from .._machine.libvirt_host import Domain, LibvirtHost, MemorySaved
 from .._machine.machine import Machine
 from .._machine.machines import Machines
 from .._machine.moves import unended
@@ -136,6 +136,8 @@ class Cloning:
             disks = self._of(request.owner.machine)
             if source is None or not disks:
                 raise CloneRefused(f"machine: {request.owner} is not on this host.", kind="absent")
+            if source.memory_saved:
+                raise CloneRefused(f"machine: {source.owner.machine}: {MemorySaved().message}.")
             _refuse_foreign_files(source, disks)
             _refuse_tpm(source)
             _refuse_attached(source)
@@ -143,7 +145,8 @@ class Cloning:
             pairs = [self._pair(disk, request.name) for disk in disks]
             running = source.domain if source.running else None
             there = self._of(clone.machine)
-            note = self._note(pairs)
+            directories = list(dict.fromkeys(pair.directory for pair in pairs))
+            note = _note_of(clone, directories)
             if there and note is None:
                 raise CloneRefused(
                     f"name: {clone.machine} has disks on this host that were not cloned ({there[0]['path']}); choose another name."
@@ -151,6 +154,8 @@ class Cloning:
             if note is not None and note["source"] != request.owner.machine:
                 raise CloneRefused(f"name: {clone.machine} is a clone of {note['source']} already; choose another name.")
             if there and note is not None and note["complete"]:
+                if not request.check:
+                    half_clones.complete(directories, request.owner.machine)  # an interrupt may have left one of its notes behind
                 return Cloned(there, self._flatten_later(there), running is not None, True, [])
             if clone in machines:
                 raise CloneRefused(f"name: {clone.machine} is a machine on this host already; choose another name.")
@@ -181,11 +186,6 @@ class Cloning:
         path = layout.disk_path(request.pools[disk["pool"]], request.owner.service, name, disk["name"], "qcow2")
         return _Pair(disk, path, layout.temporary_path(directory, disk["name"]), flat)
 
-    @staticmethod
-    def _note(pairs: t.Sequence[_Pair]) -> dict[str, t.Any] | None:
-        """What an earlier run has written; of several pools the first one's."""
-        return half_clones.read_note(pairs[0].directory)
-
     def _flatten_later(self, disks: t.Sequence[t.Mapping[str, t.Any]]) -> bool:
         """Note of a clone that is there that it is to lose its bases, or how fast. Whether that was not noted yet."""
         request = self._request
@@ -206,7 +206,7 @@ class Cloning:
         half_clones.end(running, [pair.directory for pair in pairs])
         for pair in pairs:
             layout.make_directories(request.pools[pair.disk["pool"]], "machines", request.owner.service, request.name)
-        self._write(pairs, complete=False)
+        self._note(pairs)
         try:
             if running is None:
                 for pair in pairs:
@@ -235,13 +235,13 @@ class Cloning:
             half_clones.end(None, [pair.directory for pair in pairs])
             full = errors.no_space(error, "Cloning the machine", pairs[0].directory) if isinstance(error, OSError) else None
             raise full or error
-        self._write(pairs, complete=True)
+        half_clones.complete([pair.directory for pair in pairs], self._request.owner.machine)
         return quiesced
 
-    def _write(self, pairs: t.Sequence[_Pair], complete: bool) -> None:
+    def _note(self, pairs: t.Sequence[_Pair]) -> None:
         for directory in dict.fromkeys(pair.directory for pair in pairs):
-            half_clones.write_note(directory, self._request.owner.machine, complete)
-        if self._request.background and not complete:
+            half_clones.write_note(directory, self._request.owner.machine, False)
+        if self._request.background:
             self._note_flattening(pair.path for pair in pairs if not pair.flat)
 
     def _note_flattening(self, paths: t.Iterable[str]) -> None:
@@ -314,6 +314,17 @@ class Cloning:
             f"{self._request.owner.machine} was running and has no guest agent, so the clone's disks are as they would be after a power "
             "cut. Its guest mends its file systems at the first start."
         ]
+
+
+def _note_of(clone: Owner, directories: t.Iterable[str]) -> dict[str, t.Any] | None:
+    try:
+        return half_clones.note_of(directories)
+    except (OSError, FleetError) as error:
+        text = error.message if isinstance(error, FleetError) else str(error)
+        raise CloneRefused(
+            f"name: {clone.machine} may be a clone already, whose note cannot be read: {text}; remove it (basecast.fleet.remove -e"
+            f" service={clone.service} -e machines={clone.machine}), or choose another name."
+        )
 
 
 def _mirrors(pairs: t.Sequence[_Pair]) -> list[Mirror]:

@@ -17,7 +17,7 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine import flattening
 from .._machine.domain import with_chains
-from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
 from .._machine.machine import Machine
 from .._machine.machines import Machines
 from .._machine.moves import unended
@@ -70,6 +70,8 @@ def _go_on(request: Request, stores: t.Mapping[str, Store], qemu: QemuImg, host:
     moving = unended(request.state_dir, owner)
     if moving is not None:
         raise FleetError(moving, kind="moving")
+    if machine.memory_saved and flattening.due({name: store.pool_path for name, store in stores.items()}, owner):
+        raise MemorySaved()
     with contextlib.ExitStack() as held:
         if not request.check:
             refuse_jobs(journal, owner.service)

@@ -50,9 +50,24 @@ def read_note(directory: str) -> dict[str, t.Any] | None:
     return {"source": note["source"].text(255), "complete": note["complete"].flag()}
 
 
+def complete(directories: t.Iterable[str], source: str) -> None:
+    """All of its disks are there."""
+    for directory in dict.fromkeys(directories):
+        note = read_note(directory)
+        if note is None or not note["complete"]:
+            write_note(directory, source, True)
+
+
+def note_of(directories: t.Iterable[str]) -> dict[str, t.Any] | None:
+    """Of a clone, whose notes are completed one after another once all of its disks are there."""
+    notes = [note for note in map(read_note, directories) if note is not None]
+    return next((note for note in notes if note["complete"]), notes[0] if notes else None)
+
+
 def find(pools: t.Mapping[str, str], service: str) -> list[HalfClone]:
     """Those of a service. A run may be at work on them, unless the caller has the service to itself."""
     found: dict[str, HalfClone] = {}
+    complete = set()
     for pool, path in pools.items():
         directory = layout.service_directory(path, service)
         for name in filter(is_host_label, file_io.names_in(directory)):
@@ -62,7 +77,9 @@ def find(pools: t.Mapping[str, str], service: str) -> list[HalfClone]:
                 continue  # it is not known to be a clone
             if note is not None and not note["complete"]:
                 found.setdefault(name, HalfClone(name, note["source"], {})).directories[pool] = os.path.join(directory, name)
-    return list(found.values())
+            elif note is not None:
+                complete.add(name)
+    return [clone for clone in found.values() if clone.name not in complete]
 
 
 def end_all(host: LibvirtHost, domain: Domain | None, pools: t.Mapping[str, str], owner: Owner, but: str = "") -> None:
@@ -83,9 +100,9 @@ def end_all(host: LibvirtHost, domain: Domain | None, pools: t.Mapping[str, str]
 def end(domain: Domain | None, directories: t.Iterable[str]) -> None:
     """Remove what was made of a clone. The notes go last, so that what interrupts this is undone again."""
     places = list(dict.fromkeys(directories))
+    if domain is not None:
+        disk_mirror.abandon_all(domain, places)
     for directory in places:
-        if domain is not None:
-            disk_mirror.abandon_all(domain, directory)
         for name in file_io.names_in(directory):
             is_disk = os.path.splitext(name)[1] in layout.EXTENSIONS.values()
             if is_disk or (layout.is_unfinished(name) and name != os.path.basename(layout.clone_path(""))):

@@ -23,7 +23,7 @@ from .._machine import template
 from .._machine.domain import Description, describe
 from .._machine.hardware.attached import name_of as attached_name
 from .._machine.hardware.drives import CDROM, name_of
-from .._machine.libvirt_host import Domain, LibvirtHost
+from .._machine.libvirt_host import Domain, LibvirtHost, MemorySaved
 from .._machine.machines import Machines
 from .._machine.owner import Owner
 from .._machine.template import SourceDisk, Template
@@ -189,5 +189,5 @@ def _checked(source: Source, wanted: Wanted) -> Source:
     if not source.disks:
         raise SourceRefused(f"{wanted} has no disk that could become a base.")
     if not source.running and source.domain.has_saved_state():  # with what its guest has not written to its disks yet
-        raise SourceRefused(f"{wanted}: its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove).")
+        raise SourceRefused(f"{wanted}: {MemorySaved().message}.")
     return source

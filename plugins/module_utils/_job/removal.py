@@ -27,7 +27,7 @@ from .._disk.store import Store
 from .._errors import FleetError
 from .._machine import disk_mirror
 from .._machine.files import leftovers, remove_leftovers
-from .._machine.libvirt_host import Domain, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import Domain, LibvirtError, LibvirtHost, LibvirtMissing, may_have_domains
 from .._machine.machine import Machine
 from .._machine.machines import Machines
 from .._machine.moves import unended
@@ -153,6 +153,7 @@ class Removal:
             self._look(libvirt)
             self._refuse_needed(libvirt)
             self._end_copies()
+            self._end_half_clones()
             self._end_machines(libvirt)
             self._power_off(libvirt)
             self._end_files()
@@ -290,11 +291,22 @@ class Removal:
     # -- removing
 
     def _end_copies(self) -> None:
-        """QEMU may still copy a machine into a clone of it that was interrupted, and that goes."""
-        names = {leaving.owner.machine for leaving in self._going()}
-        for clone in half_clones.find(self._request.pools, self._request.service) if not self._request.check else ():
-            for directory in clone.directories.values() if clone.name in names and clone.of in self._domains else ():
-                disk_mirror.abandon_all(self._domains[clone.of], directory)
+        """QEMU may still copy a machine into a clone of it that was interrupted, and that goes, whatever its note says."""
+        going = {directory for leaving in self._going() for directory in leaving.directories}
+        for domain in self._domains.values() if going and not self._request.check else ():
+            with contextlib.suppress(LibvirtError):  # it has just stopped
+                disk_mirror.abandon_all(domain, going)
+
+    def _end_half_clones(self) -> None:
+        """Also where disks are to be kept: those are none yet."""
+        going = {leaving.owner.machine: leaving for leaving in self._going() if leaving.domain is None}
+        for clone in half_clones.find(self._request.pools, self._request.service) if going else ():
+            leaving = going.get(clone.name)
+            if leaving is None or not set(clone.directories.values()) <= set(leaving.directories):
+                continue
+            leaving.actions.append("cleaned")
+            if not self._request.check:
+                half_clones.end(None, clone.directories.values())
 
     def _end_machines(self, libvirt: Machines | None) -> None:
         going = {leaving.owner: leaving for leaving in self._going()}

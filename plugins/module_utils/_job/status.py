@@ -56,7 +56,7 @@ def look(request: Request) -> dict[str, t.Any]:
     machines, addresses = answers["machines"], answers["addresses"]
     known_machines = machines.value["machines"] if machines.known else []
     for machine in known_machines:
-        machine["problem"] = machine["problem"] or unended(request.state_dir, _owner(machine))
+        machine["problem"] = machine["problem"] or unended(request.state_dir, _owner(machine)) or _stands(request, machine)
         machine["addresses"] = _with_reported(machine, addresses.value.get(machine["domain"], []) if addresses.known else [])
     reasons = list(_unknown(answers))
     records = answers["records"].value if answers["records"].known else {"services": [], "jobs": []}
@@ -76,6 +76,16 @@ def look(request: Request) -> dict[str, t.Any]:
 
 def _owner(machine: t.Mapping[str, t.Any]) -> Owner:
     return Owner(machine["tenant"], machine["service"], machine["machine"])
+
+
+def _stands(request: Request, machine: dict[str, t.Any]) -> str | None:
+    """Why a guest stands still that nobody lets go on."""
+    if not machine.pop("stands") or at_work(Journal(request.runtime_dir, machine["tenant"], machine["service"])) is not None:
+        return None
+    return (
+        "its guest stands still since a clone or a capture of it was interrupted; run that again, or let it go on (virsh resume, or virsh"
+        " domfsthaw where it has a guest agent)"
+    )
 
 
 def _with_reported(machine: t.Mapping[str, t.Any], found: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -109,7 +109,11 @@ def _identity(current: str, seen: t.Collection[tuple[int, int]], path: str) -> t
         os.close(descriptor)
     identity = (status.st_dev, status.st_ino)
     if identity in seen:
-        raise UnsafeImage(f"The chain under the disk {path} is a loop: it comes back to {current}.", path=path)
+        raise UnsafeImage(
+            f"The chain under the disk {path} is a loop: it comes back to {current}. Restore the disk, or remove the machine and deploy it"
+            " again.",
+            path=path,
+        )
     return identity
 
 

@@ -24,10 +24,11 @@ from .._disk.errors import DiskConflict
 from .._disk.qemu_img import QemuImg
 from .._disk.room import Promise
 from .._errors import FleetError
-from .libvirt_host import RUNNING, Domain, LibvirtError
+from .libvirt_host import PAUSED, RUNNING, Domain, LibvirtError
 from .xml_document import parse_xml
 
 _POLL_S = 0.1
+FROZEN, SUSPENDED = "frozen", "suspended"
 
 
 class MirrorFailed(FleetError):
@@ -63,10 +64,12 @@ def abandon(domain: Domain, mirrors: t.Iterable[Mirror]) -> None:
 
 
 def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
-    """End all copies that interrupted runs of the service have begun, even those into deleted files. The caller holds the service's lock.
+    """End all copies that interrupted runs of the service have begun, even those into deleted files, and let the guest go on that one
+    has left standing still. The caller holds the service's lock.
 
     :param pools: paths of all pools of the host.
     """
+    let_go_on(domain)
     services = {layout.service_directory(pool, service) for pool in pools}
     for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
         directory, name = os.path.split(_copy_of(disk))
@@ -74,10 +77,10 @@ def end_left(domain: Domain, pools: t.Iterable[str], service: str) -> None:
             domain.end_copy(_of(disk, "target", "dev"))
 
 
-def abandon_all(domain: Domain, directory: str) -> None:
-    """End every copy into a directory, whatever disk it is of."""
+def abandon_all(domain: Domain, directories: t.Collection[str]) -> None:
+    """End every copy into the directories, whatever disk it is of."""
     for disk in parse_xml(domain.live_xml()).iterfind("./devices/disk"):
-        if os.path.dirname(_copy_of(disk)) == directory:
+        if os.path.dirname(_copy_of(disk)) in directories:
             domain.end_copy(_of(disk, "target", "dev"))
 
 
@@ -89,20 +92,52 @@ def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises
     :raises MirrorFailed, LibvirtError, NoSpace:
     """
     with _mirrored(domain, mirrors, timeout_s, promises) as targets:
-        frozen = domain.freeze()
-        # Copies end one after another. What the guest wrote meanwhile would be on some of its disks only.
-        stands = not frozen and len(targets) > 1 and domain.power() == RUNNING
-        if stands:
-            domain.suspend()
-        try:
+        let_go_on(domain)  # nobody else copies its disks by now, so nobody else is at this moment
+        with _standing(domain, len(targets) > 1) as frozen:
             for target in targets:
                 domain.end_copy(target)
-        finally:
-            if stands:
-                domain.resume()
-            if frozen:
-                domain.thaw()
     return frozen
+
+
+@contextlib.contextmanager
+def _standing(domain: Domain, several: bool) -> t.Iterator[bool]:
+    """Whether the guest's file systems are at rest, which its agent has brought them to.
+
+    :param several: disks. Copies end one after another, and what the guest wrote meanwhile would be on some of its disks only.
+    """
+    if domain.power() != RUNNING:
+        yield False
+        return
+    domain.note_standing(FROZEN)  # before it is, so that no interrupt leaves a guest of which nothing tells
+    frozen = domain.freeze()
+    if not frozen:
+        domain.note_standing(SUSPENDED if several else None)
+    if several and not frozen:
+        domain.suspend()
+    try:
+        yield frozen
+    finally:
+        if several and not frozen:
+            domain.resume()
+        if frozen:
+            domain.thaw()
+        if several or frozen:
+            domain.note_standing(None)
+
+
+def let_go_on(domain: Domain) -> None:
+    """A guest goes on that an interrupted run has left standing still; one that its operator has suspended does not."""
+    how = domain.stands()
+    if how is None:
+        return
+    if how == SUSPENDED and domain.power() == PAUSED:
+        domain.resume()
+    if how == FROZEN:
+        try:
+            domain.thaw()
+        except LibvirtError:  # it was interrupted before that, or the agent does not answer
+            return
+    domain.note_standing(None)
 
 
 def move(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises: t.Sequence[Promise]) -> None:

@@ -48,7 +48,7 @@ def write_note(path: str, mbps: float) -> None:
 def noted(path: str) -> float | None:
     """The limit of a disk's flattening, None where that has not begun. One that cannot be read is none."""
     try:
-        return file_io.read_value(_note_of(path), _LARGEST_NOTE)["mbps"].number()
+        return file_io.read_value(_note_of(path), _LARGEST_NOTE)["mbps"].number(0.0, MOST_MBPS)
     except FileNotFoundError:
         return None
     except (OSError, FleetError):
@@ -126,7 +126,7 @@ class Flattening:
         marked = noted_disks(self._pools, self._owner)
         done = []
         for disk in due(self._pools, self._owner):
-            if self._flatten(domain, disk, int((noted(disk.path) or 0.0) * _BYTES_OF_MBPS), check):
+            if self._flatten(domain, disk, _bytes_s(noted(disk.path) or 0.0), check):
                 done.append(f"flatten {disk.path}")
         if marked and not due(self._pools, self._owner):
             done.append(f"{self._owner.machine} has no base any more")
@@ -185,6 +185,11 @@ class Flattening:
             if records:
                 with contextlib.suppress(OSError, StoreBusy), store.changing(wait_s=600.0):
                     store.unrefer(base, [one for one in records if disk_records.is_out_of_date(one, store, base)])
+
+
+def _bytes_s(mbps: float) -> int:
+    """0 is no limit, to QEMU as well; the smallest limit is not that."""
+    return max(1, int(mbps * _BYTES_OF_MBPS)) if mbps else 0
 
 
 def _name_of(path: str) -> str:

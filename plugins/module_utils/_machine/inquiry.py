@@ -12,9 +12,9 @@ import contextlib
 import typing as t
 
 from .._errors import FleetError
-from . import flattening
+from . import disk_mirror, flattening
 from .hardware.offers import offers_of
-from .libvirt_host import DomainGone, LibvirtHost, LibvirtMissing, bridges, interfaces, may_have_domains, open_vswitch_bridges
+from .libvirt_host import PAUSED, DomainGone, LibvirtHost, LibvirtMissing, bridges, interfaces, may_have_domains, open_vswitch_bridges
 from .machine import Machine
 from .machines import Machines
 
@@ -101,9 +101,20 @@ def _told(machine: Machine, pools: t.Mapping[str, str]) -> dict[str, t.Any]:
         "report_expected": result["report_expected"],
         "dns_missing": result["dns_missing"],
         "flattening": flattened and flattened._asdict(),
+        "stands": _stands(machine),
         "disks": [disk["path"] for disk in hardware.get("disks") or () if disk["path"]],
         "networks": hardware.get("networks") or [],
     }
+
+
+def _stands(machine: Machine) -> bool:
+    """Whether a clone or a capture has it stand still; one that somebody has resumed since does not."""
+    if machine.domain is None or not machine.running:
+        return False
+    with contextlib.suppress(FleetError):  # it has just stopped
+        how = machine.domain.stands()
+        return how == disk_mirror.FROZEN or (how == disk_mirror.SUSPENDED and machine.domain.power() == PAUSED)
+    return False
 
 
 def addresses(uri: str, tenant: str | None) -> dict[str, list[dict[str, str]]]:

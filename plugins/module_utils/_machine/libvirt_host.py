@@ -28,6 +28,7 @@ except ImportError:
 
 LOCAL_URI = "qemu:///system"
 RUNNING, PAUSED, OFF = "running", "paused", "off"
+_STANDING = "urn:basecast:fleet:standing"
 # Definitions of domains, and what libvirt keeps of running ones.
 _DEFINITIONS = ("/etc/libvirt/qemu", "/run/libvirt/qemu")
 
@@ -59,6 +60,15 @@ class UnsafeMove(LibvirtError):
     """libvirt does not know that both hosts have the machine's disks."""
 
     kind = "unsafe_move"
+
+
+class MemorySaved(FleetError):
+    """What its guest has not written to its disks yet is in a file."""
+
+    kind = "saved"
+
+    def __init__(self) -> None:
+        super().__init__("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
 
 
 class DomainGone(LibvirtError):
@@ -363,6 +373,21 @@ class Domain:
         flags = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
         kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
         _call(f"note what {self.name} is meant to be", self._handle.setMetadata, kind, element, prefix, namespace, flags)
+
+    def stands(self) -> str | None:
+        """How a run has the guest stand still, as ``note_standing`` has noted it."""
+        try:
+            note = self._handle.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _STANDING, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except libvirt.libvirtError:
+            return None
+        return parse_xml(note).get("by")
+
+    def note_standing(self, how: str | None) -> None:
+        """In the running machine alone, so that the note ends with it. None takes it away."""
+        kind, flags = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        element = None if how is None else ET.tostring(ET.Element("standing", by=how), "unicode")
+        prefix = None if how is None else "basecast-standing"
+        _call(f"note that {self.name} stands still", self._handle.setMetadata, kind, element, prefix, _STANDING, flags)
 
     def freeze(self) -> bool:
         """Let the guest's file systems come to rest; False where no guest agent can do that."""

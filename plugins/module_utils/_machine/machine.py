@@ -56,6 +56,11 @@ class Machine:
         return os.path.dirname(path) if path else None
 
     @property
+    def memory_saved(self) -> bool:
+        """It has what its guest has not written to its disks yet, and needs its disks as they are."""
+        return self.domain is not None and not self.running and self.domain.has_saved_state()
+
+    @property
     def console(self) -> str | None:
         return self.found.console if self.found else None
 

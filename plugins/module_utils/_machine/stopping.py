@@ -21,7 +21,7 @@ _ASK_AGAIN_S = 5.0  # a guest that is still booting does not hear its power butt
 def refuse_saved(machines: t.Sequence[Machine]) -> bool:
     """Whether a machine has failed because the memory of its guest was saved, so that it would be cut off in its work."""
     for machine in machines:
-        if machine.domain and not machine.running and not machine.problem and machine.domain.has_saved_state():
+        if machine.memory_saved and not machine.problem:
             machine.fail(
                 "saved",
                 f"{machine.owner.machine} is not off: its memory was saved (virsh managedsave), and would be lost. Start it, so that"

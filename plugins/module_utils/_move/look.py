@@ -22,14 +22,14 @@ from .._errors import FleetError
 from .._job.alone import at_work
 from .._job.journal import RUNNING as JOB_RUNNING
 from .._job.journal import Journal
+from .._machine import disk_mirror, flattening, media, network_dns
 from .._machine import domain as domains
-from .._machine import flattening, media, network_dns
 from .._machine.domain import Description
 from .._machine.files import leftovers
 from .._machine.hardware import attached, cards, host_devices
 from .._machine.hardware.board import NVRAM_PATTERN
 from .._machine.hardware.drives import is_cdrom, is_seed
-from .._machine.libvirt_host import OFF, Domain, DomainGone, LibvirtHost, LibvirtMissing, may_have_domains
+from .._machine.libvirt_host import OFF, PAUSED, RUNNING, Domain, DomainGone, LibvirtHost, LibvirtMissing, MemorySaved, may_have_domains
 from .._machine.moves import Entry, MoveJournal, services_with_moves
 from .._machine.owner import Owner
 from .._machine.records import ServiceRecords
@@ -132,10 +132,12 @@ def _told(
     if flattened is not None:
         problems.append(flattened.rstrip("."))
     state = domain.power()
+    if state == PAUSED and domain.stands() == disk_mirror.SUSPENDED:
+        state = RUNNING  # an interrupted clone has left it so; its migration lets it go on
     if state != OFF:
         problems += _discs(root)
     if state == OFF and domain.has_saved_state():
-        problems.append("its memory was saved (virsh managedsave); start it, or drop that (virsh managedsave-remove)")
+        problems.append(MemorySaved().message)
     if domain.snapshots():
         problems.append("libvirt has snapshots of it, which would be lost; delete them (virsh snapshot-delete)")
     system = root.find("./os/type")

@@ -23,6 +23,7 @@ from .._disk import file_io, in_use, layout
 from .._disk.safe_directory import SafeDirectory
 from .._errors import FleetError
 from .._job import half_clones
+from .._machine import disk_mirror
 from .._machine.backing import Layer
 from .._machine.domain import Moved, disk_targets, moved
 from .._machine.libvirt_host import OFF, RUNNING, LibvirtError, LibvirtHost, LiveMove, PortTaken, UnsafeMove
@@ -102,6 +103,7 @@ class Source:
             journal = self._host.journal(owner)
             if journal.read(owner.machine) is not None:
                 raise MoveFailed(f"An earlier migration of {owner.machine} has not ended here; run again.")
+            disk_mirror.let_go_on(seen.domain)
             state = seen.domain.power()
             if departure.live and state != RUNNING:
                 raise MoveFailed(f"{owner.machine} is {state}; a live migration needs it running.")

@@ -109,7 +109,7 @@ class Within:
             raise MoveFailed(f"{owner.machine} is not on this host any more; run again.")
         if seen.told["problems"]:
             raise MoveFailed(f"{owner.machine} cannot be moved: {'; '.join(seen.told['problems'])}.")
-        state = seen.domain.power()
+        state = seen.told["state"]
         if state != RUNNING if wish.live else state not in (RUNNING, OFF):
             raise MoveFailed(f"{owner.machine} is {state}; {'a live migration needs it running' if wish.live else 'let it go on first'}.")
         for disk in seen.told["disks"] if wish.live else ():
@@ -349,7 +349,9 @@ class Within:
         wishes = []
         for name, origin in entry.origins.items():
             if name not in places:
-                raise MoveFailed(f"The disk {name} of {owner.machine} is none of its disks any more; see where it is, and run again.")
+                raise MoveFailed(
+                    f"The disk {name} of {owner.machine} is no longer one of its disks; see where it is (playbook status), and run again."
+                )
             other = origin if places[name] == entry.peer else entry.peer
             wishes.append(DiskWish(owner.machine, name, other))
         disks.absent(wishes)

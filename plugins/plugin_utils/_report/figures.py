@@ -165,7 +165,7 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
                     "told": f"measured {texts.seconds(begin)} to {texts.seconds(transfer['ended_s'])}",
                 }  # fmt: skip
             if transfer["attempts"]:
-                told = "; ".join(f"{one['parent']}: {one['error']}" for one in transfer["attempts"])
+                told = texts.retries(transfer["attempts"])
                 bar_end = entry["measured"] or entry["planned"]
                 entry["retries"] = {
                     "x": bar_end["x"] + bar_end["w"] + 8 if bar_end else gutter + 4,
@@ -195,22 +195,20 @@ def _drawn(rows: Sequence[dict[str, t.Any]], events: Sequence[Data], last: float
     }
 
 
-# Marks that are nearer to each other than this get one number in common.
-NEAR = 16
+# From a mark to its number, and from that to the next one's at the least.
+BESIDE = 3
 
 
 def _marked(events: Sequence[tuple[float, int, str]]) -> list[dict[str, t.Any]]:
     """Lines for what happened; the numbers of those that would cover each other stand together."""
     lines: list[dict[str, t.Any]] = []
+    first = 0
     for x, number, told in events:
-        if lines and x - lines[-1]["x"] < NEAR:
-            lines[-1]["last"] = number
-            lines[-1]["told"] += f" {told}"
+        if lines and x < lines[-1]["x"] + 2 * BESIDE + CHARACTER * len(lines[-1]["number"]):
+            lines[-1] |= {"number": f"{first}–{number}", "told": f"{lines[-1]['told']} {told}"}
         else:
-            lines.append({"x": x, "first": number, "last": number, "told": told})
-    for line in lines:
-        first, last = line.pop("first"), line.pop("last")
-        line["number"] = f"{first}" if first == last else f"{first}–{last}"
+            first = number
+            lines.append({"x": x, "number": f"{number}", "told": told})
     return lines
 
 

@@ -30,12 +30,12 @@ def host_views(report: Data, transfers: Sequence[Data]) -> list[dict[str, t.Any]
         mine = machines.get(host, [])
         there = sum(machine["state"] in THERE for machine in mine)
         bad = there < len(mine) or (bool(facts) and not facts["reachable"])
-        bases = []
+        bases, had = [], "has it" if report["predicted"] else "had it"
         held = {sha256 for pool in (facts.get("pools") or {}).values() for sha256 in pool["bases"]}
         for base in report["bases"]:
             sha256 = base["sha256"]
             if host in base["holders"] or (sha256 and sha256 in held):
-                bases.append({"letter": letters[base["name"]], "sign": "●", "told": f"{base['title']}: it had it", "kind": "good"})
+                bases.append({"letter": letters[base["name"]], "sign": "●", "told": f"{base['title']}: {had}", "kind": "good"})
             elif (host, sha256) in wanted:
                 row = got.get((host, sha256)) or {}
                 if report["predicted"]:
@@ -43,7 +43,7 @@ def host_views(report: Data, transfers: Sequence[Data]) -> list[dict[str, t.Any]
                 elif row.get("state") == "holding":
                     bases.append({"letter": letters[base["name"]], "sign": "↓", "told": f"{base['title']}: fetched", "kind": "good"})
                 else:
-                    bases.append({"letter": letters[base["name"]], "sign": "✗", "told": f"{base['title']}: did not come", "kind": "bad"})
+                    bases.append({"letter": letters[base["name"]], "sign": "✗", "told": f"{base['title']}: did not arrive", "kind": "bad"})
         pools = []
         for name, pool in (facts.get("pools") or {}).items():
             size, free = pool["size_bytes"], pool["free_bytes"]
@@ -106,7 +106,7 @@ def _site_told(members: Sequence[Data]) -> str:
 def legend(report: Data) -> str:
     if report["predicted"]:
         return "● has the base   ↓ will fetch it   ✗ host with a problem"
-    return "● had the base   ↓ fetched it   ✗ it did not come"
+    return "● had the base   ↓ fetched it   ✗ it did not arrive"
 
 
 def host_table(hosts: Sequence[Data]) -> dict[str, t.Any]:

@@ -144,7 +144,8 @@ def _transfer_table(
         senders.setdefault(b, []).append(a)
     for row in transfers:
         begin, end = moves.get(row["to"], (None, None))
-        state = {"holding": Cell("✓ there", None, "good"), None: Cell(texts.NONE)}.get(row["state"], Cell(f"✗ {row['state']}", None, "bad"))
+        failed = Cell(f"✗\u00a0{row['state']}", None, "bad")
+        state = {"holding": Cell("✓\u00a0there", None, "good"), None: Cell(texts.NONE)}.get(row["state"], failed)
         rows.append(
             [
                 row["to"],
@@ -157,7 +158,7 @@ def _transfer_table(
                 seconds_cell(end),
                 seconds_cell(row["started_s"]),
                 seconds_cell(row["ended_s"]),
-                long_cell("; ".join(f"{one['parent']}: {one['error']}" for one in row["attempts"]) or row["msg"]),
+                long_cell(texts.retries(row["attempts"]) or row["msg"]),
             ]
         )
     columns = list(_TRANSFER_COLUMNS)
@@ -203,7 +204,7 @@ def link_views(report: Data) -> dict[str, t.Any] | None:
     order = list(report["fleet"])
     site_of = {host: facts["site"] for host, facts in report["fleet"].items() if facts["site"]}
     whole = figures.heat_map(links, order, used)
-    told = "Each row is a sender, each column a receiver; below stands what the colours mean. A frame marks links that bases take."
+    told = "Each row is a sender, each column a receiver; the colours are explained below. A frame marks links that bases take."
     if whole is None and site_of:
         whole = figures.heat_map(figures.by_site(links, site_of), list(dict.fromkeys(site_of.values())), {})
         told = "Sites instead of hosts, since there are many: the median of the links between them. Each row sends, each column receives."

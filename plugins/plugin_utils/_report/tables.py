@@ -123,7 +123,7 @@ def _beyond(received: int | None, least: int) -> Cell:
     if received is None:
         return Cell(texts.NONE, -1, "number")
     if received < least:
-        return Cell(f"{texts.size(least - received)} did not come", received - least, "bad")
+        return Cell(f"{texts.size(least - received)} did not arrive", received - least, "bad")
     return size_cell(received - least)
 
 
@@ -191,7 +191,7 @@ def machine_table(report: Data) -> dict[str, t.Any]:
             [
                 machine["machine"],
                 machine["host"] or texts.NONE,
-                Cell(f"{sign} {word}", None, kind),
+                Cell(f"{sign}\u00a0{word}", None, kind),
                 long_cell(machine["reason"] or ", ".join(str(address) for address in seen.get("addresses") or [])),
                 number_cell(machine.get("cpus")),
                 Cell(f"{machine['memory_mib']} MiB", machine["memory_mib"], "number")

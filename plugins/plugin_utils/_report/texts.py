@@ -83,5 +83,11 @@ def several(names: t.Sequence[str], most: int = 6) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
+def retries(attempts: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    """Why senders were left, each by its name; an error that begins with the name says it already."""
+    told = [one["error"] if one["error"].startswith(one["parent"]) else f"{one['parent']}: {one['error']}" for one in attempts]
+    return "; ".join(text.removesuffix(".") for text in told)
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

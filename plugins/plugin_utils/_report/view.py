@@ -69,7 +69,7 @@ def _verdict(report: Data) -> dict[str, str]:
         word = "would be complete" if report["ok"] else "would not be complete"
     else:
         word = "complete" if report["ok"] else "not complete"
-    told = f"{there} of {whole} machines {'would be' if report['predicted'] else 'are'} there"
+    told = f"{there:,} of {whole:,} machines {'would be' if report['predicted'] else 'are'} there"
     return {"word": word, "told": told, "kind": "good" if report["ok"] else "bad", "sign": "✓" if report["ok"] else "✗"}
 
 

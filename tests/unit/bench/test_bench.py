@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
+import shlex
+import subprocess
 import typing as t
 
 import jsonschema
 import pytest
 import yaml
+from ansible_collections.basecast.fleet.tests.bench import __main__ as program
 from ansible_collections.basecast.fleet.tests.bench import clone, deployment, machine, results, survey
 from ansible_collections.basecast.fleet.tests.bench.results import Run, ToolResult
 from ansible_collections.basecast.fleet.tests.bench.scenarios import FULL, MIB, QUICK, Scenario, UnknownName, select
 from ansible_collections.basecast.fleet.tests.bench.tools import TOOLS
 from ansible_collections.basecast.fleet.tests.bench.tools.stars import ClushTree
 from ansible_collections.basecast.fleet.tests.bench.tools.swarm import info_hash
+from ansible_collections.basecast.fleet.tests.documented import ROOT, typed
 
 HOSTS = ("kvm2", "kvm3")
 
@@ -228,3 +232,27 @@ def test_a_definition_becomes_that_of_another_machine() -> None:
         '<domain><name>bench-web-300</name><uuid>00000000-0000-0000-0000-00000000012c</uuid><x number="300" machine="web-300"/>'
         "<source file='/p/bench/web-300/root.qcow2'/><mac address='52:54:00:01:2c:01'/></domain>"
     )
+
+
+def test_commands_of_the_page_choose_what_they_say(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typed up to the measuring, which tests/integration/test_bench.py does with one small file."""
+    chosen: list[list[Scenario]] = []
+
+    def measured(scenario: Scenario) -> t.Iterator[dict[str, t.Any]]:
+        chosen[-1].append(scenario)
+        yield found()["scenarios"][0]
+
+    monkeypatch.setattr(program, "measured", measured)
+    monkeypatch.setattr(machine, "calibration", dict)
+    for line in typed("docs/bench.md", "# make bench"):
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=ROOT, text=True, capture_output=True, check=True, env={"PATH": "/usr/bin:/bin", "MAKEFLAGS": "n"}
+        )
+        (call,) = (shlex.split(one) for one in done.stdout.splitlines() if "-m tests.bench" in one)
+        chosen.append([])
+        assert program.main([*call[call.index("tests.bench") + 1 :], "--output", str(tmp_path)]) == 0
+    everything, quick, some, few_tools = chosen
+    assert everything == list(FULL) and quick == list(QUICK)
+    assert [one.name for one in some] == ["hosts8", "kill"] and some[0] == FULL[0]
+    assert [(one.name, one.tools) for one in few_tools] == [("hosts8", ("relay", "rsync"))]
+    assert few_tools[0].size_bytes == QUICK[0].size_bytes

@@ -190,15 +190,15 @@ HOSTS: list[tuple[str, Callable[[], t.Any]]] = [
         call("module_utils._relay_part:check_stripes", "bases[0]", {"parents": [["a"]] * 9999, "weights": None, "expected_mbps": None}),
     ),
     (
-        "machines[0].assignments: None is not accepted; with this state, generation and assignments are needed",
+        "machines[0].assignments: none given; with this state, generation and assignments are needed",
         call("module_utils._move.options:numbers_of", {"generation": None, "assignments": None}, 0),
     ),
     (
-        "machines[0].source: None is not accepted; with this state it is needed",
+        "machines[0].source: none given; with this state it is needed",
         call("module_utils._move.options:arrival_of", {"source": None}, 0, "run", {}),
     ),
     (
-        "machines[0].peer: None is not accepted; with this state, peer and place are needed",
+        "machines[0].peer: none given; with this state, peer and place are needed",
         call("module_utils._move.options:departure_of", {"peer": None, "place": None}, 0, "run", {}),
     ),
     (
@@ -206,7 +206,7 @@ HOSTS: list[tuple[str, Callable[[], t.Any]]] = [
         call("module_utils._move.options:departure_of", {"peer": {"host": "b"}, "place": {"home": "/x"}}, 0, "run", {}),
     ),
     (
-        "disks[].name: None is not accepted; with state: present, each disk needs a name",
+        "disks[].name: none given; with state: present, each disk needs a name",
         call("module_utils._disk.disk_options:checked_disk", {"machine": "web-1", "name": None, "pool": None, "base_pool": None}, {"default": "/srv"}),
     ),
     ("its header is cut off", call(HEADER, qcow2(length=50))),
@@ -312,8 +312,8 @@ MORE: list[tuple[str, Callable[[], t.Any]]] = [
         "disk.qcow2 is not a sound qcow2 image: its header is cut off.",
         call("module_utils._disk.inspection:_qcow2", "disk.qcow2", 50, qcow2(length=50), None),
     ),
-    ("Converting disk.qcow2: no space left; nothing incomplete was kept.", qemu_img(1, "No space left on device")),
-    ("qemu-img was ended by a signal (-9), probably by the limits set for hostile images.", qemu_img(-9, "")),
+    ("Converting disk.qcow2: no space left; nothing incomplete was kept. Free some in the pool", qemu_img(1, "No space left on device")),
+    ("was ended by a signal (-9), probably by the limits set for hostile images. Check the image (qemu-img check)", qemu_img(-9, "")),
     (
         "checksum: the list tells 2 different sha256 checksums of disk.qcow2.",
         call("module_utils._disk.checksum:find", LIST, "disk.qcow2", "the list"),

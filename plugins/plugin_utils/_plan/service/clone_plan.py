@@ -260,7 +260,8 @@ def clone_report(plan: Plan, outcome: Result, predicted: bool = False) -> dict[s
         word = "would be there" if predicted else "is there"
         text = [f"{plan['name']}, the clone of {plan['machine']}, {word} on {plan['host']}{came_up}."]
         if plan.get("background"):
-            text.append("Its disks lose their bases in the background; basecast.fleet.status shows how far they are.")
+            lose = "would lose" if predicted else "lose"
+            text.append(f"Its disks {lose} their bases in the background; basecast.fleet.status shows how far they are.")
         return {"ok": True, "text": text}
     reason = (made or {}).get("problem") or job.get("msg") or outcome.get("msg") or "no reason given"
     return {"ok": False, "text": [f"{plan['name']}, the clone of {plan['machine']}, is MISSING on {plan['host']}: {reason}"]}

@@ -284,6 +284,8 @@ class _Fleet:
                         "partial", host, name, self._title(partial["sha256"]), partial.get("allocated_bytes") or 0, "no run is fetching it"
                     )
             for clone in pool.get("half_clones") or []:
+                if _key(clone) in self._living:
+                    continue
                 why = f"a clone of {clone['of']} was interrupted; the same run finishes it, the next clone of {clone['of']} removes it"
                 yield {**_orphan("clone", host, name, clone["path"], clone["bytes"], why, clone), "of": clone["of"]}
             for place in pool.get("unfinished") or []:

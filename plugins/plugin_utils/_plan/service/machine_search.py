@@ -15,6 +15,7 @@ from ....module_utils._names import HOST_LABEL_RULE, NAME_RULE, is_host_label, i
 from ..placement import Observed, answers, held_base
 from .identity import moving_machines
 from .report import one_line
+from .status_text import size
 from .user_options import flag_mistakes
 
 # What a user asked for, and what a module returned, see the functions.
@@ -123,7 +124,7 @@ def capture_text(captured: Result, request: Request, host: str) -> list[str]:
     lines = [
         f"{title} was captured from {where}.",
         f"  SHA-256   {base['sha256']}",
-        f"  pool      {base['pool']}, {base['size_bytes'] / 2**20:.1f} MiB, {parent}",
+        f"  pool      {base['pool']}, {size(base['size_bytes'])}, {parent}",
     ]
     if captured["running"]:
         state = "were brought to rest by its agent" if captured["quiesced"] else "were not brought to rest: it has no guest agent"
@@ -142,7 +143,7 @@ def _template_text(captured: Result, request: Request, host: str) -> list[str]:
     for disk in content["disks"]:
         base = bases[disk["name"]]
         parent = f"child of {base['parent']}" if base.get("parent") else "without a parent"
-        lines += [f"  disk {disk['name']}  {base['sha256']}", f"  pool {base['pool']}, {base['size_bytes'] / 2**20:.1f} MiB, {parent}"]
+        lines += [f"  disk {disk['name']}  {base['sha256']}", f"  pool {base['pool']}, {size(base['size_bytes'])}, {parent}"]
     hardware = ", ".join(content["hardware"]) or "nothing beside the usual"
     lines.append(f"  hardware  {content['cpus']} CPUs, {content['memory_mib']} MiB; {hardware}")
     if captured["running"]:

@@ -27,6 +27,7 @@ from .migration_looks import FORMAT, Looks, Request, records_of, seen_of, unknow
 from .migration_steps import key_of
 from .removal_plan import names_of
 from .service_plan import service_plan
+from .status_text import size
 from .user_options import flag, flag_mistakes
 
 Machine = Mapping[str, t.Any]
@@ -501,10 +502,10 @@ def _full_pools(plan: Plan, wanted: Sequence[tuple[str, Machine]], context: Cont
                 continue
             place = (move["target"], there["pool"])
             needed[place] = needed.get(place, 0) + disk["allocated_bytes"]
-    for (host, pool), size in needed.items():
+    for (host, pool), bytes_ in needed.items():
         free = _free_bytes(context, host, pool)
-        if free is not None and size > free:
-            yield f"{host}: the pool {pool!r} has {free / 2**30:.3f} GiB free; the disks that move there have {size / 2**30:.3f} GiB"
+        if free is not None and bytes_ > free:
+            yield f"{host}: the pool {pool!r} has {free / 2**30:.3f} GiB free; the disks that move there have {bytes_ / 2**30:.3f} GiB"
 
 
 def _storage(observed: Observed, host: str, pool: str) -> str:
@@ -579,7 +580,7 @@ def _plan_text(plan: Plan) -> Iterator[str]:
     width = max((len(move["machine"]) for move in moves), default=0)
     for move in moves:
         how = "live, while it runs" if move["live"] else "off"
-        what = f"disks with {move.get('bytes', 0) / 2**20:.1f} MiB"
+        what = f"disks with {size(move.get('bytes', 0))}"
         if move.get("shared"):
             what += f"; what is in the pool {' and '.join(move['shared'])} stays there, as both hosts have it"
         way = f"{move['source']} > {move['target'] or '?'}"
@@ -589,8 +590,8 @@ def _plan_text(plan: Plan) -> Iterator[str]:
         if move["live"] and move["arrival"].get("domain_type") == "qemu":  # seen with QEMU alone; see docs/migrate.md
             yield f"  {move['machine']} runs without KVM: its kernel can crash on {move['target']}. live=false moves it powered off."
         for base in move.get("bases") or ():
-            yield f"  the base {base['title']} is copied first to the pool {move['within']}, {base['size_bytes'] / 2**20:.1f} MiB"
+            yield f"  the base {base['title']} is copied first to the pool {move['within']}, {size(base['size_bytes'])}"
     for relay in plan["relays"]:
-        size = f", {relay['size_bytes'] / 2**20:.1f} MiB" if relay["size_bytes"] else ""
-        yield f"  the base {relay['base']} goes first to {', '.join(relay['targets'])}{size}"
+        bytes_ = f", {size(relay['size_bytes'])}" if relay["size_bytes"] else ""
+        yield f"  the base {relay['base']} goes first to {', '.join(relay['targets'])}{bytes_}"
     yield from (f"  stays: {text}" for text in plan["stays"])

@@ -12,6 +12,7 @@ import typing as t
 from collections.abc import Iterator, Mapping, Sequence
 
 from .report import one_line
+from .status_text import size
 
 FORMAT = 1
 # In this order. Until ``handed_over`` a machine is the source's, from then on the target's.
@@ -256,9 +257,9 @@ def _figures(one: Move) -> str:
     if one["seconds"] is not None:
         parts.append(f"{one['seconds']:.1f} s")
     if one["bytes"] is not None:
-        parts.append(f"{one['bytes'] / 2**20:.1f} MiB of files")
+        parts.append(f"{size(one['bytes'])} of files")
     if one["memory_bytes"] is not None:
-        parts.append(f"{one['memory_bytes'] / 2**20:.1f} MiB of memory, {(one['disk_bytes'] or 0) / 2**20:.1f} MiB of disks")
+        parts.append(f"{size(one['memory_bytes'])} of memory, {size(one['disk_bytes'] or 0)} of disks")
     if one["downtime_ms"] is not None:
         parts.append(f"stood still for {one['downtime_ms']} ms")
     return f"  {', '.join(parts)}" if parts else ""

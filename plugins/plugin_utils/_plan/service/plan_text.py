@@ -191,7 +191,7 @@ def _base(base: Mapping[str, t.Any], plan: ServicePlan) -> Iterator[str]:
     }
     present = {host: pool for host, pool in base["holders"].items() if host not in adopters}
     holders = f"held by {_by_pool(present)}" if present else "held by no host"
-    needed = f"new machines need it on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
+    needed = f"needed on {', '.join(base['needed_on'])}" if base["needed_on"] else "no new machine needs it"
     yield from _wrapped("", f"base {base['title']}{digest}: {holders}; {needed}")
     for host, path in adopters.items():
         yield from _wrapped("  ", f"would be adopted from {path} on {host}")

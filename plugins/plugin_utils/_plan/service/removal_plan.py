@@ -17,6 +17,7 @@ from .drift import in_short
 from .report import one_line
 from .scaled import with_counts
 from .start_order import stages
+from .status_text import size
 from .user_options import empty_mistakes, flag, flag_mistakes, foreign_mistakes
 
 FORMAT = 1
@@ -240,11 +241,11 @@ def _entry(host: str, one: Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def _plan_text(plan: Mapping[str, t.Any], request: Mapping[str, t.Any], seen: Looks) -> Iterator[str]:
     what = "all of it" if plan["whole"] else _count(len(plan["machines"]), "machine")
-    yield f"Service {plan['service']} (tenant {plan['tenant']}): {what} would be {'powered off' if request.get('stop') else 'removed'}"
+    yield f"Service {plan['service']} (tenant {plan['tenant']}): {what} to be {'powered off' if request.get('stop') else 'removed'}"
     width = max((len(entry["machine"]) for entry in plan["machines"]), default=0)
     for entry in plan["machines"]:
         state = "running" if entry["running"] else "off"
-        keeps = "kept" if flag(request.get("keep_disks")) else f"with {entry['bytes'] / 2**20:.1f} MiB"
+        keeps = "kept" if flag(request.get("keep_disks")) else f"with {size(entry['bytes'])}"
         yield f"  {entry['machine']:<{width}}  {entry['host']}  {state}, {_count(entry['disks'], 'disk')} {keeps}"
         if entry["problem"]:
             yield f"    stays: {entry['problem']}"
@@ -415,8 +416,8 @@ def _report_text(report: Mapping[str, t.Any], of_hosts: Sequence[str]) -> Iterat
     machines = report["machines"]
     gone = [one for one in machines if one["state"] == "removed"]
     verb = "would be removed" if report["predicted"] else "are removed"
-    freed = sum(one["bytes"] for one in gone) / 2**20
-    yield f"Service {report['service']}: {len(gone)} of {len(machines)} machines {verb}, {freed:.1f} MiB of disks."
+    freed = size(sum(one["bytes"] for one in gone))
+    yield f"Service {report['service']}: {len(gone)} of {len(machines)} machines {verb}, {freed} of disks."
     width = max((len(one["machine"]) for one in machines), default=0)
     for one in machines:
         text = _removed_text(one, report["predicted"]) if one["state"] == "removed" else f"STILL THERE: {one['reason']}"

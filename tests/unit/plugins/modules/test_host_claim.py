@@ -104,7 +104,7 @@ def test_a_base_that_has_gone_refuses_the_claim(run: t.Any, base: tuple[Store, s
         ({"ttl_s": 0}, "ttl_s: 0.0 is not accepted; a number of seconds from 1 to 1000000 is needed"),
         ({"state_dir": "state"}, "state_dir: 'state' is not accepted; an absolute path is needed"),
         ({"service": "../x"}, "service: '../x' is not accepted; a name has"),
-        ({"service": None}, "service: None is not accepted; the name of a service is needed"),
+        ({"service": None}, "service: none given; the name of a service is needed"),
         ({"places": {"web-1": "kvm1"}}, "places: web-1: 'kvm1' is not accepted; expected a mapping"),
         ({"places": {"web-1": {"host": "a"}}}, "places: web-1: group: missing; expected a line of at most 1024 characters"),
         ({"uses": [{**USE, "cpus": -1}]}, "uses.cpus: -1 is not accepted"),

@@ -57,7 +57,7 @@ def test_check_mode_writes_nothing(run: t.Any, tmp_path: t.Any) -> None:
 @pytest.mark.parametrize(
     "args, message",
     [
-        ({"state": "absent"}, "service: None is not accepted; state absent needs the name of a service"),
+        ({"state": "absent"}, "service: none given; state absent needs the name of a service"),
         ({"state": "present", "service": "shop"}, "state is present but all of the following are missing: record"),
         ({"service": "../shop"}, "service: '../shop' is not accepted; a name has"),
         ({"service": "shop", "state_dir": "here"}, "state_dir: 'here' is not accepted; an absolute path is needed"),

@@ -257,7 +257,7 @@ def entry(name: str, kind: bytes) -> bytes:
 WRONG: dict[str, tuple[bytes, str, str]] = {
     "no disk": (tar(("etc/x", b"y")), "tar", "none of its 1 layers has a file in /disk"),
     "deeper": (tar(("disk/sub/x", b"y"), ("x/disk/y", b"z")), "tar", "none of its 1 layers"),
-    "two": (tar(("disk/a", IMAGE), ("disk/b", b"y")), "tar", "a layer is of no use: /disk has several files, a and b; one is expected"),
+    "two": (tar(("disk/a", IMAGE), ("disk/b", b"y")), "tar", "a layer cannot be used: /disk has several files, a and b; one is expected"),
     "a link": (entry("disk/x", tarfile.SYMTYPE), "tar", "a link or a device"),
     "a hard link": (entry("disk/x", tarfile.LNKTYPE), "tar", "a link or a device"),
     "a device": (entry("disk/x", tarfile.BLKTYPE), "tar", "a link or a device"),

@@ -261,3 +261,56 @@ def test_a_disk_whose_data_are_elsewhere_is_not_cloned(site: Site) -> None:
     with pytest.raises(CloneRefused, match=r"root.qcow2 keeps its data in another file, .*root.data; copy it into one"):
         clone(site)
     assert files_of(site, "web-9") == []
+
+
+def test_a_saved_machine_is_not_cloned(site: Site) -> None:
+    """Its disks lack what its guest has not written yet."""
+    stopped(site, "web-1")
+    site.libvirt.known[0].is_saved = True
+    for check in (True, False):
+        with pytest.raises(CloneRefused, match=r"web-1: its memory was saved \(virsh managedsave\)"):
+            clone(site, check=check)
+    assert files_of(site, "web-9") == []
+
+
+class Killed(BaseException):
+    """Nothing that the process would do afterwards is done."""
+
+
+@pytest.mark.parametrize("agent", [False, True])
+def test_a_guest_that_was_left_standing_goes_on(site: Site, agent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    domain.agent = agent
+
+    def die(*_args: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        for name in ("end_copy", "resume", "thaw"):
+            patched.setattr(domain, name, die)
+        with pytest.raises(Killed):
+            clone(site)
+    assert domain.stands() == ("frozen" if agent else "suspended") and domain.is_paused is not agent
+    assert clone(site).quiesced is agent
+    assert domain.stands() is None and not domain.is_paused and not (agent and domain.frozen)
+
+
+def test_a_guest_that_its_operator_suspended_stays_so(site: Site) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    (domain,) = site.libvirt.known
+    domain.suspend()
+    assert clone(site).running and domain.is_paused and domain.stands() is None
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_note_that_cannot_be_read_is_not_passed_over(site: Site, is_link: bool) -> None:
+    stopped(site, "web-1")
+    path = Path(layout.clone_path(layout.machine_directory(site.pools["two"], "shop", "web-9")))
+    path.parent.mkdir()
+    path.symlink_to("/etc/hostname") if is_link else path.write_text("{", encoding="utf-8")
+    with pytest.raises(
+        CloneRefused, match=r"web-9 may be a clone already.*remove it \(basecast.fleet.remove -e service=shop -e machines=web-9"
+    ):
+        clone(site)
+    assert files_of(site, "web-9") == ["two/.clone.json"] and clone(site, name="web-8").changed

@@ -16,7 +16,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._disk.disk_decision
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.errors import DiskConflict
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.overlay import Disks
 from ansible_collections.basecast.fleet.plugins.module_utils._disk.qemu_img import QemuImg
-from ansible_collections.basecast.fleet.plugins.module_utils._job import flatten
+from ansible_collections.basecast.fleet.plugins.module_utils._job import flatten, half_clones
 from ansible_collections.basecast.fleet.plugins.module_utils._job.capture import CaptureRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._job.cloning import CloneRefused
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import flattening, inquiry
@@ -71,6 +71,12 @@ def test_a_clone_starts_over_its_base_and_loses_it_later(site: Site) -> None:
     assert again["state"] == "done" and again["changed"] is False
 
 
+def test_the_smallest_limit_is_one(site: Site) -> None:
+    """0 would be none."""
+    _base, domain = running_clone(site, mbps=1e-7)
+    assert domain.pulls == {"vda": 1, "vdb": 1}
+
+
 def _look(path: str) -> users.FoundDisk:
     found = users.look(path, "one")
     assert found is not None
@@ -116,6 +122,18 @@ def test_no_file_of_the_host_comes_into_a_disk(site: Site, tmp_path: Path) -> No
         (told,) = go_on(site, check=check)
         assert told["state"] == flatten.FAILED and "is not a base disk in one of the host's pools" in str(told["problem"])
     assert b"s" * 512 not in Path(root_of(site, "web-9")).read_bytes()
+
+
+def test_a_saved_guest_keeps_its_base(site: Site) -> None:
+    """What was saved names the base, and could not be started without it."""
+    _base, domain = running_clone(site)
+    domain.destroy()
+    domain.pulls.clear()
+    domain.is_saved = True
+    for check in (True, False):
+        (told,) = go_on(site, check=check)
+        assert told["state"] == flatten.FAILED and "its memory was saved (virsh managedsave)" in str(told["problem"])
+    assert _look(root_of(site, "web-9")).backing is not None
 
 
 @pytest.mark.parametrize("begun", [0, 1])
@@ -185,10 +203,8 @@ def test_the_roster_tells_how_far_it_is(site: Site, monkeypatch: pytest.MonkeyPa
 def test_an_interrupted_clone_leaves_no_note_behind(site: Site) -> None:
     stopped(site, "web-1")
     clone(site, background=True)
-    directory = os.path.dirname(root_of(site, "web-9"))
-    note = json.loads(open(layout.clone_path(directory), encoding="utf-8").read())
-    with open(layout.clone_path(directory), "w", encoding="utf-8") as file:
-        json.dump({**note, "complete": False}, file)
+    for path in (root_of(site, "web-9"), data_of(site, "web-9")):
+        half_clones.write_note(os.path.dirname(path), "web-1", False)
     assert clone(site).changed and flattening.noted_disks(site.pools, CLONE) == []
 
 

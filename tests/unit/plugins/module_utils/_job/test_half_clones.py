@@ -16,6 +16,7 @@ from ansible_collections.basecast.fleet.tests.unit.plugins.module_utils._machine
 
 from .conftest import Site
 from .test_capture import capture, real_base, root_of
+from .test_cloning import clone, files_of
 from .test_removal import deploy, remove
 
 
@@ -44,6 +45,18 @@ def test_those_of_a_service_are_found_in_all_pools(site: Site) -> None:
     assert half_clones.find(site.pools, "shop") == []
 
 
+def test_one_that_is_complete_in_one_pool_is_complete(site: Site) -> None:
+    """Notes are completed one after another, once all disks are there."""
+    deploy(site, "web-1", base=real_base(site))
+    site.libvirt.known[0].is_running = False
+    clone(site)
+    directories = [os.path.dirname(root_of(site, "web-9")), layout.machine_directory(site.pools["two"], "shop", "web-9")]
+    half_clones.write_note(directories[1], "web-1", False)
+    assert half_clones.find(site.pools, "shop") == []
+    assert clone(site, name="web-8").changed and files_of(site, "web-9")
+    assert not clone(site).changed and half_clones.read_note(directories[1]) == {"source": "web-1", "complete": True}
+
+
 def test_a_capture_ends_the_copies_that_it_would_meet(site: Site) -> None:
     deploy(site, "web-1", "web-2", base=real_base(site))
     domain, directories = half_clone(site)
@@ -55,16 +68,29 @@ def test_a_capture_ends_the_copies_that_it_would_meet(site: Site) -> None:
     assert all(os.path.exists(path) for path in kept)
 
 
-@pytest.mark.parametrize("meant", [["web-5"], ["web-2"], None])
-def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None) -> None:
+@pytest.mark.parametrize(("meant", "is_read"), [(["web-5"], True), (["web-2"], True), (None, True), (["web-5"], False)])
+def test_its_removal_ends_the_copies(site: Site, meant: list[str] | None, is_read: bool) -> None:
     deploy(site, "web-1", "web-2")
     domain, directories = half_clone(site)
+    for directory in [] if is_read else directories:
+        Path(layout.clone_path(directory)).write_text("{", encoding="utf-8")
     remove(site, meant, check=True)
     assert len(domain.mirrors) == 2
     told = remove(site, meant)
     assert all(one["problem"] is None for one in told["machines"])
     is_gone = meant != ["web-2"]
     assert bool(domain.mirrors) != is_gone and [os.path.exists(path) for path in directories] == [not is_gone] * 2
+
+
+def test_its_removal_keeps_no_disks_of_it(site: Site) -> None:
+    """They are none yet. Those of machines are kept."""
+    deploy(site, "web-1")
+    _domain, directories = half_clone(site)
+    for check in (True, False):
+        told = remove(site, ["web-1", "web-5"], keep_disks=True, check=check)
+        assert {one["machine"]: one["actions"] for one in told["machines"]}["web-5"] == ["cleaned"]
+        assert [os.path.exists(path) for path in directories] == [check] * 2
+    assert os.path.exists(root_of(site, "web-1"))
 
 
 def test_one_that_has_become_a_machine_stays(site: Site) -> None:

@@ -27,6 +27,7 @@ MACHINE: dict[str, t.Any] = {
     "machine": "m-1",
     "domain": "shop-m-1",
     "running": True,
+    "stands": False,
     "report": None,
     "problem": None,
 }
@@ -173,3 +174,12 @@ def test_a_machine_on_its_way_is_told_as_such(site: Site) -> None:
     MoveJournal(site.state_dir, "default", "shop").write(Entry("target", "arrived", "r", "m-1", "b", True, True, True, "one"))
     (machine,) = look(request(site))["machines"]
     assert machine["problem"].startswith("m-1: its migration from b has not ended")
+
+
+def test_a_guest_that_was_left_standing_is_told(site: Site, libvirt: dict[str, t.Any]) -> None:
+    libvirt["machines"] = [{**MACHINE, "stands": True}]
+    with alone(Journal(site.runtime_dir, "default", "shop"), "shop", 1.0):
+        assert look(request(site))["machines"][0]["problem"] is None, "a run is at work on it"
+    libvirt["machines"] = [{**MACHINE, "stands": True}]
+    (machine,) = look(request(site))["machines"]
+    assert "stands still since a clone or a capture of it was interrupted" in machine["problem"] and "stands" not in machine

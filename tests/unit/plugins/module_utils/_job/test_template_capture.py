@@ -177,7 +177,7 @@ def test_all_disks_are_of_one_moment(site: Site, agent: bool) -> None:
     domain.agent = agent
     found = capture(site, Wanted("default", domain="old", granted=("old",)))
     assert list(found.bases) == ["sdc", "sda"] and found.quiesced is agent
-    assert domain.ended_while == [not agent] * 2 and not domain.stands  # else its file systems are at rest
+    assert domain.ended_while == [not agent] * 2 and not domain.is_paused and domain.standing is None  # else its file systems are at rest
 
 
 def test_a_machine_that_is_off_cannot_start_between_its_disks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

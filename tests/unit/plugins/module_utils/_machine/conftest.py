@@ -42,7 +42,8 @@ class FakeDomain:
         self.shallow: dict[str, bool] = {}
         self.pulls: dict[str, int] = {}  # bytes a second by the disk's name in the guest
         self.sizes: dict[str, int] = {}  # bytes by the disk's name in the guest
-        self.agent, self.looks, self.frozen, self.stands = False, 0, 0, False
+        self.agent, self.looks, self.frozen, self.is_paused = False, 0, 0, False
+        self.standing: str | None = None  # as it is noted
         self.ended_while: list[bool] = []  # of each copy, whether the guest stood still
 
     @property
@@ -77,7 +78,7 @@ class FakeDomain:
         return self.is_running
 
     def power(self) -> str:
-        return "running" if self.is_running else "off"
+        return ("paused" if self.is_paused else "running") if self.is_running else "off"
 
     def snapshots(self) -> int:
         return 0
@@ -127,7 +128,7 @@ class FakeDomain:
         if target not in self.mirrors:
             raise LibvirtError(f"libvirt could not end the copy of the disk {target} of {self.name}: no active block job")
         self.ended[target] = self.mirrors.pop(target)
-        self.ended_while.append(self.stands)
+        self.ended_while.append(self.is_paused)
 
     def go_over(self, target: str) -> None:
         root = ET.fromstring(self._xml)
@@ -179,10 +180,16 @@ class FakeDomain:
         self.frozen -= 1
 
     def suspend(self) -> None:
-        self.stands = True
+        self.is_paused = True
 
     def resume(self) -> None:
-        self.stands = False
+        self.is_paused = False
+
+    def stands(self) -> str | None:
+        return self.standing
+
+    def note_standing(self, how: str | None) -> None:
+        self.standing = how
 
 
 class FakeHost:

@@ -37,8 +37,9 @@ def test_a_note_says_how_fast(pool: str, directory: str, mbps: float) -> None:
     assert layout.is_unfinished(os.path.basename(layout.flatten_path(directory, "root")))
 
 
-def test_a_note_that_cannot_be_read_sets_no_limit(directory: str) -> None:
-    Path(layout.flatten_path(directory, "root")).write_text('{"format": 1, "mbps": "fast"}', encoding="utf-8")
+@pytest.mark.parametrize("mbps", ['"fast"', "1e18", "-1"])
+def test_a_note_that_cannot_be_read_sets_no_limit(directory: str, mbps: str) -> None:
+    Path(layout.flatten_path(directory, "root")).write_text(f'{{"format": 1, "mbps": {mbps}}}', encoding="utf-8")
     assert flattening.noted(os.path.join(directory, "root.qcow2")) == 0.0
 
 

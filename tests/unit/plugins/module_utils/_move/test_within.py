@@ -20,6 +20,7 @@ from ansible_collections.basecast.fleet.plugins.module_utils._job import half_cl
 from ansible_collections.basecast.fleet.plugins.module_utils._machine import flattening
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.domain import describe
 from ansible_collections.basecast.fleet.plugins.module_utils._machine.moves import LEAVING, WITHIN, Entry, MoveJournal, unended
+from ansible_collections.basecast.fleet.plugins.module_utils._move import look as looking
 from ansible_collections.basecast.fleet.plugins.module_utils._move import within as module
 from ansible_collections.basecast.fleet.plugins.module_utils._move.host import Host, MoveFailed
 from ansible_collections.basecast.fleet.plugins.module_utils._move.incoming import Incoming
@@ -177,6 +178,16 @@ def test_a_half_clone_ends_before_its_machine_moves(site: Site) -> None:
     move(site, "two", live=True)
     assert not os.path.exists(directory)
     whole(site)
+
+
+def test_a_guest_that_a_clone_left_standing_moves_and_goes_on(site: Site) -> None:
+    deploy(site, "web-1", base=real_base(site))
+    domain = the_domain(site)
+    domain.suspend()
+    seen = looking.find(t.cast(t.Any, site.libvirt), OWNER, site.stores)
+    assert seen is not None and seen.told["state"] == "paused", "its operator has suspended it"
+    domain.note_standing("suspended")
+    assert move(site, "two", live=True)["state"] == "moved" and domain.power() == "running" and domain.stands() is None
 
 
 def test_disks_that_are_being_flattened_do_not_move(site: Site) -> None:

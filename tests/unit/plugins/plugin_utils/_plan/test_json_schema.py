@@ -27,7 +27,7 @@ SCHEMA = {
         ([], "opt: [] is not accepted; a mapping is wanted"),
         ({"kvm1.example.org": 5}, "opt[kvm1.example.org]: 5 is not accepted; a mapping is wanted"),
         ({"k": {"sizes": [1, "x"]}}, "opt[k].sizes[1]: 'x' is not accepted; a number is wanted"),
-        ({"k": {"a b": None}}, "opt[k][a b]: None is not accepted; a number is wanted"),
+        ({"k": {"a b": None}}, "opt[k][a b]: none given; a number is wanted"),
         ({"k": {"n": {1.5: "x"}}}, "opt[k].n[1.5]: 'x' is not accepted; a number is wanted"),
     ],
     ids=["a list", "host", "inside", "blank", "a number as a key"],

@@ -88,6 +88,10 @@ def test_events_that_cover_each_other_share_a_number() -> None:
     events = [{"at_s": at, "text": str(at)} for at in (1.0, 1.1, 9.0)]
     line = figures.timeline([transfer("a")], [], events, {})
     assert line and [event["number"] for event in line["events"]] == ["1–2", "3"]
+    # The numbers of the first two take more room than one would.
+    later = figures.timeline([transfer("a")], [], [*events[:2], {"at_s": 1.4, "text": "1.4"}, events[2]], {})
+    assert later and [event["number"] for event in later["events"]] == ["1–3", "4"]
+    assert later["events"][0]["told"] == "1.0 1.1 1.4"
 
 
 @pytest.mark.parametrize(("hosts", "drawn"), [(1, False), (2, True), (64, True), (65, False)])

@@ -127,7 +127,7 @@ def test_a_run_is_told_in_words(told: str) -> None:
         "ansible -i INVENTORY kvm004 -m ansible.builtin.ping",
         "ansible-playbook -i INVENTORY basecast.fleet.deploy -e manifest=shop.yml",
         "2 retries",
-        "kvm001: has been silent for 6.0 s.",
+        "kvm001: has been silent for 6.0 s",
         "kvm004 was lost: no answer",
         "kvm004 is lost",
     ],

@@ -55,3 +55,9 @@ def test_what_is_only_foreseen_is_said_so(predicted: bool, word: str) -> None:
 
 def test_an_unknown_state_is_shown_as_it_is() -> None:
     assert texts.machine_state("odd", False) == ("warn", "?", "odd")
+
+
+def test_a_sender_that_was_left_is_named_once() -> None:
+    attempts = [{"parent": "b", "error": "b has been silent for 7.2 s."}, {"parent": "c", "error": "Connection reset"}]
+    assert texts.retries(attempts) == "b has been silent for 7.2 s; c: Connection reset"
+    assert texts.retries([]) == ""

@@ -50,7 +50,7 @@ def test_a_lost_host_stands_in_the_tree_of_the_first_plan() -> None:
 def test_a_host_tells_which_bases_it_has_and_had() -> None:
     hosts = {host["host"]: host for site in view_of(run(4, failed=[2]))["sites"] for host in site["hosts"]}
     assert [hosts[name]["bases"][0]["told"] for name in ("kvm001", "kvm002", "kvm003")] == [
-        "tiny 1: it had it", "tiny 1: fetched", "tiny 1: did not come",
+        "tiny 1: had it", "tiny 1: fetched", "tiny 1: did not arrive",
     ]  # fmt: skip
     assert hosts["kvm003"]["kind"] == "bad"
 

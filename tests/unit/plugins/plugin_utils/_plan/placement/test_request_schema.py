@@ -108,7 +108,7 @@ def test_a_mistake_has_its_place_and_what_is_wanted(path: tuple[t.Any, ...], val
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"hosts": None}, "hosts: None is not accepted; a mapping of host names"),
+        ({"hosts": None}, "hosts: none given; a mapping of host names"),
         ({"hosts": {"kvm1": []}}, "hosts[kvm1]: [] is not accepted; a mapping of what is known of the host is wanted"),
         ({"groups": {"east": "kvm1"}}, "groups[east]: 'kvm1' is not accepted; a list of host names is wanted"),
         ({"bring": {"d": {"kvm1": "soon"}}}, "bring[d].kvm1: 'soon' is not accepted; a number of at least 0 is wanted"),

@@ -185,6 +185,9 @@ def test_a_clone_may_lose_its_base_in_the_background(given: object, mbps: float 
     assert (plan["problems"], plan["flatten"], plan["background"], plan["flatten_mbps"]) == ([], False, True, mbps)
     assert [disk["differencing"] for disk in plan["hosts"]["a"]["disks"]] == [True]
     assert "it loses the base in the background" in "\n".join(plan["text"])
+    outcome = {"job": {"machines": [{"machine": plan["name"], "state": "deployed"}]}}
+    for predicted, words in ((False, "Its disks lose their bases in the background"), (True, "Its disks would lose their bases")):
+        assert words in clone_report(plan, outcome, predicted)["text"][1]
 
 
 @pytest.mark.parametrize(

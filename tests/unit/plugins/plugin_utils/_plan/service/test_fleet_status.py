@@ -151,6 +151,7 @@ def test_machines_of_a_silent_host_cannot_be_known(silent: dict[str, t.Any]) -> 
         ({"a": look("web-1", pool={"partials": [{"sha256": CHILD, "in_use": False, "allocated_bytes": 5}]})}, [("partial", "2" * 12)]),
         ({"a": look("web-1", pool={"unfinished": [{"path": "/pool/bases/x", "bytes": 5, "changed_at": 1.0}]})}, [("upload", "x")]),
         ({"a": look("web-1", pool={"half_clones": [HALF], "disks": [disk("web-1"), disk("web-5")]})}, [("clone", "web-5")]),
+        ({"a": look("web-1", "web-5", pool={"half_clones": [HALF], "disks": [disk("web-1"), disk("web-5")]})}, []),
         # A disk that lies in the pool and was not made for a machine is nobody's business.
         ({"a": look("web-1", pool={"disks": [disk("web-1"), {"path": "/pool/child.qcow2", "bytes": 1}]})}, []),
         ({"a": look(pool={"disks": [disk("web-9")]}, known=False, reason="libvirt does not answer.")}, []),

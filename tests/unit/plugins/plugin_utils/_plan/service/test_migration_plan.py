@@ -158,7 +158,7 @@ def test_a_machine_moves_to_another_pool_of_its_host() -> None:
     assert made["problems"] == [] and not any(made[key] for key in ("claims", "references", "relays", "addresses"))
     assert made["text"][1:] == [
         "  web-1  a, from the pool default to fast  live, while it runs, disks with 1.0 MiB",
-        "  the base tiny 1 is copied first to the pool fast, 0.0 MiB",
+        "  the base tiny 1 is copied first to the pool fast, 1000 B",
     ]
 
 

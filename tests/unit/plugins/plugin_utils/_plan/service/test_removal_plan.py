@@ -181,7 +181,7 @@ def test_what_was_not_the_machines_own_is_shown() -> None:
     looks = {"a": {"removal": {"machines": [found], "recorded": True, "jobs": [], "problem": None}}}
     plan = removal_plan(looks, {"service": "shop", "machines": "web-1,web-7"})
     assert plan["text"] == [
-        "Service shop (tenant default): 1 machine would be removed",
+        "Service shop (tenant default): 1 machine to be removed",
         "  web-1  a  running, 1 disk with 1.0 MiB",
         "    not the machine's own, stays: /pool/notes.txt",
         "  web-7 is on no host that was asked",
