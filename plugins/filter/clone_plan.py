@@ -29,6 +29,10 @@ options:
     description: How much of a host's memory may be promised, where the host's C(overcommit) does not say.
     type: float
     default: 1.0
+  quotas:
+    description: What tenants may have, as P(basecast.fleet.service_plan#filter) takes it.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -73,15 +77,16 @@ from ..module_utils._errors import FleetError
 from ..module_utils._text import clean_data
 from ..plugin_utils._door import door
 from ..plugin_utils._plan.schemas import ANY_MAPPING, LOOKS, NUMBER
+from ..plugin_utils._plan.service.clone_plan import Limits
 from ..plugin_utils._plan.service.clone_plan import clone_plan as plan
 from ..plugin_utils._plan.service.manifest import plain
 
 
-@door("clone_plan", hosts=LOOKS, request=ANY_MAPPING, memory_overcommit=NUMBER)
-def clone_plan(hosts: object, request: object, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
+@door("clone_plan", hosts=LOOKS, request=ANY_MAPPING, memory_overcommit=NUMBER, quotas=ANY_MAPPING)
+def clone_plan(hosts: object, request: object, memory_overcommit: float = 1.0, quotas: object = None) -> dict[str, t.Any]:
     """The filter: see the documentation above."""
     try:
-        made = plan(plain(hosts), plain(request), float(memory_overcommit))
+        made = plan(plain(hosts), plain(request), Limits(float(memory_overcommit), plain(quotas or {})))
     except (FleetError, ValueError) as error:
         raise AnsibleFilterError(str(error)) from error
     # The work goes to its host as it is; what people read is made fit for a terminal.

@@ -105,8 +105,8 @@ FULL = (
         "survey", "what one look at a host takes, on the host", "survey", 1, None, 0, ("survey", "survey-empty", "setup", "ping"), repeat=5,
     ),
     Scenario(
-        "clone", "a clone of a running guest until it reports, beside a start", "clone", 1, None, 0,
-        ("clone-virsh", "clone-start", "clone"), repeat=3,
+        "clone", "a clone of a running guest until it reports, beside a deployment", "clone", 1, None, 0,
+        ("clone-virsh", "clone-deploy", "clone"), repeat=3,
     ),
 )  # fmt: skip
 

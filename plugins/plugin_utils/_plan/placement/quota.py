@@ -28,8 +28,7 @@ def within_quota(
     quotas: Mapping[str, Mapping[str, t.Any]],
 ) -> tuple[list[Wish], dict[str, tuple[int, str]]]:
     """The wishes cut to the tenant's quota, in the manifest's order; and what was cut: ``{group: (count, sentence)}``."""
-    tenant = manifest["tenant"]
-    quota = {what: number(f"basecast_quotas.{tenant}.{what}", value) for what, value in (quotas.get(tenant) or {}).items()}
+    quota = _of(manifest["tenant"], quotas)
     if not quota:
         return list(wishes), {}
     used = _used(manifest, hosts, standing)
@@ -43,8 +42,21 @@ def within_quota(
         if fits:
             allowed.append(wish._replace(number=fits))
         if fits < wish.number:
-            refused[wish.group["name"]] = (wish.number - fits, _sentence(tenant, wish, wish.number - fits, quota, used))
+            left = wish.number - fits
+            who = f"{left} machine{'s' if left > 1 else ''} of {wish.group['name']}"
+            refused[wish.group["name"]] = (left, _sentence(manifest["tenant"], who, one, quota, used))
     return allowed, refused
+
+
+def beyond_quota(tenant: str, name: str, group: Group, hosts: Observed, quotas: Mapping[str, Mapping[str, t.Any]]) -> str | None:
+    """Why the tenant may not have one more machine, of this name and as those of the group; None where it may."""
+    quota, one = _of(tenant, quotas), _amounts(group)
+    used = _used({"tenant": tenant, "machines": []}, hosts, [])
+    return _sentence(tenant, name, one, quota, used) if _binding(one, quota, used) else None
+
+
+def _of(tenant: str, quotas: Mapping[str, Mapping[str, t.Any]]) -> dict[str, float]:
+    return {what: number(f"basecast_quotas.{tenant}.{what}", value) for what, value in (quotas.get(tenant) or {}).items()}
 
 
 def _amounts(group: Group) -> Amounts:
@@ -76,8 +88,12 @@ def _used(manifest: Mapping[str, t.Any], hosts: Observed, standing: Sequence[Sta
     return used
 
 
-def _sentence(tenant: str, wish: Wish, count: int, quota: Mapping[str, float], used: Amounts) -> str:
-    one = _amounts(wish.group)
-    binds = [what for what in quota if one.get(what) and used[what] + one[what] > quota[what] + 1e-9]
-    told = "; ".join(f"{used[what]:g} of {quota[what]:g} {LIMITS[what]} are used, {one[what]:g} are needed" for what in binds)
-    return f"{count} machine{'s' if count > 1 else ''} of {wish.group['name']} would pass the quota of tenant {tenant}: {told}"
+def _binding(one: Amounts, quota: Mapping[str, float], used: Amounts) -> list[str]:
+    return [what for what in quota if one.get(what) and used[what] + one[what] > quota[what] + 1e-9]
+
+
+def _sentence(tenant: str, who: str, one: Amounts, quota: Mapping[str, float], used: Amounts) -> str:
+    told = "; ".join(
+        f"{used[what]:g} of {quota[what]:g} {LIMITS[what]} are used, {one[what]:g} are needed" for what in _binding(one, quota, used)
+    )
+    return f"{who} would pass the quota of tenant {tenant}: {told}"

@@ -19,8 +19,10 @@ from ....module_utils._machine.flattening import MOST_MBPS
 from ....module_utils._machine.hardware import table
 from ....module_utils._machine.hardware.host_devices import name_of, title_of
 from ....module_utils._names import HOST_LABEL_RULE, is_host_label
-from ..placement import Observed
+from ..placement import Observed, Settings, place_machines
+from ..placement.quota import beyond_quota
 from .addresses import address_problems, is_fixed
+from .claims import claims_of
 from .dns_entries import dns_problems
 from .host_work import work_of
 from .machine_search import Request, Result, find_machine
@@ -38,16 +40,23 @@ BEFORE, BACKGROUND = "before", "background"  # when disks lose their bases: befo
 _PLACES = ("hosts", "memory_mib", "cpus", "per_host", "count", "networks")
 
 
-def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0) -> dict[str, t.Any]:
+class Limits(t.NamedTuple):
+    """What a fleet's settings allow."""
+
+    memory_overcommit: float = 1.0  # where a host's facts do not say
+    quotas: Mapping[str, Mapping[str, t.Any]] = {}  # by tenant
+
+
+def clone_plan(hosts: Observed, request: Request, limits: Limits | None = None) -> dict[str, t.Any]:
     """
     :param hosts: what survey_info returned of each. Empty to see whether the request can be meant.
     :param request: ``service``, ``tenant`` and ``machine``; ``name`` of the clone, or None for the next number; ``flatten``,
         ``flatten_mbps``, and ``predicted`` in check mode.
-    :param memory_overcommit: how much of a host's memory may be promised, where its facts do not say.
     :returns: ``{"format", "service", "tenant", "machine", "name", "host", "running", "hosts": {host: work}, "claims": {host: claim},
         "unknown": {host: why},
         "exists", "problems", "text"}``. ``work`` is what host_job takes; ``exists`` says that the clone is there already.
     """
+    limits = limits or Limits()
     found = find_machine(hosts, request)
     problems = [*found["problems"], *_name_mistakes(request), *_flatten_mistakes(request)]
     how = _flatten(request)
@@ -103,20 +112,32 @@ def clone_plan(hosts: Observed, request: Request, memory_overcommit: float = 1.0
         new = [{**machine, "state": "create", "spec": work["machines"][0]["spec"]}]
         problems += [*address_problems(asked, new, hosts), *dns_problems(asked, new, hosts)]
     if not plan["exists"] and not problems:
-        told = host_problems([machine], {group["name"]: group}, {}, {found["host"]: work}, [], {found["host"]: facts}, memory_overcommit)
-        problems += [sentence for sentences in told.values() for sentence in sentences]
-        uses = {"name": plan["name"], "cpus": source["cpus"], "memory_mib": source["memory_mib"], "disk_bytes": 0, "pools": {}}
-        place = {"host": found["host"], "group": group["name"], "number": machine["number"], "pools": {}}
-        plan["claims"] = {
-            found["host"]: {
-                "seen": facts.get("claims_generation"),
-                "uses": [uses],
-                "places": {plan["name"]: place},
-                "bases": sorted({disk["base"] for disk in work["disks"] if disk["base"]}),
-            }
-        }
+        groups, here = {group["name"]: group}, {found["host"]: facts}
+        told = host_problems([machine], groups, {}, {found["host"]: work}, [], here, limits.memory_overcommit)
+        problems += [sentence for sentences in told.values() for sentence in sentences] or _no_room(plan, group, hosts, limits)
+        pools = {disk["name"]: disk["pool"] for disk in work["disks"]}
+        bases = _bases_of(found["host"], hosts)
+        quota = bool(limits.quotas.get(plan["tenant"]))
+        plan["claims"] = claims_of([{**machine, "pools": pools}], groups, bases, {}, hosts, quota=quota)
     plan["hosts"] = {found["host"]: work}
     return {**plan, "text": list(_text(plan, source, work))}
+
+
+def _no_room(plan: Plan, group: Group, hosts: Observed, limits: Limits) -> list[str]:
+    """Why the clone would be more than its tenant may have, or its host has room for; its disks may grow as those of any machine."""
+    refused = beyond_quota(plan["tenant"], plan["name"], group, hosts, limits.quotas)
+    if refused:
+        return [refused]
+    host = plan["host"]
+    manifest = {
+        **hosts[host]["record"]["manifest"],
+        **{key: plan[key] for key in ("service", "tenant")},
+        # On its machine's host, whatever the manifest says of others.
+        "placement": {},
+        "machines": [{**group, "name": plan["name"], "hosts": [host], "count": 1, "per_host": None, "placement": {}}],
+    }
+    placed = place_machines(manifest, {host: hosts[host]}, settings=Settings(memory_overcommit=limits.memory_overcommit))
+    return [f"{host}: {plan['name']} does not fit: {one['hosts'].get(host, one['reasons'][0])}" for one in placed["unplaced"]]
 
 
 def _flatten(request: Request) -> str | None:
@@ -194,21 +215,34 @@ def _group_of(source: Machine, facts: Facts) -> dict[str, t.Any] | None:
         "cpus": source["cpus"],
         "memory_mib": source["memory_mib"],
         "hardware": {name: source["spec"][name] for name in table.NAMES if name in source["spec"]},
-        "disks": [{**disk, "place": place} for disk in kept["disks"]],
+        "disks": [{**disk, **_as_made(disk, source), "place": place} for disk in kept["disks"]],
         "place": place,
         "places": dict.fromkeys(_PLACES, place),
     }
 
 
+def _as_made(disk: Mapping[str, t.Any], source: Machine) -> dict[str, t.Any]:
+    """Pool and size of a machine's disk, which a clone's will have."""
+    made = (source["spec"].get("disks") or {}).get(disk["name"]) or {}
+    return {key: made[key] for key in ("pool", "size_bytes") if made.get(key)}
+
+
+def _bases_of(host: str, hosts: Observed) -> dict[str, dict[str, t.Any]]:
+    """The bases that the host's part of the manifest names, all of which the host has, or the clone is refused."""
+    facts = hosts[host]
+    held = {base["sha256"]: (pool, base) for pool, content in (facts.get("pools") or {}).items() for base in content.get("bases") or []}
+    found = {}
+    for base in facts["record"]["manifest"]["bases"]:
+        pool, metadata = held.get(base["sha256"], (None, None))
+        known = {"holders": {host: pool} if pool else {}, "metadata": metadata, "source_bytes": None}
+        found[base["name"]] = {**base, **known, "pool": None, "import_on": None, "import_pool": None}
+    return found
+
+
 def _work(plan: Plan, source: Machine, group: Group, hosts: Observed) -> dict[str, t.Any]:
     """What host_job takes for the clone, whose disks are there by then; of one that is there, that it runs."""
     host = plan["host"]
-    facts, record = hosts[host], hosts[host]["record"]
-    held = {base["sha256"]: pool for pool, content in (facts.get("pools") or {}).items() for base in content.get("bases") or []}
-    bases = {
-        base["name"]: {**base, "pool": None, "holders": {host: held[base["sha256"]]} if base["sha256"] in held else {}}
-        for base in record["manifest"]["bases"]
-    }
+    bases = _bases_of(host, hosts)
     pools = {name: disk["pool"] for name, disk in (source["spec"].get("disks") or {}).items() if disk.get("pool")}
     machine = {
         "machine": plan["name"],

@@ -7,11 +7,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.clone_plan import clone_plan, clone_report
+from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.clone_plan import Limits, clone_plan, clone_report
 from ansible_collections.basecast.fleet.plugins.plugin_utils._plan.service.service_plan import service_plan
 
 from .test_service_plan import A, held, host, manifest
 
+GROWS = {"bytes": 0, "growth_bytes": 2000}  # to the size of its base, which it may come to have of its own
 REQUEST: dict[str, t.Any] = {"service": "shop", "tenant": "default", "machine": "web-1", "name": None, "flatten": False}
 
 
@@ -45,10 +46,40 @@ def test_a_clone_is_customised_as_its_machine_under_its_own_name() -> None:
     assert "secret" not in str(plan["text"]) and work["fetch"] == [] and work["record"] is None
     assert plan["claims"]["a"] == {
         "seen": 3,
-        "uses": [{"name": "web-3", "cpus": 1, "memory_mib": 512, "disk_bytes": 0, "pools": {}}],
-        "places": {"web-3": {"host": "a", "group": "web", "number": 3, "pools": {}}},
+        "uses": [
+            {"name": "web-3", "cpus": 1, "memory_mib": 512, "hugepages": None, "disk_bytes": 0, "pools": {"default": GROWS}},
+        ],
+        "places": {"web-3": {"host": "a", "group": "web", "number": 3, "pools": {"root": "default"}}},
         "bases": [A],
+        "waits": 1,
     }
+
+
+@pytest.mark.parametrize(("most", "refused"), [(3, False), (2, True)])
+def test_a_clone_counts_against_the_quota_of_its_tenant(most: int, refused: bool) -> None:
+    """Which holds for the fleet, so a clone is claimed on all hosts of it."""
+    hosts = deployed(domains=[{"tenant": "default", "cpus": 1, "memory_mib": 512, "disk_bytes": 0}])
+    plan = clone_plan(hosts, REQUEST, Limits(quotas={"default": {"machines": most}}))
+    told = "web-3 would pass the quota of tenant default: 2 of 2 machines are used, 1 are needed"
+    assert plan["problems"] == ([told] if refused else [])
+    assert sorted(plan["claims"]) == ["a", "b"]
+    assert list(clone_plan(hosts, REQUEST, Limits(quotas={"other": {"machines": 1}}))["claims"]) == ["a"]
+
+
+@pytest.mark.parametrize(("free", "why"), [(10**12, ""), (1000, "pool a:default: ")])
+def test_a_clone_needs_room_for_what_its_disks_may_grow_to(free: int, why: str) -> None:
+    hosts = deployed()
+    hosts["a"]["capacity"]["pools"]["default"]["free_bytes"] = free
+    assert [told.startswith(f"a: web-3 does not fit: {why}") for told in clone_plan(hosts, REQUEST)["problems"]] == [True] * bool(why)
+
+
+def test_no_room_elsewhere_and_no_rule_of_the_manifest_keeps_a_clone_from_its_machine() -> None:
+    hosts = deployed()
+    group = hosts["a"]["record"]["manifest"]["machines"][0]
+    group.update(hosts=["b"], placement={"anti_affinity": True, "hosts": ["b"]}, count=1)
+    hosts["b"]["capacity"]["pools"]["default"]["free_bytes"] = 0
+    plan = clone_plan(hosts, REQUEST)
+    assert (plan["problems"], plan["host"]) == ([], "a")
 
 
 def test_a_clone_has_the_hardware_of_its_machine_and_not_of_the_manifest() -> None:
