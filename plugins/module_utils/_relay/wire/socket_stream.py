@@ -80,20 +80,19 @@ class SocketStream:
         while True:
             try:
                 sent += self._socket.send(view[sent:] if sent else view)
-                if sent == len(view):
-                    return sent
-                continue
             except (BlockingIOError, ssl.SSLWantWriteError):
-                event = select.POLLOUT
+                if sent:
+                    return sent
+                self._wait(select.POLLOUT, end)
             except ssl.SSLWantReadError:
-                event = select.POLLIN
+                if sent:
+                    return sent
+                self._wake_at(1)
+                self._wait(select.POLLIN, end)
             except ValueError as error:
                 raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
-            if sent:
+            if sent == len(view):
                 return sent
-            if event == select.POLLIN:
-                self._wake_at(1)
-            self._wait(event, end)
 
     def receive_into(self, view: memoryview, least: int = 1) -> int:
         """As much as has come, at least one byte; TLS hands over one record at a time. 0 at the end of the stream."""
@@ -104,19 +103,18 @@ class SocketStream:
                 got += count
                 if got == len(view) or not count:
                     return got
-                continue
             except (BlockingIOError, ssl.SSLWantReadError):
-                event = select.POLLIN
-            except ssl.SSLWantWriteError:
-                event = select.POLLOUT
-            except ValueError as error:
-                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
-            if got:
-                return got
-            if event == select.POLLIN:
+                if got:
+                    return got
                 # A TLS record that is here in part has left the socket.
                 self._wake_at(max(1, least - RECORD_BYTES))
-            self._wait(event, end)
+                self._wait(select.POLLIN, end)
+            except ssl.SSLWantWriteError:
+                if got:
+                    return got
+                self._wait(select.POLLOUT, end)
+            except ValueError as error:
+                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN)) from error
 
     def _wait(self, event: int, end: float) -> None:
         """:param end: of the whole call: parts of a TLS record wake as well, and may never become one.
