@@ -51,7 +51,7 @@ def test_bases_come_with_the_paths_of_their_pools() -> None:
         ({"metadata": {**METADATA, "sha256": "../x"}}, r"bases\[0\].metadata.sha256: '../x'"),
         ({"metadata": {**METADATA, "size_bytes": "1"}}, r"bases\[0\].metadata.size_bytes: '1'"),
         ({"metadata": {**METADATA, "chunk_bytes": 0}}, r"bases\[0\].metadata.chunk_bytes: 0"),
-        ({"metadata": {}}, r"bases\[0\].metadata.sha256: None"),
+        ({"metadata": {}}, r"bases\[0\].metadata.sha256: none given"),
     ],
     ids=["parents", "too few weights", "weights", "stripes", "rate", "pool", "digest", "size", "chunk", "empty"],
 )
