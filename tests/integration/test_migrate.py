@@ -158,6 +158,7 @@ def test_what_keeps_a_machine_is_named(lab: Lab) -> None:
 @pytest.mark.timeout(400)
 def test_off_to_a_host_without_the_base(lab: Lab) -> None:
     predicted = nothing_changed_by_move(lab, lambda: migrate(lab, *WEB, "-e", "to=kvm2", "-e", "live=false", "--check", "--diff"))
+    assert "changed=1 " in predicted.out, predicted
     assert predicted.code == 0 and "1 of 1 machines would be moved" in predicted.out, predicted
     assert "the base tiny 1 goes first to kvm2" in predicted.out and bases(lab.hosts["kvm2"]) == []
     done = migrate(lab, *WEB, "-e", "to=kvm2", "-e", "live=false")

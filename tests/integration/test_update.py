@@ -124,6 +124,7 @@ def test_a_host_that_cannot_make_it_keeps_all_machines(lab: Lab) -> None:
 def test_check_mode_says_what_an_update_would_do(lab: Lab) -> None:
     done = nothing_changed_by(lab, lambda: update(lab, shop("2"), "--check", "--diff"))
     assert done.code == 0 and "disk root: base tiny 1 → tiny 2" in done.out and "2 of 2 machines would be updated" in done.out, done
+    assert "changed=1 " in done.out, done
 
 
 @pytest.mark.variant
