@@ -4,7 +4,7 @@
 
 # Private to this collection; may change at any time.
 
-"""Bases that nobody writes any more: owner, mode, and the immutable attribute where the file system has it."""
+"""Write protection of published bases: owner, mode, and the immutable attribute where the file system supports it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNSUPPORTED = (
 
 
 def protect(path: str) -> None:
-    """Nobody writes the file any more, as far as the file system can see to it; on disk when this returns.
+    """Protect the file from writes, as far as the file system can; on disk when this returns.
 
     Where root may not give a file to itself (NFS with root_squash), its owner is whoever the server makes of root: the mode
     still keeps others from writing it, so that is accepted.

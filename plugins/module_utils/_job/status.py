@@ -79,7 +79,7 @@ def _owner(machine: t.Mapping[str, t.Any]) -> Owner:
 
 
 def _stands(request: Request, machine: dict[str, t.Any]) -> str | None:
-    """Why a guest stands still that nobody lets go on."""
+    """Why a guest is paused or frozen after an interrupted run; None if it is not."""
     if not machine.pop("stands") or at_work(Journal(request.runtime_dir, machine["tenant"], machine["service"])) is not None:
         return None
     return (

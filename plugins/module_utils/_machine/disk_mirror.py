@@ -92,7 +92,7 @@ def take(domain: Domain, mirrors: t.Sequence[Mirror], timeout_s: float, promises
     :raises MirrorFailed, LibvirtError, NoSpace:
     """
     with _mirrored(domain, mirrors, timeout_s, promises) as targets:
-        let_go_on(domain)  # nobody else copies its disks by now, so nobody else is at this moment
+        let_go_on(domain)  # we alone copy its disks by now, so a note is an interrupted run's
         with _standing(domain, len(targets) > 1) as frozen:
             for target in targets:
                 domain.end_copy(target)

@@ -76,7 +76,7 @@ class DomainList:
             yield domain.was_running(), about
 
     def disks_elsewhere(self, directories: t.Collection[str]) -> list[tuple[str, str]]:
-        """Domain and path of each disk that a domain of the host has, whoever made it, outside these directories."""
+        """Domain and path of each disk outside these directories, of all domains of the host."""
         return [
             (about.domain, path)
             for _domain, about in self._found

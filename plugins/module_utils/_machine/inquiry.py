@@ -108,7 +108,7 @@ def _told(machine: Machine, pools: t.Mapping[str, str]) -> dict[str, t.Any]:
 
 
 def _stands(machine: Machine) -> bool:
-    """Whether a clone or a capture has it stand still; one that somebody has resumed since does not."""
+    """Whether a clone or a capture has paused or frozen its guest, and nobody has resumed it since."""
     if machine.domain is None or not machine.running:
         return False
     with contextlib.suppress(FleetError):  # it has just stopped
